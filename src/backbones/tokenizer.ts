@@ -1,0 +1,68 @@
+// Texts to token ids, by Hugging Face's own tokenizers, off the main thread.
+
+import { type Encoding, Tokenizer } from 'tokenizers'
+import { Problem } from '../problem.js'
+
+export interface Text {
+  readonly text: string
+  readonly textPair?: string
+}
+
+export interface EncodedText {
+  readonly inputIds: readonly number[]
+  readonly tokenTypeIds: readonly number[]
+  /** Tokens of the whole text; more than were kept if it was cut. */
+  readonly fullLength: number
+  /** What the tokens stand for. */
+  readonly encoding: Encoding
+}
+
+export class TextTokenizer {
+  readonly #tokenizer: Tokenizer
+
+  /**
+   * @param file path of tokenizer.json; its own padding and truncation are ignored
+   * @param maxTokens longest row that the backbone takes, special tokens included
+   * @throws Problem `invalid_backbone`
+   */
+  constructor(
+    file: string,
+    readonly maxTokens: number,
+  ) {
+    try {
+      this.#tokenizer = Tokenizer.fromFile(file)
+    } catch (error) {
+      throw new Problem('invalid_backbone', `${file}: ${(error as Error).message}`)
+    }
+    this.#tokenizer.disablePadding()
+    this.#tokenizer.disableTruncation()
+  }
+
+  /** Encodes a text or a pair; one that is too long is cut, the longer part of a pair first. */
+  async encode({ text, textPair }: Text): Promise<EncodedText> {
+    const whole = await this.#tokenizer.encode(text, textPair ?? null)
+    const fullLength = whole.getLength()
+    const encoding = fullLength <= this.maxTokens ? whole : await this.#cut(text, textPair, fullLength)
+    return { inputIds: encoding.getIds(), tokenTypeIds: encoding.getTypeIds(), fullLength, encoding }
+  }
+
+  async #cut(text: string, textPair: string | undefined, fullLength: number): Promise<Encoding> {
+    const bare = { addSpecialTokens: false }
+    const first = await this.#tokenizer.encode(text, null, bare)
+    const second = textPair === undefined ? null : await this.#tokenizer.encode(textPair, null, bare)
+    const lengths = [first.getLength(), second?.getLength() ?? 0] as const
+    const specialTokens = fullLength - lengths[0] - lengths[1]
+    const [a, b] = longestFirst(lengths, this.maxTokens - specialTokens)
+    first.truncate(a)
+    second?.truncate(b)
+    return this.#tokenizer.postProcess(first, second, true)
+  }
+}
+
+/** Lengths of a pair cut to `room` tokens together by taking from the longer one, as `longest_first` does. */
+function longestFirst([a, b]: readonly [number, number], room: number): [number, number] {
+  const half = Math.floor(room / 2)
+  if (a + b <= room) return [a, b]
+  if (Math.min(a, b) <= half) return a <= b ? [a, room - a] : [room - b, b]
+  return a <= b ? [half, room - half] : [room - half, half]
+}

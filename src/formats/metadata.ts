@@ -1,0 +1,65 @@
+// Reading the metadata of our files: strings that hold numbers, choices and JSON, each checked before use.
+
+import type { Static, TSchema } from 'typebox'
+import { Compile } from 'typebox/compile'
+
+/** Throws the error of the file that is being read; it never returns. */
+export type Refuse = (message: string) => never
+
+export class Metadata {
+  constructor(
+    readonly fields: ReadonlyMap<string, string>,
+    readonly refuse: Refuse,
+  ) {}
+
+  text(key: string): string {
+    return this.fields.get(key) ?? this.refuse(`metadata "${key}" is missing`)
+  }
+
+  /** One of a few words. `fallback` is taken where the field is absent. */
+  choice<T extends string>(key: string, choices: readonly T[], fallback?: T): T {
+    const value = this.fields.get(key) ?? fallback ?? this.text(key)
+    const found = choices.find((choice) => choice === value)
+    return found ?? this.refuse(`metadata "${key}" is "${value}"; expected ${choices.join(' | ')}`)
+  }
+
+  /** A whole number from 1 to `limit`. */
+  count(key: string, limit: number): number {
+    const value = Number(this.text(key))
+    if (Number.isInteger(value) && value >= 1 && value <= limit) return value
+    return this.refuse(`metadata "${key}" is "${this.text(key)}"; expected a whole number from 1 to ${limit}`)
+  }
+
+  /** A digest: 64 hexadecimal digits in lower case. */
+  digest(key: string): string {
+    const value = this.text(key)
+    return /^[0-9a-f]{64}$/.test(value)
+      ? value
+      : this.refuse(`metadata "${key}" is "${value}"; expected a SHA-256 digest of 64 hexadecimal digits`)
+  }
+
+  /** A JSON value of the given schema; `meaning` names it in the error. */
+  json<T extends TSchema>(key: string, schema: T, meaning: string): Static<T> {
+    const text = this.text(key)
+    let value: unknown
+    try {
+      value = JSON.parse(text)
+    } catch {
+      return this.refuse(`metadata "${key}" is not JSON; expected ${meaning}`)
+    }
+    if (checker(schema)(value)) return value as Static<T>
+    return this.refuse(`metadata "${key}" is ${text.slice(0, 80)}; expected ${meaning}`)
+  }
+}
+
+const checkers = new WeakMap<TSchema, (value: unknown) => boolean>()
+
+/** A schema's check, compiled the first time it is used. */
+function checker(schema: TSchema): (value: unknown) => boolean {
+  const known = checkers.get(schema)
+  if (known) return known
+  const compiled = Compile(schema)
+  const check = (value: unknown) => compiled.Check(value)
+  checkers.set(schema, check)
+  return check
+}

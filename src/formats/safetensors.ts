@@ -1,0 +1,204 @@
+// The safetensors container: a JSON header that names byte ranges, then the bytes.
+// This reader trusts nothing: every length, range and shape is checked before a tensor is handed out.
+// It knows no tensor's meaning; prototype.ts and task-file.ts do.
+
+import { Problem } from '../problem.js'
+
+/** Bytes of one element. Sub-byte types of newer files are refused as unknown. */
+const elementBytes = {
+  BOOL: 1,
+  U8: 1,
+  I8: 1,
+  U16: 2,
+  I16: 2,
+  F16: 2,
+  BF16: 2,
+  U32: 4,
+  I32: 4,
+  F32: 4,
+  U64: 8,
+  I64: 8,
+  F64: 8,
+} as const
+
+export type TensorType = keyof typeof elementBytes
+
+export interface TensorInfo {
+  readonly dtype: TensorType
+  readonly shape: readonly number[]
+  /** First byte of the tensor, counted from the start of the file. */
+  readonly offset: number
+  /** Length in bytes. */
+  readonly length: number
+}
+
+export interface SafetensorsHeader {
+  readonly metadata: ReadonlyMap<string, string>
+  readonly tensors: ReadonlyMap<string, TensorInfo>
+}
+
+/** A tensor to be written: `data` holds its elements, little-endian and row-major. */
+export interface TensorData {
+  readonly dtype: TensorType
+  readonly shape: readonly number[]
+  readonly data: Uint8Array
+}
+
+const lengthPrefix = 8
+const maxHeaderBytes = 100 * 1024 * 1024
+
+const refuse = (message: string): never => {
+  throw new Problem('not_safetensors', message)
+}
+
+/**
+ * Length of the JSON header that the first 8 bytes announce, checked against the size of the file.
+ * @param prefix at least the first 8 bytes of the file
+ * @param fileBytes size of the whole file in bytes
+ * @throws Problem `not_safetensors`
+ */
+export function headerLength(prefix: Uint8Array, fileBytes: number): number {
+  if (fileBytes < lengthPrefix || prefix.byteLength < lengthPrefix)
+    return refuse(`a safetensors file starts with an 8-byte header length; this one ends after ${fileBytes} bytes`)
+  const view = new DataView(prefix.buffer, prefix.byteOffset, lengthPrefix)
+  const length = view.getBigUint64(0, true)
+  if (length > BigInt(maxHeaderBytes))
+    return refuse(`the header says it is ${length} bytes long; at most ${maxHeaderBytes} are allowed`)
+  if (length > BigInt(fileBytes - lengthPrefix))
+    return refuse(`the header says it is ${length} bytes long, but only ${fileBytes - lengthPrefix} bytes follow`)
+  return Number(length)
+}
+
+/**
+ * Reads and checks the header of a safetensors file. Ranges must cover the data without gap or overlap,
+ * as the format asks.
+ * @param head the file's bytes, at least as far as the header reaches
+ * @param fileBytes size of the whole file in bytes
+ * @throws Problem `not_safetensors` for anything but a sound file
+ */
+export function parseHeader(head: Uint8Array, fileBytes: number = head.byteLength): SafetensorsHeader {
+  const length = headerLength(head, fileBytes)
+  const entries = Object.entries(parseJson(head.subarray(lengthPrefix, lengthPrefix + length)))
+  const dataStart = lengthPrefix + length
+  const metadata = new Map<string, string>()
+  const tensors = new Map<string, TensorInfo>()
+  for (const [name, entry] of entries) {
+    if (name === '__metadata__') readMetadata(entry, metadata)
+    else tensors.set(name, readTensorInfo(name, entry, dataStart, fileBytes))
+  }
+  checkCover(tensors, dataStart, fileBytes)
+  return { metadata, tensors }
+}
+
+function parseJson(bytes: Uint8Array): object {
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes))
+  } catch (error) {
+    return refuse(`the header is not JSON in UTF-8: ${(error as Error).message}`)
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return refuse('the header is not a JSON object')
+  return value
+}
+
+function readMetadata(entry: unknown, into: Map<string, string>): void {
+  if (typeof entry !== 'object' || entry === null || Array.isArray(entry))
+    refuse('__metadata__ must be an object of strings')
+  for (const [key, value] of Object.entries(entry as object)) {
+    if (typeof value !== 'string') refuse(`__metadata__.${key} must be a string, not ${typeof value}`)
+    into.set(key, value)
+  }
+}
+
+const isCount = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+
+function readTensorInfo(name: string, entry: unknown, dataStart: number, fileBytes: number): TensorInfo {
+  const { dtype, shape, data_offsets: range } = (entry ?? {}) as Record<string, unknown>
+  if (typeof dtype !== 'string' || !Object.hasOwn(elementBytes, dtype))
+    return refuse(`tensor "${name}": unknown dtype ${JSON.stringify(dtype)}`)
+  if (!Array.isArray(shape) || !shape.every(isCount))
+    return refuse(`tensor "${name}": shape must be an array of whole numbers`)
+  if (!Array.isArray(range) || range.length !== 2 || !range.every(isCount))
+    return refuse(`tensor "${name}": data_offsets must be two whole numbers`)
+  const [begin, end] = range as [number, number]
+  if (begin > end || end > fileBytes - dataStart)
+    return refuse(
+      `tensor "${name}": data_offsets [${begin}, ${end}] do not lie within the ${fileBytes - dataStart} data bytes`,
+    )
+  const type = dtype as TensorType
+  const expected = shape.reduce((product: number, dim: number) => product * dim, elementBytes[type])
+  if (end - begin !== expected)
+    return refuse(
+      `tensor "${name}": ${type} [${shape.join(', ')}] takes ${expected} bytes, but data_offsets span ${end - begin}`,
+    )
+  return { dtype: type, shape, offset: dataStart + begin, length: end - begin }
+}
+
+function checkCover(tensors: ReadonlyMap<string, TensorInfo>, dataStart: number, fileBytes: number): void {
+  const sorted = [...tensors].sort(([, a], [, b]) => a.offset - b.offset || a.length - b.length)
+  let reached = dataStart
+  for (const [name, { offset, length }] of sorted) {
+    if (offset < reached) refuse(`tensor "${name}" overlaps the tensor before it at data byte ${offset - dataStart}`)
+    if (offset > reached)
+      refuse(`data bytes ${reached - dataStart} to ${offset - dataStart}, before tensor "${name}", belong to no tensor`)
+    reached = offset + length
+  }
+  if (reached !== fileBytes)
+    refuse(`data bytes ${reached - dataStart} to ${fileBytes - dataStart}, at the end, belong to no tensor`)
+}
+
+/** The bytes of a tensor: a view into `file`, not a copy. */
+export const tensorBytes = (file: Uint8Array, info: TensorInfo): Uint8Array =>
+  file.subarray(info.offset, info.offset + info.length)
+
+/**
+ * Writes a safetensors file. Tensors keep the order of `tensors`; the header is padded with spaces so that
+ * the data starts at a multiple of 8 bytes.
+ */
+export function serializeSafetensors(
+  metadata: Readonly<Record<string, string>>,
+  tensors: Readonly<Record<string, TensorData>>,
+): Uint8Array {
+  const header: Record<string, unknown> = { __metadata__: metadata }
+  let end = 0
+  for (const [name, { dtype, shape, data }] of Object.entries(tensors)) {
+    header[name] = { dtype, shape, data_offsets: [end, end + data.byteLength] }
+    end += data.byteLength
+  }
+  const json = Buffer.from(JSON.stringify(header), 'utf8')
+  const headerBytes = Math.ceil(json.byteLength / 8) * 8
+  const file = Buffer.alloc(lengthPrefix + headerBytes + end, ' ')
+  file.writeBigUInt64LE(BigInt(headerBytes), 0)
+  json.copy(file, lengthPrefix)
+  let position = lengthPrefix + headerBytes
+  for (const { data } of Object.values(tensors)) {
+    file.set(data, position)
+    position += data.byteLength
+  }
+  return file
+}
+
+/**
+ * The elements of an F32, F16 or BF16 tensor as float32, in a buffer of their own.
+ * @throws Problem `not_safetensors` for other types
+ */
+export function tensorFloats(file: Uint8Array, name: string, info: TensorInfo): Float32Array {
+  const bytes = new Uint8Array(tensorBytes(file, info))
+  if (info.dtype === 'F32') return new Float32Array(bytes.buffer)
+  const halves = new Uint16Array(bytes.buffer)
+  if (info.dtype === 'F16') return Float32Array.from(halves, floatOfHalf)
+  if (info.dtype === 'BF16') return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer)
+  return refuse(`tensor "${name}": expected F32, F16 or BF16, not ${info.dtype}`)
+}
+
+/** IEEE 754 binary16 to a number. */
+function floatOfHalf(half: number): number {
+  const sign = half & 0x8000 ? -1 : 1
+  const exponent = (half >> 10) & 0x1f
+  const fraction = half & 0x3ff
+  if (exponent === 0) return sign * fraction * 2 ** -24
+  if (exponent === 0x1f) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15)
+}

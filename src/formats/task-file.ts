@@ -1,0 +1,251 @@
+// The task file: a mask over the prototype's weights and a small head. A few kilobytes, and all that a task is.
+
+import { Type } from 'typebox'
+import { Problem } from '../problem.js'
+import { digestOf } from './digest.js'
+import { Metadata } from './metadata.js'
+import type { Prototype } from './prototype.js'
+import {
+  parseHeader,
+  type SafetensorsHeader,
+  serializeSafetensors,
+  type TensorData,
+  type TensorInfo,
+  tensorBytes,
+  tensorFloats,
+} from './safetensors.js'
+
+export const taskFormat = 'propetl-task/1'
+
+export const combinings = ['or', 'and', 'none'] as const
+export const problemTypes = [
+  'single_label_classification',
+  'multi_label_classification',
+  'regression',
+  'token_classification',
+] as const
+export const poolings = ['mean', 'cls'] as const
+const activations = ['tanh', 'relu', 'none'] as const
+
+/** How a task's mask meets the prototype's layer masks (paper, section 3.3). */
+export type Combining = (typeof combinings)[number]
+export type ProblemType = (typeof problemTypes)[number]
+export type Pooling = (typeof poolings)[number]
+
+/** weight [outputs, inputs], row-major; y = weight · x + bias. */
+export interface Linear {
+  readonly inputs: number
+  readonly outputs: number
+  readonly weight: Float32Array
+  readonly bias: Float32Array
+}
+
+/** A linear map on the pooled row, or on a dense layer over it. */
+export interface Head {
+  readonly dense?: Linear & { readonly activation: (typeof activations)[number] }
+  readonly output: Linear
+}
+
+export interface TaskMask {
+  /** 1: the same mask in every layer. Otherwise one for each layer. */
+  readonly rows: number
+  /** Weights covered by one row, as far as the file tells: exact for BOOL, else a multiple of 8. */
+  readonly weights: number
+  readonly exact: boolean
+  /** [rows, ⌈weights/8⌉] bytes, bit i of a row in byte i >> 3 at i & 7. */
+  readonly bits: Uint8Array
+}
+
+export interface TaskFile {
+  /** SHA-256 of the file: the version of the task. */
+  readonly digest: string
+  /** SHA-256 of the prototype that the mask was learned on. */
+  readonly prototype: string
+  readonly combine: Combining
+  readonly problemType: ProblemType
+  readonly pooling: Pooling
+  /** Empty for regression. */
+  readonly labels: readonly string[]
+  readonly mask: TaskMask
+  readonly head: Head
+  readonly description?: string
+  readonly metrics?: Readonly<Record<string, unknown>>
+  /** Smallest and largest value of a regression's target. */
+  readonly range?: readonly [number, number]
+}
+
+const maxLabels = 100_000
+const labelList = Type.Array(Type.String({ minLength: 1, maxLength: 1_000 }), { minItems: 1, maxItems: maxLabels })
+const rangePair = Type.Tuple([Type.Number(), Type.Number()])
+const metricsObject = Type.Record(Type.String(), Type.Unknown())
+
+/**
+ * Reads a task file and checks all that it says about itself. Whether it belongs to a deployment's prototype is
+ * {@link checkFits}'s question.
+ * @throws Problem `not_safetensors` or `invalid_task_file`
+ */
+export function readTaskFile(file: Uint8Array): TaskFile {
+  const header = parseHeader(file)
+  const metadata = new Metadata(header.metadata, refuse)
+  metadata.choice('format', [taskFormat])
+  const problemType = metadata.choice('problem_type', problemTypes)
+  const head = readHead(file, header, metadata)
+  const known = new Set(['mask', 'head.weight', 'head.bias', 'head.dense.weight', 'head.dense.bias'])
+  for (const name of header.tensors.keys())
+    if (!known.has(name)) refuse(`tensor "${name}" is not part of a task file; known are ${[...known].join(', ')}`)
+  const description = header.metadata.get('description')
+  return {
+    digest: digestOf(file),
+    prototype: metadata.digest('prototype'),
+    combine: metadata.choice('combine', combinings),
+    problemType,
+    pooling: metadata.choice('pooling', poolings),
+    labels: readLabels(metadata, problemType, head.output.outputs),
+    mask: readMask(file, header),
+    head,
+    ...(description !== undefined && { description }),
+    ...(header.metadata.has('metrics') && { metrics: metadata.json('metrics', metricsObject, 'a JSON object') }),
+    ...(header.metadata.has('range') && { range: readRange(metadata) }),
+  }
+}
+
+/** Writes a task file, its mask as packed bits and its head as float32: readTaskFile gives the same task again. */
+export function serializeTaskFile(task: Omit<TaskFile, 'digest'>): Uint8Array {
+  const { mask, head } = task
+  const metadata = {
+    format: taskFormat,
+    prototype: task.prototype,
+    combine: task.combine,
+    problem_type: task.problemType,
+    pooling: task.pooling,
+    ...(task.problemType !== 'regression' && { labels: JSON.stringify(task.labels) }),
+    ...(task.description !== undefined && { description: task.description }),
+    ...(task.metrics && { metrics: JSON.stringify(task.metrics) }),
+    ...(task.range && { range: JSON.stringify(task.range) }),
+    ...(head.dense && { head_activation: head.dense.activation }),
+  }
+  return serializeSafetensors(metadata, {
+    mask: { dtype: 'U8', shape: [mask.rows, mask.bits.byteLength / mask.rows], data: mask.bits },
+    ...linearTensors('head', head.output),
+    ...(head.dense && linearTensors('head.dense', head.dense)),
+  })
+}
+
+const linearTensors = (name: string, { inputs, outputs, weight, bias }: Linear): Record<string, TensorData> => ({
+  [`${name}.weight`]: { dtype: 'F32', shape: [outputs, inputs], data: bytesOf(weight) },
+  [`${name}.bias`]: { dtype: 'F32', shape: [outputs], data: bytesOf(bias) },
+})
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength)
+
+/**
+ * Checks that a task file belongs to a prototype.
+ * @throws Problem `prototype_mismatch` if it was learned on another one, `invalid_task_file` if its shapes do not fit
+ */
+export function checkFits(task: TaskFile, prototype: Prototype): void {
+  if (task.prototype !== prototype.digest)
+    throw new Problem(
+      'prototype_mismatch',
+      `the task was learned on prototype ${task.prototype}, but this server runs prototype ${prototype.digest}`,
+      { task_prototype: task.prototype, server_prototype: prototype.digest },
+    )
+  const { mask, head } = task
+  const n = prototype.maskableWeights
+  if (mask.rows !== 1 && mask.rows !== prototype.layers)
+    refuse(`the mask has ${mask.rows} rows; expected 1, or ${prototype.layers}: one for each layer`)
+  if (mask.exact ? mask.weights !== n : mask.weights !== prototype.maskBytes * 8)
+    refuse(
+      mask.exact
+        ? `a row of the mask covers ${mask.weights} weights; the prototype has ${n}`
+        : `a row of the mask has ${mask.weights / 8} bytes; expected ${prototype.maskBytes} for the prototype's ${n} weights`,
+    )
+  if (task.combine !== 'none' && prototype.layerMasks === undefined)
+    refuse(`combine is "${task.combine}", but the prototype has no layer masks; expected "none"`)
+  const width = (head.dense ?? head.output).inputs
+  if (width !== prototype.hiddenSize)
+    refuse(`the head takes ${width} values; expected ${prototype.hiddenSize}, the backbone's hidden size`)
+}
+
+function refuse(message: string): never {
+  throw new Problem('invalid_task_file', message)
+}
+
+function readLabels(metadata: Metadata, problemType: ProblemType, outputs: number): readonly string[] {
+  if (problemType === 'regression') {
+    if (outputs !== 1) refuse(`head.weight has ${outputs} rows; a regression has exactly one output`)
+    if (metadata.fields.has('labels')) refuse('metadata "labels" is given; a regression has none')
+    return []
+  }
+  const labels = metadata.json('labels', labelList, 'an array of label names')
+  if (labels.length !== outputs) refuse(`${labels.length} labels, but head.weight has ${outputs} rows`)
+  if (new Set(labels).size !== labels.length) {
+    const twice = labels.find((label, index) => labels.indexOf(label) !== index)
+    refuse(`metadata "labels" names ${JSON.stringify(twice)} twice`)
+  }
+  return labels
+}
+
+function readRange(metadata: Metadata): [number, number] {
+  const range = metadata.json('range', rangePair, 'two numbers, smallest first')
+  return range[0] < range[1] ? range : refuse('metadata "range": the first number must be the smaller one')
+}
+
+function tensor(header: SafetensorsHeader, name: string, rank: number): TensorInfo {
+  const info = header.tensors.get(name) ?? refuse(`tensor "${name}" is missing`)
+  if (info.shape.length !== rank || info.shape.some((dim) => dim === 0))
+    refuse(`tensor "${name}" has shape [${info.shape.join(', ')}]; expected ${rank} dimensions, none of them 0`)
+  return info
+}
+
+function readMask(file: Uint8Array, header: SafetensorsHeader): TaskMask {
+  const info = tensor(header, 'mask', 2)
+  const [rows = 0, columns = 0] = info.shape
+  const bytes = tensorBytes(file, info)
+  if (info.dtype === 'U8') return { rows, weights: columns * 8, exact: false, bits: new Uint8Array(bytes) }
+  if (info.dtype !== 'BOOL') return refuse(`mask is ${info.dtype}; expected U8 (packed bits) or BOOL`)
+  const rowBytes = Math.ceil(columns / 8)
+  const bits = new Uint8Array(rows * rowBytes)
+  bytes.forEach((bit, index) => {
+    if (bit > 1) refuse(`mask: byte ${index} is ${bit}; a BOOL is 0 or 1`)
+    const column = index % columns
+    const byte = Math.floor(index / columns) * rowBytes + (column >> 3)
+    bits[byte] = (bits[byte] ?? 0) | (bit << (column & 7))
+  })
+  return { rows, weights: columns, exact: true, bits }
+}
+
+function readHead(file: Uint8Array, header: SafetensorsHeader, metadata: Metadata): Head {
+  const output = readLinear(file, header, 'head')
+  if (!header.tensors.has('head.dense.weight')) {
+    if (header.tensors.has('head.dense.bias')) refuse('tensor "head.dense.weight" is missing')
+    return { output }
+  }
+  const activation = metadata.choice('head_activation', activations, 'tanh')
+  const dense = { ...readLinear(file, header, 'head.dense'), activation }
+  if (output.inputs !== dense.outputs)
+    refuse(`head.weight takes ${output.inputs} values, but head.dense.weight gives ${dense.outputs}`)
+  return { dense, output }
+}
+
+function readLinear(file: Uint8Array, header: SafetensorsHeader, name: string): Linear {
+  const weight = tensor(header, `${name}.weight`, 2)
+  const bias = tensor(header, `${name}.bias`, 1)
+  const [outputs = 0, inputs = 0] = weight.shape
+  if (bias.shape[0] !== outputs)
+    refuse(`${name}.bias has ${bias.shape[0]} values, but ${name}.weight has ${outputs} rows`)
+  return {
+    inputs,
+    outputs,
+    weight: finiteFloats(file, `${name}.weight`, weight),
+    bias: finiteFloats(file, `${name}.bias`, bias),
+  }
+}
+
+function finiteFloats(file: Uint8Array, name: string, info: TensorInfo): Float32Array {
+  if (info.dtype !== 'F32' && info.dtype !== 'F16') refuse(`${name} is ${info.dtype}; expected F32 or F16`)
+  const values = tensorFloats(file, name, info)
+  for (let i = 0; i < values.length; i++)
+    if (!Number.isFinite(values[i])) refuse(`${name}: element ${i} is ${values[i]}; expected finite numbers`)
+  return values
+}

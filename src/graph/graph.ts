@@ -1,0 +1,152 @@
+// A small typed graph: values, the nodes that make them, and the constants they start from.
+// It knows ONNX's operators by name only; operators.ts gives each its signature and shape rule.
+
+export type DataType = 'float32' | 'float16' | 'int32' | 'int64' | 'uint8' | 'bool'
+
+/** A dimension is a size, or the name of one that is known only when the graph runs. */
+export type Dimension = number | string
+export type Shape = readonly Dimension[]
+
+export interface Value {
+  readonly name: string
+  readonly dtype: DataType
+  readonly shape: Shape
+}
+
+export type Attribute = number | string | readonly number[] | { readonly float: number }
+
+export interface Node {
+  readonly operator: string
+  /** `''` for ONNX's own operators, `com.microsoft` for onnxruntime's. */
+  readonly domain: '' | 'com.microsoft'
+  /** An optional input that is left out is `undefined`. */
+  readonly inputs: readonly (Value | undefined)[]
+  readonly outputs: readonly Value[]
+  readonly attributes: Readonly<Record<string, Attribute>>
+}
+
+/** Bytes that stay where they are: a range of a file beside the model. */
+export interface FileRange {
+  readonly file: string
+  readonly offset: number
+  readonly length: number
+}
+
+export interface Constant {
+  readonly value: Value
+  readonly data: Uint8Array | FileRange
+}
+
+export interface Graph {
+  readonly inputs: readonly Value[]
+  readonly outputs: readonly Value[]
+  readonly constants: readonly Constant[]
+  /** In topological order: a node comes after those that make its inputs. */
+  readonly nodes: readonly Node[]
+}
+
+/** Collects the parts of a graph; every call returns the value that it added. */
+export class GraphBuilder {
+  readonly #inputs: Value[] = []
+  readonly #constants: Constant[] = []
+  readonly #nodes: Node[] = []
+  readonly #names = new Set<string>()
+  readonly #scalars = new Map<string, Value>()
+
+  input(name: string, dtype: DataType, shape: Shape): Value {
+    const value = this.#declare(name, dtype, shape)
+    this.#inputs.push(value)
+    return value
+  }
+
+  /** A constant whose bytes are part of the model, or a range of a file beside it. */
+  constant(name: string, dtype: DataType, shape: readonly number[], data: Uint8Array | FileRange): Value {
+    const value = this.#declare(name, dtype, shape)
+    this.#constants.push({ value, data })
+    return value
+  }
+
+  /** A float32 scalar, kept once for each number. */
+  scalar(number: number): Value {
+    return this.#shared(`scalar_${number}`, () =>
+      this.constant(`scalar_${number}`, 'float32', [], bytesOf(Float32Array.of(number))),
+    )
+  }
+
+  /** A list of int64, as shapes and axes are given to operators, kept once for each list. */
+  integers(numbers: readonly number[]): Value {
+    const name = `integers_${numbers.join('_')}`
+    return this.#shared(name, () =>
+      this.constant(name, 'int64', [numbers.length], bytesOf(BigInt64Array.from(numbers, BigInt))),
+    )
+  }
+
+  node(
+    operator: string,
+    inputs: readonly (Value | undefined)[],
+    output: { readonly dtype: DataType; readonly shape: Shape },
+    options: { readonly domain?: Node['domain']; readonly attributes?: Node['attributes'] } = {},
+  ): Value {
+    const value = this.#declare(`${operator}_${this.#nodes.length}`, output.dtype, output.shape)
+    this.#nodes.push({
+      operator,
+      domain: options.domain ?? '',
+      inputs,
+      outputs: [value],
+      attributes: options.attributes ?? {},
+    })
+    return value
+  }
+
+  /** Gives a value the name under which it leaves the graph. */
+  output(name: string, value: Value): Value {
+    const named = this.#declare(name, value.dtype, value.shape)
+    this.#nodes.push({ operator: 'Identity', domain: '', inputs: [value], outputs: [named], attributes: {} })
+    return named
+  }
+
+  /** Names further outputs of the operator that makes `value`: optional ones that only some callers need. */
+  addOutputs(value: Value, outputs: readonly Value[]): readonly Value[] {
+    const at = this.#nodes.findIndex((node) => node.outputs[0] === value)
+    const node = this.#nodes[at]
+    if (node === undefined) throw new Error(`no node makes "${value.name}"`)
+    const added = outputs.map(({ name, dtype, shape }) => this.#declare(name, dtype, shape))
+    this.#nodes[at] = { ...node, outputs: [...node.outputs, ...added] }
+    return added
+  }
+
+  /** The nodes so far, in topological order. */
+  get nodes(): readonly Node[] {
+    return this.#nodes
+  }
+
+  get inputs(): readonly Value[] {
+    return this.#inputs
+  }
+
+  /** The numbers of a list that {@link integers} made. */
+  integersOf(value: Value): readonly number[] {
+    const data = this.#constants.find((constant) => constant.value === value)?.data
+    if (value.dtype !== 'int64' || !(data instanceof Uint8Array)) throw new Error(`"${value.name}" is no integer list`)
+    return Array.from(new BigInt64Array(data.slice().buffer), Number)
+  }
+
+  build(outputs: readonly Value[]): Graph {
+    return { inputs: this.#inputs, outputs, constants: this.#constants, nodes: this.#nodes }
+  }
+
+  #shared(key: string, make: () => Value): Value {
+    const value = this.#scalars.get(key) ?? make()
+    this.#scalars.set(key, value)
+    return value
+  }
+
+  #declare(name: string, dtype: DataType, shape: Shape): Value {
+    if (this.#names.has(name)) throw new Error(`the graph has a value "${name}" already`)
+    this.#names.add(name)
+    return { name, dtype, shape }
+  }
+}
+
+export const bytesOf = (array: ArrayBufferView): Uint8Array =>
+  new Uint8Array(array.buffer, array.byteOffset, array.byteLength)

@@ -1,0 +1,53 @@
+// What the caller is told when something cannot be done: each kind has a stable code. It is thrown where it is
+// found; http/problems.ts alone makes an answer of it, and cli.ts a line on the terminal.
+
+export type ProblemCode =
+  // files
+  | 'not_safetensors'
+  | 'invalid_prototype'
+  | 'invalid_task_file'
+  | 'prototype_mismatch'
+  | 'invalid_backbone'
+  | 'unreadable_file'
+  | 'unwritable_file'
+  | 'invalid_data'
+  | 'learning_diverged'
+  | 'server_failed'
+  // settings
+  | 'invalid_setting'
+  | 'provider_unavailable'
+  // requests
+  | 'invalid_request'
+  | 'invalid_json'
+  | 'unsupported_media_type'
+  | 'body_too_large'
+  | 'not_found'
+  | 'unknown_task'
+  | 'invalid_task_id'
+  | 'task_read_only'
+  | 'precondition_failed'
+  | 'empty_text'
+  | 'text_too_long'
+  | 'text_pair_not_taken'
+  | 'too_many_inputs'
+  // load
+  | 'overloaded'
+  | 'deadline_exceeded'
+  | 'client_closed_request'
+  | 'not_ready'
+  | 'shutting_down'
+  | 'storage_failed'
+
+/** An error for the one who asked. The message says what was wrong, where, and what was expected. */
+export class Problem extends Error {
+  override readonly name = 'Problem'
+
+  constructor(
+    readonly code: ProblemCode,
+    message: string,
+    /** Figures a program can read: counts, limits, digests. */
+    readonly details: Readonly<Record<string, unknown>> = {},
+  ) {
+    super(message)
+  }
+}
