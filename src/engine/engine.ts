@@ -1,0 +1,168 @@
+// The engine as the rest of the server sees it: it takes a batch of rows and gives back their vectors. It knows
+// masks by key and bytes, and no task.
+
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import type { Backbone } from '../backbones/backbone.js'
+import type { Prototype } from '../formats/prototype.js'
+import { Problem } from '../problem.js'
+import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
+import type { ProviderChoice } from './providers.js'
+import { packRows, type TokenRow } from './rows.js'
+import type { Provider } from './session.js'
+import { type SlotCounters, SlotTable } from './slots.js'
+
+export interface EngineOptions {
+  readonly backbone: Backbone
+  /** Absent for a bare backbone. */
+  readonly prototype: Prototype | undefined
+  readonly provider: Provider | 'auto'
+  /** Tasks whose bitsets are in the bank at once, and so the most that one batch can mix. */
+  readonly slots: number
+  /** Intra-operator threads of the CPU provider. 0: one for each core. */
+  readonly threads: number
+  /** See packRows. */
+  readonly computePadding?: boolean
+}
+
+export interface EngineRow extends TokenRow {
+  /** Which effective bitset, by a name that never means another one: the digest of the task file. */
+  readonly maskKey: string
+  /** [layers, ⌈n/8⌉] bytes; asked for only if the bank does not hold them. */
+  readonly bitset: () => Uint8Array
+  /** The row's hidden states are wanted beside its pooled vector. */
+  readonly withHidden: boolean
+}
+
+export interface RowResult {
+  /** [H] */
+  readonly pooled: Float32Array
+  /** [row's tokens, H], where it was asked for. */
+  readonly hidden?: Float32Array
+}
+
+export interface BatchResult {
+  readonly rows: readonly RowResult[]
+  /** Time that the engine's thread worked on the batch, in milliseconds. */
+  readonly runMs: number
+  /** B · S and T: places of the padded layout, and tokens. */
+  readonly places: number
+  readonly tokens: number
+}
+
+type Result = Extract<ThreadMessage, { kind: 'result' }>
+type Waiting = { readonly resolve: (result: Result) => void; readonly reject: (error: Error) => void }
+
+export class Engine {
+  readonly #slots: SlotTable
+  readonly #waiting = new Map<number, Waiting>()
+  #nextId = 0
+  #death: Error | undefined
+
+  private constructor(
+    readonly options: EngineOptions,
+    readonly choice: ProviderChoice,
+    readonly worker: Worker,
+    /** Resolves with the reason should the engine's thread end by itself. */
+    readonly died: Promise<Error>,
+  ) {
+    this.#slots = new SlotTable(options.slots)
+    worker.on('message', (message: ThreadMessage) => this.#receive(message))
+    died.then((reason) => {
+      this.#death = reason
+      for (const { reject } of this.#waiting.values()) reject(reason)
+      this.#waiting.clear()
+    })
+  }
+
+  /**
+   * Starts the thread and waits until the model has answered a warm-up batch.
+   * @throws Problem `provider_unavailable`, `invalid_backbone`, `invalid_prototype`, `prototype_mismatch`
+   */
+  static async start(options: EngineOptions): Promise<Engine> {
+    const { backbone, prototype, slots, provider, threads } = options
+    const workerData: ThreadOptions = { backbone, prototype, slots, provider, threads }
+    const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData, name: 'engine' })
+    const died = new Promise<Error>((resolve) => {
+      worker.once('error', (error: Error) => resolve(new Error(`the engine's thread failed: ${error.message}`)))
+      worker.once('exit', (code) => resolve(new Error(`the engine's thread ended with code ${code}`)))
+    })
+    const first = await Promise.race([once(worker, 'message').then(([message]) => message as ThreadMessage), died])
+    if (first instanceof Error) throw first
+    if (first.kind === 'failed')
+      throw first.code
+        ? new Problem(first.code, first.message)
+        : new Error(`the engine did not start: ${first.message}`)
+    if (first.kind !== 'ready') throw new Error(`the engine's thread began with "${first.kind}"`)
+    return new Engine(options, first.choice, worker, died)
+  }
+
+  /** Counters of the bank, live. */
+  get bank(): Readonly<SlotCounters> {
+    return this.#slots.counters
+  }
+
+  /**
+   * Runs a batch. Rows may belong to any tasks, at most `slots` different ones.
+   * @throws Error if onnxruntime fails on this batch, or the thread died
+   */
+  async run(rows: readonly EngineRow[]): Promise<BatchResult> {
+    const packed = packRows(rows, this.options.computePadding)
+    const { prototype } = this.options
+    const { slots, loads } = prototype ? this.#assignSlots(rows, prototype) : noSlots()
+    const withHidden = rows.some((row) => row.withHidden)
+    const { pooled, hidden, runMs } = await this.#send({ id: this.#nextId++, rows: packed, slots, loads, withHidden })
+    const H = this.options.backbone.config.hidden_size
+    const results = rows.map((row, b): RowResult => {
+      const vector = pooled.subarray(b * H, (b + 1) * H)
+      if (!row.withHidden || hidden === undefined) return { pooled: vector }
+      const first = packed.paddedIndex[b * packed.longest] ?? 0
+      return { pooled: vector, hidden: hidden.subarray(first * H, (first + row.inputIds.length) * H) }
+    })
+    return { rows: results, runMs, places: packed.rows * packed.longest, tokens: packed.tokens }
+  }
+
+  /** Lets the batches that were sent finish, then ends the thread. */
+  async close(): Promise<void> {
+    this.worker.postMessage('stop')
+    await this.died
+  }
+
+  #assignSlots(rows: readonly EngineRow[], { layers, maskBytes }: Prototype): Pick<RunRequest, 'slots' | 'loads'> {
+    const size = layers * maskBytes
+    const fresh = new Map<string, Uint8Array>()
+    // All are looked at before a slot is given away: a bitset that does not fit must not leave a slot with another's.
+    for (const { maskKey, bitset } of rows) {
+      if (fresh.has(maskKey) || this.#slots.has(maskKey)) continue
+      const bytes = bitset()
+      if (bytes.byteLength !== size)
+        throw new Error(`mask ${maskKey} has a bitset of ${bytes.byteLength} bytes; the bank takes ${size}`)
+      fresh.set(maskKey, bytes)
+    }
+    const { slots, loads } = this.#slots.assign(rows.map(({ maskKey }) => maskKey))
+    const bitsets = new Uint8Array(loads.length * size)
+    for (const [i, { key }] of loads.entries()) bitsets.set(fresh.get(key) ?? [], i * size)
+    return { slots, loads: { slots: loads.map(({ slot }) => slot), bitsets } }
+  }
+
+  #send(request: RunRequest): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      if (this.#death) return reject(this.#death)
+      this.#waiting.set(request.id, { resolve, reject })
+      this.worker.postMessage(request, [request.loads.bitsets.buffer])
+    })
+  }
+
+  #receive(message: ThreadMessage): void {
+    if (message.kind !== 'result' && message.kind !== 'error') return
+    const waiting = this.#waiting.get(message.id)
+    this.#waiting.delete(message.id)
+    if (message.kind === 'result') waiting?.resolve(message)
+    else waiting?.reject(new Error(`onnxruntime failed on a batch: ${message.message}`))
+  }
+}
+
+const noSlots = (): Pick<RunRequest, 'slots' | 'loads'> => ({
+  slots: new Int32Array(0),
+  loads: { slots: [], bitsets: new Uint8Array(0) },
+})

@@ -1,0 +1,62 @@
+// One onnxruntime session that runs any graph on the CPU, arrays in and arrays out: what learning steps with.
+
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import type { Graph } from '../graph/graph.js'
+import { serializeOnnx } from '../graph/onnx.js'
+
+/** A dense array, row-major. */
+export interface NumberArray {
+  readonly shape: readonly number[]
+  readonly data: Float32Array | Int32Array
+}
+
+export interface GraphSessionOptions {
+  /** Folder of the files that constants are ranges of. */
+  readonly directory?: string
+  /** Intra-operator threads; 0 leaves the choice to onnxruntime. */
+  readonly threads: number
+}
+
+export class GraphSession {
+  private constructor(readonly session: InferenceSession) {}
+
+  static async open(graph: Graph, { directory, threads }: GraphSessionOptions): Promise<GraphSession> {
+    const session = await InferenceSession.create(serializeOnnx(graph), {
+      executionProviders: ['cpu'],
+      intraOpNumThreads: threads,
+      graphOptimizationLevel: 'basic',
+      logSeverityLevel: 4,
+      extra: {
+        session: {
+          ...(directory !== undefined && { model_external_initializers_file_folder_path: directory }),
+          // Threads that spin while they wait cost more than they gain: other processes run beside a long learning run.
+          intra_op: { allow_spinning: '0' },
+        },
+      },
+    })
+    return new GraphSession(session)
+  }
+
+  /**
+   * Runs the graph.
+   * @param inputs the graph's inputs by name; float32 or int32 by the array's type
+   * @returns its outputs by name, all of them float32
+   */
+  async run(inputs: Readonly<Record<string, NumberArray>>): Promise<Map<string, Float32Array>> {
+    const feeds = Object.fromEntries(Object.entries(inputs).map(([name, array]) => [name, tensorOf(array)]))
+    const results = await this.session.run(feeds)
+    return new Map(Object.entries(results).map(([name, { data }]) => [name, floats(name, data)]))
+  }
+
+  async release(): Promise<void> {
+    await this.session.release()
+  }
+}
+
+const tensorOf = ({ shape, data }: NumberArray): Tensor =>
+  data instanceof Float32Array ? new Tensor('float32', data, shape) : new Tensor('int32', data, shape)
+
+function floats(name: string, data: Tensor['data']): Float32Array {
+  if (data instanceof Float32Array) return data
+  throw new Error(`output "${name}" is not float32`)
+}

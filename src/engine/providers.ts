@@ -1,0 +1,134 @@
+// Which execution provider runs: the one that was asked for, or the best that really loads here.
+
+import { existsSync, readdirSync } from 'node:fs'
+import type { Backbone } from '../backbones/backbone.js'
+import type { Prototype } from '../formats/prototype.js'
+import { Problem } from '../problem.js'
+import type { Bank } from './bank.js'
+import { type PackedRows, packRows } from './rows.js'
+import { EngineSession, type Provider } from './session.js'
+
+export interface ProviderChoice {
+  readonly provider: Provider
+  /** Why this one, in a sentence for the log. */
+  readonly reason: string
+}
+
+type Open = (provider: Provider) => Promise<EngineSession>
+
+/**
+ * Opens a session and warms it up.
+ * @throws Problem `provider_unavailable` if the provider that was asked for does not load; whatever the graph's
+ *   making throws
+ */
+export async function openSession(
+  wanted: Provider | 'auto',
+  backbone: Backbone,
+  prototype: Prototype | undefined,
+  bank: Bank | undefined,
+  threads: number,
+): Promise<{ readonly session: EngineSession; readonly choice: ProviderChoice }> {
+  const open: Open = (provider) => EngineSession.open(provider, backbone, prototype, bank, threads)
+  if (wanted === 'auto') return openBest(open)
+  try {
+    const session = await open(wanted)
+    await runTime(session, batchOf(1, 8))
+    return { session, choice: { provider: wanted, reason: 'asked for by the provider setting' } }
+  } catch (error) {
+    throw error instanceof Problem ? error : unavailable(wanted, error as Error)
+  }
+}
+
+/** CUDA if it loads. WebGPU loads on software renderers too, so it must beat the CPU at a batch. */
+async function openBest(open: Open): Promise<{ session: EngineSession; choice: ProviderChoice }> {
+  const findings: string[] = []
+  const take = (session: EngineSession) => ({
+    session,
+    choice: { provider: session.provider, reason: findings.join('; ') },
+  })
+  const attempt = async (provider: Provider): Promise<EngineSession | undefined> => {
+    try {
+      if (provider === 'webgpu' && !hasVulkanDriver()) throw new Error('no Vulkan driver is installed')
+      const session = await open(provider)
+      await runTime(session, batchOf(1, 8))
+      return session
+    } catch (error) {
+      if (error instanceof Problem) throw error
+      findings.push(`${provider} does not load (${sentence(error as Error)})`)
+      return undefined
+    }
+  }
+
+  const cuda = await attempt('cuda')
+  if (cuda) {
+    findings.push('cuda loads')
+    return take(cuda)
+  }
+  const cpu = await open('cpu')
+  const batch = batchOf(8, 32)
+  const cpuMs = Math.min(await runTime(cpu, batch), await runTime(cpu, batch))
+  const webgpu = await attempt('webgpu')
+  if (webgpu === undefined) {
+    findings.push('cpu runs everywhere')
+    return take(cpu)
+  }
+  // A software renderer is told by one short row, long before it would have finished the batch.
+  const shortMs = await runTime(webgpu, batchOf(1, 8))
+  const webgpuMs = shortMs > cpuMs ? shortMs : Math.min(await runTime(webgpu, batch), await runTime(webgpu, batch))
+  const [best, other] = webgpuMs < cpuMs ? [webgpu, cpu] : [cpu, webgpu]
+  await other.release()
+  const webgpuBatch = shortMs > cpuMs ? 'one row of 8' : '8 rows of 32'
+  findings.push(
+    `cpu takes ${cpuMs.toFixed(1)} ms for 8 rows of 32 tokens, webgpu ${webgpuMs.toFixed(1)} ms for ${webgpuBatch}`,
+  )
+  return take(best)
+}
+
+/**
+ * Whether Linux has a Vulkan driver, by the manifests that the Vulkan loader looks for. Without one the attempt to
+ * load would only write warnings to stderr.
+ */
+function hasVulkanDriver(): boolean {
+  const { env, platform } = process
+  if (platform !== 'linux' || env.VK_DRIVER_FILES || env.VK_ICD_FILENAMES || env.VK_ADD_DRIVER_FILES) return true
+  const shared = (env.XDG_DATA_DIRS ?? '/usr/local/share:/usr/share').split(':')
+  const own = env.XDG_DATA_HOME ?? `${env.HOME ?? ''}/.local/share`
+  return ['/etc', ...shared, own].some((folder) => {
+    const manifests = `${folder}/vulkan/icd.d`
+    return existsSync(manifests) && readdirSync(manifests).length > 0
+  })
+}
+
+function batchOf(rows: number, tokens: number): PackedRows {
+  const row = { inputIds: new Int32Array(tokens), tokenTypeIds: new Int32Array(tokens), pooling: 'mean' as const }
+  return packRows(Array.from({ length: rows }, () => row))
+}
+
+/** Milliseconds of a run. The first one also allocates buffers and compiles shaders. */
+async function runTime(session: EngineSession, batch: PackedRows): Promise<number> {
+  const start = performance.now()
+  await session.run(batch, new Int32Array(batch.rows), false)
+  return performance.now() - start
+}
+
+const libraries: Partial<Record<Provider, string>> = {
+  cuda:
+    'It needs Linux x64, an NVIDIA driver, CUDA 12 with cuDNN 9, and the CUDA binaries of onnxruntime: ' +
+    'install with ONNXRUNTIME_NODE_INSTALL=cuda12 (the Dockerfile\'s "cuda" target does).',
+  webgpu: 'It needs a Vulkan, Metal or Direct3D 12 driver.',
+}
+
+function unavailable(provider: Provider, error: Error): Problem {
+  const advice = libraries[provider]
+  return new Problem(
+    'provider_unavailable',
+    `provider "${provider}" does not load here: ${sentence(error)}.${advice ? ` ${advice}` : ''}`,
+  )
+}
+
+/** What an onnxruntime error says, without the place in its sources. */
+const sentence = (error: Error): string =>
+  (error.message.split('\n')[0] ?? '')
+    .replace(/^\/.* was false\. /, '')
+    .replace(/[.\s]+$/, '')
+    .slice(0, 200)

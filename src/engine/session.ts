@@ -1,0 +1,107 @@
+// One onnxruntime session on one execution provider: the only place that knows onnxruntime's options and tensors.
+
+import { env, InferenceSession, Tensor } from 'onnxruntime-node'
+import type { Backbone } from '../backbones/backbone.js'
+import type { Prototype } from '../formats/prototype.js'
+import { serializeOnnx } from '../graph/onnx.js'
+import type { Bank } from './bank.js'
+import type { PackedRows } from './rows.js'
+import { type GraphTraits, servingGraph } from './serving-graph.js'
+
+export const providers = ['cpu', 'webgpu', 'cuda'] as const
+export type Provider = (typeof providers)[number]
+
+// What fails is thrown and told by whoever tried it; onnxruntime's own lines on stderr would only repeat it.
+env.logLevel = 'fatal'
+
+export interface SessionResult {
+  /** [B,H] */
+  readonly pooled: Float32Array
+  /** [T,H], if it was asked for. */
+  readonly hidden?: Float32Array
+}
+
+/**
+ * WebGPU converts neither bytes nor, on many adapters, float16. A device copies what it is fed, so it is fed the
+ * slots of the batch alone; the CPU reads the whole bank where it lies.
+ */
+const traits: Record<Provider, GraphTraits & { readonly wholeBank: boolean }> = {
+  cpu: { bank: 'uint8', gatherHalf: true, wholeBank: true },
+  cuda: { bank: 'uint8', gatherHalf: true, wholeBank: false },
+  webgpu: { bank: 'int32', gatherHalf: false, wholeBank: false },
+}
+
+export class EngineSession {
+  private constructor(
+    readonly provider: Provider,
+    readonly session: InferenceSession,
+    readonly bank: Bank | undefined,
+  ) {}
+
+  /** @param threads intra-operator threads of the CPU provider; 0 leaves the choice to onnxruntime */
+  static async open(
+    provider: Provider,
+    backbone: Backbone,
+    prototype: Prototype | undefined,
+    bank: Bank | undefined,
+    threads: number,
+  ): Promise<EngineSession> {
+    const model = serializeOnnx(servingGraph(backbone, prototype, traits[provider]))
+    const session = await InferenceSession.create(model, {
+      executionProviders: [provider],
+      intraOpNumThreads: threads,
+      // Beyond constant folding the extended fusions gain nothing on this graph and cost 45 MB.
+      graphOptimizationLevel: 'basic',
+      logSeverityLevel: 4,
+      extra: {
+        session: {
+          model_external_initializers_file_folder_path: backbone.directory,
+          // Threads that spin between runs take the cores from tokenising and HTTP.
+          intra_op: { allow_spinning: '0' },
+          // Work is handed out in pieces that shrink: a thread that HTTP has held up does not hold up the others.
+          dynamic_block_base: '4',
+        },
+      },
+    })
+    return new EngineSession(provider, session, bank)
+  }
+
+  /** @param slots the bank's slot of each row; ignored by a bare backbone */
+  async run(rows: PackedRows, slots: Int32Array<ArrayBuffer>, withHidden: boolean): Promise<SessionResult> {
+    const { rows: B, longest: S, tokens: T } = rows
+    const feeds: InferenceSession.FeedsType = {
+      input_ids: new Tensor('int32', rows.inputIds, [T]),
+      token_type_ids: new Tensor('int32', rows.tokenTypeIds, [T]),
+      position_ids: new Tensor('int32', rows.positionIds, [T]),
+      padded_index: new Tensor('int32', rows.paddedIndex, [B, S]),
+      packed_index: new Tensor('int32', rows.packedIndex, [T]),
+      key_bias: new Tensor('float32', rows.keyBias, [B, 1, 1, S]),
+      pool_weights: new Tensor('float32', rows.poolWeights, [B, 1, S]),
+      ...(this.bank && this.#bankFeeds(this.bank, slots)),
+    }
+    const { pooled, hidden } = await this.session.run(feeds, withHidden ? ['pooled', 'hidden'] : ['pooled'])
+    return { pooled: floats(pooled), ...(hidden && { hidden: floats(hidden) }) }
+  }
+
+  async release(): Promise<void> {
+    await this.session.release()
+  }
+
+  #bankFeeds(bank: Bank, slots: Int32Array<ArrayBuffer>): InferenceSession.FeedsType {
+    const { wholeBank, bank: type } = traits[this.provider]
+    const used = wholeBank ? { bytes: bank.bytes, slots, count: bank.slots } : bank.compact(slots)
+    const dims = [used.count, bank.layers, bank.maskBytes]
+    return {
+      bank:
+        type === 'uint8'
+          ? new Tensor('uint8', used.bytes, dims)
+          : new Tensor('int32', Int32Array.from(used.bytes), dims),
+      row_slots: new Tensor('int32', used.slots, [slots.length]),
+    }
+  }
+}
+
+function floats(tensor: Tensor | undefined): Float32Array {
+  if (!(tensor?.data instanceof Float32Array)) throw new Error('the session returned no float32 tensor')
+  return tensor.data
+}

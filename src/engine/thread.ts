@@ -1,0 +1,47 @@
+// The engine's thread: it owns onnxruntime and the bank, and runs one batch after another.
+
+import { parentPort, workerData } from 'node:worker_threads'
+import { Problem } from '../problem.js'
+import { Bank } from './bank.js'
+import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
+import { openSession } from './providers.js'
+import type { EngineSession } from './session.js'
+
+const port = parentPort
+if (port === null) throw new Error('engine/thread.js runs as a worker thread')
+const send = (message: ThreadMessage) => port.postMessage(message)
+
+try {
+  const { backbone, prototype, slots, provider, threads } = workerData as ThreadOptions
+  const bank = prototype && new Bank(slots, prototype.layers, prototype.maskBytes)
+  const { session, choice } = await openSession(provider, backbone, prototype, bank, threads)
+  let previous: Promise<void> = Promise.resolve()
+  port.on('message', (request: RunRequest | 'stop') => {
+    previous = previous.then(() => (request === 'stop' ? stop(session) : run(session, request)))
+  })
+  send({ kind: 'ready', choice })
+} catch (error) {
+  send({
+    kind: 'failed',
+    message: (error as Error).message,
+    code: error instanceof Problem ? error.code : undefined,
+  })
+  port.close()
+}
+
+async function run(session: EngineSession, { id, rows, slots, loads, withHidden }: RunRequest): Promise<void> {
+  try {
+    const start = performance.now()
+    session.bank?.loadAll(loads.slots, loads.bitsets)
+    const { pooled, hidden } = await session.run(rows, slots, withHidden)
+    const runMs = performance.now() - start
+    send({ kind: 'result', id, pooled, hidden, runMs })
+  } catch (error) {
+    send({ kind: 'error', id, message: (error as Error).message })
+  }
+}
+
+async function stop(session: EngineSession): Promise<void> {
+  await session.release()
+  port?.close()
+}

@@ -1,0 +1,176 @@
+// The tasks that are served: read-only files of a directory, and uploads in the store. A task in use is an effective
+// bitset and a head in a cache bounded in bytes; one that is not is only a file.
+
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { LRUCache } from 'lru-cache'
+import { readFileAs } from '../formats/file.js'
+import type { Prototype } from '../formats/prototype.js'
+import { checkFits, readTaskFile, type TaskFile } from '../formats/task-file.js'
+import { effectiveBitset } from '../petl/combining.js'
+import { Problem } from '../problem.js'
+import type { Precondition, StoredTask, TaskStore } from './store.js'
+
+const taskId = /^[a-z0-9][a-z0-9._-]{0,63}$/
+const extension = '.safetensors'
+
+export type Origin = 'bundled' | 'uploaded'
+
+/** A task ready to run. */
+export interface Task {
+  readonly file: TaskFile
+  /** [layers, ⌈n/8⌉] bytes */
+  readonly bitset: Uint8Array
+}
+
+export interface ListedTask extends StoredTask {
+  readonly origin: Origin
+}
+
+export interface RegistryOptions {
+  /** Bound of the cache of tasks in use, in bytes. */
+  readonly cacheBytes: number
+}
+
+export class Registry {
+  readonly #cache: LRUCache<string, Task>
+
+  private constructor(
+    readonly prototype: Prototype,
+    readonly store: TaskStore,
+    /** The directory's files by id, in the order of the ids. */
+    readonly bundled: ReadonlyMap<string, { readonly digest: string; readonly bytes: Uint8Array }>,
+    options: RegistryOptions,
+  ) {
+    this.#cache = new LRUCache({ maxSize: options.cacheBytes, sizeCalculation: taskBytes })
+  }
+
+  /**
+   * @param masksDir directory of task files; each file's name is its task's id
+   * @throws Problem naming the file, if one of them is not a task of this prototype
+   */
+  static async open(
+    prototype: Prototype,
+    store: TaskStore,
+    masksDir: string,
+    options: RegistryOptions,
+  ): Promise<Registry> {
+    const names = await readdir(masksDir).catch((error: Error) => {
+      throw new Problem('invalid_setting', `the masks directory ${masksDir} cannot be read: ${error.message}`)
+    })
+    const bundled = new Map<string, { digest: string; bytes: Uint8Array }>()
+    for (const name of names.filter((name) => name.endsWith(extension)).sort()) {
+      const path = join(masksDir, name)
+      const entry = await readFileAs(path, 'unreadable_file', (bytes) => {
+        const file = readTaskFile(bytes)
+        checkFits(file, prototype)
+        return { id: checkTaskId(name.slice(0, -extension.length)), digest: file.digest, bytes }
+      })
+      bundled.set(entry.id, entry)
+    }
+    return new Registry(prototype, store, bundled, options)
+  }
+
+  /** Bundled files whose id an upload had taken before: the upload is served. */
+  get shadowed(): string[] {
+    return [...this.bundled.keys()].filter((id) => this.store.digest(id) !== undefined)
+  }
+
+  get count(): number {
+    return this.bundled.size + this.store.count - this.shadowed.length
+  }
+
+  /** Bytes that the cache of tasks in use holds, and its entries. */
+  get cached(): { readonly bytes: number; readonly tasks: number } {
+    return { bytes: this.#cache.calculatedSize, tasks: this.#cache.size }
+  }
+
+  /**
+   * The current version of a task. It stays usable whatever happens to the task afterwards.
+   * @throws Problem `invalid_task_id`, `unknown_task`; `prototype_mismatch` for an upload from before a new prototype
+   */
+  get(id: string): Task {
+    const digest = this.#digest(id)
+    const cached = digest === undefined ? undefined : this.#cache.get(digest)
+    if (cached) return cached
+    const task = this.#load(this.file(id))
+    this.#cache.set(task.file.digest, task)
+    return task
+  }
+
+  /** The task's file as it was uploaded. @throws Problem as `get` */
+  file(id: string): Uint8Array {
+    const bytes = this.store.file(checkTaskId(id)) ?? this.bundled.get(id)?.bytes
+    if (bytes === undefined) throw new Problem('unknown_task', `there is no task "${id}"`, { task: id })
+    return bytes
+  }
+
+  origin(id: string): Origin {
+    return this.store.digest(id) === undefined ? 'bundled' : 'uploaded'
+  }
+
+  /** Up to `limit` tasks whose ids follow `after`, in the order of their ids. */
+  list(after: string, limit: number): ListedTask[] {
+    const uploaded = this.store.list(after, limit).map((task): ListedTask => ({ ...task, origin: 'uploaded' }))
+    const ids = new Set(uploaded.map(({ id }) => id))
+    const bundled = [...this.bundled]
+      .filter(([id]) => id > after && !ids.has(id) && this.store.digest(id) === undefined)
+      .map(([id, { digest }]): ListedTask => ({ id, digest, origin: 'bundled' }))
+    return [...uploaded, ...bundled].sort((a, b) => (a.id < b.id ? -1 : 1)).slice(0, limit)
+  }
+
+  /**
+   * Registers a task file under an id; resolves once that would survive a power cut, and then serves it.
+   * @throws Problem for a file that is not a task of this prototype, `task_read_only`, whatever the precondition throws
+   */
+  async put(id: string, bytes: Uint8Array, precondition: Precondition): Promise<{ task: Task; replaced: boolean }> {
+    this.#checkWritable(id)
+    const task = this.#load(bytes)
+    const previous = await this.store.put(id, task.file.digest, bytes, precondition)
+    this.#cache.set(task.file.digest, task)
+    return { task, replaced: previous !== undefined }
+  }
+
+  /** @throws Problem `unknown_task`, `task_read_only`, whatever the precondition throws */
+  async delete(id: string, precondition: Precondition): Promise<void> {
+    this.#checkWritable(id)
+    await this.store.delete(id, (current) => {
+      if (current === undefined) throw new Problem('unknown_task', `there is no task "${id}"`, { task: id })
+      precondition(current)
+    })
+  }
+
+  #digest(id: string): string | undefined {
+    return this.store.digest(checkTaskId(id)) ?? this.bundled.get(id)?.digest
+  }
+
+  #checkWritable(id: string): void {
+    if (this.bundled.has(checkTaskId(id)) && this.store.digest(id) === undefined)
+      throw new Problem('task_read_only', `task "${id}" is a file of the masks directory and cannot be changed here`, {
+        task: id,
+      })
+  }
+
+  #load(bytes: Uint8Array): Task {
+    const file = readTaskFile(bytes)
+    checkFits(file, this.prototype)
+    return { file, bitset: effectiveBitset(file, this.prototype) }
+  }
+}
+
+/** @throws Problem `invalid_task_id` */
+export function checkTaskId(id: string): string {
+  if (taskId.test(id)) return id
+  throw new Problem(
+    'invalid_task_id',
+    `${JSON.stringify(id.slice(0, 100))} is not a task id; expected 1 to 64 of a-z, 0-9, ".", "_" and "-", beginning with a letter or digit`,
+  )
+}
+
+/** What a task in use costs, in bytes: its arrays and its labels, with a little for the objects around them. */
+function taskBytes({ file, bitset }: Task): number {
+  const { dense, output } = file.head
+  const floats = output.weight.length + output.bias.length + (dense ? dense.weight.length + dense.bias.length : 0)
+  const labels = file.labels.reduce((sum, label) => sum + 2 * label.length + 16, 0)
+  return bitset.byteLength + file.mask.bits.byteLength + 4 * floats + labels + 1_000
+}
