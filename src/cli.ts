@@ -1,0 +1,137 @@
+#!/usr/bin/env node
+// The command line: serve, learn, evaluate, train and inspect. Each command imports what it needs when it runs.
+
+import { Command, Option } from 'commander'
+import type { EvaluateFlags } from './commands/evaluate.js'
+import type { LearnFlags } from './commands/learn.js'
+import {
+  addDataOptions,
+  addLearningOptions,
+  addTaskOptions,
+  combineOption,
+  positive,
+  whole,
+} from './commands/learning-options.js'
+import type { TrainFlags } from './commands/train.js'
+import { environmentVariableOf, flagOf, readConfig, settingNames, settings, shownDefault } from './config.js'
+import { methods } from './learn/plan.js'
+import { Problem } from './problem.js'
+
+const program = new Command('propetl')
+  .description('One frozen transformer, one shared module, and a few kilobytes of mask bits per task.')
+  .showHelpAfterError('(run with --help for the usage and an example)')
+
+const serve = program
+  .command('serve')
+  .description('serve the model and its tasks over HTTP')
+  .addHelpText(
+    'after',
+    '\nA flag goes before its environment variable.\n\nExample:\n' +
+      '  $ propetl serve --port 9000 --data-dir /var/lib/propetl\n' +
+      '  $ curl localhost:9000/tasks/sst2/predict -H \'content-type: application/json\' -d \'{"inputs":"a gorgeous film"}\'',
+  )
+for (const name of settingNames) {
+  const { kind, meaning } = settings[name]
+  const choices = kind.kind === 'choice' ? ` One of: ${kind.choices.join(', ')}.` : ''
+  serve.option(
+    `${flagOf(name)} <${kind.kind === 'whole' ? 'number' : 'value'}>`,
+    `${meaning}${choices} (default: ${shownDefault(name)}; env: ${environmentVariableOf(name)})`,
+  )
+}
+serve.action(async (flags: Record<string, string>) => {
+  const config = readConfig(flags, process.env)
+  const { serve } = await import('./commands/serve.js')
+  await serve(config)
+})
+
+addLearningOptions(
+  addTaskOptions(
+    program
+      .command('learn')
+      .description("learn a new task's mask and head on the model's frozen prototype, and write its task file")
+      .argument('<data>', 'rows to learn from, CSV, TSV or JSON lines: "text", optional "text_pair", and "label"')
+      .requiredOption('--out <file>', "the task file to write; its name is the task's id"),
+  ),
+  { scores: 0.05 },
+)
+  .addOption(
+    new Option('--mask-rows <kind>', 'a mask for each layer, or one for all')
+      .choices(['layer', 'one'])
+      .default('layer'),
+  )
+  .addOption(combineOption)
+  .option('--description <text>', 'kept in the task file')
+  .option('--resume <file>', 'go on from the mask and head of a task file that was learned before')
+  .option('--no-baseline', 'do not learn a head alone to compare with')
+  .addHelpText(
+    'after',
+    '\nExample:\n  $ propetl learn reviews.csv --out reviews.safetensors\n' +
+      '  $ curl -X PUT --data-binary @reviews.safetensors localhost:8080/tasks/reviews',
+  )
+  .action(async (data: string, flags: LearnFlags) => {
+    const { learn } = await import('./commands/learn.js')
+    console.log(await learn(data, flags))
+  })
+
+addDataOptions(
+  program
+    .command('evaluate')
+    .description('score a task on labelled rows, with a confidence interval')
+    .argument('<task>', 'a task file, or the address of a task on a server')
+    .argument('<data>', 'labelled rows, as for learn'),
+)
+  .option('--json', 'print JSON')
+  .addHelpText(
+    'after',
+    '\nExample:\n  $ propetl evaluate reviews.safetensors test.csv\n' +
+      '  $ propetl evaluate http://localhost:8080/tasks/reviews test.csv',
+  )
+  .action(async (task: string, data: string, flags: EvaluateFlags) => {
+    const { evaluate } = await import('./commands/evaluate.js')
+    console.log(await evaluate(task, data, flags))
+  })
+
+addLearningOptions(
+  program
+    .command('train')
+    .description('learn a prototype on one task or on several together, or what it is held against')
+    .argument('<data...>', 'a task each: a file of rows, or a folder with train.jsonl, dev.jsonl and task.json')
+    .option('--out <dir>', 'folder to write prototype.safetensors and masks/<task>.safetensors to'),
+  { scores: 0.01 },
+)
+  .addOption(
+    new Option(
+      '--method <name>',
+      'multi: a prototype under a mask a layer and a mask a task; single: under a mask a layer; ' +
+        'plain: weights of its own in every layer; head: no module (default: multi for several tasks, else single)',
+    ).choices(methods),
+  )
+  .addOption(new Option('--combine <kind>', 'how layer and task masks meet').choices(['or', 'and']).default('or'))
+  .option('--bottleneck <size>', "the adapter's inner size", whole(1, 100_000), 32)
+  .addOption(new Option('--activation <name>', "the adapter's").choices(['relu', 'gelu', 'tanh']).default('relu'))
+  .option('--weight-rate <rate>', 'learning rate of weights', positive, 0.003)
+  .addHelpText('after', '\nExample:\n  $ propetl train data/sst2 data/trec data/subj --out prototype')
+  .action(async (data: string[], flags: TrainFlags) => {
+    const { trainOn } = await import('./commands/train.js')
+    console.log(await trainOn(data, flags))
+  })
+
+program
+  .command('inspect')
+  .description('tell what is in a prototype or task file: shapes, density, overlap with the layer masks, storage')
+  .argument('<file>', 'a prototype or a task file')
+  .option('--prototype <file>', 'the prototype a task belongs to (default: that of the bundled model)')
+  .option('--json', 'print JSON')
+  .addHelpText('after', '\nExample:\n  $ propetl inspect masks/sst2.safetensors')
+  .action(async (file: string, options: { prototype?: string; json?: boolean }) => {
+    const { inspect } = await import('./commands/inspect.js')
+    console.log(await inspect(file, options))
+  })
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  if (!(error instanceof Problem)) throw error
+  console.error(`propetl: ${error.message}`)
+  process.exitCode = 1
+}

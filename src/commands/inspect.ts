@@ -1,0 +1,124 @@
+// `propetl inspect`: what is in a prototype or a task file, for people or, with --json, for programs.
+
+import { join } from 'node:path'
+import { settings } from '../config.js'
+import { inFile, readFileAs } from '../formats/file.js'
+import { moduleTensors, type Prototype, prototypeFormat, readPrototype } from '../formats/prototype.js'
+import { parseHeader } from '../formats/safetensors.js'
+import { checkFits, readTaskFile, taskFormat } from '../formats/task-file.js'
+import { countOnes } from '../petl/bitset.js'
+import { plainModuleBits, prototypeBits, taskBits } from '../petl/storage.js'
+import { Problem } from '../problem.js'
+import { describeTask, type TaskDescription } from '../tasks/description.js'
+
+export interface InspectOptions {
+  /** Path of the prototype that a task file is held against. */
+  readonly prototype?: string
+  readonly json?: boolean
+}
+
+/** @throws Problem naming the file */
+export async function inspect(path: string, options: InspectOptions): Promise<string> {
+  const bytes = await readFileAs(path, 'unreadable_file', (bytes) => bytes)
+  const format = inFile(path, () => parseHeader(bytes)).metadata.get('format')
+  if (format === prototypeFormat) {
+    const found = describePrototype(inFile(path, () => readPrototype(bytes)))
+    const facts = { file: path, bytes: bytes.byteLength, ...found }
+    return options.json ? JSON.stringify(facts, null, 2) : lines(facts.file, facts.bytes, prototypeLines(found))
+  }
+  if (format === taskFormat) {
+    const prototypePath = options.prototype ?? join(settings.modelDir.value, 'prototype.safetensors')
+    const prototype = await readFileAs(prototypePath, 'unreadable_file', readPrototype)
+    const task = inFile(path, () => readTaskFile(bytes))
+    inFile(path, () => checkFits(task, prototype))
+    const found = { version: task.digest, prototype: task.prototype, ...describeTask(task, prototype) }
+    const facts = { file: path, bytes: bytes.byteLength, ...found }
+    return options.json ? JSON.stringify(facts, null, 2) : lines(facts.file, facts.bytes, taskLines(found, prototype))
+  }
+  throw new Problem(
+    'unreadable_file',
+    `${path}: metadata "format" is ${JSON.stringify(format)}; expected "${prototypeFormat}" or "${taskFormat}"`,
+  )
+}
+
+function describePrototype(prototype: Prototype) {
+  const { kind, ...config } = prototype.module
+  const { maskable, unmasked } = moduleTensors(prototype.module, prototype.hiddenSize)
+  const { weights, layerMasks } = prototypeBits(prototype)
+  const mask = (layer: number) => prototype.layerMasks?.subarray(layer * prototype.maskBytes) ?? new Uint8Array()
+  return {
+    kind,
+    config,
+    version: prototype.digest,
+    backbone: prototype.backbone,
+    layers: prototype.layers,
+    hidden_size: prototype.hiddenSize,
+    maskable_weights: prototype.maskableWeights,
+    tensors: [
+      ...maskable.map((tensor) => ({ ...tensor, masked: true })),
+      ...unmasked.map((tensor) => ({ ...tensor, masked: false })),
+    ],
+    layer_mask_density: prototype.layerMasks
+      ? Array.from(
+          { length: prototype.layers },
+          (_, layer) => countOnes(mask(layer), prototype.maskableWeights) / prototype.maskableWeights,
+        )
+      : [],
+    storage: {
+      weight_bits: weights,
+      layer_mask_bits: layerMasks,
+      bits_per_added_task: taskBits(prototype, 1),
+      plain_module_bits_per_task: plainModuleBits(prototype),
+    },
+  }
+}
+
+type Line = readonly [name: string, value: string]
+
+function prototypeLines(found: ReturnType<typeof describePrototype>): Line[] {
+  const { storage } = found
+  return [
+    ['kind', `${found.kind} ${JSON.stringify(found.config)}`],
+    ['version', found.version],
+    ['backbone', found.backbone],
+    ['layers', `${found.layers} of hidden size ${found.hidden_size}`],
+    ...found.tensors.map(
+      ({ name, shape, masked }): Line => [name, `[${shape.join(', ')}]${masked ? ', masked' : ', not masked'}`],
+    ),
+    ['maskable weights', `${count(found.maskable_weights)}`],
+    ['layer mask density', found.layer_mask_density.length > 0 ? percents(found.layer_mask_density) : 'no layer masks'],
+    ['storage, shared', `${bits(storage.weight_bits)} of weights, ${bits(storage.layer_mask_bits)} of layer masks`],
+    ['storage, a task', addedTask(storage.bits_per_added_task, storage.plain_module_bits_per_task)],
+  ]
+}
+
+function taskLines(found: TaskDescription & { version: string; prototype: string }, prototype: Prototype): Line[] {
+  const { head, mask, storage } = found
+  return [
+    ...(found.description === undefined ? [] : [['description', found.description] as const]),
+    ['version', found.version],
+    ['prototype', found.prototype],
+    ['problem type', found.problem_type],
+    ['labels', found.labels.length > 0 ? found.labels.join(', ') : 'none'],
+    ...(found.range ? [['range', found.range.join(' to ')] as const] : []),
+    ...(found.metrics ? [['metrics', JSON.stringify(found.metrics)] as const] : []),
+    ['pooling', found.pooling],
+    ['head', `${[head.inputs, head.dense, head.outputs].filter(Boolean).join(' → ')}, ${count(head.weights)} weights`],
+    ['mask', `${mask.rows} × ${count(prototype.maskableWeights)} bits, density ${percents([mask.density])}`],
+    ['combine', found.combine],
+    ['effective density', percents(mask.effective_density)],
+    ...(mask.overlap_with_layer_masks.length > 0
+      ? [['overlap with layers', percents(mask.overlap_with_layer_masks)] as const]
+      : []),
+    ['storage, mask', addedTask(storage.mask_bits, storage.plain_module_bits)],
+  ]
+}
+
+const lines = (path: string, bytes: number, facts: readonly Line[]): string =>
+  [`${path}, ${count(bytes)} bytes`, ...facts.map(([name, value]) => `  ${name.padEnd(20)} ${value}`)].join('\n')
+
+const count = (value: number) => value.toLocaleString('en-US')
+const bits = (value: number) => `${count(value)} bits (${count(Math.ceil(value / 8))} bytes)`
+const percents = (shares: readonly number[]) => shares.map((share) => `${(100 * share).toFixed(1)} %`).join('  ')
+const addedTask = (own: number, plain: number) =>
+  `${bits(own)}; with weights of its own in every layer ${bits(plain)}: ${((100 * own) / plain).toFixed(2)} % of that`

@@ -1,0 +1,26 @@
+// `propetl serve`: a server in this process, from start to SIGTERM.
+
+import closeWithGrace from 'close-with-grace'
+import type { Config } from '../config.js'
+import { createLogger } from '../http/logger.js'
+import { startServer } from '../server.js'
+
+/** Exits 0 after SIGTERM or SIGINT once accepted work is done, 1 if that takes too long or the engine is lost. */
+export async function serve(config: Config): Promise<void> {
+  const logger = createLogger(config.logLevel, process.stdout.isTTY)
+  const started = startServer(config, logger)
+  let stopping = false
+  closeWithGrace({ delay: config.shutdownTimeoutMs, logger: false }, async ({ signal, err }) => {
+    stopping = true
+    if (err) logger.fatal({ err }, 'stopping after an error that nothing caught')
+    else logger.info({ signal }, 'stopping: new work is refused, accepted work is finished')
+    const server = await started
+    await server.close()
+    logger.info('stopped')
+  })
+  const { services } = await started
+  const reason = await services.engine.died
+  if (stopping) return
+  logger.fatal({ reason: reason.message }, 'the engine is gone; a supervisor must start the server anew')
+  process.exit(1)
+}

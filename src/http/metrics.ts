@@ -1,0 +1,134 @@
+// Prometheus metrics of the server, under names that begin with propetl_, beside prom-client's own process figures.
+
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricRegistry } from 'prom-client'
+import type { BatchReport } from '../scheduler/dispatcher.js'
+import type { Lifecycle, Services } from './services.js'
+
+const powersOfTwo = (first: number, last: number) =>
+  Array.from({ length: Math.log2(last / first) + 1 }, (_, i) => first * 2 ** i)
+
+export class Metrics {
+  readonly registry = new MetricRegistry()
+  readonly #registers = [this.registry]
+
+  readonly #requests = this.#histogram('http_request_duration_seconds', 'Requests by method, route and status', {
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    labelNames: ['method', 'route', 'status'],
+  })
+  readonly #waits = this.#histogram('queue_wait_seconds', 'How long rows waited for their batch', {
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+  })
+  readonly #rows = this.#histogram('batch_rows', 'Rows of a batch', { buckets: powersOfTwo(1, 512) })
+  readonly #tokens = this.#histogram('batch_tokens', 'Tokens of a batch', { buckets: powersOfTwo(8, 8192) })
+  readonly #tasks = this.#histogram('batch_tasks', 'Different tasks in a batch', { buckets: powersOfTwo(1, 256) })
+  readonly #padding = this.#histogram(
+    'batch_padding_ratio',
+    'Share of padding among the places that attention and modules see; dense layers see none',
+    { buckets: [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75] },
+  )
+  readonly #busy = this.#counter('engine_busy_seconds_total', "Time that the engine's thread worked")
+  readonly #dropped = this.#counter('queue_dropped_rows_total', 'Rows dropped before they were computed', ['reason'])
+
+  constructor(lifecycle: Lifecycle) {
+    collectDefaultMetrics({ register: this.registry })
+    const watch =
+      <T>(figure: (services: Services) => T, none: T) =>
+      () =>
+        lifecycle.current ? figure(lifecycle.current) : none
+    this.#gauge(
+      'queue_rows',
+      'Rows that wait for the engine',
+      watch((s) => s.dispatcher.queuedRows, 0),
+    )
+    this.#gauge(
+      'registered_tasks',
+      'Tasks that are served',
+      watch((s) => s.registry.count, 0),
+    )
+    this.#gauge(
+      'cache_bytes',
+      'Bytes of tasks in use that are cached',
+      watch((s) => s.registry.cached.bytes, 0),
+    )
+    this.#gauge(
+      'cache_tasks',
+      'Tasks in use that are cached',
+      watch((s) => s.registry.cached.tasks, 0),
+    )
+    this.#gauge(
+      'ready',
+      '1 once the model has answered a warm-up batch',
+      watch(() => 1, 0),
+    )
+    for (const event of ['hits', 'loads', 'evictions'] as const)
+      this.#runningTotal(
+        `bank_${event}_total`,
+        bankMeanings[event],
+        watch((s) => s.engine.bank[event], 0),
+      )
+    new Gauge({
+      name: 'propetl_engine_info',
+      help: 'Execution provider that runs, as a label',
+      labelNames: ['provider'],
+      registers: this.#registers,
+      collect() {
+        if (lifecycle.current) this.set({ provider: lifecycle.current.engine.choice.provider }, 1)
+      },
+    })
+  }
+
+  request(method: string, route: string, status: number, seconds: number): void {
+    this.#requests.observe({ method, route, status }, seconds)
+  }
+
+  batch({ rows, tokens, tasks, places, runMs, waitsMs }: BatchReport): void {
+    this.#rows.observe(rows)
+    this.#tokens.observe(tokens)
+    this.#tasks.observe(tasks)
+    this.#padding.observe(1 - tokens / places)
+    this.#busy.inc(runMs / 1000)
+    for (const wait of waitsMs) this.#waits.observe(wait / 1000)
+  }
+
+  dropped(reason: string, rows: number): void {
+    this.#dropped.inc({ reason }, rows)
+  }
+
+  #histogram(name: string, help: string, options: { buckets: number[]; labelNames?: string[] }): Histogram {
+    return new Histogram({ name: `propetl_${name}`, help, ...options, registers: this.#registers })
+  }
+
+  #counter(name: string, help: string, labelNames: string[] = []): Counter {
+    return new Counter({ name: `propetl_${name}`, help, labelNames, registers: this.#registers })
+  }
+
+  #gauge(name: string, help: string, figure: () => number): void {
+    new Gauge({
+      name: `propetl_${name}`,
+      help,
+      registers: this.#registers,
+      collect() {
+        this.set(figure())
+      },
+    })
+  }
+
+  /** A counter whose total is kept elsewhere. */
+  #runningTotal(name: string, help: string, total: () => number): void {
+    new Counter({
+      name: `propetl_${name}`,
+      help,
+      registers: this.#registers,
+      collect() {
+        this.reset()
+        this.inc(total())
+      },
+    })
+  }
+}
+
+const bankMeanings = {
+  hits: 'Tasks of a batch whose masks were in the bank',
+  loads: 'Tasks of a batch whose masks were loaded into the bank',
+  evictions: 'Masks that made room for others in the bank',
+}

@@ -1,0 +1,143 @@
+// Errors as answers: application/problem+json (RFC 9457), each with a stable code.
+
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { Problem, type ProblemCode } from '../problem.js'
+
+interface Meaning {
+  readonly status: number
+  readonly title: string
+  /** Seconds after which trying again makes sense. */
+  readonly retryAfter?: number
+}
+
+export const problems = {
+  not_safetensors: { status: 400, title: 'The file is not a sound safetensors file' },
+  invalid_request: { status: 400, title: 'The request does not have the expected form' },
+  invalid_json: { status: 400, title: 'The body is not JSON' },
+  invalid_task_id: { status: 400, title: 'That is not a task id' },
+  not_found: { status: 404, title: 'There is nothing at this address' },
+  unknown_task: { status: 404, title: 'There is no such task' },
+  prototype_mismatch: { status: 409, title: 'The task belongs to another prototype' },
+  task_read_only: { status: 409, title: 'The task cannot be changed' },
+  precondition_failed: { status: 412, title: 'The task is not at the expected version' },
+  body_too_large: { status: 413, title: 'The body is too large' },
+  unsupported_media_type: { status: 415, title: 'The content type is not taken here' },
+  invalid_task_file: { status: 422, title: 'The file is not a task of this server' },
+  empty_text: { status: 422, title: 'A text is empty' },
+  text_too_long: { status: 422, title: 'A text is longer than the model takes' },
+  text_pair_not_taken: { status: 422, title: 'The task takes one text, not a pair' },
+  too_many_inputs: { status: 422, title: 'The request has too many inputs' },
+  client_closed_request: { status: 499, title: 'The client left' },
+  internal: { status: 500, title: 'Something is wrong in the server' },
+  overloaded: { status: 503, title: 'Too much is waiting', retryAfter: 1 },
+  not_ready: { status: 503, title: 'The server is starting', retryAfter: 1 },
+  shutting_down: { status: 503, title: 'The server is stopping', retryAfter: 5 },
+  storage_failed: { status: 503, title: 'The change could not be stored', retryAfter: 5 },
+  deadline_exceeded: { status: 504, title: 'The request waited too long' },
+} as const satisfies Record<string, Meaning>
+
+type AnswerCode = keyof typeof problems
+
+const isAnswerCode = (code: ProblemCode): code is ProblemCode & AnswerCode => Object.hasOwn(problems, code)
+
+/** What fastify and its plugins say of a request, in our words. */
+const codeOfFastify: Partial<Record<string, AnswerCode>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
+  FST_REQ_FILE_TOO_LARGE: 'body_too_large',
+  FST_FILES_LIMIT: 'body_too_large',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
+  FST_INVALID_MULTIPART_CONTENT_TYPE: 'unsupported_media_type',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'invalid_json',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'invalid_json',
+}
+
+interface Answer {
+  readonly code: AnswerCode
+  readonly detail: string
+  readonly details?: Readonly<Record<string, unknown>>
+}
+
+const internal: Answer = {
+  code: 'internal',
+  detail: 'the server failed; its log has the reason under this request id',
+}
+
+function answerOf(error: FastifyError | Problem, request: FastifyRequest): Answer {
+  if (error instanceof Problem)
+    return isAnswerCode(error.code) ? { code: error.code, detail: error.message, details: error.details } : internal
+  if (error.validation) return { code: 'invalid_request', detail: describeValidation(error) }
+  const known = codeOfFastify[error.code]
+  if (known) return { code: known, detail: detailOf(known, request) ?? error.message }
+  if (error instanceof SyntaxError) return { code: 'invalid_json', detail: error.message }
+  if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500)
+    return { code: 'invalid_request', detail: error.message }
+  return internal
+}
+
+/** What was expected, where fastify only says that something else came. */
+function detailOf(code: AnswerCode, request: FastifyRequest): string | undefined {
+  const { bodyLimit, schema } = request.routeOptions
+  if (code === 'body_too_large') return `the body is larger than the ${bodyLimit} bytes that are taken here`
+  if (code !== 'unsupported_media_type') return undefined
+  const given = request.headers['content-type']
+  const expected = (schema as { consumes?: readonly string[] } | undefined)?.consumes ?? ['application/json']
+  return `the content type is ${given === undefined ? 'not given' : JSON.stringify(given)}; expected ${expected.join(' or ')}`
+}
+
+/** The whole answer's body. */
+export function problemBody(code: AnswerCode, detail: string, requestId?: string, details: object = {}) {
+  const { status, title } = problems[code]
+  return {
+    type: `urn:propetl:problem:${code}`,
+    title,
+    status,
+    code,
+    detail,
+    ...(requestId !== undefined && { request_id: requestId }),
+    ...details,
+  }
+}
+
+/** Fastify's error handler: the one place that turns errors into answers. */
+export function answerProblem(
+  error: FastifyError | Problem,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const { code, detail, details } = answerOf(error, request)
+  const meaning: Meaning = problems[code]
+  if (code === 'internal') request.log.error({ err: error }, 'request failed')
+  else request.log.debug({ code, detail }, 'request refused')
+  if (meaning.retryAfter !== undefined) reply.header('retry-after', meaning.retryAfter)
+  return (
+    reply
+      .code(meaning.status)
+      // As bytes: to a text fastify would add a charset, which JSON has not.
+      .type('application/problem+json')
+      .send(Buffer.from(JSON.stringify(problemBody(code, detail, request.id, details))))
+  )
+}
+
+interface ValidationFinding {
+  readonly instancePath: string
+  readonly keyword?: string
+  readonly message?: string | undefined
+}
+
+/**
+ * What a validator found, in one sentence. Of a union it finds fault with every member; the one that was meant is the
+ * one that fits furthest: its faults lie deepest, and are not about the type as a whole.
+ */
+function describeValidation(error: FastifyError): string {
+  const findings = ((error.validation ?? []) as readonly ValidationFinding[]).filter(
+    ({ keyword }) => keyword !== 'anyOf',
+  )
+  const depth = ({ instancePath }: ValidationFinding) => instancePath.split('/').length
+  const deepest = findings.filter((finding) => depth(finding) === Math.max(...findings.map(depth)))
+  const particular = deepest.filter(({ keyword }) => keyword !== 'type')
+  const said = new Set((particular.length > 0 ? particular : deepest).map(describeFinding))
+  return [...said].map((what) => `${error.validationContext ?? 'request'}${what}`).join(', or ')
+}
+
+const describeFinding = ({ instancePath, keyword, message }: ValidationFinding): string =>
+  `${instancePath} ${keyword === 'boolean' ? 'is not a known field' : (message ?? 'is not valid')}`

@@ -1,0 +1,68 @@
+// Liveness, readiness and metrics.
+
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { Problem } from '../../problem.js'
+import type { Metrics } from '../metrics.js'
+import { problemAnswers, readyAnswer } from '../schemas.js'
+import type { Lifecycle } from '../services.js'
+
+export const healthRoutes =
+  (lifecycle: Lifecycle, metrics: Metrics): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    app.get(
+      '/health/live',
+      {
+        schema: {
+          operationId: 'live',
+          tags: ['operation'],
+          summary: 'The process runs',
+          response: { 200: Type.Object({ status: Type.Literal('live') }) },
+        },
+      },
+      async () => ({ status: 'live' as const }),
+    )
+
+    app.get(
+      '/health/ready',
+      {
+        schema: {
+          operationId: 'ready',
+          tags: ['operation'],
+          summary: 'The model has answered a warm-up batch, and the server is not stopping',
+          response: { 200: readyAnswer, ...problemAnswers(503) },
+        },
+      },
+      async () => {
+        if (lifecycle.stopping) throw new Problem('shutting_down', 'the server is stopping')
+        const { engine, registry } = lifecycle.services
+        const { config, digest } = engine.options.backbone
+        return {
+          status: 'ready' as const,
+          ...engine.choice,
+          numerics: 'float32',
+          model: {
+            type: config.model_type,
+            layers: config.num_hidden_layers,
+            hidden_size: config.hidden_size,
+            digest,
+          },
+          prototype: { kind: registry.prototype.module.kind, digest: registry.prototype.digest },
+          tasks: registry.count,
+        }
+      },
+    )
+
+    app.get(
+      '/metrics',
+      {
+        schema: {
+          operationId: 'metrics',
+          tags: ['operation'],
+          summary: 'Prometheus metrics',
+          response: { 200: { description: 'Metrics', content: { 'text/plain': { schema: Type.String() } } } },
+        },
+      },
+      async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
+    )
+  }

@@ -1,0 +1,99 @@
+// Predictions: of one task, or of many in one batch.
+
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
+import type { Static } from 'typebox'
+import { Problem } from '../../problem.js'
+import type { Predicted, PredictionInput } from '../../tasks/predictor.js'
+import {
+  predictAnswer,
+  predictBody,
+  predictManyAnswer,
+  predictManyBody,
+  problemAnswers,
+  taskParams,
+} from '../schemas.js'
+import type { Lifecycle } from '../services.js'
+
+export interface PredictLimits {
+  readonly maxInputs: number
+  readonly requestTimeoutMs: number
+}
+
+export const predictRoutes =
+  (lifecycle: Lifecycle, limits: PredictLimits): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    const predict = async (
+      inputs: readonly PredictionInput[],
+      body: Pick<Static<typeof predictBody>, 'top_k' | 'raw_scores' | 'truncate'>,
+      request: FastifyRequest,
+    ): Promise<Predicted[]> => {
+      const { predictor } = lifecycle.services
+      if (inputs.length > limits.maxInputs)
+        throw new Problem(
+          'too_many_inputs',
+          `inputs has ${inputs.length} texts; at most ${limits.maxInputs} are taken`,
+          {
+            inputs: inputs.length,
+            limit: limits.maxInputs,
+          },
+        )
+      return predictor.predict(inputs, {
+        topK: body.top_k,
+        rawScores: body.raw_scores ?? false,
+        truncate: body.truncate ?? true,
+        deadline: performance.now() + limits.requestTimeoutMs,
+        abandoned: () => request.raw.socket.destroyed,
+      })
+    }
+
+    app.post(
+      '/tasks/:id/predict',
+      {
+        schema: {
+          operationId: 'predict',
+          tags: ['predictions'],
+          summary: 'Predictions of one task',
+          params: taskParams,
+          body: predictBody,
+          response: { 200: predictAnswer, ...problemAnswers(400, 404, 409, 413, 415, 422, 503, 504) },
+        },
+      },
+      async (request) => {
+        const { inputs } = request.body
+        const task = request.params.id
+        const list = (Array.isArray(inputs) ? inputs : [inputs]).map(
+          (input): PredictionInput =>
+            typeof input === 'string' ? { task, text: input } : { task, ...textOf(input.text, input.text_pair) },
+        )
+        const predicted = await predict(list, request.body, request)
+        const predictions = predicted.map(({ prediction }) => prediction)
+        return { task, version: predicted[0]?.version ?? '', predictions }
+      },
+    )
+
+    app.post(
+      '/predict',
+      {
+        schema: {
+          operationId: 'predictMany',
+          tags: ['predictions'],
+          summary: 'Predictions of many tasks at once',
+          body: predictManyBody,
+          response: { 200: predictManyAnswer, ...problemAnswers(400, 404, 409, 413, 415, 422, 503, 504) },
+        },
+      },
+      async (request) => {
+        const list = request.body.inputs.map(
+          (input): PredictionInput => ({
+            task: input.task,
+            ...textOf(input.text, input.text_pair),
+          }),
+        )
+        const predicted = await predict(list, request.body, request)
+        return { predictions: predicted.map(({ prediction, ...of }) => ({ ...of, ...prediction })) }
+      },
+    )
+  }
+
+const textOf = (text: string, textPair: string | undefined) => ({ text, ...(textPair !== undefined && { textPair }) })

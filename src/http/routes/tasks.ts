@@ -1,0 +1,232 @@
+// Tasks as a resource: list, describe, download, upload, remove.
+
+import multipart from '@fastify/multipart'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type Static, Type } from 'typebox'
+import { Problem } from '../../problem.js'
+import { describeTask } from '../../tasks/description.js'
+import { checkTaskId, type Origin, type Registry, type Task } from '../../tasks/registry.js'
+import { etagOf, isUnchanged, preconditionOf } from '../etags.js'
+import { bytesBody, listAnswer, listQuery, problemAnswers, taskAnswer, taskParams } from '../schemas.js'
+import type { Lifecycle } from '../services.js'
+
+export interface TaskLimits {
+  readonly maxUploadBytes: number
+}
+
+const fileType = 'application/octet-stream'
+/** What curl calls any body unless told otherwise. */
+const curlType = 'application/x-www-form-urlencoded'
+
+const conditionHeaders = Type.Object({
+  'if-match': Type.Optional(Type.String({ description: 'Only if the task is at one of these ETags; * for any' })),
+  'if-none-match': Type.Optional(
+    Type.String({ description: 'Only if it is at none of these; * for: only if it is new' }),
+  ),
+})
+
+/** What a form may hold around its file, in bytes. */
+const formBytes = 64 * 1024
+
+export const taskRoutes =
+  (lifecycle: Lifecycle, limits: TaskLimits): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    app.addContentTypeParser([fileType, curlType], { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+    await app.register(multipart, { limits: { fileSize: limits.maxUploadBytes, files: 1, fields: 4, parts: 5 } })
+
+    app.get(
+      '/tasks',
+      {
+        schema: {
+          operationId: 'listTasks',
+          tags: ['tasks'],
+          summary: 'Tasks in the order of their ids, page by page',
+          querystring: listQuery,
+          response: { 200: listAnswer, ...problemAnswers(400, 503) },
+        },
+      },
+      async (request) => {
+        const { registry } = lifecycle.services
+        const { after = '', limit = 100 } = request.query
+        const found = registry.list(after, limit + 1)
+        const page = found.slice(0, limit)
+        return {
+          total: registry.count,
+          tasks: page.map(({ id, digest, origin }) => ({ id, version: digest, origin })),
+          next: found.length > limit ? (page.at(-1)?.id ?? null) : null,
+        }
+      },
+    )
+
+    app.get(
+      '/tasks/:id',
+      {
+        schema: {
+          operationId: 'describeTask',
+          tags: ['tasks'],
+          summary: 'What a task is: labels, mask density, overlap with the layer masks, storage',
+          params: taskParams,
+          headers: conditionHeaders,
+          response: {
+            200: taskAnswer,
+            304: Type.Null({ description: 'Unchanged' }),
+            ...problemAnswers(400, 404, 409, 503),
+          },
+        },
+      },
+      async (request, reply) => {
+        const { registry } = lifecycle.services
+        const { id } = request.params
+        const task = registry.get(id)
+        reply.header('etag', etagOf(task.file.digest))
+        if (isUnchanged(request.headers, task.file.digest)) return notModified(reply)
+        return answerOf(id, task, registry.origin(id), registry)
+      },
+    )
+
+    app.get(
+      '/tasks/:id/file',
+      {
+        schema: {
+          operationId: 'downloadTask',
+          tags: ['tasks'],
+          summary: 'The task file, byte for byte',
+          params: taskParams,
+          headers: conditionHeaders,
+          response: {
+            200: { description: 'The task file', content: { [fileType]: { schema: bytesBody } } },
+            304: Type.Null({ description: 'Unchanged' }),
+            ...problemAnswers(400, 404, 409, 503),
+          },
+        },
+      },
+      async (request, reply) => {
+        const { registry } = lifecycle.services
+        const { id } = request.params
+        const { digest } = registry.get(id).file
+        reply.header('etag', etagOf(digest))
+        if (isUnchanged(request.headers, digest)) return notModified(reply)
+        reply.header('content-disposition', `attachment; filename="${id}.safetensors"`)
+        return reply.type(fileType).send(registry.file(id))
+      },
+    )
+
+    app.put(
+      '/tasks/:id',
+      {
+        bodyLimit: limits.maxUploadBytes,
+        onRequest: expectType(fileType, curlType),
+        schema: {
+          operationId: 'putTask',
+          tags: ['tasks'],
+          summary: 'Registers a task file, or replaces one; live at once',
+          description: `Answered once the file would survive a power cut. ${curlType}, curl's default, is taken for ${fileType}.`,
+          consumes: [fileType],
+          params: taskParams,
+          headers: conditionHeaders,
+          body: { content: { [fileType]: { schema: bytesBody } } },
+          response: {
+            200: { ...taskAnswer, description: 'Replaced' },
+            201: { ...taskAnswer, description: 'New' },
+            ...problemAnswers(400, 409, 412, 413, 415, 422, 503),
+          },
+        },
+      },
+      async (request, reply) => {
+        return upload(request.params.id, request.body as Buffer, request, reply)
+      },
+    )
+
+    app.post(
+      '/tasks',
+      {
+        bodyLimit: limits.maxUploadBytes + formBytes,
+        onRequest: expectType('multipart/form-data'),
+        // The multipart plugin reads the body itself; there is nothing left to validate.
+        validatorCompiler: () => (value: unknown) => ({ value }),
+        schema: {
+          operationId: 'postTask',
+          tags: ['tasks'],
+          summary: 'The same for forms: a file, and the id beside it or as the file’s name',
+          consumes: ['multipart/form-data'],
+          body: Type.Object({ id: Type.Optional(Type.String()), file: bytesBody }),
+          response: {
+            200: { ...taskAnswer, description: 'Replaced' },
+            201: { ...taskAnswer, description: 'New' },
+            ...problemAnswers(400, 409, 412, 413, 415, 422, 503),
+          },
+        },
+      },
+      async (request, reply) => {
+        const { id, file } = await readForm(request)
+        return upload(id, file, request, reply)
+      },
+    )
+
+    app.delete(
+      '/tasks/:id',
+      {
+        schema: {
+          operationId: 'deleteTask',
+          tags: ['tasks'],
+          summary: 'Removes an uploaded task',
+          params: taskParams,
+          headers: conditionHeaders,
+          response: { 204: Type.Null({ description: 'Removed' }), ...problemAnswers(400, 404, 409, 412, 503) },
+        },
+      },
+      async (request, reply) => {
+        await lifecycle.services.registry.delete(request.params.id, preconditionOf(request.headers))
+        request.log.info({ task: request.params.id }, 'task removed')
+        return reply.code(204).send(null)
+      },
+    )
+
+    async function upload(id: string, bytes: Buffer, request: FastifyRequest, reply: FastifyReply) {
+      const { registry } = lifecycle.services
+      const { task, replaced } = await registry.put(id, bytes, preconditionOf(request.headers))
+      request.log.info({ task: id, version: task.file.digest, replaced, bytes: bytes.byteLength }, 'task registered')
+      reply.header('etag', etagOf(task.file.digest)).code(replaced ? 200 : 201)
+      if (!replaced) reply.header('location', `/tasks/${id}`)
+      return answerOf(id, task, 'uploaded', registry)
+    }
+  }
+
+function answerOf(id: string, task: Task, origin: Origin, registry: Registry) {
+  const described = describeTask(task.file, registry.prototype)
+  return { id, version: task.file.digest, origin, ...described } satisfies Static<typeof taskAnswer>
+}
+
+/** Fastify's types know no answer without a body beside one with. */
+function notModified(reply: FastifyReply): never {
+  return reply.code(304).send(null) as never
+}
+
+/** Refuses other bodies before they are read, even those that the rest of the API takes. */
+function expectType(...types: readonly string[]) {
+  return async ({ headers }: FastifyRequest): Promise<void> => {
+    const given = headers['content-type']
+    if (given !== undefined && types.includes((given.split(';')[0] ?? '').trim().toLowerCase())) return
+    const is = given === undefined ? 'not given' : JSON.stringify(given)
+    throw new Problem(
+      'unsupported_media_type',
+      `the content type is ${is}; expected ${types[0]}, with a task file in it`,
+    )
+  }
+}
+
+async function readForm(request: FastifyRequest): Promise<{ id: string; file: Buffer }> {
+  let id: string | undefined
+  let file: Buffer | undefined
+  let filename = ''
+  for await (const part of request.parts()) {
+    if (part.type === 'file') {
+      filename = part.filename
+      file = await part.toBuffer()
+    } else if (part.fieldname === 'id' && typeof part.value === 'string') id = part.value
+  }
+  if (file === undefined)
+    throw new Problem('invalid_request', 'the form has no file; expected one, and optionally a field "id"')
+  return { id: checkTaskId(id ?? filename.replace(/\.safetensors$/, '')), file }
+}

@@ -1,0 +1,211 @@
+// The API's types, once: validation, TypeScript and OpenAPI are made from them.
+
+import { type Static, type TArrayOptions, type TSchema, Type } from 'typebox'
+import { combinings, poolings, problemTypes } from '../formats/task-file.js'
+
+const words = (choices: readonly string[]) => Type.Enum([...choices])
+
+/** An array of an answer: what is sent may be read-only. */
+const list = <T extends TSchema>(item: T, options: TArrayOptions = {}) =>
+  Type.Unsafe<readonly Static<T>[]>(Type.Array(item, options))
+
+export const problemSchema = Type.Object(
+  {
+    type: Type.String(),
+    title: Type.String(),
+    status: Type.Integer(),
+    code: Type.String({ description: 'Stable name of the kind of problem' }),
+    detail: Type.String({ description: 'What was wrong, where, and what was expected' }),
+    request_id: Type.Optional(Type.String()),
+  },
+  { description: 'RFC 9457 problem', additionalProperties: true },
+)
+
+/** Answers that are problems, for the description of a route. */
+export const problemAnswers = (...statuses: readonly number[]) =>
+  Object.fromEntries(
+    statuses.map((status) => [
+      status,
+      {
+        description: problemMeanings[status] ?? 'Problem',
+        content: { 'application/problem+json': { schema: problemSchema } },
+      },
+    ]),
+  )
+
+const problemMeanings: Record<number, string> = {
+  400: 'The request does not have the expected form',
+  404: 'There is no such task',
+  409: 'The task belongs to another prototype, or cannot be changed',
+  412: 'The task is not at the expected version',
+  413: 'The body is too large',
+  415: 'The content type is not taken here',
+  422: 'The content cannot be worked with',
+  503: 'The server starts, stops or is overloaded; Retry-After says when to try again',
+  504: 'The request waited too long',
+}
+
+export const taskParams = Type.Object({ id: Type.String({ description: 'Task id', examples: ['sst2'] }) })
+
+const textFields = {
+  text: Type.String(),
+  text_pair: Type.Optional(Type.String({ description: 'Second text, for tasks that compare two' })),
+}
+
+const options = {
+  top_k: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      description: 'Only the best so many labels, best first; all in their own order otherwise',
+    }),
+  ),
+  raw_scores: Type.Optional(
+    Type.Boolean({ default: false, description: "The head's own outputs in place of probabilities" }),
+  ),
+  truncate: Type.Optional(
+    Type.Boolean({
+      default: true,
+      description: 'Cut texts that are longer than the model takes; otherwise they are refused',
+    }),
+  ),
+}
+
+const textOrPair = Type.Union([Type.String(), Type.Object(textFields, { additionalProperties: false })])
+
+export const predictBody = Type.Object(
+  {
+    inputs: Type.Union([textOrPair, Type.Array(textOrPair, { minItems: 1 })], {
+      description: 'A text, a pair of texts, or an array of these',
+      examples: ['a gorgeous film'],
+    }),
+    ...options,
+  },
+  { additionalProperties: false },
+)
+
+export const predictManyBody = Type.Object(
+  {
+    inputs: Type.Array(
+      Type.Object({ task: Type.String({ description: 'Task id' }), ...textFields }, { additionalProperties: false }),
+      { minItems: 1, description: 'Texts, each with its task' },
+    ),
+    ...options,
+  },
+  { additionalProperties: false },
+)
+
+const labelScore = { label: Type.String(), score: Type.Number() }
+const classification = {
+  ...labelScore,
+  scores: list(Type.Object(labelScore), { description: "In the order of the task's labels, or best first with top_k" }),
+}
+const word = Type.Object({
+  ...classification,
+  text: Type.String(),
+  start: Type.Integer({ description: 'UTF-16 offset into the text' }),
+  end: Type.Integer({ description: 'UTF-16 offset into the text, exclusive' }),
+})
+
+/** A prediction: which fields it has depends on the task's problem type. */
+const prediction = {
+  label: Type.Optional(Type.String({ description: 'Best label (classification)' })),
+  score: Type.Optional(Type.Number({ description: 'Its score, or the value of a regression' })),
+  scores: Type.Optional(classification.scores),
+  words: Type.Optional(list(word, { description: 'Token classification' })),
+}
+
+const version = Type.String({ description: 'SHA-256 of the task file that answered' })
+
+export const predictAnswer = Type.Object({
+  task: Type.String(),
+  version,
+  predictions: list(Type.Object(prediction)),
+})
+export const predictManyAnswer = Type.Object({
+  predictions: list(Type.Object({ task: Type.String(), version, ...prediction })),
+})
+
+const origin = Type.Enum(['bundled', 'uploaded'], { description: 'A read-only file of the server, or an upload' })
+
+export const taskAnswer = Type.Object({
+  id: Type.String(),
+  version,
+  origin,
+  problem_type: words(problemTypes),
+  labels: list(Type.String()),
+  combine: words(combinings),
+  pooling: words(poolings),
+  head: Type.Object({
+    inputs: Type.Integer(),
+    dense: Type.Optional(Type.Integer()),
+    outputs: Type.Integer(),
+    weights: Type.Integer(),
+  }),
+  mask: Type.Object({
+    rows: Type.Integer({ description: '1: the same mask in every layer' }),
+    density: Type.Number({ description: "Share of ones in the task's own mask" }),
+    effective_density: list(Type.Number(), { description: 'For each layer, combined with its layer mask' }),
+    overlap_with_layer_masks: list(Type.Number(), {
+      description: "For each layer: share of the task's ones that the layer mask has too",
+    }),
+  }),
+  storage: Type.Object({
+    mask_bits: Type.Integer(),
+    plain_module_bits: Type.Integer({ description: 'A module of the same shape with own weights in every layer' }),
+    ratio: Type.Number(),
+  }),
+  description: Type.Optional(Type.String()),
+  metrics: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+  range: Type.Optional(list(Type.Number())),
+})
+
+export const listQuery = Type.Object(
+  {
+    after: Type.Optional(Type.String({ description: "Only tasks behind this id: the previous page's `next`" })),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100 })),
+  },
+  { additionalProperties: false },
+)
+export const listAnswer = Type.Object({
+  total: Type.Integer(),
+  tasks: list(Type.Object({ id: Type.String(), version, origin })),
+  next: Type.Union([Type.String(), Type.Null()], {
+    description: 'Pass it as `after` for the next page; null on the last',
+  }),
+})
+
+export const readyAnswer = Type.Object({
+  status: Type.Literal('ready'),
+  provider: Type.String({ description: 'Execution provider that runs' }),
+  reason: Type.String({ description: 'Why this provider' }),
+  numerics: Type.String(),
+  model: Type.Object({
+    type: Type.String(),
+    layers: Type.Integer(),
+    hidden_size: Type.Integer(),
+    digest: Type.String(),
+  }),
+  prototype: Type.Object({ kind: Type.String(), digest: Type.String() }),
+  tasks: Type.Integer(),
+})
+
+/** A body of bytes. */
+export const bytesBody: TSchema = Type.Unsafe<Buffer>({ contentMediaType: 'application/octet-stream' })
+
+/** The frame of the OpenAPI document; the routes fill it. */
+export const openapiDocument = {
+  openapi: '3.1.0' as const,
+  info: {
+    title: 'propetl',
+    version: '1',
+    description:
+      'One frozen transformer, one shared module, and a few kilobytes of mask bits per task. ' +
+      'Errors are application/problem+json with a stable `code`.',
+    license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+  },
+  tags: [
+    { name: 'predictions', description: 'Texts in, labels or values out' },
+    { name: 'tasks', description: 'A task is a file: a mask over the shared module, and a head' },
+    { name: 'operation', description: 'Health and metrics' },
+  ],
+}

@@ -1,0 +1,44 @@
+// What the routes work with, and whether it is there yet: the server listens before the model is loaded.
+
+import type { Engine } from '../engine/engine.js'
+import { Problem } from '../problem.js'
+import type { Dispatcher } from '../scheduler/dispatcher.js'
+import type { Predictor } from '../tasks/predictor.js'
+import type { Registry } from '../tasks/registry.js'
+
+export interface Services {
+  readonly registry: Registry
+  readonly engine: Engine
+  readonly dispatcher: Dispatcher
+  readonly predictor: Predictor
+}
+
+export class Lifecycle {
+  #services: Services | undefined
+  #stopping = false
+
+  /** The model has answered its warm-up batch. */
+  ready(services: Services): void {
+    this.#services = services
+  }
+
+  /** New work is refused from now on. */
+  stop(): void {
+    this.#stopping = true
+  }
+
+  get stopping(): boolean {
+    return this.#stopping
+  }
+
+  /** Undefined while the server starts. */
+  get current(): Services | undefined {
+    return this.#services
+  }
+
+  /** @throws Problem `not_ready` */
+  get services(): Services {
+    if (this.#services) return this.#services
+    throw new Problem('not_ready', 'the model is being loaded; /health/ready tells when it answers')
+  }
+}
