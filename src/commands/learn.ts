@@ -1,0 +1,90 @@
+// `propetl learn`: examples in, a task file out.
+
+import { basename, extname } from 'node:path'
+import { type Combining, checkFits, readTaskFile } from '../formats/task-file.js'
+import { loadModel, loadPrototypeOf, loadTask } from '../learn/model.js'
+import { learnNewTask, type NewTask } from '../learn/new-task.js'
+import { loadTaskData } from '../learn/task-data.js'
+import { untilInterrupted } from './interrupt.js'
+import { columnsOf, type LearningFlags } from './learning-options.js'
+import { claim, write } from './output-file.js'
+import { duration, ProgressLine } from './progress-line.js'
+
+export interface LearnFlags extends LearningFlags {
+  readonly out: string
+  readonly maskRows: 'layer' | 'one'
+  readonly combine: Combining
+  readonly baseline: boolean
+  readonly description?: string
+  readonly resume?: string
+}
+
+/**
+ * Learns a task and writes its file. The first Ctrl-C keeps the best epoch so far, the second ends at once.
+ * @returns what to print
+ * @throws Problem
+ */
+export async function learn(path: string, flags: LearnFlags): Promise<string> {
+  const start = performance.now()
+  const line = new ProgressLine(process.stderr)
+  await claim(flags.out)
+  const model = await loadModel(flags.modelDir, flags.maxLength)
+  const prototype = await loadPrototypeOf(model.backbone)
+  const resume = flags.resume === undefined ? undefined : await loadTask(flags.resume, prototype)
+  const data = await loadTaskData(
+    model,
+    {
+      data: path,
+      devShare: flags.devShare,
+      columns: columnsOf(flags),
+      seed: flags.seed,
+      ...(flags.dev !== undefined && { dev: flags.dev }),
+      ...(flags.problemType && { problem: flags.problemType }),
+      ...(flags.metric && { metric: flags.metric }),
+      ...(flags.maxRows !== undefined && { maxRows: flags.maxRows }),
+    },
+    (warning) => line.say(`warning: ${warning}`),
+  )
+  const { train, dev, space } = data
+  const kind = space.problem.replaceAll('_', ' ')
+  const labels = space.problem === 'regression' ? `from ${space.range?.join(' to ')}` : `${space.labels.length} labels`
+  line.say(`${train.rows.length} rows to learn from, ${dev.rows.length} for dev; ${kind}, ${labels}`)
+
+  if (flags.baseline) line.say('a head alone first, to compare with')
+  const { description, resume: _, ...rest } = flags
+  const options = {
+    ...rest,
+    rates: { scores: flags.scoreRate, heads: flags.headRate },
+    ...(description !== undefined && { description }),
+    ...(resume && { resume }),
+  }
+  const task = await untilInterrupted(
+    (signal) => learnNewTask(model, prototype, data, options, (progress) => line.show(progress), signal),
+    () => line.say('stopping after this step; what was best so far is kept'),
+  )
+  checkFits(readTaskFile(task.file), prototype)
+  await write(flags.out, task.file)
+  line.say('')
+  return report(task, flags, performance.now() - start)
+}
+
+const shownConfusions = 5
+
+function report({ file, result, metric, headOnly, confusions }: NewTask, flags: LearnFlags, took: number): string {
+  const id = basename(flags.out, extname(flags.out))
+  const epoch = result.bestEpoch === 0 ? 'as it began' : `epoch ${result.bestEpoch} of ${result.epochs.length}`
+  const facts: [string, string][] = [
+    [`dev ${metric}`, `${result.score.toFixed(4)} (${epoch}${result.stopped ? ', stopped' : ''})`],
+    ...(headOnly === undefined ? [] : [['a head alone', headOnly.toFixed(4)] as [string, string]]),
+    ...confusions
+      .slice(0, shownConfusions)
+      .map(({ actual, predicted, rows, of }, at): [string, string] => [
+        at === 0 ? 'taken for another' : '',
+        `${rows} of ${of} "${actual}" for "${predicted}"`,
+      ]),
+    ['file', `${flags.out}, ${file.byteLength.toLocaleString('en-US')} bytes`],
+    ['took', duration(took)],
+    ['put it live', `curl -X PUT --data-binary @${flags.out} localhost:8080/tasks/${id}`],
+  ]
+  return facts.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
+}

@@ -1,0 +1,46 @@
+// One line that tells how far a learning run is: rewritten in place on a terminal, a line now and then elsewhere.
+
+import type { Progress } from '../learn/training.js'
+
+/** Without a terminal: at most one line in so many milliseconds. */
+const pause = 10_000
+
+export class ProgressLine {
+  #last = Number.NEGATIVE_INFINITY
+  #open = false
+
+  constructor(readonly stream: NodeJS.WriteStream) {}
+
+  /** @param framed puts the sentence about the progress into a longer one */
+  show(progress: Progress, framed = (sentence: string) => sentence): void {
+    const now = performance.now()
+    if (this.stream.isTTY) {
+      this.stream.write(`\r\x1b[2K${framed(sentence(progress))}`)
+      this.#open = true
+    } else if (now - this.#last >= pause || progress.step === progress.steps) {
+      this.stream.write(`${framed(sentence(progress))}\n`)
+      this.#last = now
+    }
+  }
+
+  /** A line of its own. */
+  say(line: string): void {
+    this.stream.write(`${this.#open ? '\r\x1b[2K' : ''}${line}\n`)
+    this.#open = false
+  }
+}
+
+const sentence = ({ step, steps, loss, best, millisecondsLeft }: Progress): string =>
+  [
+    `step ${step} of ${steps}`,
+    `loss ${loss.toFixed(4)}`,
+    `best dev score ${best === undefined ? 'not yet' : best.toFixed(4)}`,
+    `${duration(millisecondsLeft)} left`,
+  ].join(', ')
+
+export function duration(milliseconds: number): string {
+  const seconds = Math.round(milliseconds / 1000)
+  const minutes = Math.floor(seconds / 60)
+  if (minutes === 0) return `${seconds} s`
+  return minutes < 60 ? `${minutes} min ${seconds % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}

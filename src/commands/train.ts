@@ -1,0 +1,109 @@
+// `propetl train`: a prototype from the examples of one task or of several, or what it is held against.
+
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Backbone } from '../backbones/backbone.js'
+import { loadModel } from '../learn/model.js'
+import type { Method } from '../learn/plan.js'
+import { type NamedTaskData, type Trained, trainPrototype } from '../learn/prototype-training.js'
+import { loadNamedTask } from '../learn/task-folder.js'
+import { backboneBits } from '../learn/tensors.js'
+import type { AdapterConfig } from '../petl/adapter.js'
+import { Problem } from '../problem.js'
+import { untilInterrupted } from './interrupt.js'
+import { columnsOf, type LearningFlags } from './learning-options.js'
+import { claim, write } from './output-file.js'
+import { duration, ProgressLine } from './progress-line.js'
+
+export interface TrainFlags extends Omit<LearningFlags, 'dev' | 'problemType' | 'metric'> {
+  readonly out?: string
+  readonly method?: Method
+  readonly combine: 'or' | 'and'
+  readonly bottleneck: number
+  readonly activation: AdapterConfig['activation']
+  readonly weightRate: number
+}
+
+/**
+ * Learns from files, each a task, or from folders with train.jsonl and perhaps dev.jsonl and task.json in them.
+ * @returns what to print
+ * @throws Problem
+ */
+export async function trainOn(paths: readonly string[], flags: TrainFlags): Promise<string> {
+  const start = performance.now()
+  const line = new ProgressLine(process.stderr)
+  const method = flags.method ?? (paths.length > 1 ? 'multi' : 'single')
+  if (flags.out !== undefined) {
+    if (method === 'plain' || method === 'head')
+      throw new Problem('invalid_setting', `method "${method}" makes no prototype to write; leave --out away`)
+    await claimFolder(flags.out)
+  }
+  const model = await loadModel(flags.modelDir, flags.maxLength)
+  const tasks: NamedTaskData[] = []
+  const { devShare, seed, maxRows } = flags
+  const options = { devShare, seed, columns: columnsOf(flags), ...(maxRows !== undefined && { maxRows }) }
+  for (const path of paths)
+    tasks.push(await loadNamedTask(model, path, options, (warning) => line.say(`warning: ${warning}`)))
+  const twice = tasks.find(({ id }, at) => tasks.findIndex((task) => task.id === id) !== at)
+  if (twice) throw new Problem('invalid_setting', `two tasks are called "${twice.id}"`)
+  for (const { id, train, dev, space } of tasks)
+    line.say(`${id}: ${train.rows.length} rows to learn from, ${dev.rows.length} for dev, ${space.problem}`)
+
+  const trained = await untilInterrupted(
+    (signal) =>
+      trainPrototype(
+        model.backbone,
+        tasks,
+        {
+          ...flags,
+          method,
+          module: { kind: 'adapter', bottleneck: flags.bottleneck, activation: flags.activation, scaling: 1 },
+          rates: { weights: flags.weightRate, scores: flags.scoreRate, heads: flags.headRate },
+        },
+        (progress) => line.show(progress),
+        signal,
+      ),
+    () => line.say('stopping after this step; what was best so far is kept'),
+  )
+  line.say('')
+  const written = flags.out === undefined ? [] : await writeAll(flags.out, trained)
+  return report(trained, method, model.backbone, written, performance.now() - start)
+}
+
+async function claimFolder(folder: string): Promise<void> {
+  await mkdir(join(folder, 'masks'), { recursive: true }).catch((error: Error) => {
+    throw new Problem('unwritable_file', `${folder} cannot be made: ${error.message}`)
+  })
+  await claim(join(folder, 'prototype.safetensors'))
+}
+
+async function writeAll(folder: string, { prototype, tasks }: Trained): Promise<string[]> {
+  const files = [
+    ...(prototype ? [[join(folder, 'prototype.safetensors'), prototype] as const] : []),
+    ...tasks.flatMap(({ id, file }) => (file ? [[join(folder, 'masks', `${id}.safetensors`), file] as const] : [])),
+  ]
+  for (const [path, bytes] of files) await write(path, bytes)
+  return files.map(([path, { byteLength }]) => `${path}, ${byteLength.toLocaleString('en-US')} bytes`)
+}
+
+function report(
+  { result, tasks, storage }: Trained,
+  method: Method,
+  backbone: Backbone,
+  written: readonly string[],
+  took: number,
+): string {
+  const bits = (count: number) => `${count.toLocaleString('en-US')} bits (${percent(count / backboneBits(backbone))})`
+  const lines: [string, string][] = [
+    ['method', method],
+    ...tasks.map(({ id, metric, score }): [string, string] => [id, `dev ${metric} ${score.toFixed(4)}`]),
+    ['mean', `${result.score.toFixed(4)}, epoch ${result.bestEpoch}${result.stopped ? ', stopped' : ''}`],
+    ['storage, shared', `${bits(storage.shared)} of the backbone's`],
+    ['storage, a task', bits(storage.each)],
+    ...written.map((file, at): [string, string] => [at === 0 ? 'files' : '', file]),
+    ['took', duration(took)],
+  ]
+  return lines.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
+}
+
+const percent = (share: number) => `${(100 * share).toFixed(3)} %`

@@ -1,0 +1,111 @@
+// How good predictions are: the scores of the GLUE tasks.
+
+/** The single number by which epochs and runs are compared: larger is better. */
+export const metrics = [
+  'accuracy',
+  'macro_f1',
+  'accuracy_and_f1',
+  'matthews_correlation',
+  'pearson',
+  'spearman',
+  'pearson_and_spearman',
+] as const
+export type Metric = (typeof metrics)[number]
+
+/** Predicted and true class of each row, by label index. */
+export type Classes = ArrayLike<number>
+
+/** Share of rows whose class is right. */
+export function accuracy(predicted: Classes, actual: Classes): number {
+  let right = 0
+  for (let i = 0; i < actual.length; i++) if (predicted[i] === actual[i]) right++
+  return right / actual.length
+}
+
+/** [actual, predicted] counts, row-major `labels`². */
+export function confusion(predicted: Classes, actual: Classes, labels: number): Int32Array {
+  const counts = new Int32Array(labels * labels)
+  for (let i = 0; i < actual.length; i++) {
+    const cell = (actual[i] ?? 0) * labels + (predicted[i] ?? 0)
+    counts[cell] = (counts[cell] ?? 0) + 1
+  }
+  return counts
+}
+
+interface Margins {
+  readonly hits: Float64Array
+  readonly predicted: Float64Array
+  readonly actual: Float64Array
+}
+
+function margins(counts: Int32Array, labels: number): Margins {
+  const sums = { hits: new Float64Array(labels), predicted: new Float64Array(labels), actual: new Float64Array(labels) }
+  for (const [cell, count] of counts.entries()) {
+    const a = Math.floor(cell / labels)
+    const p = cell % labels
+    sums.actual[a] = (sums.actual[a] ?? 0) + count
+    sums.predicted[p] = (sums.predicted[p] ?? 0) + count
+    if (a === p) sums.hits[a] = count
+  }
+  return sums
+}
+
+const total = (values: Float64Array): number => values.reduce((sum, value) => sum + value, 0)
+const dot = (a: Float64Array, b: Float64Array): number => a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0)
+
+/** Mean over labels of F1; a label that neither occurs nor is predicted is left out. */
+export function macroF1(predicted: Classes, actual: Classes, labels: number): number {
+  const { hits, predicted: claimed, actual: present } = margins(confusion(predicted, actual, labels), labels)
+  const each = [...hits].flatMap((hit, label) => {
+    const both = (claimed[label] ?? 0) + (present[label] ?? 0)
+    return both === 0 ? [] : [(2 * hit) / both]
+  })
+  return each.reduce((sum, f1) => sum + f1, 0) / each.length
+}
+
+/** F1 of the second of two labels, as GLUE has it; of more labels, the mean. */
+export function f1(predicted: Classes, actual: Classes, labels: number): number {
+  if (labels !== 2) return macroF1(predicted, actual, labels)
+  const [, falsely = 0, missed = 0, hits = 0] = confusion(predicted, actual, 2)
+  return hits === 0 ? 0 : (2 * hits) / (2 * hits + falsely + missed)
+}
+
+/** Matthews' correlation for any number of labels (Gorodkin 2004); 0 where it is not defined. */
+export function matthews(predicted: Classes, actual: Classes, labels: number): number {
+  const { hits, predicted: claimed, actual: present } = margins(confusion(predicted, actual, labels), labels)
+  const rows = actual.length
+  const covariance = total(hits) * rows - dot(claimed, present)
+  const spread = (rows * rows - dot(claimed, claimed)) * (rows * rows - dot(present, present))
+  return spread === 0 ? 0 : covariance / Math.sqrt(spread)
+}
+
+/** Pearson's correlation; 0 where one side does not vary. */
+export function pearson(predicted: ArrayLike<number>, actual: ArrayLike<number>): number {
+  const p = centred(predicted)
+  const a = centred(actual)
+  const spread = Math.sqrt(dot(p, p) * dot(a, a))
+  return spread === 0 ? 0 : dot(p, a) / spread
+}
+
+/** Spearman's correlation: Pearson's of the ranks, equal values sharing the mean of theirs. */
+export const spearman = (predicted: ArrayLike<number>, actual: ArrayLike<number>): number =>
+  pearson(ranks(predicted), ranks(actual))
+
+function centred(values: ArrayLike<number>): Float64Array {
+  const all = Float64Array.from(values)
+  const mean = total(all) / all.length
+  return all.map((value) => value - mean)
+}
+
+function ranks(values: ArrayLike<number>): Float64Array {
+  const at = (place: number) => values[place] ?? Number.NaN
+  const order = Array.from({ length: values.length }, (_, i) => i).sort((a, b) => at(a) - at(b))
+  const result = new Float64Array(values.length)
+  for (let first = 0; first < order.length; ) {
+    let end = first + 1
+    while (end < order.length && at(order[end] ?? 0) === at(order[first] ?? 0)) end++
+    for (const row of order.slice(first, end)) result[row] = (first + end - 1) / 2
+    first = end
+  }
+  return result
+}

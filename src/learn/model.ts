@@ -1,0 +1,45 @@
+// What learning starts from: a backbone with its tokenizer, and the prototype beside it.
+
+import { join } from 'node:path'
+import { type Backbone, readBackbone } from '../backbones/backbone.js'
+import { TextTokenizer } from '../backbones/tokenizer.js'
+import { checkFits } from '../engine/serving-graph.js'
+import { readFileAs } from '../formats/file.js'
+import { type Prototype, readPrototype } from '../formats/prototype.js'
+import { checkFits as checkTaskFits, readTaskFile, type TaskFile } from '../formats/task-file.js'
+
+export interface Model {
+  readonly backbone: Backbone
+  readonly tokenizer: TextTokenizer
+}
+
+/**
+ * @param maxTokens what longer texts are cut to
+ * @throws Problem `invalid_backbone`
+ */
+export async function loadModel(directory: string, maxTokens = Number.POSITIVE_INFINITY): Promise<Model> {
+  const backbone = await readBackbone(directory)
+  const limit = Math.min(maxTokens, backbone.config.max_position_embeddings)
+  return { backbone, tokenizer: new TextTokenizer(join(directory, 'tokenizer.json'), limit) }
+}
+
+/**
+ * @param directory where prototype.safetensors is
+ * @throws Problem `invalid_prototype`, `prototype_mismatch`
+ */
+export async function loadPrototypeOf(backbone: Backbone, directory = backbone.directory): Promise<Prototype> {
+  const path = join(directory, 'prototype.safetensors')
+  return readFileAs(path, 'invalid_prototype', (bytes) => {
+    const prototype = readPrototype(bytes)
+    checkFits(prototype, backbone)
+    return prototype
+  })
+}
+
+/** @throws Problem `unreadable_file`, `invalid_task_file`, `prototype_mismatch` */
+export const loadTask = (path: string, prototype: Prototype): Promise<TaskFile> =>
+  readFileAs(path, 'unreadable_file', (bytes) => {
+    const task = readTaskFile(bytes)
+    checkTaskFits(task, prototype)
+    return task
+  })

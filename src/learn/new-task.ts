@@ -1,0 +1,155 @@
+// A new task on a frozen prototype, as a user learns one: a mask and a head, from a file of examples to a task file.
+
+import type { Prototype } from '../formats/prototype.js'
+import { type Combining, type Pooling, serializeTaskFile, type TaskFile, type TaskMask } from '../formats/task-file.js'
+import { packBits } from '../petl/bitset.js'
+import { Problem } from '../problem.js'
+import { headAlone } from './baseline.js'
+import { targetsOf } from './data-set.js'
+import { logitsOf, predictionsOf } from './evaluation.js'
+import { type LabelSpace, outputsOf } from './labels.js'
+import { Learner, type Rates } from './learner.js'
+import { confusion, type Metric } from './metrics.js'
+import type { Model } from './model.js'
+import { headParameters, type MaskPlan, type ModulePlan, moduleParameters } from './plan.js'
+import { Random } from './random.js'
+import { checkResumes, resumeFrom } from './resume.js'
+import type { TaskData } from './task-data.js'
+import { headBeginning, headOf, moduleBeginning, named, type Tensor } from './tensors.js'
+import { type Progress, type Schedule, type TrainingResult, train } from './training.js'
+
+export interface NewTaskOptions extends Schedule {
+  /** A mask for each layer, or one for all of them. */
+  readonly maskRows: 'layer' | 'one'
+  /** With the prototype's layer masks; `or` and `and` need one mask row. */
+  readonly combine: Combining
+  readonly density: number
+  readonly rates: Pick<Rates, 'scores' | 'heads'>
+  readonly weightDecay: number
+  readonly pooling: Pooling
+  readonly seed: number
+  readonly threads: number
+  /** Learn a head alone too, to compare with. */
+  readonly baseline: boolean
+  readonly description?: string
+  /** A task of the same kind to go on from. */
+  readonly resume?: TaskFile
+}
+
+/** Rows of one label that were taken for another. */
+export interface Confusion {
+  readonly actual: string
+  readonly predicted: string
+  readonly rows: number
+  /** Rows of the actual label. */
+  readonly of: number
+}
+
+export interface NewTask {
+  readonly file: Uint8Array
+  readonly result: TrainingResult
+  readonly metric: Metric
+  /** Dev score of a head alone. */
+  readonly headOnly?: number
+  /** Most frequent first; of single-label classifications only. */
+  readonly confusions: readonly Confusion[]
+}
+
+export async function learnNewTask(
+  { backbone }: Model,
+  prototype: Prototype,
+  data: TaskData,
+  options: NewTaskOptions,
+  onProgress: (progress: Progress) => void,
+  signal: AbortSignal,
+): Promise<NewTask> {
+  const { num_hidden_layers: layers, hidden_size: H } = backbone.config
+  const { seed, batchRows } = options
+  const plan = planOf(prototype, options)
+  const maskRows = options.maskRows === 'one' ? 1 : layers
+  if (options.resume) checkResumes(options.resume, prototype, data.space, { ...options, maskRows })
+  const learnerOptions = { ...options, rates: { ...options.rates, weights: 0 } }
+  const task = { id: 'task', problem: data.space.problem, ...data }
+
+  const headOnly = options.baseline
+    ? await headAlone(backbone, data, { seed, batchRows, pooling: options.pooling, threads: options.threads })
+    : undefined
+
+  const random = new Random(seed, 'beginning')
+  const module = moduleBeginning(moduleParameters(plan, layers, H), prototype, random)
+  const head = headBeginning(headParameters(outputsOf(data.space), H), H, random)
+  if (options.resume) resumeFrom(options.resume, prototype, data.space, module, head, random)
+  const learner = new Learner(backbone, plan, module, learnerOptions)
+  const training = { ...task, tensors: head }
+  const schedule = { ...options, keepBeginning: options.resume !== undefined }
+  const result = await train(learner, [training], schedule, new Random(seed, 'batches'), onProgress, signal)
+  const outputs = outputsOf(data.space)
+  const logits = await logitsOf(learner, training, data.dev, outputs)
+  await learner.release()
+
+  const owners = options.maskRows === 'one' ? ['task'] : Array.from({ length: layers }, (_, layer) => `layer.${layer}`)
+  const file = serializeTaskFile({
+    prototype: prototype.digest,
+    combine: options.combine,
+    problemType: data.space.problem,
+    pooling: options.pooling,
+    labels: data.space.labels,
+    ...(data.space.range && { range: data.space.range }),
+    ...(options.description !== undefined && { description: options.description }),
+    metrics: { dev: { [data.metric]: rounded(result.score), rows: data.dev.rows.length } },
+    mask: taskMask(learner, module, owners),
+    head: { output: headOf(head, data.space) },
+  })
+  return {
+    file,
+    result,
+    metric: data.metric,
+    ...(headOnly && { headOnly: headOnly.score }),
+    confusions: confusionsOf(data, logits),
+  }
+}
+
+function planOf(prototype: Prototype, { maskRows, combine }: NewTaskOptions): ModulePlan {
+  if (prototype.module.kind !== 'adapter')
+    throw new Problem('invalid_prototype', `masks of a ${prototype.module.kind} cannot be learned; expected adapter`)
+  const masks = (): MaskPlan => {
+    if (maskRows === 'layer') {
+      if (combine === 'none') return { kind: 'layer', layer: 'learned' }
+      throw new Problem('invalid_setting', `combine "${combine}" goes with one mask row; expected none`)
+    }
+    if (combine === 'none') return { kind: 'task', task: 'learned' }
+    if (prototype.layerMasks) return { kind: 'layer and task', layer: 'frozen', task: 'learned', combine }
+    throw new Problem('invalid_setting', `combine "${combine}" needs a prototype with layer masks; expected none`)
+  }
+  return { kind: 'prototype', config: prototype.module, weights: 'frozen', masks: masks() }
+}
+
+/**
+ * The rows of a task file's mask.
+ * @param owners whose masks they are: `layer.<l>` or `task`
+ */
+export function taskMask(learner: Learner, tensors: readonly Tensor[], owners: readonly string[]): TaskMask {
+  const rows = owners.map((owner) =>
+    packBits(['down', 'up'].map((part) => learner.maskOf(named(tensors, `${owner}.mask.${part}`)))),
+  )
+  const bits = Uint8Array.from(Buffer.concat(rows))
+  return { rows: rows.length, weights: (8 * bits.byteLength) / rows.length, exact: false, bits }
+}
+
+export const rounded = (score: number) => Math.round(score * 1e4) / 1e4
+
+function confusionsOf({ space, dev }: { space: LabelSpace; dev: TaskData['dev'] }, logits: Float32Array): Confusion[] {
+  if (space.problem !== 'single_label_classification') return []
+  const { labels } = space
+  const C = labels.length
+  const counts = confusion(predictionsOf(space, logits), targetsOf(dev), C)
+  const found: Confusion[] = []
+  for (const [cell, rows] of counts.entries()) {
+    const a = Math.floor(cell / C)
+    const p = cell % C
+    if (a === p || rows === 0) continue
+    const of = counts.subarray(a * C, (a + 1) * C).reduce((sum, count) => sum + count, 0)
+    found.push({ actual: labels[a] ?? '', predicted: labels[p] ?? '', rows, of })
+  }
+  return found.sort((x, y) => y.rows - x.rows)
+}

@@ -1,0 +1,156 @@
+// Learning a prototype: multi-task and single-task PROPETL (paper, section 3), and what they are held against, plain
+// adapters and heads alone. All of it is one loop over the same data; only the plan differs.
+
+import type { Backbone } from '../backbones/backbone.js'
+import { readPrototype, serializePrototype } from '../formats/prototype.js'
+import { type Combining, type Pooling, serializeTaskFile, type TaskMask } from '../formats/task-file.js'
+import type { AdapterConfig } from '../petl/adapter.js'
+import { Problem } from '../problem.js'
+import { outputsOf } from './labels.js'
+import { Learner, type Rates } from './learner.js'
+import type { Metric } from './metrics.js'
+import { rounded, taskMask } from './new-task.js'
+import { headParameters, type Method, type ModulePlan, moduleParameters } from './plan.js'
+import { Random } from './random.js'
+import type { TaskData } from './task-data.js'
+import { headBeginning, headOf, moduleBeginning, storageBits, type Tensor } from './tensors.js'
+import { type Progress, type Schedule, type TrainingResult, type TrainingTask, train } from './training.js'
+
+export interface PrototypeOptions extends Schedule {
+  readonly method: Method
+  /** How layer and task masks meet (`multi`). */
+  readonly combine: Exclude<Combining, 'none'>
+  readonly module: AdapterConfig
+  readonly density: number
+  readonly rates: Rates
+  readonly weightDecay: number
+  readonly pooling: Pooling
+  readonly seed: number
+  readonly threads: number
+}
+
+export interface NamedTaskData extends TaskData {
+  readonly id: string
+}
+
+export interface TrainedTask {
+  readonly id: string
+  readonly metric: Metric
+  readonly score: number
+  /** What can be served with the prototype. */
+  readonly file?: Uint8Array
+}
+
+export interface Trained {
+  readonly result: TrainingResult
+  readonly prototype?: Uint8Array
+  readonly tasks: readonly TrainedTask[]
+  /** Bits of the module: what all tasks share, and what each adds. Heads are not counted. */
+  readonly storage: { readonly shared: number; readonly each: number }
+}
+
+/** @throws Problem `invalid_setting`, `learning_diverged` */
+export async function trainPrototype(
+  backbone: Backbone,
+  data: readonly NamedTaskData[],
+  options: PrototypeOptions,
+  onProgress: (progress: Progress) => void,
+  signal: AbortSignal,
+): Promise<Trained> {
+  const { method, seed } = options
+  if (method !== 'multi' && data.length !== 1)
+    throw new Problem('invalid_setting', `method "${method}" takes one task, not ${data.length}; expected multi`)
+  const { num_hidden_layers: layers, hidden_size: H } = backbone.config
+  const plan = planOf(options)
+  const parameters = plan ? moduleParameters(plan, layers, H) : []
+  const ofTask = (name: string) => name.startsWith('task.')
+  const shared = moduleBeginning(
+    parameters.filter(({ name }) => !ofTask(name)),
+    undefined,
+    new Random(seed, 'module'),
+  )
+  const tasks = data.map((task): TrainingTask => {
+    const random = new Random(seed, `task ${task.id}`)
+    const masks = moduleBeginning(
+      parameters.filter(({ name }) => ofTask(name)),
+      undefined,
+      random,
+    )
+    const head = headBeginning(headParameters(outputsOf(task.space), H), H, random)
+    return { ...task, problem: task.space.problem, tensors: [...masks, ...head] }
+  })
+  const learner = new Learner(backbone, plan, shared, options)
+  const result = await train(learner, tasks, options, new Random(seed, 'batches'), onProgress, signal)
+  await learner.release()
+
+  const scored = tasks.map((task) => ({ id: task.id, metric: task.metric, score: result.scores.get(task.id) ?? 0 }))
+  const masksOf = ({ tensors }: TrainingTask) => tensors.filter(({ name }) => ofTask(name))
+  const storage = { shared: storageBits(shared), each: Math.max(...tasks.map((task) => storageBits(masksOf(task)))) }
+  if (plan?.kind !== 'prototype') return { result, tasks: scored, storage }
+  const layerOwners = Array.from({ length: layers }, (_, layer) => `layer.${layer}`)
+  const layerMasks = taskMask(learner, shared, layerOwners)
+  const prototype = prototypeFile(backbone, options.module, shared, layerMasks)
+  const { digest } = readPrototype(prototype)
+  return {
+    result,
+    prototype,
+    tasks: scored.map((task, at) => {
+      const trained = tasks[at]
+      if (trained === undefined) throw new Error(`there is no task ${at}`)
+      const multi = method === 'multi'
+      const mask = multi ? taskMask(learner, trained.tensors, ['task']) : layerMasks
+      return { ...task, file: taskFileOf(trained, task.score, digest, mask, multi ? options.combine : 'none', options) }
+    }),
+    storage,
+  }
+}
+
+function planOf({ method, module: config, combine }: PrototypeOptions): ModulePlan | undefined {
+  switch (method) {
+    case 'multi': {
+      const masks = { kind: 'layer and task', layer: 'learned', task: 'learned', combine } as const
+      return { kind: 'prototype', config, weights: 'learned', masks }
+    }
+    case 'single':
+      return { kind: 'prototype', config, weights: 'learned', masks: { kind: 'layer', layer: 'learned' } }
+    case 'plain':
+      return { kind: 'plain', config, weights: 'learned' }
+    case 'head':
+      return undefined
+  }
+}
+
+const prototypeFile = (
+  backbone: Backbone,
+  module: AdapterConfig,
+  shared: readonly Tensor[],
+  layerMasks: TaskMask,
+): Uint8Array =>
+  serializePrototype({
+    backbone: backbone.digest,
+    module,
+    layers: backbone.config.num_hidden_layers,
+    hiddenSize: backbone.config.hidden_size,
+    tensors: new Map(shared.map(({ name, values }) => [name, values])),
+    layerMasks: layerMasks.bits,
+  })
+
+const taskFileOf = (
+  { space, tensors, dev, metric }: TrainingTask,
+  score: number,
+  prototype: string,
+  mask: TaskMask,
+  combine: Combining,
+  { pooling }: PrototypeOptions,
+): Uint8Array =>
+  serializeTaskFile({
+    prototype,
+    combine,
+    problemType: space.problem,
+    pooling,
+    labels: space.labels,
+    ...(space.range && { range: space.range }),
+    metrics: { dev: { [metric]: rounded(score), rows: dev.rows.length } },
+    mask,
+    head: { output: headOf(tensors, space) },
+  })

@@ -1,0 +1,65 @@
+// Going on from a task file: its mask and head become the beginning of another run.
+
+import type { Prototype } from '../formats/prototype.js'
+import { checkFits, type TaskFile } from '../formats/task-file.js'
+import { Problem } from '../problem.js'
+import type { LabelSpace } from './labels.js'
+import type { Random } from './random.js'
+import { maskValues, named, type Tensor } from './tensors.js'
+
+/**
+ * Checks that a run may go on from a task file.
+ * @throws Problem `prototype_mismatch`, `invalid_task_file`
+ */
+export function checkResumes(
+  task: TaskFile,
+  prototype: Prototype,
+  space: LabelSpace,
+  run: Pick<TaskFile, 'combine' | 'pooling'> & { readonly maskRows: number },
+): void {
+  checkFits(task, prototype)
+  const expected = (what: string, found: unknown, wanted: unknown) => {
+    if (JSON.stringify(found) !== JSON.stringify(wanted))
+      throw new Problem(
+        'invalid_task_file',
+        `the ${what} of the task to go on from is ${JSON.stringify(found)}; this run has ${JSON.stringify(wanted)}`,
+      )
+  }
+  expected('problem type', task.problemType, space.problem)
+  expected('label list', task.labels, space.labels)
+  expected('pooling', task.pooling, run.pooling)
+  expected('combining', task.combine, run.combine)
+  expected('number of mask rows', task.mask.rows, run.maskRows)
+  if (task.head.dense)
+    throw new Problem('invalid_task_file', 'the task to go on from has a dense head; expected a linear one')
+}
+
+/** Scores and head of a run that has just begun, moved to where a task file left off. */
+export function resumeFrom(
+  task: TaskFile,
+  prototype: Prototype,
+  { spread }: LabelSpace,
+  module: readonly Tensor[],
+  head: readonly Tensor[],
+  random: Random,
+): void {
+  const owner = (layer: number) => (task.mask.rows === 1 ? 'task' : `layer.${layer}`)
+  for (let layer = 0; layer < task.mask.rows; layer++) {
+    const row = task.mask.bits.subarray(layer * prototype.maskBytes, (layer + 1) * prototype.maskBytes)
+    for (const part of ['down', 'up']) {
+      const { values, shape } = named(module, `${owner(layer)}.mask.${part}`)
+      values.set(scoresOf(maskValues(prototype, `${part}.weight`, row), (shape[1] ?? 1) ** -0.5, random))
+    }
+  }
+  const { weight, bias } = task.head.output
+  const { mean, deviation } = spread ?? { mean: 0, deviation: 1 }
+  named(head, 'head.weight').values.set(weight.map((value) => value / deviation))
+  named(head, 'head.bias').values.set(bias.map((value) => (value - mean) / deviation))
+}
+
+/** Scores whose mask is the one given: the upper half of the magnitudes up to `bound` where it is 1, else the lower. */
+export function scoresOf(mask: Float32Array, bound: number, random: Random): Float32Array {
+  return random
+    .uniform(mask.length, bound / 2)
+    .map((value, i) => value + (mask[i] ? (Math.sign(value) * bound) / 2 : 0))
+}

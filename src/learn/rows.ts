@@ -1,0 +1,127 @@
+// Rows of a data file, by column: JSON lines, CSV or TSV. They are streamed; the file is never held as a whole.
+
+import { createReadStream } from 'node:fs'
+import { extname } from 'node:path'
+import { Readable } from 'node:stream'
+import { CsvError, parse as csvParser, type Info, type Options } from 'csv-parse'
+import { Problem } from '../problem.js'
+
+export interface Row {
+  /** `file:line` */
+  readonly place: string
+  /** By column. Values of CSV and TSV are texts. */
+  readonly values: Readonly<Record<string, unknown>>
+}
+
+const readers: Readonly<Record<string, (path: string) => AsyncGenerator<Row>>> = {
+  '.jsonl': jsonRows,
+  '.ndjson': jsonRows,
+  '.csv': (path) => separatedRows(path, ','),
+  '.tsv': (path) => separatedRows(path, '\t'),
+}
+
+/**
+ * Reads a file in the format that its name tells.
+ * @throws Problem `unreadable_file` or `invalid_data`, naming file and line
+ */
+export function readRows(path: string): AsyncGenerator<Row> {
+  const read = readers[extname(path).toLowerCase()]
+  return read ? read(path) : refuse(path, `expected a file that ends in ${Object.keys(readers).join(', ')}`)
+}
+
+async function* jsonRows(path: string): AsyncGenerator<Row> {
+  for await (const { place, text } of readLines(path))
+    if (text.trim() !== '') yield { place, values: object(text, place) }
+}
+
+/** The first line names the columns. Quoted fields may hold separators, quotes and line ends (RFC 4180). */
+async function* separatedRows(path: string, delimiter: string): AsyncGenerator<Row> {
+  const options: Options = {
+    delimiter,
+    record_delimiter: '\n',
+    columns: (header: string[]) => checkHeader(header, `${path}:1`),
+    info: true,
+    skip_empty_lines: true,
+    max_record_size: maxRowBytes,
+  }
+  const parser = csvParser(options)
+  const source = Readable.from(linesOfText(path))
+  source.once('error', (error) => parser.destroy(error))
+  source.pipe(parser)
+  try {
+    for await (const { record, info } of parser as AsyncIterable<{ record: Record<string, string>; info: Info }>)
+      yield { place: `${path}:${info.lines}`, values: record }
+  } catch (error) {
+    if (!(error instanceof CsvError)) throw error
+    const line = typeof error.lines === 'number' ? error.lines : '?'
+    refuse(`${path}:${line}`, error.message)
+  } finally {
+    source.destroy()
+  }
+}
+
+/** A quote that is never closed must not swallow a large file. */
+const maxRowBytes = 16 * 1024 * 1024
+
+function checkHeader(header: string[], place: string): string[] {
+  const twice = header.find((column, at) => header.indexOf(column) !== at)
+  return twice === undefined ? header : refuse(place, `column "${twice}" is there twice`)
+}
+
+/** Lines that all end alike, whatever ended them in the file. */
+async function* linesOfText(path: string): AsyncGenerator<string> {
+  for await (const { text } of readLines(path)) yield `${text.replace(/\r$/, '')}\n`
+}
+
+async function* readLines(path: string): AsyncGenerator<{ readonly place: string; readonly text: string }> {
+  let line = 0
+  for await (const bytes of splitLines(path)) {
+    const place = `${path}:${++line}`
+    yield { place, text: decode(bytes, place) }
+  }
+}
+
+async function* splitLines(path: string): AsyncGenerator<Uint8Array> {
+  let rest: Buffer = Buffer.alloc(0)
+  const stream = createReadStream(path, { highWaterMark: 1 << 20 })
+  try {
+    for await (const piece of stream) {
+      const bytes: Buffer = rest.byteLength === 0 ? piece : Buffer.concat([rest, piece])
+      let start = 0
+      for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
+        yield bytes.subarray(start, end)
+        start = end + 1
+      }
+      rest = bytes.subarray(start)
+    }
+  } catch (error) {
+    if (error instanceof Problem || !(error as NodeJS.ErrnoException).code) throw error
+    throw new Problem('unreadable_file', `${path} cannot be read: ${(error as Error).message}`)
+  }
+  if (rest.byteLength > 0) yield rest
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+function decode(bytes: Uint8Array, place: string): string {
+  try {
+    return utf8.decode(bytes)
+  } catch {
+    return refuse(place, 'not UTF-8')
+  }
+}
+
+function object(text: string, place: string): Record<string, unknown> {
+  let row: unknown
+  try {
+    row = JSON.parse(text)
+  } catch (error) {
+    return refuse(place, `not JSON: ${(error as Error).message}`)
+  }
+  if (typeof row === 'object' && row !== null && !Array.isArray(row)) return row as Record<string, unknown>
+  return refuse(place, 'expected a JSON object')
+}
+
+function refuse(place: string, what: string): never {
+  throw new Problem('invalid_data', `${place}: ${what}`)
+}

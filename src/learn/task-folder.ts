@@ -1,0 +1,66 @@
+// Where a task's rows lie: in one file, or in a folder with train.jsonl and perhaps dev.jsonl and task.json in it.
+
+import { readFile, stat } from 'node:fs/promises'
+import { basename, extname, join, resolve } from 'node:path'
+import { Problem } from '../problem.js'
+import { type LearnableProblem, learnableProblems } from './labels.js'
+import { type Metric, metrics } from './metrics.js'
+import type { Model } from './model.js'
+import type { NamedTaskData } from './prototype-training.js'
+import { loadTaskData, type TaskDataOptions } from './task-data.js'
+
+/**
+ * Loads a task that is called as its file or folder is.
+ * @param onWarning told what is odd about the data, but no reason to stop
+ * @throws Problem `invalid_data`, `unreadable_file`
+ */
+export async function loadNamedTask(
+  model: Model,
+  path: string,
+  options: Pick<TaskDataOptions, 'devShare' | 'seed' | 'columns' | 'maxRows'>,
+  onWarning: (warning: string) => void,
+): Promise<NamedTaskData> {
+  const found = await stat(path).catch((error: Error) => {
+    throw new Problem('unreadable_file', `${path} cannot be read: ${error.message}`)
+  })
+  if (!found.isDirectory())
+    return { id: basename(path, extname(path)), ...(await loadTaskData(model, { ...options, data: path }, onWarning)) }
+  const dev = join(path, 'dev.jsonl')
+  const hasDev = await stat(dev).then(
+    () => true,
+    () => false,
+  )
+  const data = await loadTaskData(
+    model,
+    {
+      ...options,
+      data: join(path, 'train.jsonl'),
+      ...(hasDev && { dev }),
+      ...(await readTaskDescription(join(path, 'task.json'))),
+    },
+    onWarning,
+  )
+  return { id: basename(resolve(path)), ...data }
+}
+
+/** `problem_type` and `metric` of a task.json; each may be missing, and so may the file. */
+async function readTaskDescription(path: string): Promise<{ problem?: LearnableProblem; metric?: Metric }> {
+  const text = await readFile(path, 'utf8').catch(() => '{}')
+  let given: { problem_type?: unknown; metric?: unknown } | null
+  try {
+    given = JSON.parse(text)
+  } catch (error) {
+    throw new Problem('invalid_data', `${path}: not JSON: ${(error as Error).message}`)
+  }
+  const problem = choice(path, 'problem_type', given?.problem_type, learnableProblems)
+  const metric = choice(path, 'metric', given?.metric, metrics)
+  return { ...(problem && { problem }), ...(metric && { metric }) }
+}
+
+function choice<T extends string>(path: string, field: string, value: unknown, choices: readonly T[]): T | undefined {
+  if (value === undefined) return undefined
+  const found = choices.find((choice) => choice === value)
+  if (found === undefined)
+    throw new Problem('invalid_data', `${path}: ${field} is ${JSON.stringify(value)}; expected ${choices.join(' | ')}`)
+  return found
+}

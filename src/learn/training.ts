@@ -1,0 +1,125 @@
+// A learning run: epochs over the batches of one task or of several, a dev score after each, the best one kept.
+
+import { shuffledBatches } from './batches.js'
+import { type Part, targetsOf } from './data-set.js'
+import { logitsOf, predictionsOf, scoreOf } from './evaluation.js'
+import { type LabelSpace, lossTargets, outputsOf } from './labels.js'
+import type { LearnedTask, Learner } from './learner.js'
+import type { Metric } from './metrics.js'
+import { rateShare } from './optimiser.js'
+import type { Random } from './random.js'
+
+export interface TrainingTask extends LearnedTask {
+  readonly id: string
+  readonly space: LabelSpace
+  readonly metric: Metric
+  readonly train: Part
+  readonly dev: Part
+}
+
+export interface Schedule {
+  /** Times that every row is seen; without it as often as makes enoughSteps, within bounds. */
+  readonly epochs?: number | undefined
+  readonly batchRows: number
+  /** What the tensors begin with may turn out to be the best. */
+  readonly keepBeginning?: boolean
+}
+
+const enoughSteps = 400
+const epochBounds = [3, 50] as const
+
+export interface Progress {
+  /** Steps done, of `steps`. */
+  readonly step: number
+  readonly steps: number
+  /** Mean loss of about the last 20 steps. */
+  readonly loss: number
+  /** Best mean dev score so far. */
+  readonly best: number | undefined
+  readonly millisecondsLeft: number
+}
+
+export interface TrainingResult {
+  /** From 1; 0 if the beginning was best, or the run was stopped before the first epoch ended. */
+  readonly bestEpoch: number
+  /** Mean dev score of the tasks at the best epoch, and each task's. */
+  readonly score: number
+  readonly scores: ReadonlyMap<string, number>
+  /** Mean dev score after each epoch. */
+  readonly epochs: readonly number[]
+  readonly stopped: boolean
+}
+
+/**
+ * Learns. When it returns, tensors hold the values of the best epoch.
+ * A task is drawn as often as it has batches: by its size.
+ * @param signal once aborted, the run ends after the current step and what was best so far stays
+ * @throws Problem `learning_diverged`
+ */
+export async function train(
+  learner: Learner,
+  tasks: readonly TrainingTask[],
+  { batchRows, epochs: wanted, keepBeginning }: Schedule,
+  random: Random,
+  onProgress: (progress: Progress) => void = () => {},
+  signal?: AbortSignal,
+): Promise<TrainingResult> {
+  const tensors = [...learner.shared, ...tasks.flatMap((task) => task.tensors)].filter(
+    ({ training }) => training === 'learned',
+  )
+  const epochSteps = tasks.reduce((sum, { train }) => sum + Math.ceil(train.rows.length / batchRows), 0)
+  const epochs = wanted ?? Math.min(Math.max(Math.ceil(enoughSteps / epochSteps), epochBounds[0]), epochBounds[1])
+  const steps = epochs * epochSteps
+  const start = performance.now()
+  const history: number[] = []
+  let best: { epoch: number; score: number; scores: Map<string, number>; values: Float32Array[] } | undefined
+  let step = 0
+  let loss: number | undefined
+
+  const evaluate = async (epoch: number) => {
+    const scores = await devScores(learner, tasks)
+    const score = mean([...scores.values()])
+    if (epoch > 0) history.push(score)
+    if (best === undefined || score > best.score)
+      best = { epoch, score, scores, values: tensors.map(({ values }) => values.slice()) }
+  }
+
+  if (keepBeginning) await evaluate(0)
+  for (let epoch = 1; epoch <= epochs && !signal?.aborted; epoch++) {
+    const batches = tasks.flatMap((task) =>
+      shuffledBatches(task.train, batchRows, random).map((rows) => ({ task, rows })),
+    )
+    for (const at of tasks.length === 1 ? batches.keys() : random.order(batches.length)) {
+      const batch = batches[at]
+      if (batch === undefined || signal?.aborted) break
+      const { task, rows } = batch
+      const part = { data: task.train.data, rows }
+      const targets = lossTargets(task.space, targetsOf(part))
+      const spans = Array.from(rows, (row) => part.data.tokens.span(row))
+      const own = await learner.step(task, spans, targets, rateShare(step, steps))
+      loss = loss === undefined ? own : 0.95 * loss + 0.05 * own
+      step++
+      const millisecondsLeft = ((performance.now() - start) / step) * (steps - step)
+      onProgress({ step, steps, loss, best: best?.score, millisecondsLeft })
+    }
+    if (!signal?.aborted) await evaluate(epoch)
+  }
+
+  if (best === undefined) await evaluate(0)
+  if (best === undefined) throw new Error('a run ended without a score')
+  for (const [at, { values }] of tensors.entries()) values.set(best.values[at] ?? [])
+  learner.changed()
+  const { epoch, score, scores } = best
+  return { bestEpoch: epoch, score, scores, epochs: history, stopped: signal?.aborted ?? false }
+}
+
+async function devScores(learner: Learner, tasks: readonly TrainingTask[]): Promise<Map<string, number>> {
+  const scores = new Map<string, number>()
+  for (const task of tasks) {
+    const logits = await logitsOf(learner, task, task.dev, outputsOf(task.space))
+    scores.set(task.id, scoreOf(task.metric, task.space, predictionsOf(task.space, logits), targetsOf(task.dev)))
+  }
+  return scores
+}
+
+const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
