@@ -1,0 +1,76 @@
+// The learning commands as they are typed, down to the files that they leave behind.
+
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { readPrototype } from '../../src/formats/prototype.js'
+import { readTaskFile } from '../../src/formats/task-file.js'
+
+const run = promisify(execFile)
+const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+const folder = await mkdtemp(join(tmpdir(), 'propetl-commands-'))
+after(() => rm(folder, { recursive: true }))
+
+const propetl = (...words: string[]) => run(process.execPath, [cli, ...words], { cwd: folder })
+const refused = (words: string[], message: RegExp) =>
+  assert.rejects(propetl(...words), (error: Error & { code: number; stderr: string }) => {
+    assert.equal(error.code, 1)
+    assert.match(error.stderr, message)
+    return true
+  })
+
+const words = ['dog', 'cat', 'horse', 'lion', 'hammer', 'saw', 'drill', 'axe']
+const rows = ['a', 'the', 'one', 'my'].flatMap((start) =>
+  words.map((word, i) => ({ text: `${start} ${word}`, label: i < 4 ? 'animal' : 'tool' })),
+)
+const lines = rows.map((row) => JSON.stringify(row)).join('\n')
+await writeFile(join(folder, 'things.jsonl'), lines)
+await mkdir(join(folder, 'things'))
+await writeFile(join(folder, 'things', 'train.jsonl'), lines)
+await writeFile(join(folder, 'things', 'task.json'), '{"metric":"matthews_correlation"}')
+await mkdir(join(folder, 'sizes'))
+const numbers = rows.map(({ text }, i) => JSON.stringify({ text, label: (i % 8) + 0.5 }))
+await writeFile(join(folder, 'sizes', 'train.jsonl'), numbers.join('\n'))
+
+test('learn writes a task file and a report; evaluate scores the file', async () => {
+  const quick = ['--epochs', '2', '--batch-rows', '8', '--threads', '1']
+  const { stdout, stderr } = await propetl('learn', 'things.jsonl', '--out', 'mine.safetensors', ...quick)
+  assert.match(stderr, /28 rows to learn from, 4 for dev; single label classification, 2 labels/)
+  assert.match(stderr, /step 8 of 8, loss \d/)
+  assert.match(stdout, /^dev accuracy +[01]\.\d{4} \(epoch [12] of 2\)\na head alone +[01]\.\d{4}$/m)
+  assert.match(stdout, /@mine\.safetensors .*localhost:8080\/tasks\/mine/)
+  assert.deepEqual(readTaskFile(await readFile(join(folder, 'mine.safetensors'))).labels, ['animal', 'tool'])
+  const evaluated = await propetl('evaluate', 'mine.safetensors', 'things.jsonl', '--json', '--threads', '1')
+  const { score, interval, rows: count } = JSON.parse(evaluated.stdout)
+  assert.equal(count, 32)
+  assert.ok(interval[0] <= score && score <= interval[1])
+})
+
+test('train writes a prototype and a mask for each task', async () => {
+  const quick = ['--epochs', '1', '--batch-rows', '8', '--threads', '1', '--bottleneck', '4']
+  const { stdout } = await propetl('train', 'things', 'sizes', '--out', 'made', ...quick)
+  assert.match(stdout, /things +dev matthews_correlation -?[01]\.\d{4}\nsizes +dev pearson_and_spearman/)
+  const prototype = readPrototype(await readFile(join(folder, 'made', 'prototype.safetensors')))
+  assert.deepEqual((await readdir(join(folder, 'made', 'masks'))).sort(), ['sizes.safetensors', 'things.safetensors'])
+  const task = readTaskFile(await readFile(join(folder, 'made', 'masks', 'sizes.safetensors')))
+  assert.equal(task.prototype, prototype.digest)
+  assert.deepEqual(task.range, [0.5, 7.5])
+})
+
+test('what cannot work is said at once', async () => {
+  await refused(['learn', 'things.jsonl', '--out', 'no/such/folder/x'], /no\/such\/folder\/x cannot be written/)
+  await refused(['learn', 'none.jsonl', '--out', 'x'], /none\.jsonl cannot be read/)
+  await refused(['learn', 'things.jsonl', '--out', 'x', '--epochs', 'many'], /Expected a whole number from 1 to 10000/)
+  await refused(
+    ['learn', 'things.jsonl', '--out', 'x', '--label-column', 'class'],
+    /things\.jsonl:1: there is no column "class"/,
+  )
+  await refused(['evaluate', 'things.jsonl', 'things.jsonl'], /things\.jsonl: /)
+  await refused(['train', 'things', '--method', 'plain', '--out', 'x'], /method "plain" makes no prototype to write/)
+  assert.ok(!(await readdir(folder)).some((name) => name.endsWith('.partial')))
+})

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { environmentVariableOf, flagOf, readConfig, settingNames, settingsTable } from '../src/config.js'
+import { root } from './material.js'
+
+describe('settings', () => {
+  test('a flag goes before an environment variable, and that before the default', () => {
+    const environment = { PROPETL_PORT: '9000', PROPETL_MAX_INPUTS: '7' }
+    const config = readConfig({ port: '9100' }, environment)
+    assert.deepEqual([config.port, config.maxInputs, config.host], [9100, 7, '127.0.0.1'])
+  })
+
+  test('have the names that operators script against', () => {
+    const names = settingNames.map((name) => [flagOf(name), environmentVariableOf(name)].join(' '))
+    for (const name of ['host', 'port', 'model-dir', 'masks-dir', 'data-dir', 'provider'])
+      assert.ok(names.includes(`--${name} PROPETL_${name.toUpperCase().replace('-', '_')}`))
+  })
+
+  const refused: [Record<string, string>, Record<string, string>, RegExp][] = [
+    [{ port: '-1' }, {}, /^--port is "-1"; expected a whole number from 0 to 65535$/],
+    [{ port: '1e3' }, {}, /--port is "1e3"/],
+    [{}, { PROPETL_SLOTS: '0' }, /^PROPETL_SLOTS is "0"; expected a whole number from 1/],
+    [{}, { PROPETL_HOST: '' }, /PROPETL_HOST is ""; expected a value that is not empty/],
+    [{ logLevel: 'loud' }, {}, /--log-level is "loud"; expected fatal \|/],
+    [{ maxInputs: '5000' }, {}, /--max-inputs is 5000, but only --max-queue-rows = 2048/],
+  ]
+  for (const [flags, environment, message] of refused)
+    test(`refuse ${JSON.stringify({ ...flags, ...environment })}`, () => {
+      assert.throws(() => readConfig(flags, environment), { code: 'invalid_setting', message })
+    })
+
+  test('stand in the README as they are in the program', () => {
+    assert.ok(readFileSync(join(root, 'README.md'), 'utf8').includes(settingsTable()))
+  })
+})

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { Bank } from '../../src/engine/bank.js'
+import { SlotTable } from '../../src/engine/slots.js'
+
+describe('bank and slots', () => {
+  test('every row finds its own bitset, however many tasks take turns in few slots', () => {
+    const batches = fc.array(fc.array(fc.nat(20), { minLength: 1, maxLength: 12 }), { maxLength: 40 })
+    fc.assert(
+      fc.property(batches, (keys) => {
+        const slots = 6
+        const table = new SlotTable(slots)
+        const bank = new Bank(slots, 1, 1)
+        for (const all of keys) {
+          const batch = all.filter((key) => new Set(all.slice(0, all.indexOf(key) + 1)).size <= slots)
+          const assigned = table.assign(batch.map(String))
+          bank.loadAll(
+            assigned.loads.map(({ slot }) => slot),
+            Uint8Array.from(assigned.loads, ({ key }) => Number(key)),
+          )
+          assert.deepEqual(
+            Array.from(assigned.slots, (slot) => bank.bytes[slot]),
+            batch,
+          )
+          const compact = bank.compact(assigned.slots)
+          assert.equal(compact.count, new Set(batch).size)
+          assert.deepEqual(
+            Array.from(compact.slots, (slot) => compact.bytes[slot]),
+            batch,
+          )
+        }
+      }),
+    )
+  })
+
+  test('the least recently used makes room, and is counted', () => {
+    const table = new SlotTable(2)
+    table.assign(['a', 'b'])
+    table.assign(['a'])
+    const { loads } = table.assign(['c'])
+    assert.deepEqual(loads, [{ key: 'c', slot: 1 }])
+    assert.deepEqual(table.counters, { hits: 1, loads: 3, evictions: 1 })
+  })
+
+  test('a batch of more tasks than slots is refused before it changes anything', () => {
+    const table = new SlotTable(2)
+    assert.throws(() => table.assign(['a', 'b', 'c']), /3 tasks does not fit into 2 slots/)
+    assert.deepEqual(table.counters, { hits: 0, loads: 0, evictions: 0 })
+  })
+})

@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
+import { TextTokenizer } from '../../src/backbones/tokenizer.js'
+import { Engine, type EngineRow } from '../../src/engine/engine.js'
+import { type Combining, type Pooling, readTaskFile } from '../../src/formats/task-file.js'
+import { effectiveBitset } from '../../src/petl/combining.js'
+import { logitsOf } from '../../src/tasks/heads.js'
+import {
+  distance,
+  engineRow,
+  type GoldenRow,
+  golden,
+  loadPrototype,
+  modelDir,
+  taskBytes,
+  testProvider,
+  textOf,
+} from '../material.js'
+import { referenceBert } from '../reference-bert.js'
+
+const prototype = loadPrototype()
+const tasks = new Map(Object.keys(golden).map((task) => [task, readTaskFile(taskBytes(task))]))
+/** A software renderer takes seconds for what a CPU does in milliseconds. */
+const rowsPerTask = testProvider === 'cpu' ? 32 : 4
+
+const examples = [...tasks].flatMap(([name, task]) =>
+  (golden[name] ?? []).slice(0, rowsPerTask).map((row) => ({ task, row, engineRow: engineRow(row, task, prototype) })),
+)
+
+describe(`the engine on ${testProvider}`, () => {
+  let backbone: Backbone
+  let engine: Engine
+  before(async () => {
+    backbone = await readBackbone(modelDir)
+    engine = await Engine.start({ backbone, prototype, provider: testProvider, slots: 16, threads: 2 })
+  })
+  after(() => engine.close())
+
+  const pooledOf = async (rows: readonly EngineRow[]) => (await engine.run(rows)).rows.map(({ pooled }) => pooled)
+
+  test('runs on the provider that was asked for', () => {
+    assert.equal(engine.choice.provider, testProvider)
+  })
+
+  test('gives the logits of the PyTorch implementation, whatever tasks share a batch', async () => {
+    for (let first = 0; first < examples.length; first += 24) {
+      // Every eighth row: neighbours in a batch are of different tasks and lengths.
+      const batch = Array.from({ length: 24 }, (_, i) => examples[(first + i * 8 + i) % examples.length]).filter(
+        (e) => e !== undefined,
+      )
+      const pooled = await pooledOf(batch.map((example) => example.engineRow))
+      batch.forEach(({ task, row }, index) => {
+        const logits = logitsOf(task.head, pooled[index] ?? new Float32Array())
+        assert.ok(distance(logits, row.logits) < 1e-3, `${row.text}: ${logits} against ${row.logits}`)
+      })
+    }
+  })
+
+  test('gives a row the same vector alone, beside a longer row, and among 16 other tasks', async () => {
+    const [row, longer] = [
+      examples[0]?.engineRow,
+      examples.toSorted((a, b) => b.row.input_ids.length - a.row.input_ids.length)[0]?.engineRow,
+    ]
+    assert.ok(row && longer && row.inputIds.length < longer.inputIds.length)
+    const others = Array.from({ length: 15 }, (_, i): EngineRow => {
+      const bitset = row.bitset().map((byte) => byte ^ (37 * i + 1))
+      return {
+        ...(examples[(i * rowsPerTask) % examples.length]?.engineRow ?? row),
+        maskKey: `other-${i}`,
+        bitset: () => bitset,
+      }
+    })
+    const [alone] = await pooledOf([row])
+    const [padded] = await pooledOf([row, longer])
+    const [first] = await pooledOf([row, ...others])
+    const last = (await pooledOf([...others, row])).at(-1)
+    for (const vector of [padded, first, last]) assert.ok(distance(alone ?? [], vector ?? []) < 1e-5)
+  })
+
+  test('gives the same vectors when padding is computed, as the benchmark does to compare', {
+    skip: testProvider !== 'cpu',
+  }, async () => {
+    const rows = examples.slice(30, 38).map((example) => example.engineRow)
+    const padding = await Engine.start({ ...engine.options, computePadding: true })
+    const padded = (await padding.run(rows)).rows
+    await padding.close()
+    const packed = await pooledOf(rows)
+    padded.forEach(({ pooled }, index) => {
+      assert.ok(distance(pooled, packed[index] ?? []) < 1e-5)
+    })
+  })
+
+  test('combines masks as the formulas say: or, and, none; one row or one for each layer; mean and [CLS]', async () => {
+    const hiddenStates = referenceBert(backbone, prototype)
+    const row = golden.cola?.toSorted((a, b) => a.input_ids.length - b.input_ids.length)[0] as GoldenRow
+    const { maskBytes, layers, layerMasks = new Uint8Array() } = prototype
+    const cases: [Combining, number, Pooling][] = [
+      ['or', 1, 'cls'],
+      ['and', 1, 'mean'],
+      ['none', layers, 'mean'],
+      ['and', layers, 'cls'],
+    ]
+    for (const [combine, rows, pooling] of cases.slice(0, testProvider === 'cpu' ? 4 : 2)) {
+      const bits = Uint8Array.from({ length: rows * maskBytes }, (_, i) => (i * 167 + (i >> 3) * 29 + 11) & 255)
+      const on = (set: Uint8Array, at: number, weight: number) =>
+        (((set[at * maskBytes + (weight >> 3)] ?? 0) >> (weight & 7)) & 1) === 1
+      const hidden = hiddenStates(
+        row.input_ids,
+        Array.from(engineRow(row, tasks.get('cola') as never, prototype).tokenTypeIds),
+        (layer, weight) => {
+          const own = on(bits, rows === 1 ? 0 : layer, weight)
+          const layersOwn = on(layerMasks, layer, weight)
+          return combine === 'or' ? own || layersOwn : combine === 'and' ? own && layersOwn : own
+        },
+      )
+      const expected = hidden[0]?.map((first, i) =>
+        pooling === 'cls' ? first : hidden.reduce((sum, token) => sum + (token[i] ?? 0), 0) / hidden.length,
+      )
+      const task = { mask: { rows, weights: maskBytes * 8, exact: false, bits }, combine }
+      const bitset = effectiveBitset(task, prototype)
+      const base = engineRow(row, tasks.get('cola') as never, prototype)
+      const [pooled] = await pooledOf([{ ...base, pooling, maskKey: `${combine}-${rows}`, bitset: () => bitset }])
+      assert.ok(distance(pooled ?? [], expected ?? []) < 1e-4, `${combine}, ${rows} rows, ${pooling}`)
+    }
+  })
+
+  test('returns the hidden states of the rows that ask for them', async () => {
+    const [a, b] = [examples[1]?.engineRow, examples[2]?.engineRow]
+    assert.ok(a && b)
+    const { rows } = await engine.run([a, { ...b, withHidden: true }])
+    assert.equal(rows[0]?.hidden, undefined)
+    const hidden = rows[1]?.hidden ?? new Float32Array()
+    const H = prototype.hiddenSize
+    assert.equal(hidden.length, b.inputIds.length * H)
+    const mean = Array.from({ length: H }, (_, i) => {
+      let sum = 0
+      for (let t = 0; t < b.inputIds.length; t++) sum += hidden[t * H + i] ?? 0
+      return sum / b.inputIds.length
+    })
+    assert.ok(distance(mean, rows[1]?.pooled ?? []) < 1e-5)
+  })
+})
+
+describe('the tokenizer', () => {
+  const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), 512)
+
+  test('gives the golden token ids', async () => {
+    for (const rows of Object.values(golden))
+      for (const row of rows) assert.deepEqual((await tokenizer.encode(textOf(row))).inputIds, row.input_ids)
+  })
+})

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { parseHeader, serializeSafetensors, tensorBytes, tensorFloats } from '../../src/formats/safetensors.js'
+import type { Problem } from '../../src/problem.js'
+
+/** A file with any header and so many data bytes, as an adversary would write it. */
+function fileOf(header: unknown, dataBytes: number, announced?: bigint): Uint8Array {
+  const json = Buffer.from(typeof header === 'string' ? header : JSON.stringify(header))
+  const prefix = Buffer.alloc(8)
+  prefix.writeBigUInt64LE(announced ?? BigInt(json.byteLength))
+  return Buffer.concat([prefix, json, Buffer.alloc(dataBytes)])
+}
+
+const tensor = (begin: number, end: number) => ({ dtype: 'U8', shape: [end - begin], data_offsets: [begin, end] })
+
+const refused: [string, Uint8Array, RegExp][] = [
+  ['nothing', new Uint8Array(), /ends after 0 bytes/],
+  ['a text', Buffer.from('hello world, this is no tensor'), /header says it is \d+ bytes/],
+  ['a header longer than the file', fileOf({}, 0, 3n), /header says it is 3 bytes long, but only 2/],
+  ['a header of 2^63 bytes', fileOf({}, 0, 2n ** 63n), /at most/],
+  ['a header that is not JSON', fileOf('{"a":', 0), /not JSON/],
+  ['a header that is not UTF-8', Buffer.concat([fileOf('', 0, 2n), Buffer.from([0xff, 0xfe])]), /not JSON in UTF-8/],
+  ['a header that is an array', fileOf([], 0), /not a JSON object/],
+  ['metadata with a number', fileOf({ __metadata__: { a: 1 } }, 0), /__metadata__\.a must be a string/],
+  ['an unknown dtype', fileOf({ a: { ...tensor(0, 1), dtype: 'F4' } }, 1), /"a": unknown dtype "F4"/],
+  ['an inherited dtype', fileOf({ a: { ...tensor(0, 1), dtype: 'toString' } }, 1), /unknown dtype/],
+  ['a negative shape', fileOf({ a: { ...tensor(0, 1), shape: [-1] } }, 1), /shape must be/],
+  [
+    'a shape whose product overflows',
+    fileOf({ a: { ...tensor(0, 1), shape: [2 ** 52, 2 ** 52] } }, 1),
+    /takes .* bytes/,
+  ],
+  ['a range beyond the end', fileOf({ a: tensor(0, 9) }, 8), /do not lie within the 8 data bytes/],
+  [
+    'a range that runs backwards',
+    fileOf({ a: { dtype: 'U8', shape: [0], data_offsets: [4, 2] } }, 8),
+    /do not lie within/,
+  ],
+  [
+    'a range that is not its shape',
+    fileOf({ a: { dtype: 'F32', shape: [2], data_offsets: [0, 4] } }, 4),
+    /takes 8 bytes/,
+  ],
+  ['overlapping ranges', fileOf({ a: tensor(0, 4), b: tensor(2, 6) }, 6), /"b" overlaps/],
+  ['a gap', fileOf({ a: tensor(0, 2), b: tensor(3, 4) }, 4), /before tensor "b", belong to no tensor/],
+  ['bytes behind the last tensor', fileOf({ a: tensor(0, 2) }, 3), /at the end, belong to no tensor/],
+]
+
+describe('the safetensors reader', () => {
+  for (const [what, file, message] of refused)
+    test(`refuses ${what}`, () => {
+      assert.throws(
+        () => parseHeader(file),
+        (error: Problem) => error.code === 'not_safetensors' && message.test(error.message),
+      )
+    })
+
+  test('reads what is written, byte for byte', () => {
+    const bytes = fc.uint8Array({ maxLength: 40 })
+    fc.assert(
+      fc.property(fc.dictionary(fc.string(), bytes), fc.dictionary(fc.string(), fc.string()), (tensors, metadata) => {
+        const names = Object.keys(tensors).filter((name) => name !== '__metadata__')
+        const file = serializeSafetensors(
+          metadata,
+          Object.fromEntries(
+            names.map((name) => [
+              name,
+              { dtype: 'U8', shape: [tensors[name]?.length ?? 0], data: tensors[name] ?? new Uint8Array() },
+            ]),
+          ),
+        )
+        const header = parseHeader(file)
+        assert.deepEqual(new Map(Object.entries(metadata)), header.metadata)
+        for (const [name, info] of header.tensors)
+          assert.deepEqual(Uint8Array.from(tensorBytes(file, info)), tensors[name])
+        assert.equal(header.tensors.size, names.length)
+      }),
+    )
+  })
+
+  test('converts float16 and bfloat16 as IEEE 754 has it', () => {
+    const read = (dtype: 'F16' | 'BF16', ...halves: number[]) => {
+      const data = new Uint8Array(Uint16Array.from(halves).buffer)
+      const file = serializeSafetensors({}, { x: { dtype, shape: [halves.length], data } })
+      const info = parseHeader(file).tensors.get('x')
+      assert.ok(info)
+      return Array.from(tensorFloats(file, 'x', info))
+    }
+    assert.deepEqual(read('F16', 0x3c00, 0xc000, 0x7bff, 0x0001, 0x0400, 0x8000), [
+      1,
+      -2,
+      65504,
+      2 ** -24,
+      2 ** -14,
+      -0,
+    ])
+    assert.deepEqual(read('F16', 0x7c00, 0xfc00), [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
+    assert.ok(Number.isNaN(read('F16', 0x7e00)[0]))
+    assert.deepEqual(read('BF16', 0x3f80, 0xc049), [1, -3.140625])
+  })
+})

@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { checkFits, readTaskFile } from '../../src/formats/task-file.js'
+import type { Problem } from '../../src/problem.js'
+import { changedTask, floats, loadPrototype, type TaskParts, taskBytes } from '../material.js'
+
+const prototype = loadPrototype()
+const sst2 = taskBytes('sst2')
+const read = (changes: Partial<TaskParts>) => {
+  const task = readTaskFile(changedTask(sst2, changes))
+  checkFits(task, prototype)
+  return task
+}
+const H = 384
+const bytes = (shape: number[], fill = 0) => ({
+  dtype: 'U8' as const,
+  shape,
+  data: new Uint8Array(shape.reduce((a, b) => a * b, 1)).fill(fill),
+})
+const weight = (rows: number, fill = 0) => floats([rows, H], new Float32Array(rows * H).fill(fill))
+const nanAt = (index: number, value: number) =>
+  weight(2).data &&
+  floats(
+    [2, H],
+    new Float32Array(2 * H).map((_, i) => (i === index ? value : 0)),
+  )
+
+const refused: [string, Partial<TaskParts>, string, RegExp][] = [
+  ['another format', { metadata: { format: 'propetl-task/2' } }, 'invalid_task_file', /"format" is "propetl-task\/2"/],
+  ['no prototype', { metadata: { prototype: undefined } }, 'invalid_task_file', /"prototype" is missing/],
+  ['a prototype that is no digest', { metadata: { prototype: 'abc' } }, 'invalid_task_file', /SHA-256/],
+  [
+    'another prototype',
+    { metadata: { prototype: 'a'.repeat(64) } },
+    'prototype_mismatch',
+    new RegExp(`${'a'.repeat(64)}.*${prototype.digest}`),
+  ],
+  [
+    'an unknown combination',
+    { metadata: { combine: 'xor' } },
+    'invalid_task_file',
+    /"combine" is "xor"; expected or \| and \| none/,
+  ],
+  [
+    'an unknown problem type',
+    { metadata: { problem_type: 'ranking' } },
+    'invalid_task_file',
+    /"problem_type" is "ranking"/,
+  ],
+  ['an inherited problem type', { metadata: { problem_type: 'constructor' } }, 'invalid_task_file', /"constructor"/],
+  ['an unknown pooling', { metadata: { pooling: 'max' } }, 'invalid_task_file', /"pooling" is "max"/],
+  ['no labels', { metadata: { labels: undefined } }, 'invalid_task_file', /"labels" is missing/],
+  ['labels that are not JSON', { metadata: { labels: '[' } }, 'invalid_task_file', /not JSON/],
+  [
+    'labels that are numbers',
+    { metadata: { labels: '[1,2]' } },
+    'invalid_task_file',
+    /expected an array of label names/,
+  ],
+  [
+    'three labels for two outputs',
+    { metadata: { labels: '["a","b","c"]' } },
+    'invalid_task_file',
+    /3 labels, but head.weight has 2/,
+  ],
+  ['a label twice', { metadata: { labels: '["a","a"]' } }, 'invalid_task_file', /names "a" twice/],
+  ['labels of a regression', { metadata: { problem_type: 'regression' } }, 'invalid_task_file', /exactly one output/],
+  ['no mask', { tensors: { mask: undefined } }, 'invalid_task_file', /"mask" is missing/],
+  ['a mask one byte short', { tensors: { mask: bytes([1, 3071]) } }, 'invalid_task_file', /3071 bytes; expected 3072/],
+  ['a mask of two rows', { tensors: { mask: bytes([2, 3072]) } }, 'invalid_task_file', /2 rows; expected 1, or 6/],
+  ['a mask without rows', { tensors: { mask: bytes([0, 3072]) } }, 'invalid_task_file', /none of them 0/],
+  [
+    'a mask of floats',
+    { tensors: { mask: floats([1, 768], new Float32Array(768)) } },
+    'invalid_task_file',
+    /mask is F32/,
+  ],
+  [
+    'a BOOL mask with a 2',
+    { tensors: { mask: { ...bytes([1, 24576], 2), dtype: 'BOOL' } } },
+    'invalid_task_file',
+    /byte 0 is 2/,
+  ],
+  [
+    'a BOOL mask too short',
+    { tensors: { mask: { ...bytes([1, 24575]), dtype: 'BOOL' } } },
+    'invalid_task_file',
+    /covers 24575 weights/,
+  ],
+  ['no head', { tensors: { 'head.weight': undefined } }, 'invalid_task_file', /"head.weight" is missing/],
+  [
+    'a bias of another length',
+    { tensors: { 'head.bias': floats([3], [0, 0, 0]) } },
+    'invalid_task_file',
+    /head.bias has 3 values/,
+  ],
+  [
+    'a head of another width',
+    { tensors: { 'head.weight': floats([2, 383], new Float32Array(766)) } },
+    'invalid_task_file',
+    /takes 383 values; expected 384/,
+  ],
+  [
+    'NaN in a head',
+    { tensors: { 'head.weight': nanAt(5, Number.NaN) } },
+    'invalid_task_file',
+    /head.weight: element 5 is NaN/,
+  ],
+  [
+    'infinity in a head',
+    { tensors: { 'head.weight': nanAt(700, Number.NEGATIVE_INFINITY) } },
+    'invalid_task_file',
+    /element 700 is -Infinity/,
+  ],
+  [
+    'a head of integers',
+    { tensors: { 'head.bias': { dtype: 'I32', shape: [2], data: new Uint8Array(8) } } },
+    'invalid_task_file',
+    /head.bias is I32/,
+  ],
+  ['an unknown tensor', { tensors: { extra: bytes([1]) } }, 'invalid_task_file', /"extra" is not part/],
+  [
+    'a range that runs backwards',
+    { metadata: { range: '[5,1]' } },
+    'invalid_task_file',
+    /first number must be the smaller/,
+  ],
+  [
+    'a dense layer of another width',
+    {
+      tensors: {
+        'head.dense.weight': floats([3, H], new Float32Array(3 * H)),
+        'head.dense.bias': floats([3], [0, 0, 0]),
+      },
+    },
+    'invalid_task_file',
+    /head.weight takes 384 values, but head.dense.weight gives 3/,
+  ],
+]
+
+describe('the task file reader', () => {
+  for (const [what, changes, code, message] of refused)
+    test(`refuses ${what}`, () => {
+      assert.throws(
+        () => read(changes),
+        (error: Problem) => error.code === code && message.test(error.message),
+      )
+    })
+
+  test('refuses a file that is cut anywhere', () => {
+    for (let length = 0; length < sst2.byteLength; length += 7)
+      assert.throws(
+        () => readTaskFile(sst2.subarray(0, length)),
+        (error: Problem) => error.code === 'not_safetensors',
+      )
+  })
+
+  test('reads a BOOL mask as the bits that it stands for', () => {
+    const packed = read({}).mask.bits
+    const data = Uint8Array.from({ length: 24_576 }, (_, i) => ((packed[i >> 3] ?? 0) >> (i & 7)) & 1)
+    assert.deepEqual(read({ tensors: { mask: { dtype: 'BOOL', shape: [1, 24_576], data } } }).mask.bits, packed)
+  })
+
+  test('reads a float16 head', () => {
+    const data = new Uint8Array(new Uint16Array(2 * H).fill(0x3800).buffer)
+    const task = read({ tensors: { 'head.weight': { dtype: 'F16', shape: [2, H], data } } })
+    assert.ok(task.head.output.weight.every((value) => value === 0.5))
+  })
+
+  test('takes a mask that combines with nothing where the prototype has no layer masks, and no other', () => {
+    const { layerMasks: _, ...bare } = prototype
+    const task = (combine: string) => readTaskFile(changedTask(sst2, { metadata: { combine } }))
+    checkFits(task('none'), bare)
+    assert.throws(() => checkFits(task('or'), bare), /no layer masks/)
+  })
+})

@@ -1,0 +1,79 @@
+// What the writers write, the readers read: two independent halves of each format.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { type Prototype, readPrototype, serializePrototype } from '../../src/formats/prototype.js'
+import { readTaskFile, serializeTaskFile, type TaskFile } from '../../src/formats/task-file.js'
+import { packBits } from '../../src/petl/bitset.js'
+
+const digest = 'a'.repeat(64)
+const values = (length: number) => Float32Array.from({ length }, (_, i) => Math.fround(Math.sin(i)))
+const linear = (inputs: number, outputs: number) => ({
+  inputs,
+  outputs,
+  weight: values(inputs * outputs),
+  bias: values(outputs),
+})
+
+const classification: Omit<TaskFile, 'digest'> = {
+  prototype: digest,
+  combine: 'none',
+  problemType: 'single_label_classification',
+  pooling: 'mean',
+  labels: ['nö', 'yes "quoted"'],
+  mask: { rows: 2, weights: 16, exact: false, bits: Uint8Array.of(1, 2, 3, 255) },
+  head: { output: linear(3, 2) },
+  description: 'two\nlines',
+  metrics: { dev: { accuracy: 0.5 } },
+}
+const { labels: _, ...unlabelled } = classification
+const regression: Omit<TaskFile, 'digest'> = {
+  ...unlabelled,
+  problemType: 'regression',
+  pooling: 'cls',
+  combine: 'or',
+  labels: [],
+  range: [-1, 2.5],
+  head: { output: linear(4, 1), dense: { ...linear(3, 4), activation: 'relu' } },
+}
+
+for (const [name, task] of Object.entries({ classification, regression }))
+  test(`a task file of a ${name} is read as it was written`, () => {
+    const { digest, ...read } = readTaskFile(serializeTaskFile(task))
+    assert.deepEqual(read, task)
+    assert.match(digest, /^[0-9a-f]{64}$/)
+  })
+
+test('a prototype is read as it was written', () => {
+  const prototype: Pick<Prototype, 'backbone' | 'module' | 'layers' | 'hiddenSize' | 'tensors' | 'layerMasks'> = {
+    backbone: digest,
+    module: { kind: 'adapter', bottleneck: 2, activation: 'relu', scaling: 0.5 },
+    layers: 3,
+    hiddenSize: 5,
+    tensors: new Map([
+      ['down.weight', values(10)],
+      ['up.weight', values(10)],
+      ['down.bias', values(2)],
+      ['up.bias', values(5)],
+    ]),
+    layerMasks: Uint8Array.from({ length: 9 }, (_, i) => i),
+  }
+  const { digest: own, maskableWeights, maskBytes, ...read } = readPrototype(serializePrototype(prototype))
+  assert.deepEqual(read, prototype)
+  assert.equal(maskableWeights, 20)
+  assert.equal(maskBytes, 3)
+})
+
+test('bit i of packed masks belongs to element i of the arrays end to end', () => {
+  const array = fc.array(fc.constantFrom(0, 1), { maxLength: 30 })
+  fc.assert(
+    fc.property(fc.array(array, { maxLength: 4 }), (arrays) => {
+      const set = packBits(arrays)
+      const flat = arrays.flat()
+      assert.equal(set.byteLength, Math.ceil(flat.length / 8))
+      const text = [...set].map((byte) => [...byte.toString(2).padStart(8, '0')].reverse().join('')).join('')
+      assert.equal(text, flat.join('').padEnd(text.length, '0'))
+    }),
+  )
+})

@@ -1,0 +1,220 @@
+// Each row of the gradient table against central differences of the same graph, both run by onnxruntime.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { attention } from '../../src/backbones/attention.js'
+import { GraphSession, type NumberArray } from '../../src/engine/graph-session.js'
+import { gradients, type Inverses } from '../../src/graph/gradients.js'
+import { GraphBuilder, type Shape, type Value } from '../../src/graph/graph.js'
+import * as op from '../../src/graph/operators.js'
+import { packingInverses } from '../../src/graph/packing.js'
+
+type Inputs = Readonly<Record<string, Shape>>
+type Make = (g: GraphBuilder, x: (name: string) => Value) => Value
+
+/** Smooth, distinct, of both signs and away from the kinks of relu. */
+const numbers = (count: number, seed: number): Float32Array =>
+  Float32Array.from({ length: count }, (_, i) => {
+    const value = 1.3 * Math.sin(1.7 * i + 2.3 * seed + 0.4)
+    return Math.abs(value) < 0.08 ? value + 0.2 : value
+  })
+
+const size = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 1)
+
+/** Σ weights ⊙ value: a loss that gives every element of the value a gradient of its own. */
+function weigh(g: GraphBuilder, value: Value): Value {
+  const weights = g.input('loss.weights', 'float32', value.shape)
+  return op.reduceSum(g, op.mul(g, value, weights), [...value.shape.keys()])
+}
+
+/**
+ * Holds the gradients of every float input against central differences.
+ * @param fixed inputs that are not differentiated by
+ * @param sizes what the named dimensions are in this test
+ */
+async function check(
+  inputs: Inputs,
+  make: Make,
+  { fixed = {}, sizes = {}, draw = (x) => x, inversesOf }: CheckOptions = {},
+): Promise<void> {
+  const g = new GraphBuilder()
+  const values = new Map<string, Value>()
+  for (const [name, array] of Object.entries(fixed)) {
+    const dtype = array.data instanceof Float32Array ? 'float32' : 'int32'
+    values.set(name, g.input(name, dtype, array.symbolic ?? array.shape))
+  }
+  const wanted = Object.entries(inputs).map(([name, shape]) => {
+    const value = g.input(name, 'float32', shape)
+    values.set(name, value)
+    return value
+  })
+  const loss = weigh(
+    g,
+    make(g, (name) => {
+      const value = values.get(name)
+      assert.ok(value, `no input ${name}`)
+      return value
+    }),
+  )
+  const found = gradients(g, loss, wanted, inversesOf?.(values))
+  const outputs = wanted.map(({ name }, i) => g.output(`${name}.grad`, found[i] ?? assert.fail()))
+  const session = await GraphSession.open(g.build([g.output('loss', loss), ...outputs]), { threads: 1 })
+  const concrete = (shape: Shape) => shape.map((dim) => (typeof dim === 'number' ? dim : (sizes[dim] ?? assert.fail())))
+  const feeds: Record<string, NumberArray> = {}
+  for (const [name, { shape, data }] of Object.entries(fixed)) feeds[name] = { shape, data }
+  for (const [at, value] of g.inputs.entries()) {
+    if (feeds[value.name]) continue
+    const shape = concrete(value.shape)
+    feeds[value.name] = { shape, data: numbers(size(shape), at).map(draw) }
+  }
+  const at = async (changed: Record<string, NumberArray>) => session.run({ ...feeds, ...changed })
+  const exact = await at({})
+  for (const { name } of wanted) {
+    const { shape, data } = feeds[name] ?? assert.fail()
+    const gradient = exact.get(`${name}.grad`) ?? assert.fail()
+    assert.equal(gradient.length, data.length)
+    const step = 2 ** -6
+    const estimate = new Float32Array(data.length)
+    for (let i = 0; i < data.length; i++) {
+      const moved = async (by: number) => {
+        const copy = Float32Array.from(data)
+        copy[i] = (copy[i] ?? 0) + by
+        return (await at({ [name]: { shape, data: copy } })).get('loss')?.[0] ?? Number.NaN
+      }
+      // Five points: the error of the estimate is of fourth order, so that the step may be large beside float32's.
+      const near = (await moved(step)) - (await moved(-step))
+      const far = (await moved(2 * step)) - (await moved(-2 * step))
+      estimate[i] = (8 * near - far) / (12 * step)
+    }
+    const error = norm(estimate.map((value, i) => value - (gradient[i] ?? Number.NaN)))
+    assert.ok(
+      error <= 2e-3 * Math.max(norm(estimate), 0.1),
+      `${name}: gradient ${gradient} against differences ${estimate}`,
+    )
+  }
+  await session.release()
+}
+
+interface CheckOptions {
+  readonly fixed?: Readonly<Record<string, NumberArray & { readonly symbolic?: Shape }>>
+  readonly sizes?: Readonly<Record<string, number>>
+  /** Turns the numbers that inputs are made of into others. */
+  readonly draw?: (x: number) => number
+  readonly inversesOf?: (values: ReadonlyMap<string, Value>) => Inverses
+}
+
+const norm = (values: Float32Array) => Math.hypot(...values)
+
+const unary: Record<string, (g: GraphBuilder, x: Value) => Value> = {
+  Exp: op.exp,
+  Relu: op.relu,
+  Tanh: op.tanh,
+  Sigmoid: op.sigmoid,
+  Softplus: op.softplus,
+  'Gelu by erf': op.gelu,
+  'Gelu by tanh': op.geluTanh,
+  Softmax: op.softmax,
+  LogSoftmax: op.logSoftmax,
+}
+for (const [name, operator] of Object.entries(unary))
+  test(`gradient of ${name}`, () => check({ x: [3, 5] }, (g, x) => operator(g, x('x'))))
+
+const binary = { Add: op.add, Sub: op.sub, Mul: op.mul }
+for (const [name, operator] of Object.entries(binary)) {
+  test(`gradient of ${name}`, () => check({ a: [2, 3], b: [2, 3] }, (g, x) => operator(g, x('a'), x('b'))))
+  test(`gradient of ${name} where both sides broadcast`, () =>
+    check({ a: [2, 1, 3], b: [4, 1] }, (g, x) => operator(g, x('a'), x('b'))))
+}
+test('gradient of Div where both sides broadcast', () =>
+  check({ a: [2, 1, 3], b: [4, 1] }, (g, x) => op.div(g, x('a'), x('b')), {
+    draw: (x) => Math.abs(x) + 0.3,
+  }))
+
+test('gradient of LayerNormalization by its input, weight and bias', () =>
+  check({ x: [3, 6], w: [6], b: [6] }, (g, x) => op.layerNorm(g, x('x'), x('w'), x('b'), 1e-5)))
+
+test('gradient of Gemm with a transposed weight', () =>
+  check({ x: [3, 4], w: [2, 4], b: [2] }, (g, x) => op.linear(g, x('x'), x('w'), x('b'))))
+
+test('gradient of MatMul of batches', () =>
+  check({ a: [2, 3, 4], b: [2, 4, 2] }, (g, x) => op.matmul(g, x('a'), x('b'))))
+test('gradient of MatMul where a batch axis broadcasts', () =>
+  check({ a: [2, 1, 3, 2], b: [3, 2, 2] }, (g, x) => op.matmul(g, x('a'), x('b'))))
+
+test('gradient of Transpose', () => check({ x: [2, 3, 4] }, (g, x) => op.transpose(g, x('x'), [2, 0, 1])))
+test('gradient of Reshape', () => check({ x: [2, 6] }, (g, x) => op.reshape(g, x('x'), [3, 4])))
+test('gradient of Reshape to and from sizes that only a run knows', () =>
+  check({ x: ['B', 'S', 3] }, (g, x) => op.exp(g, op.reshape(g, x('x'), [-1, 3], 'B·S')), {
+    sizes: { B: 2, S: 2, B·S: 4 },
+  }))
+test('gradient of Expand', () => check({ x: [2, 1] }, (g, x) => op.expand(g, x('x'), [3, 2, 4])))
+test('gradient of ReduceSum', () => check({ x: [2, 3, 4] }, (g, x) => op.exp(g, op.reduceSum(g, x('x'), [0, 2]))))
+test('gradient of Slice', () => check({ x: [2, 5] }, (g, x) => op.slice(g, x('x'), 1, 1, 4)))
+test('gradient of Cast and Identity', () =>
+  // Sixteenths and the steps beside them are exact in float16.
+  check({ x: [2, 3] }, (g, x) => g.output('named', op.cast(g, op.cast(g, x('x'), 'float16'), 'float32')), {
+    draw: (x) => Math.round(16 * x) / 16,
+  }))
+
+test('gradient of Gather: rows taken twice add up, rows not taken have none', () =>
+  check({ table: [4, 3] }, (g, x) => op.gather(g, x('table'), x('index')), {
+    fixed: { index: { shape: [2, 2], data: Int32Array.of(3, 0, 3, 1) } },
+  }))
+
+test('a value that is used twice gets the sum of both gradients', () =>
+  check({ x: [2, 3] }, (g, x) => op.mul(g, op.exp(g, x('x')), op.tanh(g, x('x')))))
+
+// Rows of 3 and 1 tokens. The differences know nothing of inverses: padding must come out right by itself.
+test('gradient of attention over packed rows of different lengths', () => {
+  const fixed = {
+    padded_index: { shape: [2, 3], symbolic: ['B', 'S'], data: Int32Array.of(0, 1, 2, 3, 3, 3) },
+    packed_index: { shape: [4], symbolic: ['T'], data: Int32Array.of(0, 1, 2, 3) },
+    key_bias: { shape: [2, 1, 1, 3], symbolic: ['B', 1, 1, 'S'], data: Float32Array.of(0, 0, 0, 0, -1e4, -1e4) },
+    present: { shape: [2, 3, 1], symbolic: ['B', 'S', 1], data: Float32Array.of(1, 1, 1, 1, 0, 0) },
+  }
+  const packing = (x: (name: string) => Value) => ({ paddedIndex: x('padded_index'), packedIndex: x('packed_index') })
+  const get = (values: ReadonlyMap<string, Value>) => (name: string) => values.get(name) ?? assert.fail()
+  return check(
+    { query: ['T', 4], key: ['T', 4], value: ['T', 4] },
+    (g, x) =>
+      attention(
+        g,
+        { query: x('query'), key: x('key'), value: x('value') },
+        { heads: 2, keyBias: x('key_bias'), packing: packing(x) },
+      ),
+    {
+      fixed,
+      sizes: { T: 4 },
+      inversesOf: (values) => packingInverses(packing(get(values)), get(values)('present')),
+    },
+  )
+})
+
+test('what the loss does not depend on is refused', () => {
+  const g = new GraphBuilder()
+  const x = g.input('x', 'float32', [2])
+  const other = g.input('other', 'float32', [2])
+  assert.throws(() => gradients(g, weigh(g, x), [other]), /does not depend on "other"/)
+})
+
+test('an operator without a rule is refused by name, unless nothing wanted lies behind it', () => {
+  const g = new GraphBuilder()
+  const x = g.input('x', 'float32', [2])
+  const y = g.node('Floor', [x], x)
+  assert.throws(() => gradients(g, weigh(g, y), [x]), /Floor has no gradient/)
+  const z = g.input('z', 'float32', [2])
+  gradients(g, op.reduceSum(g, op.mul(g, y, z), [0]), [z])
+})
+
+test('nothing is added below the deepest wanted value', () => {
+  const g = new GraphBuilder()
+  const frozen = g.input('frozen', 'float32', [3, 4])
+  const w = g.input('w', 'float32', [2, 4])
+  const below = op.exp(g, op.tanh(g, frozen))
+  const loss = weigh(g, op.matmul(g, below, op.transpose(g, w, [1, 0])))
+  const before = g.nodes.length
+  gradients(g, loss, [w])
+  const added = g.nodes.slice(before).map((node) => node.operator)
+  assert.deepEqual(added.filter((operator) => operator === 'MatMul').length, 1)
+  assert.ok(!added.includes('Exp') && !added.includes('Tanh'))
+})

@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { before, describe, test } from 'node:test'
+import { readConfig } from '../../src/config.js'
+import { buildApp } from '../../src/http/app.js'
+import { Metrics } from '../../src/http/metrics.js'
+import { describeApi } from '../../src/http/openapi.js'
+import { Lifecycle } from '../../src/http/services.js'
+import { root } from '../material.js'
+import { predict, type Running, startRunning } from './running.js'
+
+describe('health and metrics', () => {
+  let running: Running
+  before(async () => {
+    running = await startRunning()
+  })
+
+  test('readiness says what runs', async () => {
+    const ready = (await running.app.inject('/health/ready')).json<Record<string, unknown>>()
+    assert.deepEqual([ready.status, ready.provider, ready.numerics, ready.tasks], ['ready', 'cpu', 'float32', 6])
+    assert.equal((await running.app.inject('/health/live')).statusCode, 200)
+  })
+
+  test('metrics count what happened', async () => {
+    await predict(running.app, 'sst2', { inputs: ['a film', 'another film'] })
+    await predict(running.app, 'nope', { inputs: 'a film' })
+    const text = (await running.app.inject('/metrics')).body
+    const value = (name: string) =>
+      Number(new RegExp(`^${name.replaceAll(/[{}"/:]/g, '\\$&')} (.+)$`, 'm').exec(text)?.[1])
+    assert.equal(
+      value('propetl_http_request_duration_seconds_count{method="POST",route="/tasks/:id/predict",status="200"}'),
+      1,
+    )
+    assert.equal(
+      value('propetl_http_request_duration_seconds_count{method="POST",route="/tasks/:id/predict",status="404"}'),
+      1,
+    )
+    assert.deepEqual([value('propetl_batch_rows_sum'), value('propetl_batch_tasks_sum')], [2, 1])
+    assert.equal(value('propetl_batch_tokens_sum'), 8)
+    assert.deepEqual([value('propetl_bank_loads_total'), value('propetl_bank_evictions_total')], [1, 0])
+    assert.deepEqual([value('propetl_registered_tasks'), value('propetl_queue_rows')], [6, 0])
+    assert.equal(value('propetl_engine_info{provider="cpu"}'), 1)
+    assert.ok(value('propetl_engine_busy_seconds_total') > 0)
+    assert.ok(value('propetl_cache_bytes') > 18_432)
+    assert.ok(value('process_resident_memory_bytes') > 1e8)
+    assert.equal(value('propetl_queue_wait_seconds_count'), 2)
+  })
+
+  test('a request’s id is taken over, or made where it is none that fits into a log', async () => {
+    const request = (id: string) => running.app.inject({ url: '/tasks/nope', headers: { 'x-request-id': id } })
+    const answer = await request('order-17')
+    assert.equal(answer.headers['x-request-id'], 'order-17')
+    assert.equal(answer.json<{ request_id: string }>().request_id, 'order-17')
+    assert.ok(running.log.some((line) => line.request_id === 'order-17' && line.status === 404))
+    assert.match((await request('a b')).headers['x-request-id'] as string, /^[0-9a-f-]{36}$/)
+  })
+
+  test('what is not HTTP is answered in the same words', async () => {
+    const { port } = new URL(running.server.address)
+    const socket = connect(Number(port), '127.0.0.1')
+    socket.end('NONSENSE\r\n\r\n')
+    let answer = ''
+    for await (const piece of socket) answer += piece
+    assert.match(answer, /^HTTP\/1.1 400 .*application\/problem\+json.*"code":"invalid_request"/s)
+    assert.equal((await running.app.inject('/tasks/%zz')).json<{ code: string }>().code, 'invalid_request')
+    assert.equal((await running.app.inject('/nowhere')).json<{ code: string }>().code, 'not_found')
+  })
+})
+
+describe('before the model is loaded', () => {
+  test('the server lives, is not ready, and says when to try again', async () => {
+    const lifecycle = new Lifecycle()
+    const app = await buildApp({ config: readConfig({}, {}), lifecycle, metrics: new Metrics(lifecycle) })
+    assert.equal((await app.inject('/health/live')).statusCode, 200)
+    for (const answer of [
+      await app.inject('/health/ready'),
+      await app.inject('/tasks'),
+      await predict(app, 'sst2', { inputs: 'a' }),
+    ]) {
+      assert.deepEqual([answer.statusCode, answer.json<{ code: string }>().code], [503, 'not_ready'])
+      assert.equal(answer.headers['retry-after'], '1')
+    }
+    assert.match((await app.inject('/metrics')).body, /^propetl_ready 0$/m)
+    await app.close()
+  })
+})
+
+describe('the description of the API', () => {
+  test('openapi/openapi.json is what the routes say (npm run generate writes it)', async () => {
+    assert.equal(readFileSync(join(root, 'openapi/openapi.json'), 'utf8'), await describeApi())
+  })
+
+  test('has every route, and a description for every answer', async () => {
+    const { paths } = JSON.parse(await describeApi()) as {
+      paths: Record<string, Record<string, { responses: object }>>
+    }
+    assert.deepEqual(
+      Object.entries(paths)
+        .flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method} ${path}`))
+        .toSorted(),
+      [
+        'delete /tasks/{id}',
+        'get /health/live',
+        'get /health/ready',
+        'get /metrics',
+        'get /tasks',
+        'get /tasks/{id}',
+        'get /tasks/{id}/file',
+        'post /predict',
+        'post /tasks',
+        'post /tasks/{id}/predict',
+        'put /tasks/{id}',
+      ],
+    )
+  })
+})

@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict'
+import { before, describe, test } from 'node:test'
+import { digestOf } from '../../src/formats/digest.js'
+import { readTaskFile } from '../../src/formats/task-file.js'
+import { changedTask, distance, golden, taskBytes } from '../material.js'
+import { type ClassificationAnswer, predict, type Running, startRunning, upload } from './running.js'
+
+const textOf = ({ text, text_pair }: { text: string; text_pair?: string }) =>
+  text_pair === undefined ? text : { text, text_pair }
+
+describe('predictions over HTTP', () => {
+  let running: Running
+  before(async () => {
+    running = await startRunning({ maxInputs: '40', maxQueueRows: '500' })
+  })
+
+  test('are those of the PyTorch implementation, for every golden row of every task, all at once', async () => {
+    await Promise.all(
+      Object.entries(golden).map(async ([task, rows]) => {
+        const answer = await predict(running.app, task, { inputs: rows.map(textOf), raw_scores: true })
+        assert.equal(answer.statusCode, 200)
+        const { version, predictions } = answer.json<ClassificationAnswer>()
+        assert.equal(version, digestOf(taskBytes(task)))
+        predictions.forEach(({ score, scores }, index) => {
+          const logits = scores ? scores.map((each) => each.score) : [score]
+          assert.ok(distance(logits, rows[index]?.logits ?? []) < 1e-3)
+        })
+      }),
+    )
+  })
+
+  test('take one text, a pair, or a list; of one task or of many', async () => {
+    const pair = golden.mrpc?.[0]
+    assert.ok(pair)
+    const one = await predict(running.app, 'sst2', { inputs: 'a gorgeous film' })
+    const [film] = one.json<ClassificationAnswer>().predictions
+    assert.equal(film?.label, 'positive')
+    assert.ok(Math.abs((film?.scores ?? []).reduce((sum, { score }) => sum + score, 0) - 1) < 1e-9)
+    const many = await running.app.inject({
+      method: 'POST',
+      url: '/predict',
+      body: {
+        inputs: [
+          { task: 'sst2', text: 'a gorgeous film' },
+          { task: 'mrpc', text: pair.text, text_pair: pair.text_pair },
+          { task: 'sick_relatedness', text: 'A man sings', text_pair: 'A man is singing' },
+        ],
+        top_k: 1,
+      },
+    })
+    const { predictions } = many.json<{ predictions: (ClassificationAnswer['predictions'][0] & { task: string })[] }>()
+    assert.deepEqual(
+      predictions.map(({ task }) => task),
+      ['sst2', 'mrpc', 'sick_relatedness'],
+    )
+    assert.ok(Math.abs((predictions[0]?.score ?? 0) - (film?.score ?? 1)) < 1e-5)
+    assert.deepEqual(
+      predictions[1]?.scores.map(({ label }) => label),
+      [predictions[1]?.label],
+    )
+    assert.equal(predictions[2]?.label, undefined)
+    assert.ok((predictions[2]?.score ?? 0) > 4, 'two nearly equal sentences are closely related')
+  })
+
+  test('label the words of a token classification, with offsets into the text', async () => {
+    const file = changedTask(taskBytes('sst2'), { metadata: { problem_type: 'token_classification' } })
+    await upload(running.app, 'words', file)
+    const text = 'é😀 Zürich unbelievableness'
+    const answer = await predict(running.app, 'words', { inputs: text, raw_scores: true })
+    type Word = { text: string; start: number; end: number; scores: { score: number }[] }
+    const [{ words } = { words: [] }] = answer.json<{ predictions: { words: Word[] }[] }>().predictions
+    assert.deepEqual(
+      words.map((word) => word.text),
+      ['é😀', 'Zürich', 'unbelievableness'],
+    )
+    for (const word of words) assert.equal(text.slice(word.start, word.end), word.text)
+    // A word's logits are its first token's: a one-row engine run gives the same hidden state.
+    const { head, digest } = readTaskFile(file)
+    assert.equal(answer.json<ClassificationAnswer>().version, digest)
+    assert.equal(words[0]?.scores.length, head.output.outputs)
+    const pair = await predict(running.app, 'words', { inputs: { text: 'a', text_pair: 'b' } })
+    assert.equal(pair.json<{ code: string }>().code, 'text_pair_not_taken')
+  })
+
+  test('cut a text that is too long, or refuse it with the counts', async () => {
+    const long = Array.from({ length: 700 }, (_, i) => (i % 2 ? 'film' : 'gorgeous')).join(' ')
+    const first = Array.from({ length: 510 }, (_, i) => (i % 2 ? 'film' : 'gorgeous')).join(' ')
+    const score = async (text: string) =>
+      (await predict(running.app, 'sst2', { inputs: text })).json<ClassificationAnswer>().predictions[0]?.score ?? 0
+    assert.ok(Math.abs((await score(long)) - (await score(first))) < 1e-6)
+    const refused = await predict(running.app, 'sst2', { inputs: ['short', long], truncate: false })
+    assert.equal(refused.statusCode, 422)
+    const { code, tokens, limit, input } = refused.json<Record<string, unknown>>()
+    assert.deepEqual({ code, tokens, limit, input }, { code: 'text_too_long', tokens: 702, limit: 512, input: 1 })
+    const pair = { text: long, text_pair: 'short' }
+    assert.equal((await predict(running.app, 'mrpc', { inputs: pair })).statusCode, 200)
+  })
+
+  const bad: [string, string, object | string, number, string, RegExp][] = [
+    ['an unknown task', 'nope', { inputs: 'a' }, 404, 'unknown_task', /no task "nope"/],
+    ['a bad id', 'No%20pe', { inputs: 'a' }, 400, 'invalid_task_id', /"No pe" is not a task id/],
+    ['an id of path pieces', '..%2f..%2fetc', { inputs: 'a' }, 400, 'invalid_task_id', /not a task id/],
+    ['an empty text', 'sst2', { inputs: '' }, 422, 'empty_text', /inputs\[0\]: text is empty/],
+    ['a blank text in a list', 'sst2', { inputs: ['a', ' \n'] }, 422, 'empty_text', /inputs\[1\]/],
+    ['a blank second text', 'mrpc', { inputs: { text: 'a', text_pair: ' ' } }, 422, 'empty_text', /text_pair/],
+    ['too many inputs', 'sst2', { inputs: Array(41).fill('a') }, 422, 'too_many_inputs', /41 texts; at most 40/],
+    ['no inputs', 'sst2', {}, 400, 'invalid_request', /inputs/],
+    ['an empty list', 'sst2', { inputs: [] }, 400, 'invalid_request', /body\/inputs must not have fewer than 1/],
+    [
+      'a number for a text',
+      'sst2',
+      { inputs: ['a', { text: 3 }] },
+      400,
+      'invalid_request',
+      /body\/inputs\/1\/text must be string/,
+    ],
+    ['a misspelt option', 'sst2', { inputs: 'a', topk: 1 }, 400, 'invalid_request', /body\/topk is not a known field/],
+    ['a top_k of 0', 'sst2', { inputs: 'a', top_k: 0 }, 400, 'invalid_request', /body\/top_k must be >= 1/],
+    ['what is not JSON', 'sst2', '{"inputs":', 400, 'invalid_json', /JSON/],
+    ['an empty body', 'sst2', '', 400, 'invalid_json', /empty/],
+    ['a prototype-pollution key', 'sst2', '{"inputs":"a","__proto__":{"x":1}}', 400, 'invalid_json', /JSON|prototype/],
+  ]
+  for (const [what, task, body, status, code, detail] of bad)
+    test(`refuse ${what}`, async () => {
+      const answer = await predict(running.app, task, body)
+      const problem = answer.json<{ code: string; detail: string; status: number; request_id: string }>()
+      assert.equal(answer.headers['content-type'], 'application/problem+json')
+      assert.deepEqual([answer.statusCode, problem.status, problem.code], [status, status, code])
+      assert.match(problem.detail, detail)
+      assert.equal(answer.headers['x-request-id'], problem.request_id)
+    })
+
+  test('refuse another content type and a body over the limit', async () => {
+    const text = await running.app.inject({
+      method: 'POST',
+      url: '/tasks/sst2/predict',
+      headers: { 'content-type': 'text/plain' },
+      body: 'a',
+    })
+    assert.equal(text.statusCode, 415)
+    assert.match(text.json<{ detail: string }>().detail, /"text\/plain"; expected application\/json/)
+    const large = await predict(running.app, 'sst2', { inputs: 'a'.repeat(1 << 20) })
+    assert.equal(large.statusCode, 413)
+    assert.match(large.json<{ detail: string }>().detail, /the body has 1048589 bytes; at most 1048576/)
+  })
+
+  test('odd characters are texts like any other', async () => {
+    const answer = await predict(running.app, 'sst2', {
+      inputs: ['\u0000', '\ud800 lone', '\u202e', '한국어', '💥'.repeat(50)],
+    })
+    assert.equal(answer.statusCode, 200)
+    assert.ok(answer.json<ClassificationAnswer>().predictions.every(({ score }) => Number.isFinite(score)))
+  })
+})
+
+describe('more tasks at once than the bank has slots', () => {
+  test('each request still gets its own task’s answer', async () => {
+    const { app } = await startRunning({ slots: '3' })
+    const shifts = Array.from({ length: 12 }, (_, i) => i + 1)
+    const base = taskBytes('sst2')
+    const bits = readTaskFile(base).mask.bits
+    for (const shift of shifts) {
+      const mask = { dtype: 'U8' as const, shape: [1, bits.length], data: bits.map((byte) => byte ^ shift) }
+      await upload(app, `t${shift}`, changedTask(base, { tensors: { mask } }))
+    }
+    const score = async (task: string) =>
+      (await predict(app, task, { inputs: 'a gorgeous film', raw_scores: true })).json<ClassificationAnswer>()
+        .predictions[0]?.score ?? 0
+    const alone: number[] = []
+    for (const shift of shifts) alone.push(await score(`t${shift}`))
+    assert.equal(
+      new Set(alone.map((value) => value.toFixed(6))).size,
+      shifts.length,
+      'the masks differ, so do the answers',
+    )
+    const together = await Promise.all(shifts.map((shift) => score(`t${shift}`)))
+    assert.ok(distance(alone, together) < 1e-5)
+  })
+})

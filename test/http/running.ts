@@ -1,0 +1,50 @@
+// The application with everything behind it, in this process and without a socket.
+
+import { after } from 'node:test'
+import type { FastifyInstance } from 'fastify'
+import { pino } from 'pino'
+import { type Config, readConfig } from '../../src/config.js'
+import { type Server, startServer } from '../../src/server.js'
+import { masksDir, taskBytes, temporaryDirectory } from '../material.js'
+
+export interface Running {
+  readonly server: Server
+  readonly app: FastifyInstance
+  /** Lines of the log, parsed. */
+  readonly log: Record<string, unknown>[]
+}
+
+const open: Server[] = []
+after(() => Promise.all(open.map((server) => server.close())))
+
+/** Starts a server over the reference's tasks; it is closed when the tests of the file are over. */
+export async function startRunning(flags: Partial<Record<keyof Config, string>> = {}): Promise<Running> {
+  const log: Record<string, unknown>[] = []
+  const logger = pino({ level: 'info' }, { write: (line: string) => void log.push(JSON.parse(line)) })
+  const config = readConfig({ port: '0', provider: 'cpu', masksDir, dataDir: await temporaryDirectory(), ...flags }, {})
+  const server = await startServer(config, logger)
+  open.push(server)
+  return { server, app: server.app, log }
+}
+
+export const upload = (app: FastifyInstance, id: string, file: Uint8Array = taskBytes('sst2'), headers: object = {}) =>
+  app.inject({
+    method: 'PUT',
+    url: `/tasks/${id}`,
+    headers: { 'content-type': 'application/octet-stream', ...headers },
+    body: Buffer.from(file),
+  })
+
+export const predict = (app: FastifyInstance, task: string, body: object | string) =>
+  app.inject({
+    method: 'POST',
+    url: `/tasks/${task}/predict`,
+    headers: { 'content-type': 'application/json' },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  })
+
+export interface ClassificationAnswer {
+  readonly task: string
+  readonly version: string
+  readonly predictions: { label: string; score: number; scores: { label: string; score: number }[] }[]
+}

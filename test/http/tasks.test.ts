@@ -1,0 +1,254 @@
+import assert from 'node:assert/strict'
+import { connect } from 'node:net'
+import { before, describe, test } from 'node:test'
+import fc from 'fast-check'
+import { digestOf } from '../../src/formats/digest.js'
+import { changedTask, shiftedTask, taskBytes } from '../material.js'
+import { type ClassificationAnswer, predict, type Running, startRunning, upload } from './running.js'
+
+const sst2 = taskBytes('sst2')
+const etag = (file: Uint8Array) => `"${digestOf(file)}"`
+
+describe('tasks over HTTP', () => {
+  let running: Running
+  before(async () => {
+    running = await startRunning({ maxUploadBytes: '100000' })
+  })
+  const get = (url: string, headers: Record<string, string> = {}) => running.app.inject({ method: 'GET', url, headers })
+  const remove = (id: string, headers: Record<string, string> = {}) =>
+    running.app.inject({ method: 'DELETE', url: `/tasks/${id}`, headers })
+  const ids = async () => (await get('/tasks')).json<{ tasks: { id: string }[] }>().tasks.map(({ id }) => id)
+
+  test('an upload is live at once, is replaced and removed, and says its version', async () => {
+    const created = await upload(running.app, 'mine')
+    assert.deepEqual(
+      [created.statusCode, created.headers.etag, created.headers.location],
+      [201, etag(sst2), '/tasks/mine'],
+    )
+    const before = (
+      await predict(running.app, 'mine', { inputs: 'a gorgeous film', raw_scores: true })
+    ).json<ClassificationAnswer>()
+    const next = shiftedTask(sst2, 10)
+    const replaced = await upload(running.app, 'mine', next)
+    assert.deepEqual([replaced.statusCode, replaced.headers.etag], [200, etag(next)])
+    const after = (
+      await predict(running.app, 'mine', { inputs: 'a gorgeous film', raw_scores: true })
+    ).json<ClassificationAnswer>()
+    assert.deepEqual([before.version, after.version], [digestOf(sst2), digestOf(next)])
+    assert.ok(Math.abs((after.predictions[0]?.score ?? 0) - (before.predictions[0]?.score ?? 0) - 10) < 1e-4)
+    assert.equal((await remove('mine')).statusCode, 204)
+    assert.equal((await predict(running.app, 'mine', { inputs: 'a' })).statusCode, 404)
+    assert.equal((await remove('mine')).statusCode, 404)
+  })
+
+  test('a task is described, listed and downloaded', async () => {
+    await upload(
+      running.app,
+      'described',
+      changedTask(sst2, { metadata: { description: 'films', metrics: '{"accuracy":0.9}' } }),
+    )
+    const described = (await get('/tasks/described')).json<Record<string, unknown>>()
+    assert.deepEqual(described.labels, ['negative', 'positive'])
+    assert.deepEqual(
+      [described.origin, described.description, described.metrics],
+      ['uploaded', 'films', { accuracy: 0.9 }],
+    )
+    const mask = described.mask as { density: number; effective_density: number[]; overlap_with_layer_masks: number[] }
+    assert.ok(Math.abs(mask.density - 0.5) < 0.001, 'the reference masks keep half of the weights')
+    mask.effective_density.forEach((density, layer) => {
+      // |A ∪ B| = |A| + |B| − |A ∩ B|, with half of the weights in each.
+      assert.ok(Math.abs(density - (1 - 0.5 * (mask.overlap_with_layer_masks[layer] ?? 0))) < 0.001)
+    })
+    const file = await get('/tasks/sst2/file')
+    assert.deepEqual([file.headers.etag, file.headers['content-type']], [etag(sst2), 'application/octet-stream'])
+    assert.deepEqual(file.rawPayload, sst2)
+    const page = (await get('/tasks?limit=2&after=cola')).json<{
+      tasks: { id: string }[]
+      next: string
+      total: number
+    }>()
+    assert.deepEqual(
+      page.tasks.map(({ id }) => id),
+      ['described', 'mrpc'],
+    )
+    assert.deepEqual([page.next, page.total], ['mrpc', 7])
+    assert.deepEqual(await ids(), ['cola', 'described', 'mrpc', 'sick_relatedness', 'sst2', 'subj', 'trec'])
+    await remove('described')
+  })
+
+  test('an upload may say what curl says by default, and nothing else', async () => {
+    const put = (type: string) =>
+      upload(running.app, 'typed', sst2, { 'content-type': type, 'if-match': '"none"' }).then(
+        ({ statusCode }) => statusCode,
+      )
+    assert.equal(await put('application/octet-stream'), 412)
+    assert.equal(await put('application/x-www-form-urlencoded'), 412)
+    for (const type of ['application/json', 'text/plain', 'multipart/form-data; boundary=x', 'nonsense'])
+      assert.equal(await put(type), 415)
+  })
+
+  test('conditions on the version are honoured, and a change that they forbid changes nothing', async () => {
+    const next = shiftedTask(sst2, 1)
+    assert.equal((await upload(running.app, 'cond', sst2, { 'if-match': '*' })).statusCode, 412)
+    assert.equal((await upload(running.app, 'cond', sst2, { 'if-none-match': '*' })).statusCode, 201)
+    assert.equal((await upload(running.app, 'cond', next, { 'if-none-match': '*' })).statusCode, 412)
+    assert.equal((await upload(running.app, 'cond', next, { 'if-match': '"other"' })).statusCode, 412)
+    assert.equal((await get('/tasks/cond')).headers.etag, etag(sst2))
+    assert.equal((await get('/tasks/cond', { 'if-none-match': etag(sst2) })).statusCode, 304)
+    assert.equal((await upload(running.app, 'cond', next, { 'if-match': `"x", ${etag(sst2)}` })).statusCode, 200)
+    assert.equal((await remove('cond', { 'if-match': etag(sst2) })).statusCode, 412)
+    assert.equal((await remove('cond', { 'if-match': etag(next) })).statusCode, 204)
+  })
+
+  test('a form does the same, with the id in a field or in the file’s name', async () => {
+    const form = (parts: [string, string, Uint8Array | string][]) => {
+      const pieces = parts.flatMap(([disposition, type, content]) => [
+        `--cut\r\ncontent-disposition: form-data; ${disposition}\r\ncontent-type: ${type}\r\n\r\n`,
+        content,
+        '\r\n',
+      ])
+      const body = Buffer.concat([...pieces, '--cut--\r\n'].map((piece) => Buffer.from(piece as string)))
+      const headers = { 'content-type': 'multipart/form-data; boundary=cut' }
+      return running.app.inject({ method: 'POST', url: '/tasks', headers, body })
+    }
+    const file = (name: string, content: Uint8Array = sst2): [string, string, Uint8Array] => [
+      `name="file"; filename="${name}"`,
+      'application/octet-stream',
+      content,
+    ]
+    const named = await form([['name="id"', 'text/plain', 'by-field'], file('x.safetensors')])
+    assert.deepEqual([named.statusCode, named.headers.location], [201, '/tasks/by-field'])
+    assert.equal((await form([file('by-name.safetensors')])).headers.location, '/tasks/by-name')
+    assert.equal((await form([file('Bad Name.safetensors')])).json<{ code: string }>().code, 'invalid_task_id')
+    assert.equal((await form([['name="id"', 'text/plain', 'x']])).json<{ code: string }>().code, 'invalid_request')
+    assert.equal((await form([file('big.safetensors', Buffer.alloc(150_000))])).statusCode, 413)
+    const json = await running.app.inject({ method: 'POST', url: '/tasks', body: { id: 'x' } })
+    assert.equal(json.statusCode, 415)
+    await remove('by-field')
+    await remove('by-name')
+  })
+
+  const bad: [string, string, Uint8Array, number, string][] = [
+    ['what is not safetensors', 'bad', Buffer.from('not a tensor in sight'), 400, 'not_safetensors'],
+    ['an empty file', 'bad', Buffer.alloc(0), 400, 'not_safetensors'],
+    ['a cut file', 'bad', sst2.subarray(0, 6000), 400, 'not_safetensors'],
+    [
+      'a task of another prototype',
+      'bad',
+      changedTask(sst2, { metadata: { prototype: 'b'.repeat(64) } }),
+      409,
+      'prototype_mismatch',
+    ],
+    ['an unknown combination', 'bad', changedTask(sst2, { metadata: { combine: 'xor' } }), 422, 'invalid_task_file'],
+    ['a file over the limit', 'bad', Buffer.alloc(100_001), 413, 'body_too_large'],
+    ['a bad id', 'Bad%2Fid', sst2, 400, 'invalid_task_id'],
+    ['an id of 65 characters', 'a'.repeat(65), sst2, 400, 'invalid_task_id'],
+    ['the id of a bundled task', 'sst2', shiftedTask(sst2, 1), 409, 'task_read_only'],
+  ]
+  for (const [what, id, file, status, code] of bad)
+    test(`refuses ${what}, and stores nothing`, async () => {
+      const before = await ids()
+      const answer = await upload(running.app, id, file)
+      assert.deepEqual([answer.statusCode, answer.json<{ code: string }>().code], [status, code])
+      assert.deepEqual(await ids(), before)
+      assert.equal((await get('/tasks/sst2')).headers.etag, etag(sst2))
+    })
+
+  test('answers a client that sends far too much before it reads anything', async () => {
+    const { hostname, port } = new URL(running.server.address)
+    const socket = connect(Number(port), hostname)
+    const bytes = 20_000_000
+    socket.write(`PUT /tasks/bad HTTP/1.1\r\nhost: x\r\ncontent-length: ${bytes}\r\nconnection: close\r\n`)
+    socket.write('content-type: application/octet-stream\r\n\r\n')
+    await new Promise((resolve) => socket.write(Buffer.alloc(bytes), resolve))
+    let answer = ''
+    for await (const piece of socket) answer += piece
+    assert.match(answer, /^HTTP\/1.1 413 .*the body has 20000000 bytes; at most 100000 are taken/s)
+  })
+
+  test('names both digests where the prototype is another', async () => {
+    const other = 'c'.repeat(64)
+    const answer = await upload(running.app, 'bad', changedTask(sst2, { metadata: { prototype: other } }))
+    const { task_prototype, server_prototype } = answer.json<Record<string, string>>()
+    assert.deepEqual([task_prototype, server_prototype], [other, running.server.services.registry.prototype.digest])
+  })
+
+  test('10,000 mutated task files give a clear 4xx each, and change nothing', async () => {
+    const before = await ids()
+    const headerLength = Number(sst2.readBigUInt64LE(0))
+    const header = sst2.subarray(8, 8 + headerLength).toString()
+    const withHeader = (text: string) => {
+      const json = Buffer.from(text)
+      const prefix = Buffer.alloc(8)
+      prefix.writeBigUInt64LE(BigInt(json.byteLength))
+      return Buffer.concat([prefix, json, sst2.subarray(8 + headerLength)])
+    }
+    const words = [
+      '""',
+      '-1',
+      '1e99',
+      'null',
+      '[]',
+      '{}',
+      '"F32"',
+      '"U8"',
+      '[0,8]',
+      '[1,3072]',
+      '[4294967296,4294967296]',
+      '9007199254740993',
+      '"or"',
+      '\\u0000',
+      '{"__proto__":1}',
+    ]
+    const mutation = fc.oneof(
+      fc.nat(sst2.byteLength - 1).map((length) => sst2.subarray(0, length)),
+      fc.array(fc.tuple(fc.nat(headerLength + 7), fc.nat(255)), { minLength: 1, maxLength: 6 }).map((changes) => {
+        const file = Buffer.from(sst2)
+        for (const [at, byte] of changes) file[at] = byte
+        return file
+      }),
+      fc
+        .tuple(fc.nat(header.length), fc.nat(40), fc.constantFrom(...words))
+        .map(([at, cut, word]) => withHeader(header.slice(0, at) + word + header.slice(at + cut))),
+      fc
+        .constantFrom(...header.matchAll(/-?\d+|"[^"]*"/g))
+        .chain((piece) =>
+          fc
+            .constantFrom(...words)
+            .map((word) =>
+              withHeader(header.slice(0, piece.index) + word + header.slice(piece.index + piece[0].length)),
+            ),
+        ),
+      fc.uint8Array({ maxLength: 200 }).map((tail) => Buffer.concat([sst2, tail])),
+      fc.uint8Array({ maxLength: 400 }).map((bytes) => Buffer.from(bytes)),
+    )
+    let sent = 0
+    await fc.assert(
+      fc.asyncProperty(mutation, async (file) => {
+        // A mutation may leave a sound file; the condition then keeps it out.
+        const answer = await upload(running.app, 'mutant', file, { 'if-match': '"none"' })
+        sent++
+        assert.ok([400, 409, 412, 422].includes(answer.statusCode), `${answer.statusCode} ${answer.body}`)
+        assert.equal(answer.headers['content-type'], 'application/problem+json')
+      }),
+      { numRuns: 10_000 },
+    )
+    assert.equal(sent, 10_000)
+    assert.deepEqual(await ids(), before)
+  })
+})
+
+describe('an upload and a bundled file of one id', () => {
+  test('the upload that was there first is served, and once it is removed the file is', async () => {
+    const { server, app } = await startRunning()
+    const { registry } = server.services
+    const mine = shiftedTask(sst2, 3)
+    await registry.store.put('sst2', digestOf(mine), mine, () => {})
+    assert.deepEqual(registry.shadowed, ['sst2'])
+    assert.equal(registry.count, 6)
+    const version = async () => (await predict(app, 'sst2', { inputs: 'a' })).json<ClassificationAnswer>().version
+    assert.equal(await version(), digestOf(mine))
+    assert.equal((await app.inject({ method: 'DELETE', url: '/tasks/sst2' })).statusCode, 204)
+    assert.equal(await version(), digestOf(sst2))
+  })
+})

@@ -1,0 +1,131 @@
+// A task learned from a few dozen rows on the bundled model, from file to file, as a user learns one.
+
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { Engine } from '../../src/engine/engine.js'
+import { checkFits, readTaskFile, type TaskFile } from '../../src/formats/task-file.js'
+import { defaultColumns } from '../../src/learn/examples.js'
+import { loadModel } from '../../src/learn/model.js'
+import { learnNewTask, type NewTaskOptions } from '../../src/learn/new-task.js'
+import { loadTaskData } from '../../src/learn/task-data.js'
+import { countOnes } from '../../src/petl/bitset.js'
+import { effectiveBitset } from '../../src/petl/combining.js'
+import { logitsOf } from '../../src/tasks/heads.js'
+import { loadPrototype, modelDir } from '../material.js'
+
+const folder = await mkdtemp(join(tmpdir(), 'propetl-learn-'))
+after(() => rm(folder, { recursive: true }))
+
+const model = await loadModel(modelDir, 64)
+const prototype = loadPrototype()
+
+const animals = ['dog', 'cat', 'horse', 'lion', 'wolf', 'sheep', 'bear', 'fox']
+const tools = ['hammer', 'saw', 'drill', 'wrench', 'chisel', 'screwdriver', 'axe', 'pliers']
+const rows = ['the', 'my old', 'one'].flatMap((start) => [
+  ...animals.map((word) => ({ text: `${start} ${word} was here`, label: 'animal' })),
+  ...tools.map((word) => ({ text: `${start} ${word} was here all day long`, label: 'tool' })),
+])
+const path = join(folder, 'things.jsonl')
+await writeFile(path, rows.map((row) => JSON.stringify(row)).join('\n'))
+
+const options: NewTaskOptions = {
+  maskRows: 'layer',
+  combine: 'none',
+  epochs: 3,
+  batchRows: 16,
+  density: 0.5,
+  rates: { scores: 0.05, heads: 0.005 },
+  weightDecay: 0.1,
+  pooling: 'mean',
+  seed: 3,
+  threads: 1,
+  baseline: false,
+}
+const load = () =>
+  loadTaskData(model, { data: path, devShare: 0.25, columns: defaultColumns, seed: 3 }, (warning) => {
+    assert.fail(warning)
+  })
+const learn = async (changes: Partial<NewTaskOptions> = {}, signal = new AbortController().signal) =>
+  learnNewTask(model, prototype, await load(), { ...options, ...changes }, () => {}, signal)
+
+test('two plain classes are learned, and the same seed gives the same file', async () => {
+  const [first, second] = [await learn(), await learn()]
+  assert.ok(first.result.score > 0.9)
+  assert.deepEqual(first.file, second.file)
+  const task = readTaskFile(first.file)
+  checkFits(task, prototype)
+  assert.deepEqual(task.labels, ['animal', 'tool'])
+  const { layers, maskBytes, maskableWeights } = prototype
+  assert.equal(task.mask.rows, layers)
+  for (let layer = 0; layer < layers; layer++) {
+    const row = task.mask.bits.subarray(layer * maskBytes, (layer + 1) * maskBytes)
+    assert.equal(countOnes(row, maskableWeights), maskableWeights / 2)
+  }
+})
+
+for (const changes of [
+  { maskRows: 'layer', combine: 'none' },
+  { maskRows: 'one', combine: 'or' },
+] as const)
+  test(`what is served is what was learned: masks ${changes.maskRows}, combine ${changes.combine}`, async () => {
+    const data = await load()
+    const { file, result } = await learn({ ...changes, epochs: 2 })
+    const task = readTaskFile(file)
+    const bitset = effectiveBitset(task, prototype)
+    const engine = await Engine.start({ backbone: model.backbone, prototype, provider: 'cpu', slots: 1, threads: 1 })
+    const dev = Array.from(data.dev.rows, (row) => ({
+      ...data.dev.data.tokens.span(row),
+      pooling: task.pooling,
+      maskKey: task.digest,
+      bitset: () => bitset,
+      withHidden: false,
+    }))
+    const served = await engine.run(dev)
+    await engine.close()
+    const right = served.rows.filter(({ pooled }, at) => {
+      const [animal = 0, tool = 0] = logitsOf(task.head, pooled)
+      return (tool > animal ? 1 : 0) === data.dev.data.targets[data.dev.rows[at] ?? 0]
+    })
+    assert.equal(right.length / dev.length, result.score)
+  })
+
+test('a head alone is learned to compare with, and stopping at once still gives a file', async () => {
+  const stop = new AbortController()
+  stop.abort()
+  const { file, result, headOnly } = await learn({ baseline: true }, stop.signal)
+  assert.ok(headOnly !== undefined && headOnly > 0.8)
+  assert.equal(result.bestEpoch, 0)
+  assert.ok(result.stopped)
+  checkFits(readTaskFile(file), prototype)
+})
+
+test('a run that goes on from a task file begins where that ended, and never ends below', async () => {
+  const first = await learn()
+  const task = readTaskFile(first.file)
+  const stop = new AbortController()
+  stop.abort()
+  const same = await learn({ resume: task, seed: 8 }, stop.signal)
+  assert.equal(same.result.score, first.result.score)
+  assert.deepEqual(readTaskFile(same.file).mask, task.mask)
+  const further = await learn({ resume: task, seed: 8, epochs: 1 })
+  assert.ok(further.result.score >= first.result.score)
+})
+
+test('a run goes on only from a task of its own kind and prototype', async () => {
+  const task = readTaskFile((await learn({ epochs: 1 })).file)
+  const refused = (changes: Partial<TaskFile>, message: RegExp) =>
+    assert.rejects(learn({ resume: { ...task, ...changes } }), message)
+  await refused({ prototype: '0'.repeat(64) }, /learned on prototype 0000/)
+  await refused(
+    { labels: ['animal', 'plant'] },
+    /label list .* is \["animal","plant"\]; this run has \["animal","tool"\]/,
+  )
+  await refused({ pooling: 'cls' }, /pooling .* is "cls"; this run has "mean"/)
+  await assert.rejects(learn({ resume: task, maskRows: 'one' }), /number of mask rows .* is 6; this run has 1/)
+})
+
+test('combining needs one mask row', () =>
+  assert.rejects(learn({ combine: 'or' }), /combine "or" goes with one mask row/))

@@ -1,0 +1,126 @@
+// The methods of the paper on a few dozen rows: what each gives, and that what it writes can be served and built on.
+
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { Engine } from '../../src/engine/engine.js'
+import { readPrototype } from '../../src/formats/prototype.js'
+import { checkFits, readTaskFile } from '../../src/formats/task-file.js'
+import { defaultColumns } from '../../src/learn/examples.js'
+import { type Metric, pearson } from '../../src/learn/metrics.js'
+import { loadModel } from '../../src/learn/model.js'
+import type { Method } from '../../src/learn/plan.js'
+import { type NamedTaskData, type PrototypeOptions, trainPrototype } from '../../src/learn/prototype-training.js'
+import { loadTaskData } from '../../src/learn/task-data.js'
+import { effectiveBitset } from '../../src/petl/combining.js'
+import { logitsOf } from '../../src/tasks/heads.js'
+import { modelDir } from '../material.js'
+
+const folder = await mkdtemp(join(tmpdir(), 'propetl-train-'))
+after(() => rm(folder, { recursive: true }))
+const model = await loadModel(modelDir, 64)
+
+const numbers = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight']
+const nouns = ['dog', 'cat', 'hammer', 'saw']
+const rows = numbers.flatMap((number, n) => nouns.map((noun, i) => ({ text: `${number} ${noun}`, n, tool: i > 1 })))
+
+async function taskOf(
+  id: string,
+  metric: Metric,
+  label: (row: (typeof rows)[number]) => unknown,
+): Promise<NamedTaskData> {
+  const path = join(folder, `${id}.jsonl`)
+  await writeFile(path, rows.map((row) => JSON.stringify({ text: row.text, label: label(row) })).join('\n'))
+  const options = { data: path, metric, devShare: 0.25, columns: defaultColumns, seed: 1 }
+  return { id, ...(await loadTaskData(model, options, (warning) => assert.fail(warning))) }
+}
+const kind = await taskOf('kind', 'accuracy', ({ tool }) => (tool ? 'tool' : 'animal'))
+const count = await taskOf('count', 'pearson', ({ n }) => n + 0.5)
+
+const options: PrototypeOptions = {
+  method: 'multi',
+  combine: 'or',
+  module: { kind: 'adapter', bottleneck: 4, activation: 'relu', scaling: 1 },
+  density: 0.5,
+  rates: { weights: 3e-3, scores: 1e-2, heads: 1e-2 },
+  weightDecay: 0.1,
+  pooling: 'mean',
+  epochs: 2,
+  batchRows: 8,
+  seed: 5,
+  threads: 1,
+}
+const trained = (tasks: readonly NamedTaskData[], changes: Partial<PrototypeOptions>) =>
+  trainPrototype(model.backbone, tasks, { ...options, ...changes }, () => {}, new AbortController().signal)
+
+const H = 384
+const layers = 6
+const maskable = 2 * 4 * H
+const weights = maskable + 4 + H
+
+for (const combine of ['or', 'and'] as const)
+  test(`several tasks on one prototype, combined by ${combine}: served as they were learned`, async () => {
+    const { prototype: file, tasks, storage, result } = await trained([kind, count], { combine })
+    assert.deepEqual(storage, { shared: 32 * weights + layers * maskable, each: maskable })
+    assert.equal(result.epochs.length, 2)
+    const prototype = readPrototype(file ?? assert.fail('no prototype'))
+    const engine = await Engine.start({
+      backbone: model.backbone,
+      prototype,
+      provider: 'cpu',
+      slots: 2,
+      threads: 1,
+    })
+    for (const [at, data] of [kind, count].entries()) {
+      const task = readTaskFile(tasks[at]?.file ?? assert.fail('no task file'))
+      checkFits(task, prototype)
+      assert.equal(task.combine, combine)
+      const bitset = effectiveBitset(task, prototype)
+      const dev = Array.from(data.dev.rows, (row) => ({
+        ...data.dev.data.tokens.span(row),
+        pooling: task.pooling,
+        maskKey: task.digest,
+        bitset: () => bitset,
+        withHidden: false,
+      }))
+      const served = (await engine.run(dev)).rows.map(({ pooled }) => logitsOf(task.head, pooled))
+      const targets = Array.from(data.dev.rows, (row) => data.dev.data.targets[row] ?? Number.NaN)
+      const score =
+        data.metric === 'accuracy'
+          ? served.filter(([a = 0, b = 0], row) => (b > a ? 1 : 0) === targets[row]).length / targets.length
+          : pearson(
+              served.map(([value = 0]) => value),
+              targets,
+            )
+      const told = tasks[at]?.score ?? Number.NaN
+      assert.ok(Math.abs(score - told) < 1e-4, `${data.id}: ${score} served, ${told} told`)
+    }
+    await engine.close()
+  })
+
+test('one task under a mask a layer: the task file holds the layers’ own masks', async () => {
+  const { prototype: file, tasks, storage } = await trained([kind], { method: 'single' })
+  const prototype = readPrototype(file ?? assert.fail('no prototype'))
+  const task = readTaskFile(tasks[0]?.file ?? assert.fail('no task file'))
+  checkFits(task, prototype)
+  assert.equal(task.combine, 'none')
+  assert.deepEqual(task.mask.bits, prototype.layerMasks)
+  assert.deepEqual(storage, { shared: 32 * weights + layers * maskable, each: 0 })
+})
+
+for (const [method, bits] of [
+  ['plain', 32 * layers * weights],
+  ['head', 0],
+] as const satisfies readonly (readonly [Method, number])[])
+  test(`method ${method} learns something to compare with, and nothing to serve`, async () => {
+    const { prototype, tasks, storage, result } = await trained([kind], { method, epochs: 4 })
+    assert.equal(prototype, undefined)
+    assert.equal(tasks[0]?.file, undefined)
+    assert.equal(storage.shared, bits)
+    assert.ok(result.score > 0.5)
+  })
+
+test('only multi takes several tasks', () =>
+  assert.rejects(trained([kind, count], { method: 'plain' }), /method "plain" takes one task, not 2; expected multi/))

@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import type { Prototype } from '../../src/formats/prototype.js'
+import { countOnes, intersectInto, uniteInto } from '../../src/petl/bitset.js'
+import { effectiveBitset } from '../../src/petl/combining.js'
+import { plainModuleBits, prototypeBits, taskBits } from '../../src/petl/storage.js'
+
+const layers = 3
+const n = 21
+const maskBytes = 3
+const prototype: Prototype = {
+  digest: '',
+  backbone: '',
+  module: { kind: 'prefix', length: 1 },
+  layers,
+  hiddenSize: 1,
+  maskableWeights: n,
+  maskBytes,
+  tensors: new Map(),
+}
+const bitsOf = (set: Uint8Array) =>
+  Array.from({ length: set.length * 8 }, (_, i) => (((set[i >> 3] ?? 0) >> (i & 7)) & 1) === 1)
+const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length })
+
+describe('bitsets', () => {
+  test('count the ones of the first bits only', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 20 }), fc.nat(160), (set, bits) => {
+        const within = Math.min(bits, set.length * 8)
+        assert.equal(countOnes(set, within), bitsOf(set).slice(0, within).filter(Boolean).length)
+      }),
+    )
+  })
+
+  test('combine bit by bit, in every layer, for one row and for one row a layer', () => {
+    fc.assert(
+      fc.property(
+        bytes(layers * maskBytes),
+        fc.constantFrom(1, layers).chain((rows) => bytes(rows * maskBytes)),
+        fc.constantFrom('or' as const, 'and' as const, 'none' as const),
+        (layerMasks, bits, combine) => {
+          const rows = bits.length / maskBytes
+          const mask = { rows, weights: 24, exact: false, bits }
+          const effective = bitsOf(effectiveBitset({ mask, combine }, { ...prototype, layerMasks }))
+          const own = bitsOf(bits)
+          const shared = bitsOf(layerMasks)
+          for (let i = 0; i < layers * 24; i++) {
+            const task = own[rows === 1 ? i % 24 : i] === true
+            const layer = shared[i] === true
+            const expected = combine === 'or' ? task || layer : combine === 'and' ? task && layer : task
+            assert.equal(effective[i], expected)
+          }
+        },
+      ),
+    )
+  })
+})
+
+describe('bitsets within larger buffers', () => {
+  test('unite and intersect wherever they begin', () => {
+    const place = fc.nat(5)
+    fc.assert(
+      fc.property(bytes(21), bytes(21), place, place, (a, b, atA, atB) => {
+        const within = (set: Uint8Array, at: number) => {
+          const larger = new Uint8Array(set.length + at)
+          larger.set(set, at)
+          return larger.subarray(at)
+        }
+        const united = within(a, atA)
+        uniteInto(united, within(b, atB))
+        const shared = within(a, atA)
+        intersectInto(shared, within(b, atB))
+        assert.deepEqual(
+          Array.from(united),
+          Array.from(a, (byte, i) => byte | (b[i] ?? 0)),
+        )
+        assert.deepEqual(
+          Array.from(shared),
+          Array.from(a, (byte, i) => byte & (b[i] ?? 0)),
+        )
+      }),
+    )
+  })
+})
+
+describe('bit-level storage', () => {
+  test("comes to the paper's figures for RoBERTa-base with adapters of 64", () => {
+    const H = 768
+    const roberta: Prototype = {
+      ...prototype,
+      module: { kind: 'adapter', bottleneck: 64, activation: 'relu', scaling: 1 },
+      layers: 12,
+      hiddenSize: H,
+      maskableWeights: 2 * 64 * H,
+      layerMasks: new Uint8Array(),
+    }
+    // RoBERTa-base has 124.65 million weights; the paper's table 1 gives 0.11 % and 0.95 %.
+    const backboneBits = 124.65e6 * 32
+    const { weights, layerMasks } = prototypeBits(roberta)
+    assert.equal((((weights + layerMasks) / backboneBits) * 100).toFixed(2), '0.11')
+    assert.equal(((plainModuleBits(roberta) / backboneBits) * 100).toFixed(2), '0.95')
+    assert.equal(taskBits(roberta, 1), 98_304)
+  })
+})

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { bytesOf, GraphBuilder } from '../../src/graph/graph.js'
+import { serializeOnnx } from '../../src/graph/onnx.js'
+import { byteTable, maskedWeight } from '../../src/petl/unpacking.js'
+
+describe('mask bits in the graph', () => {
+  test('mask each row’s weights, where tensors begin and end within a byte too', async () => {
+    const g = new GraphBuilder()
+    const rows = 3
+    const shapes = [
+      [3, 5],
+      [5, 4],
+      [2, 8],
+    ]
+    const masks = g.input('masks', 'uint8', ['B', 7])
+    const table = byteTable(g)
+    let firstBit = 0
+    const weights = shapes.map((shape, index) => {
+      const size = (shape[0] ?? 0) * (shape[1] ?? 0)
+      const values = Float32Array.from({ length: size }, (_, i) => index + i + 1)
+      const weight = g.constant(`weight_${index}`, 'float32', shape, bytesOf(values))
+      const output = g.output(`masked_${index}`, maskedWeight(g, table, masks, weight, firstBit))
+      const at = firstBit
+      firstBit += size
+      return { values, output, at }
+    })
+    const session = await InferenceSession.create(serializeOnnx(g.build(weights.map(({ output }) => output))))
+    const bytes = Uint8Array.from({ length: rows * 7 }, (_, i) => (i * 89 + 41) & 255)
+    const results = await session.run({ masks: new Tensor('uint8', bytes, [rows, 7]) })
+    for (const { values, output, at } of weights) {
+      const expected = Array.from({ length: rows * values.length }, (_, i) => {
+        const row = Math.floor(i / values.length)
+        const bit = at + (i % values.length)
+        return (((bytes[row * 7 + (bit >> 3)] ?? 0) >> (bit & 7)) & 1) * (values[i % values.length] ?? 0)
+      })
+      assert.deepEqual(Array.from(results[output.name]?.data as Float32Array), expected)
+    }
+    await session.release()
+  })
+})

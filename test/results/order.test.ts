@@ -1,0 +1,50 @@
+// Which run comes next, which of them are the same, and what is left to wait for.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type Method, methods, settingsOf } from '../../bench/results/method.js'
+import { runsWanted, secondsFor } from '../../bench/results/order.js'
+import { keyOf, versionOf } from '../../bench/results/run.js'
+import { madeUpRun } from './material.js'
+
+const choices = { backbone: 'b', prototype: 'p', maxRows: 3000, combine: 'none' } as const
+const settings = (method: Method) => settingsOf(method, choices)
+
+test('one seed of everything comes before the second seed; a row of the table before the next', () => {
+  const runs = runsWanted(['a', 'b'], ['multi', 'head', 'plain'], [1, 2], settings)
+  assert.deepEqual(
+    runs.map(({ method, tasks, seed }) => `${seed} ${method} ${tasks.join('+')}`),
+    [
+      ...['1 head a', '1 plain a', '1 head b', '1 plain b', '1 multi a+b'],
+      ...['2 head a', '2 plain a', '2 head b', '2 plain b', '2 multi a+b'],
+    ],
+  )
+})
+
+test('a run is another one by its method, tasks, seed and settings, and by nothing else', () => {
+  const wanted = runsWanted(['a', 'b'], methods, [1, 2], settings)
+  assert.equal(new Set(wanted.map(keyOf)).size, 2 * (5 * 2 + 1))
+  const [run] = wanted
+  assert.ok(run)
+  const finished = madeUpRun(run.method, run.seed, { a: 0.5 }, { version: versionOf(run.settings) })
+  assert.equal(keyOf(finished), keyOf(run))
+  const fewerRows = settingsOf(run.method, { ...choices, maxRows: 100 })
+  assert.notEqual(keyOf({ ...run, settings: fewerRows }), keyOf(run))
+})
+
+test('another prototype makes other masks, and nothing else', () => {
+  const changed = methods.filter(
+    (method) => versionOf(settingsOf(method, { ...choices, prototype: 'q' })) !== versionOf(settings(method)),
+  )
+  assert.deepEqual(changed, ['mask-one', 'mask-layer'])
+})
+
+test('the time left is that of the same method a task, or of any method that has been run', () => {
+  const waiting = runsWanted(['a', 'b'], ['head', 'multi'], [1], settings)
+  assert.equal(secondsFor(waiting, []), undefined)
+  assert.equal(secondsFor([], []), 0)
+  const head = [madeUpRun('head', 9, { a: 1 }, { seconds: 4 }), madeUpRun('head', 9, { b: 1 }, { seconds: 8 })]
+  assert.equal(secondsFor(waiting, head), 2 * 6 + 2 * 6)
+  const multi = madeUpRun('multi', 9, { a: 1, b: 1, c: 1 }, { seconds: 90 })
+  assert.equal(secondsFor(waiting, [...head, multi]), 2 * 6 + 2 * 30)
+})

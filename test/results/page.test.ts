@@ -1,0 +1,116 @@
+// The page from made-up runs, held against numbers computed by hand.
+
+import assert from 'node:assert/strict'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { pageOf, plotOf, writePage } from '../../bench/results/page.js'
+import { tableOf } from '../../bench/results/table.js'
+import { madeUpRun, temporaryFolder } from './material.js'
+
+const plain = { storage: { shared: 0, each: 200_000 }, seconds: 30 }
+const multi = { storage: { shared: 50_000, each: 1_000 }, seconds: 60 }
+const runs = [
+  madeUpRun('head', 1, { a: 0.5 }),
+  madeUpRun('head', 1, { b: 0.6 }),
+  madeUpRun('head', 1, { c: 0.9 }),
+  madeUpRun('plain', 1, { a: 0.8 }, { ...plain, version: 'old' }),
+  madeUpRun('plain', 1, { a: 0.7 }, plain),
+  madeUpRun('plain', 2, { a: 0.74 }, { ...plain, seconds: 40 }),
+  madeUpRun('plain', 3, { a: 0.72 }, { ...plain, seconds: 50 }),
+  madeUpRun('plain', 1, { b: 0.9 }, { ...plain, seconds: 40 }),
+  madeUpRun('multi', 1, { a: 0.7, b: 0.88, c: 0.91 }, multi),
+]
+const table = tableOf(runs)
+
+const rowOf = (page: string, head: string): string[] => {
+  const line = page.split('\n').find((line) => line.startsWith(`| ${head}`)) ?? assert.fail(`no row ${head}`)
+  return line
+    .split('|')
+    .slice(2, -1)
+    .map((cell) => cell.trim())
+}
+
+/** Fails unless every element that is opened is closed, in order. */
+function assertBalanced(xml: string): void {
+  const open: string[] = []
+  for (const [, closing, name, empty] of xml.matchAll(/<(\/?)([a-z]+)(?:\s+[\w:-]+="[^"<>]*")*\s*(\/?)>/g)) {
+    if (closing) assert.equal(open.pop(), name)
+    else if (!empty) open.push(name ?? '')
+  }
+  assert.deepEqual(open, [])
+  assert.doesNotMatch(xml.replaceAll(/<[^<>]*>/g, ''), /[<>]|&(?!#\d+;)/)
+}
+
+test('cells, means, storage and times are what one computes by hand', () => {
+  const page = pageOf(table, 'results.svg')
+  assert.deepEqual(rowOf(page, ' |'), ['head only', 'plain adapter', 'multi-task PROPETL (OR)'])
+  assert.deepEqual(rowOf(page, 'a, accuracy'), ['0.500 (1)', '0.720 ± 0.020 (3)', '0.700 (1)'])
+  assert.deepEqual(rowOf(page, 'b, accuracy'), ['0.600 (1)', '0.900 (1)', '0.880 (1)'])
+  assert.deepEqual(rowOf(page, 'c, accuracy'), ['0.900 (1)', '–', '0.910 (1)'])
+  // means over a and b, that all have: (0.5 + 0.6)/2, (0.72 + 0.9)/2, (0.7 + 0.88)/2
+  assert.deepEqual(rowOf(page, '**mean of 2 tasks**'), ['**0.550**', '**0.810**', '**0.790**'])
+  // ((0.5 − 0.72) + (0.6 − 0.9))/2 = −0.26; ((0.7 − 0.72) + (0.88 − 0.9))/2 = −0.02
+  assert.deepEqual(rowOf(page, 'against plain'), ['−26.0 (2 tasks)', '–', '−2.0 (2 tasks)'])
+  // 3 tasks: 3 · 200,000; 50,000 + 3 · 1,000
+  assert.deepEqual(rowOf(page, 'storage in total for 3 tasks'), ['0', '600,000', '53,000'])
+  assert.deepEqual(rowOf(page, "its part of the backbone's"), ['0.00 %', '60.0 %', '5.30 %'])
+  assert.deepEqual(rowOf(page, "its part of plain adapters'"), ['0.00 %', '100 %', '8.83 %'])
+  assert.deepEqual(rowOf(page, 'storage of each added task'), ['0', '200,000', '1,000'])
+  // (30 + 40 + 50 + 40)/4; 60/3
+  assert.deepEqual(rowOf(page, 'learning time'), ['10.0', '40.0', '20.0'])
+})
+
+test('the page says what is missing, what is left out, and how it was made', () => {
+  const page = pageOf(table, 'results.svg')
+  assert.match(page, /\*\*Incomplete\.\*\*/)
+  assert.match(page, /^- plain adapter: no run on c$/m)
+  assert.match(page, /^- plain adapter: fewer seeds on b$/m)
+  assert.match(page, /^- single-task PROPETL: no run on any task$/m)
+  assert.match(page, /^- head only: fewer seeds on a, b, c$/m)
+  assert.match(page, /^1 run with other settings than their method's latest run is left out\.$/m)
+  assert.match(page, /npm run results -- run --data DIR/)
+  assert.match(page, /^- plain adapter: 4 runs of 400 steps, version v1, `\{"maxRows":3000\}`$/m)
+  assert.match(page, /!\[[^\]]+\]\(results\.svg\)/)
+})
+
+test('a table with every run says of nothing that it is missing', () => {
+  const scores = { a: 0.5 }
+  const complete = (['head', 'plain', 'single', 'multi', 'mask-one', 'mask-layer'] as const).map((method) =>
+    madeUpRun(method, 1, scores),
+  )
+  assert.doesNotMatch(pageOf(tableOf(complete), undefined), /Incomplete|left out/)
+})
+
+test('the plot is balanced XML with a labelled point for each method', () => {
+  const svg = plotOf(table) ?? assert.fail('no plot')
+  assertBalanced(svg)
+  assert.equal([...svg.matchAll(/<circle class="point"/g)].length, 3)
+  for (const label of ['head only', 'plain adapter', 'multi-task PROPETL (OR)']) assert.ok(svg.includes(`>${label}<`))
+  // 25 kB and 2.2 kB a task: plain adapters stand to the right of masks, and higher
+  const [head, multi, plain] = [...svg.matchAll(/cx="([\d.]+)" cy="([\d.]+)"/g)]
+    .map(([, x, y]) => ({ x: Number(x), y: Number(y) }))
+    .sort((a, b) => a.x - b.x)
+  assert.ok(head && plain && multi)
+  assert.ok(plain.y < multi.y && multi.y < head.y)
+})
+
+test('methods without a task in common have no mean and no plot, and an old plot goes', async () => {
+  const folder = await temporaryFolder()
+  const [store, out] = [join(folder, 'runs.jsonl'), join(folder, 'docs', 'results.md')]
+  const write = (lines: readonly unknown[]) => writeFile(store, lines.map((run) => `${JSON.stringify(run)}\n`).join(''))
+  await write([madeUpRun('head', 1, { a: 0.5 })])
+  await writePage(store, out)
+  assert.deepEqual((await readdir(join(folder, 'docs'))).sort(), ['results.md', 'results.svg'])
+  await write([madeUpRun('head', 1, { a: 0.5 }), madeUpRun('plain', 1, { b: 0.5 }, plain)])
+  await writePage(store, out)
+  assert.deepEqual(await readdir(join(folder, 'docs')), ['results.md'])
+  const page = await readFile(out, 'utf8')
+  assert.match(page, /there are no means and there is no plot/)
+  assert.deepEqual(rowOf(page, '**mean of 0 tasks**'), ['–', '–'])
+})
+
+test('a store without runs makes no page', async () => {
+  const folder = await temporaryFolder()
+  await assert.rejects(writePage(join(folder, 'none.jsonl'), join(folder, 'x.md')), /none\.jsonl has no finished runs/)
+})

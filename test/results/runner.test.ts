@@ -1,0 +1,109 @@
+// The runner on a dozen rows of two tasks and the bundled backbone: stopped, gone on with, and done; and the command.
+
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { methods } from '../../bench/results/method.js'
+import { writePage } from '../../bench/results/page.js'
+import { type RunnerOptions, runAll } from '../../bench/results/runner.js'
+import { readRuns } from '../../bench/results/store.js'
+import { modelDir, prototypeFile } from '../material.js'
+import { temporaryFolder } from './material.js'
+
+const folder = await temporaryFolder()
+const store = join(folder, 'runs.jsonl')
+const words = ['dog', 'cat', 'horse', 'hammer', 'saw', 'drill']
+const rows = ['the', 'my'].flatMap((start) => words.map((word, i) => ({ text: `${start} ${word}`, i })))
+for (const [task, label] of [
+  ['kinds', (i: number) => (i < 3 ? 'animal' : 'tool')],
+  ['sizes', (i: number) => i + 0.5],
+] as const) {
+  await mkdir(join(folder, 'data', task), { recursive: true })
+  const lines = (start: string) =>
+    rows.map(({ text, i }) => JSON.stringify({ text: `${start} ${text}`, label: label(i) })).join('\n')
+  await writeFile(join(folder, 'data', task, 'train.jsonl'), lines('near'))
+  await writeFile(join(folder, 'data', task, 'dev.jsonl'), lines('far from'))
+}
+
+const options: RunnerOptions = {
+  data: join(folder, 'data'),
+  methods,
+  seeds: [1],
+  maxRows: 10,
+  epochs: 1,
+  combine: 'none',
+  modelDir,
+  prototypeDir: dirname(prototypeFile),
+  store,
+  threads: 1,
+}
+const silent = { say: () => {}, show: () => {} }
+
+test('a runner that is stopped stores nothing half-done, goes on where it was, and then has nothing to do', async () => {
+  const stop = new AbortController()
+  const places: string[] = []
+  const show = (_: unknown, place: string) => {
+    places.push(place)
+    if (place.startsWith('run 3 ')) stop.abort()
+  }
+  const first = await runAll(options, { say: () => {}, show }, stop.signal)
+  assert.deepEqual(first, { stored: 2, skipped: 0, failed: 0, stopped: true })
+  assert.equal(places.at(-1), 'run 3 of 11 (single, kinds, seed 1)')
+  assert.deepEqual(
+    (await readRuns(store)).map(({ method }) => method),
+    ['head', 'plain'],
+  )
+
+  const second = await runAll(options, silent, new AbortController().signal)
+  assert.deepEqual(second, { stored: 9, skipped: 2, failed: 0, stopped: false })
+  const runs = await readRuns(store)
+  assert.deepEqual(runs.at(-1)?.tasks, ['kinds', 'sizes'])
+  for (const { scores, steps, seconds } of runs) {
+    for (const { score, trainRows } of scores) assert.ok(score >= -1 && score <= 1 && trainRows === 10)
+    assert.equal(steps, scores.length)
+    assert.ok(seconds > 0)
+  }
+  const stored = await readFile(store)
+  const third = await runAll(options, silent, new AbortController().signal)
+  assert.deepEqual(third, { stored: 0, skipped: 11, failed: 0, stopped: false })
+  assert.deepEqual(await readFile(store), stored)
+
+  const out = join(folder, 'results.md')
+  assert.deepEqual(await writePage(store, out), [out, join(folder, 'results.svg')])
+  assert.doesNotMatch(await readFile(out, 'utf8'), /Incomplete/)
+})
+
+test('a head alone can be stopped too', async () => {
+  const stop = new AbortController()
+  stop.abort()
+  const other = join(folder, 'stopped.jsonl')
+  const result = await runAll({ ...options, store: other }, silent, stop.signal)
+  assert.deepEqual(result, { stored: 0, skipped: 0, failed: 0, stopped: true })
+  assert.deepEqual(await readRuns(other), [])
+})
+
+const main = fileURLToPath(new URL('../../bench/results/main.js', import.meta.url))
+const command = (...words: string[]) => promisify(execFile)(process.execPath, [main, ...words], { cwd: folder })
+
+test('the help has an example; what cannot work is said, with exit 1', async () => {
+  assert.match((await command('--help')).stdout, /Example:\n {2}\$ npm run results -- run --data/)
+  await writeFile(join(folder, 'other.jsonl'), 'hello\n')
+  for (const [words, message] of [
+    ['run --data nowhere', /^results: nowhere cannot be read/],
+    ['run --data data --tasks kinds,colours', /data has no task "colours"; it has kinds, sizes/],
+    ['run --data data --methods head,tail', /Expected some of head, plain, single, multi, mask-one, mask-layer/],
+    ['run --data data --seeds 1,1', /each once/],
+    ['run --data data --store other.jsonl', /other\.jsonl:1: not a finished run/],
+    ['page --store other.jsonl', /other\.jsonl:1: not a finished run/],
+    ['page --store none.jsonl', /none\.jsonl has no finished runs/],
+  ] as const)
+    await assert.rejects(command(...words.split(' ')), (error: Error & { code: number; stderr: string }) => {
+      assert.equal(error.code, 1)
+      assert.match(error.stderr, message)
+      return true
+    })
+})

@@ -1,0 +1,220 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { after, describe, test } from 'node:test'
+import { digestOf } from '../src/formats/digest.js'
+import type { ClassificationAnswer } from './http/running.js'
+import { masksDir, modelDir, root, shiftedTask, taskBytes, temporaryDirectory } from './material.js'
+
+const cli = join(root, 'dist/src/cli.js')
+const sst2 = taskBytes('sst2')
+
+interface ServerProcess {
+  readonly url: string
+  readonly process: ChildProcess
+  /** Resolves with code and signal. */
+  readonly exit: Promise<unknown[]>
+}
+
+const running = new Set<ChildProcess>()
+after(() => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
+/** `propetl serve` as its users run it, once it is ready. */
+async function serve(dataDir: string, ...flags: string[]): Promise<ServerProcess> {
+  const child = spawn(
+    process.execPath,
+    [cli, 'serve', '--port', '0', '--provider', 'cpu', '--masks-dir', masksDir, '--data-dir', dataDir, ...flags],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  )
+  running.add(child)
+  const exit = once(child, 'exit').finally(() => running.delete(child))
+  for await (const line of createInterface({ input: child.stdout as NodeJS.ReadableStream })) {
+    const { msg, address } = JSON.parse(line) as { msg: string; address: string }
+    if (msg === 'ready') {
+      child.stdout?.resume()
+      return { url: address, process: child, exit }
+    }
+  }
+  throw new Error('the server ended before it was ready')
+}
+
+const put = (url: string, id: string, file: Uint8Array) =>
+  fetch(`${url}/tasks/${id}`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/octet-stream' },
+    body: Uint8Array.from(file),
+  })
+
+const predict = (url: string, id: string) =>
+  fetch(`${url}/tasks/${id}/predict`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ inputs: 'a gorgeous film', raw_scores: true }),
+  })
+
+const answerOf = async (response: Response) => (await response.json()) as ClassificationAnswer
+
+describe('a server process', () => {
+  test('has after SIGKILL and a restart every upload and removal that it acknowledged', async () => {
+    const dataDir = await temporaryDirectory()
+    const first = await serve(dataDir)
+    for (let i = 0; i < 10; i++) assert.equal((await put(first.url, `t${i}`, shiftedTask(sst2, i))).status, 201)
+    assert.equal((await fetch(`${first.url}/tasks/t3`, { method: 'DELETE' })).status, 204)
+    first.process.kill('SIGKILL')
+    await first.exit
+    const second = await serve(dataDir)
+    const [score = Number.NaN] = (await answerOf(await predict(second.url, 'sst2'))).predictions.map(
+      (each) => each.scores[0]?.score,
+    )
+    for (let i = 0; i < 10; i++) {
+      const response = await predict(second.url, `t${i}`)
+      if (i === 3) assert.equal(response.status, 404)
+      else {
+        const { version, predictions } = await answerOf(response)
+        assert.equal(version, digestOf(shiftedTask(sst2, i)))
+        assert.ok(Math.abs((predictions[0]?.scores[0]?.score ?? 0) - score - i) < 1e-3)
+      }
+    }
+    second.process.kill('SIGTERM')
+    assert.deepEqual(await second.exit, [0, null])
+  })
+
+  test('answers from one version or the other while a task is being replaced, and says which', async () => {
+    const { url, process: child, exit } = await serve(await temporaryDirectory())
+    const versions = [0, 100, 200].map((shift) => shiftedTask(sst2, shift))
+    const [base = Number.NaN] = (await answerOf(await predict(url, 'sst2'))).predictions.map(
+      (each) => each.scores[0]?.score,
+    )
+    await put(url, 'moving', versions[0] ?? sst2)
+    let replacing = true
+    const replacer = (async () => {
+      for (let round = 0; round < 60; round++)
+        assert.equal((await put(url, 'moving', versions[round % 3] ?? sst2)).status, 200)
+      replacing = false
+    })()
+    const seen = new Set<number>()
+    const reader = async () => {
+      while (replacing) {
+        const { version, predictions } = await answerOf(await predict(url, 'moving'))
+        const index = versions.findIndex((file) => digestOf(file) === version)
+        assert.ok(
+          Math.abs((predictions[0]?.scores[0]?.score ?? 0) - base - index * 100) < 1e-3,
+          'the answer is not that of the version it names',
+        )
+        seen.add(index)
+      }
+    }
+    await Promise.all([replacer, ...Array.from({ length: 8 }, reader)])
+    assert.ok(seen.size > 1)
+    child.kill('SIGTERM')
+    assert.deepEqual(await exit, [0, null])
+  })
+
+  test('finishes on SIGTERM what it accepted, refuses what comes later, and exits 0', async () => {
+    const { url, process: child, exit } = await serve(await temporaryDirectory())
+    const inputs = Array.from({ length: 250 }, (_, i) => `a gorgeous film, number ${i}, and a rather long sentence`)
+    const accepted = fetch(`${url}/tasks/sst2/predict`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ inputs }),
+    })
+    const queued = async () =>
+      Number(/^propetl_queue_rows (\d+)$/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1])
+    while ((await queued()) < 50) await new Promise((resolve) => setTimeout(resolve, 5))
+    child.kill('SIGTERM')
+    const response = await accepted
+    assert.equal(response.status, 200)
+    assert.equal((await answerOf(response)).predictions.length, inputs.length)
+    assert.deepEqual(await exit, [0, null])
+    await assert.rejects(predict(url, 'sst2'))
+  })
+
+  const failures: [string, string[], RegExp][] = [
+    ['a number that is none', ['--port', 'eighty'], /--port is "eighty"; expected a whole number from 0 to 65535/],
+    ['an unknown provider', ['--provider', 'tpu'], /--provider is "tpu"; expected auto \| cpu \| webgpu \| cuda/],
+    [
+      'CUDA where its libraries are not',
+      ['--provider', 'cuda'],
+      /provider "cuda" does not load here: .*cuDNN.*ONNXRUNTIME_NODE_INSTALL=cuda12/,
+    ],
+    ['a model directory that is none', ['--model-dir', '/nowhere'], /\/nowhere\/prototype.safetensors cannot be read/],
+    [
+      'a masks directory with another file in it',
+      ['--masks-dir', modelDir],
+      /model\.safetensors: metadata "format" is "pt"; expected propetl-task\/1/,
+    ],
+  ]
+  for (const [what, flags, message] of failures)
+    test(`does not start with ${what}, and says why`, async () => {
+      const child = spawn(
+        process.execPath,
+        [cli, 'serve', '--port', '0', '--data-dir', await temporaryDirectory(), ...flags],
+        {
+          stdio: ['ignore', 'ignore', 'pipe'],
+        },
+      )
+      let said = ''
+      child.stderr.on('data', (piece) => {
+        said += piece
+      })
+      const [code] = await once(child, 'exit')
+      assert.equal(code, 1)
+      assert.match(said, message)
+    })
+
+  test('does not start on a port that is taken', async () => {
+    const first = await serve(await temporaryDirectory())
+    const { port } = new URL(first.url)
+    const child = spawn(process.execPath, [cli, 'serve', '--port', port, '--data-dir', await temporaryDirectory()], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    const said: string[] = []
+    child.stderr.on('data', (piece) => said.push(String(piece)))
+    assert.deepEqual(await once(child, 'exit'), [1, null])
+    assert.match(said.join(''), new RegExp(`cannot listen on 127.0.0.1:${port}: .*EADDRINUSE`))
+  })
+})
+
+describe('propetl inspect', () => {
+  const inspect = async (...args: string[]) => {
+    const child = spawn(process.execPath, [cli, 'inspect', ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const out: string[] = []
+    const error: string[] = []
+    child.stdout.on('data', (piece) => out.push(String(piece)))
+    child.stderr.on('data', (piece) => error.push(String(piece)))
+    const [code] = await once(child, 'close')
+    return { code, out: out.join(''), error: error.join('') }
+  }
+  const prototype = ['--prototype', join(root, 'test/fixtures/reference/prototype.safetensors')]
+
+  test('tells people and programs the same of a task', async () => {
+    const file = join(masksDir, 'trec.safetensors')
+    const { out } = await inspect(file, ...prototype)
+    assert.match(out, /labels +abbreviation, description, entity, human, location, number/)
+    assert.match(out, /mask +1 × 24,576 bits, density 50\.0 %/)
+    const facts = JSON.parse((await inspect(file, ...prototype, '--json')).out) as Record<string, unknown>
+    assert.deepEqual(facts.storage, { mask_bits: 24_576, plain_module_bits: 4_798_464, ratio: 24_576 / 4_798_464 })
+  })
+
+  test('tells what a prototype is made of', async () => {
+    const { out } = await inspect(join(root, 'test/fixtures/reference/prototype.safetensors'), '--json')
+    const facts = JSON.parse(out) as Record<string, unknown>
+    assert.deepEqual([facts.kind, facts.layers, facts.maskable_weights], ['adapter', 6, 24_576])
+  })
+
+  test('says what is wrong with a file, and exits 1', async () => {
+    const directory = await temporaryDirectory()
+    const cut = join(directory, 'cut.safetensors')
+    await writeFile(cut, sst2.subarray(0, 900))
+    const { code, error } = await inspect(cut)
+    assert.equal(code, 1)
+    assert.match(error, /^propetl: .*cut\.safetensors: tensor "\S+": data_offsets/)
+    assert.match((await inspect(join(directory, 'none'))).error, /none cannot be read/)
+    assert.match((await inspect(join(modelDir, 'model.safetensors'))).error, /"format" is "pt"; expected/)
+  })
+})

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { digestOf } from '../../src/formats/digest.js'
+import { Problem } from '../../src/problem.js'
+import { TaskStore } from '../../src/tasks/store.js'
+import { root, temporaryDirectory } from '../material.js'
+
+const any = () => {}
+const expect = (wanted: string | undefined) => (current: string | undefined) => {
+  if (current !== wanted) throw new Problem('precondition_failed', `${current} is not ${wanted}`)
+}
+const file = (text: string) => Buffer.from(text)
+
+describe('the task store', () => {
+  test('keeps what it was given, over a restart', async () => {
+    const directory = await temporaryDirectory()
+    const store = TaskStore.open(directory)
+    assert.equal(await store.put('a', 'd1', file('one'), any), undefined)
+    assert.equal(await store.put('a', 'd2', file('two'), any), 'd1')
+    await store.put('b', 'd3', file('three'), any)
+    await store.delete('b', any)
+    await store.close()
+    const again = TaskStore.open(directory)
+    assert.equal(again.digest('a'), 'd2')
+    assert.equal(Buffer.from(again.file('a') ?? []).toString(), 'two')
+    assert.equal(again.digest('b'), undefined)
+    assert.equal(again.count, 1)
+    await again.close()
+  })
+
+  test('of two changes that expect the same version, one wins and the other changes nothing', async () => {
+    const store = TaskStore.open(await temporaryDirectory())
+    await store.put('a', 'd1', file('one'), any)
+    const outcomes = await Promise.allSettled([
+      store.put('a', 'd2', file('two'), expect('d1')),
+      store.put('a', 'd3', file('three'), expect('d1')),
+      store.delete('a', expect('d1')),
+    ])
+    assert.deepEqual(
+      outcomes.map(({ status }) => status),
+      ['fulfilled', 'rejected', 'rejected'],
+    )
+    assert.equal(Buffer.from(store.file('a') ?? []).toString(), 'two')
+    await store.close()
+  })
+
+  test('lists ids in order, page by page', async () => {
+    const store = TaskStore.open(await temporaryDirectory())
+    for (const id of ['c', 'a', 'b', 'a-1']) await store.put(id, id, file(id), any)
+    const first = store.list('', 3).map(({ id }) => id)
+    assert.deepEqual(first, ['a', 'a-1', 'b'])
+    assert.deepEqual(
+      store.list('b', 3).map(({ id }) => id),
+      ['c'],
+    )
+    await store.close()
+  })
+
+  test('has every change that it acknowledged, if it is killed at any moment', async () => {
+    const directory = await temporaryDirectory()
+    const acknowledged = new Map<string, string>()
+    for (let round = 0; round < 8; round++) {
+      const writer = fork(fileURLToPath(new URL('./store-writer.js', import.meta.url)), [directory, String(round)])
+      writer.on('message', ([id, digest]: [string, string]) => acknowledged.set(id, digest))
+      await atLeast(writer, 5 + round * 3)
+      writer.kill('SIGKILL')
+      await once(writer, 'exit')
+      const store = TaskStore.open(directory)
+      for (const [id, digest] of acknowledged) {
+        const stored = store.file(id)
+        assert.ok(stored, `${id} was acknowledged and is gone`)
+        // A later change that was never acknowledged may have been stored too; but only as a whole.
+        assert.equal(store.digest(id), digestOf(stored))
+        assert.ok(store.digest(id) === digest || Buffer.from(stored).toString().startsWith(`${id} `))
+      }
+      await store.close()
+    }
+    assert.ok(acknowledged.size > 20)
+  })
+
+  test('says which directory it cannot use', () => {
+    const within = join(root, 'package.json')
+    assert.throws(() => TaskStore.open(within), { code: 'invalid_setting', message: /package\.json cannot be used/ })
+  })
+})
+
+async function atLeast(writer: ChildProcess, messages: number): Promise<void> {
+  for (let count = 0; count < messages; count++) await once(writer, 'message')
+}
