@@ -1,0 +1,84 @@
+// 64 clients over HTTP, mixed tasks, against the engine fed directly with the very batches that the server made of
+// their requests.
+
+import { pino } from 'pino'
+import { readConfig } from '../src/config.js'
+import type { EngineRow } from '../src/engine/engine.js'
+import { startServer } from '../src/server.js'
+import { type Benchmark, summary } from './figures.js'
+import { mixedTexts, withDirectory } from './material.js'
+import { LoadProcess } from './process.js'
+import { predictRequests } from './requests.js'
+
+const clients = 64
+const requestsPerRound = 600
+const rounds = 10
+
+export const http: Benchmark = (say) =>
+  withDirectory(async (directory) => {
+    const config = readConfig({ port: '0', provider: 'cpu', dataDir: directory }, {})
+    // Log lines are written, as they would be, but to nowhere.
+    const server = await startServer(config, pino({ level: 'info' }, { write: () => {} }))
+    const { dispatcher } = server.services
+    const engine = dispatcher.engine
+    let batches: (readonly EngineRow[])[] = []
+    const recorded = {
+      run: (rows: readonly EngineRow[]) => {
+        batches.push(rows)
+        return engine.run(rows)
+      },
+    }
+    Object.assign(dispatcher, { engine: recorded })
+    const load = new LoadProcess()
+    const requests = predictRequests(mixedTexts())
+    const overHttp = () => load.run({ url: server.address, clients, requests, amount: requestsPerRound })
+    await load.run({ url: server.address, clients, requests, amount: clients * 4 })
+
+    const figures: { ratio: number; http: number; direct: number; p50: number; p99: number; rows: number }[] = []
+    for (let round = 0; round < rounds; round++) {
+      batches = []
+      const result = await overHttp()
+      const start = performance.now()
+      await replay(batches, (rows) => engine.run(rows))
+      const direct = (performance.now() - start) / 1000
+      figures.push({
+        ratio: direct / result.seconds,
+        http: result.requests / result.seconds,
+        direct: result.requests / direct,
+        p50: result.p50Ms,
+        p99: result.p99Ms,
+        rows: result.requests / batches.length,
+      })
+      say(`http: ${round + 1} of ${rounds} rounds`)
+    }
+    load.stop()
+    await server.close()
+    const middle = (pick: (figure: (typeof figures)[number]) => number) => summary(figures.map(pick)).value
+    return [
+      {
+        what: `HTTP throughput at ${clients} mixed-task clients against the engine fed directly with the same batches`,
+        unit: '×',
+        ...summary(figures.map(({ ratio }) => ratio)),
+        target: { atLeast: 0.9 },
+        notes: {
+          'HTTP texts/s': middle(({ http }) => http),
+          'direct texts/s': middle(({ direct }) => direct),
+          'p50 ms': middle(({ p50 }) => p50),
+          'p99 ms': middle(({ p99 }) => p99),
+          'rows a batch': middle(({ rows }) => rows),
+        },
+      },
+    ]
+  })
+
+/** Two batches at the engine at any time, as the dispatcher keeps it. */
+async function replay(
+  batches: readonly (readonly EngineRow[])[],
+  run: (rows: readonly EngineRow[]) => Promise<unknown>,
+): Promise<void> {
+  let next = 0
+  const feed = async () => {
+    for (let rows = batches[next++]; rows !== undefined; rows = batches[next++]) await run(rows)
+  }
+  await Promise.all([feed(), feed()])
+}

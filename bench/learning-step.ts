@@ -1,0 +1,57 @@
+// One learning step (forward, backward, update) on 32 rows of 32 tokens against the forward pass alone, in the same
+// runtime.
+
+import { Learner } from '../src/learn/learner.js'
+import { headParameters, type ModulePlan, moduleParameters } from '../src/learn/plan.js'
+import { Random } from '../src/learn/random.js'
+import { headBeginning, moduleBeginning } from '../src/learn/tensors.js'
+import { type Benchmark, inTurns, median, summary } from './figures.js'
+import { loadModel } from './material.js'
+
+const rows = 32
+const length = 32
+const labels = 2
+const repeats = 30
+
+export const learningStep: Benchmark = async () => {
+  const { backbone, prototype } = await loadModel()
+  if (prototype.module.kind !== 'adapter') throw new Error(`a ${prototype.module.kind} is not learned`)
+  const { num_hidden_layers: layers, hidden_size: H, vocab_size } = backbone.config
+  const masks = { kind: 'layer', layer: 'learned' } as const
+  const plan: ModulePlan = { kind: 'prototype', config: prototype.module, weights: 'learned', masks }
+  const random = new Random(1, 'benchmark')
+  const learner = new Learner(backbone, plan, moduleBeginning(moduleParameters(plan, layers, H), prototype, random), {
+    rates: { weights: 1e-4, scores: 1e-3, heads: 1e-3 },
+    density: 0.5,
+    weightDecay: 0.1,
+    pooling: 'mean',
+    threads: 0,
+  })
+  const head = headBeginning(headParameters(labels, H), H, random)
+  const task = { problem: 'single_label_classification', tensors: head } as const
+  const batch = Array.from({ length: rows }, () => ({
+    inputIds: Int32Array.from({ length }, () => random.below(vocab_size)),
+    tokenTypeIds: new Uint8Array(length),
+  }))
+  const classes = Array.from({ length: rows }, () => random.below(labels))
+  const targets = Float32Array.from(classes.flatMap((own) => Array.from({ length: labels }, (_, c) => +(c === own))))
+  const time = async (work: () => Promise<unknown>) => {
+    const start = performance.now()
+    await work()
+    return performance.now() - start
+  }
+  const step = () => time(() => learner.step(task, batch, targets, 1))
+  const forward = () => time(() => learner.predict(batch, task))
+  for (const warmUp of [step, forward, step, forward]) await warmUp()
+  const turns = await inTurns(repeats, step, forward)
+  await learner.release()
+  return [
+    {
+      what: 'one learning step, 32 rows × 32 tokens, time against the forward pass alone',
+      unit: '×',
+      ...summary(turns.ratios),
+      target: { atMost: 3 },
+      notes: { 'step ms': median(turns.a), 'forward ms': median(turns.b) },
+    },
+  ]
+}

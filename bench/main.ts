@@ -1,0 +1,59 @@
+// `npm run bench`: every benchmark, or those named on the command line.
+
+import { writeFile } from 'node:fs/promises'
+import { availableParallelism, cpus } from 'node:os'
+import { Command } from 'commander'
+import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './figures.js'
+import { http } from './http.js'
+import { learningStep } from './learning-step.js'
+import { manyTasks } from './many-tasks.js'
+import { mixedBatch } from './mixed-batch.js'
+import { padding } from './padding.js'
+import { memory, start } from './start.js'
+import { upload } from './upload.js'
+
+const benchmarks: Readonly<Record<string, Benchmark>> = {
+  'mixed-batch': mixedBatch,
+  http,
+  start,
+  upload,
+  padding,
+  'many-tasks': manyTasks,
+  memory,
+  'learning-step': learningStep,
+}
+
+const program = new Command('bench')
+  .description('measure what the README states, on the CPU of this machine')
+  .argument('[names...]', `which: ${Object.keys(benchmarks).join(', ')}; all unless named`)
+  .option('--json <file>', 'write the figures to a file as well')
+  .option('--json-only', 'print JSON in place of the table')
+  .addHelpText('after', '\nExample:\n  $ npm run bench -- mixed-batch padding --json figures.json')
+  .parse()
+
+const options = program.opts<{ json?: string; jsonOnly?: boolean }>()
+const names = program.args.length > 0 ? program.args : Object.keys(benchmarks)
+const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: availableParallelism(), node: process.version }
+const say = (progress: string) => process.stderr.write(`${progress}\n`)
+
+const figures: Figure[] = []
+for (const name of names) {
+  const benchmark = benchmarks[name]
+  if (benchmark === undefined)
+    throw new Error(`there is no benchmark "${name}"; there are ${Object.keys(benchmarks).join(', ')}`)
+  say(`${name} …`)
+  figures.push(...(await benchmark(say)))
+}
+const report = JSON.stringify(
+  { machine, figures: figures.map((figure) => ({ ...figure, met: isMet(figure) })) },
+  null,
+  2,
+)
+if (options.json) await writeFile(options.json, `${report}\n`)
+if (options.jsonOnly) console.log(report)
+else
+  console.log(
+    [`${machine.cpu}, ${machine.cores} cores, Node ${machine.node}`, '', tableHead, ...figures.map(tableRow)].join(
+      '\n',
+    ),
+  )

@@ -1,0 +1,126 @@
+// What benchmarks run on: the bundled model, its tasks, texts of their development sets in mixed order, random masks.
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Backbone, readBackbone } from '../src/backbones/backbone.js'
+import { type Text, TextTokenizer } from '../src/backbones/tokenizer.js'
+import { settings } from '../src/config.js'
+import { Engine, type EngineRow } from '../src/engine/engine.js'
+import { digestOf } from '../src/formats/digest.js'
+import { readFileAs } from '../src/formats/file.js'
+import { type Prototype, readPrototype } from '../src/formats/prototype.js'
+import { readTaskFile } from '../src/formats/task-file.js'
+import { effectiveBitset } from '../src/petl/combining.js'
+
+export const modelDir = settings.modelDir.value
+export const masksDir = settings.masksDir.value
+const textsDir = fileURLToPath(new URL('../../bench/texts/', import.meta.url))
+
+export interface TaskText extends Text {
+  readonly task: string
+}
+
+/** Texts of all bundled tasks in turns: one of each, then the next of each. */
+export function mixedTexts(): TaskText[] {
+  const lists = readdirSync(textsDir).map((name) =>
+    readFileSync(join(textsDir, name), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line): TaskText => {
+        const { text, text_pair } = JSON.parse(line) as { text: string; text_pair?: string }
+        return { task: name.replace('.jsonl', ''), text, ...(text_pair !== undefined && { textPair: text_pair }) }
+      }),
+  )
+  const longest = Math.max(...lists.map((list) => list.length))
+  return Array.from({ length: longest }, (_, i) => lists.flatMap((list) => list[i] ?? [])).flat()
+}
+
+export interface Model {
+  readonly backbone: Backbone
+  readonly prototype: Prototype
+  readonly tokenizer: TextTokenizer
+}
+
+export async function loadModel(): Promise<Model> {
+  const backbone = await readBackbone(modelDir)
+  return {
+    backbone,
+    prototype: await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype),
+    tokenizer: new TextTokenizer(join(modelDir, 'tokenizer.json'), backbone.config.max_position_embeddings),
+  }
+}
+
+/** An engine on the CPU, with or without the adapters. */
+export const startEngine = (
+  { backbone, prototype }: Model,
+  options: { readonly bare?: boolean; readonly computePadding?: boolean; readonly slots?: number } = {},
+): Promise<Engine> =>
+  Engine.start({
+    backbone,
+    prototype: options.bare ? undefined : prototype,
+    provider: 'cpu',
+    slots: options.slots ?? 64,
+    threads: 0,
+    computePadding: options.computePadding ?? false,
+  })
+
+export const taskFileBytes = (task: string): Buffer => readFileSync(join(masksDir, `${task}.safetensors`))
+
+/** Tokenised rows of texts, each with its bundled task's mask. */
+export async function rowsOf({ prototype, tokenizer }: Model, texts: readonly TaskText[]): Promise<EngineRow[]> {
+  const tasks = new Map(
+    [...new Set(texts.map(({ task }) => task))].map((task) => {
+      const file = readTaskFile(taskFileBytes(task))
+      return [task, { file, bitset: effectiveBitset(file, prototype) }]
+    }),
+  )
+  return Promise.all(
+    texts.map(async (text): Promise<EngineRow> => {
+      const { inputIds, tokenTypeIds } = await tokenizer.encode(text)
+      const task = tasks.get(text.task)
+      if (task === undefined) throw new Error(`no task ${text.task}`)
+      const { file, bitset } = task
+      const { pooling, digest } = file
+      return { inputIds, tokenTypeIds, pooling, maskKey: digest, bitset: () => bitset, withHidden: false }
+    }),
+  )
+}
+
+/** Rows of `length` random tokens, each of a task of its own with a random mask. */
+export function randomRows({ backbone, prototype }: Model, count: number, length: number): EngineRow[] {
+  const random = randomBytes(1)
+  return Array.from({ length: count }, (): EngineRow => {
+    const bitset = Uint8Array.from({ length: prototype.layers * prototype.maskBytes }, random)
+    const inputIds = Array.from({ length }, () => (random() * 256 + random()) % backbone.config.vocab_size)
+    return {
+      inputIds,
+      tokenTypeIds: new Array<number>(length).fill(0),
+      pooling: 'mean',
+      maskKey: digestOf(bitset),
+      bitset: () => bitset,
+      withHidden: false,
+    }
+  })
+}
+
+/** Bytes of a fixed sequence (a multiplicative congruential generator; Park and Miller 1988). */
+export function randomBytes(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state * 48_271) % 2_147_483_647
+    return state % 256
+  }
+}
+
+/** Runs something with a directory that is gone afterwards. */
+export async function withDirectory<T>(use: (directory: string) => Promise<T>): Promise<T> {
+  const directory = await mkdtemp(join(tmpdir(), 'propetl-bench-'))
+  try {
+    return await use(directory)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,79 @@
+// A server as its users run it: `propetl serve` in a process of its own, and a load on it from another.
+
+import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import type { LoadRequest, LoadResult } from './load.js'
+
+const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url))
+
+export interface ServerProcess {
+  readonly url: string
+  readonly process: ChildProcess
+  /** From spawn to the first 200 of /health/ready, in milliseconds. */
+  readonly startMs: number
+  stop(): Promise<void>
+}
+
+/** Starts a server on a free port and waits until it is ready. */
+export async function startServerProcess(dataDir: string, flags: readonly string[] = []): Promise<ServerProcess> {
+  const start = performance.now()
+  const child = spawn(
+    process.execPath,
+    [cli, 'serve', '--port', '0', '--provider', 'cpu', '--data-dir', dataDir, '--log-level', 'info', ...flags],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  )
+  const url = await listeningAddress(child)
+  while (!(await fetch(`${url}/health/ready`)).ok) await new Promise((resolve) => setTimeout(resolve, 5))
+  return {
+    url,
+    process: child,
+    startMs: performance.now() - start,
+    async stop() {
+      const exit = once(child, 'exit')
+      child.kill('SIGTERM')
+      const [code] = await exit
+      if (code !== 0) throw new Error(`the server ended with code ${code}`)
+    },
+  }
+}
+
+async function listeningAddress(child: ChildProcess): Promise<string> {
+  if (child.stdout === null) throw new Error('the server has no stdout')
+  const lines = createInterface({ input: child.stdout })
+  const address = await new Promise<string>((resolve, reject) => {
+    lines.on('line', (line) => {
+      const found = /listening on (http:\/\/[^;]+);/.exec(line)?.[1]
+      if (found) resolve(found)
+    })
+    child.once('exit', (code) => reject(new Error(`the server ended with code ${code} before it listened`)))
+  })
+  return address
+}
+
+/** Resident memory of a process in bytes: all of it, and the part that no file backs. */
+export function residentBytes(pid: number | undefined): { readonly all: number; readonly anonymous: number } {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) * 1024
+  return { all: field('VmRSS'), anonymous: field('RssAnon') }
+}
+
+/** Clients in a process of their own, so that the server's event loop carries none of them. */
+export class LoadProcess {
+  readonly #child = fork(fileURLToPath(new URL('./load.js', import.meta.url)))
+
+  async run(request: LoadRequest): Promise<LoadResult> {
+    const answer = once(this.#child, 'message')
+    this.#child.send(request)
+    const [result] = (await answer) as [LoadResult]
+    if (result.failed > 0)
+      throw new Error(`${result.failed} of ${result.requests} requests failed: ${result.firstFailure}`)
+    return result
+  }
+
+  stop(): void {
+    this.#child.kill()
+  }
+}

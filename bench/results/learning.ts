@@ -1,0 +1,149 @@
+// One run, by the learning functions that users call: which of them, with what settings, and what counts of it.
+
+import type { Prototype } from '../../src/formats/prototype.js'
+import { headAlone } from '../../src/learn/baseline.js'
+import type { Model } from '../../src/learn/model.js'
+import { learnNewTask } from '../../src/learn/new-task.js'
+import { type NamedTaskData, trainPrototype } from '../../src/learn/prototype-training.js'
+import { backboneBits } from '../../src/learn/tensors.js'
+import type { Progress } from '../../src/learn/training.js'
+import { prototypeBits, taskBits } from '../../src/petl/storage.js'
+import { Problem } from '../../src/problem.js'
+import type { HeadSettings, MaskSettings, ModuleSettings, Settings } from './method.js'
+import type { Outcome, TaskScore } from './run.js'
+
+/** What runs learn from and on. */
+export interface Material {
+  readonly model: Model
+  /** What masks are learned on, where a run learns any. */
+  readonly prototype: Prototype | undefined
+  readonly threads: number
+}
+
+/** Where a run tells of itself, and is told to end. */
+export interface Watch {
+  readonly onProgress: (progress: Progress) => void
+  /** Once aborted, a run ends after its current step; it throws, or what it gives is of no use. */
+  readonly signal: AbortSignal
+}
+
+/** @throws Problem `learning_diverged` */
+export async function learn(
+  material: Material,
+  tasks: readonly NamedTaskData[],
+  seed: number,
+  settings: Settings,
+  watch: Watch,
+): Promise<Outcome> {
+  const [task] = tasks
+  if (task === undefined) throw new Problem('invalid_setting', 'a run has no tasks; expected at least one')
+  switch (settings.method) {
+    case 'head':
+      return learnHead(material, task, seed, settings, watch)
+    case 'plain':
+    case 'single':
+    case 'multi':
+      return learnModule(material, tasks, seed, settings, watch)
+    case 'mask-one':
+    case 'mask-layer':
+      return learnMask(material, task, seed, settings, watch)
+  }
+}
+
+async function learnHead(
+  { model, threads }: Material,
+  task: NamedTaskData,
+  seed: number,
+  settings: HeadSettings,
+  { signal }: Watch,
+): Promise<Outcome> {
+  const { score, bestEpoch, epochs, steps } = await headAlone(
+    model.backbone,
+    task,
+    { ...settings, seed, threads },
+    signal,
+  )
+  return {
+    scores: [scored(task, score)],
+    bestEpoch,
+    epochs,
+    steps,
+    storage: { shared: 0, each: 0 },
+    backboneBits: backboneBits(model.backbone),
+  }
+}
+
+async function learnModule(
+  { model, threads }: Material,
+  tasks: readonly NamedTaskData[],
+  seed: number,
+  settings: ModuleSettings,
+  { onProgress, signal }: Watch,
+): Promise<Outcome> {
+  const { method, bottleneck } = settings
+  let steps = 0
+  const { result, storage } = await trainPrototype(
+    model.backbone,
+    tasks,
+    {
+      ...settings,
+      combine: 'or',
+      module: { kind: 'adapter', bottleneck, activation: 'relu', scaling: 1 },
+      seed,
+      threads,
+    },
+    (progress) => {
+      steps = progress.step
+      onProgress(progress)
+    },
+    signal,
+  )
+  return {
+    scores: tasks.map((task) => scored(task, result.scores.get(task.id) ?? Number.NaN)),
+    bestEpoch: result.bestEpoch,
+    epochs: result.epochs.length,
+    steps,
+    storage: method === 'multi' ? storage : { shared: 0, each: storage.shared + storage.each },
+    backboneBits: backboneBits(model.backbone),
+  }
+}
+
+async function learnMask(
+  { model, prototype, threads }: Material,
+  task: NamedTaskData,
+  seed: number,
+  settings: MaskSettings,
+  { onProgress, signal }: Watch,
+): Promise<Outcome> {
+  if (prototype === undefined) throw new Error('a mask is to be learned on no prototype')
+  const maskRows = settings.method === 'mask-one' ? 'one' : 'layer'
+  let steps = 0
+  const { result } = await learnNewTask(
+    model,
+    prototype,
+    task,
+    { ...settings, maskRows, seed, threads, baseline: false },
+    (progress) => {
+      steps = progress.step
+      onProgress(progress)
+    },
+    signal,
+  )
+  const { weights, layerMasks } = prototypeBits(prototype)
+  return {
+    scores: [scored(task, result.score)],
+    bestEpoch: result.bestEpoch,
+    epochs: result.epochs.length,
+    steps,
+    storage: {
+      shared: weights + (settings.combine === 'none' ? 0 : layerMasks),
+      each: taskBits(prototype, maskRows === 'one' ? 1 : prototype.layers),
+    },
+    backboneBits: backboneBits(model.backbone),
+  }
+}
+
+function scored({ id, metric, train, dev }: NamedTaskData, score: number): TaskScore {
+  if (!Number.isFinite(score)) throw new Problem('learning_diverged', `the dev score of ${id} is ${score}`)
+  return { task: id, metric, score, trainRows: train.rows.length, devRows: dev.rows.length }
+}

@@ -1,0 +1,152 @@
+// What the runs of a store say together: a cell for each task and method, and a column's means and storage.
+
+import { type Method, methods } from './method.js'
+import type { FinishedRun } from './run.js'
+
+/** A task's score by a method, over seeds. */
+export interface Cell {
+  readonly mean: number
+  /** Half of the distance from the lowest to the highest. */
+  readonly halfSpread: number
+  readonly seeds: number
+}
+
+export interface Column {
+  readonly method: Method
+  /** Its runs with the settings, and where it learns several tasks together the tasks, of its latest run. */
+  readonly runs: readonly FinishedRun[]
+  readonly version: string
+  readonly settings: Readonly<Record<string, unknown>>
+  readonly cells: ReadonlyMap<string, Cell>
+  /** Over the tasks that all columns have; undefined if there are none. */
+  readonly mean: number | undefined
+  /** Mean difference to plain adapters over the tasks that both have, in points of 0.01. */
+  readonly againstPlain: { readonly points: number; readonly tasks: number } | undefined
+  readonly storage: StorageOf
+  /** Mean seconds of learning a task. */
+  readonly seconds: number
+}
+
+/** Bits of a method for all tasks of the table. */
+export interface StorageOf {
+  readonly total: number
+  /** What one more task adds. */
+  readonly added: number
+  /** The total's part of the backbone's bits. */
+  readonly ofBackbone: number
+  /** The total's part of what plain adapters take, if they are in the table. */
+  readonly ofPlain: number | undefined
+}
+
+export interface Table {
+  readonly tasks: readonly string[]
+  readonly metrics: ReadonlyMap<string, string>
+  /** Methods that have runs. */
+  readonly columns: readonly Column[]
+  /** Tasks that all columns have: what means are over. */
+  readonly shared: readonly string[]
+  readonly seeds: readonly number[]
+  /** Runs with settings that are not their method's latest. */
+  readonly leftOut: number
+  readonly missing: readonly Missing[]
+}
+
+/** What a method lacks until every task has every seed. */
+export interface Missing {
+  readonly method: Method
+  readonly without: readonly string[]
+  /** Tasks with runs, but not for all seeds. */
+  readonly fewerSeeds: readonly string[]
+}
+
+export function tableOf(runs: readonly FinishedRun[]): Table {
+  const chosen = methods.flatMap((method) => {
+    const own = latest(runs.filter((run) => run.method === method))
+    return own.length > 0 ? [{ method, runs: own, cells: cellsOf(own) }] : []
+  })
+  const used = chosen.flatMap(({ runs }) => runs)
+  const metrics = new Map(used.flatMap(({ scores }) => scores.map(({ task, metric }) => [task, metric] as const)))
+  const tasks = [...metrics.keys()].sort()
+  const seeds = [...new Set(used.map(({ seed }) => seed))].sort((a, b) => a - b)
+  const shared = tasks.filter((task) => chosen.every(({ cells }) => cells.has(task)))
+  const plain = chosen.find(({ method }) => method === 'plain')
+  const columns = chosen.map(({ method, runs, cells }): Column => {
+    const [first] = runs
+    if (first === undefined) throw new Error(`method ${method} has no runs`)
+    return {
+      method,
+      runs,
+      version: first.version,
+      settings: first.settings,
+      cells,
+      mean: mean(shared.map((task) => cells.get(task)?.mean ?? Number.NaN)),
+      againstPlain: plain && plain.method !== method ? difference(cells, plain.cells) : undefined,
+      storage: storageOf(first, tasks.length, plain?.runs[0]),
+      seconds: mean(runs.map((run) => run.seconds / run.tasks.length)) ?? Number.NaN,
+    }
+  })
+  const missing = methods.map((method): Missing => {
+    const cells = chosen.find((column) => column.method === method)?.cells
+    return {
+      method,
+      without: tasks.filter((task) => !cells?.has(task)),
+      fewerSeeds: tasks.filter((task) => (cells?.get(task)?.seeds ?? seeds.length) < seeds.length),
+    }
+  })
+  return {
+    tasks,
+    metrics,
+    columns,
+    shared,
+    seeds,
+    leftOut: runs.length - used.length,
+    missing: missing.filter(({ without, fewerSeeds }) => without.length + fewerSeeds.length > 0),
+  }
+}
+
+/** Runs of one method that may be put together: those like the latest. */
+function latest(runs: readonly FinishedRun[]): FinishedRun[] {
+  const last = runs.at(-1)
+  if (last === undefined) return []
+  const together = ({ method, version, tasks }: FinishedRun) =>
+    JSON.stringify([version, method === 'multi' ? tasks.toSorted() : []])
+  return runs.filter((run) => together(run) === together(last))
+}
+
+function cellsOf(runs: readonly FinishedRun[]): Map<string, Cell> {
+  const scores = new Map<string, number[]>()
+  for (const run of runs)
+    for (const { task, score } of run.scores) scores.set(task, [...(scores.get(task) ?? []), score])
+  return new Map(
+    [...scores].map(([task, own]) => [
+      task,
+      {
+        mean: mean(own) ?? Number.NaN,
+        halfSpread: (Math.max(...own) - Math.min(...own)) / 2,
+        seeds: own.length,
+      },
+    ]),
+  )
+}
+
+function difference(cells: ReadonlyMap<string, Cell>, plain: ReadonlyMap<string, Cell>): Column['againstPlain'] {
+  const points = [...cells].flatMap(([task, cell]) => {
+    const other = plain.get(task)
+    return other === undefined ? [] : [100 * (cell.mean - other.mean)]
+  })
+  const found = mean(points)
+  return found === undefined ? undefined : { points: found, tasks: points.length }
+}
+
+function storageOf(run: FinishedRun, tasks: number, plain: FinishedRun | undefined): StorageOf {
+  const totalOf = ({ storage }: FinishedRun) => storage.shared + tasks * storage.each
+  return {
+    total: totalOf(run),
+    added: run.storage.each,
+    ofBackbone: totalOf(run) / run.backboneBits,
+    ofPlain: plain && totalOf(run) / totalOf(plain),
+  }
+}
+
+const mean = (values: readonly number[]): number | undefined =>
+  values.length === 0 ? undefined : values.reduce((sum, value) => sum + value, 0) / values.length
