@@ -1,0 +1,56 @@
+# Two images from one file:
+#   docker build --target cpu  -t propetl .           (the default)
+#   docker build --target cuda -t propetl:cuda .      (linux/amd64; needs api.nuget.org while it builds)
+
+FROM node:22-bookworm-slim AS build
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --ignore-scripts
+COPY tsconfig.json ./
+COPY src src
+COPY test test
+COPY bench bench
+RUN npm run build && rm -rf dist/test dist/bench && npm prune --omit=dev --ignore-scripts
+# onnxruntime-node brings the binaries of every platform; an image has one.
+RUN cd node_modules/onnxruntime-node/bin/napi-v6 && \
+    arch="$(node -p process.arch)" && find . -mindepth 2 -maxdepth 2 -not -path "./linux/$arch" -exec rm -rf {} +
+
+# The CUDA binaries of onnxruntime, which are too large for the npm registry.
+FROM build AS build-cuda
+RUN ONNXRUNTIME_NODE_INSTALL=cuda12 node node_modules/onnxruntime-node/script/install.js
+
+FROM nvidia/cuda:12.6.3-cudnn-runtime-ubuntu22.04 AS cuda
+COPY --from=node:22-bookworm-slim /usr/local/bin/node /usr/local/bin/node
+RUN groupadd --gid 1000 node && useradd --uid 1000 --gid node --create-home node && \
+    install -d -o node -g node /data
+WORKDIR /app
+COPY --from=build-cuda /app/package.json ./
+COPY --from=build-cuda /app/node_modules node_modules
+COPY --from=build-cuda /app/dist dist
+COPY models models
+COPY masks masks
+ENV NODE_ENV=production PROPETL_HOST=0.0.0.0 PROPETL_DATA_DIR=/data PROPETL_PROVIDER=cuda
+USER node
+VOLUME /data
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
+    CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PROPETL_PORT ?? 8080}/health/ready`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+ENTRYPOINT ["node", "dist/src/cli.js"]
+CMD ["serve"]
+
+FROM node:22-bookworm-slim AS cpu
+RUN install -d -o node -g node /data
+WORKDIR /app
+COPY --from=build /app/package.json ./
+COPY --from=build /app/node_modules node_modules
+COPY --from=build /app/dist dist
+COPY models models
+COPY masks masks
+ENV NODE_ENV=production PROPETL_HOST=0.0.0.0 PROPETL_DATA_DIR=/data PROPETL_PROVIDER=cpu
+USER node
+VOLUME /data
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
+    CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PROPETL_PORT ?? 8080}/health/ready`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+ENTRYPOINT ["node", "dist/src/cli.js"]
+CMD ["serve"]
