@@ -7,7 +7,7 @@ import { TextTokenizer } from './backbones/tokenizer.js'
 import type { Config } from './config.js'
 import { Engine } from './engine/engine.js'
 import { readFileAs } from './formats/file.js'
-import { readPrototype } from './formats/prototype.js'
+import { readPrototype } from './formats/prototype-file.js'
 import { buildApp } from './http/app.js'
 import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
@@ -36,16 +36,17 @@ export interface Server {
 export async function startServer(config: Config, logger: Logger): Promise<Server> {
   const lifecycle = new Lifecycle()
   const metrics = new Metrics(lifecycle)
-  const app = await buildApp({ config, lifecycle, metrics, logger })
-  const { host, port } = config
-  const listenTextResolver = (address: string) => `listening on ${address}; loading the model`
-  const address = await app.listen({ host, port, listenTextResolver }).catch((error: Error) => {
-    throw new Problem('invalid_setting', `cannot listen on ${host}:${port}: ${error.message}`)
-  })
-  const { services, release } = await loadServices(config, metrics).catch(async (error: unknown) => {
-    await app.close()
-    throw error
-  })
+  // The engine's thread loads the model while this one puts the application together.
+  const loading = loadServices(config, metrics)
+  const opening = listen(config, lifecycle, metrics, logger)
+  const [loaded, opened] = await Promise.allSettled([loading, opening])
+  if (loaded.status === 'rejected' || opened.status === 'rejected') {
+    if (loaded.status === 'fulfilled') await loaded.value.release()
+    if (opened.status === 'fulfilled') await opened.value.app.close()
+    throw opened.status === 'rejected' ? opened.reason : (loaded as PromiseRejectedResult).reason
+  }
+  const { services, release } = loaded.value
+  const { app, address } = opened.value
   for (const id of services.registry.shadowed)
     logger.warn({ task: id }, 'an upload and a file of the masks directory have the same id; the upload is served')
   lifecycle.ready(services)
@@ -62,33 +63,42 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   }
 }
 
+async function listen({ host, port, ...config }: Config, lifecycle: Lifecycle, metrics: Metrics, logger: Logger) {
+  const app = await buildApp({ config, lifecycle, metrics, logger })
+  const listenTextResolver = (address: string) => `listening on ${address}; loading the model`
+  const address = await app.listen({ host, port, listenTextResolver }).catch((error: Error) => {
+    throw new Problem('invalid_setting', `cannot listen on ${host}:${port}: ${error.message}`)
+  })
+  return { app, address }
+}
+
 async function loadServices(
   config: Config,
   metrics: Metrics,
 ): Promise<{ services: Services; release: () => Promise<void> }> {
   const { modelDir, masksDir, dataDir, slots, threads, provider, maxBatchTokens, maxQueueRows } = config
   const prototype = await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype)
+  const backbone = await readBackbone(modelDir)
   const store = TaskStore.open(dataDir)
+  const starting = Engine.start({ backbone, prototype, provider, slots, threads })
+  const release = async () => {
+    const engine = await starting.catch(() => undefined)
+    await engine?.close()
+    await store.close()
+  }
   try {
-    const [registry, backbone] = await Promise.all([
-      Registry.open(prototype, store, masksDir, config),
-      readBackbone(modelDir),
-    ])
     const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), backbone.config.max_position_embeddings)
-    const engine = await Engine.start({ backbone, prototype, provider, slots, threads })
+    const [engine, registry] = await Promise.all([starting, Registry.open(prototype, store, masksDir, config)])
     const limits = { maxTokens: maxBatchTokens, maxMasks: slots, maxQueueRows, batchesInFlight }
     const dispatcher = new Dispatcher(engine, limits)
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
     return {
       services: { registry, engine, dispatcher, predictor: new Predictor(registry, tokenizer, dispatcher) },
-      async release() {
-        await engine.close()
-        await store.close()
-      },
+      release,
     }
   } catch (error) {
-    await store.close()
+    await release()
     throw error
   }
 }

@@ -5,7 +5,8 @@ import { type Backbone, readBackbone } from '../backbones/backbone.js'
 import { TextTokenizer } from '../backbones/tokenizer.js'
 import { checkFits } from '../engine/serving-graph.js'
 import { readFileAs } from '../formats/file.js'
-import { type Prototype, readPrototype } from '../formats/prototype.js'
+import type { Prototype } from '../formats/prototype.js'
+import { readPrototype } from '../formats/prototype-file.js'
 import { checkFits as checkTaskFits, readTaskFile, type TaskFile } from '../formats/task-file.js'
 
 export interface Model {

@@ -2,7 +2,7 @@
 // adapters and heads alone. All of it is one loop over the same data; only the plan differs.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { readPrototype, serializePrototype } from '../formats/prototype.js'
+import { readPrototype, serializePrototype } from '../formats/prototype-file.js'
 import { type Combining, type Pooling, serializeTaskFile, type TaskMask } from '../formats/task-file.js'
 import type { AdapterConfig } from '../petl/adapter.js'
 import { Problem } from '../problem.js'

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { readPrototype } from '../../src/formats/prototype.js'
+import { readPrototype } from '../../src/formats/prototype-file.js'
 import { readTaskFile } from '../../src/formats/task-file.js'
 
 const run = promisify(execFile)

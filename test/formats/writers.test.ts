@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type Prototype, readPrototype, serializePrototype } from '../../src/formats/prototype.js'
+import type { Prototype } from '../../src/formats/prototype.js'
+import { readPrototype, serializePrototype } from '../../src/formats/prototype-file.js'
 import { readTaskFile, serializeTaskFile, type TaskFile } from '../../src/formats/task-file.js'
 import { packBits } from '../../src/petl/bitset.js'
 
