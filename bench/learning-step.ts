@@ -13,7 +13,16 @@ const length = 32
 const labels = 2
 const repeats = 30
 
-export const learningStep: Benchmark = async () => {
+export interface StepTimes {
+  /** Milliseconds of one step. */
+  readonly step: () => Promise<number>
+  /** Milliseconds of the forward pass alone. */
+  readonly forward: () => Promise<number>
+  readonly release: () => Promise<void>
+}
+
+/** Single-task PROPETL, prototype and layer masks, on one batch again and again; both sides are warm. */
+export async function openStep(): Promise<StepTimes> {
   const { backbone, prototype } = await loadModel()
   if (prototype.module.kind !== 'adapter') throw new Error(`a ${prototype.module.kind} is not learned`)
   const { num_hidden_layers: layers, hidden_size: H, vocab_size } = backbone.config
@@ -43,8 +52,13 @@ export const learningStep: Benchmark = async () => {
   const step = () => time(() => learner.step(task, batch, targets, 1))
   const forward = () => time(() => learner.predict(batch, task))
   for (const warmUp of [step, forward, step, forward]) await warmUp()
+  return { step, forward, release: () => learner.release() }
+}
+
+export const learningStep: Benchmark = async () => {
+  const { step, forward, release } = await openStep()
   const turns = await inTurns(repeats, step, forward)
-  await learner.release()
+  await release()
   return [
     {
       what: 'one learning step, 32 rows × 32 tokens, time against the forward pass alone',

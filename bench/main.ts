@@ -9,6 +9,7 @@ import { learningStep } from './learning-step.js'
 import { manyTasks } from './many-tasks.js'
 import { mixedBatch } from './mixed-batch.js'
 import { padding } from './padding.js'
+import { learningStepAgainstPyTorch } from './peers/learning-step.js'
 import { memory, start } from './start.js'
 import { upload } from './upload.js'
 
@@ -23,24 +24,35 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   'learning-step': learningStep,
 }
 
-const program = new Command('bench')
+/** Benchmarks against others, which `--python` brings: they run if they are named. */
+const peers: Readonly<Record<string, (python: string) => Benchmark>> = {
+  'pytorch-step': learningStepAgainstPyTorch,
+}
+
+const program: Command = new Command('bench')
   .description('measure what the README states, on the CPU of this machine')
-  .argument('[names...]', `which: ${Object.keys(benchmarks).join(', ')}; all unless named`)
+  .argument(
+    '[names...]',
+    `which: ${Object.keys(benchmarks).join(', ')}; all of these unless named, and ${Object.keys(peers).join(', ')}`,
+  )
+  .option('--python <path>', 'interpreter for the benchmarks against others, see bench/peers', 'python3')
   .option('--json <file>', 'write the figures to a file as well')
   .option('--json-only', 'print JSON in place of the table')
   .addHelpText('after', '\nExample:\n  $ npm run bench -- mixed-batch padding --json figures.json')
   .parse()
 
-const options = program.opts<{ json?: string; jsonOnly?: boolean }>()
+const options = program.opts<{ python: string; json?: string; jsonOnly?: boolean }>()
 const names = program.args.length > 0 ? program.args : Object.keys(benchmarks)
 const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: availableParallelism(), node: process.version }
 const say = (progress: string) => process.stderr.write(`${progress}\n`)
 
 const figures: Figure[] = []
 for (const name of names) {
-  const benchmark = benchmarks[name]
-  if (benchmark === undefined)
-    throw new Error(`there is no benchmark "${name}"; there are ${Object.keys(benchmarks).join(', ')}`)
+  const benchmark = benchmarks[name] ?? peers[name]?.(options.python)
+  if (benchmark === undefined) {
+    const known = [...Object.keys(benchmarks), ...Object.keys(peers)]
+    program.error(`there is no benchmark "${name}"; there are ${known.join(', ')}`)
+  }
   say(`${name} …`)
   figures.push(...(await benchmark(say)))
 }
