@@ -63,6 +63,7 @@ addLearningOptions(
   .option('--description <text>', 'kept in the task file')
   .option('--resume <file>', 'go on from the mask and head of a task file that was learned before')
   .option('--no-baseline', 'do not learn a head alone to compare with')
+  .option('--json', 'print the report as JSON')
   .addHelpText(
     'after',
     '\nExample:\n  $ propetl learn reviews.csv --out reviews.safetensors\n' +
@@ -110,6 +111,7 @@ addLearningOptions(
   .option('--bottleneck <size>', "the adapter's inner size", whole(1, 100_000), 32)
   .addOption(new Option('--activation <name>', "the adapter's").choices(['relu', 'gelu', 'tanh']).default('relu'))
   .option('--weight-rate <rate>', 'learning rate of weights', positive, 0.003)
+  .option('--json', 'print the report as JSON')
   .addHelpText('after', '\nExample:\n  $ propetl train data/sst2 data/trec data/subj --out prototype')
   .action(async (data: string[], flags: TrainFlags) => {
     const { trainOn } = await import('./commands/train.js')

@@ -17,6 +17,7 @@ export interface LearnFlags extends LearningFlags {
   readonly baseline: boolean
   readonly description?: string
   readonly resume?: string
+  readonly json?: boolean
 }
 
 /**
@@ -65,7 +66,8 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
   checkFits(readTaskFile(task.file), prototype)
   await write(flags.out, task.file)
   line.say('')
-  return report(task, flags, performance.now() - start)
+  const took = performance.now() - start
+  return flags.json ? jsonReport(task, flags, took) : report(task, flags, took)
 }
 
 const shownConfusions = 5
@@ -87,4 +89,19 @@ function report({ file, result, metric, headOnly, confusions }: NewTask, flags: 
     ['put it live', `curl -X PUT --data-binary @${flags.out} localhost:8080/tasks/${id}`],
   ]
   return facts.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
+}
+
+function jsonReport({ file, result, metric, headOnly, confusions }: NewTask, flags: LearnFlags, took: number): string {
+  return JSON.stringify({
+    file: flags.out,
+    bytes: file.byteLength,
+    metric,
+    score: result.score,
+    ...(headOnly !== undefined && { head_only: headOnly }),
+    epoch: result.bestEpoch,
+    epochs: result.epochs,
+    stopped: result.stopped,
+    confusions,
+    seconds: took / 1000,
+  })
 }

@@ -22,6 +22,7 @@ export interface TrainFlags extends Omit<LearningFlags, 'dev' | 'problemType' | 
   readonly bottleneck: number
   readonly activation: AdapterConfig['activation']
   readonly weightRate: number
+  readonly json?: boolean
 }
 
 /**
@@ -67,7 +68,8 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
   )
   line.say('')
   const written = flags.out === undefined ? [] : await writeAll(flags.out, trained)
-  return report(trained, method, model.backbone, written, performance.now() - start)
+  const run = { method, backbone: model.backbone, written, took: performance.now() - start }
+  return flags.json ? jsonReport(trained, run) : report(trained, run)
 }
 
 async function claimFolder(folder: string): Promise<void> {
@@ -77,22 +79,29 @@ async function claimFolder(folder: string): Promise<void> {
   await claim(join(folder, 'prototype.safetensors'))
 }
 
-async function writeAll(folder: string, { prototype, tasks }: Trained): Promise<string[]> {
+interface Written {
+  readonly path: string
+  readonly bytes: number
+}
+
+async function writeAll(folder: string, { prototype, tasks }: Trained): Promise<Written[]> {
   const files = [
     ...(prototype ? [[join(folder, 'prototype.safetensors'), prototype] as const] : []),
     ...tasks.flatMap(({ id, file }) => (file ? [[join(folder, 'masks', `${id}.safetensors`), file] as const] : [])),
   ]
   for (const [path, bytes] of files) await write(path, bytes)
-  return files.map(([path, { byteLength }]) => `${path}, ${byteLength.toLocaleString('en-US')} bytes`)
+  return files.map(([path, { byteLength }]) => ({ path, bytes: byteLength }))
 }
 
-function report(
-  { result, tasks, storage }: Trained,
-  method: Method,
-  backbone: Backbone,
-  written: readonly string[],
-  took: number,
-): string {
+interface Run {
+  readonly method: Method
+  readonly backbone: Backbone
+  readonly written: readonly Written[]
+  /** Milliseconds. */
+  readonly took: number
+}
+
+function report({ result, tasks, storage }: Trained, { method, backbone, written, took }: Run): string {
   const bits = (count: number) => `${count.toLocaleString('en-US')} bits (${percent(count / backboneBits(backbone))})`
   const lines: [string, string][] = [
     ['method', method],
@@ -100,10 +109,27 @@ function report(
     ['mean', `${result.score.toFixed(4)}, epoch ${result.bestEpoch}${result.stopped ? ', stopped' : ''}`],
     ['storage, shared', `${bits(storage.shared)} of the backbone's`],
     ['storage, a task', bits(storage.each)],
-    ...written.map((file, at): [string, string] => [at === 0 ? 'files' : '', file]),
+    ...written.map(({ path, bytes }, at): [string, string] => [
+      at === 0 ? 'files' : '',
+      `${path}, ${bytes.toLocaleString('en-US')} bytes`,
+    ]),
     ['took', duration(took)],
   ]
   return lines.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
+}
+
+function jsonReport({ result, tasks, storage }: Trained, { method, backbone, written, took }: Run): string {
+  return JSON.stringify({
+    method,
+    tasks: tasks.map(({ id, metric, score }) => ({ task: id, metric, score })),
+    score: result.score,
+    epoch: result.bestEpoch,
+    epochs: result.epochs,
+    stopped: result.stopped,
+    storage_bits: { shared: storage.shared, each: storage.each, backbone: backboneBits(backbone) },
+    files: written,
+    seconds: took / 1000,
+  })
 }
 
 const percent = (share: number) => `${(100 * share).toFixed(3)} %`

@@ -51,6 +51,23 @@ test('learn writes a task file and a report; evaluate scores the file', async ()
   assert.ok(interval[0] <= score && score <= interval[1])
 })
 
+test('learn and train report to programs too', async () => {
+  const quick = ['--epochs', '1', '--batch-rows', '8', '--threads', '1', '--json']
+  const learned = JSON.parse((await propetl('learn', 'things.jsonl', '--out', 'told.safetensors', ...quick)).stdout)
+  assert.equal(learned.bytes, (await readFile(join(folder, 'told.safetensors'))).byteLength)
+  assert.equal(learned.metric, 'accuracy')
+  assert.ok(learned.score >= 0 && learned.score <= 1 && learned.head_only <= 1)
+  const trained = JSON.parse((await propetl('train', 'things', 'sizes', '--bottleneck', '4', ...quick)).stdout)
+  assert.deepEqual(
+    trained.tasks.map(({ task }: { task: string }) => task),
+    ['things', 'sizes'],
+  )
+  // Paper, section 4.1: 32 bits a weight, 1 bit a mask entry, of 6 layers of width 384.
+  const n = 2 * 4 * 384
+  assert.equal(trained.storage_bits.shared, 32 * (n + 4 + 384) + 6 * n)
+  assert.equal(trained.storage_bits.each, n)
+})
+
 test('train writes a prototype and a mask for each task', async () => {
   const quick = ['--epochs', '1', '--batch-rows', '8', '--threads', '1', '--bottleneck', '4']
   const { stdout } = await propetl('train', 'things', 'sizes', '--out', 'made', ...quick)
