@@ -47,6 +47,8 @@ export interface MaskSettings extends CommonSettings {
   readonly method: 'mask-one' | 'mask-layer'
   /** The start of the SHA-256 of the prototype. */
   readonly prototype: string
+  /** Tasks that the prototype was learned on. */
+  readonly learnedOn: readonly string[]
   readonly combine: Combining
   readonly density: number
   readonly rates: Omit<Rates, 'weights'>
@@ -58,6 +60,7 @@ export type Settings = HeadSettings | ModuleSettings | MaskSettings
 export interface Choices {
   readonly backbone: string
   readonly prototype: string
+  readonly learnedOn: readonly string[]
   readonly maxRows: number
   readonly epochs?: number
   /** How a mask of one row meets the prototype's layer masks. */
@@ -69,7 +72,10 @@ export const maxLength = 128
 const weightDecay = 0.1
 const density = 0.5
 
-export function settingsOf(method: Method, { backbone, prototype, maxRows, epochs, combine }: Choices): Settings {
+export function settingsOf(
+  method: Method,
+  { backbone, prototype, learnedOn, maxRows, epochs, combine }: Choices,
+): Settings {
   const common = {
     backbone,
     maxRows,
@@ -87,8 +93,16 @@ export function settingsOf(method: Method, { backbone, prototype, maxRows, epoch
     case 'multi':
       return { method, ...common, bottleneck: 32, density, rates: { weights: 0.003, scores: 0.01, heads: 0.005 } }
     case 'mask-one':
-      return { method, ...common, prototype, combine, density, rates: { scores: 0.05, heads: 0.005 } }
+      return { method, ...common, prototype, learnedOn, combine, density, rates: { scores: 0.05, heads: 0.005 } }
     case 'mask-layer':
-      return { method, ...common, prototype, combine: 'none', density, rates: { scores: 0.05, heads: 0.005 } }
+      return {
+        method,
+        ...common,
+        prototype,
+        learnedOn,
+        combine: 'none',
+        density,
+        rates: { scores: 0.05, heads: 0.005 },
+      }
   }
 }

@@ -89,6 +89,12 @@ function markdownTable({ tasks, metrics, columns, shared }: Table): string {
     row('against plain adapters, points', ({ againstPlain }) =>
       againstPlain === undefined ? '–' : `${signed(againstPlain.points)} (${counted(againstPlain.tasks, 'task')})`,
     ),
+    row('tasks new to the prototype, against plain adapters, points', ({ unseen }) =>
+      unseen === undefined ? '–' : `${signed(unseen.points)} (${counted(unseen.tasks.length, 'task')})`,
+    ),
+    row('of these, the shortest way up from head only (0 %) to plain adapters (100 %)', ({ unseen }) =>
+      unseen === undefined ? '–' : `${Math.round(100 * unseen.least.wayUp)} % (${unseen.least.task})`,
+    ),
     row(`storage in total for ${counted(tasks.length, 'task')}, bits`, ({ storage }) => whole(storage.total)),
     row("its part of the backbone's bits", ({ storage }) => percent(storage.ofBackbone)),
     row("its part of plain adapters'", ({ storage }) =>

@@ -78,6 +78,7 @@ export async function runAll(
     ...options,
     backbone: shortDigest(model.backbone.digest),
     prototype: shortDigest(prototype?.digest ?? ''),
+    learnedOn: prototype?.learnedOn ?? [],
   }
 
   const all = runsWanted(tasks, methods, seeds, (method) => settingsOf(method, choices))

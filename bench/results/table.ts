@@ -22,9 +22,20 @@ export interface Column {
   readonly mean: number | undefined
   /** Mean difference to plain adapters over the tasks that both have, in points of 0.01. */
   readonly againstPlain: { readonly points: number; readonly tasks: number } | undefined
+  /** Of masks: the same over the tasks that their prototype was not learned on. */
+  readonly unseen: Unseen | undefined
   readonly storage: StorageOf
   /** Mean seconds of learning a task. */
   readonly seconds: number
+}
+
+/** Masks on tasks that their prototype was not learned on. */
+export interface Unseen {
+  readonly tasks: readonly string[]
+  /** Mean difference to plain adapters, in points of 0.01. */
+  readonly points: number
+  /** The task with the shortest way up from a head alone (0) to plain adapters (1). */
+  readonly least: { readonly task: string; readonly wayUp: number }
 }
 
 /** Bits of a method for all tasks of the table. */
@@ -70,6 +81,7 @@ export function tableOf(runs: readonly FinishedRun[]): Table {
   const seeds = [...new Set(used.map(({ seed }) => seed))].sort((a, b) => a - b)
   const shared = tasks.filter((task) => chosen.every(({ cells }) => cells.has(task)))
   const plain = chosen.find(({ method }) => method === 'plain')
+  const head = chosen.find(({ method }) => method === 'head')
   const columns = chosen.map(({ method, runs, cells }): Column => {
     const [first] = runs
     if (first === undefined) throw new Error(`method ${method} has no runs`)
@@ -81,6 +93,7 @@ export function tableOf(runs: readonly FinishedRun[]): Table {
       cells,
       mean: mean(shared.map((task) => cells.get(task)?.mean ?? Number.NaN)),
       againstPlain: plain && plain.method !== method ? difference(cells, plain.cells) : undefined,
+      unseen: plain && head && unseenOf(first, cells, plain.cells, head.cells),
       storage: storageOf(first, tasks.length, plain?.runs[0]),
       seconds: mean(runs.map((run) => run.seconds / run.tasks.length)) ?? Number.NaN,
     }
@@ -129,13 +142,28 @@ function cellsOf(runs: readonly FinishedRun[]): Map<string, Cell> {
   )
 }
 
-function difference(cells: ReadonlyMap<string, Cell>, plain: ReadonlyMap<string, Cell>): Column['againstPlain'] {
+type Cells = ReadonlyMap<string, Cell>
+
+function difference(cells: Cells, plain: Cells): Column['againstPlain'] {
   const points = [...cells].flatMap(([task, cell]) => {
     const other = plain.get(task)
     return other === undefined ? [] : [100 * (cell.mean - other.mean)]
   })
   const found = mean(points)
   return found === undefined ? undefined : { points: found, tasks: points.length }
+}
+
+function unseenOf({ settings }: FinishedRun, cells: Cells, plain: Cells, head: Cells): Unseen | undefined {
+  const { learnedOn } = settings
+  if (!Array.isArray(learnedOn)) return undefined
+  const found = [...cells].flatMap(([task, { mean }]) => {
+    const [top, bottom] = [plain.get(task)?.mean, head.get(task)?.mean]
+    if (learnedOn.includes(task) || top === undefined || bottom === undefined) return []
+    return [{ task, points: 100 * (mean - top), wayUp: (mean - bottom) / (top - bottom) }]
+  })
+  const [least] = found.toSorted((a, b) => a.wayUp - b.wayUp)
+  const points = mean(found.map((task) => task.points))
+  return least && points !== undefined ? { tasks: found.map(({ task }) => task), points, least } : undefined
 }
 
 function storageOf(run: FinishedRun, tasks: number, plain: FinishedRun | undefined): StorageOf {

@@ -52,6 +52,7 @@ function describePrototype(prototype: Prototype) {
     config,
     version: prototype.digest,
     backbone: prototype.backbone,
+    ...(prototype.learnedOn && { learned_on: prototype.learnedOn }),
     layers: prototype.layers,
     hidden_size: prototype.hiddenSize,
     maskable_weights: prototype.maskableWeights,
@@ -82,6 +83,7 @@ function prototypeLines(found: ReturnType<typeof describePrototype>): Line[] {
     ['kind', `${found.kind} ${JSON.stringify(found.config)}`],
     ['version', found.version],
     ['backbone', found.backbone],
+    ...(found.learned_on ? [['learned on', found.learned_on.join(', ')] as const] : []),
     ['layers', `${found.layers} of hidden size ${found.hidden_size}`],
     ...found.tensors.map(
       ({ name, shape, masked }): Line => [name, `[${shape.join(', ')}]${masked ? ', masked' : ', not masked'}`],

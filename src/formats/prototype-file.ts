@@ -50,14 +50,17 @@ export function readPrototype(file: Uint8Array): Prototype {
     maskBytes,
     tensors,
     ...(masks && { layerMasks: new Uint8Array(tensorBytes(file, masks)) }),
+    ...(header.metadata.has('learned_on') && {
+      learnedOn: metadata.json('learned_on', taskIds, 'an array of task ids'),
+    }),
   }
 }
 
 /** Writes a prototype file: readPrototype gives the same prototype again. */
 export function serializePrototype(
-  prototype: Pick<Prototype, 'backbone' | 'module' | 'layers' | 'hiddenSize' | 'tensors' | 'layerMasks'>,
+  prototype: Omit<Prototype, 'digest' | 'maskableWeights' | 'maskBytes'>,
 ): Uint8Array {
-  const { module, layers, hiddenSize, layerMasks } = prototype
+  const { module, layers, hiddenSize, layerMasks, learnedOn } = prototype
   const { kind, ...config } = module
   const { maskable, unmasked } = moduleTensors(module, hiddenSize)
   const tensors: Record<string, TensorData> = {}
@@ -76,6 +79,7 @@ export function serializePrototype(
     layers: String(layers),
     hidden_size: String(hiddenSize),
     backbone: prototype.backbone,
+    ...(learnedOn && { learned_on: JSON.stringify(learnedOn) }),
   }
   return serializeSafetensors(metadata, tensors)
 }
@@ -84,6 +88,7 @@ function refuse(message: string): never {
   throw new Problem('invalid_prototype', message)
 }
 
+const taskIds = Type.Array(Type.String())
 const positive = Type.Integer({ minimum: 1, maximum: 100_000 })
 const adapterConfig = Type.Object({
   bottleneck: positive,

@@ -33,6 +33,8 @@ export interface Prototype {
   readonly tensors: ReadonlyMap<string, Float32Array>
   /** Layer masks, [layers, ⌈n/8⌉] bytes; absent if tasks do not combine with any. */
   readonly layerMasks?: Uint8Array
+  /** Ids of the tasks that it was learned on, if the file says so. */
+  readonly learnedOn?: readonly string[]
 }
 
 /** The tensors of a module in the order in which mask bits count through them, and those no mask touches. */

@@ -89,7 +89,8 @@ export async function trainPrototype(
   if (plan?.kind !== 'prototype') return { result, tasks: scored, storage }
   const layerOwners = Array.from({ length: layers }, (_, layer) => `layer.${layer}`)
   const layerMasks = taskMask(learner, shared, layerOwners)
-  const prototype = prototypeFile(backbone, options.module, shared, layerMasks)
+  const ids = tasks.map(({ id }) => id)
+  const prototype = prototypeFile(backbone, options.module, shared, layerMasks, ids)
   const { digest } = readPrototype(prototype)
   return {
     result,
@@ -125,6 +126,7 @@ const prototypeFile = (
   module: AdapterConfig,
   shared: readonly Tensor[],
   layerMasks: TaskMask,
+  learnedOn: readonly string[],
 ): Uint8Array =>
   serializePrototype({
     backbone: backbone.digest,
@@ -133,6 +135,7 @@ const prototypeFile = (
     hiddenSize: backbone.config.hidden_size,
     tensors: new Map(shared.map(({ name, values }) => [name, values])),
     layerMasks: layerMasks.bits,
+    learnedOn,
   })
 
 const taskFileOf = (

@@ -47,7 +47,7 @@ for (const [name, task] of Object.entries({ classification, regression }))
   })
 
 test('a prototype is read as it was written', () => {
-  const prototype: Pick<Prototype, 'backbone' | 'module' | 'layers' | 'hiddenSize' | 'tensors' | 'layerMasks'> = {
+  const prototype: Omit<Prototype, 'digest' | 'maskableWeights' | 'maskBytes'> = {
     backbone: digest,
     module: { kind: 'adapter', bottleneck: 2, activation: 'relu', scaling: 0.5 },
     layers: 3,
@@ -59,6 +59,7 @@ test('a prototype is read as it was written', () => {
       ['up.bias', values(5)],
     ]),
     layerMasks: Uint8Array.from({ length: 9 }, (_, i) => i),
+    learnedOn: ['sst2', 'nö "quoted"'],
   }
   const { digest: own, maskableWeights, maskBytes, ...read } = readPrototype(serializePrototype(prototype))
   assert.deepEqual(read, prototype)

@@ -7,7 +7,7 @@ import { runsWanted, secondsFor } from '../../bench/results/order.js'
 import { keyOf, versionOf } from '../../bench/results/run.js'
 import { madeUpRun } from './material.js'
 
-const choices = { backbone: 'b', prototype: 'p', maxRows: 3000, combine: 'none' } as const
+const choices = { backbone: 'b', prototype: 'p', learnedOn: [], maxRows: 3000, combine: 'none' } as const
 const settings = (method: Method) => settingsOf(method, choices)
 
 test('one seed of everything comes before the second seed; a row of the table before the next', () => {

@@ -74,6 +74,23 @@ test('the page says what is missing, what is left out, and how it was made', () 
   assert.match(page, /!\[[^\]]+\]\(results\.svg\)/)
 })
 
+test('masks are held against plain adapters on tasks new to their prototype', () => {
+  const mask = { settings: { learnedOn: ['a'] } }
+  const page = pageOf(
+    tableOf([
+      ...runs,
+      madeUpRun('plain', 1, { c: 0.95 }, plain),
+      madeUpRun('mask-one', 1, { a: 0.75 }, mask),
+      madeUpRun('mask-one', 1, { b: 0.84 }, mask),
+      madeUpRun('mask-one', 1, { c: 0.92 }, mask),
+    ]),
+    undefined,
+  )
+  // b and c: ((0.84 − 0.9) + (0.92 − 0.95))/2 = −0.045; b has (0.84 − 0.6)/(0.9 − 0.6) of its way, c 0.02/0.05
+  assert.deepEqual(rowOf(page, 'tasks new to the prototype'), ['–', '–', '–', '−4.5 (2 tasks)'])
+  assert.deepEqual(rowOf(page, 'of these, the shortest way up'), ['–', '–', '–', '40 % (c)'])
+})
+
 test('a table with every run says of nothing that it is missing', () => {
   const scores = { a: 0.5 }
   const complete = (['head', 'plain', 'single', 'multi', 'mask-one', 'mask-layer'] as const).map((method) =>
