@@ -57,9 +57,7 @@ export function readPrototype(file: Uint8Array): Prototype {
 }
 
 /** Writes a prototype file: readPrototype gives the same prototype again. */
-export function serializePrototype(
-  prototype: Omit<Prototype, 'digest' | 'maskableWeights' | 'maskBytes'>,
-): Uint8Array {
+export function serializePrototype(prototype: Omit<Prototype, 'digest' | 'maskableWeights' | 'maskBytes'>): Uint8Array {
   const { module, layers, hiddenSize, layerMasks, learnedOn } = prototype
   const { kind, ...config } = module
   const { maskable, unmasked } = moduleTensors(module, hiddenSize)

@@ -60,7 +60,7 @@ async function* separatedRows(path: string, delimiter: string): AsyncGenerator<R
   }
 }
 
-/** A quote that is never closed must not swallow a large file. */
+/** A quote that is never closed, or a line that never ends, must not swallow a large file. */
 const maxRowBytes = 16 * 1024 * 1024
 
 function checkHeader(header: string[], place: string): string[] {
@@ -83,6 +83,7 @@ async function* readLines(path: string): AsyncGenerator<{ readonly place: string
 
 async function* splitLines(path: string): AsyncGenerator<Uint8Array> {
   let rest: Buffer = Buffer.alloc(0)
+  let lines = 0
   const stream = createReadStream(path, { highWaterMark: 1 << 20 })
   try {
     for await (const piece of stream) {
@@ -91,8 +92,14 @@ async function* splitLines(path: string): AsyncGenerator<Uint8Array> {
       for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
         yield bytes.subarray(start, end)
         start = end + 1
+        lines++
       }
       rest = bytes.subarray(start)
+      if (rest.byteLength > maxRowBytes)
+        refuse(
+          `${path}:${lines + 1}`,
+          `the line is longer than ${maxRowBytes} bytes, which is the most that a row may have`,
+        )
     }
   } catch (error) {
     if (error instanceof Problem || !(error as NodeJS.ErrnoException).code) throw error
@@ -102,12 +109,14 @@ async function* splitLines(path: string): AsyncGenerator<Uint8Array> {
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
+const lenient = new TextDecoder('utf-8')
 
 function decode(bytes: Uint8Array, place: string): string {
   try {
     return utf8.decode(bytes)
   } catch {
-    return refuse(place, 'not UTF-8')
+    const column = lenient.decode(bytes).indexOf('\ufffd') + 1
+    return refuse(place, `not UTF-8 at column ${column}`)
   }
 }
 

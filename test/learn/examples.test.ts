@@ -101,7 +101,7 @@ test('what is wrong in a CSV is told by file and line', async () => {
   await assert.rejects(csv('text,text,label\na,b,x\n'), /\.csv:1: column "text" is there twice/)
   await assert.rejects(csv('text,label\na,\n'), /\.csv:2: column "label" is ""/)
   const broken = Buffer.concat([Buffer.from('text,label\na,x\n'), Buffer.from([0xff]), Buffer.from(',y\n')])
-  await assert.rejects(csv(broken), /\.csv:3: not UTF-8/)
+  await assert.rejects(csv(broken), /\.csv:3: not UTF-8 at column 1/)
 })
 
 test('numbers in a CSV make a regression if one has a fraction, and then all must be numbers', async () => {
@@ -124,11 +124,12 @@ test('numbers in a CSV make a regression if one has a fraction, and then all mus
 test('what is wrong is told by file, line and column', async () => {
   await assert.rejects(read('{"text":"a","label":"x"}\n{"text":"b","label":NaN}'), /\.jsonl:2: not JSON/)
   await assert.rejects(read('[1]'), /:1: expected a JSON object/)
+  await assert.rejects(read('x'.repeat(17 * 1024 * 1024)), /:1: the line is longer than 16777216 bytes/)
   await assert.rejects(read('{"text":1,"label":"x"}'), /:1: column "text" is 1; expected a text/)
   await assert.rejects(read('{"text":"a","label":null}'), /:1: column "label" is null; expected a label/)
   await assert.rejects(read('{"text":"a"}'), /:1: there is no column "label"; the row has text/)
   const broken = Buffer.concat([Buffer.from(row('x')), Buffer.from([0x22, 0xff, 0x22])])
-  await assert.rejects(read(broken), /:2: not UTF-8/)
+  await assert.rejects(read(broken), /:2: not UTF-8 at column 2/)
   await assert.rejects(
     readExamples('rows.xlsx', defaultColumns).next(),
     /rows\.xlsx: expected a file that ends in \.jsonl, \.ndjson, \.csv, \.tsv/,
