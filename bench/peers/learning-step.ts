@@ -9,7 +9,9 @@ import { openStep } from '../learning-step.js'
 import { modelDir } from '../material.js'
 
 const script = fileURLToPath(new URL('../../../bench/peers/learning_step.py', import.meta.url))
-const repeats = 30
+const repeats = 12
+/** Learning makes one step after another: a turn is a step that warms up, and the mean of so many more. */
+const stepsOfTurn = 5
 /** Threads of either side may spin for a while after their work: the other waits until they sleep. */
 const settleMs = 300
 
@@ -19,26 +21,30 @@ export const learningStepAgainstPyTorch =
   async (say) => {
     const peer = spawn(python, [script, modelDir], { stdio: ['pipe', 'pipe', 'inherit'] })
     const lines = createInterface({ input: peer.stdout })[Symbol.asyncIterator]()
+    const failure = failed(peer)
     const next = async () => {
-      const { value, done } = await Promise.race([lines.next(), failed(peer)])
+      const { value, done } = await Promise.race([lines.next(), failure])
       if (done) throw new Error(`${python} ${script} ended before it answered`)
       return value
     }
     const version = await next()
     say(version)
     const ours = await openStep()
-    const settled = async (step: () => Promise<number>) => {
+    const turn = async (step: () => Promise<number>) => {
       await pause(settleMs)
-      return step()
+      await step()
+      let ms = 0
+      for (let i = 0; i < stepsOfTurn; i++) ms += await step()
+      return ms / stepsOfTurn
     }
     const turns = await inTurns(
       repeats,
       () =>
-        settled(async () => {
+        turn(async () => {
           peer.stdin.write('step\n')
           return Number(await next())
         }),
-      () => settled(ours.step),
+      () => turn(ours.step),
     )
     peer.stdin.end()
     await ours.release()

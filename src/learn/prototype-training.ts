@@ -62,18 +62,19 @@ export async function trainPrototype(
     throw new Problem('invalid_setting', `method "${method}" takes one task, not ${data.length}; expected multi`)
   const { num_hidden_layers: layers, hidden_size: H } = backbone.config
   const plan = planOf(options)
+  const kind = plan?.kind ?? 'plain'
   const parameters = plan ? moduleParameters(plan, layers, H) : []
   const ofTask = (name: string) => name.startsWith('task.')
   const shared = moduleBeginning(
     parameters.filter(({ name }) => !ofTask(name)),
-    undefined,
+    kind,
     new Random(seed, 'module'),
   )
   const tasks = data.map((task): TrainingTask => {
     const random = new Random(seed, `task ${task.id}`)
     const masks = moduleBeginning(
       parameters.filter(({ name }) => ofTask(name)),
-      undefined,
+      kind,
       random,
     )
     const head = headBeginning(headParameters(outputsOf(task.space), H), H, random)

@@ -4,7 +4,7 @@ import type { Backbone } from '../backbones/backbone.js'
 import { elementCount, moduleTensors, type Prototype, prototypeTensor } from '../formats/prototype.js'
 import type { Linear } from '../formats/task-file.js'
 import type { LabelSpace } from './labels.js'
-import type { Parameter } from './plan.js'
+import type { ModulePlan, Parameter } from './plan.js'
 import type { Random } from './random.js'
 
 const parameterSize = ({ shape }: Parameter): number => elementCount(shape)
@@ -14,25 +14,29 @@ export interface Tensor extends Parameter {
   readonly values: Float32Array
 }
 
-/** Standard deviation of a fresh prototype's weights: larger than adapters have, for half of them are masked. */
-const weightDeviation = 0.05
+/**
+ * Standard deviation of fresh weights. A prototype's is larger than adapters have: masks choose among its weights, which
+ * must be large enough to make a difference.
+ */
+const weightDeviation = { prototype: 0.1, plain: 0.05 } as const
 
 /**
  * Tensors as a run begins.
- * @param prototype where weights and frozen layer masks come from; without it the weights are drawn
+ * @param from the prototype that weights and frozen layer masks come from, or what kind of weights to draw
  */
 export function moduleBeginning(
   parameters: readonly Parameter[],
-  prototype: Prototype | undefined,
+  from: Prototype | ModulePlan['kind'],
   random: Random,
 ): readonly Tensor[] {
+  const prototype = typeof from === 'string' ? undefined : from
   return parameters.map((parameter): Tensor => {
     const { name, kind, training } = parameter
     const size = parameterSize(parameter)
     if (kind === 'weight') {
-      if (prototype) return { ...parameter, values: prototypeTensor(prototype, name).slice() }
+      if (typeof from !== 'string') return { ...parameter, values: prototypeTensor(from, name).slice() }
       const zero = name.endsWith('.bias')
-      return { ...parameter, values: zero ? new Float32Array(size) : random.normal(size, weightDeviation) }
+      return { ...parameter, values: zero ? new Float32Array(size) : random.normal(size, weightDeviation[from]) }
     }
     if (training === 'frozen') return { ...parameter, values: layerMaskOf(prototype, name) }
     return { ...parameter, values: kaimingUniform(parameter, random) }
