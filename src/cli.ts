@@ -98,7 +98,7 @@ addLearningOptions(
     .description('learn a prototype on one task or on several together, or what it is held against')
     .argument('<data...>', 'a task each: a file of rows, or a folder with train.jsonl, dev.jsonl and task.json')
     .option('--out <dir>', 'folder to write prototype.safetensors and masks/<task>.safetensors to'),
-  { scores: 0.01 },
+  { scores: 0.03 },
 )
   .addOption(
     new Option(

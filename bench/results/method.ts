@@ -91,7 +91,7 @@ export function settingsOf(
     case 'plain':
     case 'single':
     case 'multi':
-      return { method, ...common, bottleneck: 32, density, rates: { weights: 0.003, scores: 0.01, heads: 0.005 } }
+      return { method, ...common, bottleneck: 32, density, rates: { weights: 0.003, scores: 0.03, heads: 0.005 } }
     case 'mask-one':
       return { method, ...common, prototype, learnedOn, combine, density, rates: { scores: 0.05, heads: 0.005 } }
     case 'mask-layer':
