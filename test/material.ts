@@ -2,9 +2,9 @@
 // independent implementation (test/fixtures/reference, made with PyTorch).
 
 import { readFileSync, rmSync } from 'node:fs'
-import { mkdtemp } from 'node:fs/promises'
+import { constants, copyFile, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Text } from '../src/backbones/tokenizer.js'
 import { settings } from '../src/config.js'
@@ -112,6 +112,20 @@ export async function temporaryDirectory(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'propetl-test-'))
   directories.push(directory)
   return directory
+}
+
+let referenceModel: Promise<string> | undefined
+
+/** A model directory of the bundled backbone with the reference's prototype in it. */
+export function referenceModelDir(): Promise<string> {
+  referenceModel ??= (async () => {
+    const directory = await temporaryDirectory()
+    const backbone = ['config.json', 'tokenizer.json', 'model.safetensors'].map((name) => join(modelDir, name))
+    for (const file of [...backbone, prototypeFile])
+      await copyFile(file, join(directory, basename(file)), constants.COPYFILE_FICLONE)
+    return directory
+  })()
+  return referenceModel
 }
 
 /** Largest absolute difference of two vectors of one length. */

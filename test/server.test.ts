@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline'
 import { after, describe, test } from 'node:test'
 import { digestOf } from '../src/formats/digest.js'
 import type { ClassificationAnswer } from './http/running.js'
-import { masksDir, modelDir, root, shiftedTask, taskBytes, temporaryDirectory } from './material.js'
+import { masksDir, modelDir, referenceModelDir, root, shiftedTask, taskBytes, temporaryDirectory } from './material.js'
 
 const cli = join(root, 'dist/src/cli.js')
 const sst2 = taskBytes('sst2')
@@ -24,13 +24,16 @@ after(() => {
   for (const child of running) child.kill('SIGKILL')
 })
 
-/** `propetl serve` as its users run it, once it is ready. */
+/** `propetl serve` on the reference's prototype and tasks, once it is ready. */
 async function serve(dataDir: string, ...flags: string[]): Promise<ServerProcess> {
-  const child = spawn(
-    process.execPath,
-    [cli, 'serve', '--port', '0', '--provider', 'cpu', '--masks-dir', masksDir, '--data-dir', dataDir, ...flags],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  )
+  const reference = ['--model-dir', await referenceModelDir(), '--masks-dir', masksDir]
+  return serveAny('--data-dir', dataDir, ...reference, ...flags)
+}
+
+async function serveAny(...flags: string[]): Promise<ServerProcess> {
+  const child = spawn(process.execPath, [cli, 'serve', '--port', '0', '--provider', 'cpu', ...flags], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   running.add(child)
   const exit = once(child, 'exit').finally(() => running.delete(child))
   for await (const line of createInterface({ input: child.stdout as NodeJS.ReadableStream })) {

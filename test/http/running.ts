@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import { type Config, readConfig } from '../../src/config.js'
 import { type Server, startServer } from '../../src/server.js'
-import { masksDir, taskBytes, temporaryDirectory } from '../material.js'
+import { masksDir, referenceModelDir, taskBytes, temporaryDirectory } from '../material.js'
 
 export interface Running {
   readonly server: Server
@@ -21,7 +21,8 @@ after(() => Promise.all(open.map((server) => server.close())))
 export async function startRunning(flags: Partial<Record<keyof Config, string>> = {}): Promise<Running> {
   const log: Record<string, unknown>[] = []
   const logger = pino({ level: 'info' }, { write: (line: string) => void log.push(JSON.parse(line)) })
-  const config = readConfig({ port: '0', provider: 'cpu', masksDir, dataDir: await temporaryDirectory(), ...flags }, {})
+  const [modelDir, dataDir] = await Promise.all([referenceModelDir(), temporaryDirectory()])
+  const config = readConfig({ port: '0', provider: 'cpu', modelDir, masksDir, dataDir, ...flags }, {})
   const server = await startServer(config, logger)
   open.push(server)
   return { server, app: server.app, log }
