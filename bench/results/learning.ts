@@ -6,7 +6,7 @@ import type { Model } from '../../src/learn/model.js'
 import { learnNewTask } from '../../src/learn/new-task.js'
 import { type NamedTaskData, trainPrototype } from '../../src/learn/prototype-training.js'
 import { backboneBits } from '../../src/learn/tensors.js'
-import type { Progress } from '../../src/learn/training.js'
+import type { Watch } from '../../src/learn/training.js'
 import { prototypeBits, taskBits } from '../../src/petl/storage.js'
 import { Problem } from '../../src/problem.js'
 import type { HeadSettings, MaskSettings, ModuleSettings, Settings } from './method.js'
@@ -18,13 +18,6 @@ export interface Material {
   /** What masks are learned on, where a run learns any. */
   readonly prototype: Prototype | undefined
   readonly threads: number
-}
-
-/** Where a run tells of itself, and is told to end. */
-export interface Watch {
-  readonly onProgress: (progress: Progress) => void
-  /** Once aborted, a run ends after its current step; it throws, or what it gives is of no use. */
-  readonly signal: AbortSignal
 }
 
 /** @throws Problem `learning_diverged` */
@@ -92,11 +85,13 @@ async function learnModule(
       seed,
       threads,
     },
-    (progress) => {
-      steps = progress.step
-      onProgress(progress)
+    {
+      onProgress: (progress) => {
+        steps = progress.step
+        onProgress(progress)
+      },
+      signal,
     },
-    signal,
   )
   return {
     scores: tasks.map((task) => scored(task, result.scores.get(task.id) ?? Number.NaN)),
@@ -123,11 +118,13 @@ async function learnMask(
     prototype,
     task,
     { ...settings, maskRows, seed, threads, baseline: false },
-    (progress) => {
-      steps = progress.step
-      onProgress(progress)
+    {
+      onProgress: (progress) => {
+        steps = progress.step
+        onProgress(progress)
+      },
+      signal,
     },
-    signal,
   )
   const { weights, layerMasks } = prototypeBits(prototype)
   return {

@@ -7,7 +7,7 @@ import type { TaskFile } from '../formats/task-file.js'
 import { batchesByTokens } from '../learn/batches.js'
 import { type DataSet, loadDataSet, wholeOf } from '../learn/data-set.js'
 import { confidenceInterval, metricFor, predictionsOf, scoreOf } from '../learn/evaluation.js'
-import { type Example, readExamples } from '../learn/examples.js'
+import { type Example, type OnReading, readExamples } from '../learn/examples.js'
 import { type LabelSpace, outputsOf, targetWidth, writeTarget } from '../learn/labels.js'
 import { tokensTogether } from '../learn/learner.js'
 import type { Metric } from '../learn/metrics.js'
@@ -17,6 +17,7 @@ import { effectiveBitset } from '../petl/combining.js'
 import { Problem } from '../problem.js'
 import { logitsOf } from '../tasks/heads.js'
 import { columnsOf, type DataFlags } from './learning-options.js'
+import { ProgressLine } from './progress-line.js'
 
 export interface EvaluateFlags extends DataFlags {
   readonly json?: boolean
@@ -38,10 +39,16 @@ interface Outputs {
  * @throws Problem
  */
 export async function evaluate(task: string, path: string, flags: EvaluateFlags): Promise<string> {
-  const onLeftOut = (what: string) => console.error(`warning: ${what}`)
+  const line = new ProgressLine(process.stderr)
+  const watch = {
+    onLeftOut: (what: string) => line.say(`warning: ${what}`),
+    onReading: (file: string, rows: number) => line.reading(file, rows),
+    onRun: (done: number, all: number) => line.rows('evaluating', done, all),
+  }
   const { space, metric, rows, logits, targets } = /^https?:\/\//.test(task)
-    ? await fromServer(task.replace(/\/$/, ''), path, flags, onLeftOut)
-    : await fromFile(task, path, flags, onLeftOut)
+    ? await fromServer(task.replace(/\/$/, ''), path, flags, watch)
+    : await fromFile(task, path, flags, watch)
+  line.end()
   if (rows === 0) throw new Problem('invalid_data', `${path}: there are no rows`)
   const predictions = predictionsOf(space, logits)
   const score = scoreOf(metric, space, predictions, targets)
@@ -51,11 +58,17 @@ export async function evaluate(task: string, path: string, flags: EvaluateFlags)
   return `${metric} ${score.toFixed(4)} on ${rows} rows; 95 % confidence interval ${low} to ${high}`
 }
 
+interface Watch {
+  readonly onLeftOut: (what: string) => void
+  readonly onReading: OnReading
+  readonly onRun: (done: number, all: number) => void
+}
+
 async function fromFile(
   taskPath: string,
   path: string,
   flags: EvaluateFlags,
-  onLeftOut: (what: string) => void,
+  { onLeftOut, onReading, onRun }: Watch,
 ): Promise<Outputs> {
   const model = await loadModel(flags.modelDir, flags.maxLength)
   const prototype = await loadPrototypeOf(model.backbone)
@@ -63,8 +76,9 @@ async function fromFile(
   const space = spaceOf(task.problemType, task.labels)
   const metric = metricFor(space, flags.metric)
   const { tokenizer, backbone } = model
-  const data = await loadDataSet(path, columnsOf(flags), space, tokenizer, backbone.config.vocab_size, onLeftOut)
-  const logits = await runTask(backbone, prototype, task, data, flags.threads)
+  const { vocab_size } = backbone.config
+  const data = await loadDataSet(path, columnsOf(flags), space, tokenizer, vocab_size, onLeftOut, onReading)
+  const logits = await runTask(backbone, prototype, task, data, flags.threads, onRun)
   return { space, metric, rows: data.tokens.rows, logits, targets: data.targets }
 }
 
@@ -81,11 +95,13 @@ async function runTask(
   task: TaskFile,
   data: DataSet,
   threads: number,
+  onRun: Watch['onRun'],
 ): Promise<Float32Array> {
   const bitset = effectiveBitset(task, prototype)
   const engine = await Engine.start({ backbone, prototype, provider: 'cpu', slots: 1, threads })
   const C = task.head.output.outputs
   const logits = new Float32Array(data.tokens.rows * C)
+  let done = 0
   try {
     for (const batch of batchesByTokens(wholeOf(data), tokensTogether)) {
       const rows = Array.from(batch, (row) => ({
@@ -97,6 +113,8 @@ async function runTask(
       }))
       const { rows: results } = await engine.run(rows)
       for (const [at, { pooled }] of results.entries()) logits.set(logitsOf(task.head, pooled), (batch[at] ?? 0) * C)
+      done += batch.length
+      onRun(done, data.tokens.rows)
     }
   } finally {
     await engine.close()
@@ -111,7 +129,7 @@ async function fromServer(
   address: string,
   path: string,
   flags: EvaluateFlags,
-  onLeftOut: (what: string) => void,
+  { onLeftOut, onReading }: Watch,
 ): Promise<Outputs> {
   const description = (await ask(address)) as { problem_type: TaskFile['problemType']; labels: string[] }
   const space = spaceOf(description.problem_type, description.labels)
@@ -133,7 +151,7 @@ async function fromServer(
     }
     waiting = []
   }
-  for await (const example of readExamples(path, columnsOf(flags), onLeftOut)) {
+  for await (const example of readExamples(path, columnsOf(flags), onLeftOut, onReading)) {
     writeTarget(space, example, target)
     targets.push(...target)
     waiting.push(example)

@@ -45,13 +45,13 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
       ...(flags.maxRows !== undefined && { maxRows: flags.maxRows }),
     },
     (warning) => line.say(`warning: ${warning}`),
+    (file, rows) => line.reading(file, rows),
   )
   const { train, dev, space } = data
   const kind = space.problem.replaceAll('_', ' ')
   const labels = space.problem === 'regression' ? `from ${space.range?.join(' to ')}` : `${space.labels.length} labels`
   line.say(`${train.rows.length} rows to learn from, ${dev.rows.length} for dev; ${kind}, ${labels}`)
 
-  if (flags.baseline) line.say('a head alone first, to compare with')
   const { description, resume: _, ...rest } = flags
   const options = {
     ...rest,
@@ -60,7 +60,12 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
     ...(resume && { resume }),
   }
   const task = await untilInterrupted(
-    (signal) => learnNewTask(model, prototype, data, options, (progress) => line.show(progress), signal),
+    (signal) =>
+      learnNewTask(model, prototype, data, options, {
+        onProgress: (progress) => line.show(progress),
+        onBaseline: (done, all) => line.rows('a head alone, to compare with', done, all),
+        signal,
+      }),
     () => line.say('stopping after this step; what was best so far is kept'),
   )
   checkFits(readTaskFile(task.file), prototype)

@@ -13,14 +13,16 @@ export class ProgressLine {
 
   /** @param framed puts the sentence about the progress into a longer one */
   show(progress: Progress, framed = (sentence: string) => sentence): void {
-    const now = performance.now()
-    if (this.stream.isTTY) {
-      this.stream.write(`\r\x1b[2K${framed(sentence(progress))}`)
-      this.#open = true
-    } else if (now - this.#last >= pause || progress.step === progress.steps) {
-      this.stream.write(`${framed(sentence(progress))}\n`)
-      this.#last = now
-    }
+    this.#tell(framed(sentence(progress)), progress.step === progress.steps)
+  }
+
+  reading(path: string, rows: number): void {
+    this.#tell(`reading ${path}: ${count(rows)} rows`, false)
+  }
+
+  /** @param what is being done with rows, as a participle */
+  rows(what: string, done: number, all: number): void {
+    this.#tell(`${what}: ${count(done)} of ${count(all)} rows`, false)
   }
 
   /** A line of its own. */
@@ -28,7 +30,26 @@ export class ProgressLine {
     this.stream.write(`${this.#open ? '\r\x1b[2K' : ''}${line}\n`)
     this.#open = false
   }
+
+  /** Takes the line away where it is still open. */
+  end(): void {
+    if (this.#open) this.stream.write('\r\x1b[2K')
+    this.#open = false
+  }
+
+  #tell(what: string, last: boolean): void {
+    const now = performance.now()
+    if (this.stream.isTTY) {
+      this.stream.write(`\r\x1b[2K${what}`)
+      this.#open = true
+    } else if (now - this.#last >= pause || last) {
+      this.stream.write(`${what}\n`)
+      this.#last = now
+    }
+  }
 }
+
+const count = (value: number) => value.toLocaleString('en-US')
 
 const sentence = ({ step, steps, loss, best, millisecondsLeft }: Progress): string =>
   [

@@ -43,8 +43,9 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
   const tasks: NamedTaskData[] = []
   const { devShare, seed, maxRows } = flags
   const options = { devShare, seed, columns: columnsOf(flags), ...(maxRows !== undefined && { maxRows }) }
+  const onWarning = (warning: string) => line.say(`warning: ${warning}`)
   for (const path of paths)
-    tasks.push(await loadNamedTask(model, path, options, (warning) => line.say(`warning: ${warning}`)))
+    tasks.push(await loadNamedTask(model, path, options, onWarning, (file, rows) => line.reading(file, rows)))
   const twice = tasks.find(({ id }, at) => tasks.findIndex((task) => task.id === id) !== at)
   if (twice) throw new Problem('invalid_setting', `two tasks are called "${twice.id}"`)
   for (const { id, train, dev, space } of tasks)
@@ -61,8 +62,7 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
           module: { kind: 'adapter', bottleneck: flags.bottleneck, activation: flags.activation, scaling: 1 },
           rates: { weights: flags.weightRate, scores: flags.scoreRate, heads: flags.headRate },
         },
-        (progress) => line.show(progress),
-        signal,
+        { onProgress: (progress) => line.show(progress), signal },
       ),
     () => line.say('stopping after this step; what was best so far is kept'),
   )

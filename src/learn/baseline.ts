@@ -6,7 +6,7 @@ import { GraphSession } from '../engine/graph-session.js'
 import type { Pooling } from '../formats/task-file.js'
 import { rowWeight, shuffledBatches, targetInputs } from './batches.js'
 import { type Part, sample, targetsOf } from './data-set.js'
-import { pooledRows, predictionsOf, scoreOf } from './evaluation.js'
+import { type OnRows, pooledRows, predictionsOf, scoreOf } from './evaluation.js'
 import { lossTargets, outputsOf } from './labels.js'
 import { Learner } from './learner.js'
 import { AdamW, rateShare } from './optimiser.js'
@@ -35,6 +35,7 @@ export const headLearning = { epochs: 50, headRate: 0.02, weightDecay: 0.01 } as
 /**
  * Learns a head on the bare backbone with the settings that suit one.
  * @param signal once aborted, the head is given up after the current step
+ * @param onRows told how many rows have been through the backbone, which takes most of the time
  * @throws the signal's reason
  */
 export async function headAlone(
@@ -48,6 +49,7 @@ export async function headAlone(
     readonly threads: number
   },
   signal?: AbortSignal,
+  onRows?: OnRows,
 ): Promise<HeadOnly> {
   const { epochs = headLearning.epochs, batchRows, pooling, seed, threads } = options
   const { headRate, weightDecay } = headLearning
@@ -56,7 +58,7 @@ export async function headAlone(
   const train = sample(data.train, mostRows, new Random(seed, 'head only rows'))
   const task = { ...data, id: 'task', problem: data.space.problem, train }
   try {
-    return await learnHeadOnly(bare, task, { epochs, batchRows }, new Random(seed, 'head only'), signal)
+    return await learnHeadOnly(bare, task, { epochs, batchRows }, new Random(seed, 'head only'), signal, onRows)
   } finally {
     await bare.release()
   }
@@ -72,11 +74,12 @@ async function learnHeadOnly(
   { epochs, batchRows }: { readonly epochs: number; readonly batchRows: number },
   random: Random,
   signal?: AbortSignal,
+  onRows?: OnRows,
 ): Promise<HeadOnly> {
   const H = bare.backbone.config.hidden_size
   const outputs = outputsOf(task.space)
   const tensors = headBeginning(headParameters(outputs, H), H, random)
-  const pick = picker(task.train, await pooledRows(bare, task.train), H)
+  const pick = picker(task.train, await pooledRows(bare, task.train, onRows), H)
   const dev = await pooledRows(bare, task.dev)
   const options = { threads: 1 }
   const learning = await GraphSession.open(headGraph(H, { mode: 'learn', problem: task.problem }), options)

@@ -1,7 +1,7 @@
 // Rows to learn from: tokens and targets, in the order of the file.
 
 import type { TextTokenizer } from '../backbones/tokenizer.js'
-import { type Columns, type Example, readExamples } from './examples.js'
+import { type Columns, type Example, type OnReading, readExamples } from './examples.js'
 import { type LabelSpace, targetWidth, writeTarget } from './labels.js'
 import type { Random } from './random.js'
 import { type TokenSpan, TokenTable } from './token-table.js'
@@ -43,6 +43,7 @@ export async function loadDataSet(
   tokenizer: TextTokenizer,
   vocabulary: number,
   onLeftOut: (what: string) => void = () => {},
+  onReading?: OnReading,
 ): Promise<DataSet> {
   const tokens = new TokenTable(vocabulary)
   const width = targetWidth(space)
@@ -68,7 +69,7 @@ export async function loadDataSet(
   const tellFirst = (what: string) => {
     if (leftOut++ < toldSingly) onLeftOut(what)
   }
-  for await (const example of readExamples(path, columns, tellFirst)) {
+  for await (const example of readExamples(path, columns, tellFirst, onReading)) {
     waiting.push(example)
     if (waiting.length === tokenizedTogether) await flush()
   }
@@ -117,16 +118,21 @@ export function sample(part: Part, maxRows: number, random: Random): Part {
 
 /** How many rows of `train` have the very tokens of a row of `dev`: a dev score that they make too good. */
 export function countDuplicates(train: Part, dev: Part): number {
-  const known = new Map<number, TokenSpan[]>()
-  for (const row of dev.rows) {
-    const span = dev.data.tokens.span(row)
-    const key = hashOf(span)
-    known.set(key, [...(known.get(key) ?? []), span])
+  // Rows of one hash as a chain from the last to the first of them: the dev part may have millions.
+  const lastOf = new Map<number, number>()
+  const before = new Int32Array(dev.rows.length)
+  const spanAt = (at: number) => dev.data.tokens.span(dev.rows[at] ?? 0)
+  for (let at = 0; at < dev.rows.length; at++) {
+    const hash = hashOf(spanAt(at))
+    before[at] = lastOf.get(hash) ?? -1
+    lastOf.set(hash, at)
   }
   let count = 0
   for (const row of train.rows) {
     const span = train.data.tokens.span(row)
-    if (known.get(hashOf(span))?.some((other) => sameTokens(span, other))) count++
+    let at = lastOf.get(hashOf(span)) ?? -1
+    while (at >= 0 && !sameTokens(span, spanAt(at))) at = before[at] ?? -1
+    if (at >= 0) count++
   }
   return count
 }

@@ -43,20 +43,27 @@ export const logitsOf = (learner: Learner, task: LearnedTask, part: Part, output
   inOrder(part, outputs, async (rows) => (await learner.predict(rows, task)).logits)
 
 /** Pooled vectors of the rows of a part in their order, [rows, H]. */
-export const pooledRows = (bare: Learner, part: Part): Promise<Float32Array> =>
-  inOrder(part, bare.backbone.config.hidden_size, async (rows) => (await bare.predict(rows)).pooled)
+export const pooledRows = (bare: Learner, part: Part, onRows?: OnRows): Promise<Float32Array> =>
+  inOrder(part, bare.backbone.config.hidden_size, async (rows) => (await bare.predict(rows)).pooled, onRows)
+
+/** Told how many rows of a part are done. */
+export type OnRows = (done: number, all: number) => void
 
 async function inOrder(
   part: Part,
   width: number,
   run: (rows: readonly TokenSpan[]) => Promise<Float32Array>,
+  onRows: OnRows = () => {},
 ): Promise<Float32Array> {
   const places = new Map(Array.from(part.rows, (row, at) => [row, at]))
   const all = new Float32Array(part.rows.length * width)
+  let done = 0
   for (const batch of batchesByTokens(part, tokensTogether)) {
     const found = await run(Array.from(batch, (row) => part.data.tokens.span(row)))
     for (const [at, row] of batch.entries())
       all.set(found.subarray(at * width, (at + 1) * width), (places.get(row) ?? 0) * width)
+    done += batch.length
+    onRows(done, part.rows.length)
   }
   return all
 }

@@ -24,17 +24,26 @@ export interface Example extends Text {
   readonly label: Label
 }
 
+/** Told now and then how many rows of a file have been read. */
+export type OnReading = (path: string, rows: number) => void
+
+const toldEvery = 512
+
 /**
  * Reads a file of labelled texts. A row without text is left out, for nothing can be learned from it.
  * @param onLeftOut told where, and why
+ * @param onReading told how far the reading is
  * @throws Problem `unreadable_file` or `invalid_data`
  */
 export async function* readExamples(
   path: string,
   columns: Columns,
   onLeftOut: (what: string) => void = () => {},
+  onReading: OnReading = () => {},
 ): AsyncGenerator<Example> {
+  let rows = 0
   for await (const { place, values } of readRows(path)) {
+    if (++rows % toldEvery === 0) onReading(path, rows)
     const example = exampleOf(values, columns, place)
     const blank = blankColumn(example, columns)
     if (blank === undefined) yield example

@@ -6,7 +6,7 @@ import { packBits } from '../petl/bitset.js'
 import { Problem } from '../problem.js'
 import { headAlone } from './baseline.js'
 import { targetsOf } from './data-set.js'
-import { logitsOf, predictionsOf } from './evaluation.js'
+import { logitsOf, type OnRows, predictionsOf } from './evaluation.js'
 import { type LabelSpace, outputsOf } from './labels.js'
 import { Learner, type Rates } from './learner.js'
 import { confusion, type Metric } from './metrics.js'
@@ -16,7 +16,7 @@ import { Random } from './random.js'
 import { checkResumes, resumeFrom } from './resume.js'
 import type { TaskData } from './task-data.js'
 import { headBeginning, headOf, moduleBeginning, named, type Tensor } from './tensors.js'
-import { type Progress, type Schedule, type TrainingResult, train } from './training.js'
+import { type Schedule, type TrainingResult, train, type Watch } from './training.js'
 
 export interface NewTaskOptions extends Schedule {
   /** A mask for each layer, or one for all of them. */
@@ -60,8 +60,7 @@ export async function learnNewTask(
   prototype: Prototype,
   data: TaskData,
   options: NewTaskOptions,
-  onProgress: (progress: Progress) => void,
-  signal: AbortSignal,
+  { onProgress, onBaseline, signal }: Watch & { readonly onBaseline?: OnRows },
 ): Promise<NewTask> {
   const { num_hidden_layers: layers, hidden_size: H } = backbone.config
   const { seed, batchRows } = options
@@ -72,7 +71,16 @@ export async function learnNewTask(
   const task = { id: 'task', problem: data.space.problem, ...data }
 
   const headOnly = options.baseline
-    ? await headAlone(backbone, data, { seed, batchRows, pooling: options.pooling, threads: options.threads })
+    ? await headAlone(
+        backbone,
+        data,
+        { seed, batchRows, pooling: options.pooling, threads: options.threads },
+        signal,
+        onBaseline,
+      ).catch((error: unknown) => {
+        if (signal.aborted) return undefined
+        throw error
+      })
     : undefined
 
   const random = new Random(seed, 'beginning')

@@ -14,7 +14,7 @@ import { headParameters, type Method, type ModulePlan, moduleParameters } from '
 import { Random } from './random.js'
 import type { TaskData } from './task-data.js'
 import { headBeginning, headOf, moduleBeginning, storageBits, type Tensor } from './tensors.js'
-import { type Progress, type Schedule, type TrainingResult, type TrainingTask, train } from './training.js'
+import { type Schedule, type TrainingResult, type TrainingTask, train, type Watch } from './training.js'
 
 export interface PrototypeOptions extends Schedule {
   readonly method: Method
@@ -54,8 +54,7 @@ export async function trainPrototype(
   backbone: Backbone,
   data: readonly NamedTaskData[],
   options: PrototypeOptions,
-  onProgress: (progress: Progress) => void,
-  signal: AbortSignal,
+  { onProgress, signal }: Watch,
 ): Promise<Trained> {
   const { method, seed } = options
   if (method !== 'multi' && data.length !== 1)

@@ -3,7 +3,7 @@
 import { Problem } from '../problem.js'
 import { countDuplicates, type DataSet, loadDataSet, type Part, sample, split, wholeOf } from './data-set.js'
 import { metricFor } from './evaluation.js'
-import { type Columns, readExamples } from './examples.js'
+import { type Columns, type OnReading, readExamples } from './examples.js'
 import { type LabelSpace, type LearnableProblem, surveyLabels } from './labels.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
@@ -32,18 +32,20 @@ export interface TaskData {
 
 /**
  * @param onWarning told what is odd about the data, but no reason to stop
+ * @param onReading told how far the reading is; each file is read twice, for its labels and for its texts
  * @throws Problem `invalid_data`, `unreadable_file`
  */
 export async function loadTaskData(
   { backbone, tokenizer }: Model,
   options: TaskDataOptions,
   onWarning: (warning: string) => void,
+  onReading?: OnReading,
 ): Promise<TaskData> {
   const { data, columns, seed } = options
-  const space = await surveyLabels(readExamples(data, columns), data, options.problem)
+  const space = await surveyLabels(readExamples(data, columns, undefined, onReading), data, options.problem)
   const metric = metricFor(space, options.metric)
   const load = (path: string): Promise<DataSet> =>
-    loadDataSet(path, columns, space, tokenizer, backbone.config.vocab_size, onWarning)
+    loadDataSet(path, columns, space, tokenizer, backbone.config.vocab_size, onWarning, onReading)
   const whole = await load(data)
   const parts =
     options.dev === undefined

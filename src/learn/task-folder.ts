@@ -3,6 +3,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { basename, extname, join, resolve } from 'node:path'
 import { Problem } from '../problem.js'
+import type { OnReading } from './examples.js'
 import { type LearnableProblem, learnableProblems } from './labels.js'
 import { type Metric, metrics } from './metrics.js'
 import type { Model } from './model.js'
@@ -19,12 +20,16 @@ export async function loadNamedTask(
   path: string,
   options: Pick<TaskDataOptions, 'devShare' | 'seed' | 'columns' | 'maxRows'>,
   onWarning: (warning: string) => void,
+  onReading?: OnReading,
 ): Promise<NamedTaskData> {
   const found = await stat(path).catch((error: Error) => {
     throw new Problem('unreadable_file', `${path} cannot be read: ${error.message}`)
   })
   if (!found.isDirectory())
-    return { id: basename(path, extname(path)), ...(await loadTaskData(model, { ...options, data: path }, onWarning)) }
+    return {
+      id: basename(path, extname(path)),
+      ...(await loadTaskData(model, { ...options, data: path }, onWarning, onReading)),
+    }
   const dev = join(path, 'dev.jsonl')
   const hasDev = await stat(dev).then(
     () => true,
@@ -39,6 +44,7 @@ export async function loadNamedTask(
       ...(await readTaskDescription(join(path, 'task.json'))),
     },
     onWarning,
+    onReading,
   )
   return { id: basename(resolve(path)), ...data }
 }

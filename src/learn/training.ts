@@ -39,6 +39,13 @@ export interface Progress {
   readonly millisecondsLeft: number
 }
 
+/** Where a run tells of itself, and is told to end. */
+export interface Watch {
+  readonly onProgress: (progress: Progress) => void
+  /** Once aborted, the run ends after the current step and what was best so far stays. */
+  readonly signal: AbortSignal
+}
+
 export interface TrainingResult {
   /** From 1; 0 if the beginning was best, or the run was stopped before the first epoch ended. */
   readonly bestEpoch: number

@@ -52,8 +52,9 @@ const options: PrototypeOptions = {
   seed: 5,
   threads: 1,
 }
+const unstopped = new AbortController().signal
 const trained = (tasks: readonly NamedTaskData[], changes: Partial<PrototypeOptions>) =>
-  trainPrototype(model.backbone, tasks, { ...options, ...changes }, () => {}, new AbortController().signal)
+  trainPrototype(model.backbone, tasks, { ...options, ...changes }, { onProgress: () => {}, signal: unstopped })
 
 const H = 384
 const layers = 6
