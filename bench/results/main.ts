@@ -46,7 +46,11 @@ program
   .option('--methods <names>', `which of ${methods.join(', ')}`, methodNames, [...methods])
   .option('--seeds <numbers>', 'a run of everything for each', seedNumbers, [1, 2, 3])
   .option('--max-rows <number>', 'rows of a task to learn from at most, drawn at random', whole(2, 1e9), 3000)
-  .option('--epochs <number>', 'times that every row is seen (default: 3 to 50, for 400 steps)', whole(1, 10_000))
+  .option(
+    '--epochs <number>',
+    'times that every row is seen, but by a head alone (default: 3 to 50, for 400 steps)',
+    whole(1, 10_000),
+  )
   .addOption(storeOption())
   .addOption(
     new Option('--model-dir <dir>', 'Hugging Face directory of the backbone').default(

@@ -87,8 +87,10 @@ export function settingsOf(
   } as const
   switch (method) {
     case 'head':
-      return { method, ...common, ...headLearning, ...(epochs !== undefined && { epochs }) }
+      // Its rows are computed once: all the epochs that it takes cost next to nothing.
+      return { method, ...common, ...headLearning }
     case 'plain':
+      return { method, ...common, bottleneck: 32, density, rates: { weights: 0.003, scores: 0, heads: 0.005 } }
     case 'single':
     case 'multi':
       return { method, ...common, bottleneck: 32, density, rates: { weights: 0.003, scores: 0.03, heads: 0.005 } }

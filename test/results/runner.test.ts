@@ -62,9 +62,10 @@ test('a runner that is stopped stores nothing half-done, goes on where it was, a
   assert.deepEqual(second, { stored: 9, skipped: 2, failed: 0, stopped: false })
   const runs = await readRuns(store)
   assert.deepEqual(runs.at(-1)?.tasks, ['kinds', 'sizes'])
-  for (const { scores, steps, seconds } of runs) {
+  for (const { method, scores, steps, seconds } of runs) {
     for (const { score, trainRows } of scores) assert.ok(score >= -1 && score <= 1 && trainRows === 10)
-    assert.equal(steps, scores.length)
+    // A head alone takes the 50 epochs that suit it, whatever the others take.
+    assert.equal(steps, method === 'head' ? 50 : scores.length)
     assert.ok(seconds > 0)
   }
   const stored = await readFile(store)
