@@ -5,7 +5,7 @@ import { checkFits, type TaskFile } from '../formats/task-file.js'
 import { Problem } from '../problem.js'
 import type { LabelSpace } from './labels.js'
 import type { Random } from './random.js'
-import { maskValues, named, type Tensor } from './tensors.js'
+import { maskValues, named, scoresOf, type Tensor } from './tensors.js'
 
 /**
  * Checks that a run may go on from a task file.
@@ -55,11 +55,4 @@ export function resumeFrom(
   const { mean, deviation } = spread ?? { mean: 0, deviation: 1 }
   named(head, 'head.weight').values.set(weight.map((value) => value / deviation))
   named(head, 'head.bias').values.set(bias.map((value) => (value - mean) / deviation))
-}
-
-/** Scores whose mask is the one given: the upper half of the magnitudes up to `bound` where it is 1, else the lower. */
-export function scoresOf(mask: Float32Array, bound: number, random: Random): Float32Array {
-  return random
-    .uniform(mask.length, bound / 2)
-    .map((value, i) => value + (mask[i] ? (Math.sign(value) * bound) / 2 : 0))
 }

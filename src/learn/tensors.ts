@@ -21,7 +21,8 @@ export interface Tensor extends Parameter {
 const weightDeviation = { prototype: 0.1, plain: 0.05 } as const
 
 /**
- * Tensors as a run begins.
+ * Tensors as a run begins. A layer's mask begins as the prototype's own mask of that layer, where it has any: a
+ * prototype is at its best under the masks that it was learned with.
  * @param from the prototype that weights and frozen layer masks come from, or what kind of weights to draw
  */
 export function moduleBeginning(
@@ -39,7 +40,9 @@ export function moduleBeginning(
       return { ...parameter, values: zero ? new Float32Array(size) : random.normal(size, weightDeviation[from]) }
     }
     if (training === 'frozen') return { ...parameter, values: layerMaskOf(prototype, name) }
-    return { ...parameter, values: kaimingUniform(parameter, random) }
+    if (prototype?.layerMasks && name.startsWith('layer.'))
+      return { ...parameter, values: scoresOf(layerMaskOf(prototype, name), kaimingBound(parameter), random) }
+    return { ...parameter, values: random.uniform(size, kaimingBound(parameter)) }
   })
 }
 
@@ -54,10 +57,14 @@ export const headBeginning = (
     values: random.uniform(parameterSize(parameter), hiddenSize ** -0.5),
   }))
 
-/** Kaiming-uniform with a = √5: ±1/√(columns) (paper, section 3.2). */
-function kaimingUniform(parameter: Parameter, random: Random): Float32Array {
-  const [, columns = 1] = parameter.shape
-  return random.uniform(parameterSize(parameter), columns ** -0.5)
+/** Scores begin Kaiming-uniform with a = √5: within ±1/√(columns) (paper, section 3.2). */
+const kaimingBound = ({ shape: [, columns = 1] }: Parameter): number => columns ** -0.5
+
+/** Scores whose mask is the one given: the upper half of the magnitudes up to `bound` where it is 1, else the lower. */
+export function scoresOf(mask: Float32Array, bound: number, random: Random): Float32Array {
+  return random
+    .uniform(mask.length, bound / 2)
+    .map((value, i) => value + (mask[i] ? (Math.sign(value) * bound) / 2 : 0))
 }
 
 /** The bits of a prototype's layer mask for one tensor, as 0s and 1s. `name` is `layer.<l>.mask.<part>`. */

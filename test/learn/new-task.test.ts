@@ -107,6 +107,13 @@ test('stopping at once still gives a file, with nothing to compare with', async 
   checkFits(readTaskFile(file), prototype)
 })
 
+test('the mask of a layer begins as the prototype’s own', async () => {
+  const stop = new AbortController()
+  stop.abort()
+  const { file } = await learn({ maskRows: 'layer', combine: 'none', density: 0.5 }, stop.signal)
+  assert.deepEqual(readTaskFile(file).mask.bits, prototype.layerMasks)
+})
+
 test('a run that goes on from a task file begins where that ended, and never ends below', async () => {
   const first = await learn()
   const task = readTaskFile(first.file)
