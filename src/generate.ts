@@ -1,16 +1,47 @@
-// Writes what is made from the source: openapi/openapi.json from the routes' schemas, and the README's table of
-// settings from config.ts.
+// Writes what is made from the source: openapi/openapi.json from the routes' schemas, the README's table of settings
+// from config.ts, and the table of bundled tasks from their files.
 
-import { readFile, writeFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { settingsTable } from './config.js'
+import { readTaskFile } from './formats/task-file.js'
 import { describeApi } from './http/openapi.js'
 
 const inProject = (path: string) => new URL(`../../${path}`, import.meta.url)
 
 await writeFile(inProject('openapi/openapi.json'), await describeApi())
-const readme = await readFile(inProject('README.md'), 'utf8')
-const settings = `<!-- settings -->\n${settingsTable()}\n<!-- /settings -->`
-await writeFile(
-  inProject('README.md'),
-  readme.replace(/<!-- settings -->[\s\S]*<!-- \/settings -->/, () => settings),
-)
+await fill('README.md', 'settings', settingsTable())
+await fill('masks/README.md', 'tasks', await tasksTable())
+
+/** Puts text between the marks of a name in a Markdown file. */
+async function fill(path: string, name: string, text: string): Promise<void> {
+  const [start, end] = [`<!-- ${name} -->`, `<!-- /${name} -->`]
+  const page = await readFile(inProject(path), 'utf8')
+  const filled = page.replace(new RegExp(`${start}[\\s\\S]*${end}`), () => `${start}\n${text}\n${end}`)
+  await writeFile(inProject(path), filled)
+}
+
+async function tasksTable(): Promise<string> {
+  const names = (await readdir(inProject('masks'))).filter((name) => name.endsWith('.safetensors')).sort()
+  const rows = await Promise.all(
+    names.map(async (name) => {
+      const bytes = await readFile(inProject(`masks/${name}`))
+      const { labels, range, description = '', metrics, mask, combine } = readTaskFile(bytes)
+      const answers = range
+        ? `${range[0]} to ${range[1]}`
+        : labels.length <= 6
+          ? labels.join(', ')
+          : `${labels.length} labels`
+      const [metric = '', score] = Object.entries((metrics?.dev ?? {}) as Record<string, number>)[0] ?? []
+      const rowsOfMask = `${mask.rows} row${mask.rows === 1 ? '' : 's'}, ${combine}`
+      const cells = [
+        `\`${name.replace('.safetensors', '')}\``,
+        description,
+        answers,
+        `${metric.replaceAll('_', ' ')} ${score}`,
+      ]
+      return `| ${[...cells, rowsOfMask, bytes.byteLength.toLocaleString('en-US')].join(' | ')} |`
+    }),
+  )
+  const head = '| Task | What it tells | Answers | On dev | Mask | Bytes |\n|---|---|---|---|---|---:|'
+  return [head, ...rows].join('\n')
+}

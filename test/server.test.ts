@@ -183,6 +183,49 @@ describe('a server process', () => {
   })
 })
 
+describe('the bundled tasks', () => {
+  const expected: readonly (readonly [task: string, inputs: unknown, label: string])[] = [
+    ['sst2', 'a gorgeous, witty film', 'positive'],
+    ['sst2', 'dull and far too long', 'negative'],
+    ['customer_reviews', 'the battery life is excellent', 'positive'],
+    ['customer_reviews', 'it stopped working after two days and support was useless', 'negative'],
+    ['mpqa', 'full of admiration', 'positive'],
+    ['trec', 'Who wrote Dune?', 'human'],
+    ['trec', 'How many moons does Jupiter have?', 'number'],
+    ['banking77', 'My card was stolen yesterday', 'lost_or_stolen_card'],
+    ['clinc150', 'what is the weather going to be tomorrow', 'weather'],
+    ['mrpc', { text: 'He left on Monday.', text_pair: 'On Monday he left.' }, 'paraphrase'],
+    ['sick_entailment', { text: 'A man is playing a guitar', text_pair: 'A man is playing a guitar' }, 'entailment'],
+  ]
+
+  test('answer what a person would, and say what they reach on dev', async () => {
+    const server = await serveAny('--data-dir', await temporaryDirectory())
+    const json = async (path: string, body?: object) => {
+      const headers = { 'content-type': 'application/json' }
+      const request = body ? { method: 'POST', headers, body: JSON.stringify(body) } : {}
+      return (await (await fetch(`${server.url}${path}`, request)).json()) as Record<string, unknown>
+    }
+    for (const [task, inputs, label] of expected) {
+      const { predictions } = (await json(`/tasks/${task}/predict`, { inputs })) as unknown as ClassificationAnswer
+      assert.equal(predictions[0]?.label, label, `${task}: ${JSON.stringify(inputs)}`)
+    }
+    const same = { text: 'Two dogs run over a field', text_pair: 'Two dogs run over a field' }
+    const other = { text: 'Two dogs run over a field', text_pair: 'A woman is slicing an onion' }
+    const answer = await json('/tasks/sick_relatedness/predict', { inputs: [same, other] })
+    const [high, low] = (answer.predictions as { score: number }[]).map(({ score }) => score)
+    assert.ok(high !== undefined && low !== undefined && high > 4 && low < 2.5, `${high}, ${low}`)
+
+    const { tasks } = (await json('/tasks')) as { tasks: { id: string }[] }
+    assert.equal(tasks.length, 12)
+    for (const { id } of tasks) {
+      const { metrics } = (await json(`/tasks/${id}`)) as { metrics?: { dev?: { rows?: number } } }
+      assert.ok((metrics?.dev?.rows ?? 0) > 300, `${id} says what it reaches on dev`)
+    }
+    server.process.kill('SIGTERM')
+    assert.deepEqual(await server.exit, [0, null])
+  })
+})
+
 describe('propetl inspect', () => {
   const inspect = async (...args: string[]) => {
     const child = spawn(process.execPath, [cli, 'inspect', ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
