@@ -46,6 +46,9 @@ const names = program.args.length > 0 ? program.args : Object.keys(benchmarks)
 const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: availableParallelism(), node: process.version }
 const say = (progress: string) => process.stderr.write(`${progress}\n`)
 
+const table = !options.jsonOnly
+if (table) console.log(`${machine.cpu}, ${machine.cores} cores, Node ${machine.node}\n\n${tableHead}`)
+
 const figures: Figure[] = []
 for (const name of names) {
   const benchmark = benchmarks[name] ?? peers[name]?.(options.python)
@@ -54,7 +57,9 @@ for (const name of names) {
     program.error(`there is no benchmark "${name}"; there are ${known.join(', ')}`)
   }
   say(`${name} …`)
-  figures.push(...(await benchmark(say)))
+  const found = await benchmark(say)
+  if (table) console.log(found.map(tableRow).join('\n'))
+  figures.push(...found)
 }
 const report = JSON.stringify(
   { machine, figures: figures.map((figure) => ({ ...figure, met: isMet(figure) })) },
@@ -62,10 +67,4 @@ const report = JSON.stringify(
   2,
 )
 if (options.json) await writeFile(options.json, `${report}\n`)
-if (options.jsonOnly) console.log(report)
-else
-  console.log(
-    [`${machine.cpu}, ${machine.cores} cores, Node ${machine.node}`, '', tableHead, ...figures.map(tableRow)].join(
-      '\n',
-    ),
-  )
+if (!table) console.log(report)
