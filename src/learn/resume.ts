@@ -5,7 +5,7 @@ import { checkFits, type TaskFile } from '../formats/task-file.js'
 import { Problem } from '../problem.js'
 import type { LabelSpace } from './labels.js'
 import type { Random } from './random.js'
-import { maskValues, named, scoresOf, type Tensor } from './tensors.js'
+import { kaimingBound, maskValues, named, scoresOf, type Tensor } from './tensors.js'
 
 /**
  * Checks that a run may go on from a task file.
@@ -47,8 +47,8 @@ export function resumeFrom(
   for (let layer = 0; layer < task.mask.rows; layer++) {
     const row = task.mask.bits.subarray(layer * prototype.maskBytes, (layer + 1) * prototype.maskBytes)
     for (const part of ['down', 'up']) {
-      const { values, shape } = named(module, `${owner(layer)}.mask.${part}`)
-      values.set(scoresOf(maskValues(prototype, `${part}.weight`, row), (shape[1] ?? 1) ** -0.5, random))
+      const tensor = named(module, `${owner(layer)}.mask.${part}`)
+      tensor.values.set(scoresOf(maskValues(prototype, `${part}.weight`, row), kaimingBound(tensor), random))
     }
   }
   const { weight, bias } = task.head.output

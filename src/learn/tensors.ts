@@ -58,7 +58,7 @@ export const headBeginning = (
   }))
 
 /** Scores begin Kaiming-uniform with a = √5: within ±1/√(columns) (paper, section 3.2). */
-const kaimingBound = ({ shape: [, columns = 1] }: Parameter): number => columns ** -0.5
+export const kaimingBound = ({ shape: [, columns = 1] }: Parameter): number => columns ** -0.5
 
 /** Scores whose mask is the one given: the upper half of the magnitudes up to `bound` where it is 1, else the lower. */
 export function scoresOf(mask: Float32Array, bound: number, random: Random): Float32Array {
