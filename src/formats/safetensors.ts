@@ -161,12 +161,14 @@ export function serializeSafetensors(
   metadata: Readonly<Record<string, string>>,
   tensors: Readonly<Record<string, TensorData>>,
 ): Uint8Array {
-  const header: Record<string, unknown> = { __metadata__: metadata }
   let end = 0
-  for (const [name, { dtype, shape, data }] of Object.entries(tensors)) {
-    header[name] = { dtype, shape, data_offsets: [end, end + data.byteLength] }
+  const entries = Object.entries(tensors).map(([name, { dtype, shape, data }]) => {
+    const begin = end
     end += data.byteLength
-  }
+    return [name, { dtype, shape, data_offsets: [begin, end] }] as const
+  })
+  // Not by assignment, so that even "__proto__" is a name like any other.
+  const header = Object.fromEntries<unknown>([['__metadata__', metadata], ...entries])
   const json = Buffer.from(JSON.stringify(header), 'utf8')
   const headerBytes = Math.ceil(json.byteLength / 8) * 8
   const file = Buffer.alloc(lengthPrefix + headerBytes + end, ' ')

@@ -76,6 +76,7 @@ describe('the safetensors reader', () => {
           assert.deepEqual(Uint8Array.from(tensorBytes(file, info)), tensors[name])
         assert.equal(header.tensors.size, names.length)
       }),
+      { examples: [[Object.fromEntries([['__proto__', Uint8Array.of(7)]]), Object.fromEntries([['__proto__', 'a']])]] },
     )
   })
 
