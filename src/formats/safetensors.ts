@@ -151,7 +151,7 @@ function checkCover(tensors: ReadonlyMap<string, TensorInfo>, dataStart: number,
 
 /** The bytes of a tensor: a view into `file`, not a copy. */
 export const tensorBytes = (file: Uint8Array, info: TensorInfo): Uint8Array =>
-  file.subarray(info.offset, info.offset + info.length)
+  new Uint8Array(file.buffer, file.byteOffset + info.offset, info.length)
 
 /**
  * Writes a safetensors file. Tensors keep the order of `tensors`; the header is padded with spaces so that
@@ -183,11 +183,14 @@ export function serializeSafetensors(
 }
 
 /**
- * The elements of an F32, F16 or BF16 tensor as float32, in a buffer of their own.
+ * The elements of an F32, F16 or BF16 tensor as float32: a view into `file` where its bytes allow one, else a copy.
  * @throws Problem `not_safetensors` for other types
  */
 export function tensorFloats(file: Uint8Array, name: string, info: TensorInfo): Float32Array {
-  const bytes = new Uint8Array(tensorBytes(file, info))
+  const stored = tensorBytes(file, info)
+  if (info.dtype === 'F32' && stored.byteOffset % 4 === 0)
+    return new Float32Array(stored.buffer, stored.byteOffset, info.length / 4)
+  const bytes = new Uint8Array(stored)
   if (info.dtype === 'F32') return new Float32Array(bytes.buffer)
   const halves = new Uint16Array(bytes.buffer)
   if (info.dtype === 'F16') return Float32Array.from(halves, floatOfHalf)

@@ -82,9 +82,11 @@ const metricsObject = Type.Record(Type.String(), Type.Unknown())
 /**
  * Reads a task file and checks all that it says about itself. Whether it belongs to a deployment's prototype is
  * {@link checkFits}'s question.
+ * @param file its mask and head become views of it, so that it must not change afterwards
+ * @param digest of the file, where it is known
  * @throws Problem `not_safetensors` or `invalid_task_file`
  */
-export function readTaskFile(file: Uint8Array): TaskFile {
+export function readTaskFile(file: Uint8Array, digest: string = digestOf(file)): TaskFile {
   const header = parseHeader(file)
   const metadata = new Metadata(header.metadata, refuse)
   metadata.choice('format', [taskFormat])
@@ -95,7 +97,7 @@ export function readTaskFile(file: Uint8Array): TaskFile {
     if (!known.has(name)) refuse(`tensor "${name}" is not part of a task file; known are ${[...known].join(', ')}`)
   const description = header.metadata.get('description')
   return {
-    digest: digestOf(file),
+    digest,
     prototype: metadata.digest('prototype'),
     combine: metadata.choice('combine', combinings),
     problemType,
@@ -202,7 +204,7 @@ function readMask(file: Uint8Array, header: SafetensorsHeader): TaskMask {
   const info = tensor(header, 'mask', 2)
   const [rows = 0, columns = 0] = info.shape
   const bytes = tensorBytes(file, info)
-  if (info.dtype === 'U8') return { rows, weights: columns * 8, exact: false, bits: new Uint8Array(bytes) }
+  if (info.dtype === 'U8') return { rows, weights: columns * 8, exact: false, bits: bytes }
   if (info.dtype !== 'BOOL') return refuse(`mask is ${info.dtype}; expected U8 (packed bits) or BOOL`)
   const rowBytes = Math.ceil(columns / 8)
   const bits = new Uint8Array(rows * rowBytes)

@@ -6,12 +6,13 @@ import type { TaskFile } from '../formats/task-file.js'
 import { intersectInto, uniteInto } from './bitset.js'
 
 /**
- * The effective bitset of a task, [layers, ⌈n/8⌉] bytes.
+ * The effective bitset of a task, [layers, ⌈n/8⌉] bytes: the mask itself where it has a row a layer and meets no other.
  * @param task a task file that fits the prototype (checkFits)
  */
 export function effectiveBitset(task: Pick<TaskFile, 'mask' | 'combine'>, prototype: Prototype): Uint8Array {
   const { layers, maskBytes, layerMasks } = prototype
   const { rows, bits } = task.mask
+  if (task.combine === 'none' && rows === layers) return bits
   const effective = new Uint8Array(layers * maskBytes)
   for (let layer = 0; layer < layers; layer++) {
     const [start, end] = [layer * maskBytes, (layer + 1) * maskBytes]

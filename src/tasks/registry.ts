@@ -93,7 +93,7 @@ export class Registry {
     const digest = this.#digest(id)
     const cached = digest === undefined ? undefined : this.#cache.get(digest)
     if (cached) return cached
-    const task = this.#load(this.file(id))
+    const task = this.#load(this.file(id), digest)
     this.#cache.set(task.file.digest, task)
     return task
   }
@@ -151,8 +151,9 @@ export class Registry {
       })
   }
 
-  #load(bytes: Uint8Array): Task {
-    const file = readTaskFile(bytes)
+  /** @param digest of the bytes, where they have been read before */
+  #load(bytes: Uint8Array, digest?: string): Task {
+    const file = readTaskFile(bytes, digest)
     checkFits(file, this.prototype)
     return { file, bitset: effectiveBitset(file, this.prototype) }
   }
@@ -167,10 +168,12 @@ export function checkTaskId(id: string): string {
   )
 }
 
-/** What a task in use costs, in bytes: its arrays and its labels, with a little for the objects around them. */
+/** What a task in use costs, in bytes: its buffers and its labels, with a little for the objects around them. */
 function taskBytes({ file, bitset }: Task): number {
   const { dense, output } = file.head
-  const floats = output.weight.length + output.bias.length + (dense ? dense.weight.length + dense.bias.length : 0)
+  const arrays = [bitset, file.mask.bits, output.weight, output.bias, ...(dense ? [dense.weight, dense.bias] : [])]
+  // Most of them are views of the one buffer that holds the task's file.
+  const buffers = new Set(arrays.map(({ buffer }) => buffer))
   const labels = file.labels.reduce((sum, label) => sum + 2 * label.length + 16, 0)
-  return bitset.byteLength + file.mask.bits.byteLength + 4 * floats + labels + 1_000
+  return Array.from(buffers).reduce((sum, { byteLength }) => sum + byteLength, labels + 1_000)
 }
