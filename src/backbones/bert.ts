@@ -4,6 +4,7 @@
 import type { GraphBuilder, Value } from '../graph/graph.js'
 import { add, cast, gather, gelu, geluTanh, layerNorm, linear, relu } from '../graph/operators.js'
 import { type Packing, packingInputs } from '../graph/packing.js'
+import type { LayerModules } from '../petl/layer-module.js'
 import { attention } from './attention.js'
 import type { Backbone } from './backbone.js'
 import { Weights } from './weights.js'
@@ -27,12 +28,6 @@ export const bertInputs = (g: GraphBuilder): BertInputs => ({
   keyBias: g.input('key_bias', 'float32', ['B', 1, 1, 'S']),
 })
 
-/**
- * What a module adds to a layer's feed-forward block: from the block's input x and output f, packed [T,H], and the
- * layer's own normalisation, to the output that is then added to x and normalised.
- */
-export type FeedForwardModule = (layer: number, x: Value, f: Value, norm: (value: Value) => Value) => Value
-
 const activations = { gelu, gelu_new: geluTanh, relu }
 
 /**
@@ -44,7 +39,7 @@ export function bert(
   g: GraphBuilder,
   backbone: Backbone,
   inputs: BertInputs,
-  options: { readonly gatherHalf: boolean; readonly module?: FeedForwardModule },
+  options: { readonly gatherHalf: boolean; readonly modules?: LayerModules },
 ): Value {
   const { config } = backbone
   const H = config.hidden_size
@@ -70,18 +65,27 @@ export function bert(
 
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     const name = `encoder.layer.${layer}`
+    const module = options.modules?.(layer) ?? {}
     const project = (part: string) => dense(hidden, `${name}.attention.self.${part}`, H, H)
+    const gains = module.projections?.(hidden)
+    const query = gains ? add(g, project('query'), gains.query) : project('query')
+    const value = gains ? add(g, project('value'), gains.value) : project('value')
     const context = attention(
       g,
-      { query: project('query'), key: project('key'), value: project('value') },
-      { heads: config.num_attention_heads, keyBias: inputs.keyBias, packing: inputs.packing },
+      { query, key: project('key'), value },
+      {
+        heads: config.num_attention_heads,
+        bias: inputs.keyBias,
+        packing: inputs.packing,
+        ...(module.prefix && { prefix: module.prefix }),
+      },
     )
     const attended = dense(context, `${name}.attention.output.dense`, H, H)
     const x = norms(`${name}.attention.output`)(add(g, attended, hidden))
     const inner = dense(x, `${name}.intermediate.dense`, config.intermediate_size, H)
     const f = dense(activations[config.hidden_act](g, inner), `${name}.output.dense`, H, config.intermediate_size)
     const norm = norms(`${name}.output`)
-    hidden = norm(add(g, options.module?.(layer, x, f, norm) ?? f, x))
+    hidden = norm(add(g, module.feedForward?.(x, f, norm) ?? f, x))
   }
   return hidden
 }

@@ -1,12 +1,13 @@
 // The whole graph that is served: backbone, the prototype masked for each row, pooling.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { bert, bertInputs, type FeedForwardModule } from '../backbones/bert.js'
+import { bert, bertInputs } from '../backbones/bert.js'
 import type { Prototype } from '../formats/prototype.js'
 import { type DataType, type Graph, GraphBuilder } from '../graph/graph.js'
 import { add, gather, matmul, reshape, slice } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
 import { adapter, adapterConstants, maskAdapter } from '../petl/adapter.js'
+import type { LayerModules } from '../petl/layer-module.js'
 import { byteTable } from '../petl/unpacking.js'
 import { Problem } from '../problem.js'
 
@@ -29,20 +30,20 @@ export function servingGraph(backbone: Backbone, prototype: Prototype | undefine
   const inputs = bertInputs(g)
   const { packing } = inputs
   const poolWeights = g.input('pool_weights', 'float32', ['B', 1, 'S'])
-  const module = prototype && maskedModule(g, backbone, prototype, packing, traits)
-  const hidden = bert(g, backbone, inputs, { gatherHalf: traits.gatherHalf, ...(module && { module }) })
+  const modules = prototype && maskedModules(g, backbone, prototype, packing, traits)
+  const hidden = bert(g, backbone, inputs, { gatherHalf: traits.gatherHalf, ...(modules && { modules }) })
   const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, packing)), ['B', backbone.config.hidden_size])
   return g.build([g.output('pooled', pooled), g.output('hidden', hidden)])
 }
 
 /** The prototype in every layer, its weights masked for each row by the row's slot of the bank. */
-function maskedModule(
+function maskedModules(
   g: GraphBuilder,
   backbone: Backbone,
   prototype: Prototype,
   packing: Packing,
   traits: GraphTraits,
-): FeedForwardModule {
+): LayerModules {
   checkFits(prototype, backbone)
   const { module, layers, maskBytes } = prototype
   if (module.kind !== 'adapter')
@@ -51,10 +52,12 @@ function maskedModule(
   const rowMasks = gather(g, bank, g.input('row_slots', 'int32', ['B']))
   const weights = adapterConstants(g, prototype, module)
   const table = byteTable(g)
-  return (layer, x, f, norm) => {
-    const masks = reshape(g, slice(g, rowMasks, 1, layer, layer + 1), ['B', maskBytes])
-    return adapter(g, module, maskAdapter(g, table, masks, weights), packing, norm(add(g, f, x)), f)
-  }
+  return (layer) => ({
+    feedForward: (x, f, norm) => {
+      const masks = reshape(g, slice(g, rowMasks, 1, layer, layer + 1), ['B', maskBytes])
+      return adapter(g, module, maskAdapter(g, table, masks, weights), packing, norm(add(g, f, x)), f)
+    },
+  })
 }
 
 /** @throws Problem `prototype_mismatch` or `invalid_prototype` if the prototype does not belong to the backbone */

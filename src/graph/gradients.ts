@@ -1,7 +1,7 @@
 // Reverse mode over a graph: a table from operator to how its gradient goes to each input, and a loop over the nodes
 // in reverse. Gradients become further nodes of the same graph; nothing is computed that no wanted value needs.
 
-import type { GraphBuilder, Node, Shape, Value } from './graph.js'
+import type { Dimension, GraphBuilder, Node, Shape, Value } from './graph.js'
 import {
   add,
   cast,
@@ -20,6 +20,8 @@ import {
   scatterAdd,
   sigmoid,
   sign,
+  slice,
+  sliceFrom,
   softmax,
   sub,
   transpose,
@@ -145,6 +147,19 @@ const rules: Readonly<Record<string, Rule>> = {
     const axes = g.integersOf(x(1))
     const kept = x(0).shape.map((dim, axis) => (axes.includes(axis) ? 1 : dim))
     return [() => expand(g, reshape(g, dy, kept), x(0).shape)]
+  },
+  // The last part may have any length; those before it must be known to say where each begins.
+  Concat: (g, { node, x, dy }) => {
+    const { axis } = node.attributes as { axis: number }
+    let end = 0
+    return node.inputs.map((_, at) => {
+      const length = x(at).shape[axis] as Dimension
+      const start = end
+      if (typeof length === 'number') end += length
+      else if (at < node.inputs.length - 1) throw new Error('Concat has a gradient where only its last part is open')
+      const to = end
+      return () => (typeof length === 'number' ? slice(g, dy, axis, start, to) : sliceFrom(g, dy, axis, start, length))
+    })
   },
   Slice: (g, { x, dy }) => {
     const [start = 0] = g.integersOf(x(1))

@@ -19,9 +19,17 @@ export const gather = (g: GraphBuilder, table: Value, index: Value, axis = 0): V
 /** Elements `start` to `end` (exclusive) along an axis of known size. */
 export function slice(g: GraphBuilder, x: Value, axis: number, start: number, end: number): Value {
   if (start === 0 && end === x.shape[axis]) return x
+  return sliceTo(g, x, axis, start, end, end - start)
+}
+
+/** Elements from `start` to the end of an axis, however long it is; `length` says or names how many they are. */
+export const sliceFrom = (g: GraphBuilder, x: Value, axis: number, start: number, length: Dimension): Value =>
+  sliceTo(g, x, axis, start, 2 ** 31 - 1, length)
+
+function sliceTo(g: GraphBuilder, x: Value, axis: number, start: number, end: number, length: Dimension): Value {
   return g.node('Slice', [x, g.integers([start]), g.integers([end]), g.integers([axis])], {
     dtype: x.dtype,
-    shape: x.shape.map((dim, at) => (at === axis ? end - start : dim)),
+    shape: x.shape.map((dim, i) => (i === axis ? length : dim)),
   })
 }
 
@@ -151,13 +159,34 @@ export const reduceSum = (g: GraphBuilder, x: Value, axes: readonly number[], ke
 export const expand = (g: GraphBuilder, x: Value, shape: Shape): Value =>
   g.node('Expand', [x, sizes(g, shape)], { dtype: x.dtype, shape })
 
-/** Zeros around x: `before` and `after` along one axis. */
-export function padZeros(g: GraphBuilder, x: Value, axis: number, before: number, after: number): Value {
-  const along = (count: number) => x.shape.map((_, at) => (at === axis ? count : 0))
+/**
+ * Zeros around x: `before` and `after` along one axis.
+ * @param padded what the axis is called afterwards, where a run alone knows its length
+ */
+export function padZeros(
+  g: GraphBuilder,
+  x: Value,
+  axis: number,
+  before: number,
+  after: number,
+  padded: Dimension = at(x.shape, axis),
+): Value {
+  const along = (count: number) => x.shape.map((_, i) => (i === axis ? count : 0))
+  const length = (dim: Dimension) => (typeof dim === 'number' ? dim + before + after : padded)
   return g.node('Pad', [x, g.integers([...along(before), ...along(after)])], {
     dtype: x.dtype,
-    shape: x.shape.map((dim, at) => (at === axis && typeof dim === 'number' ? dim + before + after : dim)),
+    shape: x.shape.map((dim, i) => (i === axis ? length(dim) : dim)),
   })
+}
+
+/** Arrays end to end along one axis, whose length in the result is called `together` where a run alone knows it. */
+export function concat(g: GraphBuilder, parts: readonly Value[], axis: number, together: Dimension): Value {
+  const [first] = parts
+  if (first === undefined) throw new Error('concat of nothing')
+  const lengths = parts.map(({ shape }) => at(shape, axis))
+  const length = lengths.every((dim) => typeof dim === 'number') ? lengths.reduce((sum, dim) => sum + dim, 0) : together
+  const shape = first.shape.map((dim, i) => (i === axis ? length : dim))
+  return g.node('Concat', parts, { dtype: first.dtype, shape }, { attributes: { axis } })
 }
 
 /** Zeros of the shape given, with the rows `x` [N,…] added at `index` [N]; rows with the same index add up. */

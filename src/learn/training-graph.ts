@@ -20,6 +20,7 @@ import {
 } from '../graph/operators.js'
 import { packingInverses, pad } from '../graph/packing.js'
 import { type AdapterWeights, adapterOfOneTask } from '../petl/adapter.js'
+import type { LayerModules } from '../petl/layer-module.js'
 import { combineMasks } from '../petl/scores.js'
 import type { LearnableProblem } from './labels.js'
 import { headParameters, type ModulePlan, moduleParameters, type Parameter, weightPrefix } from './plan.js'
@@ -45,11 +46,13 @@ export function trainingGraph(backbone: Backbone, plan: ModulePlan | undefined, 
   const head = headParameters('C', H)
   const parameters = plan ? [...moduleParameters(plan, layers, H), ...head] : head
   const values = parameterInputs(g, parameters)
-  const module =
+  const modules: LayerModules | undefined =
     plan &&
-    ((layer: number, x: Value, f: Value, norm: (value: Value) => Value) =>
-      adapterOfOneTask(g, plan.config, layerWeights(g, plan, values, layer), norm(add(g, f, x)), f))
-  const hidden = bert(g, backbone, inputs, { gatherHalf: true, ...(module && { module }) })
+    ((layer) => ({
+      feedForward: (x, f, norm) =>
+        adapterOfOneTask(g, plan.config, layerWeights(g, plan, values, layer), norm(add(g, f, x)), f),
+    }))
+  const hidden = bert(g, backbone, inputs, { gatherHalf: true, ...(modules && { modules }) })
   const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, packing)), ['B', H])
   // 1 at a row's tokens and 0 at its padding, for the key bias is 0 at the one and −10,000 at the other.
   const present = exp(g, reshape(g, keyBias, ['B', 'S', 1]))

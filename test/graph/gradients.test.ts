@@ -150,6 +150,12 @@ test('gradient of Reshape to and from sizes that only a run knows', () =>
 test('gradient of Expand', () => check({ x: [2, 1] }, (g, x) => op.expand(g, x('x'), [3, 2, 4])))
 test('gradient of ReduceSum', () => check({ x: [2, 3, 4] }, (g, x) => op.exp(g, op.reduceSum(g, x('x'), [0, 2]))))
 test('gradient of Slice', () => check({ x: [2, 5] }, (g, x) => op.slice(g, x('x'), 1, 1, 4)))
+test('gradient of Concat', () =>
+  check({ a: [2, 1, 3], b: [2, 2, 3] }, (g, x) => op.exp(g, op.concat(g, [x('a'), x('b')], 1, 'both'))))
+test('gradient of Concat whose last part has a size that only a run knows', () =>
+  check({ a: [2, 1, 3], b: [2, 'S', 3] }, (g, x) => op.exp(g, op.concat(g, [x('a'), x('b')], 1, 'both')), {
+    sizes: { S: 2, both: 3 },
+  }))
 test('gradient of Cast and Identity', () =>
   // Sixteenths and the steps beside them are exact in float16.
   check({ x: [2, 3] }, (g, x) => g.output('named', op.cast(g, op.cast(g, x('x'), 'float16'), 'float32')), {
@@ -165,7 +171,7 @@ test('a value that is used twice gets the sum of both gradients', () =>
   check({ x: [2, 3] }, (g, x) => op.mul(g, op.exp(g, x('x')), op.tanh(g, x('x')))))
 
 // Rows of 3 and 1 tokens. The differences know nothing of inverses: padding must come out right by itself.
-test('gradient of attention over packed rows of different lengths', () => {
+function checkAttention(prefix: Inputs) {
   const fixed = {
     padded_index: { shape: [2, 3], symbolic: ['B', 'S'], data: Int32Array.of(0, 1, 2, 3, 3, 3) },
     packed_index: { shape: [4], symbolic: ['T'], data: Int32Array.of(0, 1, 2, 3) },
@@ -175,20 +181,27 @@ test('gradient of attention over packed rows of different lengths', () => {
   const packing = (x: (name: string) => Value) => ({ paddedIndex: x('padded_index'), packedIndex: x('packed_index') })
   const get = (values: ReadonlyMap<string, Value>) => (name: string) => values.get(name) ?? assert.fail()
   return check(
-    { query: ['T', 4], key: ['T', 4], value: ['T', 4] },
+    { query: ['T', 4], key: ['T', 4], value: ['T', 4], ...prefix },
     (g, x) =>
       attention(
         g,
         { query: x('query'), key: x('key'), value: x('value') },
-        { heads: 2, keyBias: x('key_bias'), packing: packing(x) },
+        {
+          heads: 2,
+          bias: x('key_bias'),
+          packing: packing(x),
+          ...(prefix.keys && { prefix: { keys: x('keys'), values: x('values') } }),
+        },
       ),
     {
       fixed,
-      sizes: { T: 4 },
+      sizes: { T: 4, B: 2 },
       inversesOf: (values) => packingInverses(packing(get(values)), get(values)('present')),
     },
   )
-})
+}
+test('gradient of attention over packed rows of different lengths', () => checkAttention({}))
+test('gradient of attention with a prefix', () => checkAttention({ keys: ['B', 2, 4], values: ['B', 2, 4] }))
 
 test('what the loss does not depend on is refused', () => {
   const g = new GraphBuilder()
