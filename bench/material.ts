@@ -11,10 +11,10 @@ import { settings } from '../src/config.js'
 import { Engine, type EngineRow } from '../src/engine/engine.js'
 import { digestOf } from '../src/formats/digest.js'
 import { readFileAs } from '../src/formats/file.js'
-import type { Prototype } from '../src/formats/prototype.js'
-import { readPrototype } from '../src/formats/prototype-file.js'
 import { readTaskFile } from '../src/formats/task-file.js'
 import { effectiveBitset } from '../src/petl/combining.js'
+import type { Prototype } from '../src/petl/prototype.js'
+import { readPrototype } from '../src/petl/prototype-file.js'
 
 export const modelDir = settings.modelDir.value
 export const masksDir = settings.masksDir.value

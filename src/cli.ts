@@ -14,7 +14,8 @@ import {
 } from './commands/learning-options.js'
 import type { TrainFlags } from './commands/train.js'
 import { environmentVariableOf, flagOf, readConfig, settingNames, settings, shownDefault } from './config.js'
-import { methods } from './learn/plan.js'
+import { methods } from './learn/methods.js'
+import { moduleKinds } from './petl/module.js'
 import { Problem } from './problem.js'
 
 const program = new Command('propetl')
@@ -107,9 +108,15 @@ addLearningOptions(
         'plain: weights of its own in every layer; head: no module (default: multi for several tasks, else single)',
     ).choices(methods),
   )
-  .addOption(new Option('--combine <kind>', 'how layer and task masks meet').choices(['or', 'and']).default('or'))
-  .option('--bottleneck <size>', "the adapter's inner size", whole(1, 100_000), 32)
-  .addOption(new Option('--activation <name>', "the adapter's").choices(['relu', 'gelu', 'tanh']).default('relu'))
+  .addOption(
+    new Option('--combine <kind>', 'how layer and task masks meet').choices(['or', 'and', 'add']).default('or'),
+  )
+  .addOption(new Option('--module <kind>', 'what the prototype is').choices(moduleKinds).default('adapter'))
+  .option('--bottleneck <size>', "an adapter's inner size (default: 32)", whole(1, 100_000))
+  .addOption(new Option('--activation <name>', "an adapter's (default: relu)").choices(['relu', 'gelu', 'tanh']))
+  .option('--rank <size>', 'rank of LoRA (default: 16)', whole(1, 100_000))
+  .option('--alpha <number>', 'what LoRA is scaled by is alpha/rank (default: 1.5 × rank)', positive)
+  .option('--prefix-length <tokens>', "a prefix's keys and values (default: 32)", whole(1, 100_000))
   .option('--weight-rate <rate>', 'learning rate of weights', positive, 0.003)
   .option('--json', 'print the report as JSON')
   .addHelpText('after', '\nExample:\n  $ propetl train data/sst2 data/trec data/subj --out prototype')

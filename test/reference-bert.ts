@@ -1,17 +1,17 @@
-// A second, slow and plain BERT with masked adapters, written from the paper's formulas in float64 loops: what the
-// graph computes is held against it where PyTorch's golden results have no example (AND, no combination, one mask for
-// each layer, [CLS] pooling).
+// A second, slow and plain BERT with masked modules, written from the paper's formulas in float64 loops: what the
+// graph computes is held against it where PyTorch's golden results have no example (LoRA and prefix, masks that are not
+// combined by OR, one mask for each layer, [CLS] pooling).
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Backbone } from '../src/backbones/backbone.js'
-import { type Prototype, prototypeTensor } from '../src/formats/prototype.js'
 import { parseHeader, tensorFloats } from '../src/formats/safetensors.js'
+import { type Prototype, prototypeTensor } from '../src/petl/prototype.js'
 
 type Matrix = Float64Array[]
 
-/** Weight i of the maskable tensors is on in layer l. */
-export type MaskBit = (layer: number, weight: number) => boolean
+/** Entry of weight i of the maskable tensors in layer l: 0, 1 or 2. */
+export type MaskEntry = (layer: number, weight: number) => number
 
 export function referenceBert(backbone: Backbone, prototype: Prototype) {
   const file = readFileSync(join(backbone.directory, backbone.weightsFile))
@@ -27,11 +27,12 @@ export function referenceBert(backbone: Backbone, prototype: Prototype) {
     return values
   }
   const { hidden_size: H, num_attention_heads: heads, num_hidden_layers: layers, layer_norm_eps: eps } = backbone.config
-  const r = prototype.module.kind === 'adapter' ? prototype.module.bottleneck : Number.NaN
-  const down = prototypeTensor(prototype, 'down.weight')
-  const up = prototypeTensor(prototype, 'up.weight')
-  const downBias = prototypeTensor(prototype, 'down.bias')
-  const upBias = prototypeTensor(prototype, 'up.bias')
+  const { module } = prototype
+  const own = (name: string) => prototypeTensor(prototype, name)
+  /** A tensor under the layer's mask; its bits begin at `first`. */
+  const masked = (name: string, first: number, entry: (weight: number) => number) =>
+    own(name).map((value, i) => value * entry(first + i))
+  const nothing = new Float32Array(H)
 
   const dense = (x: Matrix, name: string) => affine(x, weight(`${name}.weight`), weight(`${name}.bias`))
   const norm = (x: Matrix, name: string) => {
@@ -44,7 +45,7 @@ export function referenceBert(backbone: Backbone, prototype: Prototype) {
   }
 
   /** Hidden states of the last layer, one row a token. */
-  return (ids: readonly number[], types: readonly number[], bit: MaskBit): Matrix => {
+  return (ids: readonly number[], types: readonly number[], entry: MaskEntry): Matrix => {
     const embedded = ids.map((id, position) =>
       Float64Array.from(
         { length: H },
@@ -57,20 +58,40 @@ export function referenceBert(backbone: Backbone, prototype: Prototype) {
     let hidden = norm(embedded, 'embeddings.LayerNorm')
     for (let l = 0; l < layers; l++) {
       const name = `encoder.layer.${l}`
-      const [q, k, v] = ['query', 'key', 'value'].map((part) => dense(hidden, `${name}.attention.self.${part}`))
-      const context = attend(q ?? [], k ?? [], v ?? [], heads)
+      const mask = (weight: number) => entry(l, weight)
+      const project = (part: string) => dense(hidden, `${name}.attention.self.${part}`)
+      let [q, k, v] = [project('query'), project('key'), project('value')]
+      if (module.kind === 'lora') {
+        const { rank: r, alpha } = module
+        const gain = (part: string, first: number) => {
+          const low = affine(hidden, masked(`${part}.A`, first, mask), new Float32Array(r))
+          const high = affine(low, masked(`${part}.B`, first + r * H, mask), nothing)
+          return high.map((row) => row.map((value) => (value * alpha) / r))
+        }
+        q = plus(q, gain('query', 0))
+        v = plus(v, gain('value', 2 * r * H))
+      }
+      if (module.kind === 'prefix') {
+        const base = masked('base', 0, mask)
+        const rows = Array.from({ length: module.length }, (_, p) => base.subarray(2 * p * H, 2 * (p + 1) * H))
+        k = [...rows.map((row) => Float64Array.from(row.subarray(0, H))), ...k]
+        v = [...rows.map((row) => Float64Array.from(row.subarray(H))), ...v]
+      }
+      const context = attend(q, k, v, heads)
       const x = norm(
         plus(dense(context, `${name}.attention.output.dense`), hidden),
         `${name}.attention.output.LayerNorm`,
       )
       const inner = dense(x, `${name}.intermediate.dense`).map((row) => row.map(gelu))
       const f = dense(inner, `${name}.output.dense`)
-      const h = norm(plus(f, x), `${name}.output.LayerNorm`)
-      const maskedDown = down.map((value, i) => (bit(l, i) ? value : 0))
-      const maskedUp = up.map((value, i) => (bit(l, down.length + i) ? value : 0))
-      const d = affine(h, maskedDown, downBias, r).map((row) => row.map((value) => Math.max(0, value)))
-      const u = affine(d, maskedUp, upBias)
-      hidden = norm(plus(plus(u, f), x), `${name}.output.LayerNorm`)
+      let u = f
+      if (module.kind === 'adapter') {
+        const h = norm(plus(f, x), `${name}.output.LayerNorm`)
+        const down = masked('down.weight', 0, mask)
+        const d = affine(h, down, own('down.bias')).map((row) => row.map((value) => Math.max(0, value)))
+        u = plus(affine(d, masked('up.weight', down.length, mask), own('up.bias')), f)
+      }
+      hidden = norm(plus(u, x), `${name}.output.LayerNorm`)
     }
     return hidden
   }
@@ -83,7 +104,8 @@ const at = (values: ArrayLike<number>, index: number): number => {
 }
 
 /** x [T,I] · weightᵀ + bias, weight [O,I]. */
-function affine(x: Matrix, weight: Float32Array, bias: Float32Array, outputs = bias.length): Matrix {
+function affine(x: Matrix, weight: Float32Array, bias: Float32Array): Matrix {
+  const outputs = bias.length
   const inputs = weight.length / outputs
   return x.map((row) =>
     Float64Array.from({ length: outputs }, (_, o) => {

@@ -1,12 +1,12 @@
 // One run, by the learning functions that users call: which of them, with what settings, and what counts of it.
 
-import type { Prototype } from '../../src/formats/prototype.js'
 import { headAlone } from '../../src/learn/baseline.js'
 import type { Model } from '../../src/learn/model.js'
 import { learnNewTask } from '../../src/learn/new-task.js'
 import { type NamedTaskData, trainPrototype } from '../../src/learn/prototype-training.js'
 import { backboneBits } from '../../src/learn/tensors.js'
 import type { Watch } from '../../src/learn/training.js'
+import type { Prototype } from '../../src/petl/prototype.js'
 import { prototypeBits, taskBits } from '../../src/petl/storage.js'
 import { Problem } from '../../src/problem.js'
 import type { HeadSettings, MaskSettings, ModuleSettings, Settings } from './method.js'

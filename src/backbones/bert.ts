@@ -4,7 +4,7 @@
 import type { GraphBuilder, Value } from '../graph/graph.js'
 import { add, cast, gather, gelu, geluTanh, layerNorm, linear, relu } from '../graph/operators.js'
 import { type Packing, packingInputs } from '../graph/packing.js'
-import type { LayerModules } from '../petl/layer-module.js'
+import type { LayerModules } from '../petl/module.js'
 import { attention } from './attention.js'
 import type { Backbone } from './backbone.js'
 import { Weights } from './weights.js'

@@ -3,11 +3,13 @@
 import { join } from 'node:path'
 import { settings } from '../config.js'
 import { inFile, readFileAs } from '../formats/file.js'
-import { moduleTensors, type Prototype } from '../formats/prototype.js'
-import { prototypeFormat, readPrototype } from '../formats/prototype-file.js'
 import { parseHeader } from '../formats/safetensors.js'
-import { checkFits, readTaskFile, taskFormat } from '../formats/task-file.js'
+import { readTaskFile, taskFormat } from '../formats/task-file.js'
 import { countOnes } from '../petl/bitset.js'
+import { checkFits } from '../petl/combining.js'
+import { petlModule } from '../petl/modules.js'
+import type { Prototype } from '../petl/prototype.js'
+import { prototypeFormat, readPrototype } from '../petl/prototype-file.js'
 import { plainModuleBits, prototypeBits, taskBits } from '../petl/storage.js'
 import { Problem } from '../problem.js'
 import { describeTask, type TaskDescription } from '../tasks/description.js'
@@ -44,7 +46,7 @@ export async function inspect(path: string, options: InspectOptions): Promise<st
 
 function describePrototype(prototype: Prototype) {
   const { kind, ...config } = prototype.module
-  const { maskable, unmasked } = moduleTensors(prototype.module, prototype.hiddenSize)
+  const { maskable, unmasked } = petlModule(prototype.module, prototype.hiddenSize)
   const { weights, layerMasks } = prototypeBits(prototype)
   const mask = (layer: number) => prototype.layerMasks?.subarray(layer * prototype.maskBytes) ?? new Uint8Array()
   return {

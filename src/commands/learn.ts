@@ -1,10 +1,11 @@
 // `propetl learn`: examples in, a task file out.
 
 import { basename, extname } from 'node:path'
-import { type Combining, checkFits, readTaskFile } from '../formats/task-file.js'
+import { type Combining, readTaskFile } from '../formats/task-file.js'
 import { loadModel, loadPrototypeOf, loadTask } from '../learn/model.js'
 import { learnNewTask, type NewTask } from '../learn/new-task.js'
 import { loadTaskData } from '../learn/task-data.js'
+import { checkFits } from '../petl/combining.js'
 import { untilInterrupted } from './interrupt.js'
 import { columnsOf, type LearningFlags } from './learning-options.js'
 import { claim, write } from './output-file.js'

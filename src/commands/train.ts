@@ -3,12 +3,14 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Backbone } from '../backbones/backbone.js'
+import type { Combining } from '../formats/task-file.js'
+import type { Method } from '../learn/methods.js'
 import { loadModel } from '../learn/model.js'
-import type { Method } from '../learn/plan.js'
 import { type NamedTaskData, type Trained, trainPrototype } from '../learn/prototype-training.js'
 import { loadNamedTask } from '../learn/task-folder.js'
 import { backboneBits } from '../learn/tensors.js'
 import type { AdapterConfig } from '../petl/adapter.js'
+import type { ModuleConfig } from '../petl/modules.js'
 import { Problem } from '../problem.js'
 import { untilInterrupted } from './interrupt.js'
 import { columnsOf, type LearningFlags } from './learning-options.js'
@@ -18,9 +20,13 @@ import { duration, ProgressLine } from './progress-line.js'
 export interface TrainFlags extends Omit<LearningFlags, 'dev' | 'problemType' | 'metric'> {
   readonly out?: string
   readonly method?: Method
-  readonly combine: 'or' | 'and'
-  readonly bottleneck: number
-  readonly activation: AdapterConfig['activation']
+  readonly combine: Exclude<Combining, 'none'>
+  readonly module: ModuleConfig['kind']
+  readonly bottleneck?: number
+  readonly activation?: AdapterConfig['activation']
+  readonly rank?: number
+  readonly alpha?: number
+  readonly prefixLength?: number
   readonly weightRate: number
   readonly json?: boolean
 }
@@ -34,6 +40,7 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
   const start = performance.now()
   const line = new ProgressLine(process.stderr)
   const method = flags.method ?? (paths.length > 1 ? 'multi' : 'single')
+  const module = moduleOf(flags)
   if (flags.out !== undefined) {
     if (method === 'plain' || method === 'head')
       throw new Problem('invalid_setting', `method "${method}" makes no prototype to write; leave --out away`)
@@ -59,7 +66,7 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
         {
           ...flags,
           method,
-          module: { kind: 'adapter', bottleneck: flags.bottleneck, activation: flags.activation, scaling: 1 },
+          module,
           rates: { weights: flags.weightRate, scores: flags.scoreRate, heads: flags.headRate },
         },
         { onProgress: (progress) => line.show(progress), signal },
@@ -71,6 +78,37 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
   const run = { method, backbone: model.backbone, written, took: performance.now() - start }
   return flags.json ? jsonReport(trained, run) : report(trained, run)
 }
+
+const flagsOf = {
+  adapter: ['bottleneck', 'activation'],
+  lora: ['rank', 'alpha'],
+  prefix: ['prefixLength'],
+} as const
+
+/** @throws Problem `invalid_setting` for a flag of another kind of module */
+function moduleOf(flags: TrainFlags): ModuleConfig {
+  for (const [kind, names] of Object.entries(flagsOf))
+    for (const name of names)
+      if (kind !== flags.module && flags[name] !== undefined)
+        throw new Problem('invalid_setting', `--${kebab(name)} belongs to --module ${kind}, not ${flags.module}`)
+  switch (flags.module) {
+    case 'adapter':
+      return {
+        kind: 'adapter',
+        bottleneck: flags.bottleneck ?? 32,
+        activation: flags.activation ?? 'relu',
+        scaling: 1,
+      }
+    case 'lora': {
+      const rank = flags.rank ?? 16
+      return { kind: 'lora', rank, alpha: flags.alpha ?? 1.5 * rank }
+    }
+    case 'prefix':
+      return { kind: 'prefix', length: flags.prefixLength ?? 32 }
+  }
+}
+
+const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 
 async function claimFolder(folder: string): Promise<void> {
   await mkdir(join(folder, 'masks'), { recursive: true }).catch((error: Error) => {

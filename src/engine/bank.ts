@@ -1,40 +1,57 @@
-// The bank: effective bitsets of the tasks in use, [slots, layers, ⌈n/8⌉] bytes that the engine's thread owns.
-// Which task has which slot is slots.ts's to know.
+// The bank: effective bitsets of the tasks in use, [slots, layers, ⌈n/8⌉] words that the engine's thread owns. A word is
+// eight mask entries as unpacking.ts reads them. Which task has which slot is slots.ts's to know.
+
+/** What is put into the bank before a batch runs. */
+export interface Loads {
+  readonly slots: readonly number[]
+  /** Bit planes of each bitset, 1 or 2 (combining.ts). */
+  readonly planes: readonly number[]
+  /** The bitsets, [planes, layers, ⌈n/8⌉] bytes each, end to end in one buffer. */
+  readonly bitsets: Uint8Array<ArrayBuffer>
+}
 
 export class Bank {
-  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly words: Uint16Array<ArrayBuffer>
 
   constructor(
     readonly slots: number,
     readonly layers: number,
     readonly maskBytes: number,
   ) {
-    this.bytes = new Uint8Array(slots * layers * maskBytes)
+    this.words = new Uint16Array(slots * layers * maskBytes)
   }
 
-  get slotBytes(): number {
+  get slotWords(): number {
     return this.layers * this.maskBytes
   }
 
-  /** @param bitsets one for each slot, end to end */
-  loadAll(slots: readonly number[], bitsets: Uint8Array): void {
-    const size = this.slotBytes
-    if (bitsets.byteLength !== slots.length * size)
-      throw new Error(`${bitsets.byteLength} bytes for ${slots.length} slots of ${size}`)
-    for (const [i, slot] of slots.entries()) this.bytes.set(bitsets.subarray(i * size, (i + 1) * size), slot * size)
+  load({ slots, planes, bitsets }: Loads): void {
+    const size = this.slotWords
+    const expected = size * planes.reduce((sum, count) => sum + count, 0)
+    if (bitsets.byteLength !== expected)
+      throw new Error(`${bitsets.byteLength} bytes for ${slots.length} slots; expected ${expected}`)
+    let first = 0
+    for (const [i, slot] of slots.entries()) {
+      const place = this.words.subarray(slot * size, (slot + 1) * size)
+      place.set(bitsets.subarray(first, first + size))
+      first += size
+      if (planes[i] === 1) continue
+      for (let at = 0; at < size; at++) place[at] = (place[at] ?? 0) | ((bitsets[first + at] ?? 0) << 8)
+      first += size
+    }
   }
 
   /** A bank of the given slots alone, each once, and the slots renumbered for it. */
   compact(slots: Int32Array): {
-    readonly bytes: Uint8Array<ArrayBuffer>
+    readonly words: Uint16Array<ArrayBuffer>
     readonly slots: Int32Array<ArrayBuffer>
     readonly count: number
   } {
     const renumbered = new Map<number, number>()
     for (const slot of slots) if (!renumbered.has(slot)) renumbered.set(slot, renumbered.size)
-    const bytes = new Uint8Array(renumbered.size * this.slotBytes)
+    const words = new Uint16Array(renumbered.size * this.slotWords)
     for (const [slot, place] of renumbered)
-      bytes.set(this.bytes.subarray(slot * this.slotBytes, (slot + 1) * this.slotBytes), place * this.slotBytes)
-    return { bytes, slots: Int32Array.from(slots, (slot) => renumbered.get(slot) ?? 0), count: renumbered.size }
+      words.set(this.words.subarray(slot * this.slotWords, (slot + 1) * this.slotWords), place * this.slotWords)
+    return { words, slots: Int32Array.from(slots, (slot) => renumbered.get(slot) ?? 0), count: renumbered.size }
   }
 }

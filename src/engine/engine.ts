@@ -4,7 +4,7 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { Backbone } from '../backbones/backbone.js'
-import type { Prototype } from '../formats/prototype.js'
+import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import type { ProviderChoice } from './providers.js'
@@ -28,7 +28,7 @@ export interface EngineOptions {
 export interface EngineRow extends TokenRow {
   /** Which effective bitset, by a name that never means another one: the digest of the task file. */
   readonly maskKey: string
-  /** [layers, ⌈n/8⌉] bytes; asked for only if the bank does not hold them. */
+  /** [planes, layers, ⌈n/8⌉] bytes, of one plane or two; asked for only if the bank does not hold them. */
   readonly bitset: () => Uint8Array
   /** The row's hidden states are wanted beside its pooled vector. */
   readonly withHidden: boolean
@@ -135,14 +135,22 @@ export class Engine {
     for (const { maskKey, bitset } of rows) {
       if (fresh.has(maskKey) || this.#slots.has(maskKey)) continue
       const bytes = bitset()
-      if (bytes.byteLength !== size)
-        throw new Error(`mask ${maskKey} has a bitset of ${bytes.byteLength} bytes; the bank takes ${size}`)
+      if (bytes.byteLength !== size && bytes.byteLength !== 2 * size)
+        throw new Error(
+          `mask ${maskKey} has a bitset of ${bytes.byteLength} bytes; the bank takes ${size} or twice that`,
+        )
       fresh.set(maskKey, bytes)
     }
     const { slots, loads } = this.#slots.assign(rows.map(({ maskKey }) => maskKey))
-    const bitsets = new Uint8Array(loads.length * size)
-    for (const [i, { key }] of loads.entries()) bitsets.set(fresh.get(key) ?? [], i * size)
-    return { slots, loads: { slots: loads.map(({ slot }) => slot), bitsets } }
+    const loaded = loads.map(({ key }) => fresh.get(key) ?? new Uint8Array())
+    const bitsets = new Uint8Array(loaded.reduce((sum, { byteLength }) => sum + byteLength, 0))
+    let first = 0
+    for (const bitset of loaded) {
+      bitsets.set(bitset, first)
+      first += bitset.byteLength
+    }
+    const planes = loaded.map(({ byteLength }) => byteLength / size)
+    return { slots, loads: { slots: loads.map(({ slot }) => slot), planes, bitsets } }
   }
 
   #send(request: RunRequest): Promise<Result> {
@@ -164,5 +172,5 @@ export class Engine {
 
 const noSlots = (): Pick<RunRequest, 'slots' | 'loads'> => ({
   slots: new Int32Array(0),
-  loads: { slots: [], bitsets: new Uint8Array(0) },
+  loads: { slots: [], planes: [], bitsets: new Uint8Array(0) },
 })

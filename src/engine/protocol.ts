@@ -1,8 +1,9 @@
 // What the engine and its thread say to each other.
 
 import type { Backbone } from '../backbones/backbone.js'
-import type { Prototype } from '../formats/prototype.js'
+import type { Prototype } from '../petl/prototype.js'
 import type { ProblemCode } from '../problem.js'
+import type { Loads } from './bank.js'
 import type { ProviderChoice } from './providers.js'
 import type { PackedRows } from './rows.js'
 import type { Provider } from './session.js'
@@ -16,17 +17,11 @@ export interface ThreadOptions {
   readonly threads: number
 }
 
-/** Bitsets that slots get: end to end in one buffer, which is handed over and not copied. */
-export interface Loads {
-  readonly slots: readonly number[]
-  readonly bitsets: Uint8Array<ArrayBuffer>
-}
-
 export interface RunRequest {
   readonly id: number
   readonly rows: PackedRows
   readonly slots: Int32Array<ArrayBuffer>
-  /** What is put into the bank before the run. */
+  /** Their buffer is handed over and not copied. */
   readonly loads: Loads
   readonly withHidden: boolean
 }

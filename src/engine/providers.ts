@@ -2,7 +2,7 @@
 
 import { existsSync, readdirSync } from 'node:fs'
 import type { Backbone } from '../backbones/backbone.js'
-import type { Prototype } from '../formats/prototype.js'
+import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
 import type { Bank } from './bank.js'
 import { type PackedRows, packRows } from './rows.js'

@@ -2,19 +2,19 @@
 
 import type { Backbone } from '../backbones/backbone.js'
 import { bert, bertInputs } from '../backbones/bert.js'
-import type { Prototype } from '../formats/prototype.js'
-import { type DataType, type Graph, GraphBuilder } from '../graph/graph.js'
-import { add, gather, matmul, reshape, slice } from '../graph/operators.js'
+import { bytesOf, type DataType, type Graph, GraphBuilder } from '../graph/graph.js'
+import { gather, matmul, reshape, slice } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
-import { adapter, adapterConstants, maskAdapter } from '../petl/adapter.js'
-import type { LayerModules } from '../petl/layer-module.js'
-import { byteTable } from '../petl/unpacking.js'
+import { type LayerModules, maskRange, type NamedShape, weightsIn } from '../petl/module.js'
+import { petlModule } from '../petl/modules.js'
+import { type Prototype, prototypeTensor } from '../petl/prototype.js'
+import { entryTable, maskedWeight } from '../petl/unpacking.js'
 import { Problem } from '../problem.js'
 
 /** What differs between execution providers. */
 export interface GraphTraits {
-  /** Element type of the bank: uint8, or int32 where a provider cannot convert bytes. */
-  readonly bank: Extract<DataType, 'uint8' | 'int32'>
+  /** Element type of the bank: uint16, or int32 where a provider cannot convert short integers. */
+  readonly bank: Extract<DataType, 'uint16' | 'int32'>
   /** Whether float16 tables can be gathered from; otherwise they are converted at load. */
   readonly gatherHalf: boolean
 }
@@ -45,19 +45,24 @@ function maskedModules(
   traits: GraphTraits,
 ): LayerModules {
   checkFits(prototype, backbone)
-  const { module, layers, maskBytes } = prototype
-  if (module.kind !== 'adapter')
-    throw new Problem('invalid_prototype', `a prototype of kind "${module.kind}" cannot be served; expected adapter`)
+  const { module: config, layers, maskBytes, hiddenSize } = prototype
+  const module = petlModule(config, hiddenSize)
   const bank = g.input('bank', traits.bank, ['slots', layers, maskBytes])
   const rowMasks = gather(g, bank, g.input('row_slots', 'int32', ['B']))
-  const weights = adapterConstants(g, prototype, module)
-  const table = byteTable(g)
-  return (layer) => ({
-    feedForward: (x, f, norm) => {
-      const masks = reshape(g, slice(g, rowMasks, 1, layer, layer + 1), ['B', maskBytes])
-      return adapter(g, module, maskAdapter(g, table, masks, weights), packing, norm(add(g, f, x)), f)
-    },
+  const table = entryTable(g)
+  const constant = ({ name, shape }: NamedShape) =>
+    g.constant(`module.${name}`, 'float32', shape, bytesOf(prototypeTensor(prototype, name)))
+  const unmasked = new Map(module.unmasked.map((tensor) => [tensor.name, constant(tensor)]))
+  const maskable = module.maskable.map((tensor) => {
+    return { name: tensor.name, weight: constant(tensor), firstBit: maskRange(module, tensor.name).first }
   })
+  return (layer) => {
+    const masks = reshape(g, slice(g, rowMasks, 1, layer, layer + 1), ['B', maskBytes])
+    const masked = maskable.map(
+      ({ name, weight, firstBit }) => [name, maskedWeight(g, table, masks, weight, firstBit)] as const,
+    )
+    return module.layer(g, weightsIn(new Map([...unmasked, ...masked])), packing)
+  }
 }
 
 /** @throws Problem `prototype_mismatch` or `invalid_prototype` if the prototype does not belong to the backbone */

@@ -2,8 +2,8 @@
 
 import { env, InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Backbone } from '../backbones/backbone.js'
-import type { Prototype } from '../formats/prototype.js'
 import { serializeOnnx } from '../graph/onnx.js'
+import type { Prototype } from '../petl/prototype.js'
 import type { Bank } from './bank.js'
 import type { PackedRows } from './rows.js'
 import { type GraphTraits, servingGraph } from './serving-graph.js'
@@ -22,12 +22,12 @@ export interface SessionResult {
 }
 
 /**
- * WebGPU converts neither bytes nor, on many adapters, float16. A device copies what it is fed, so it is fed the
+ * WebGPU converts neither short integers nor, on many adapters, float16. A device copies what it is fed, so it is fed the
  * slots of the batch alone; the CPU reads the whole bank where it lies.
  */
 const traits: Record<Provider, GraphTraits & { readonly wholeBank: boolean }> = {
-  cpu: { bank: 'uint8', gatherHalf: true, wholeBank: true },
-  cuda: { bank: 'uint8', gatherHalf: true, wholeBank: false },
+  cpu: { bank: 'uint16', gatherHalf: true, wholeBank: true },
+  cuda: { bank: 'uint16', gatherHalf: true, wholeBank: false },
   webgpu: { bank: 'int32', gatherHalf: false, wholeBank: false },
 }
 
@@ -89,13 +89,13 @@ export class EngineSession {
 
   #bankFeeds(bank: Bank, slots: Int32Array<ArrayBuffer>): InferenceSession.FeedsType {
     const { wholeBank, bank: type } = traits[this.provider]
-    const used = wholeBank ? { bytes: bank.bytes, slots, count: bank.slots } : bank.compact(slots)
+    const used = wholeBank ? { words: bank.words, slots, count: bank.slots } : bank.compact(slots)
     const dims = [used.count, bank.layers, bank.maskBytes]
     return {
       bank:
-        type === 'uint8'
-          ? new Tensor('uint8', used.bytes, dims)
-          : new Tensor('int32', Int32Array.from(used.bytes), dims),
+        type === 'uint16'
+          ? new Tensor('uint16', used.words, dims)
+          : new Tensor('int32', Int32Array.from(used.words), dims),
       row_slots: new Tensor('int32', used.slots, [slots.length]),
     }
   }

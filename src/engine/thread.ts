@@ -32,7 +32,7 @@ try {
 async function run(session: EngineSession, { id, rows, slots, loads, withHidden }: RunRequest): Promise<void> {
   try {
     const start = performance.now()
-    session.bank?.loadAll(loads.slots, loads.bitsets)
+    session.bank?.load(loads)
     const { pooled, hidden } = await session.run(rows, slots, withHidden)
     const runMs = performance.now() - start
     send({ kind: 'result', id, pooled, hidden, runMs })

@@ -4,7 +4,6 @@ import { Type } from 'typebox'
 import { Problem } from '../problem.js'
 import { digestOf } from './digest.js'
 import { Metadata } from './metadata.js'
-import type { Prototype } from './prototype.js'
 import {
   parseHeader,
   type SafetensorsHeader,
@@ -17,7 +16,7 @@ import {
 
 export const taskFormat = 'propetl-task/1'
 
-export const combinings = ['or', 'and', 'none'] as const
+export const combinings = ['or', 'and', 'add', 'none'] as const
 export const problemTypes = [
   'single_label_classification',
   'multi_label_classification',
@@ -80,8 +79,8 @@ const rangePair = Type.Tuple([Type.Number(), Type.Number()])
 const metricsObject = Type.Record(Type.String(), Type.Unknown())
 
 /**
- * Reads a task file and checks all that it says about itself. Whether it belongs to a deployment's prototype is
- * {@link checkFits}'s question.
+ * Reads a task file and checks all that it says about itself; whether it belongs to a deployment's prototype is
+ * combining.ts's question.
  * @param file its mask and head become views of it, so that it must not change afterwards
  * @param digest of the file, where it is known
  * @throws Problem `not_safetensors` or `invalid_task_file`
@@ -140,34 +139,6 @@ const linearTensors = (name: string, { inputs, outputs, weight, bias }: Linear):
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength)
-
-/**
- * Checks that a task file belongs to a prototype.
- * @throws Problem `prototype_mismatch` if it was learned on another one, `invalid_task_file` if its shapes do not fit
- */
-export function checkFits(task: TaskFile, prototype: Prototype): void {
-  if (task.prototype !== prototype.digest)
-    throw new Problem(
-      'prototype_mismatch',
-      `the task was learned on prototype ${task.prototype}, but this server runs prototype ${prototype.digest}`,
-      { task_prototype: task.prototype, server_prototype: prototype.digest },
-    )
-  const { mask, head } = task
-  const n = prototype.maskableWeights
-  if (mask.rows !== 1 && mask.rows !== prototype.layers)
-    refuse(`the mask has ${mask.rows} rows; expected 1, or ${prototype.layers}: one for each layer`)
-  if (mask.exact ? mask.weights !== n : mask.weights !== prototype.maskBytes * 8)
-    refuse(
-      mask.exact
-        ? `a row of the mask covers ${mask.weights} weights; the prototype has ${n}`
-        : `a row of the mask has ${mask.weights / 8} bytes; expected ${prototype.maskBytes} for the prototype's ${n} weights`,
-    )
-  if (task.combine !== 'none' && prototype.layerMasks === undefined)
-    refuse(`combine is "${task.combine}", but the prototype has no layer masks; expected "none"`)
-  const width = (head.dense ?? head.output).inputs
-  if (width !== prototype.hiddenSize)
-    refuse(`the head takes ${width} values; expected ${prototype.hiddenSize}, the backbone's hidden size`)
-}
 
 function refuse(message: string): never {
   throw new Problem('invalid_task_file', message)

@@ -14,7 +14,7 @@ const elementType: Record<DataType, number> = {
   float16: onnx.TensorProto.DataType.FLOAT16,
   int32: onnx.TensorProto.DataType.INT32,
   int64: onnx.TensorProto.DataType.INT64,
-  uint8: onnx.TensorProto.DataType.UINT8,
+  uint16: onnx.TensorProto.DataType.UINT16,
   bool: onnx.TensorProto.DataType.BOOL,
 }
 

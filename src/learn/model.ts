@@ -5,9 +5,10 @@ import { type Backbone, readBackbone } from '../backbones/backbone.js'
 import { TextTokenizer } from '../backbones/tokenizer.js'
 import { checkFits } from '../engine/serving-graph.js'
 import { readFileAs } from '../formats/file.js'
-import type { Prototype } from '../formats/prototype.js'
-import { readPrototype } from '../formats/prototype-file.js'
-import { checkFits as checkTaskFits, readTaskFile, type TaskFile } from '../formats/task-file.js'
+import { readTaskFile, type TaskFile } from '../formats/task-file.js'
+import { checkFits as checkTaskFits } from '../petl/combining.js'
+import type { Prototype } from '../petl/prototype.js'
+import { readPrototype } from '../petl/prototype-file.js'
 
 export interface Model {
   readonly backbone: Backbone

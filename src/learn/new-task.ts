@@ -1,8 +1,8 @@
 // A new task on a frozen prototype, as a user learns one: a mask and a head, from a file of examples to a task file.
 
-import type { Prototype } from '../formats/prototype.js'
 import { type Combining, type Pooling, serializeTaskFile, type TaskFile, type TaskMask } from '../formats/task-file.js'
 import { packBits } from '../petl/bitset.js'
+import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
 import { headAlone } from './baseline.js'
 import { targetsOf } from './data-set.js'
@@ -15,7 +15,7 @@ import { headParameters, type MaskPlan, type ModulePlan, moduleParameters } from
 import { Random } from './random.js'
 import { checkResumes, resumeFrom } from './resume.js'
 import type { TaskData } from './task-data.js'
-import { headBeginning, headOf, moduleBeginning, named, type Tensor } from './tensors.js'
+import { headBeginning, headOf, type ModuleTensor, moduleBeginning } from './tensors.js'
 import { type Schedule, type TrainingResult, train, type Watch } from './training.js'
 
 export interface NewTaskOptions extends Schedule {
@@ -95,7 +95,6 @@ export async function learnNewTask(
   const logits = await logitsOf(learner, training, data.dev, outputs)
   await learner.release()
 
-  const owners = options.maskRows === 'one' ? ['task'] : Array.from({ length: layers }, (_, layer) => `layer.${layer}`)
   const file = serializeTaskFile({
     prototype: prototype.digest,
     combine: options.combine,
@@ -105,7 +104,7 @@ export async function learnNewTask(
     ...(data.space.range && { range: data.space.range }),
     ...(options.description !== undefined && { description: options.description }),
     metrics: { dev: { [data.metric]: rounded(result.score), rows: data.dev.rows.length } },
-    mask: taskMask(learner, module, owners),
+    mask: taskMask(learner, module),
     head: { output: headOf(head, data.space) },
   })
   return {
@@ -118,8 +117,6 @@ export async function learnNewTask(
 }
 
 function planOf(prototype: Prototype, { maskRows, combine }: NewTaskOptions): ModulePlan {
-  if (prototype.module.kind !== 'adapter')
-    throw new Problem('invalid_prototype', `masks of a ${prototype.module.kind} cannot be learned; expected adapter`)
   const masks = (): MaskPlan => {
     if (maskRows === 'layer') {
       if (combine === 'none') return { kind: 'layer', layer: 'learned' }
@@ -133,12 +130,14 @@ function planOf(prototype: Prototype, { maskRows, combine }: NewTaskOptions): Mo
 }
 
 /**
- * The rows of a task file's mask.
- * @param owners whose masks they are: `layer.<l>` or `task`
+ * A task file's mask from the masks that tensors have now.
+ * @param tensors of the module, a tensor of it after another, for one owner or for several
  */
-export function taskMask(learner: Learner, tensors: readonly Tensor[], owners: readonly string[]): TaskMask {
+export function taskMask(learner: Learner, tensors: readonly ModuleTensor[]): TaskMask {
+  const masks = tensors.filter(({ kind, training }) => kind === 'mask' && training === 'learned')
+  const owners = [...new Set(masks.map(({ owner }) => owner))]
   const rows = owners.map((owner) =>
-    packBits(['down', 'up'].map((part) => learner.maskOf(named(tensors, `${owner}.mask.${part}`)))),
+    packBits(masks.filter((mask) => mask.owner === owner).map((mask) => learner.maskOf(mask))),
   )
   const bits = Uint8Array.from(Buffer.concat(rows))
   return { rows: rows.length, weights: (8 * bits.byteLength) / rows.length, exact: false, bits }

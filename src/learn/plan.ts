@@ -1,15 +1,9 @@
 // What a learning run learns and what it leaves alone, as the parameters that its graph takes. The paper's variants
 // differ in nothing else.
 
+import type { Combining } from '../formats/task-file.js'
 import type { Dimension } from '../graph/graph.js'
-import type { AdapterConfig } from '../petl/adapter.js'
-
-/**
- * `multi`: one prototype, a mask a layer and a mask a task, combined. `single`: one prototype and a mask a layer, for
- * one task. `plain`: weights of its own in every layer, for one task. `head`: no module at all, for one task.
- */
-export const methods = ['multi', 'single', 'plain', 'head'] as const
-export type Method = (typeof methods)[number]
+import { type ModuleConfig, petlModule } from '../petl/modules.js'
 
 /** `frozen`: the parameter is needed, and stays as it is. */
 export type Training = 'learned' | 'frozen'
@@ -22,18 +16,18 @@ export type MaskPlan =
       readonly kind: 'layer and task'
       readonly layer: Training
       readonly task: Training
-      readonly combine: 'or' | 'and'
+      readonly combine: Exclude<Combining, 'none'>
     }
 
-/** The module in every layer: one prototype for all, under masks, or weights of its own in each (plain adapters). */
+/** The module in every layer: one prototype for all, under masks, or weights of its own in each (a plain module). */
 export type ModulePlan =
   | {
       readonly kind: 'prototype'
-      readonly config: AdapterConfig
+      readonly config: ModuleConfig
       readonly weights: Training
       readonly masks: MaskPlan
     }
-  | { readonly kind: 'plain'; readonly config: AdapterConfig; readonly weights: Training }
+  | { readonly kind: 'plain'; readonly config: ModuleConfig; readonly weights: Training }
 
 /** `mask`: the graph takes a tensor of 0s and 1s, learned as scores. */
 export type ParameterKind = 'weight' | 'mask'
@@ -45,37 +39,44 @@ export interface Parameter {
   readonly training: Training
 }
 
-/** Names of an adapter's maskable tensors, `down` and `up`, and of its biases; one set for all layers or one each. */
-export const weightPrefix = (plan: ModulePlan, layer: number): string =>
-  plan.kind === 'plain' ? `layer.${layer}.` : ''
+/** A parameter that belongs to a tensor of the module: its weights, or a mask of them. */
+export interface ModuleParameter extends Parameter {
+  /** Name of the module's tensor. */
+  readonly tensor: string
+  /** Whose it is: the layer's of that number, the task's, or everyone's. */
+  readonly owner: number | 'task' | 'all'
+}
 
 /** All that a module's graph takes besides the batch, in an order that does not change. */
-export function moduleParameters(plan: ModulePlan, layers: number, hiddenSize: number): readonly Parameter[] {
-  const { bottleneck: r } = plan.config
-  const H = hiddenSize
-  const weights = (prefix: string): Parameter[] =>
-    (
-      [
-        ['down.weight', [r, H]],
-        ['down.bias', [r]],
-        ['up.weight', [H, r]],
-        ['up.bias', [H]],
-      ] as const
-    ).map(([name, shape]) => ({ name: prefix + name, kind: 'weight', shape, training: plan.weights }))
-  const masks = (prefix: string, training: Training): Parameter[] => [
-    { name: `${prefix}.mask.down`, kind: 'mask', shape: [r, H], training },
-    { name: `${prefix}.mask.up`, kind: 'mask', shape: [H, r], training },
-  ]
-  const eachLayer = (make: (layer: number) => Parameter[]) =>
+export function moduleParameters(plan: ModulePlan, layers: number, hiddenSize: number): readonly ModuleParameter[] {
+  const { maskable, unmasked } = petlModule(plan.config, hiddenSize)
+  const weights = (owner: number | 'all'): ModuleParameter[] =>
+    [...maskable, ...unmasked].map(({ name: tensor, shape }) => {
+      const name = owner === 'all' ? tensor : weightName(plan, owner, tensor)
+      return { name, kind: 'weight', shape, training: plan.weights, tensor, owner }
+    })
+  const masks = (owner: number | 'task', training: Training): ModuleParameter[] =>
+    maskable.map(({ name: tensor, shape }) => {
+      return { name: maskName(owner, tensor), kind: 'mask', shape, training, tensor, owner }
+    })
+  const eachLayer = (make: (layer: number) => ModuleParameter[]) =>
     Array.from({ length: layers }, (_, layer) => make(layer)).flat()
-  if (plan.kind === 'plain') return eachLayer((layer) => weights(weightPrefix(plan, layer)))
+  if (plan.kind === 'plain') return eachLayer(weights)
   const { masks: m } = plan
   return [
-    ...weights(''),
-    ...(m.kind === 'task' ? [] : eachLayer((layer) => masks(`layer.${layer}`, m.layer))),
+    ...weights('all'),
+    ...(m.kind === 'task' ? [] : eachLayer((layer) => masks(layer, m.layer))),
     ...(m.kind === 'layer' ? [] : masks('task', m.task)),
   ]
 }
+
+/** Name of the mask that a layer or a task has over a tensor of the module. */
+export const maskName = (owner: number | 'task', tensor: string): string =>
+  owner === 'task' ? `task.mask.${tensor}` : `layer.${owner}.mask.${tensor}`
+
+/** Name of a weight: one for all layers, or one in each. */
+export const weightName = (plan: ModulePlan, layer: number, tensor: string): string =>
+  plan.kind === 'plain' ? `layer.${layer}.${tensor}` : tensor
 
 /** A linear head on the pooled row. A graph leaves the number of its outputs open, as 'C'. */
 export const headParameters = <C extends Dimension>(outputs: C, hiddenSize: number) =>

@@ -2,15 +2,16 @@
 // adapters and heads alone. All of it is one loop over the same data; only the plan differs.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { readPrototype, serializePrototype } from '../formats/prototype-file.js'
 import { type Combining, type Pooling, serializeTaskFile, type TaskMask } from '../formats/task-file.js'
-import type { AdapterConfig } from '../petl/adapter.js'
+import type { ModuleConfig } from '../petl/modules.js'
+import { readPrototype, serializePrototype } from '../petl/prototype-file.js'
 import { Problem } from '../problem.js'
 import { outputsOf } from './labels.js'
 import { Learner, type Rates } from './learner.js'
+import type { Method } from './methods.js'
 import type { Metric } from './metrics.js'
 import { rounded, taskMask } from './new-task.js'
-import { headParameters, type Method, type ModulePlan, moduleParameters } from './plan.js'
+import { headParameters, type ModulePlan, moduleParameters } from './plan.js'
 import { Random } from './random.js'
 import type { TaskData } from './task-data.js'
 import { headBeginning, headOf, moduleBeginning, storageBits, type Tensor } from './tensors.js'
@@ -20,7 +21,7 @@ export interface PrototypeOptions extends Schedule {
   readonly method: Method
   /** How layer and task masks meet (`multi`). */
   readonly combine: Exclude<Combining, 'none'>
-  readonly module: AdapterConfig
+  readonly module: ModuleConfig
   readonly density: number
   readonly rates: Rates
   readonly weightDecay: number
@@ -63,32 +64,29 @@ export async function trainPrototype(
   const plan = planOf(options)
   const kind = plan?.kind ?? 'plain'
   const parameters = plan ? moduleParameters(plan, layers, H) : []
-  const ofTask = (name: string) => name.startsWith('task.')
   const shared = moduleBeginning(
-    parameters.filter(({ name }) => !ofTask(name)),
+    parameters.filter(({ owner }) => owner !== 'task'),
     kind,
     new Random(seed, 'module'),
   )
-  const tasks = data.map((task): TrainingTask => {
+  const tasks = data.map((task) => {
     const random = new Random(seed, `task ${task.id}`)
     const masks = moduleBeginning(
-      parameters.filter(({ name }) => ofTask(name)),
+      parameters.filter(({ owner }) => owner === 'task'),
       kind,
       random,
     )
     const head = headBeginning(headParameters(outputsOf(task.space), H), H, random)
-    return { ...task, problem: task.space.problem, tensors: [...masks, ...head] }
+    return { ...task, problem: task.space.problem, masks, tensors: [...masks, ...head] }
   })
   const learner = new Learner(backbone, plan, shared, options)
   const result = await train(learner, tasks, options, new Random(seed, 'batches'), onProgress, signal)
   await learner.release()
 
   const scored = tasks.map((task) => ({ id: task.id, metric: task.metric, score: result.scores.get(task.id) ?? 0 }))
-  const masksOf = ({ tensors }: TrainingTask) => tensors.filter(({ name }) => ofTask(name))
-  const storage = { shared: storageBits(shared), each: Math.max(...tasks.map((task) => storageBits(masksOf(task)))) }
+  const storage = { shared: storageBits(shared), each: Math.max(...tasks.map(({ masks }) => storageBits(masks))) }
   if (plan?.kind !== 'prototype') return { result, tasks: scored, storage }
-  const layerOwners = Array.from({ length: layers }, (_, layer) => `layer.${layer}`)
-  const layerMasks = taskMask(learner, shared, layerOwners)
+  const layerMasks = taskMask(learner, shared)
   const ids = tasks.map(({ id }) => id)
   const prototype = prototypeFile(backbone, options.module, shared, layerMasks, ids)
   const { digest } = readPrototype(prototype)
@@ -99,7 +97,7 @@ export async function trainPrototype(
       const trained = tasks[at]
       if (trained === undefined) throw new Error(`there is no task ${at}`)
       const multi = method === 'multi'
-      const mask = multi ? taskMask(learner, trained.tensors, ['task']) : layerMasks
+      const mask = multi ? taskMask(learner, trained.masks) : layerMasks
       return { ...task, file: taskFileOf(trained, task.score, digest, mask, multi ? options.combine : 'none', options) }
     }),
     storage,
@@ -123,7 +121,7 @@ function planOf({ method, module: config, combine }: PrototypeOptions): ModulePl
 
 const prototypeFile = (
   backbone: Backbone,
-  module: AdapterConfig,
+  module: ModuleConfig,
   shared: readonly Tensor[],
   layerMasks: TaskMask,
   learnedOn: readonly string[],

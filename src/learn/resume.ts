@@ -1,11 +1,12 @@
 // Going on from a task file: its mask and head become the beginning of another run.
 
-import type { Prototype } from '../formats/prototype.js'
-import { checkFits, type TaskFile } from '../formats/task-file.js'
+import type { TaskFile } from '../formats/task-file.js'
+import { checkFits } from '../petl/combining.js'
+import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
 import type { LabelSpace } from './labels.js'
 import type { Random } from './random.js'
-import { kaimingBound, maskValues, named, scoresOf, type Tensor } from './tensors.js'
+import { kaimingBound, type ModuleTensor, maskValues, named, scoresOf, type Tensor } from './tensors.js'
 
 /**
  * Checks that a run may go on from a task file.
@@ -39,17 +40,16 @@ export function resumeFrom(
   task: TaskFile,
   prototype: Prototype,
   { spread }: LabelSpace,
-  module: readonly Tensor[],
+  module: readonly ModuleTensor[],
   head: readonly Tensor[],
   random: Random,
 ): void {
-  const owner = (layer: number) => (task.mask.rows === 1 ? 'task' : `layer.${layer}`)
-  for (let layer = 0; layer < task.mask.rows; layer++) {
-    const row = task.mask.bits.subarray(layer * prototype.maskBytes, (layer + 1) * prototype.maskBytes)
-    for (const part of ['down', 'up']) {
-      const tensor = named(module, `${owner(layer)}.mask.${part}`)
-      tensor.values.set(scoresOf(maskValues(prototype, `${part}.weight`, row), kaimingBound(tensor), random))
-    }
+  const { maskBytes } = prototype
+  for (const mask of module) {
+    if (mask.kind !== 'mask' || mask.training === 'frozen') continue
+    const row = typeof mask.owner === 'number' ? mask.owner : 0
+    const bits = task.mask.bits.subarray(row * maskBytes, (row + 1) * maskBytes)
+    mask.values.set(scoresOf(maskValues(prototype, mask.tensor, bits), kaimingBound(mask), random))
   }
   const { weight, bias } = task.head.output
   const { mean, deviation } = spread ?? { mean: 0, deviation: 1 }

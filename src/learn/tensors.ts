@@ -1,10 +1,12 @@
 // The tensors of a learning run: values that a step changes, and how they begin.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { elementCount, moduleTensors, type Prototype, prototypeTensor } from '../formats/prototype.js'
 import type { Linear } from '../formats/task-file.js'
+import { elementCount, maskRange } from '../petl/module.js'
+import { petlModule } from '../petl/modules.js'
+import { type Prototype, prototypeTensor } from '../petl/prototype.js'
 import type { LabelSpace } from './labels.js'
-import type { ModulePlan, Parameter } from './plan.js'
+import type { ModuleParameter, ModulePlan, Parameter } from './plan.js'
 import type { Random } from './random.js'
 
 const parameterSize = ({ shape }: Parameter): number => elementCount(shape)
@@ -13,6 +15,8 @@ export interface Tensor extends Parameter {
   /** Weights; of a learned mask its scores, of a frozen one the mask itself. */
   readonly values: Float32Array
 }
+
+export type ModuleTensor = Tensor & ModuleParameter
 
 /**
  * Standard deviation of fresh weights. A prototype's is larger than adapters have: masks choose among its weights, which
@@ -26,23 +30,26 @@ const weightDeviation = { prototype: 0.1, plain: 0.05 } as const
  * @param from the prototype that weights and frozen layer masks come from, or what kind of weights to draw
  */
 export function moduleBeginning(
-  parameters: readonly Parameter[],
+  parameters: readonly ModuleParameter[],
   from: Prototype | ModulePlan['kind'],
   random: Random,
-): readonly Tensor[] {
+): readonly ModuleTensor[] {
   const prototype = typeof from === 'string' ? undefined : from
-  return parameters.map((parameter): Tensor => {
-    const { name, kind, training } = parameter
+  return parameters.map((parameter): ModuleTensor => {
+    const { tensor, kind, owner, training } = parameter
     const size = parameterSize(parameter)
     if (kind === 'weight') {
-      if (typeof from !== 'string') return { ...parameter, values: prototypeTensor(from, name).slice() }
-      const zero = name.endsWith('.bias')
+      if (typeof from !== 'string') return { ...parameter, values: prototypeTensor(from, tensor).slice() }
+      const zero = tensor.endsWith('.bias')
       return { ...parameter, values: zero ? new Float32Array(size) : random.normal(size, weightDeviation[from]) }
     }
-    if (training === 'frozen') return { ...parameter, values: layerMaskOf(prototype, name) }
-    if (prototype?.layerMasks && name.startsWith('layer.'))
-      return { ...parameter, values: scoresOf(layerMaskOf(prototype, name), kaimingBound(parameter), random) }
-    return { ...parameter, values: random.uniform(size, kaimingBound(parameter)) }
+    const bound = kaimingBound(parameter)
+    const mask = prototype && typeof owner === 'number' ? layerMaskOf(prototype, owner, tensor) : undefined
+    if (training === 'frozen') {
+      if (mask === undefined) throw new Error(`"${parameter.name}" is frozen, but there is no such layer mask`)
+      return { ...parameter, values: mask }
+    }
+    return { ...parameter, values: mask ? scoresOf(mask, bound, random) : random.uniform(size, bound) }
   })
 }
 
@@ -67,31 +74,16 @@ export function scoresOf(mask: Float32Array, bound: number, random: Random): Flo
     .map((value, i) => value + (mask[i] ? (Math.sign(value) * bound) / 2 : 0))
 }
 
-/** The bits of a prototype's layer mask for one tensor, as 0s and 1s. `name` is `layer.<l>.mask.<part>`. */
-function layerMaskOf(prototype: Prototype | undefined, name: string): Float32Array {
-  const { layerMasks, maskBytes } = prototype ?? {}
-  const [, layer, , part] = name.split('.')
-  if (!prototype || !layerMasks || maskBytes === undefined)
-    throw new Error(`"${name}" is frozen, but there is no prototype with layer masks`)
-  const row = layerMasks.subarray(Number(layer) * maskBytes, (Number(layer) + 1) * maskBytes)
-  return maskValues(prototype, `${part}.weight`, row)
+/** The bits of a prototype's layer mask for one tensor, as 0s and 1s; undefined if it has no layer masks. */
+function layerMaskOf(prototype: Prototype, layer: number, tensor: string): Float32Array | undefined {
+  const { layerMasks, maskBytes } = prototype
+  return layerMasks && maskValues(prototype, tensor, layerMasks.subarray(layer * maskBytes, (layer + 1) * maskBytes))
 }
 
 /** The bits of a mask's row that belong to one tensor, as 0s and 1s. */
-export function maskValues(prototype: Prototype, tensor: string, row: Uint8Array): Float32Array {
-  const { first, size } = maskRange(prototype, tensor)
+export function maskValues({ module, hiddenSize }: Prototype, tensor: string, row: Uint8Array): Float32Array {
+  const { first, size } = maskRange(petlModule(module, hiddenSize), tensor)
   return Float32Array.from({ length: size }, (_, i) => ((row[(first + i) >> 3] ?? 0) >> ((first + i) & 7)) & 1)
-}
-
-/** Where the bits of a maskable tensor lie in a mask. */
-function maskRange({ module, hiddenSize }: Prototype, tensor: string): { first: number; size: number } {
-  let first = 0
-  for (const { name, shape } of moduleTensors(module, hiddenSize).maskable) {
-    const size = elementCount(shape)
-    if (name === tensor) return { first, size }
-    first += size
-  }
-  throw new Error(`a ${module.kind} has no maskable tensor "${tensor}"`)
 }
 
 /** The tensor of a name. */

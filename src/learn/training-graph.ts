@@ -5,25 +5,21 @@ import type { Backbone } from '../backbones/backbone.js'
 import { bert, bertInputs } from '../backbones/bert.js'
 import { gradients, type Inverses } from '../graph/gradients.js'
 import { type Graph, GraphBuilder, type Shape, type Value } from '../graph/graph.js'
-import {
-  add,
-  exp,
-  linear,
-  logSoftmax,
-  matmul,
-  mul,
-  reduceSum,
-  reshape,
-  scale,
-  softplus,
-  sub,
-} from '../graph/operators.js'
-import { packingInverses, pad } from '../graph/packing.js'
-import { type AdapterWeights, adapterOfOneTask } from '../petl/adapter.js'
-import type { LayerModules } from '../petl/layer-module.js'
+import { exp, linear, logSoftmax, matmul, mul, reduceSum, reshape, scale, softplus, sub } from '../graph/operators.js'
+import { type Packing, packingInverses, pad } from '../graph/packing.js'
+import type { LayerModules } from '../petl/module.js'
+import { petlModule } from '../petl/modules.js'
 import { combineMasks } from '../petl/scores.js'
 import type { LearnableProblem } from './labels.js'
-import { headParameters, type ModulePlan, moduleParameters, type Parameter, weightPrefix } from './plan.js'
+import {
+  headParameters,
+  type MaskPlan,
+  type ModulePlan,
+  maskName,
+  moduleParameters,
+  type Parameter,
+  weightName,
+} from './plan.js'
 
 export interface Step {
   /** `forward` gives `pooled` and `logits`; `learn` gives `loss`, `logits` and, for what is learned, `<name>.grad`. */
@@ -46,12 +42,7 @@ export function trainingGraph(backbone: Backbone, plan: ModulePlan | undefined, 
   const head = headParameters('C', H)
   const parameters = plan ? [...moduleParameters(plan, layers, H), ...head] : head
   const values = parameterInputs(g, parameters)
-  const modules: LayerModules | undefined =
-    plan &&
-    ((layer) => ({
-      feedForward: (x, f, norm) =>
-        adapterOfOneTask(g, plan.config, layerWeights(g, plan, values, layer), norm(add(g, f, x)), f),
-    }))
+  const modules = plan && plannedModules(g, plan, H, values, packing)
   const hidden = bert(g, backbone, inputs, { gatherHalf: true, ...(modules && { modules }) })
   const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, packing)), ['B', H])
   // 1 at a row's tokens and 0 at its padding, for the key bias is 0 at the one and −10,000 at the other.
@@ -79,34 +70,35 @@ function parameterInputs(g: GraphBuilder, parameters: readonly GraphParameter[])
   }
 }
 
-function layerWeights(g: GraphBuilder, plan: ModulePlan, values: Values, layer: number): AdapterWeights {
-  const prefix = weightPrefix(plan, layer)
-  const masked = (part: 'down' | 'up') => {
-    const weight = values(`${prefix}${part}.weight`)
-    return plan.kind === 'plain' ? weight : mul(g, weight, layerMask(g, plan.masks, values, layer, part))
-  }
-  return {
-    down: masked('down'),
-    downBias: values(`${prefix}down.bias`),
-    up: masked('up'),
-    upBias: values(`${prefix}up.bias`),
+/** The module of every layer under the plan's masks; all rows share its weights. */
+function plannedModules(
+  g: GraphBuilder,
+  plan: ModulePlan,
+  hiddenSize: number,
+  values: Values,
+  packing: Packing,
+): LayerModules {
+  const module = petlModule(plan.config, hiddenSize)
+  const masked = new Set(plan.kind === 'plain' ? [] : module.maskable.map(({ name }) => name))
+  return (layer) => {
+    const weights = (tensor: string) => {
+      const weight = values(weightName(plan, layer, tensor))
+      return plan.kind === 'prototype' && masked.has(tensor)
+        ? mul(g, weight, layerMask(g, plan.masks, values, layer, tensor))
+        : weight
+    }
+    return module.layer(g, weights, packing)
   }
 }
 
-function layerMask(
-  g: GraphBuilder,
-  masks: Extract<ModulePlan, { kind: 'prototype' }>['masks'],
-  values: Values,
-  layer: number,
-  part: 'down' | 'up',
-): Value {
+function layerMask(g: GraphBuilder, masks: MaskPlan, values: Values, layer: number, tensor: string): Value {
   switch (masks.kind) {
     case 'layer':
-      return values(`layer.${layer}.mask.${part}`)
+      return values(maskName(layer, tensor))
     case 'task':
-      return values(`task.mask.${part}`)
+      return values(maskName('task', tensor))
     case 'layer and task':
-      return combineMasks(g, masks.combine, values(`layer.${layer}.mask.${part}`), values(`task.mask.${part}`))
+      return combineMasks(g, masks.combine, values(maskName(layer, tensor)), values(maskName('task', tensor)))
   }
 }
 

@@ -1,12 +1,16 @@
 // What is left of a task's mask once it has met the prototype's layer masks: the effective bitset, which alone says
 // what weights a layer uses for the task. Paper, section 3.3: M[l,t] = M_layer[l] ∨ M_task[t].
+//
+// Where masks add up, an entry is 0, 1 or 2. It takes two bit planes, for a + b = (a ∨ b) + (a ∧ b).
 
-import type { Prototype } from '../formats/prototype.js'
 import type { TaskFile } from '../formats/task-file.js'
+import { Problem } from '../problem.js'
 import { intersectInto, uniteInto } from './bitset.js'
+import type { Prototype } from './prototype.js'
 
 /**
- * The effective bitset of a task, [layers, ⌈n/8⌉] bytes: the mask itself where it has a row a layer and meets no other.
+ * The effective bitset of a task, [planes, layers, ⌈n/8⌉] bytes, of one plane or, for `add`, two. It is the mask itself
+ * where that has a row a layer and meets no other.
  * @param task a task file that fits the prototype (checkFits)
  */
 export function effectiveBitset(task: Pick<TaskFile, 'mask' | 'combine'>, prototype: Prototype): Uint8Array {
@@ -20,7 +24,53 @@ export function effectiveBitset(task: Pick<TaskFile, 'mask' | 'combine'>, protot
   }
   if (task.combine === 'none') return effective
   if (layerMasks === undefined) throw new Error(`combine "${task.combine}" needs a prototype with layer masks`)
-  if (task.combine === 'or') uniteInto(effective, layerMasks)
-  else intersectInto(effective, layerMasks)
-  return effective
+  switch (task.combine) {
+    case 'or':
+      uniteInto(effective, layerMasks)
+      return effective
+    case 'and':
+      intersectInto(effective, layerMasks)
+      return effective
+    case 'add': {
+      const planes = new Uint8Array(2 * effective.byteLength)
+      const [either, both] = [planes.subarray(0, effective.byteLength), planes.subarray(effective.byteLength)]
+      either.set(effective)
+      both.set(effective)
+      uniteInto(either, layerMasks)
+      intersectInto(both, layerMasks)
+      return planes
+    }
+  }
+}
+
+/**
+ * Checks that a task file belongs to a prototype.
+ * @throws Problem `prototype_mismatch` if it was learned on another one, `invalid_task_file` if its shapes do not fit
+ */
+export function checkFits(task: TaskFile, prototype: Prototype): void {
+  if (task.prototype !== prototype.digest)
+    throw new Problem(
+      'prototype_mismatch',
+      `the task was learned on prototype ${task.prototype}, but this server runs prototype ${prototype.digest}`,
+      { task_prototype: task.prototype, server_prototype: prototype.digest },
+    )
+  const { mask, head } = task
+  const n = prototype.maskableWeights
+  if (mask.rows !== 1 && mask.rows !== prototype.layers)
+    refuse(`the mask has ${mask.rows} rows; expected 1, or ${prototype.layers}: one for each layer`)
+  if (mask.exact ? mask.weights !== n : mask.weights !== prototype.maskBytes * 8)
+    refuse(
+      mask.exact
+        ? `a row of the mask covers ${mask.weights} weights; the prototype has ${n}`
+        : `a row of the mask has ${mask.weights / 8} bytes; expected ${prototype.maskBytes} for the prototype's ${n} weights`,
+    )
+  if (task.combine !== 'none' && prototype.layerMasks === undefined)
+    refuse(`combine is "${task.combine}", but the prototype has no layer masks; expected "none"`)
+  const width = (head.dense ?? head.output).inputs
+  if (width !== prototype.hiddenSize)
+    refuse(`the head takes ${width} values; expected ${prototype.hiddenSize}, the backbone's hidden size`)
+}
+
+function refuse(message: string): never {
+  throw new Problem('invalid_task_file', message)
 }

@@ -3,7 +3,7 @@
 
 import type { Combining } from '../formats/task-file.js'
 import type { GraphBuilder, Value } from '../graph/graph.js'
-import { mul, sub } from '../graph/operators.js'
+import { add, mul, sub } from '../graph/operators.js'
 
 /**
  * The mask of a tensor's scores: 1 for the top fraction `k` of |score|, 0 for the first ⌊(1−k)·size⌋ in ascending
@@ -45,6 +45,8 @@ export function combineMasks(g: GraphBuilder, combine: Exclude<Combining, 'none'
       return not(mul(g, not(a), not(b)))
     case 'and':
       return mul(g, a, b)
+    case 'add':
+      return add(g, a, b)
   }
 }
 

@@ -1,6 +1,8 @@
 // Bit-level storage (paper, section 4.1): a float weight counts 32 bits, a mask entry 1. Heads are not counted.
 
-import { elementCount, moduleTensors, type Prototype } from '../formats/prototype.js'
+import { elementCount } from './module.js'
+import { petlModule } from './modules.js'
+import type { Prototype } from './prototype.js'
 
 const floatBits = 32
 
@@ -19,6 +21,6 @@ export const taskBits = (prototype: Prototype, maskRows: number): number => mask
 export const plainModuleBits = (prototype: Prototype): number => floatBits * prototype.layers * moduleWeights(prototype)
 
 function moduleWeights(prototype: Prototype): number {
-  const { maskable, unmasked } = moduleTensors(prototype.module, prototype.hiddenSize)
+  const { maskable, unmasked } = petlModule(prototype.module, prototype.hiddenSize)
   return [...maskable, ...unmasked].reduce((sum, { shape }) => sum + elementCount(shape), 0)
 }

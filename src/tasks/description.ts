@@ -1,10 +1,10 @@
 // What can be said of a task without running it: its labels, its mask's density, what it shares with the layer masks,
 // what it costs to store. The API and `propetl inspect` both tell it.
 
-import type { Prototype } from '../formats/prototype.js'
 import type { TaskFile } from '../formats/task-file.js'
 import { countOnes, intersectInto } from '../petl/bitset.js'
 import { effectiveBitset } from '../petl/combining.js'
+import type { Prototype } from '../petl/prototype.js'
 import { plainModuleBits, taskBits } from '../petl/storage.js'
 
 export interface TaskDescription {

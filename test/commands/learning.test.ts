@@ -8,8 +8,8 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { readPrototype } from '../../src/formats/prototype-file.js'
 import { readTaskFile } from '../../src/formats/task-file.js'
+import { readPrototype } from '../../src/petl/prototype-file.js'
 
 const run = promisify(execFile)
 const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))

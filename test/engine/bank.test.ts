@@ -15,23 +15,32 @@ describe('bank and slots', () => {
         for (const all of keys) {
           const batch = all.filter((key) => new Set(all.slice(0, all.indexOf(key) + 1)).size <= slots)
           const assigned = table.assign(batch.map(String))
-          bank.loadAll(
-            assigned.loads.map(({ slot }) => slot),
-            Uint8Array.from(assigned.loads, ({ key }) => Number(key)),
-          )
+          bank.load({
+            slots: assigned.loads.map(({ slot }) => slot),
+            planes: assigned.loads.map(() => 1),
+            bitsets: Uint8Array.from(assigned.loads, ({ key }) => Number(key)),
+          })
           assert.deepEqual(
-            Array.from(assigned.slots, (slot) => bank.bytes[slot]),
+            Array.from(assigned.slots, (slot) => bank.words[slot]),
             batch,
           )
           const compact = bank.compact(assigned.slots)
           assert.equal(compact.count, new Set(batch).size)
           assert.deepEqual(
-            Array.from(compact.slots, (slot) => compact.bytes[slot]),
+            Array.from(compact.slots, (slot) => compact.words[slot]),
             batch,
           )
         }
       }),
     )
+  })
+
+  test('a second plane becomes the high bytes of its slot, and leaves with it', () => {
+    const bank = new Bank(2, 1, 2)
+    bank.load({ slots: [1, 0], planes: [2, 1], bitsets: Uint8Array.of(1, 2, 3, 4, 5, 6) })
+    assert.deepEqual(Array.from(bank.words), [5, 6, 0x301, 0x402])
+    bank.load({ slots: [1], planes: [1], bitsets: Uint8Array.of(7, 8) })
+    assert.deepEqual(Array.from(bank.words), [5, 6, 7, 8])
   })
 
   test('the least recently used makes room, and is counted', () => {

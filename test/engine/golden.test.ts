@@ -6,6 +6,9 @@ import { TextTokenizer } from '../../src/backbones/tokenizer.js'
 import { Engine, type EngineRow } from '../../src/engine/engine.js'
 import { type Combining, type Pooling, readTaskFile } from '../../src/formats/task-file.js'
 import { effectiveBitset } from '../../src/petl/combining.js'
+import { elementCount } from '../../src/petl/module.js'
+import { type ModuleConfig, petlModule } from '../../src/petl/modules.js'
+import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
 import {
   distance,
@@ -92,7 +95,7 @@ describe(`the engine on ${testProvider}`, () => {
     })
   })
 
-  test('combines masks as the formulas say: or, and, none; one row or one for each layer; mean and [CLS]', async () => {
+  test('combines masks as the formulas say: or, and, add, none; one row or one for each layer; mean and [CLS]', async () => {
     const hiddenStates = referenceBert(backbone, prototype)
     const row = golden.cola?.toSorted((a, b) => a.input_ids.length - b.input_ids.length)[0] as GoldenRow
     const { maskBytes, layers, layerMasks = new Uint8Array() } = prototype
@@ -101,18 +104,19 @@ describe(`the engine on ${testProvider}`, () => {
       ['and', 1, 'mean'],
       ['none', layers, 'mean'],
       ['and', layers, 'cls'],
+      ['add', 1, 'mean'],
     ]
-    for (const [combine, rows, pooling] of cases.slice(0, testProvider === 'cpu' ? 4 : 2)) {
+    for (const [combine, rows, pooling] of testProvider === 'cpu' ? cases : [...cases.slice(0, 2), ...cases.slice(4)]) {
       const bits = Uint8Array.from({ length: rows * maskBytes }, (_, i) => (i * 167 + (i >> 3) * 29 + 11) & 255)
       const on = (set: Uint8Array, at: number, weight: number) =>
-        (((set[at * maskBytes + (weight >> 3)] ?? 0) >> (weight & 7)) & 1) === 1
+        ((set[at * maskBytes + (weight >> 3)] ?? 0) >> (weight & 7)) & 1
       const hidden = hiddenStates(
         row.input_ids,
         Array.from(engineRow(row, tasks.get('cola') as never, prototype).tokenTypeIds),
         (layer, weight) => {
           const own = on(bits, rows === 1 ? 0 : layer, weight)
           const layersOwn = on(layerMasks, layer, weight)
-          return combine === 'or' ? own || layersOwn : combine === 'and' ? own && layersOwn : own
+          return { or: own | layersOwn, and: own & layersOwn, add: own + layersOwn, none: own }[combine]
         },
       )
       const expected = hidden[0]?.map((first, i) =>
@@ -142,6 +146,54 @@ describe(`the engine on ${testProvider}`, () => {
     assert.ok(distance(mean, rows[1]?.pooled ?? []) < 1e-5)
   })
 })
+
+const modules: ModuleConfig[] = [
+  { kind: 'lora', rank: 3, alpha: 5 },
+  { kind: 'prefix', length: 5 },
+]
+for (const module of modules)
+  test(`${module.kind} on ${testProvider}: rows of two tasks in one batch, as the formulas say`, async () => {
+    const backbone = await readBackbone(modelDir)
+    const H = backbone.config.hidden_size
+    const numbers = (count: number, seed: number) =>
+      Float32Array.from({ length: count }, (_, i) => 0.3 * Math.sin(1.7 * i + seed))
+    const bytes = (count: number, seed: number) =>
+      Uint8Array.from({ length: count }, (_, i) => (i * 167 + (i >> 3) * 29 + seed) & 255)
+    const { maskable } = petlModule(module, H)
+    const prototype = readPrototype(
+      serializePrototype({
+        backbone: backbone.digest,
+        module,
+        layers: backbone.config.num_hidden_layers,
+        hiddenSize: H,
+        tensors: new Map(maskable.map(({ name, shape }, at) => [name, numbers(elementCount(shape), at)])),
+      }),
+    )
+    const { layers, maskBytes } = prototype
+    const engine = await Engine.start({ backbone, prototype, provider: testProvider, slots: 2, threads: 2 })
+    const task = tasks.get('cola') ?? assert.fail('no task cola')
+    const shortest = (golden.cola ?? []).toSorted((a, b) => a.input_ids.length - b.input_ids.length)
+    const rows = shortest.slice(0, 2).map((row, at): EngineRow => {
+      const bitset = bytes(layers * maskBytes, 11 + 57 * at)
+      return { ...engineRow(row, task, loadPrototype()), pooling: 'cls', maskKey: String(at), bitset: () => bitset }
+    })
+    const longer = engineRow(shortest[9] ?? assert.fail(), task, loadPrototype())
+    const { rows: served } = await engine.run([
+      ...rows,
+      { ...longer, maskKey: '0', bitset: rows[0]?.bitset ?? assert.fail() },
+    ])
+    await engine.close()
+    const hiddenStates = referenceBert(backbone, prototype)
+    for (const [at, { inputIds, tokenTypeIds, bitset }] of rows.entries()) {
+      const mask = bitset()
+      const hidden = hiddenStates(
+        Array.from(inputIds),
+        Array.from(tokenTypeIds),
+        (layer, weight) => ((mask[layer * maskBytes + (weight >> 3)] ?? 0) >> (weight & 7)) & 1,
+      )
+      assert.ok(distance(served[at]?.pooled ?? [], hidden[0] ?? []) < 1e-4)
+    }
+  })
 
 describe('the tokenizer', () => {
   const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), 512)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { checkFits, readTaskFile } from '../../src/formats/task-file.js'
+import { readTaskFile } from '../../src/formats/task-file.js'
+import { checkFits } from '../../src/petl/combining.js'
 import type { Problem } from '../../src/problem.js'
 import { changedTask, floats, loadPrototype, type TaskParts, taskBytes } from '../material.js'
 

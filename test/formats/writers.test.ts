@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { Prototype } from '../../src/formats/prototype.js'
-import { readPrototype, serializePrototype } from '../../src/formats/prototype-file.js'
 import { readTaskFile, serializeTaskFile, type TaskFile } from '../../src/formats/task-file.js'
 import { packBits } from '../../src/petl/bitset.js'
+import type { Prototype } from '../../src/petl/prototype.js'
+import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
 
 const digest = 'a'.repeat(64)
 const values = (length: number) => Float32Array.from({ length }, (_, i) => Math.fround(Math.sin(i)))

@@ -6,15 +6,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { Engine } from '../../src/engine/engine.js'
-import { readPrototype } from '../../src/formats/prototype-file.js'
-import { checkFits, readTaskFile } from '../../src/formats/task-file.js'
+import { readTaskFile } from '../../src/formats/task-file.js'
 import { defaultColumns } from '../../src/learn/examples.js'
+import type { Method } from '../../src/learn/methods.js'
 import { type Metric, pearson } from '../../src/learn/metrics.js'
 import { loadModel } from '../../src/learn/model.js'
-import type { Method } from '../../src/learn/plan.js'
 import { type NamedTaskData, type PrototypeOptions, trainPrototype } from '../../src/learn/prototype-training.js'
 import { loadTaskData } from '../../src/learn/task-data.js'
-import { effectiveBitset } from '../../src/petl/combining.js'
+import { checkFits, effectiveBitset } from '../../src/petl/combining.js'
+import { readPrototype } from '../../src/petl/prototype-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
 import { modelDir } from '../material.js'
 
@@ -61,9 +61,19 @@ const layers = 6
 const maskable = 2 * 4 * H
 const weights = maskable + 4 + H
 
-for (const combine of ['or', 'and'] as const)
-  test(`several tasks on one prototype, combined by ${combine}: served as they were learned`, async () => {
-    const { prototype: file, tasks, storage, result } = await trained([kind, count], { combine })
+const lora = { kind: 'lora', rank: 4, alpha: 6 } as const
+const prefix = { kind: 'prefix', length: 4 } as const
+const kinds = [
+  { module: options.module, combine: 'or', maskable, weights },
+  { module: options.module, combine: 'and', maskable, weights },
+  { module: options.module, combine: 'add', maskable, weights },
+  { module: lora, combine: 'or', maskable: 4 * 4 * H, weights: 4 * 4 * H },
+  { module: prefix, combine: 'add', maskable: 4 * 2 * H, weights: 4 * 2 * H },
+] as const
+
+for (const { module, combine, maskable, weights } of kinds)
+  test(`several tasks on one ${module.kind}, masks combined by ${combine}: served as they were learned`, async () => {
+    const { prototype: file, tasks, storage, result } = await trained([kind, count], { module, combine })
     assert.deepEqual(storage, { shared: 32 * weights + layers * maskable, each: maskable })
     assert.equal(result.epochs.length, 2)
     const prototype = readPrototype(file ?? assert.fail('no prototype'))

@@ -50,7 +50,7 @@ test('loss, logits and every gradient are those of PyTorch', async () => {
 
   const k = Number(header.metadata.get('k'))
   const parameters = [...moduleParameters(plan, layers, H), ...headParameters(2, H)]
-  const stored = (name: string) => name.replace('.mask.', '.scores.')
+  const stored = (name: string) => name.replace(/\.mask\.(\w+)\.weight$/, '.scores.$1')
   const inputs = Object.fromEntries(
     parameters.map(({ name, kind, shape }) => {
       const values = floats(stored(name))

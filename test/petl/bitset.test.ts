@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { Prototype } from '../../src/formats/prototype.js'
 import { countOnes, intersectInto, uniteInto } from '../../src/petl/bitset.js'
 import { effectiveBitset } from '../../src/petl/combining.js'
+import type { Prototype } from '../../src/petl/prototype.js'
 import { plainModuleBits, prototypeBits, taskBits } from '../../src/petl/storage.js'
 
 const layers = 3
@@ -33,23 +33,32 @@ describe('bitsets', () => {
     )
   })
 
-  test('combine bit by bit, in every layer, for one row and for one row a layer', () => {
+  test('combine entry by entry, in every layer, for one row and for one row a layer', () => {
     fc.assert(
       fc.property(
         bytes(layers * maskBytes),
         fc.constantFrom(1, layers).chain((rows) => bytes(rows * maskBytes)),
-        fc.constantFrom('or' as const, 'and' as const, 'none' as const),
+        fc.constantFrom('or' as const, 'and' as const, 'add' as const, 'none' as const),
         (layerMasks, bits, combine) => {
           const rows = bits.length / maskBytes
           const mask = { rows, weights: 24, exact: false, bits }
-          const effective = bitsOf(effectiveBitset({ mask, combine }, { ...prototype, layerMasks }))
+          const planes = effectiveBitset({ mask, combine }, { ...prototype, layerMasks })
+          const size = layers * maskBytes
+          assert.equal(planes.length, combine === 'add' ? 2 * size : size)
+          const effective = bitsOf(planes.subarray(0, size))
+          const second = bitsOf(planes.subarray(size))
           const own = bitsOf(bits)
           const shared = bitsOf(layerMasks)
           for (let i = 0; i < layers * 24; i++) {
             const task = own[rows === 1 ? i % 24 : i] === true
             const layer = shared[i] === true
-            const expected = combine === 'or' ? task || layer : combine === 'and' ? task && layer : task
-            assert.equal(effective[i], expected)
+            const entry = {
+              or: task || layer ? 1 : 0,
+              and: task && layer ? 1 : 0,
+              add: Number(task) + Number(layer),
+              none: Number(task),
+            }
+            assert.equal(Number(effective[i]) + Number(second[i] ?? false), entry[combine])
           }
         },
       ),

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { bytesOf, GraphBuilder } from '../../src/graph/graph.js'
 import { serializeOnnx } from '../../src/graph/onnx.js'
-import { byteTable, maskedWeight } from '../../src/petl/unpacking.js'
+import { entryTable, maskedWeight } from '../../src/petl/unpacking.js'
 
 describe('mask bits in the graph', () => {
   test('mask each row’s weights, where tensors begin and end within a byte too', async () => {
@@ -14,8 +14,8 @@ describe('mask bits in the graph', () => {
       [5, 4],
       [2, 8],
     ]
-    const masks = g.input('masks', 'uint8', ['B', 7])
-    const table = byteTable(g)
+    const masks = g.input('masks', 'uint16', ['B', 7])
+    const table = entryTable(g)
     let firstBit = 0
     const weights = shapes.map((shape, index) => {
       const size = (shape[0] ?? 0) * (shape[1] ?? 0)
@@ -27,13 +27,15 @@ describe('mask bits in the graph', () => {
       return { values, output, at }
     })
     const session = await InferenceSession.create(serializeOnnx(g.build(weights.map(({ output }) => output))))
-    const bytes = Uint8Array.from({ length: rows * 7 }, (_, i) => (i * 89 + 41) & 255)
-    const results = await session.run({ masks: new Tensor('uint8', bytes, [rows, 7]) })
+    const words = Uint16Array.from({ length: rows * 7 }, (_, i) => (i * 25_189 + 41) & 0xffff)
+    const results = await session.run({ masks: new Tensor('uint16', words, [rows, 7]) })
     for (const { values, output, at } of weights) {
       const expected = Array.from({ length: rows * values.length }, (_, i) => {
         const row = Math.floor(i / values.length)
         const bit = at + (i % values.length)
-        return (((bytes[row * 7 + (bit >> 3)] ?? 0) >> (bit & 7)) & 1) * (values[i % values.length] ?? 0)
+        const word = words[row * 7 + (bit >> 3)] ?? 0
+        const entry = ((word >> (bit & 7)) & 1) + ((word >> (8 + (bit & 7))) & 1)
+        return entry * (values[i % values.length] ?? 0)
       })
       assert.deepEqual(Array.from(results[output.name]?.data as Float32Array), expected)
     }

@@ -1,11 +1,19 @@
 // The prototype file: safetensors ↔ a checked prototype.
 
 import { Type } from 'typebox'
+import { digestOf } from '../formats/digest.js'
+import { Metadata } from '../formats/metadata.js'
+import {
+  parseHeader,
+  serializeSafetensors,
+  type TensorData,
+  tensorBytes,
+  tensorFloats,
+} from '../formats/safetensors.js'
 import { Problem } from '../problem.js'
-import { digestOf } from './digest.js'
-import { Metadata } from './metadata.js'
-import { elementCount, type ModuleConfig, moduleTensors, type Prototype } from './prototype.js'
-import { parseHeader, serializeSafetensors, type TensorData, tensorBytes, tensorFloats } from './safetensors.js'
+import { elementCount, maskableWeights, moduleKinds } from './module.js'
+import { type ModuleConfig, petlModule } from './modules.js'
+import type { Prototype } from './prototype.js'
 
 export const prototypeFormat = 'propetl-prototype/1'
 
@@ -20,12 +28,12 @@ export function readPrototype(file: Uint8Array): Prototype {
   const module = readModule(metadata)
   const layers = metadata.count('layers', 1_000)
   const hiddenSize = metadata.count('hidden_size', 100_000)
-  const { maskable, unmasked } = moduleTensors(module, hiddenSize)
-  const maskableWeights = maskable.reduce((sum, { shape }) => sum + elementCount(shape), 0)
-  const maskBytes = Math.ceil(maskableWeights / 8)
+  const petl = petlModule(module, hiddenSize)
+  const n = maskableWeights(petl)
+  const maskBytes = Math.ceil(n / 8)
 
   const tensors = new Map<string, Float32Array>()
-  for (const { name, shape } of [...maskable, ...unmasked]) {
+  for (const { name, shape } of [...petl.maskable, ...petl.unmasked]) {
     const info = header.tensors.get(name) ?? refuse(`tensor "${name}" [${shape.join(', ')}] is missing`)
     if (info.shape.join() !== shape.join())
       refuse(`tensor "${name}" has shape [${info.shape.join(', ')}]; expected [${shape.join(', ')}]`)
@@ -46,7 +54,7 @@ export function readPrototype(file: Uint8Array): Prototype {
     module,
     layers,
     hiddenSize,
-    maskableWeights,
+    maskableWeights: n,
     maskBytes,
     tensors,
     ...(masks && { layerMasks: new Uint8Array(tensorBytes(file, masks)) }),
@@ -60,7 +68,7 @@ export function readPrototype(file: Uint8Array): Prototype {
 export function serializePrototype(prototype: Omit<Prototype, 'digest' | 'maskableWeights' | 'maskBytes'>): Uint8Array {
   const { module, layers, hiddenSize, layerMasks, learnedOn } = prototype
   const { kind, ...config } = module
-  const { maskable, unmasked } = moduleTensors(module, hiddenSize)
+  const { maskable, unmasked } = petlModule(module, hiddenSize)
   const tensors: Record<string, TensorData> = {}
   for (const { name, shape } of [...maskable, ...unmasked]) {
     const values = prototype.tensors.get(name)
@@ -97,7 +105,7 @@ const loraConfig = Type.Object({ rank: positive, alpha: Type.Number() })
 const prefixConfig = Type.Object({ length: positive })
 
 function readModule(metadata: Metadata): ModuleConfig {
-  const kind = metadata.choice('kind', ['adapter', 'lora', 'prefix'])
+  const kind = metadata.choice('kind', moduleKinds)
   switch (kind) {
     case 'adapter':
       return { kind, ...metadata.json('config', adapterConfig, '{"bottleneck", "activation", "scaling"}') }

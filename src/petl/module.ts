@@ -1,0 +1,72 @@
+// What a module of the paper (section 3) says of itself, and what it may do to a layer of an encoder. An encoder knows
+// these places and no module. adapter.ts, lora.ts and prefix.ts are the modules; modules.ts lists them.
+
+import type { GraphBuilder, Value } from '../graph/graph.js'
+import type { Packing } from '../graph/packing.js'
+
+/** What a prototype can be. */
+export const moduleKinds = ['adapter', 'lora', 'prefix'] as const
+export type ModuleKind = (typeof moduleKinds)[number]
+
+export interface NamedShape {
+  readonly name: string
+  readonly shape: readonly number[]
+}
+
+export interface PetlModule {
+  /** The tensors that masks cover, in the order in which mask bits count through them. */
+  readonly maskable: readonly NamedShape[]
+  /** Those that no mask touches: biases. */
+  readonly unmasked: readonly NamedShape[]
+  /** What the module does to a layer, with the weights that the layer has of it. */
+  layer(g: GraphBuilder, weights: ModuleWeights, packing: Packing): LayerModule
+}
+
+/** Weights in a graph by the names of a module's tensors. A maskable one may be [B, …shape]: each row has its own. */
+export type ModuleWeights = (name: string) => Value
+
+export function weightsIn(values: ReadonlyMap<string, Value>): ModuleWeights {
+  return (name) => {
+    const value = values.get(name)
+    if (value === undefined) throw new Error(`the module has no tensor "${name}"`)
+    return value
+  }
+}
+
+export interface LayerModule {
+  /**
+   * What the query and value projections of the layer's input gain.
+   * @param x the layer's input, packed [T,H]
+   * @returns packed [T,H] each
+   */
+  readonly projections?: (x: Value) => { readonly query: Value; readonly value: Value }
+  /** Keys and values before the row's own, that every token attends to: [B,P,H] each. */
+  readonly prefix?: { readonly keys: Value; readonly values: Value }
+  /**
+   * The output of the feed-forward block, before it is added to x and normalised.
+   * @param x the block's input, packed [T,H]
+   * @param f the block's output, packed [T,H]
+   * @param norm the normalisation that the layer applies to their sum
+   */
+  readonly feedForward?: (x: Value, f: Value, norm: (value: Value) => Value) => Value
+}
+
+/** The module of every layer. */
+export type LayerModules = (layer: number) => LayerModule
+
+export const elementCount = (shape: readonly number[]): number => shape.reduce((product, dim) => product * dim, 1)
+
+/** n: how many weights a mask of the module covers. */
+export const maskableWeights = ({ maskable }: PetlModule): number =>
+  maskable.reduce((sum, { shape }) => sum + elementCount(shape), 0)
+
+/** Where the bits of a maskable tensor lie in a mask. */
+export function maskRange({ maskable }: PetlModule, tensor: string): { readonly first: number; readonly size: number } {
+  let first = 0
+  for (const { name, shape } of maskable) {
+    const size = elementCount(shape)
+    if (name === tensor) return { first, size }
+    first += size
+  }
+  throw new Error(`the module has no maskable tensor "${tensor}"`)
+}
