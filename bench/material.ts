@@ -13,8 +13,10 @@ import { digestOf } from '../src/formats/digest.js'
 import { readFileAs } from '../src/formats/file.js'
 import { readTaskFile } from '../src/formats/task-file.js'
 import { effectiveBitset } from '../src/petl/combining.js'
+import { elementCount } from '../src/petl/module.js'
+import { type ModuleConfig, petlModule } from '../src/petl/modules.js'
 import type { Prototype } from '../src/petl/prototype.js'
-import { readPrototype } from '../src/petl/prototype-file.js'
+import { readPrototype, serializePrototype } from '../src/petl/prototype-file.js'
 
 export const modelDir = settings.modelDir.value
 export const masksDir = settings.masksDir.value
@@ -54,7 +56,18 @@ export async function loadModel(): Promise<Model> {
   }
 }
 
-/** An engine on the CPU, with or without the adapters. */
+/** A prototype of random weights on the same backbone. */
+export function randomPrototype({ backbone }: Model, module: ModuleConfig): Prototype {
+  const { hidden_size: hiddenSize, num_hidden_layers: layers } = backbone.config
+  const random = randomBytes(3)
+  const { maskable, unmasked } = petlModule(module, hiddenSize)
+  const values = (shape: readonly number[]) =>
+    Float32Array.from({ length: elementCount(shape) }, () => (random() - 127.5) / 1_000)
+  const tensors = new Map([...maskable, ...unmasked].map(({ name, shape }) => [name, values(shape)]))
+  return readPrototype(serializePrototype({ backbone: backbone.digest, module, layers, hiddenSize, tensors }))
+}
+
+/** An engine on the CPU, with or without the prototype. */
 export const startEngine = (
   { backbone, prototype }: Model,
   options: { readonly bare?: boolean; readonly computePadding?: boolean; readonly slots?: number } = {},
