@@ -33,13 +33,11 @@ export async function learn(
   switch (settings.method) {
     case 'head':
       return learnHead(material, task, seed, settings, watch)
-    case 'plain':
-    case 'single':
-    case 'multi':
-      return learnModule(material, tasks, seed, settings, watch)
     case 'mask-one':
     case 'mask-layer':
       return learnMask(material, task, seed, settings, watch)
+    default:
+      return learnModule(material, tasks, seed, settings, watch)
   }
 }
 
@@ -73,15 +71,15 @@ async function learnModule(
   settings: ModuleSettings,
   { onProgress, signal }: Watch,
 ): Promise<Outcome> {
-  const { method, bottleneck } = settings
+  const method = learningOf(settings.method)
   let steps = 0
   const { result, storage } = await trainPrototype(
     model.backbone,
     tasks,
     {
       ...settings,
+      method,
       combine: 'or',
-      module: { kind: 'adapter', bottleneck, activation: 'relu', scaling: 1 },
       seed,
       threads,
     },
@@ -102,6 +100,10 @@ async function learnModule(
     backboneBits: backboneBits(model.backbone),
   }
 }
+
+/** How a module is learned, whatever its kind. */
+const learningOf = (method: ModuleSettings['method']): 'plain' | 'single' | 'multi' =>
+  method === 'multi' ? 'multi' : method.endsWith('single') ? 'single' : 'plain'
 
 async function learnMask(
   { model, prototype, threads }: Material,

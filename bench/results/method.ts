@@ -1,10 +1,13 @@
-// The columns of the results table: which methods there are, and the settings that each learns with.
+// The columns of the results tables: which methods there are, and the settings that each learns with.
 
 import type { Combining, Pooling } from '../../src/formats/task-file.js'
 import { headLearning } from '../../src/learn/baseline.js'
 import type { Rates } from '../../src/learn/learner.js'
+import type { ModuleConfig } from '../../src/petl/modules.js'
 
-export const methods = ['head', 'plain', 'single', 'multi', 'mask-one', 'mask-layer'] as const
+const adapterMethods = ['head', 'plain', 'single', 'multi', 'mask-one', 'mask-layer'] as const
+const otherMethods = ['lora-plain', 'lora-single', 'prefix-plain', 'prefix-single'] as const
+export const methods = [...adapterMethods, ...otherMethods] as const
 export type Method = (typeof methods)[number]
 
 export const titles: Readonly<Record<Method, string>> = {
@@ -14,7 +17,25 @@ export const titles: Readonly<Record<Method, string>> = {
   multi: 'multi-task PROPETL (OR)',
   'mask-one': 'mask on the frozen prototype, one row',
   'mask-layer': 'mask on the frozen prototype, one row a layer',
+  'lora-plain': 'plain LoRA',
+  'lora-single': 'single-task PROPETL, LoRA',
+  'prefix-plain': 'plain prefix',
+  'prefix-single': 'single-task PROPETL, prefix',
 }
+
+/** The tables of the page. A table's rows are the tasks that one of its `own` methods has runs on. */
+export const tables: readonly {
+  readonly title: string
+  readonly methods: readonly Method[]
+  readonly own: readonly Method[]
+}[] = [
+  { title: 'Adapters', methods: adapterMethods, own: adapterMethods },
+  { title: 'LoRA and prefix beside the adapter', methods: ['plain', 'single', ...otherMethods], own: otherMethods },
+]
+
+/** The same module with weights of its own in every layer: what a method is held against. */
+export const plainOf = (method: Method): Method =>
+  method.startsWith('lora-') ? 'lora-plain' : method.startsWith('prefix-') ? 'prefix-plain' : 'plain'
 
 /** What a run of any method is told. */
 interface CommonSettings {
@@ -37,8 +58,8 @@ export interface HeadSettings extends CommonSettings {
 }
 
 export interface ModuleSettings extends CommonSettings {
-  readonly method: 'plain' | 'single' | 'multi'
-  readonly bottleneck: number
+  readonly method: Exclude<Method, 'head' | 'mask-one' | 'mask-layer'>
+  readonly module: ModuleConfig
   readonly density: number
   readonly rates: Rates
 }
@@ -71,6 +92,9 @@ export interface Choices {
 export const maxLength = 128
 const weightDecay = 0.1
 const density = 0.5
+const adapter = { kind: 'adapter', bottleneck: 32, activation: 'relu', scaling: 1 } as const
+const lora = { kind: 'lora', rank: 16, alpha: 24 } as const
+const prefix = { kind: 'prefix', length: 32 } as const
 
 export function settingsOf(
   method: Method,
@@ -90,10 +114,18 @@ export function settingsOf(
       // Its rows are computed once: all the epochs that it takes cost next to nothing.
       return { method, ...common, ...headLearning }
     case 'plain':
-      return { method, ...common, bottleneck: 32, density, rates: { weights: 0.003, scores: 0, heads: 0.005 } }
+      return { method, ...common, module: adapter, density, rates: { weights: 0.003, scores: 0, heads: 0.005 } }
     case 'single':
     case 'multi':
-      return { method, ...common, bottleneck: 32, density, rates: { weights: 0.003, scores: 0.03, heads: 0.005 } }
+      return { method, ...common, module: adapter, density, rates: { weights: 0.003, scores: 0.03, heads: 0.005 } }
+    case 'lora-plain':
+      return { method, ...common, module: lora, density, rates: { weights: 0.003, scores: 0, heads: 0.005 } }
+    case 'lora-single':
+      return { method, ...common, module: lora, density, rates: { weights: 0.003, scores: 0.03, heads: 0.005 } }
+    case 'prefix-plain':
+      return { method, ...common, module: prefix, density, rates: { weights: 0.003, scores: 0, heads: 0.005 } }
+    case 'prefix-single':
+      return { method, ...common, module: prefix, density, rates: { weights: 0.003, scores: 0.03, heads: 0.005 } }
     case 'mask-one':
       return { method, ...common, prototype, learnedOn, combine, density, rates: { scores: 0.05, heads: 0.005 } }
     case 'mask-layer':

@@ -1,6 +1,6 @@
 // What the runs of a store say together: a cell for each task and method, and a column's means and storage.
 
-import { type Method, methods } from './method.js'
+import { type Method, plainOf } from './method.js'
 import type { FinishedRun } from './run.js'
 
 /** A task's score by a method, over seeds. */
@@ -20,7 +20,7 @@ export interface Column {
   readonly cells: ReadonlyMap<string, Cell>
   /** Over the tasks that all columns have; undefined if there are none. */
   readonly mean: number | undefined
-  /** Mean difference to plain adapters over the tasks that both have, in points of 0.01. */
+  /** Mean difference to the plain module over the tasks that both have, in points of 0.01. */
   readonly againstPlain: { readonly points: number; readonly tasks: number } | undefined
   /** Of masks: the same over the tasks that their prototype was not learned on. */
   readonly unseen: Unseen | undefined
@@ -45,20 +45,20 @@ export interface StorageOf {
   readonly added: number
   /** The total's part of the backbone's bits. */
   readonly ofBackbone: number
-  /** The total's part of what plain adapters take, if they are in the table. */
+  /** The total's part of what the plain module takes, if that is in the table. */
   readonly ofPlain: number | undefined
 }
 
 export interface Table {
   readonly tasks: readonly string[]
   readonly metrics: ReadonlyMap<string, string>
-  /** Methods that have runs. */
+  /** Methods that have runs on its tasks. */
   readonly columns: readonly Column[]
   /** Tasks that all columns have: what means are over. */
   readonly shared: readonly string[]
   readonly seeds: readonly number[]
   /** Runs with settings that are not their method's latest. */
-  readonly leftOut: number
+  readonly leftOut: readonly FinishedRun[]
   readonly missing: readonly Missing[]
 }
 
@@ -70,21 +70,34 @@ export interface Missing {
   readonly fewerSeeds: readonly string[]
 }
 
-export function tableOf(runs: readonly FinishedRun[]): Table {
-  const chosen = methods.flatMap((method) => {
-    const own = latest(runs.filter((run) => run.method === method))
-    return own.length > 0 ? [{ method, runs: own, cells: cellsOf(own) }] : []
+/**
+ * @param methods the columns
+ * @param own the methods whose tasks are the rows
+ */
+export function tableOf(
+  allRuns: readonly FinishedRun[],
+  methods: readonly Method[],
+  own: readonly Method[] = methods,
+): Table {
+  const runs = allRuns.filter(({ method }) => methods.includes(method))
+  const ofOwn = runs.filter(({ method }) => own.includes(method))
+  const metrics = new Map(ofOwn.flatMap(({ scores }) => scores.map(({ task, metric }) => [task, metric] as const)))
+  const tasks = [...metrics.keys()].sort()
+  const latestOf = new Map(methods.map((method) => [method, latest(runs.filter((run) => run.method === method))]))
+  const found = new Set([...latestOf.values()].flat())
+  const chosen = [...latestOf].flatMap(([method, latest]) => {
+    const used = latest.filter((run) => run.tasks.some((task) => metrics.has(task)))
+    return used.length > 0 ? [{ method, runs: used, cells: cellsOf(used) }] : []
   })
   const used = chosen.flatMap(({ runs }) => runs)
-  const metrics = new Map(used.flatMap(({ scores }) => scores.map(({ task, metric }) => [task, metric] as const)))
-  const tasks = [...metrics.keys()].sort()
   const seeds = [...new Set(used.map(({ seed }) => seed))].sort((a, b) => a - b)
   const shared = tasks.filter((task) => chosen.every(({ cells }) => cells.has(task)))
-  const plain = chosen.find(({ method }) => method === 'plain')
-  const head = chosen.find(({ method }) => method === 'head')
+  const chosenOf = (wanted: Method) => chosen.find(({ method }) => method === wanted)
+  const head = chosenOf('head')
   const columns = chosen.map(({ method, runs, cells }): Column => {
     const [first] = runs
     if (first === undefined) throw new Error(`method ${method} has no runs`)
+    const plain = chosenOf(plainOf(method))
     return {
       method,
       runs,
@@ -112,7 +125,7 @@ export function tableOf(runs: readonly FinishedRun[]): Table {
     columns,
     shared,
     seeds,
-    leftOut: runs.length - used.length,
+    leftOut: runs.filter((run) => !found.has(run)),
     missing: missing.filter(({ without, fewerSeeds }) => without.length + fewerSeeds.length > 0),
   }
 }

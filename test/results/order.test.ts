@@ -23,7 +23,7 @@ test('one seed of everything comes before the second seed; a row of the table be
 
 test('a run is another one by its method, tasks, seed and settings, and by nothing else', () => {
   const wanted = runsWanted(['a', 'b'], methods, [1, 2], settings)
-  assert.equal(new Set(wanted.map(keyOf)).size, 2 * (5 * 2 + 1))
+  assert.equal(new Set(wanted.map(keyOf)).size, 2 * (9 * 2 + 1))
   const [run] = wanted
   assert.ok(run)
   const finished = madeUpRun(run.method, run.seed, { a: 0.5 }, { version: versionOf(run.settings) })

@@ -4,7 +4,9 @@ import assert from 'node:assert/strict'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { tables } from '../../bench/results/method.js'
 import { pageOf, plotOf, writePage } from '../../bench/results/page.js'
+import type { FinishedRun } from '../../bench/results/run.js'
 import { tableOf } from '../../bench/results/table.js'
 import { madeUpRun, temporaryFolder } from './material.js'
 
@@ -21,7 +23,11 @@ const runs = [
   madeUpRun('plain', 1, { b: 0.9 }, { ...plain, seconds: 40 }),
   madeUpRun('multi', 1, { a: 0.7, b: 0.88, c: 0.91 }, multi),
 ]
-const table = tableOf(runs)
+const methods = tables[0]?.methods ?? []
+const table = tableOf(runs, methods)
+const sections = [{ title: 'Adapters', table }]
+const pageOfRuns = (runs: readonly FinishedRun[]) =>
+  pageOf([{ title: 'Adapters', table: tableOf(runs, methods) }], undefined)
 
 const rowOf = (page: string, head: string): string[] => {
   const line = page.split('\n').find((line) => line.startsWith(`| ${head}`)) ?? assert.fail(`no row ${head}`)
@@ -43,7 +49,7 @@ function assertBalanced(xml: string): void {
 }
 
 test('cells, means, storage and times are what one computes by hand', () => {
-  const page = pageOf(table, 'results.svg')
+  const page = pageOf(sections, 'results.svg')
   assert.deepEqual(rowOf(page, ' |'), ['head only', 'plain adapter', 'multi-task PROPETL (OR)'])
   assert.deepEqual(rowOf(page, 'a, accuracy'), ['0.500 (1)', '0.720 ± 0.020 (3)', '0.700 (1)'])
   assert.deepEqual(rowOf(page, 'b, accuracy'), ['0.600 (1)', '0.900 (1)', '0.880 (1)'])
@@ -51,18 +57,18 @@ test('cells, means, storage and times are what one computes by hand', () => {
   // means over a and b, that all have: (0.5 + 0.6)/2, (0.72 + 0.9)/2, (0.7 + 0.88)/2
   assert.deepEqual(rowOf(page, '**mean of 2 tasks**'), ['**0.550**', '**0.810**', '**0.790**'])
   // ((0.5 − 0.72) + (0.6 − 0.9))/2 = −0.26; ((0.7 − 0.72) + (0.88 − 0.9))/2 = −0.02
-  assert.deepEqual(rowOf(page, 'against plain'), ['−26.0 (2 tasks)', '–', '−2.0 (2 tasks)'])
+  assert.deepEqual(rowOf(page, 'against the plain'), ['−26.0 (2 tasks)', '–', '−2.0 (2 tasks)'])
   // 3 tasks: 3 · 200,000; 50,000 + 3 · 1,000
   assert.deepEqual(rowOf(page, 'storage in total for 3 tasks'), ['0', '600,000', '53,000'])
   assert.deepEqual(rowOf(page, "its part of the backbone's"), ['0.00 %', '60.0 %', '5.30 %'])
-  assert.deepEqual(rowOf(page, "its part of plain adapters'"), ['0.00 %', '100 %', '8.83 %'])
+  assert.deepEqual(rowOf(page, "its part of the plain module's"), ['0.00 %', '100 %', '8.83 %'])
   assert.deepEqual(rowOf(page, 'storage of each added task'), ['0', '200,000', '1,000'])
   // (30 + 40 + 50 + 40)/4; 60/3
   assert.deepEqual(rowOf(page, 'learning time'), ['10.0', '40.0', '20.0'])
 })
 
 test('the page says what is missing, what is left out, and how it was made', () => {
-  const page = pageOf(table, 'results.svg')
+  const page = pageOf(sections, 'results.svg')
   assert.match(page, /\*\*Incomplete\.\*\*/)
   assert.match(page, /^- plain adapter: no run on c$/m)
   assert.match(page, /^- plain adapter: fewer seeds on b$/m)
@@ -76,16 +82,13 @@ test('the page says what is missing, what is left out, and how it was made', () 
 
 test('masks are held against plain adapters on tasks new to their prototype', () => {
   const mask = { settings: { learnedOn: ['a'] } }
-  const page = pageOf(
-    tableOf([
-      ...runs,
-      madeUpRun('plain', 1, { c: 0.95 }, plain),
-      madeUpRun('mask-one', 1, { a: 0.75 }, mask),
-      madeUpRun('mask-one', 1, { b: 0.84 }, mask),
-      madeUpRun('mask-one', 1, { c: 0.92 }, mask),
-    ]),
-    undefined,
-  )
+  const page = pageOfRuns([
+    ...runs,
+    madeUpRun('plain', 1, { c: 0.95 }, plain),
+    madeUpRun('mask-one', 1, { a: 0.75 }, mask),
+    madeUpRun('mask-one', 1, { b: 0.84 }, mask),
+    madeUpRun('mask-one', 1, { c: 0.92 }, mask),
+  ])
   // b and c: ((0.84 − 0.9) + (0.92 − 0.95))/2 = −0.045; b has (0.84 − 0.6)/(0.9 − 0.6) of its way, c 0.02/0.05
   assert.deepEqual(rowOf(page, 'tasks new to the prototype'), ['–', '–', '–', '−4.5 (2 tasks)'])
   assert.deepEqual(rowOf(page, 'of these, the shortest way up'), ['–', '–', '–', '40 % (c)'])
@@ -96,7 +99,25 @@ test('a table with every run says of nothing that it is missing', () => {
   const complete = (['head', 'plain', 'single', 'multi', 'mask-one', 'mask-layer'] as const).map((method) =>
     madeUpRun(method, 1, scores),
   )
-  assert.doesNotMatch(pageOf(tableOf(complete), undefined), /Incomplete|left out/)
+  assert.doesNotMatch(pageOfRuns(complete), /Incomplete|left out/)
+})
+
+test('LoRA and prefix have a table of their own, beside the adapter on their tasks and against their plain selves', () => {
+  const others = [
+    madeUpRun('lora-plain', 1, { a: 0.74 }, { storage: { shared: 0, each: 100_000 } }),
+    madeUpRun('lora-single', 1, { a: 0.71 }, { storage: { shared: 0, each: 20_000 } }),
+  ]
+  const [, second] = tables
+  assert.ok(second)
+  const page = pageOf(
+    [{ title: second.title, table: tableOf([...runs, ...others], second.methods, second.own) }],
+    undefined,
+  )
+  assert.deepEqual(rowOf(page, ' |'), ['plain adapter', 'plain LoRA', 'single-task PROPETL, LoRA'])
+  assert.deepEqual(rowOf(page, 'a, accuracy'), ['0.720 ± 0.020 (3)', '0.740 (1)', '0.710 (1)'])
+  assert.doesNotMatch(page, /^\| b, accuracy/m)
+  assert.deepEqual(rowOf(page, 'against the plain module'), ['–', '–', '−3.0 (1 task)'])
+  assert.deepEqual(rowOf(page, "its part of the plain module's"), ['100 %', '100 %', '20.0 %'])
 })
 
 test('the plot is balanced XML with a labelled point for each method', () => {

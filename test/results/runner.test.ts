@@ -52,14 +52,14 @@ test('a runner that is stopped stores nothing half-done, goes on where it was, a
   }
   const first = await runAll(options, { say: () => {}, show }, stop.signal)
   assert.deepEqual(first, { stored: 2, skipped: 0, failed: 0, stopped: true })
-  assert.equal(places.at(-1), 'run 3 of 11 (single, kinds, seed 1)')
+  assert.equal(places.at(-1), 'run 3 of 19 (single, kinds, seed 1)')
   assert.deepEqual(
     (await readRuns(store)).map(({ method }) => method),
     ['head', 'plain'],
   )
 
   const second = await runAll(options, silent, new AbortController().signal)
-  assert.deepEqual(second, { stored: 9, skipped: 2, failed: 0, stopped: false })
+  assert.deepEqual(second, { stored: 17, skipped: 2, failed: 0, stopped: false })
   const runs = await readRuns(store)
   assert.deepEqual(runs.at(-1)?.tasks, ['kinds', 'sizes'])
   for (const { method, scores, steps, seconds } of runs) {
@@ -70,7 +70,7 @@ test('a runner that is stopped stores nothing half-done, goes on where it was, a
   }
   const stored = await readFile(store)
   const third = await runAll(options, silent, new AbortController().signal)
-  assert.deepEqual(third, { stored: 0, skipped: 11, failed: 0, stopped: false })
+  assert.deepEqual(third, { stored: 0, skipped: 19, failed: 0, stopped: false })
   assert.deepEqual(await readFile(store), stored)
 
   const out = join(folder, 'results.md')
