@@ -111,4 +111,16 @@ describe('bit-level storage', () => {
     assert.equal(((plainModuleBits(roberta) / backboneBits) * 100).toFixed(2), '0.95')
     assert.equal(taskBits(roberta, 1), 98_304)
   })
+
+  test('of LoRA and prefix counts every tensor that is masked, and nothing else', () => {
+    const H = 768
+    const base = { ...prototype, layers: 12, hiddenSize: H, layerMasks: new Uint8Array() }
+    // The authors' LoRA of rank 32 has A and B for query and value, their prefix of 64 has keys and values.
+    const lora: Prototype = { ...base, module: { kind: 'lora', rank: 32, alpha: 48 }, maskableWeights: 4 * 32 * H }
+    assert.deepEqual(prototypeBits(lora), { weights: 32 * 98_304, layerMasks: 12 * 98_304 })
+    assert.equal(plainModuleBits(lora), 12 * 32 * 98_304)
+    const prefix: Prototype = { ...base, module: { kind: 'prefix', length: 64 }, maskableWeights: 64 * 2 * H }
+    assert.deepEqual(prototypeBits(prefix), { weights: 32 * 98_304, layerMasks: 12 * 98_304 })
+    assert.equal(taskBits(prefix, 12), 12 * 98_304)
+  })
 })

@@ -1,0 +1,97 @@
+// What a prototype file may get wrong, and how it is told.
+
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { serializeSafetensors, type TensorData } from '../../src/formats/safetensors.js'
+import { maskableWeights } from '../../src/petl/module.js'
+import { type ModuleConfig, petlModule } from '../../src/petl/modules.js'
+import { readPrototype } from '../../src/petl/prototype-file.js'
+import type { Problem } from '../../src/problem.js'
+
+const H = 4
+const layers = 2
+
+const floats = (...shape: number[]): TensorData => {
+  const count = shape.reduce((product, dim) => product * dim, 1)
+  return { dtype: 'F32', shape, data: new Uint8Array(new Float32Array(count).fill(0.5).buffer) }
+}
+const metadata = (kind: string, config: unknown) => ({
+  format: 'propetl-prototype/1',
+  kind,
+  config: JSON.stringify(config),
+  layers: String(layers),
+  hidden_size: String(H),
+  backbone: 'a'.repeat(64),
+})
+const adapter = {
+  'down.weight': floats(3, H),
+  'up.weight': floats(H, 3),
+  'down.bias': floats(3),
+  'up.bias': floats(H),
+}
+const lora = { 'query.A': floats(2, H), 'query.B': floats(H, 2), 'value.A': floats(2, H), 'value.B': floats(H, 2) }
+const prefix = { base: floats(5, 2 * H) }
+const adapterConfig = { bottleneck: 3, activation: 'relu', scaling: 1 }
+const loraConfig = { rank: 2, alpha: 3 }
+const nan = { ...floats(5, 2 * H), data: new Uint8Array(new Float32Array(10 * H).fill(Number.NaN).buffer) }
+
+const good: [string, unknown, Record<string, TensorData>, number][] = [
+  ['adapter', adapterConfig, adapter, 24],
+  ['lora', loraConfig, lora, 32],
+  ['prefix', { length: 5 }, prefix, 40],
+]
+
+const refused: [string, string, unknown, Record<string, TensorData>, RegExp][] = [
+  ['LoRA with the tensors of an adapter', 'lora', loraConfig, adapter, /tensor "query\.A" \[2, 4\] is missing/],
+  ['a tensor too many', 'lora', loraConfig, { ...lora, ...prefix }, /tensor "base" is not part of a lora/],
+  [
+    'a rank of 0',
+    'lora',
+    { rank: 0, alpha: 1 },
+    lora,
+    /"config" is \{"rank":0,"alpha":1\}; expected \{"rank", "alpha"\}/,
+  ],
+  ['a prefix of length 0', 'prefix', { length: 0 }, prefix, /"config" is \{"length":0\}; expected \{"length"\}/],
+  ['a bottleneck of 0', 'adapter', { ...adapterConfig, bottleneck: 0 }, adapter, /"config" is .*; expected/],
+  [
+    'a rank that is not the tensors’',
+    'lora',
+    { rank: 3, alpha: 1 },
+    lora,
+    /"query\.A" has shape \[2, 4\]; expected \[3, 4\]/,
+  ],
+  [
+    'a length that is not the tensor’s',
+    'prefix',
+    { length: 4 },
+    prefix,
+    /"base" has shape \[5, 8\]; expected \[4, 8\]/,
+  ],
+  ['a value that is not finite', 'prefix', { length: 5 }, { base: nan }, /"base" holds a value that is not finite/],
+  ['an unknown kind', 'ia3', {}, {}, /"kind" is "ia3"; expected adapter \| lora \| prefix/],
+  [
+    'layer masks of another size',
+    'prefix',
+    { length: 5 },
+    { ...prefix, layer_masks: { dtype: 'U8', shape: [layers, 4], data: new Uint8Array(8) } },
+    /layer_masks is U8 \[2, 4\]; expected U8 \[2, 5\]/,
+  ],
+]
+
+describe('the prototype file', () => {
+  for (const [kind, config, tensors, n] of good)
+    test(`holds a ${kind} of ${n} maskable weights`, () => {
+      const prototype = readPrototype(serializeSafetensors(metadata(kind, config), tensors))
+      assert.equal(prototype.maskableWeights, n)
+      assert.deepEqual(prototype.module, { kind, ...(config as object) })
+      assert.equal(maskableWeights(petlModule(prototype.module as ModuleConfig, H)), n)
+    })
+
+  for (const [what, kind, config, tensors, message] of refused)
+    test(`refuses ${what}`, () => {
+      assert.throws(
+        () => readPrototype(serializeSafetensors(metadata(kind, config), tensors)),
+        (error: Problem) => error.code === 'invalid_prototype' && message.test(error.message),
+      )
+    })
+})
