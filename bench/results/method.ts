@@ -116,8 +116,10 @@ export function settingsOf(
     case 'plain':
       return { method, ...common, module: adapter, density, rates: { weights: 0.003, scores: 0, heads: 0.005 } }
     case 'single':
-    case 'multi':
       return { method, ...common, module: adapter, density, rates: { weights: 0.003, scores: 0.03, heads: 0.005 } }
+    case 'multi':
+      // Two masks of 0.3 united keep half: a task has a say in what is left to it.
+      return { method, ...common, module: adapter, density: 0.3, rates: { weights: 0.003, scores: 0.03, heads: 0.005 } }
     case 'lora-plain':
       return { method, ...common, module: lora, density, rates: { weights: 0.003, scores: 0, heads: 0.005 } }
     case 'lora-single':
