@@ -202,4 +202,17 @@ describe('the tokenizer', () => {
     for (const rows of Object.values(golden))
       for (const row of rows) assert.deepEqual((await tokenizer.encode(textOf(row))).inputIds, row.input_ids)
   })
+
+  test('cuts what is too long at its end, and the longer text of a pair first', async () => {
+    const short = new TextTokenizer(join(modelDir, 'tokenizer.json'), 9)
+    const bare = async (text: string) => (await tokenizer.encode({ text })).inputIds.slice(1, -1)
+    const [a, b] = ['A gorgeous film of the far north', 'He left and never came back again']
+    const [first, second] = [await bare(a), await bare(b)]
+    assert.deepEqual((await short.encode({ text: a.repeat(2) })).inputIds, [101, ...first.slice(0, 7), 102])
+    const pair = await short.encode({ text: a, textPair: b })
+    assert.deepEqual(pair.inputIds, [101, ...first.slice(0, 3), 102, ...second.slice(0, 3), 102])
+    assert.deepEqual(pair.tokenTypeIds, [0, 0, 0, 0, 0, 1, 1, 1, 1])
+    const uneven = await short.encode({ text: a, textPair: 'He left' })
+    assert.deepEqual(uneven.inputIds, [101, ...first.slice(0, 4), 102, ...second.slice(0, 2), 102])
+  })
 })
