@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Backbone, readBackbone } from '../src/backbones/backbone.js'
+import { maxTokensOf } from '../src/backbones/families.js'
 import { type Text, TextTokenizer } from '../src/backbones/tokenizer.js'
 import { settings } from '../src/config.js'
 import { Engine, type EngineRow } from '../src/engine/engine.js'
@@ -52,7 +53,7 @@ export async function loadModel(): Promise<Model> {
   return {
     backbone,
     prototype: await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype),
-    tokenizer: new TextTokenizer(join(modelDir, 'tokenizer.json'), backbone.config.max_position_embeddings),
+    tokenizer: new TextTokenizer(join(modelDir, 'tokenizer.json'), maxTokensOf(backbone.config)),
   }
 }
 

@@ -3,6 +3,7 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { readBackbone } from './backbones/backbone.js'
+import { maxTokensOf } from './backbones/families.js'
 import { TextTokenizer } from './backbones/tokenizer.js'
 import type { Config } from './config.js'
 import { Engine } from './engine/engine.js'
@@ -87,7 +88,7 @@ async function loadServices(
     await store.close()
   }
   try {
-    const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), backbone.config.max_position_embeddings)
+    const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), maxTokensOf(backbone.config))
     const [engine, registry] = await Promise.all([starting, Registry.open(prototype, store, masksDir, config)])
     const limits = { maxTokens: maxBatchTokens, maxMasks: slots, maxQueueRows, batchesInFlight }
     const dispatcher = new Dispatcher(engine, limits)

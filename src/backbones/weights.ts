@@ -6,32 +6,43 @@ import { cast } from '../graph/operators.js'
 import { Problem } from '../problem.js'
 import type { Backbone } from './backbone.js'
 
-const dataTypes: Partial<Record<TensorType, DataType>> = { F32: 'float32', F16: 'float16' }
+const dataTypes: Partial<Record<TensorType, DataType>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }
 
 export class Weights {
   readonly #prefix: string
 
-  /** @param prefixes under which files may keep their names: `bert.` where a head was saved beside the backbone */
+  /**
+   * @param prefix under which files may keep their names: `bert.` where a head was saved beside the backbone
+   * @param probe a tensor that every file has: it tells whether this one uses the prefix
+   */
   constructor(
     readonly graph: GraphBuilder,
     readonly backbone: Backbone,
-    prefixes: readonly string[],
+    prefix: string,
     probe: string,
   ) {
-    this.#prefix = prefixes.find((prefix) => backbone.weights.tensors.has(prefix + probe)) ?? ''
+    this.#prefix = backbone.weights.tensors.has(prefix + probe) ? prefix : ''
   }
 
-  /** A weight in the type of the file. @throws Problem `invalid_backbone` naming the tensor */
-  stored(name: string, shape: readonly number[]): Value {
+  /**
+   * A weight in the type of the file.
+   * @param skip rows at its beginning that are left out
+   * @throws Problem `invalid_backbone` naming the tensor
+   */
+  stored(name: string, shape: readonly number[], skip = 0): Value {
     const { weights, weightsFile, directory } = this.backbone
     const refuse = (what: string): never => {
       throw new Problem('invalid_backbone', `${directory}/${weightsFile}: tensor "${this.#prefix}${name}" ${what}`)
     }
-    const info = weights.tensors.get(this.#prefix + name) ?? refuse(`[${shape.join(', ')}] is missing`)
+    const tensor = (spelling: string) => weights.tensors.get(this.#prefix + spelling)
+    const info = tensor(name) ?? tensor(olderSpelling(name)) ?? refuse(`[${shape.join(', ')}] is missing`)
     if (info.shape.join() !== shape.join())
       refuse(`has shape [${info.shape.join(', ')}]; config.json asks for [${shape.join(', ')}]`)
-    const dtype = dataTypes[info.dtype] ?? refuse(`is ${info.dtype}; expected F32 or F16`)
-    return this.graph.constant(name, dtype, shape, { file: weightsFile, offset: info.offset, length: info.length })
+    const dtype = dataTypes[info.dtype] ?? refuse(`is ${info.dtype}; expected F32, F16 or BF16`)
+    const [rows = 1, ...row] = shape
+    const skipped = (info.length / rows) * skip
+    const range = { file: weightsFile, offset: info.offset + skipped, length: info.length - skipped }
+    return this.graph.constant(name, dtype, [rows - skip, ...row], range)
   }
 
   /** A weight as float32; onnxruntime folds the conversion when it loads the model. */
@@ -39,3 +50,7 @@ export class Weights {
     return cast(this.graph, this.stored(name, shape), 'float32')
   }
 }
+
+/** As checkpoints converted from TensorFlow spell a normalisation's two tensors, bert-base-uncased among them. */
+const olderSpelling = (name: string): string =>
+  name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta')

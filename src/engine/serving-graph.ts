@@ -1,7 +1,7 @@
 // The whole graph that is served: backbone, the prototype masked for each row, pooling.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { bert, bertInputs } from '../backbones/bert.js'
+import { encoder, encoderInputs } from '../backbones/encoder.js'
 import { bytesOf, type DataType, type Graph, GraphBuilder } from '../graph/graph.js'
 import { gather, matmul, reshape, slice } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
@@ -15,7 +15,7 @@ import { Problem } from '../problem.js'
 export interface GraphTraits {
   /** Element type of the bank: uint16, or int32 where a provider cannot convert short integers. */
   readonly bank: Extract<DataType, 'uint16' | 'int32'>
-  /** Whether float16 tables can be gathered from; otherwise they are converted at load. */
+  /** Whether float16 and bfloat16 tables can be gathered from; otherwise they are converted at load. */
   readonly gatherHalf: boolean
 }
 
@@ -27,11 +27,11 @@ export interface GraphTraits {
  */
 export function servingGraph(backbone: Backbone, prototype: Prototype | undefined, traits: GraphTraits): Graph {
   const g = new GraphBuilder()
-  const inputs = bertInputs(g)
+  const inputs = encoderInputs(g)
   const { packing } = inputs
   const poolWeights = g.input('pool_weights', 'float32', ['B', 1, 'S'])
   const modules = prototype && maskedModules(g, backbone, prototype, packing, traits)
-  const hidden = bert(g, backbone, inputs, { gatherHalf: traits.gatherHalf, ...(modules && { modules }) })
+  const hidden = encoder(g, backbone, inputs, { gatherHalf: traits.gatherHalf, ...(modules && { modules }) })
   const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, packing)), ['B', backbone.config.hidden_size])
   return g.build([g.output('pooled', pooled), g.output('hidden', hidden)])
 }

@@ -22,7 +22,7 @@ export interface SessionResult {
 }
 
 /**
- * WebGPU converts neither short integers nor, on many adapters, float16. A device copies what it is fed, so it is fed the
+ * WebGPU converts neither short integers nor, on many adapters, halves. A device copies what it is fed, so it is fed the
  * slots of the batch alone; the CPU reads the whole bank where it lies.
  */
 const traits: Record<Provider, GraphTraits & { readonly wholeBank: boolean }> = {

@@ -8,7 +8,7 @@ import type { Random } from './random.js'
 
 export type GraphInputs = Readonly<Record<string, NumberArray>>
 
-/** What a BERT's graph and its pooling take. */
+/** What an encoder's graph and its pooling take. */
 export function rowInputs(rows: PackedRows): GraphInputs {
   const { rows: B, longest: S, tokens: T } = rows
   return {

@@ -2,6 +2,7 @@
 
 import { join } from 'node:path'
 import { type Backbone, readBackbone } from '../backbones/backbone.js'
+import { maxTokensOf } from '../backbones/families.js'
 import { TextTokenizer } from '../backbones/tokenizer.js'
 import { checkFits } from '../engine/serving-graph.js'
 import { readFileAs } from '../formats/file.js'
@@ -21,7 +22,7 @@ export interface Model {
  */
 export async function loadModel(directory: string, maxTokens = Number.POSITIVE_INFINITY): Promise<Model> {
   const backbone = await readBackbone(directory)
-  const limit = Math.min(maxTokens, backbone.config.max_position_embeddings)
+  const limit = Math.min(maxTokens, maxTokensOf(backbone.config))
   return { backbone, tokenizer: new TextTokenizer(join(directory, 'tokenizer.json'), limit) }
 }
 

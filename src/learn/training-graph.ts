@@ -2,7 +2,7 @@
 // learned. All rows of a batch belong to one task, so the module is a plain matrix product on packed tokens.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { bert, bertInputs } from '../backbones/bert.js'
+import { encoder, encoderInputs } from '../backbones/encoder.js'
 import { gradients, type Inverses } from '../graph/gradients.js'
 import { type Graph, GraphBuilder, type Shape, type Value } from '../graph/graph.js'
 import { exp, linear, logSoftmax, matmul, mul, reduceSum, reshape, scale, softplus, sub } from '../graph/operators.js'
@@ -28,7 +28,7 @@ export interface Step {
 }
 
 /**
- * Builds the graph of a step on token ids. Inputs: those of a BERT, `pool_weights` [B,1,S], a float32 input for each
+ * Builds the graph of a step on token ids. Inputs: those of an encoder, `pool_weights` [B,1,S], a float32 input for each
  * parameter and, to learn, `targets` [B,C] and `row_weights` [B,1], by which the rows' losses are summed. C, the
  * head's outputs, is open: one graph serves all tasks of a problem type.
  * @param plan absent for the bare backbone under a head
@@ -36,14 +36,14 @@ export interface Step {
 export function trainingGraph(backbone: Backbone, plan: ModulePlan | undefined, step: Step): Graph {
   const g = new GraphBuilder()
   const { num_hidden_layers: layers, hidden_size: H } = backbone.config
-  const inputs = bertInputs(g)
+  const inputs = encoderInputs(g)
   const { packing, keyBias } = inputs
   const poolWeights = g.input('pool_weights', 'float32', ['B', 1, 'S'])
   const head = headParameters('C', H)
   const parameters = plan ? [...moduleParameters(plan, layers, H), ...head] : head
   const values = parameterInputs(g, parameters)
   const modules = plan && plannedModules(g, plan, H, values, packing)
-  const hidden = bert(g, backbone, inputs, { gatherHalf: true, ...(modules && { modules }) })
+  const hidden = encoder(g, backbone, inputs, { gatherHalf: true, ...(modules && { modules }) })
   const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, packing)), ['B', H])
   // 1 at a row's tokens and 0 at its padding, for the key bias is 0 at the one and −10,000 at the other.
   const present = exp(g, reshape(g, keyBias, ['B', 'S', 1]))
