@@ -1,0 +1,112 @@
+// Attention against the formula in plain float64 loops, where biases differ between heads and a prefix goes before the
+// keys; and the relative position bias against what MPNet's implementation in `transformers` says of distances.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { attention } from '../../src/backbones/attention.js'
+import { bucketOf, relativeBias } from '../../src/backbones/relative-bias.js'
+import { GraphSession } from '../../src/engine/graph-session.js'
+import { packRows } from '../../src/engine/rows.js'
+import { GraphBuilder } from '../../src/graph/graph.js'
+import { add, reshape } from '../../src/graph/operators.js'
+import { packingInputs } from '../../src/graph/packing.js'
+import { distance } from '../material.js'
+
+const [heads, size, prefixLength, maxTokens, buckets] = [2, 3, 2, 9, 8]
+const H = heads * size
+const lengths = [4, 1, 9]
+const T = lengths.reduce((sum, length) => sum + length)
+const B = lengths.length
+
+const numbers = (count: number, seed: number) =>
+  Float32Array.from({ length: count }, (_, i) => 1.3 * Math.sin(1.7 * i + 2.3 * seed + 0.4))
+
+const [query, key, value] = [numbers(T * H, 1), numbers(T * H, 2), numbers(T * H, 3)]
+const [keys, values] = [numbers(B * prefixLength * H, 4), numbers(B * prefixLength * H, 5)]
+const table = numbers(buckets * heads, 6)
+
+const row = (array: Float32Array, at: number, head: number) =>
+  Array.from(array.subarray(at * H + head * size, at * H + (head + 1) * size))
+const dot = (a: number[], b: number[]) => a.reduce((sum, x, i) => sum + x * (b[i] ?? Number.NaN), 0)
+
+/** [T,H] */
+function expected(withPrefix: boolean): number[] {
+  const result: number[] = []
+  let first = 0
+  for (const [b, length] of lengths.entries()) {
+    for (let q = 0; q < length; q++)
+      for (let head = 0; head < heads; head++) {
+        const own = Array.from({ length }, (_, k) => ({
+          key: row(key, first + k, head),
+          value: row(value, first + k, head),
+          bias: table[bucketOf(k - q, buckets) * heads + head] ?? Number.NaN,
+        }))
+        const before = Array.from({ length: withPrefix ? prefixLength : 0 }, (_, p) => ({
+          key: row(keys, b * prefixLength + p, head),
+          value: row(values, b * prefixLength + p, head),
+          bias: 0,
+        }))
+        const attended = [...before, ...own].map(({ key, value, bias }) => {
+          return { value, power: Math.exp(dot(row(query, first + q, head), key) / Math.sqrt(size) + bias) }
+        })
+        const total = attended.reduce((sum, { power }) => sum + power, 0)
+        for (let i = 0; i < size; i++)
+          result.push(attended.reduce((sum, { value, power }) => sum + (power / total) * (value[i] ?? 0), 0))
+      }
+    first += length
+  }
+  return result
+}
+
+for (const withPrefix of [false, true])
+  test(`attention with relative positions${withPrefix ? ', behind a prefix' : ''}`, async () => {
+    const g = new GraphBuilder()
+    const packing = packingInputs(g)
+    const input = (name: string) => g.input(name, 'float32', ['T', H])
+    const positions = g.input('position_ids', 'int32', ['T'])
+    const keyBias = g.input('key_bias', 'float32', ['B', 1, 1, 'S'])
+    const biases = relativeBias(g, g.input('table', 'float32', [buckets, heads]), positions, packing, maxTokens)
+    const before = () => {
+      const [keys, values] = ['keys', 'values'].map((name) => g.input(name, 'float32', ['B', prefixLength, H]))
+      return keys && values ? { prefix: { keys, values } } : {}
+    }
+    const y = attention(
+      g,
+      { query: input('query'), key: input('key'), value: input('value') },
+      { heads, bias: add(g, biases, keyBias), packing, ...(withPrefix && before()) },
+    )
+    const session = await GraphSession.open(g.build([g.output('y', reshape(g, y, [-1, H]))]), { threads: 1 })
+    const rows = packRows(
+      lengths.map((length) => {
+        return { inputIds: new Int32Array(length), tokenTypeIds: new Int32Array(length), pooling: 'mean' }
+      }),
+    )
+    const S = rows.longest
+    const found = await session.run({
+      padded_index: { shape: [B, S], data: rows.paddedIndex },
+      packed_index: { shape: [T], data: rows.packedIndex },
+      position_ids: { shape: [T], data: rows.positionIds },
+      key_bias: { shape: [B, 1, 1, S], data: rows.keyBias },
+      table: { shape: [buckets, heads], data: table },
+      query: { shape: [T, H], data: query },
+      key: { shape: [T, H], data: key },
+      value: { shape: [T, H], data: value },
+      ...(withPrefix && {
+        keys: { shape: [B, prefixLength, H], data: keys },
+        values: { shape: [B, prefixLength, H], data: values },
+      }),
+    })
+    await session.release()
+    assert.ok(distance(expected(withPrefix), found.get('y') ?? []) < 1e-5)
+  })
+
+test('distances fall into the 32 buckets that transformers gives them', () => {
+  // Where each bucket begins, for keys before the query; for keys behind it the same 16 further on.
+  const begins = [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91]
+  const bucket = (steps: number) => begins.findLastIndex((begin) => begin <= steps)
+  for (let steps = 1; steps < 600; steps++) {
+    assert.equal(bucketOf(-steps, 32), bucket(steps))
+    assert.equal(bucketOf(steps, 32), 16 + bucket(steps))
+  }
+  assert.equal(bucketOf(0, 32), 0)
+})

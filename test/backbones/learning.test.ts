@@ -1,0 +1,58 @@
+// Learning on every family: the gradients of a training graph against central differences of its own loss, along the
+// gradient of each parameter. That the loss is right is families.test.ts's to show.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { readBackbone } from '../../src/backbones/backbone.js'
+import { GraphSession } from '../../src/engine/graph-session.js'
+import { packRows } from '../../src/engine/rows.js'
+import { rowInputs, targetInputs } from '../../src/learn/batches.js'
+import { headParameters, type ModulePlan, moduleParameters } from '../../src/learn/plan.js'
+import { trainingGraph } from '../../src/learn/training-graph.js'
+import { elementCount } from '../../src/petl/module.js'
+import type { ModuleConfig } from '../../src/petl/modules.js'
+import { directoryOf, expectedRows, tinyBackbones, wave } from './tiny.js'
+
+const adapter = { kind: 'adapter', bottleneck: 4, activation: 'tanh', scaling: 1 } as const
+const modules: ModuleConfig[] = [adapter, { kind: 'lora', rank: 3, alpha: 5 }, { kind: 'prefix', length: 2 }]
+
+for (const name of tinyBackbones)
+  for (const config of name === 'mpnet' ? modules : [adapter])
+    test(`gradients of ${config.kind} on a tiny ${name}`, async () => {
+      const backbone = await readBackbone(directoryOf(name))
+      const { num_hidden_layers: layers, hidden_size: H } = backbone.config
+      const plan: ModulePlan = { kind: 'plain', config, weights: 'learned' }
+      const graph = trainingGraph(backbone, plan, { mode: 'learn', problem: 'regression' })
+      const session = await GraphSession.open(graph, { directory: backbone.directory, threads: 1 })
+      const rows = expectedRows(name)
+        .slice(1, 4)
+        .map(({ inputIds, tokenTypeIds }) => ({ inputIds, tokenTypeIds, pooling: 'mean' as const }))
+      const parameters = [...moduleParameters(plan, layers, H), ...headParameters(1, H)]
+      const point = parameters.map(({ shape }, seed) => wave(elementCount(shape), seed))
+      const at = (values: readonly Float32Array[]) =>
+        session.run({
+          ...rowInputs(packRows(rows)),
+          ...targetInputs(Float32Array.of(1, -1, 0), rows.length, 1 / rows.length),
+          ...Object.fromEntries(
+            parameters.map(({ name, shape }, p) => [name, { shape, data: values[p] ?? assert.fail() }]),
+          ),
+        })
+      const exact = await at(point)
+      for (const [p, parameter] of parameters.entries()) {
+        const gradient = exact.get(`${parameter.name}.grad`) ?? assert.fail(`no gradient of ${parameter.name}`)
+        const size = Math.hypot(...gradient)
+        // Along its gradient the loss rises by the gradient's length.
+        const lossAt = async (step: number) => {
+          const moved = point.map((values, q) =>
+            q === p ? values.map((value, i) => value + (step * (gradient[i] ?? 0)) / size) : values,
+          )
+          return (await at(moved)).get('loss')?.[0] ?? Number.NaN
+        }
+        const step = 2 ** -8
+        const near = (await lossAt(step)) - (await lossAt(-step))
+        const far = (await lossAt(2 * step)) - (await lossAt(-2 * step))
+        const slope = (8 * near - far) / (12 * step)
+        assert.ok(Math.abs(slope - size) < 5e-3 * size + 1e-3, `${parameter.name}: ${size} against ${slope}`)
+      }
+      await session.release()
+    })

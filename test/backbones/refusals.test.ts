@@ -1,0 +1,152 @@
+// What is not built, and what does not hold together, is refused by name when a backbone is loaded.
+
+import assert from 'node:assert/strict'
+import { readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { readBackbone } from '../../src/backbones/backbone.js'
+import type { ModelType } from '../../src/backbones/families.js'
+import { Engine } from '../../src/engine/engine.js'
+import { parseHeader, serializeSafetensors, type TensorData, tensorBytes } from '../../src/formats/safetensors.js'
+import { copyOf } from './tiny.js'
+
+type Fields = Readonly<Record<string, unknown>>
+
+/** A backbone's directory with some fields of its config changed; undefined takes one out. */
+async function withConfig(name: ModelType, changes: Fields): Promise<string> {
+  const directory = await copyOf(name)
+  const path = join(directory, 'config.json')
+  const config = JSON.parse(await readFile(path, 'utf8')) as Fields
+  await writeFile(path, JSON.stringify({ ...config, ...changes }))
+  return directory
+}
+
+async function load(directory: string): Promise<void> {
+  const backbone = await readBackbone(directory)
+  const engine = await Engine.start({ backbone, prototype: undefined, provider: 'cpu', slots: 1, threads: 1 })
+  await engine.close()
+}
+
+const refused = (directory: string, message: RegExp) =>
+  assert.rejects(load(directory), { name: 'Problem', code: 'invalid_backbone', message })
+
+const types = 'bert \\| roberta \\| xlm-roberta \\| distilbert \\| mpnet \\| electra'
+const activations = 'gelu \\| gelu_new \\| relu'
+const configs: [ModelType, Fields, RegExp][] = [
+  ['bert', { model_type: 'gpt2' }, new RegExp(`config.json: model_type is "gpt2"; expected ${types}$`)],
+  ['bert', { model_type: undefined }, new RegExp(`model_type is missing; expected ${types}$`)],
+  ['bert', { hidden_act: 'swish' }, new RegExp(`hidden_act is "swish"; expected ${activations}$`)],
+  ['distilbert', { activation: 'mish' }, new RegExp(`activation is "mish"; expected ${activations}$`)],
+  [
+    'bert',
+    { position_embedding_type: 'relative_key' },
+    /position_embedding_type is "relative_key"; expected "absolute"/,
+  ],
+  ['roberta', { is_decoder: true }, /is_decoder is true; expected false/],
+  ['electra', { add_cross_attention: true }, /add_cross_attention is true; expected false/],
+  ['mpnet', { relative_attention_num_buckets: 16 }, /relative_attention_num_buckets is 16; expected 32/],
+  ['bert', { hidden_size: '32' }, /hidden_size is "32"; expected a whole number from 1 to 1000000/],
+  ['bert', { num_hidden_layers: undefined }, /num_hidden_layers is missing; expected a whole number/],
+  ['distilbert', { n_layers: 0 }, /n_layers is 0; expected a whole number/],
+  ['electra', { embedding_size: null }, /embedding_size is missing/],
+  ['roberta', { pad_token_id: -1 }, /pad_token_id is -1; expected a whole number from 0/],
+  ['bert', { layer_norm_eps: 0 }, /layer_norm_eps is 0; expected a number above 0/],
+  ['bert', { num_attention_heads: 5 }, /hidden_size 32 is not a multiple of num_attention_heads 5/],
+  ['roberta', { max_position_embeddings: 2 }, /max_position_embeddings is 2; expected more than 2/],
+]
+
+describe('a config that is refused', () => {
+  for (const [name, changes, message] of configs)
+    test(`${name} with ${JSON.stringify(changes)}`, async () => {
+      await refused(await withConfig(name, changes), message)
+    })
+
+  test('one that is no JSON, or no object', async () => {
+    const directory = await copyOf('bert')
+    await writeFile(join(directory, 'config.json'), '{"model_type": ')
+    await refused(directory, /config\.json: not JSON/)
+    await writeFile(join(directory, 'config.json'), '["bert"]')
+    await refused(directory, /config\.json: expected an object of fields; it is \["bert"\]/)
+  })
+})
+
+test('fields that are null or left out are what transformers takes them for', async () => {
+  const changes = { hidden_act: null, position_embedding_type: null, layer_norm_eps: undefined, is_decoder: undefined }
+  const { config } = await readBackbone(await withConfig('bert', changes))
+  assert.equal(config.hidden_act, 'gelu')
+  assert.equal(config.layer_norm_eps, 1e-12)
+  assert.equal((await readBackbone(await withConfig('roberta', { pad_token_id: undefined }))).config.first_position, 2)
+})
+
+/** The same weights with some tensors changed. */
+async function withTensors(name: ModelType, change: (tensors: Record<string, TensorData>) => void): Promise<string> {
+  const directory = await copyOf(name)
+  const path = join(directory, 'model.safetensors')
+  const file = await readFile(path)
+  const tensors: Record<string, TensorData> = {}
+  for (const [tensor, info] of parseHeader(file).tensors)
+    tensors[tensor] = { dtype: info.dtype, shape: info.shape, data: tensorBytes(file, info) }
+  change(tensors)
+  await writeFile(path, serializeSafetensors({}, tensors))
+  return directory
+}
+
+describe('weights that are refused', () => {
+  const layers: [ModelType, Fields, RegExp][] = [
+    [
+      'bert',
+      { num_hidden_layers: 3 },
+      /"bert\.encoder\.layer\.2\.attention\.self\.query\.weight" \[32, 32\] is missing/,
+    ],
+    [
+      'distilbert',
+      { n_layers: 3 },
+      /"distilbert\.transformer\.layer\.2\.attention\.q_lin\.weight" \[32, 32\] is missing/,
+    ],
+    ['mpnet', { num_hidden_layers: 3 }, /"encoder\.layer\.2\.attention\.attn\.q\.weight" \[32, 32\] is missing/],
+  ]
+  for (const [name, changes, message] of layers)
+    test(`${name} with fewer layers than its config promises: the first missing tensor is named`, async () => {
+      await refused(await withConfig(name, changes), message)
+    })
+
+  test('a tensor of another shape than the config asks for', async () => {
+    await refused(
+      await withConfig('roberta', { vocab_size: 1000 }),
+      /"roberta\.embeddings\.word_embeddings\.weight" has shape \[90, 32\]; config\.json asks for \[1000, 32\]/,
+    )
+  })
+
+  test('a tensor of a type that no backbone has', async () => {
+    const directory = await withTensors('xlm-roberta', (tensors) => {
+      const bias = tensors['encoder.layer.1.output.dense.bias']
+      if (bias) tensors['encoder.layer.1.output.dense.bias'] = { ...bias, dtype: 'I16' }
+    })
+    await refused(directory, /"encoder\.layer\.1\.output\.dense\.bias" is I16; expected F32, F16 or BF16/)
+  })
+
+  test('no embedding projection where the widths differ', async () => {
+    const directory = await withTensors('electra', (tensors) => {
+      delete tensors['electra.embeddings_project.bias']
+    })
+    await refused(directory, /"electra\.embeddings_project\.bias" \[32\] is missing/)
+  })
+
+  test('a file that was cut short, within its data or its header', async () => {
+    const directory = await copyOf('mpnet')
+    const path = join(directory, 'model.safetensors')
+    const { size } = await stat(path)
+    await truncate(path, size - 1)
+    await refused(directory, /model\.safetensors: tensor ".+": data_offsets \[\d+, \d+\] do not lie within/)
+    await truncate(path, 1000)
+    await refused(directory, /model\.safetensors: the header says it is \d+ bytes long, but only 992 bytes follow/)
+    await truncate(path, 3)
+    await refused(directory, /model\.safetensors: a safetensors file starts with an 8-byte header length/)
+  })
+
+  test('no file at all', async () => {
+    const directory = await copyOf('bert')
+    await rm(join(directory, 'model.safetensors'))
+    await refused(directory, /model\.safetensors cannot be read/)
+  })
+})

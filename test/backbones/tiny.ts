@@ -1,0 +1,76 @@
+// The tiny random backbones of test/fixtures/backbones, and what `transformers` says of them.
+
+import { readFileSync } from 'node:fs'
+import { copyFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { ModelType } from '../../src/backbones/families.js'
+import type { Text } from '../../src/backbones/tokenizer.js'
+import { parseHeader, tensorBytes, tensorFloats } from '../../src/formats/safetensors.js'
+import { root, temporaryDirectory } from '../material.js'
+
+const folder = join(root, 'test/fixtures/backbones')
+
+export const tinyBackbones: readonly ModelType[] = ['bert', 'roberta', 'xlm-roberta', 'distilbert', 'mpnet', 'electra']
+
+export const directoryOf = (name: ModelType): string => join(folder, name)
+
+export const texts: readonly Text[] = (
+  JSON.parse(readFileSync(join(folder, 'texts.json'), 'utf8')) as { text: string; text_pair?: string }[]
+).map(({ text, text_pair }) => ({ text, ...(text_pair !== undefined && { textPair: text_pair }) }))
+
+export interface ExpectedRow {
+  readonly inputIds: readonly number[]
+  readonly tokenTypeIds: readonly number[]
+  /** [row's tokens, H] */
+  readonly hidden: Float32Array
+  /** [H]: the mean of the hidden states under the adapter, or the LoRA, of make.py. */
+  readonly adapter: Float32Array
+  readonly lora: Float32Array
+}
+
+/** What `transformers` makes of each of the texts. */
+export function expectedRows(name: ModelType): readonly ExpectedRow[] {
+  const file = readFileSync(join(directoryOf(name), 'expected.safetensors'))
+  const { tensors } = parseHeader(file)
+  const info = (tensor: string) => {
+    const found = tensors.get(tensor)
+    if (found === undefined) throw new Error(`${name} has no ${tensor}`)
+    return found
+  }
+  const integers = (tensor: string) =>
+    Array.from(new BigInt64Array(new Uint8Array(tensorBytes(file, info(tensor))).buffer), Number)
+  const floats = (tensor: string) => tensorFloats(file, tensor, info(tensor))
+  const [ids, types, hidden, adapter, lora] = [
+    integers('input_ids'),
+    integers('token_type_ids'),
+    floats('hidden'),
+    floats('adapter'),
+    floats('lora'),
+  ]
+  const [, H = 0] = info('hidden').shape
+  let end = 0
+  return integers('lengths').map((length, row) => {
+    const start = end
+    end += length
+    const mean = (values: Float32Array) => values.subarray(row * H, (row + 1) * H)
+    return {
+      inputIds: ids.slice(start, end),
+      tokenTypeIds: types.slice(start, end),
+      hidden: hidden.subarray(start * H, end * H),
+      adapter: mean(adapter),
+      lora: mean(lora),
+    }
+  })
+}
+
+/** The numbers that make.py fills the tensors of its modules with. */
+export const wave = (count: number, seed: number): Float32Array =>
+  Float32Array.from({ length: count }, (_, i) => 0.3 * Math.sin(1.7 * i + seed))
+
+/** A copy of a backbone's directory, to be spoiled. */
+export async function copyOf(name: ModelType): Promise<string> {
+  const directory = await temporaryDirectory()
+  for (const file of ['config.json', 'tokenizer.json', 'model.safetensors'])
+    await copyFile(join(directoryOf(name), file), join(directory, file))
+  return directory
+}
