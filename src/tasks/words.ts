@@ -36,10 +36,13 @@ export function labelWords(
     if (open !== undefined && wordIds[open.first] === word) open.end = end
     else spans.push({ first: token, start, end })
   })
-  const words = spans.map(({ first, start, end }): LabelledWord => {
+  const words = spans.flatMap(({ first, start, end }): LabelledWord[] => {
     const span = { start: utf16(start), end: utf16(end) }
+    const word = text.slice(span.start, span.end)
+    // Byte-level tokenizers make words of white space too.
+    if (word.trim() === '') return []
     const logits = logitsOf(task.head, hidden.subarray(first * H, (first + 1) * H))
-    return { text: text.slice(span.start, span.end), ...span, ...(scoreTask(task, logits, options) as Classification) }
+    return [{ text: word, ...span, ...(scoreTask(task, logits, options) as Classification) }]
   })
   return { words }
 }
