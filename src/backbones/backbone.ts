@@ -1,8 +1,8 @@
 // A backbone as Hugging Face directories hold it: config.json, tokenizer.json and model.safetensors. Its weights are
 // read by onnxruntime straight from the file; here only their header is.
 
-import { open } from 'node:fs/promises'
-import { join } from 'node:path'
+import { open, realpath } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { digestOfFile } from '../formats/digest.js'
 import { headerLength, parseHeader, type SafetensorsHeader } from '../formats/safetensors.js'
 import { Problem } from '../problem.js'
@@ -15,23 +15,26 @@ export interface Backbone {
   /** SHA-256 of model.safetensors. */
   readonly digest: string
   readonly weights: SafetensorsHeader
-  /** Name of the weights file within the directory. */
+  /** Folder and name of the file that model.safetensors is, or links to: Hugging Face's cache consists of links. */
+  readonly weightsFolder: string
   readonly weightsFile: string
 }
 
-const weightsFile = 'model.safetensors'
+export const weightsName = 'model.safetensors'
 
 /**
  * Reads the description of a backbone.
  * @throws Problem `invalid_backbone` naming the file and the field
  */
 export async function readBackbone(directory: string): Promise<Backbone> {
-  const [config, weights, digest] = await Promise.all([
+  const path = join(directory, weightsName)
+  const [config, weights, digest, file] = await Promise.all([
     ConfigFile.read(join(directory, 'config.json')).then(encoderConfig),
-    readWeightsHeader(join(directory, weightsFile)),
-    digestOfFile(join(directory, weightsFile)).catch(unreadable(join(directory, weightsFile))),
+    readWeightsHeader(path),
+    digestOfFile(path).catch(unreadable(path)),
+    realpath(path).catch(unreadable(path)),
   ])
-  return { directory, config, digest, weights, weightsFile }
+  return { directory, config, digest, weights, weightsFolder: dirname(file), weightsFile: basename(file) }
 }
 
 async function readWeightsHeader(path: string): Promise<SafetensorsHeader> {

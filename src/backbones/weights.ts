@@ -4,7 +4,7 @@ import type { TensorType } from '../formats/safetensors.js'
 import type { DataType, GraphBuilder, Value } from '../graph/graph.js'
 import { cast } from '../graph/operators.js'
 import { Problem } from '../problem.js'
-import type { Backbone } from './backbone.js'
+import { type Backbone, weightsName } from './backbone.js'
 
 const dataTypes: Partial<Record<TensorType, DataType>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }
 
@@ -32,7 +32,7 @@ export class Weights {
   stored(name: string, shape: readonly number[], skip = 0): Value {
     const { weights, weightsFile, directory } = this.backbone
     const refuse = (what: string): never => {
-      throw new Problem('invalid_backbone', `${directory}/${weightsFile}: tensor "${this.#prefix}${name}" ${what}`)
+      throw new Problem('invalid_backbone', `${directory}/${weightsName}: tensor "${this.#prefix}${name}" ${what}`)
     }
     const tensor = (spelling: string) => weights.tensors.get(this.#prefix + spelling)
     const info = tensor(name) ?? tensor(olderSpelling(name)) ?? refuse(`[${shape.join(', ')}] is missing`)

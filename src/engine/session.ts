@@ -55,7 +55,7 @@ export class EngineSession {
       logSeverityLevel: 4,
       extra: {
         session: {
-          model_external_initializers_file_folder_path: backbone.directory,
+          model_external_initializers_file_folder_path: backbone.weightsFolder,
           // Threads that spin between runs take the cores from tokenising and HTTP.
           intra_op: { allow_spinning: '0' },
           // Work is handed out in pieces that shrink: a thread that HTTP has held up does not hold up the others.

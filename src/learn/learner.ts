@@ -92,7 +92,7 @@ export class Learner {
     this.#forward ??= await GraphSession.open(
       trainingGraph(backbone, plan, { mode: 'forward', problem: task.problem }),
       {
-        directory: backbone.directory,
+        directory: backbone.weightsFolder,
         threads: options.threads,
       },
     )
@@ -152,7 +152,7 @@ export class Learner {
     const known = this.#learning.get(problem)
     if (known) return known
     const graph = trainingGraph(backbone, plan, { mode: 'learn', problem })
-    const session = await GraphSession.open(graph, { directory: backbone.directory, threads: options.threads })
+    const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, threads: options.threads })
     this.#learning.set(problem, session)
     return session
   }

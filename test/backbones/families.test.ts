@@ -2,6 +2,7 @@
 // weights are float32, float16 or bfloat16, under names with or without a prefix (test/fixtures/backbones/make.py).
 
 import assert from 'node:assert/strict'
+import { copyFile, mkdir, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
@@ -12,7 +13,7 @@ import { elementCount } from '../../src/petl/module.js'
 import { petlModule } from '../../src/petl/modules.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
-import { distance, testProvider } from '../material.js'
+import { distance, temporaryDirectory, testProvider } from '../material.js'
 import { directoryOf, type ExpectedRow, expectedRows, texts, tinyBackbones, wave } from './tiny.js'
 
 async function served(
@@ -81,3 +82,16 @@ for (const name of tinyBackbones)
         }
       })
   })
+
+test('a directory of links, as Hugging Face caches models, is read like any other', async () => {
+  const directory = await temporaryDirectory()
+  for (const [at, file] of ['config.json', 'tokenizer.json', 'model.safetensors'].entries()) {
+    const blob = join(directory, `blob-${at}`)
+    await copyFile(join(directoryOf('bert'), file), blob)
+    await mkdir(join(directory, 'snapshot'), { recursive: true })
+    await symlink(join('..', `blob-${at}`), join(directory, 'snapshot', file))
+  }
+  const expected = expectedRows('bert')
+  const rows = await served(await readBackbone(join(directory, 'snapshot')), undefined, expected)
+  for (const [at, { hidden }] of expected.entries()) assert.ok(distance(hidden, rows[at]?.hidden ?? []) < 1e-4)
+})

@@ -23,7 +23,7 @@ for (const name of tinyBackbones)
       const { num_hidden_layers: layers, hidden_size: H } = backbone.config
       const plan: ModulePlan = { kind: 'plain', config, weights: 'learned' }
       const graph = trainingGraph(backbone, plan, { mode: 'learn', problem: 'regression' })
-      const session = await GraphSession.open(graph, { directory: backbone.directory, threads: 1 })
+      const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, threads: 1 })
       const rows = expectedRows(name)
         .slice(1, 4)
         .map(({ inputIds, tokenTypeIds }) => ({ inputIds, tokenTypeIds, pooling: 'mean' as const }))

@@ -58,7 +58,7 @@ test('loss, logits and every gradient are those of PyTorch', async () => {
     }),
   )
   const graph = trainingGraph(backbone, plan, { mode: 'learn', problem: 'single_label_classification' })
-  const session = await GraphSession.open(graph, { directory: backbone.directory, threads: 2 })
+  const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, threads: 2 })
   const outputs = await session.run({
     ...rowInputs(packRows(rows)),
     ...targetInputs(targets, B, 1 / B),
