@@ -7,7 +7,8 @@ import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './figur
 import { http } from './http.js'
 import { learningStep } from './learning-step.js'
 import { manyTasks } from './many-tasks.js'
-import { mixedBatch } from './mixed-batch.js'
+import { modelDir } from './material.js'
+import { mixedBatch, mixedBatchOn } from './mixed-batch.js'
 import { padding } from './padding.js'
 import { learningStepAgainstPyTorch } from './peers/learning-step.js'
 import { memory, start } from './start.js'
@@ -24,24 +25,33 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   'learning-step': learningStep,
 }
 
-/** Benchmarks against others, which `--python` brings: they run if they are named. */
-const peers: Readonly<Record<string, (python: string) => Benchmark>> = {
-  'pytorch-step': learningStepAgainstPyTorch,
+/** Benchmarks on what an option brings: they run if they are named. */
+const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
+  'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
+  'other-backbone': ({ modelDir }) => mixedBatchOn(modelDir),
+}
+
+interface Options {
+  readonly python: string
+  readonly modelDir: string
+  readonly json?: string
+  readonly jsonOnly?: boolean
 }
 
 const program: Command = new Command('bench')
   .description('measure what the README states, on the CPU of this machine')
   .argument(
     '[names...]',
-    `which: ${Object.keys(benchmarks).join(', ')}; all of these unless named, and ${Object.keys(peers).join(', ')}`,
+    `which: ${Object.keys(benchmarks).join(', ')}; all of these unless named, and ${Object.keys(onRequest).join(', ')}`,
   )
   .option('--python <path>', 'interpreter for the benchmarks against others, see bench/peers', 'python3')
+  .option('--model-dir <dir>', 'Hugging Face directory for other-backbone', modelDir)
   .option('--json <file>', 'write the figures to a file as well')
   .option('--json-only', 'print JSON in place of the table')
   .addHelpText('after', '\nExample:\n  $ npm run bench -- mixed-batch padding --json figures.json')
   .parse()
 
-const options = program.opts<{ python: string; json?: string; jsonOnly?: boolean }>()
+const options = program.opts<Options>()
 const names = program.args.length > 0 ? program.args : Object.keys(benchmarks)
 const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: availableParallelism(), node: process.version }
 const say = (progress: string) => process.stderr.write(`${progress}\n`)
@@ -51,9 +61,9 @@ if (table) console.log(`${machine.cpu}, ${machine.cores} cores, Node ${machine.n
 
 const figures: Figure[] = []
 for (const name of names) {
-  const benchmark = benchmarks[name] ?? peers[name]?.(options.python)
+  const benchmark = benchmarks[name] ?? onRequest[name]?.(options)
   if (benchmark === undefined) {
-    const known = [...Object.keys(benchmarks), ...Object.keys(peers)]
+    const known = [...Object.keys(benchmarks), ...Object.keys(onRequest)]
     program.error(`there is no benchmark "${name}"; there are ${known.join(', ')}`)
   }
   say(`${name} …`)

@@ -57,8 +57,8 @@ export async function loadModel(): Promise<Model> {
   }
 }
 
-/** A prototype of random weights on the same backbone. */
-export function randomPrototype({ backbone }: Model, module: ModuleConfig): Prototype {
+/** A prototype of random weights. */
+export function randomPrototype(backbone: Backbone, module: ModuleConfig): Prototype {
   const { hidden_size: hiddenSize, num_hidden_layers: layers } = backbone.config
   const random = randomBytes(3)
   const { maskable, unmasked } = petlModule(module, hiddenSize)
@@ -70,7 +70,7 @@ export function randomPrototype({ backbone }: Model, module: ModuleConfig): Prot
 
 /** An engine on the CPU, with or without the prototype. */
 export const startEngine = (
-  { backbone, prototype }: Model,
+  { backbone, prototype }: Pick<Model, 'backbone' | 'prototype'>,
   options: { readonly bare?: boolean; readonly computePadding?: boolean; readonly slots?: number } = {},
 ): Promise<Engine> =>
   Engine.start({
@@ -105,7 +105,11 @@ export async function rowsOf({ prototype, tokenizer }: Model, texts: readonly Ta
 }
 
 /** Rows of `length` random tokens, each of a task of its own with a random mask. */
-export function randomRows({ backbone, prototype }: Model, count: number, length: number): EngineRow[] {
+export function randomRows(
+  { backbone, prototype }: Pick<Model, 'backbone' | 'prototype'>,
+  count: number,
+  length: number,
+): EngineRow[] {
   const random = randomBytes(1)
   return Array.from({ length: count }, (): EngineRow => {
     const bitset = Uint8Array.from({ length: prototype.layers * prototype.maskBytes }, random)

@@ -1,5 +1,7 @@
 // A batch of 16 rows of 64 tokens, every row of a task of its own, against the same backbone graph without a module.
 
+import { basename, resolve } from 'node:path'
+import { readBackbone } from '../src/backbones/backbone.js'
 import type { Engine, EngineRow } from '../src/engine/engine.js'
 import type { ModuleConfig } from '../src/petl/modules.js'
 import { type Benchmark, type Figure, inTurns, median, summary } from './figures.js'
@@ -12,17 +14,30 @@ export const mixedBatch: Benchmark = async (say) => {
   const figures = [await against(model, 'tasks of the bundled prototype', 1.1)]
   for (const { module, what, target } of modules) {
     say(`mixed batch: ${module.kind}`)
-    figures.push(await against({ ...model, prototype: randomPrototype(model, module) }, what, target))
+    figures.push(await against({ ...model, prototype: randomPrototype(model.backbone, module) }, what, target))
   }
   return figures
 }
+
+/** The same on any backbone, under a prototype of random weights: an adapter of a twelfth of its width. */
+export const mixedBatchOn =
+  (directory: string): Benchmark =>
+  async (say) => {
+    const backbone = await readBackbone(directory)
+    const { hidden_size, model_type, num_hidden_layers } = backbone.config
+    const bottleneck = Math.floor(hidden_size / 12)
+    const prototype = randomPrototype(backbone, { kind: 'adapter', bottleneck, activation: 'relu', scaling: 1 })
+    const name = `${basename(resolve(directory))} (${model_type}, ${num_hidden_layers} × ${hidden_size})`
+    say(`mixed batch: ${name}`)
+    return [await against({ backbone, prototype }, `tasks of an adapter of ${bottleneck} on ${name}`, 1.08)]
+  }
 
 const modules: readonly { readonly module: ModuleConfig; readonly what: string; readonly target: number }[] = [
   { module: { kind: 'lora', rank: 16, alpha: 24 }, what: 'tasks of LoRA with rank 16', target: 1.15 },
   { module: { kind: 'prefix', length: 32 }, what: 'tasks of a prefix of 32', target: 1.2 },
 ]
 
-async function against(model: Model, what: string, atMost: number): Promise<Figure> {
+async function against(model: Pick<Model, 'backbone' | 'prototype'>, what: string, atMost: number): Promise<Figure> {
   const rows = randomRows(model, 16, 64)
   const [masked, bare] = await Promise.all([startEngine(model), startEngine(model, { bare: true })])
   for (const engine of [masked, bare, masked, bare]) await time(engine, rows)
