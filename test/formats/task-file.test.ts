@@ -40,7 +40,7 @@ const refused: [string, Partial<TaskParts>, string, RegExp][] = [
     'an unknown combination',
     { metadata: { combine: 'xor' } },
     'invalid_task_file',
-    /"combine" is "xor"; expected or \| and \| none/,
+    /"combine" is "xor"; expected or \| and \| add \| none/,
   ],
   [
     'an unknown problem type',
