@@ -10,13 +10,16 @@ import {
   addTaskOptions,
   combineOption,
   positive,
+  share,
   whole,
 } from './commands/learning-options.js'
 import type { TrainFlags } from './commands/train.js'
 import { environmentVariableOf, flagOf, readConfig, settingNames, settings, shownDefault } from './config.js'
-import { methods } from './learn/methods.js'
+import { learnsBest, methods } from './learn/methods.js'
 import { moduleKinds } from './petl/module.js'
 import { Problem } from './problem.js'
+
+const byMethod = (what: 'density' | 'scoreRate') => `multi ${learnsBest.multi[what]}, single ${learnsBest.single[what]}`
 
 const program = new Command('propetl')
   .description('One frozen transformer, one shared module, and a few kilobytes of mask bits per task.')
@@ -53,8 +56,9 @@ addLearningOptions(
       .argument('<data>', 'rows to learn from, CSV, TSV or JSON lines: "text", optional "text_pair", and "label"')
       .requiredOption('--out <file>', "the task file to write; its name is the task's id"),
   ),
-  { scores: 0.05 },
 )
+  .option('--density <share>', 'share of a mask that is 1', share, 0.5)
+  .option('--score-rate <rate>', "learning rate of the masks' scores", positive, 0.05)
   .addOption(
     new Option('--mask-rows <kind>', 'a mask for each layer, or one for all')
       .choices(['layer', 'one'])
@@ -99,8 +103,9 @@ addLearningOptions(
     .description('learn a prototype on one task or on several together, or what it is held against')
     .argument('<data...>', 'a task each: a file of rows, or a folder with train.jsonl, dev.jsonl and task.json')
     .option('--out <dir>', 'folder to write prototype.safetensors and masks/<task>.safetensors to'),
-  { scores: 0.03 },
 )
+  .option('--density <share>', `share of a mask that is 1 (default: ${byMethod('density')})`, share)
+  .option('--score-rate <rate>', `learning rate of the masks' scores (default: ${byMethod('scoreRate')})`, positive)
   .addOption(
     new Option(
       '--method <name>',

@@ -9,7 +9,7 @@ import type { Watch } from '../../src/learn/training.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { prototypeBits, taskBits } from '../../src/petl/storage.js'
 import { Problem } from '../../src/problem.js'
-import type { HeadSettings, MaskSettings, ModuleSettings, Settings } from './method.js'
+import { type HeadSettings, learningOf, type MaskSettings, type ModuleSettings, type Settings } from './method.js'
 import type { Outcome, TaskScore } from './run.js'
 
 /** What runs learn from and on. */
@@ -100,10 +100,6 @@ async function learnModule(
     backboneBits: backboneBits(model.backbone),
   }
 }
-
-/** How a module is learned, whatever its kind. */
-const learningOf = (method: ModuleSettings['method']): 'plain' | 'single' | 'multi' =>
-  method === 'multi' ? 'multi' : method.endsWith('single') ? 'single' : 'plain'
 
 async function learnMask(
   { model, prototype, threads }: Material,

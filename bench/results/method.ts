@@ -3,6 +3,7 @@
 import type { Combining, Pooling } from '../../src/formats/task-file.js'
 import { headLearning } from '../../src/learn/baseline.js'
 import type { Rates } from '../../src/learn/learner.js'
+import { learnsBest } from '../../src/learn/methods.js'
 import type { ModuleConfig } from '../../src/petl/modules.js'
 
 const adapterMethods = ['head', 'plain', 'single', 'multi', 'mask-one', 'mask-layer'] as const
@@ -114,20 +115,15 @@ export function settingsOf(
       // Its rows are computed once: all the epochs that it takes cost next to nothing.
       return { method, ...common, ...headLearning }
     case 'plain':
-      return { method, ...common, module: adapter, density, rates: { weights: 0.003, scores: 0, heads: 0.005 } }
     case 'single':
-      return { method, ...common, module: adapter, density, rates: { weights: 0.003, scores: 0.03, heads: 0.005 } }
     case 'multi':
-      // Two masks of 0.3 united keep half: a task has a say in what is left to it.
-      return { method, ...common, module: adapter, density: 0.3, rates: { weights: 0.003, scores: 0.03, heads: 0.005 } }
+      return { method, ...common, module: adapter, ...settingsOfModule(method) }
     case 'lora-plain':
-      return { method, ...common, module: lora, density, rates: { weights: 0.003, scores: 0, heads: 0.005 } }
     case 'lora-single':
-      return { method, ...common, module: lora, density, rates: { weights: 0.003, scores: 0.03, heads: 0.005 } }
+      return { method, ...common, module: lora, ...settingsOfModule(method) }
     case 'prefix-plain':
-      return { method, ...common, module: prefix, density, rates: { weights: 0.003, scores: 0, heads: 0.005 } }
     case 'prefix-single':
-      return { method, ...common, module: prefix, density, rates: { weights: 0.003, scores: 0.03, heads: 0.005 } }
+      return { method, ...common, module: prefix, ...settingsOfModule(method) }
     case 'mask-one':
       return { method, ...common, prototype, learnedOn, combine, density, rates: { scores: 0.05, heads: 0.005 } }
     case 'mask-layer':
@@ -141,4 +137,13 @@ export function settingsOf(
         rates: { scores: 0.05, heads: 0.005 },
       }
   }
+}
+
+/** How a method learns a module, whatever the module is. */
+export const learningOf = (method: ModuleSettings['method']): 'plain' | 'single' | 'multi' =>
+  method === 'multi' ? 'multi' : method.endsWith('single') ? 'single' : 'plain'
+
+function settingsOfModule(method: ModuleSettings['method']): { readonly density: number; readonly rates: Rates } {
+  const { density, scoreRate } = learnsBest[learningOf(method)]
+  return { density, rates: { weights: 0.003, scores: scoreRate, heads: 0.005 } }
 }

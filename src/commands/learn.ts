@@ -12,6 +12,8 @@ import { claim, write } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
 
 export interface LearnFlags extends LearningFlags {
+  readonly density: number
+  readonly scoreRate: number
   readonly out: string
   readonly maskRows: 'layer' | 'one'
   readonly combine: Combining

@@ -15,7 +15,7 @@ const number = (what: string, fits: (value: number) => boolean) => (given: strin
 export const whole = (min: number, max: number) =>
   number(`a whole number from ${min} to ${max}`, (value) => Number.isInteger(value) && value >= min && value <= max)
 export const positive = number('a number above 0', (value) => value > 0 && Number.isFinite(value))
-const share = number('a number above 0, at most 1', (value) => value > 0 && value <= 1)
+export const share = number('a number above 0, at most 1', (value) => value > 0 && value <= 1)
 const decay = number('a number from 0', (value) => value >= 0 && Number.isFinite(value))
 
 /** What the flags of {@link addDataOptions} give. */
@@ -38,8 +38,6 @@ export interface LearningFlags extends DataFlags {
   readonly maxRows?: number
   readonly epochs?: number
   readonly batchRows: number
-  readonly density: number
-  readonly scoreRate: number
   readonly headRate: number
   readonly weightDecay: number
   readonly pooling: (typeof poolings)[number]
@@ -66,15 +64,13 @@ const addRowOptions = (command: Command): Command =>
     .option('--threads <number>', 'threads that compute; 0 is one for each core', whole(0, 1024), 0)
 
 /** What every learning run has. */
-export const addLearningOptions = (command: Command, rates: { readonly scores: number }): Command =>
+export const addLearningOptions = (command: Command): Command =>
   addRowOptions(command)
     .option('--max-length <tokens>', 'longer texts are cut', whole(8, 100_000), 128)
     .option('--dev-share <share>', 'share of the data to split off for dev', share, 0.1)
     .option('--max-rows <number>', 'learn from at most so many rows, drawn at random', whole(2, 1e9))
     .option('--epochs <number>', 'times that every row is seen (default: 3 to 50, for 400 steps)', whole(1, 10_000))
     .option('--batch-rows <number>', 'rows of a step', whole(1, 100_000), 32)
-    .option('--density <share>', 'share of a mask that is 1', share, 0.5)
-    .option('--score-rate <rate>', "learning rate of the masks' scores", positive, rates.scores)
     .option('--head-rate <rate>', 'learning rate of heads', positive, 0.005)
     .option('--weight-decay <number>', 'weight decay of AdamW', decay, 0.1)
     .addOption(new Option('--pooling <kind>', 'how a row becomes a vector').choices(poolings).default('mean'))

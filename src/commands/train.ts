@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Backbone } from '../backbones/backbone.js'
 import type { Combining } from '../formats/task-file.js'
-import type { Method } from '../learn/methods.js'
+import { learnsBest, type Method } from '../learn/methods.js'
 import { loadModel } from '../learn/model.js'
 import { type NamedTaskData, type Trained, trainPrototype } from '../learn/prototype-training.js'
 import { loadNamedTask } from '../learn/task-folder.js'
@@ -27,6 +27,8 @@ export interface TrainFlags extends Omit<LearningFlags, 'dev' | 'problemType' | 
   readonly rank?: number
   readonly alpha?: number
   readonly prefixLength?: number
+  readonly density?: number
+  readonly scoreRate?: number
   readonly weightRate: number
   readonly json?: boolean
 }
@@ -40,6 +42,7 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
   const start = performance.now()
   const line = new ProgressLine(process.stderr)
   const method = flags.method ?? (paths.length > 1 ? 'multi' : 'single')
+  const best = learnsBest[method]
   const module = moduleOf(flags)
   if (flags.out !== undefined) {
     if (method === 'plain' || method === 'head')
@@ -67,7 +70,8 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
           ...flags,
           method,
           module,
-          rates: { weights: flags.weightRate, scores: flags.scoreRate, heads: flags.headRate },
+          density: flags.density ?? best.density,
+          rates: { weights: flags.weightRate, scores: flags.scoreRate ?? best.scoreRate, heads: flags.headRate },
         },
         { onProgress: (progress) => line.show(progress), signal },
       ),

@@ -8,7 +8,7 @@ import { readPrototype, serializePrototype } from '../petl/prototype-file.js'
 import { Problem } from '../problem.js'
 import { outputsOf } from './labels.js'
 import { Learner, type Rates } from './learner.js'
-import type { Method } from './methods.js'
+import { learnsBest, type Method } from './methods.js'
 import type { Metric } from './metrics.js'
 import { rounded, taskMask } from './new-task.js'
 import { headParameters, type ModulePlan, moduleParameters } from './plan.js'
@@ -62,18 +62,18 @@ export async function trainPrototype(
     throw new Problem('invalid_setting', `method "${method}" takes one task, not ${data.length}; expected multi`)
   const { num_hidden_layers: layers, hidden_size: H } = backbone.config
   const plan = planOf(options)
-  const kind = plan?.kind ?? 'plain'
+  const fresh = { deviation: learnsBest[method].deviation }
   const parameters = plan ? moduleParameters(plan, layers, H) : []
   const shared = moduleBeginning(
     parameters.filter(({ owner }) => owner !== 'task'),
-    kind,
+    fresh,
     new Random(seed, 'module'),
   )
   const tasks = data.map((task) => {
     const random = new Random(seed, `task ${task.id}`)
     const masks = moduleBeginning(
       parameters.filter(({ owner }) => owner === 'task'),
-      kind,
+      fresh,
       random,
     )
     const head = headBeginning(headParameters(outputsOf(task.space), H), H, random)

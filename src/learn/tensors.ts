@@ -6,7 +6,7 @@ import { elementCount, maskRange } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
 import type { LabelSpace } from './labels.js'
-import type { ModuleParameter, ModulePlan, Parameter } from './plan.js'
+import type { ModuleParameter, Parameter } from './plan.js'
 import type { Random } from './random.js'
 
 const parameterSize = ({ shape }: Parameter): number => elementCount(shape)
@@ -19,29 +19,23 @@ export interface Tensor extends Parameter {
 export type ModuleTensor = Tensor & ModuleParameter
 
 /**
- * Standard deviation of fresh weights. A prototype's is larger than adapters have: masks choose among its weights, which
- * must be large enough to make a difference.
- */
-const weightDeviation = { prototype: 0.1, plain: 0.05 } as const
-
-/**
  * Tensors as a run begins. A layer's mask begins as the prototype's own mask of that layer, where it has any: a
  * prototype is at its best under the masks that it was learned with.
- * @param from the prototype that weights and frozen layer masks come from, or what kind of weights to draw
+ * @param from the prototype that weights and frozen layer masks come from, or the standard deviation of fresh weights
  */
 export function moduleBeginning(
   parameters: readonly ModuleParameter[],
-  from: Prototype | ModulePlan['kind'],
+  from: Prototype | { readonly deviation: number },
   random: Random,
 ): readonly ModuleTensor[] {
-  const prototype = typeof from === 'string' ? undefined : from
+  const prototype = 'deviation' in from ? undefined : from
   return parameters.map((parameter): ModuleTensor => {
     const { tensor, kind, owner, training } = parameter
     const size = parameterSize(parameter)
     if (kind === 'weight') {
-      if (typeof from !== 'string') return { ...parameter, values: prototypeTensor(from, tensor).slice() }
+      if (!('deviation' in from)) return { ...parameter, values: prototypeTensor(from, tensor).slice() }
       const zero = tensor.endsWith('.bias')
-      return { ...parameter, values: zero ? new Float32Array(size) : random.normal(size, weightDeviation[from]) }
+      return { ...parameter, values: zero ? new Float32Array(size) : random.normal(size, from.deviation) }
     }
     const bound = kaimingBound(parameter)
     const mask = prototype && typeof owner === 'number' ? layerMaskOf(prototype, owner, tensor) : undefined
