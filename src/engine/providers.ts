@@ -2,6 +2,7 @@
 
 import { existsSync, readdirSync } from 'node:fs'
 import type { Backbone } from '../backbones/backbone.js'
+import { maxTokensOf } from '../backbones/families.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
 import type { Bank } from './bank.js'
@@ -29,10 +30,11 @@ export async function openSession(
   threads: number,
 ): Promise<{ readonly session: EngineSession; readonly choice: ProviderChoice }> {
   const open: Open = (provider) => EngineSession.open(provider, backbone, prototype, bank, threads)
-  if (wanted === 'auto') return openBest(open)
+  const batch = (rows: number, tokens: number) => batchOf(rows, Math.min(tokens, maxTokensOf(backbone.config)))
+  if (wanted === 'auto') return openBest(open, batch)
   try {
     const session = await open(wanted)
-    await runTime(session, batchOf(1, 8))
+    await runTime(session, batch(1, 8))
     return { session, choice: { provider: wanted, reason: 'asked for by the provider setting' } }
   } catch (error) {
     throw error instanceof Problem ? error : unavailable(wanted, error as Error)
@@ -40,7 +42,10 @@ export async function openSession(
 }
 
 /** CUDA if it loads. WebGPU loads on software renderers too, so it must beat the CPU at a batch. */
-async function openBest(open: Open): Promise<{ session: EngineSession; choice: ProviderChoice }> {
+async function openBest(
+  open: Open,
+  batchOf: (rows: number, tokens: number) => PackedRows,
+): Promise<{ session: EngineSession; choice: ProviderChoice }> {
   const findings: string[] = []
   const take = (session: EngineSession) => ({
     session,
