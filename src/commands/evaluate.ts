@@ -83,8 +83,8 @@ async function fromFile(
 }
 
 function spaceOf(problem: TaskFile['problemType'], labels: readonly string[]): LabelSpace {
-  if (problem === 'token_classification')
-    throw new Problem('invalid_setting', 'a token classification has a label for each word; expected one for each text')
+  if (problem === 'token_classification' || problem === 'feature_extraction')
+    throw new Problem('invalid_setting', `a ${problem} has no label for each text; expected a task that has`)
   return { problem, labels }
 }
 
@@ -99,7 +99,9 @@ async function runTask(
 ): Promise<Float32Array> {
   const bitset = effectiveBitset(task, prototype)
   const engine = await Engine.start({ backbone, prototype, provider: 'cpu', slots: 1, threads })
-  const C = task.head.output.outputs
+  const { head } = task
+  if (head === undefined) throw new Error('a task without a head has no outputs')
+  const C = head.output.outputs
   const logits = new Float32Array(data.tokens.rows * C)
   let done = 0
   try {
@@ -112,7 +114,7 @@ async function runTask(
         withHidden: false,
       }))
       const { rows: results } = await engine.run(rows)
-      for (const [at, { pooled }] of results.entries()) logits.set(logitsOf(task.head, pooled), (batch[at] ?? 0) * C)
+      for (const [at, { pooled }] of results.entries()) logits.set(logitsOf(head, pooled), (batch[at] ?? 0) * C)
       done += batch.length
       onRun(done, data.tokens.rows)
     }

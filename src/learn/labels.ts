@@ -5,8 +5,8 @@ import type { ProblemType } from '../formats/task-file.js'
 import { Problem } from '../problem.js'
 import type { Example } from './examples.js'
 
-/** Token classification is served, but not learned here. */
-export type LearnableProblem = Exclude<ProblemType, 'token_classification'>
+/** Token classification and feature extraction are served, but not learned here. */
+export type LearnableProblem = Exclude<ProblemType, 'token_classification' | 'feature_extraction'>
 
 export const learnableProblems = [
   'single_label_classification',

@@ -1,6 +1,6 @@
 // A new task on a frozen prototype, as a user learns one: a mask and a head, from a file of examples to a task file.
 
-import { type Combining, type Pooling, serializeTaskFile, type TaskFile, type TaskMask } from '../formats/task-file.js'
+import type { Combining, Pooling, TaskFile, TaskMask } from '../formats/task-file.js'
 import { packBits } from '../petl/bitset.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
@@ -8,6 +8,7 @@ import { headAlone } from './baseline.js'
 import { targetsOf } from './data-set.js'
 import { logitsOf, type OnRows, predictionsOf } from './evaluation.js'
 import { type LabelSpace, outputsOf } from './labels.js'
+import { learnedFile } from './learned-file.js'
 import { Learner, type Rates } from './learner.js'
 import { confusion, type Metric } from './metrics.js'
 import type { Model } from './model.js'
@@ -15,7 +16,7 @@ import { headParameters, type MaskPlan, type ModulePlan, moduleParameters } from
 import { Random } from './random.js'
 import { checkResumes, resumeFrom } from './resume.js'
 import type { TaskData } from './task-data.js'
-import { headBeginning, headOf, type ModuleTensor, moduleBeginning } from './tensors.js'
+import { headBeginning, type ModuleTensor, moduleBeginning } from './tensors.js'
 import { type Schedule, type TrainingResult, train, type Watch } from './training.js'
 
 export interface NewTaskOptions extends Schedule {
@@ -95,17 +96,13 @@ export async function learnNewTask(
   const logits = await logitsOf(learner, training, data.dev, outputs)
   await learner.release()
 
-  const file = serializeTaskFile({
+  const file = learnedFile(training, {
     prototype: prototype.digest,
-    combine: options.combine,
-    problemType: data.space.problem,
-    pooling: options.pooling,
-    labels: data.space.labels,
-    ...(data.space.range && { range: data.space.range }),
-    ...(options.description !== undefined && { description: options.description }),
-    metrics: { dev: { [data.metric]: rounded(result.score), rows: data.dev.rows.length } },
     mask: taskMask(learner, module),
-    head: { output: headOf(head, data.space) },
+    combine: options.combine,
+    pooling: options.pooling,
+    score: result.score,
+    ...(options.description !== undefined && { description: options.description }),
   })
   return {
     file,
@@ -142,8 +139,6 @@ export function taskMask(learner: Learner, tensors: readonly ModuleTensor[]): Ta
   const bits = Uint8Array.from(Buffer.concat(rows))
   return { rows: rows.length, weights: (8 * bits.byteLength) / rows.length, exact: false, bits }
 }
-
-export const rounded = (score: number) => Math.round(score * 1e4) / 1e4
 
 function confusionsOf({ space, dev }: { space: LabelSpace; dev: TaskData['dev'] }, logits: Float32Array): Confusion[] {
   if (space.problem !== 'single_label_classification') return []

@@ -2,20 +2,21 @@
 // adapters and heads alone. All of it is one loop over the same data; only the plan differs.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { type Combining, type Pooling, serializeTaskFile, type TaskMask } from '../formats/task-file.js'
+import type { Combining, Pooling, TaskMask } from '../formats/task-file.js'
 import type { ModuleConfig } from '../petl/modules.js'
 import { readPrototype, serializePrototype } from '../petl/prototype-file.js'
 import { Problem } from '../problem.js'
 import { outputsOf } from './labels.js'
+import { learnedFile } from './learned-file.js'
 import { Learner, type Rates } from './learner.js'
 import type { Method } from './methods.js'
 import type { Metric } from './metrics.js'
-import { rounded, taskMask } from './new-task.js'
+import { taskMask } from './new-task.js'
 import { headParameters, type ModulePlan, moduleParameters } from './plan.js'
 import { Random } from './random.js'
 import type { TaskData } from './task-data.js'
-import { headBeginning, headOf, moduleBeginning, storageBits, type Tensor } from './tensors.js'
-import { type Schedule, type TrainingResult, type TrainingTask, train, type Watch } from './training.js'
+import { headBeginning, moduleBeginning, storageBits, type Tensor } from './tensors.js'
+import { type Schedule, type TrainingResult, train, type Watch } from './training.js'
 
 export interface PrototypeOptions extends Schedule {
   readonly method: Method
@@ -97,8 +98,14 @@ export async function trainPrototype(
       const trained = tasks[at]
       if (trained === undefined) throw new Error(`there is no task ${at}`)
       const multi = method === 'multi'
-      const mask = multi ? taskMask(learner, trained.masks) : layerMasks
-      return { ...task, file: taskFileOf(trained, task.score, digest, mask, multi ? options.combine : 'none', options) }
+      const file = learnedFile(trained, {
+        prototype: digest,
+        mask: multi ? taskMask(learner, trained.masks) : layerMasks,
+        combine: multi ? options.combine : 'none',
+        pooling: options.pooling,
+        score: task.score,
+      })
+      return { ...task, file }
     }),
     storage,
   }
@@ -134,24 +141,4 @@ const prototypeFile = (
     tensors: new Map(shared.map(({ name, values }) => [name, values])),
     layerMasks: layerMasks.bits,
     learnedOn,
-  })
-
-const taskFileOf = (
-  { space, tensors, dev, metric }: TrainingTask,
-  score: number,
-  prototype: string,
-  mask: TaskMask,
-  combine: Combining,
-  { pooling }: PrototypeOptions,
-): Uint8Array =>
-  serializeTaskFile({
-    prototype,
-    combine,
-    problemType: space.problem,
-    pooling,
-    labels: space.labels,
-    ...(space.range && { range: space.range }),
-    metrics: { dev: { [metric]: rounded(score), rows: dev.rows.length } },
-    mask,
-    head: { output: headOf(tensors, space) },
   })

@@ -31,7 +31,7 @@ export function checkResumes(
   expected('pooling', task.pooling, run.pooling)
   expected('combining', task.combine, run.combine)
   expected('number of mask rows', task.mask.rows, run.maskRows)
-  if (task.head.dense)
+  if (task.head?.dense)
     throw new Problem('invalid_task_file', 'the task to go on from has a dense head; expected a linear one')
 }
 
@@ -51,6 +51,7 @@ export function resumeFrom(
     const bits = task.mask.bits.subarray(row * maskBytes, (row + 1) * maskBytes)
     mask.values.set(scoresOf(maskValues(prototype, mask.tensor, bits), kaimingBound(mask), random))
   }
+  if (task.head === undefined) throw new Error('the task to go on from has no head')
   const { weight, bias } = task.head.output
   const { mean, deviation } = spread ?? { mean: 0, deviation: 1 }
   named(head, 'head.weight').values.set(weight.map((value) => value / deviation))

@@ -15,6 +15,7 @@ import {
   engineRow,
   type GoldenRow,
   golden,
+  headOf,
   loadPrototype,
   modelDir,
   taskBytes,
@@ -55,7 +56,7 @@ describe(`the engine on ${testProvider}`, () => {
       )
       const pooled = await pooledOf(batch.map((example) => example.engineRow))
       batch.forEach(({ task, row }, index) => {
-        const logits = logitsOf(task.head, pooled[index] ?? new Float32Array())
+        const logits = logitsOf(headOf(task), pooled[index] ?? new Float32Array())
         assert.ok(distance(logits, row.logits) < 1e-3, `${row.text}: ${logits} against ${row.logits}`)
       })
     }
