@@ -53,7 +53,7 @@ async function learnHead(
   const { score, bestEpoch, epochs, steps } = await headAlone(
     model.backbone,
     task,
-    { ...settings, seed, threads },
+    { ...settings, head: 'linear', seed, threads },
     signal,
   )
   return {
@@ -81,6 +81,7 @@ async function learnModule(
     {
       ...settings,
       combine: 'or',
+      head: 'linear',
       module: { kind: 'adapter', bottleneck, activation: 'relu', scaling: 1 },
       seed,
       threads,
@@ -117,7 +118,7 @@ async function learnMask(
     model,
     prototype,
     task,
-    { ...settings, maskRows, seed, threads, baseline: false },
+    { ...settings, maskRows, head: 'linear', normalize: true, seed, threads, baseline: false },
     {
       onProgress: (progress) => {
         steps = progress.step

@@ -8,7 +8,7 @@ import {
   serializeTaskFile,
   type TaskMask,
 } from '../formats/task-file.js'
-import type { LabelSpace } from './labels.js'
+import type { LabelSpace } from './label-space.js'
 import { headOf, type Tensor } from './tensors.js'
 import type { TrainingTask } from './training.js'
 
@@ -18,6 +18,8 @@ export interface LearnedFile {
   readonly mask: TaskMask
   readonly combine: Combining
   readonly pooling: Pooling
+  /** A feature extraction's vectors are scaled to an L2 norm of 1. */
+  readonly normalize: boolean
   /** Dev score. */
   readonly score: number
   readonly description?: string
@@ -25,20 +27,27 @@ export interface LearnedFile {
 
 export function learnedFile(
   { space, tensors, metric, dev }: Omit<TrainingTask, 'id'>,
-  { score, ...content }: LearnedFile,
+  { score, normalize, ...content }: LearnedFile,
 ): Uint8Array {
   return serializeTaskFile({
     ...content,
-    ...answering(space, tensors),
+    ...answering(space, tensors, normalize),
     labels: space.labels,
-    ...(space.range && { range: space.range }),
+    ...(space.problem === 'regression' && space.range && { range: space.range }),
     metrics: { dev: { [metric]: Math.round(score * 1e4) / 1e4, rows: dev.rows.length } },
   })
 }
 
-function answering(space: LabelSpace, tensors: readonly Tensor[]): Answering {
-  const { problem: problemType } = space
-  const head = { output: headOf(tensors, space) }
-  if (problemType === 'multi_label_classification') return { problemType, head, threshold: defaultThreshold }
-  return { problemType, head }
+function answering(space: LabelSpace, tensors: readonly Tensor[], normalize: boolean): Answering {
+  const { problem: problemType, threshold = defaultThreshold } = space
+  switch (problemType) {
+    case 'single_label_classification':
+    case 'regression':
+    case 'token_classification':
+      return { problemType, head: headOf(tensors, space) }
+    case 'multi_label_classification':
+      return { problemType, head: headOf(tensors, space), threshold }
+    case 'feature_extraction':
+      return { problemType, normalize }
+  }
 }

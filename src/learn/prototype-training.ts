@@ -6,13 +6,13 @@ import type { Combining, Pooling, TaskMask } from '../formats/task-file.js'
 import type { ModuleConfig } from '../petl/modules.js'
 import { readPrototype, serializePrototype } from '../petl/prototype-file.js'
 import { Problem } from '../problem.js'
-import { outputsOf } from './labels.js'
+import { hasHead } from './kinds.js'
 import { learnedFile } from './learned-file.js'
 import { Learner, type Rates } from './learner.js'
 import type { Method } from './methods.js'
 import type { Metric } from './metrics.js'
 import { taskMask } from './new-task.js'
-import { headParameters, type ModulePlan, moduleParameters } from './plan.js'
+import { type HeadKind, type ModulePlan, moduleParameters } from './plan.js'
 import { Random } from './random.js'
 import type { TaskData } from './task-data.js'
 import { headBeginning, moduleBeginning, storageBits, type Tensor } from './tensors.js'
@@ -27,6 +27,7 @@ export interface PrototypeOptions extends Schedule {
   readonly rates: Rates
   readonly weightDecay: number
   readonly pooling: Pooling
+  readonly head: HeadKind
   readonly seed: number
   readonly threads: number
 }
@@ -58,9 +59,15 @@ export async function trainPrototype(
   options: PrototypeOptions,
   { onProgress, signal }: Watch,
 ): Promise<Trained> {
-  const { method, seed } = options
+  const { method, head, seed } = options
   if (method !== 'multi' && data.length !== 1)
     throw new Problem('invalid_setting', `method "${method}" takes one task, not ${data.length}; expected multi`)
+  const headless = data.find(({ space }) => !hasHead(space.problem))
+  if (method === 'head' && headless)
+    throw new Problem(
+      'invalid_setting',
+      `method "head" learns nothing of "${headless.id}": a ${headless.space.problem} has no head`,
+    )
   const { num_hidden_layers: layers, hidden_size: H } = backbone.config
   const plan = planOf(options)
   const kind = plan?.kind ?? 'plain'
@@ -77,8 +84,8 @@ export async function trainPrototype(
       kind,
       random,
     )
-    const head = headBeginning(headParameters(outputsOf(task.space), H), H, random)
-    return { ...task, problem: task.space.problem, masks, tensors: [...masks, ...head] }
+    const own = headBeginning(task.space, H, head, random)
+    return { ...task, problem: task.space.problem, head, masks, tensors: [...masks, ...own] }
   })
   const learner = new Learner(backbone, plan, shared, options)
   const result = await train(learner, tasks, options, new Random(seed, 'batches'), onProgress, signal)
@@ -103,6 +110,7 @@ export async function trainPrototype(
         mask: multi ? taskMask(learner, trained.masks) : layerMasks,
         combine: multi ? options.combine : 'none',
         pooling: options.pooling,
+        normalize: true,
         score: task.score,
       })
       return { ...task, file }

@@ -30,7 +30,7 @@ export interface Predicted {
 
 export class Predictor {
   constructor(
-    readonly registry: Registry,
+    readonly registry: Pick<Registry, 'get'>,
     readonly tokenizer: TextTokenizer,
     readonly dispatcher: Dispatcher,
   ) {}

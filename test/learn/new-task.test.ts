@@ -40,6 +40,8 @@ const options: NewTaskOptions = {
   rates: { scores: 0.05, heads: 0.005 },
   weightDecay: 0.1,
   pooling: 'mean',
+  head: 'linear',
+  normalize: true,
   seed: 3,
   threads: 1,
   baseline: false,

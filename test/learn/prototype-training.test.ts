@@ -47,6 +47,7 @@ const options: PrototypeOptions = {
   rates: { weights: 3e-3, scores: 1e-2, heads: 1e-2 },
   weightDecay: 0.1,
   pooling: 'mean',
+  head: 'linear',
   epochs: 2,
   batchRows: 8,
   seed: 5,
