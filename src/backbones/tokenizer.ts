@@ -38,7 +38,7 @@ export class TextTokenizer {
     this.#tokenizer.disableTruncation()
   }
 
-  /** Encodes a text or a pair; one that is too long is cut, the longer part of a pair first. */
+  /** Encodes a text or a pair; one that is too long is cut at its end, the longer part of a pair first. */
   async encode({ text, textPair }: Text): Promise<EncodedText> {
     const whole = await this.#tokenizer.encode(text, textPair ?? null)
     const fullLength = whole.getLength()
@@ -53,8 +53,9 @@ export class TextTokenizer {
     const lengths = [first.getLength(), second?.getLength() ?? 0] as const
     const specialTokens = fullLength - lengths[0] - lengths[1]
     const [a, b] = longestFirst(lengths, this.maxTokens - specialTokens)
-    first.truncate(a)
-    second?.truncate(b)
+    // Unless told the side, this binding cuts the beginning.
+    first.truncate(a, 0, 'right')
+    second?.truncate(b, 0, 'right')
     return this.#tokenizer.postProcess(first, second, true)
   }
 }
