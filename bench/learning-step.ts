@@ -1,8 +1,9 @@
 // One learning step (forward, backward, update) on 32 rows of 32 tokens against the forward pass alone, in the same
 // runtime.
 
+import { kinds } from '../src/learn/kinds.js'
 import { Learner } from '../src/learn/learner.js'
-import { headParameters, type ModulePlan, moduleParameters } from '../src/learn/plan.js'
+import { type ModulePlan, moduleParameters } from '../src/learn/plan.js'
 import { Random } from '../src/learn/random.js'
 import { headBeginning, moduleBeginning } from '../src/learn/tensors.js'
 import { type Benchmark, inTurns, median, summary } from './figures.js'
@@ -10,7 +11,6 @@ import { loadModel } from './material.js'
 
 const rows = 32
 const length = 32
-const labels = 2
 const repeats = 30
 
 export interface StepTimes {
@@ -36,21 +36,23 @@ export async function openStep(): Promise<StepTimes> {
     pooling: 'mean',
     threads: 0,
   })
-  const head = headBeginning(headParameters(labels, H), H, random)
-  const task = { problem: 'single_label_classification', tensors: head } as const
-  const batch = Array.from({ length: rows }, () => ({
+  const problem = 'single_label_classification'
+  const space = { problem, labels: ['no', 'yes'] } as const
+  const task = { problem, head: 'linear', tensors: headBeginning(space, H, 'linear', random) } as const
+  const text = () => ({
     inputIds: Int32Array.from({ length }, () => random.below(vocab_size)),
     tokenTypeIds: new Uint8Array(length),
-  }))
-  const classes = Array.from({ length: rows }, () => random.below(labels))
-  const targets = Float32Array.from(classes.flatMap((own) => Array.from({ length: labels }, (_, c) => +(c === own))))
+  })
+  const batch = Array.from({ length: rows }, () => ({ texts: [text()] }))
+  const classes = Float32Array.from({ length: rows }, () => random.below(space.labels.length))
+  const targets = kinds[problem].lossTargets(space, classes)
   const time = async (work: () => Promise<unknown>) => {
     const start = performance.now()
     await work()
     return performance.now() - start
   }
   const step = () => time(() => learner.step(task, batch, targets, 1))
-  const forward = () => time(() => learner.predict(batch, task))
+  const forward = () => time(() => learner.outputs(batch, task))
   for (const warmUp of [step, forward, step, forward]) await warmUp()
   return { step, forward, release: () => learner.release() }
 }

@@ -10,6 +10,7 @@ import {
   addTaskOptions,
   combineOption,
   positive,
+  probability,
   share,
   whole,
 } from './commands/learning-options.js'
@@ -65,6 +66,12 @@ addLearningOptions(
       .default('layer'),
   )
   .addOption(combineOption)
+  .option(
+    '--threshold <probability>',
+    'from which on a label of a multi-label classification applies, kept in the task file (default: 0.5)',
+    probability,
+  )
+  .option('--no-normalize', 'leave the vectors of a feature extraction at their length; else they get an L2 norm of 1')
   .option('--description <text>', 'kept in the task file')
   .option('--resume <file>', 'go on from the mask and head of a task file that was learned before')
   .option('--no-baseline', 'do not learn a head alone to compare with')

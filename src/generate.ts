@@ -3,7 +3,7 @@
 
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { settingsTable } from './config.js'
-import { readTaskFile } from './formats/task-file.js'
+import { readTaskFile, type TaskFile } from './formats/task-file.js'
 import { describeApi } from './http/openapi.js'
 
 const inProject = (path: string) => new URL(`../../${path}`, import.meta.url)
@@ -25,18 +25,14 @@ async function tasksTable(): Promise<string> {
   const rows = await Promise.all(
     names.map(async (name) => {
       const bytes = await readFile(inProject(`masks/${name}`))
-      const { labels, range, description = '', metrics, mask, combine } = readTaskFile(bytes)
-      const answers = range
-        ? `${range[0]} to ${range[1]}`
-        : labels.length <= 6
-          ? labels.join(', ')
-          : `${labels.length} labels`
+      const task = readTaskFile(bytes)
+      const { description = '', metrics, mask, combine } = task
       const [metric = '', score] = Object.entries((metrics?.dev ?? {}) as Record<string, number>)[0] ?? []
       const rowsOfMask = `${mask.rows} row${mask.rows === 1 ? '' : 's'}, ${combine}`
       const cells = [
         `\`${name.replace('.safetensors', '')}\``,
         description,
-        answers,
+        answersOf(task),
         `${metric.replaceAll('_', ' ')} ${score}`,
       ]
       return `| ${[...cells, rowsOfMask, bytes.byteLength.toLocaleString('en-US')].join(' | ')} |`
@@ -44,4 +40,10 @@ async function tasksTable(): Promise<string> {
   )
   const head = '| Task | What it tells | Answers | On dev | Mask | Bytes |\n|---|---|---|---|---|---:|'
   return [head, ...rows].join('\n')
+}
+
+function answersOf({ problemType, labels, range }: TaskFile): string {
+  if (problemType === 'feature_extraction') return 'a vector'
+  if (problemType === 'regression') return range ? `${range[0]} to ${range[1]}` : 'a number'
+  return labels.length <= 6 ? labels.join(', ') : `${labels.length} labels`
 }

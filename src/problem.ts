@@ -29,6 +29,7 @@ export type ProblemCode =
   | 'empty_text'
   | 'text_too_long'
   | 'text_pair_not_taken'
+  | 'threshold_not_taken'
   | 'too_many_inputs'
   // load
   | 'overloaded'

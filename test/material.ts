@@ -11,7 +11,7 @@ import { settings } from '../src/config.js'
 import type { EngineRow } from '../src/engine/engine.js'
 import type { Provider } from '../src/engine/session.js'
 import { parseHeader, serializeSafetensors, type TensorData, tensorBytes } from '../src/formats/safetensors.js'
-import { readTaskFile, type TaskFile } from '../src/formats/task-file.js'
+import { type Head, readTaskFile, type TaskFile } from '../src/formats/task-file.js'
 import { effectiveBitset } from '../src/petl/combining.js'
 import type { Prototype } from '../src/petl/prototype.js'
 import { readPrototype } from '../src/petl/prototype-file.js'
@@ -63,6 +63,12 @@ function typeIds(ids: readonly number[]): number[] {
   return ids.map((_, index) => (index <= first ? 0 : 1))
 }
 
+/** The head of a task that has one. */
+export const headOf = ({ head }: TaskFile): Head => {
+  if (head === undefined) throw new Error('the task has no head')
+  return head
+}
+
 export interface TaskParts {
   readonly metadata: Readonly<Record<string, string | undefined>>
   readonly tensors: Readonly<Record<string, TensorData | undefined>>
@@ -91,7 +97,7 @@ export const floats = (shape: readonly number[], values: ArrayLike<number>): Ten
 
 /** A task file whose logits are those of `base` plus `shift`: its answers tell which version gave them. */
 export function shiftedTask(base: Uint8Array, shift: number): Uint8Array {
-  const { bias } = readTaskFile(base).head.output
+  const { bias } = headOf(readTaskFile(base)).output
   return changedTask(base, {
     tensors: {
       'head.bias': floats(

@@ -51,7 +51,7 @@ async function learnHead(
   const { score, bestEpoch, epochs, steps } = await headAlone(
     model.backbone,
     task,
-    { ...settings, seed, threads },
+    { ...settings, head: 'linear', seed, threads },
     signal,
   )
   return {
@@ -80,6 +80,7 @@ async function learnModule(
       ...settings,
       method,
       combine: 'or',
+      head: 'linear',
       seed,
       threads,
     },
@@ -115,7 +116,7 @@ async function learnMask(
     model,
     prototype,
     task,
-    { ...settings, maskRows, seed, threads, baseline: false },
+    { ...settings, maskRows, head: 'linear', normalize: true, seed, threads, baseline: false },
     {
       onProgress: (progress) => {
         steps = progress.step

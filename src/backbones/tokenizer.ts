@@ -53,6 +53,7 @@ export class TextTokenizer {
     const lengths = [first.getLength(), second?.getLength() ?? 0] as const
     const specialTokens = fullLength - lengths[0] - lengths[1]
     const [a, b] = longestFirst(lengths, this.maxTokens - specialTokens)
+    // Unless told the side, this binding cuts the beginning.
     first.truncate(a, 0, 'right')
     second?.truncate(b, 0, 'right')
     return this.#tokenizer.postProcess(first, second, true)

@@ -1,21 +1,22 @@
-// `propetl evaluate`: how good a task is on labelled rows, from its file or from a server that runs it.
+// `propetl evaluate`: how good a task is on labelled rows, from its file or from a server that runs it. A file is run by
+// the way that a server takes, so that both give the same score.
 
-import type { Backbone } from '../backbones/backbone.js'
+import type { Text } from '../backbones/tokenizer.js'
 import { Engine } from '../engine/engine.js'
-import type { TaskFile } from '../formats/task-file.js'
-import { batchesByTokens } from '../learn/batches.js'
-import { type DataSet, loadDataSet, wholeOf } from '../learn/data-set.js'
-import { confidenceInterval, metricFor, predictionsOf, scoreOf } from '../learn/evaluation.js'
-import { type Example, type OnReading, readExamples } from '../learn/examples.js'
-import { type LabelSpace, outputsOf, targetWidth, writeTarget } from '../learn/labels.js'
+import type { ProblemType } from '../formats/task-file.js'
+import { type Answered, outputsOfAnswers, textsToAsk } from '../learn/answered.js'
+import { confidenceInterval, type Judged, metricFor, scoreOf } from '../learn/evaluation.js'
+import { type Columns, type Example, type OnReading, readExamples } from '../learn/examples.js'
+import { GrowingArray } from '../learn/growing-array.js'
+import { columnsFor, kinds, noClass } from '../learn/kinds.js'
+import type { LabelSpace } from '../learn/label-space.js'
 import { tokensTogether } from '../learn/learner.js'
-import type { Metric } from '../learn/metrics.js'
 import { loadModel, loadPrototypeOf, loadTask } from '../learn/model.js'
 import { Random } from '../learn/random.js'
 import { effectiveBitset } from '../petl/combining.js'
-import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
-import { logitsOf } from '../tasks/heads.js'
+import { Dispatcher } from '../scheduler/dispatcher.js'
+import { Predictor } from '../tasks/predictor.js'
 import { columnsOf, type DataFlags } from './learning-options.js'
 import { ProgressLine } from './progress-line.js'
 
@@ -23,14 +24,13 @@ export interface EvaluateFlags extends DataFlags {
   readonly json?: boolean
 }
 
-interface Outputs {
+/** A task that answers. */
+interface Respondent {
   readonly space: LabelSpace
-  readonly metric: Metric
-  readonly rows: number
-  /** [rows, C] */
-  readonly logits: Float32Array
-  /** [rows, targetWidth] */
-  readonly targets: Float32Array
+  /** Texts that it is asked about at once. */
+  readonly textsTogether: number
+  readonly ask: (texts: readonly Text[]) => Promise<readonly Answered[]>
+  readonly close: () => Promise<void>
 }
 
 /**
@@ -40,134 +40,118 @@ interface Outputs {
  */
 export async function evaluate(task: string, path: string, flags: EvaluateFlags): Promise<string> {
   const line = new ProgressLine(process.stderr)
-  const watch = {
-    onLeftOut: (what: string) => line.say(`warning: ${what}`),
-    onReading: (file: string, rows: number) => line.reading(file, rows),
-    onRun: (done: number, all: number) => line.rows('evaluating', done, all),
-  }
-  const { space, metric, rows, logits, targets } = /^https?:\/\//.test(task)
-    ? await fromServer(task.replace(/\/$/, ''), path, flags, watch)
-    : await fromFile(task, path, flags, watch)
-  line.end()
-  if (rows === 0) throw new Problem('invalid_data', `${path}: there are no rows`)
-  const predictions = predictionsOf(space, logits)
-  const score = scoreOf(metric, space, predictions, targets)
-  const interval = confidenceInterval(metric, space, predictions, targets, rows, new Random(flags.seed, 'interval'))
-  if (flags.json) return JSON.stringify({ task, data: path, rows, metric, score, interval })
-  const [low, high] = interval.map((value) => value.toFixed(4))
-  return `${metric} ${score.toFixed(4)} on ${rows} rows; 95 % confidence interval ${low} to ${high}`
-}
-
-interface Watch {
-  readonly onLeftOut: (what: string) => void
-  readonly onReading: OnReading
-  readonly onRun: (done: number, all: number) => void
-}
-
-async function fromFile(
-  taskPath: string,
-  path: string,
-  flags: EvaluateFlags,
-  { onLeftOut, onReading, onRun }: Watch,
-): Promise<Outputs> {
-  const model = await loadModel(flags.modelDir, flags.maxLength)
-  const prototype = await loadPrototypeOf(model.backbone)
-  const task = await loadTask(taskPath, prototype)
-  const space = spaceOf(task.problemType, task.labels)
-  const metric = metricFor(space, flags.metric)
-  const { tokenizer, backbone } = model
-  const { vocab_size } = backbone.config
-  const data = await loadDataSet(path, columnsOf(flags), space, tokenizer, vocab_size, onLeftOut, onReading)
-  const logits = await runTask(backbone, prototype, task, data, flags.threads, onRun)
-  return { space, metric, rows: data.tokens.rows, logits, targets: data.targets }
-}
-
-function spaceOf(problem: TaskFile['problemType'], labels: readonly string[]): LabelSpace {
-  if (problem === 'token_classification')
-    throw new Problem('invalid_setting', 'a token classification has a label for each word; expected one for each text')
-  return { problem, labels }
-}
-
-/** Head outputs [rows, C] by the way that a server takes. */
-async function runTask(
-  backbone: Backbone,
-  prototype: Prototype,
-  task: TaskFile,
-  data: DataSet,
-  threads: number,
-  onRun: Watch['onRun'],
-): Promise<Float32Array> {
-  const bitset = effectiveBitset(task, prototype)
-  const engine = await Engine.start({ backbone, prototype, provider: 'cpu', slots: 1, threads })
-  const C = task.head.output.outputs
-  const logits = new Float32Array(data.tokens.rows * C)
-  let done = 0
+  const respondent = /^https?:\/\//.test(task) ? await onServer(task.replace(/\/$/, '')) : await fromFile(task, flags)
+  const { space } = respondent
   try {
-    for (const batch of batchesByTokens(wholeOf(data), tokensTogether)) {
-      const rows = Array.from(batch, (row) => ({
-        ...data.tokens.span(row),
-        pooling: task.pooling,
-        maskKey: task.digest,
-        bitset: () => bitset,
-        withHidden: false,
-      }))
-      const { rows: results } = await engine.run(rows)
-      for (const [at, { pooled }] of results.entries()) logits.set(logitsOf(task.head, pooled), (batch[at] ?? 0) * C)
-      done += batch.length
-      onRun(done, data.tokens.rows)
-    }
+    const metric = metricFor(space, flags.metric)
+    const judged = await judgeAnswers(
+      respondent,
+      path,
+      columnsOf(flags),
+      (what) => line.say(`warning: ${what}`),
+      (file, rows) => line.reading(file, rows),
+    )
+    line.end()
+    const rows = judged.starts.length - 1
+    if (rows === 0) throw new Problem('invalid_data', `${path}: there are no rows`)
+    const score = scoreOf(metric, space, judged)
+    const interval = confidenceInterval(metric, space, judged, new Random(flags.seed, 'interval'))
+    if (flags.json) return JSON.stringify({ task, data: path, rows, metric, score, interval })
+    const [low, high] = interval.map((value) => value.toFixed(4))
+    return `${metric} ${score.toFixed(4)} on ${rows} rows; 95 % confidence interval ${low} to ${high}`
   } finally {
-    await engine.close()
+    await respondent.close()
   }
-  return logits
 }
 
-/** Texts of one request. */
-const textsTogether = 32
-
-async function fromServer(
-  address: string,
+async function judgeAnswers(
+  { space, textsTogether, ask }: Respondent,
   path: string,
-  flags: EvaluateFlags,
-  { onLeftOut, onReading }: Watch,
-): Promise<Outputs> {
-  const description = (await ask(address)) as { problem_type: TaskFile['problemType']; labels: string[] }
-  const space = spaceOf(description.problem_type, description.labels)
-  const metric = metricFor(space, flags.metric)
-  const logits: number[] = []
-  const targets: number[] = []
-  const target = new Float32Array(targetWidth(space))
-  let waiting: Example[] = []
+  columns: Columns,
+  onWarning: (what: string) => void,
+  onReading: OnReading,
+): Promise<Judged> {
+  const kind = kinds[space.problem]
+  const outputs = new GrowingArray(new Float32Array())
+  const actual = new GrowingArray(new Float32Array())
+  const starts = new GrowingArray(Int32Array.of(0))
+  const width = kind.width(space)
+  let waiting: { readonly example: Example; readonly texts: readonly Text[] }[] = []
   const flush = async () => {
-    if (waiting.length === 0) return
-    const inputs = waiting.map(({ text, textPair }) => ({
-      text,
-      ...(textPair !== undefined && { text_pair: textPair }),
-    }))
-    const answer = (await ask(`${address}/predict`, { inputs, raw_scores: true })) as { predictions: Answered[] }
-    for (const { score, scores } of answer.predictions) {
-      if (space.problem === 'regression') logits.push(score)
-      else for (const { score } of scores ?? []) logits.push(score)
+    const answers = await ask(waiting.flatMap(({ texts }) => texts))
+    let first = 0
+    for (const { example, texts } of waiting) {
+      outputs.append(outputsOfAnswers(space, example, answers.slice(first, first + texts.length)))
+      actual.append(kind.targets(space, example))
+      starts.append([actual.length / width])
+      first += texts.length
     }
     waiting = []
   }
-  for await (const example of readExamples(path, columnsOf(flags), onLeftOut, onReading)) {
-    writeTarget(space, example, target)
-    targets.push(...target)
-    waiting.push(example)
-    if (waiting.length === textsTogether) await flush()
+  for await (const example of readExamples(path, columnsFor(space.problem, columns), onWarning, onReading)) {
+    const texts = textsToAsk(space, example)
+    if ((waiting.length + 1) * texts.length > textsTogether) await flush()
+    waiting.push({ example, texts })
   }
-  await flush()
-  const rows = logits.length / outputsOf(space)
-  return { space, metric, rows, logits: Float32Array.from(logits), targets: Float32Array.from(targets) }
+  if (waiting.length > 0) await flush()
+  const predictions = kind.predictions(space, outputs.view())
+  const missing = predictions.reduce((count, value) => count + (value === noClass ? 1 : 0), 0)
+  if (kind.unit === 'word' && missing > 0)
+    onWarning(`${path}: ${missing} words are not among those answered; they count as not found`)
+  return { predictions, actual: actual.view(), starts: starts.view() }
 }
 
-interface Answered {
-  readonly score: number
-  readonly scores?: readonly { readonly score: number }[]
+async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent> {
+  const { backbone, tokenizer } = await loadModel(flags.modelDir, flags.maxLength)
+  const prototype = await loadPrototypeOf(backbone)
+  const file = await loadTask(path, prototype)
+  const task = { file, bitset: effectiveBitset(file, prototype) }
+  const engine = await Engine.start({ backbone, prototype, provider: 'cpu', slots: 1, threads: flags.threads })
+  const textsTogether = 512
+  const dispatcher = new Dispatcher(engine, {
+    maxTokens: tokensTogether,
+    maxMasks: 1,
+    maxQueueRows: textsTogether,
+    batchesInFlight: 2,
+  })
+  const predictor = new Predictor({ get: () => task }, tokenizer, dispatcher)
+  const { problemType: problem, labels } = file
+  const threshold = file.problemType === 'multi_label_classification' ? { threshold: file.threshold } : {}
+  return {
+    space: { problem, labels, ...threshold },
+    textsTogether,
+    ask: async (texts) => {
+      const inputs = texts.map((text) => ({ ...text, task: path }))
+      const options = { rawScores: true, truncate: true, deadline: Number.POSITIVE_INFINITY, abandoned: () => false }
+      return (await predictor.predict(inputs, options)).map(({ prediction }) => prediction)
+    },
+    close: () => engine.close(),
+  }
 }
 
-async function ask(address: string, body?: unknown): Promise<unknown> {
+async function onServer(address: string): Promise<Respondent> {
+  const { problem_type: problem, ...description } = (await call(address)) as {
+    problem_type: ProblemType
+    labels: string[]
+    threshold?: number
+  }
+  const { labels, threshold } = description
+  return {
+    space: { problem, labels, ...(threshold !== undefined && { threshold }) },
+    textsTogether: 32,
+    ask: async (texts) => {
+      const inputs = texts.map(({ text, textPair }) => ({
+        text,
+        ...(textPair !== undefined && { text_pair: textPair }),
+      }))
+      const answer = await call(`${address}/predict`, { inputs, raw_scores: true })
+      return (answer as { predictions: Answered[] }).predictions
+    },
+    close: async () => {},
+  }
+}
+
+async function call(address: string, body?: unknown): Promise<unknown> {
   const response = await fetch(
     address,
     body === undefined

@@ -105,10 +105,11 @@ function taskLines(found: TaskDescription & { version: string; prototype: string
     ['prototype', found.prototype],
     ['problem type', found.problem_type],
     ['labels', found.labels.length > 0 ? found.labels.join(', ') : 'none'],
+    ...(found.threshold === undefined ? [] : [['threshold', String(found.threshold)] as const]),
     ...(found.range ? [['range', found.range.join(' to ')] as const] : []),
     ...(found.metrics ? [['metrics', JSON.stringify(found.metrics)] as const] : []),
     ['pooling', found.pooling],
-    ['head', `${[head.inputs, head.dense, head.outputs].filter(Boolean).join(' → ')}, ${count(head.weights)} weights`],
+    ['head', head ? describeHead(head) : `none; vectors ${found.normalize ? 'of L2 norm 1' : 'as they are'}`],
     ['mask', `${mask.rows} × ${count(prototype.maskableWeights)} bits, density ${percents([mask.density])}`],
     ['combine', found.combine],
     ['effective density', percents(mask.effective_density)],
@@ -118,6 +119,9 @@ function taskLines(found: TaskDescription & { version: string; prototype: string
     ['storage, mask', addedTask(storage.mask_bits, storage.plain_module_bits)],
   ]
 }
+
+const describeHead = ({ inputs, dense, outputs, weights }: NonNullable<TaskDescription['head']>): string =>
+  `${[inputs, dense, outputs].filter(Boolean).join(' → ')}, ${count(weights)} weights`
 
 const lines = (path: string, bytes: number, facts: readonly Line[]): string =>
   [`${path}, ${count(bytes)} bytes`, ...facts.map(([name, value]) => `  ${name.padEnd(20)} ${value}`)].join('\n')

@@ -18,6 +18,8 @@ export interface LearnFlags extends LearningFlags {
   readonly maskRows: 'layer' | 'one'
   readonly combine: Combining
   readonly baseline: boolean
+  readonly threshold?: number
+  readonly normalize: boolean
   readonly description?: string
   readonly resume?: string
   readonly json?: boolean
@@ -45,6 +47,7 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
       ...(flags.dev !== undefined && { dev: flags.dev }),
       ...(flags.problemType && { problem: flags.problemType }),
       ...(flags.metric && { metric: flags.metric }),
+      ...(flags.threshold !== undefined && { threshold: flags.threshold }),
       ...(flags.maxRows !== undefined && { maxRows: flags.maxRows }),
     },
     (warning) => line.say(`warning: ${warning}`),
@@ -52,7 +55,7 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
   )
   const { train, dev, space } = data
   const kind = space.problem.replaceAll('_', ' ')
-  const labels = space.problem === 'regression' ? `from ${space.range?.join(' to ')}` : `${space.labels.length} labels`
+  const labels = space.range ? `from ${space.range.join(' to ')}` : `${space.labels.length} labels`
   line.say(`${train.rows.length} rows to learn from, ${dev.rows.length} for dev; ${kind}, ${labels}`)
 
   const { description, resume: _, ...rest } = flags

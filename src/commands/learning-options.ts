@@ -2,10 +2,10 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { settings } from '../config.js'
-import { combinings, poolings } from '../formats/task-file.js'
-import { defaultColumns } from '../learn/examples.js'
-import { type LearnableProblem, learnableProblems } from '../learn/labels.js'
+import { combinings, type ProblemType, poolings, problemTypes } from '../formats/task-file.js'
+import { type Columns, defaultColumns } from '../learn/examples.js'
 import { type Metric, metrics } from '../learn/metrics.js'
+import { type HeadKind, headKinds } from '../learn/plan.js'
 
 const number = (what: string, fits: (value: number) => boolean) => (given: string) => {
   const value = given.trim() === '' ? Number.NaN : Number(given)
@@ -15,6 +15,7 @@ const number = (what: string, fits: (value: number) => boolean) => (given: strin
 export const whole = (min: number, max: number) =>
   number(`a whole number from ${min} to ${max}`, (value) => Number.isInteger(value) && value >= min && value <= max)
 export const positive = number('a number above 0', (value) => value > 0 && Number.isFinite(value))
+export const probability = number('a number above 0 and below 1', (value) => value > 0 && value < 1)
 export const share = number('a number above 0, at most 1', (value) => value > 0 && value <= 1)
 const decay = number('a number from 0', (value) => value >= 0 && Number.isFinite(value))
 
@@ -34,13 +35,14 @@ export interface DataFlags {
 export interface LearningFlags extends DataFlags {
   readonly dev?: string
   readonly devShare: number
-  readonly problemType?: LearnableProblem
+  readonly problemType?: ProblemType
   readonly maxRows?: number
   readonly epochs?: number
   readonly batchRows: number
   readonly headRate: number
   readonly weightDecay: number
   readonly pooling: (typeof poolings)[number]
+  readonly head: HeadKind
 }
 
 /** The model, and how rows are read. */
@@ -74,14 +76,17 @@ export const addLearningOptions = (command: Command): Command =>
     .option('--head-rate <rate>', 'learning rate of heads', positive, 0.005)
     .option('--weight-decay <number>', 'weight decay of AdamW', decay, 0.1)
     .addOption(new Option('--pooling <kind>', 'how a row becomes a vector').choices(poolings).default('mean'))
+    .addOption(
+      new Option('--head <kind>', 'a linear map, or a dense layer with tanh before it')
+        .choices(headKinds)
+        .default('linear'),
+    )
 
 /** What is known of the one task of a run. */
 export const addTaskOptions = (command: Command): Command =>
   command
     .option('--dev <file>', 'rows to choose the best epoch by (default: a share of the data)')
-    .addOption(
-      new Option('--problem-type <type>', 'problem type (default: told by the labels)').choices(learnableProblems),
-    )
+    .addOption(new Option('--problem-type <type>', 'problem type (default: told by the labels)').choices(problemTypes))
     .addOption(new Option('--metric <name>', 'metric to score by (default: by problem type)').choices(metrics))
 
 export const combineOption = new Option('--combine <kind>', "combine the mask with the prototype's layer masks")
@@ -89,9 +94,10 @@ export const combineOption = new Option('--combine <kind>', "combine the mask wi
   .default('none')
 
 /** The columns that flags name. */
-export const columnsOf = (flags: Pick<DataFlags, 'textColumn' | 'textPairColumn' | 'labelColumn'>) => ({
+export const columnsOf = (flags: Pick<DataFlags, 'textColumn' | 'textPairColumn' | 'labelColumn'>): Columns => ({
   text: flags.textColumn,
   textPair: flags.textPairColumn ?? defaultColumns.textPair,
   pairs: flags.textPairColumn !== undefined,
   label: flags.labelColumn,
+  tagged: defaultColumns.tagged,
 })

@@ -1,4 +1,5 @@
-// The task file: a mask over the prototype's weights and a small head. A few kilobytes, and all that a task is.
+// The task file: a mask over the prototype's weights and, but for feature extraction, a small head. A few kilobytes, and
+// all that a task is.
 
 import { Type } from 'typebox'
 import { Problem } from '../problem.js'
@@ -22,6 +23,7 @@ export const problemTypes = [
   'multi_label_classification',
   'regression',
   'token_classification',
+  'feature_extraction',
 ] as const
 export const poolings = ['mean', 'cls'] as const
 const activations = ['tanh', 'relu', 'none'] as const
@@ -55,27 +57,53 @@ export interface TaskMask {
   readonly bits: Uint8Array
 }
 
-export interface TaskFile {
-  /** SHA-256 of the file: the version of the task. */
-  readonly digest: string
+/** What every task has. */
+interface CommonContent {
   /** SHA-256 of the prototype that the mask was learned on. */
   readonly prototype: string
   readonly combine: Combining
-  readonly problemType: ProblemType
   readonly pooling: Pooling
-  /** Empty for regression. */
-  readonly labels: readonly string[]
   readonly mask: TaskMask
-  readonly head: Head
+  /** Empty for regression and feature extraction. */
+  readonly labels: readonly string[]
   readonly description?: string
   readonly metrics?: Readonly<Record<string, unknown>>
   /** Smallest and largest value of a regression's target. */
   readonly range?: readonly [number, number]
 }
 
+/** What a task answers with: this differs between problem types. */
+export type Answering =
+  | {
+      readonly problemType: 'single_label_classification' | 'regression' | 'token_classification'
+      readonly head: Head
+    }
+  | {
+      readonly problemType: 'multi_label_classification'
+      readonly head: Head
+      /** Probability from which on a label applies. */
+      readonly threshold: number
+    }
+  | {
+      readonly problemType: 'feature_extraction'
+      readonly head?: undefined
+      /** Vectors are scaled to an L2 norm of 1. */
+      readonly normalize: boolean
+    }
+
+export type TaskContent = CommonContent & Answering
+
+export type TaskFile = TaskContent & {
+  /** SHA-256 of the file: the version of the task. */
+  readonly digest: string
+}
+
+export const defaultThreshold = 0.5
+
 const maxLabels = 100_000
 const labelList = Type.Array(Type.String({ minLength: 1, maxLength: 1_000 }), { minItems: 1, maxItems: maxLabels })
 const rangePair = Type.Tuple([Type.Number(), Type.Number()])
+const thresholdNumber = Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1 })
 const metricsObject = Type.Record(Type.String(), Type.Unknown())
 
 /**
@@ -89,21 +117,19 @@ export function readTaskFile(file: Uint8Array, digest: string = digestOf(file)):
   const header = parseHeader(file)
   const metadata = new Metadata(header.metadata, refuse)
   metadata.choice('format', [taskFormat])
-  const problemType = metadata.choice('problem_type', problemTypes)
-  const head = readHead(file, header, metadata)
   const known = new Set(['mask', 'head.weight', 'head.bias', 'head.dense.weight', 'head.dense.bias'])
   for (const name of header.tensors.keys())
     if (!known.has(name)) refuse(`tensor "${name}" is not part of a task file; known are ${[...known].join(', ')}`)
+  const answering = readAnswering(file, header, metadata)
   const description = header.metadata.get('description')
   return {
     digest,
     prototype: metadata.digest('prototype'),
     combine: metadata.choice('combine', combinings),
-    problemType,
+    ...answering,
     pooling: metadata.choice('pooling', poolings),
-    labels: readLabels(metadata, problemType, head.output.outputs),
+    labels: readLabels(metadata, answering),
     mask: readMask(file, header),
-    head,
     ...(description !== undefined && { description }),
     ...(header.metadata.has('metrics') && { metrics: metadata.json('metrics', metricsObject, 'a JSON object') }),
     ...(header.metadata.has('range') && { range: readRange(metadata) }),
@@ -111,7 +137,7 @@ export function readTaskFile(file: Uint8Array, digest: string = digestOf(file)):
 }
 
 /** Writes a task file, its mask as packed bits and its head as float32: readTaskFile gives the same task again. */
-export function serializeTaskFile(task: Omit<TaskFile, 'digest'>): Uint8Array {
+export function serializeTaskFile(task: TaskContent): Uint8Array {
   const { mask, head } = task
   const metadata = {
     format: taskFormat,
@@ -119,16 +145,18 @@ export function serializeTaskFile(task: Omit<TaskFile, 'digest'>): Uint8Array {
     combine: task.combine,
     problem_type: task.problemType,
     pooling: task.pooling,
-    ...(task.problemType !== 'regression' && { labels: JSON.stringify(task.labels) }),
+    ...(task.labels.length > 0 && { labels: JSON.stringify(task.labels) }),
+    ...(task.problemType === 'multi_label_classification' && { threshold: String(task.threshold) }),
+    ...(task.problemType === 'feature_extraction' && { normalize: String(task.normalize) }),
     ...(task.description !== undefined && { description: task.description }),
     ...(task.metrics && { metrics: JSON.stringify(task.metrics) }),
     ...(task.range && { range: JSON.stringify(task.range) }),
-    ...(head.dense && { head_activation: head.dense.activation }),
+    ...(head?.dense && { head_activation: head.dense.activation }),
   }
   return serializeSafetensors(metadata, {
     mask: { dtype: 'U8', shape: [mask.rows, mask.bits.byteLength / mask.rows], data: mask.bits },
-    ...linearTensors('head', head.output),
-    ...(head.dense && linearTensors('head.dense', head.dense)),
+    ...(head && linearTensors('head', head.output)),
+    ...(head?.dense && linearTensors('head.dense', head.dense)),
   })
 }
 
@@ -144,12 +172,41 @@ function refuse(message: string): never {
   throw new Problem('invalid_task_file', message)
 }
 
-function readLabels(metadata: Metadata, problemType: ProblemType, outputs: number): readonly string[] {
-  if (problemType === 'regression') {
-    if (outputs !== 1) refuse(`head.weight has ${outputs} rows; a regression has exactly one output`)
-    if (metadata.fields.has('labels')) refuse('metadata "labels" is given; a regression has none')
+function readAnswering(file: Uint8Array, header: SafetensorsHeader, metadata: Metadata): Answering {
+  const problemType = metadata.choice('problem_type', problemTypes)
+  const onlyOf = (key: string, owner: ProblemType) => {
+    if (problemType !== owner && metadata.fields.has(key))
+      refuse(`metadata "${key}" is given; a ${problemType} has none, only a ${owner} has`)
+  }
+  onlyOf('threshold', 'multi_label_classification')
+  onlyOf('normalize', 'feature_extraction')
+  switch (problemType) {
+    case 'feature_extraction': {
+      const given = [...header.tensors.keys()].find((name) => name.startsWith('head.'))
+      if (given !== undefined) refuse(`tensor "${given}" is given; a feature_extraction has no head`)
+      return { problemType, normalize: metadata.choice('normalize', ['true', 'false'], 'true') === 'true' }
+    }
+    case 'multi_label_classification': {
+      const threshold = metadata.fields.has('threshold')
+        ? metadata.json('threshold', thresholdNumber, 'a number above 0 and below 1')
+        : defaultThreshold
+      return { problemType, threshold, head: readHead(file, header, metadata) }
+    }
+    case 'single_label_classification':
+    case 'regression':
+    case 'token_classification':
+      return { problemType, head: readHead(file, header, metadata) }
+  }
+}
+
+function readLabels(metadata: Metadata, { problemType, head }: Answering): readonly string[] {
+  if (problemType === 'regression' || problemType === 'feature_extraction') {
+    if (problemType === 'regression' && head.output.outputs !== 1)
+      refuse(`head.weight has ${head.output.outputs} rows; a regression has exactly one output`)
+    if (metadata.fields.has('labels')) refuse(`metadata "labels" is given; a ${problemType} has none`)
     return []
   }
+  const { outputs } = head.output
   const labels = metadata.json('labels', labelList, 'an array of label names')
   if (labels.length !== outputs) refuse(`${labels.length} labels, but head.weight has ${outputs} rows`)
   if (new Set(labels).size !== labels.length) {

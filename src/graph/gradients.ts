@@ -107,6 +107,7 @@ const rules: Readonly<Record<string, Rule>> = {
   ],
 
   Exp: (g, { y, dy }) => [() => mul(g, dy, y)],
+  Sqrt: (g, { y, dy }) => [() => scale(g, div(g, dy, y), 0.5)],
   Relu: (g, { y, dy }) => [() => mul(g, dy, sign(g, y))],
   Tanh: (g, { y, dy }) => [() => mul(g, dy, sub(g, g.scalar(1), mul(g, y, y)))],
   Sigmoid: (g, { y, dy }) => [() => mul(g, dy, mul(g, y, sub(g, g.scalar(1), y)))],

@@ -95,6 +95,9 @@ export const geluTanh = (g: GraphBuilder, x: Value): Value =>
 
 export const exp = (g: GraphBuilder, x: Value): Value => g.node('Exp', [x], x)
 
+/** Square root. */
+export const sqrt = (g: GraphBuilder, x: Value): Value => g.node('Sqrt', [x], x)
+
 /** The error function. */
 export const erf = (g: GraphBuilder, x: Value): Value => g.node('Erf', [x], x)
 

@@ -26,6 +26,7 @@ export const problems = {
   empty_text: { status: 422, title: 'A text is empty' },
   text_too_long: { status: 422, title: 'A text is longer than the model takes' },
   text_pair_not_taken: { status: 422, title: 'The task takes one text, not a pair' },
+  threshold_not_taken: { status: 422, title: 'The tasks take no threshold' },
   too_many_inputs: { status: 422, title: 'The request has too many inputs' },
   client_closed_request: { status: 499, title: 'The client left' },
   internal: { status: 500, title: 'Something is wrong in the server' },

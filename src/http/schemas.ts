@@ -62,6 +62,15 @@ const options = {
   raw_scores: Type.Optional(
     Type.Boolean({ default: false, description: "The head's own outputs in place of probabilities" }),
   ),
+  threshold: Type.Optional(
+    Type.Number({
+      exclusiveMinimum: 0,
+      exclusiveMaximum: 1,
+      description:
+        "Probability from which on a label of a multi-label task applies, in place of the task's own; " +
+        'refused where no such task is asked',
+    }),
+  ),
   truncate: Type.Optional(
     Type.Boolean({
       default: true,
@@ -99,11 +108,16 @@ const classification = {
   ...labelScore,
   scores: list(Type.Object(labelScore), { description: "In the order of the task's labels, or best first with top_k" }),
 }
-const word = Type.Object({
-  ...classification,
+const span = {
   text: Type.String(),
   start: Type.Integer({ description: 'UTF-16 offset into the text' }),
   end: Type.Integer({ description: 'UTF-16 offset into the text, exclusive' }),
+}
+const word = Type.Object({ ...classification, ...span })
+const entity = Type.Object({
+  label: Type.String({ description: 'Its type: X of B-X and I-X' }),
+  score: Type.Number({ description: "Mean of its words' scores" }),
+  ...span,
 })
 
 /** A prediction: which fields it has depends on the task's problem type. */
@@ -111,7 +125,16 @@ const prediction = {
   label: Type.Optional(Type.String({ description: 'Best label (classification)' })),
   score: Type.Optional(Type.Number({ description: 'Its score, or the value of a regression' })),
   scores: Type.Optional(classification.scores),
-  words: Type.Optional(list(word, { description: 'Token classification' })),
+  labels: Type.Optional(
+    list(Type.String(), {
+      description: 'Multi-label classification: labels whose probability reaches the threshold, best first',
+    }),
+  ),
+  words: Type.Optional(list(word, { description: 'Token classification: each word with its label' })),
+  entities: Type.Optional(
+    list(entity, { description: 'Token classification by B-, I- and O: words joined into entities' }),
+  ),
+  embedding: Type.Optional(list(Type.Number(), { description: 'Feature extraction: the pooled vector' })),
 }
 
 const version = Type.String({ description: 'SHA-256 of the task file that answered' })
@@ -135,12 +158,17 @@ export const taskAnswer = Type.Object({
   labels: list(Type.String()),
   combine: words(combinings),
   pooling: words(poolings),
-  head: Type.Object({
-    inputs: Type.Integer(),
-    dense: Type.Optional(Type.Integer()),
-    outputs: Type.Integer(),
-    weights: Type.Integer(),
-  }),
+  head: Type.Optional(
+    Type.Object(
+      {
+        inputs: Type.Integer(),
+        dense: Type.Optional(Type.Integer()),
+        outputs: Type.Integer(),
+        weights: Type.Integer(),
+      },
+      { description: 'Absent for feature extraction' },
+    ),
+  ),
   mask: Type.Object({
     rows: Type.Integer({ description: '1: the same mask in every layer' }),
     density: Type.Number({ description: "Share of ones in the task's own mask" }),
@@ -154,6 +182,8 @@ export const taskAnswer = Type.Object({
     plain_module_bits: Type.Integer({ description: 'A module of the same shape with own weights in every layer' }),
     ratio: Type.Number(),
   }),
+  threshold: Type.Optional(Type.Number({ description: 'Multi-label: probability from which on a label applies' })),
+  normalize: Type.Optional(Type.Boolean({ description: 'Feature extraction: vectors have an L2 norm of 1' })),
   description: Type.Optional(Type.String()),
   metrics: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
   range: Type.Optional(list(Type.Number())),
@@ -204,8 +234,8 @@ export const openapiDocument = {
     license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
   },
   tags: [
-    { name: 'predictions', description: 'Texts in, labels or values out' },
-    { name: 'tasks', description: 'A task is a file: a mask over the shared module, and a head' },
+    { name: 'predictions', description: 'Texts in, labels, values or vectors out' },
+    { name: 'tasks', description: 'A task is a file: a mask over the shared module, and mostly a head' },
     { name: 'operation', description: 'Health and metrics' },
   ],
 }

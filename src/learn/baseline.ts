@@ -1,33 +1,36 @@
-// What a task reaches with the frozen backbone alone: a head on pooled rows that are computed once. Every mask has to
-// beat it.
+// What a task reaches with the frozen backbone alone: a head on vectors that are computed once, or, where a task has no
+// head, the vectors as they are. Every mask has to beat it.
 
 import type { Backbone } from '../backbones/backbone.js'
 import { GraphSession } from '../engine/graph-session.js'
 import type { Pooling } from '../formats/task-file.js'
-import { rowWeight, shuffledBatches, targetInputs } from './batches.js'
-import { type Part, sample, targetsOf } from './data-set.js'
-import { type OnRows, pooledRows, predictionsOf, scoreOf } from './evaluation.js'
-import { lossTargets, outputsOf } from './labels.js'
+import { shuffledBatches, targetInputs, targetWeights } from './batches.js'
+import { batchRowsOf, type Part, rowCount, sample, targetsOf, unitStarts } from './data-set.js'
+import { judge, judgedBy, type OnRows, scoreOf, vectorsOf } from './evaluation.js'
+import { kinds, type Unit } from './kinds.js'
+import { outputsOf } from './label-space.js'
 import { Learner } from './learner.js'
 import { AdamW, rateShare } from './optimiser.js'
-import { headParameters } from './plan.js'
+import type { HeadKind } from './plan.js'
 import { Random } from './random.js'
 import type { TaskData } from './task-data.js'
 import { headBeginning, type Tensor } from './tensors.js'
-import type { TrainingTask } from './training.js'
 import { headGraph } from './training-graph.js'
 
 export interface HeadOnly {
   readonly score: number
-  /** From 1. */
+  /** From 1; 0 where there is no head to learn. */
   readonly bestEpoch: number
   readonly epochs: number
   readonly steps: number
   readonly tensors: readonly Tensor[]
 }
 
-/** A head alone learns from pooled rows that are held in memory: epochs cost next to nothing, rows do not. */
+/** A head alone learns from vectors that are held in memory: epochs cost next to nothing, rows do not. */
 const mostRows = 20_000
+
+/** Words have a vector each. */
+const mostVectors = 100_000
 
 /** What a head alone learns best with: a higher rate than beside a mask that moves under it. */
 export const headLearning = { epochs: 50, headRate: 0.02, weightDecay: 0.01 } as const
@@ -42,6 +45,7 @@ export async function headAlone(
   backbone: Backbone,
   data: TaskData,
   options: {
+    readonly head: HeadKind
     readonly epochs?: number
     readonly batchRows: number
     readonly pooling: Pooling
@@ -51,17 +55,29 @@ export async function headAlone(
   signal?: AbortSignal,
   onRows?: OnRows,
 ): Promise<HeadOnly> {
-  const { epochs = headLearning.epochs, batchRows, pooling, seed, threads } = options
+  const { head, epochs = headLearning.epochs, batchRows, pooling, seed, threads } = options
   const { headRate, weightDecay } = headLearning
   const rates = { weights: 0, scores: 0, heads: headRate }
   const bare = new Learner(backbone, undefined, [], { rates, weightDecay, density: 1, pooling, threads })
-  const train = sample(data.train, mostRows, new Random(seed, 'head only rows'))
-  const task = { ...data, id: 'task', problem: data.space.problem, train }
+  const { problem } = data.space
+  const { unit } = kinds[problem]
   try {
-    return await learnHeadOnly(bare, task, { epochs, batchRows }, new Random(seed, 'head only'), signal, onRows)
+    if (unit === 'pair') {
+      const judged = await judge(bare, { problem, head, tensors: [] }, data.space, data.dev)
+      return { score: scoreOf(data.metric, data.space, judged), bestEpoch: 0, epochs: 0, steps: 0, tensors: [] }
+    }
+    const train = sample(data.train, rowsOfVectors(data.train), new Random(seed, 'head only rows'))
+    const random = new Random(seed, 'head only')
+    return await learnHeadOnly(bare, { ...data, train }, unit, head, { epochs, batchRows }, random, signal, onRows)
   } finally {
     await bare.release()
   }
+}
+
+/** Rows whose vectors are not too many. */
+function rowsOfVectors({ data }: Part): number {
+  const vectors = data.targets.length / data.width
+  return Math.max(1, Math.min(mostRows, Math.floor((mostVectors * rowCount(data)) / vectors)))
 }
 
 /**
@@ -70,37 +86,35 @@ export async function headAlone(
  */
 async function learnHeadOnly(
   bare: Learner,
-  task: Omit<TrainingTask, 'tensors'>,
+  { space, metric, train, dev }: TaskData,
+  unit: Exclude<Unit, 'pair'>,
+  headKind: HeadKind,
   { epochs, batchRows }: { readonly epochs: number; readonly batchRows: number },
   random: Random,
   signal?: AbortSignal,
   onRows?: OnRows,
 ): Promise<HeadOnly> {
   const H = bare.backbone.config.hidden_size
-  const outputs = outputsOf(task.space)
-  const tensors = headBeginning(headParameters(outputs, H), H, random)
-  const pick = picker(task.train, await pooledRows(bare, task.train, onRows), H)
-  const dev = await pooledRows(bare, task.dev)
+  const { loss, lossTargets } = kinds[space.problem]
+  const outputs = outputsOf(space)
+  const tensors = headBeginning(space, H, headKind, random)
+  const pick = picker(train, await vectorsOf(bare, train, unit, onRows), H)
+  const devVectors = await vectorsOf(bare, dev, unit)
   const options = { threads: 1 }
-  const learning = await GraphSession.open(headGraph(H, { mode: 'learn', problem: task.problem }), options)
-  const forward = await GraphSession.open(headGraph(H, { mode: 'forward', problem: task.problem }), options)
+  const learning = await GraphSession.open(headGraph(H, headKind, loss), options)
+  const forward = await GraphSession.open(headGraph(H, headKind), options)
   const head = () => Object.fromEntries(tensors.map(({ name, shape, values }) => [name, { shape, data: values }]))
-  const actual = targetsOf(task.dev)
   const optimiser = new AdamW({ weightDecay: bare.options.weightDecay })
-  const steps = epochs * Math.ceil(task.train.rows.length / batchRows)
+  const steps = epochs * Math.ceil(train.rows.length / batchRows)
   let step = 0
   let best: { score: number; bestEpoch: number; values: Float32Array[] } | undefined
   for (let epoch = 0; epoch < epochs; epoch++) {
-    for (const rows of shuffledBatches(task.train, batchRows, random)) {
+    for (const rows of shuffledBatches(train, batchRows, random)) {
       signal?.throwIfAborted()
-      const part: Part = { data: task.train.data, rows }
+      const part: Part = { data: train.data, rows }
       const gradients = await learning.run({
-        pooled_rows: { shape: [rows.length, H], data: pick(rows) },
-        ...targetInputs(
-          lossTargets(task.space, targetsOf(part)),
-          rows.length,
-          rowWeight(task.problem, rows.length, outputs),
-        ),
+        vectors: matrix(pick(part), H),
+        ...targetInputs(lossTargets(space, targetsOf(part)), targetWeights(batchRowsOf(part), loss, outputs)),
         ...head(),
       })
       const rate = bare.options.rates.heads * rateShare(step++, steps)
@@ -112,9 +126,8 @@ async function learnHeadOnly(
           shape.length > 1,
         )
     }
-    const pooled = { shape: [task.dev.rows.length, H], data: dev }
-    const logits = (await forward.run({ pooled_rows: pooled, ...head() })).get('logits') ?? new Float32Array()
-    const score = scoreOf(task.metric, task.space, predictionsOf(task.space, logits), actual)
+    const logits = (await forward.run({ vectors: matrix(devVectors, H), ...head() })).get('logits')
+    const score = scoreOf(metric, space, judgedBy(logits ?? new Float32Array(), space, dev))
     if (best === undefined || score > best.score)
       best = { score, bestEpoch: epoch + 1, values: tensors.map(({ values }) => values.slice()) }
   }
@@ -124,14 +137,18 @@ async function learnHeadOnly(
   return { score: best.score, bestEpoch: best.bestEpoch, epochs, steps, tensors }
 }
 
-/** Looks up the pooled vectors of some of a part's rows. */
-function picker(part: Part, pooled: Float32Array, H: number): (rows: Int32Array) => Float32Array {
+const matrix = (data: Float32Array, columns: number) => ({ shape: [data.length / columns, columns], data })
+
+/** Looks up the vectors of some of a part's rows, [units, H]. */
+function picker(part: Part, vectors: Float32Array, H: number): (rows: Part) => Float32Array {
   const places = new Map(Array.from(part.rows, (row, at) => [row, at]))
-  return (rows) => {
-    const picked = new Float32Array(rows.length * H)
-    for (const [at, row] of rows.entries()) {
-      const from = (places.get(row) ?? 0) * H
-      picked.set(pooled.subarray(from, from + H), at * H)
+  const starts = unitStarts(part)
+  return (wanted) => {
+    const ends = unitStarts(wanted)
+    const picked = new Float32Array((ends[wanted.rows.length] ?? 0) * H)
+    for (const [at, row] of wanted.rows.entries()) {
+      const [start = 0, end = 0] = starts.subarray(places.get(row), (places.get(row) ?? 0) + 2)
+      picked.set(vectors.subarray(start * H, end * H), (ends[at] ?? 0) * H)
     }
     return picked
   }

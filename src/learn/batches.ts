@@ -2,57 +2,81 @@
 
 import type { NumberArray } from '../engine/graph-session.js'
 import type { PackedRows } from '../engine/rows.js'
-import type { Part } from './data-set.js'
-import type { LearnableProblem } from './labels.js'
+import { type BatchRow, lengthOf, type Part } from './data-set.js'
+import type { Loss } from './losses.js'
 import type { Random } from './random.js'
+import { noToken } from './word-table.js'
 
 export type GraphInputs = Readonly<Record<string, NumberArray>>
 
-/** What an encoder's graph and its pooling take. */
-export function rowInputs(rows: PackedRows): GraphInputs {
-  const { rows: B, longest: S, tokens: T } = rows
+/** What an encoder's graph takes. */
+export function textInputs(texts: PackedRows): GraphInputs {
+  const { rows: B, longest: S, tokens: T } = texts
   return {
-    input_ids: { shape: [T], data: rows.inputIds },
-    token_type_ids: { shape: [T], data: rows.tokenTypeIds },
-    position_ids: { shape: [T], data: rows.positionIds },
-    padded_index: { shape: [B, S], data: rows.paddedIndex },
-    packed_index: { shape: [T], data: rows.packedIndex },
-    key_bias: { shape: [B, 1, 1, S], data: rows.keyBias },
-    pool_weights: { shape: [B, 1, S], data: rows.poolWeights },
+    input_ids: { shape: [T], data: texts.inputIds },
+    token_type_ids: { shape: [T], data: texts.tokenTypeIds },
+    position_ids: { shape: [T], data: texts.positionIds },
+    padded_index: { shape: [B, S], data: texts.paddedIndex },
+    packed_index: { shape: [T], data: texts.packedIndex },
+    key_bias: { shape: [B, 1, 1, S], data: texts.keyBias },
   }
+}
+
+/** What pooling takes. */
+export const poolInputs = ({ rows: B, longest: S, poolWeights }: PackedRows): GraphInputs => ({
+  pool_weights: { shape: [B, 1, S], data: poolWeights },
+})
+
+/** What looking up the first tokens of words takes; a word that has none gets its text's first. */
+export function wordInputs(rows: readonly BatchRow[]): GraphInputs {
+  let first = 0
+  const index = rows.flatMap((row) => {
+    const start = first
+    first += tokensOf(row)
+    return Array.from(row.words ?? [], (token) => start + (token === noToken ? 0 : token))
+  })
+  return { word_index: { shape: [index.length], data: Int32Array.from(index) } }
 }
 
 /**
- * Targets [B,C], every row with the same weight.
- * @param weight the part of a row in the loss
+ * Targets [N,C], each with its weight.
+ * @param weights [N]: the part of each in the loss
  */
-export function targetInputs(targets: Float32Array, rows: number, weight: number): GraphInputs {
-  return {
-    targets: { shape: [rows, targets.length / rows], data: targets },
-    row_weights: { shape: [rows, 1], data: new Float32Array(rows).fill(weight) },
-  }
+export const targetInputs = (targets: Float32Array, weights: Float32Array): GraphInputs => ({
+  targets: { shape: [weights.length, targets.length / weights.length], data: targets },
+  target_weights: { shape: [weights.length, 1], data: weights },
+})
+
+/** The part of each target of a batch in its loss, [N]: all the same, but 0 for a word that has no token. */
+export function targetWeights(rows: readonly BatchRow[], loss: Loss, outputs: number): Float32Array {
+  const present = rows.flatMap(({ words }) => (words ? Array.from(words, (token) => +(token !== noToken)) : [1]))
+  const count = present.reduce((sum, own) => sum + own, 0)
+  const weight = count === 0 ? 0 : loss.weight(count, outputs)
+  return Float32Array.from(present, (own) => own * weight)
 }
 
-/** The loss is the mean over rows and, where several labels may apply, over labels. */
-export const rowWeight = (problem: LearnableProblem, rows: number, outputs: number): number =>
-  1 / (problem === 'multi_label_classification' ? rows * outputs : rows)
+/** Units of a row: its words, or itself. */
+export const unitsOf = ({ words }: BatchRow): number => words?.length ?? 1
+
+/** Tokens of a row. */
+export const tokensOf = ({ texts }: BatchRow): number => texts.reduce((sum, { inputIds }) => sum + inputIds.length, 0)
 
 /**
  * A list of rows cut into as few pieces of about equal size as keep each at `maxTokens`, give or take its last row.
  */
 export function pieces(
   rows: number,
-  lengthOf: (at: number) => number,
+  tokensAt: (at: number) => number,
   maxTokens: number,
 ): readonly { readonly start: number; readonly end: number }[] {
   let total = 0
-  for (let at = 0; at < rows; at++) total += lengthOf(at)
+  for (let at = 0; at < rows; at++) total += tokensAt(at)
   const share = total / Math.ceil(total / maxTokens)
   const found: { start: number; end: number }[] = []
   let start = 0
   let tokens = 0
   for (let at = 0; at < rows; at++) {
-    tokens += lengthOf(at)
+    tokens += tokensAt(at)
     if (tokens < share * (found.length + 1) && at < rows - 1) continue
     found.push({ start, end: at + 1 })
     start = at + 1
@@ -69,7 +93,7 @@ export function shuffledBatches({ data, rows }: Part, batchRows: number, random:
   const batches: Int32Array[] = []
   for (let start = 0; start < order.length; start += batchRows * bucketBatches) {
     const bucket = order.subarray(start, start + batchRows * bucketBatches)
-    bucket.sort((a, b) => data.tokens.length(a) - data.tokens.length(b))
+    bucket.sort((a, b) => lengthOf(data, a) - lengthOf(data, b))
     for (let at = 0; at < bucket.length; at += batchRows) batches.push(bucket.subarray(at, at + batchRows))
   }
   return Array.from(random.order(batches.length), (at) => batches[at] ?? new Int32Array())
@@ -77,7 +101,7 @@ export function shuffledBatches({ data, rows }: Part, batchRows: number, random:
 
 /** All rows, longest first, in batches of about so many tokens. */
 export function batchesByTokens({ data, rows }: Part, maxTokens: number): Int32Array[] {
-  const order = rows.slice().sort((a, b) => data.tokens.length(b) - data.tokens.length(a))
-  const lengthOf = (at: number) => data.tokens.length(order[at] ?? 0)
-  return pieces(order.length, lengthOf, maxTokens).map(({ start, end }) => order.subarray(start, end))
+  const order = rows.slice().sort((a, b) => lengthOf(data, b) - lengthOf(data, a))
+  const tokensAt = (at: number) => lengthOf(data, order[at] ?? 0)
+  return pieces(order.length, tokensAt, maxTokens).map(({ start, end }) => order.subarray(start, end))
 }

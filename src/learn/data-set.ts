@@ -1,14 +1,17 @@
 // Rows to learn from: tokens and targets, in the order of the file.
 
-import type { TextTokenizer } from '../backbones/tokenizer.js'
-import { type Columns, type Example, type OnReading, readExamples } from './examples.js'
-import { type LabelSpace, targetWidth, writeTarget } from './labels.js'
+import type { LabelSpace } from './label-space.js'
 import type { Random } from './random.js'
-import { type TokenSpan, TokenTable } from './token-table.js'
+import type { TokenSpan, TokenTable } from './token-table.js'
+import type { WordTable } from './word-table.js'
 
 export interface DataSet {
   readonly tokens: TokenTable
-  /** [rows, targetWidth] */
+  /** Texts of the table that make a row: 2 where those of a pair are read apart. */
+  readonly textsPerRow: 1 | 2
+  /** The words of each row, where they are what has a target. */
+  readonly words?: WordTable
+  /** [units, width]: a unit is a row, or a word. */
   readonly targets: Float32Array
   readonly width: number
 }
@@ -19,70 +22,54 @@ export interface Part {
   readonly rows: Int32Array
 }
 
-export const wholeOf = (data: DataSet): Part => ({
-  data,
-  rows: Int32Array.from({ length: data.tokens.rows }, (_, i) => i),
-})
-
-/** Texts that are tokenised at once, off the main thread. */
-const tokenizedTogether = 512
-
-/** Rows without text that are named one by one; the others are counted. */
-const toldSingly = 5
-
-/**
- * Reads and tokenises a file.
- * @param onLeftOut told which rows had no text
- * @param vocabulary size of the tokenizer's vocabulary
- * @throws Problem `invalid_data`, `unreadable_file`
- */
-export async function loadDataSet(
-  path: string,
-  columns: Columns,
-  space: LabelSpace,
-  tokenizer: TextTokenizer,
-  vocabulary: number,
-  onLeftOut: (what: string) => void = () => {},
-  onReading?: OnReading,
-): Promise<DataSet> {
-  const tokens = new TokenTable(vocabulary)
-  const width = targetWidth(space)
-  const target = new Float32Array(width)
-  let targets = new Float32Array(1024 * width)
-  let waiting: Example[] = []
-  const flush = async () => {
-    const encoded = await Promise.all(waiting.map((example) => tokenizer.encode(example)))
-    for (const [i, { inputIds, tokenTypeIds }] of encoded.entries()) {
-      const example = waiting[i]
-      if (example) writeTarget(space, example, target)
-      if ((tokens.rows + 1) * width > targets.length) {
-        const larger = new Float32Array(2 * targets.length)
-        larger.set(targets)
-        targets = larger
-      }
-      targets.set(target, tokens.rows * width)
-      tokens.add(inputIds, tokenTypeIds)
-    }
-    waiting = []
-  }
-  let leftOut = 0
-  const tellFirst = (what: string) => {
-    if (leftOut++ < toldSingly) onLeftOut(what)
-  }
-  for await (const example of readExamples(path, columns, tellFirst, onReading)) {
-    waiting.push(example)
-    if (waiting.length === tokenizedTogether) await flush()
-  }
-  await flush()
-  if (leftOut > toldSingly) onLeftOut(`${path}: ${leftOut - toldSingly} more rows without text are left out`)
-  return { tokens, targets: targets.slice(0, tokens.rows * width), width }
+/** A row as a graph takes it. */
+export interface BatchRow {
+  readonly texts: readonly TokenSpan[]
+  /** First token of each word, where words are what has a target. */
+  readonly words?: Uint16Array
 }
 
-/** Targets of some rows, [rows, width]. */
-export function targetsOf({ data, rows }: Part): Float32Array {
+export const rowCount = ({ tokens, textsPerRow }: DataSet): number => tokens.texts / textsPerRow
+
+export const wholeOf = (data: DataSet): Part => ({
+  data,
+  rows: Int32Array.from({ length: rowCount(data) }, (_, i) => i),
+})
+
+/** Tokens of a row. */
+export const lengthOf = ({ tokens, textsPerRow }: DataSet, row: number): number =>
+  textsPerRow === 1 ? tokens.length(row) : tokens.length(2 * row) + tokens.length(2 * row + 1)
+
+const textsOf = ({ tokens, textsPerRow }: DataSet, row: number): readonly TokenSpan[] =>
+  textsPerRow === 1 ? [tokens.span(row)] : [tokens.span(2 * row), tokens.span(2 * row + 1)]
+
+export const batchRowsOf = ({ data, rows }: Part): readonly BatchRow[] =>
+  Array.from(rows, (row) => ({ texts: textsOf(data, row), ...(data.words && { words: data.words.tokens(row) }) }))
+
+/** Units of a row, by their numbers: the first, and the one after the last. */
+const unitsOf = ({ words }: DataSet, row: number): { readonly start: number; readonly end: number } =>
+  words ? words.range(row) : { start: row, end: row + 1 }
+
+/** Where the units of each row of a part begin, and where the last ones end: [rows + 1]. */
+export function unitStarts({ data, rows }: Part): Int32Array {
+  const starts = new Int32Array(rows.length + 1)
+  for (const [at, row] of rows.entries()) {
+    const { start, end } = unitsOf(data, row)
+    starts[at + 1] = (starts[at] ?? 0) + end - start
+  }
+  return starts
+}
+
+/** Targets of some rows, [units, width]. */
+export function targetsOf(part: Part): Float32Array {
+  const { data, rows } = part
   const { targets, width } = data
-  const picked = new Float32Array(rows.length * width)
-  for (const [at, row] of rows.entries()) picked.set(targets.subarray(row * width, (row + 1) * width), at * width)
+  const starts = unitStarts(part)
+  const picked = new Float32Array((starts[rows.length] ?? 0) * width)
+  for (const [at, row] of rows.entries()) {
+    const { start, end } = unitsOf(data, row)
+    picked.set(targets.subarray(start * width, end * width), (starts[at] ?? 0) * width)
+  }
   return picked
 }
 
@@ -92,7 +79,7 @@ export function targetsOf({ data, rows }: Part): Float32Array {
  */
 export function split(data: DataSet, space: LabelSpace, devShare: number, random: Random): { train: Part; dev: Part } {
   const groups = new Map<number, number[]>()
-  for (const row of random.order(data.tokens.rows)) {
+  for (const row of random.order(rowCount(data))) {
     const key = space.problem === 'single_label_classification' ? (data.targets[row] ?? 0) : 0
     const group = groups.get(key)
     if (group) group.push(row)
@@ -102,8 +89,7 @@ export function split(data: DataSet, space: LabelSpace, devShare: number, random
   const dev: number[] = []
   for (const group of groups.values()) {
     const count = Math.min(group.length - 1, Math.round(devShare * group.length))
-    dev.push(...group.slice(0, count))
-    for (const row of group.slice(count)) train.push(row)
+    for (const [at, row] of group.entries()) (at < count ? dev : train).push(row)
   }
   const part = (rows: number[]): Part => ({ data, rows: Int32Array.from(rows).sort() })
   return { train: part(train), dev: part(dev) }
@@ -121,27 +107,34 @@ export function countDuplicates(train: Part, dev: Part): number {
   // Rows of one hash as a chain from the last to the first of them: the dev part may have millions.
   const lastOf = new Map<number, number>()
   const before = new Int32Array(dev.rows.length)
-  const spanAt = (at: number) => dev.data.tokens.span(dev.rows[at] ?? 0)
+  const textsAt = (at: number) => textsOf(dev.data, dev.rows[at] ?? 0)
   for (let at = 0; at < dev.rows.length; at++) {
-    const hash = hashOf(spanAt(at))
+    const hash = hashOf(textsAt(at))
     before[at] = lastOf.get(hash) ?? -1
     lastOf.set(hash, at)
   }
   let count = 0
   for (const row of train.rows) {
-    const span = train.data.tokens.span(row)
-    let at = lastOf.get(hashOf(span)) ?? -1
-    while (at >= 0 && !sameTokens(span, spanAt(at))) at = before[at] ?? -1
+    const texts = textsOf(train.data, row)
+    let at = lastOf.get(hashOf(texts)) ?? -1
+    while (at >= 0 && !sameTexts(texts, textsAt(at))) at = before[at] ?? -1
     if (at >= 0) count++
   }
   return count
 }
 
-const hashOf = ({ inputIds }: TokenSpan): number => {
-  let hash = inputIds.length
-  for (const id of inputIds) hash = (Math.imul(hash, 31) + id) | 0
+const hashOf = (texts: readonly TokenSpan[]): number => {
+  let hash = 0
+  for (const { inputIds } of texts) for (const id of inputIds) hash = (Math.imul(hash, 31) + id) | 0
   return hash
 }
+
+const sameTexts = (a: readonly TokenSpan[], b: readonly TokenSpan[]): boolean =>
+  a.length === b.length &&
+  a.every((text, at) => {
+    const other = b[at]
+    return other !== undefined && sameTokens(text, other)
+  })
 
 const sameTokens = (a: TokenSpan, b: TokenSpan): boolean =>
   a.inputIds.length === b.inputIds.length &&

@@ -1,91 +1,99 @@
 // How good a task is on rows that it was not learned from.
 
+import { tagsOf } from '../formats/iob.js'
 import { Problem } from '../problem.js'
 import { batchesByTokens } from './batches.js'
-import type { Part } from './data-set.js'
-import { type LabelSpace, outputsOf } from './labels.js'
+import { type BatchRow, batchRowsOf, type Part, targetsOf, unitStarts } from './data-set.js'
+import { kinds, type Unit } from './kinds.js'
+import { type LabelSpace, outputsOf } from './label-space.js'
 import { type LearnedTask, type Learner, tokensTogether } from './learner.js'
-import { accuracy, f1, type Metric, macroF1, matthews, pearson, spearman } from './metrics.js'
+import { accuracy, f1, type Metric, macroF1, matthews, pearson, spanF1, spearman } from './metrics.js'
 import type { Random } from './random.js'
-import type { TokenSpan } from './token-table.js'
-
-/** What is taken where no metric is named. */
-const defaultMetric = ({ problem }: LabelSpace): Metric =>
-  ({
-    single_label_classification: 'accuracy',
-    multi_label_classification: 'macro_f1',
-    regression: 'pearson_and_spearman',
-  })[problem] as Metric
+import { noToken } from './word-table.js'
 
 /** The metric that is wanted, or the default. @throws Problem `invalid_setting` if it does not go with the labels */
-export function metricFor(space: LabelSpace, wanted = defaultMetric(space)): Metric {
-  if (metricsOf(space).includes(wanted)) return wanted
+export function metricFor(space: LabelSpace, wanted?: Metric): Metric {
+  const metrics = kinds[space.problem].metrics(space)
+  if (wanted === undefined) return metrics[0]
+  if (metrics.includes(wanted)) return wanted
+  const untagged = space.problem === 'token_classification' ? ' whose labels are not O, B- and I-' : ''
   throw new Problem(
     'invalid_setting',
-    `metric "${wanted}" does not go with a ${space.problem}; expected ${metricsOf(space).join(' | ')}`,
+    `metric "${wanted}" does not go with a ${space.problem}${wanted === 'span_f1' ? untagged : ''}; ` +
+      `expected ${metrics.join(' | ')}`,
   )
 }
 
-/** Metrics that a problem type can be measured by. */
-function metricsOf({ problem }: LabelSpace): readonly Metric[] {
-  switch (problem) {
-    case 'single_label_classification':
-      return ['accuracy', 'macro_f1', 'accuracy_and_f1', 'matthews_correlation']
-    case 'multi_label_classification':
-      return ['macro_f1']
-    case 'regression':
-      return ['pearson', 'spearman', 'pearson_and_spearman']
-  }
+/** Predictions of some rows beside what is true of them. */
+export interface Judged {
+  /** [units, width] each. A class of −1 is none: of a word that was cut off. */
+  readonly predictions: Float32Array
+  readonly actual: Float32Array
+  /** Where the units of each row begin, and where the last ones end: [rows + 1]. */
+  readonly starts: Int32Array
 }
 
-/** Head outputs of the rows of a part in their order, [rows, C]. */
-export const logitsOf = (learner: Learner, task: LearnedTask, part: Part, outputs: number): Promise<Float32Array> =>
-  inOrder(part, outputs, async (rows) => (await learner.predict(rows, task)).logits)
+/** How a task does on the rows of a part. */
+export async function judge(learner: Learner, task: LearnedTask, space: LabelSpace, part: Part): Promise<Judged> {
+  const outputs = await inOrder(part, outputsOf(space), (rows) => learner.outputs(rows, task))
+  return judgedBy(outputs, space, part)
+}
 
-/** Pooled vectors of the rows of a part in their order, [rows, H]. */
-export const pooledRows = (bare: Learner, part: Part, onRows?: OnRows): Promise<Float32Array> =>
-  inOrder(part, bare.backbone.config.hidden_size, async (rows) => (await bare.predict(rows)).pooled, onRows)
+/** @param outputs [units, C] of the rows of a part, in their order; those of words without a token are overwritten */
+export function judgedBy(outputs: Float32Array, space: LabelSpace, part: Part): Judged {
+  const { words } = part.data
+  const C = outputsOf(space)
+  const starts = unitStarts(part)
+  if (words)
+    for (const [at, row] of part.rows.entries())
+      for (const [word, token] of words.tokens(row).entries()) {
+        const unit = (starts[at] ?? 0) + word
+        if (token === noToken) outputs.fill(Number.NaN, unit * C, (unit + 1) * C)
+      }
+  return { predictions: kinds[space.problem].predictions(space, outputs), actual: targetsOf(part), starts }
+}
+
+/** What a head sees of the rows of a part in their order, [units, H]. */
+export const vectorsOf = (
+  bare: Learner,
+  part: Part,
+  unit: Exclude<Unit, 'pair'>,
+  onRows?: OnRows,
+): Promise<Float32Array> => inOrder(part, bare.backbone.config.hidden_size, (rows) => bare.vectors(rows, unit), onRows)
 
 /** Told how many rows of a part are done. */
 export type OnRows = (done: number, all: number) => void
 
+/** @param run gives [units, width] of a batch */
 async function inOrder(
   part: Part,
   width: number,
-  run: (rows: readonly TokenSpan[]) => Promise<Float32Array>,
+  run: (rows: readonly BatchRow[]) => Promise<Float32Array>,
   onRows: OnRows = () => {},
 ): Promise<Float32Array> {
-  const places = new Map(Array.from(part.rows, (row, at) => [row, at]))
-  const all = new Float32Array(part.rows.length * width)
+  const { data, rows } = part
+  const places = new Map(Array.from(rows, (row, at) => [row, at]))
+  const starts = unitStarts(part)
+  const all = new Float32Array((starts[rows.length] ?? 0) * width)
   let done = 0
   for (const batch of batchesByTokens(part, tokensTogether)) {
-    const found = await run(Array.from(batch, (row) => part.data.tokens.span(row)))
-    for (const [at, row] of batch.entries())
-      all.set(found.subarray(at * width, (at + 1) * width), (places.get(row) ?? 0) * width)
+    const found = await run(batchRowsOf({ data, rows: batch }))
+    let from = 0
+    for (const row of batch) {
+      const at = places.get(row) ?? 0
+      const [start = 0, end = 0] = starts.subarray(at, at + 2)
+      const to = from + (end - start) * width
+      all.set(found.subarray(from, to), start * width)
+      from = to
+    }
     done += batch.length
-    onRows(done, part.rows.length)
+    onRows(done, rows.length)
   }
   return all
 }
 
-/**
- * What head outputs [rows, C] say, as metrics take it: the class of the largest output of each row, or the outputs
- * themselves where several labels may apply or a number is predicted.
- */
-export function predictionsOf(space: LabelSpace, logits: Float32Array): Float32Array {
-  if (space.problem !== 'single_label_classification') return logits
-  const C = space.labels.length
-  return Float32Array.from({ length: logits.length / C }, (_, row) => {
-    const own = logits.subarray(row * C, (row + 1) * C)
-    return own.reduce((best, value, label) => (value > (own[best] ?? value) ? label : best), 0)
-  })
-}
-
-/**
- * @param metric one of metricsOf(space)
- * @param actual targets of the rows, [rows, targetWidth]
- */
-export function scoreOf(metric: Metric, space: LabelSpace, predictions: Float32Array, actual: Float32Array): number {
+/** @param metric one that goes with the space */
+export function scoreOf(metric: Metric, space: LabelSpace, { predictions, actual, starts }: Judged): number {
   const C = outputsOf(space)
   switch (metric) {
     case 'pearson':
@@ -104,46 +112,52 @@ export function scoreOf(metric: Metric, space: LabelSpace, predictions: Float32A
         : macroF1(predictions, actual, C)
     case 'accuracy_and_f1':
       return (accuracy(predictions, actual) + f1(predictions, actual, C)) / 2
+    case 'span_f1':
+      return spanF1(predictions, actual, starts, tagsOf(space.labels) ?? [])
   }
 }
 
-/**
- * The middle 95 % of the scores of samples drawn from the rows with replacement (Efron's percentile interval).
- * @param rows what predictions and targets have of each
- */
+/** The middle 95 % of the scores of samples drawn from the rows with replacement (Efron's percentile interval). */
 export function confidenceInterval(
   metric: Metric,
   space: LabelSpace,
-  predictions: Float32Array,
-  actual: Float32Array,
-  rows: number,
+  judged: Judged,
   random: Random,
 ): readonly [number, number] {
-  const draw = (values: Float32Array, picks: Int32Array) => {
-    const width = values.length / rows
-    const drawn = new Float32Array(values.length)
-    for (const [at, row] of picks.entries())
-      for (let i = 0; i < width; i++) drawn[at * width + i] = values[row * width + i] ?? 0
-    return drawn
-  }
+  const rows = judged.starts.length - 1
   const scores = Float64Array.from({ length: samples }, () => {
     const picks = Int32Array.from({ length: rows }, () => random.below(rows))
-    return scoreOf(metric, space, draw(predictions, picks), draw(actual, picks))
+    return scoreOf(metric, space, drawn(judged, picks, kinds[space.problem].width(space)))
   }).sort()
   return [scores[Math.floor(0.025 * samples)] ?? Number.NaN, scores[Math.ceil(0.975 * samples) - 1] ?? Number.NaN]
 }
 
 const samples = 1000
 
-/** Mean over labels of the F1 of "the label applies", which it does where its output is above 0. */
-function labelwiseF1(logits: Float32Array, actual: Float32Array, labels: number): number {
+/** Some rows, again and again if they are picked so. */
+function drawn({ predictions, actual, starts }: Judged, picks: Int32Array, width: number): Judged {
+  const ends = new Int32Array(picks.length + 1)
+  for (const [at, row] of picks.entries()) ends[at + 1] = (ends[at] ?? 0) + (starts[row + 1] ?? 0) - (starts[row] ?? 0)
+  const draw = (values: Float32Array) => {
+    const picked = new Float32Array((ends[picks.length] ?? 0) * width)
+    for (const [at, row] of picks.entries()) {
+      const [from, to] = [(starts[row] ?? 0) * width, (starts[row + 1] ?? 0) * width]
+      for (let i = from, into = (ends[at] ?? 0) * width; i < to; i++, into++) picked[into] = values[i] ?? 0
+    }
+    return picked
+  }
+  return { predictions: draw(predictions), actual: draw(actual), starts: ends }
+}
+
+/** Mean over labels of the F1 of "the label applies". */
+function labelwiseF1(predicted: Float32Array, actual: Float32Array, labels: number): number {
   let sum = 0
   let counted = 0
   for (let label = 0; label < labels; label++) {
     let both = 0
     let either = 0
     for (let at = label; at < actual.length; at += labels) {
-      const claimed = (logits[at] ?? 0) > 0 ? 1 : 0
+      const claimed = predicted[at] ?? 0
       const present = actual[at] ?? 0
       both += claimed * present
       either += claimed + present

@@ -4,30 +4,49 @@ import type { Text } from '../backbones/tokenizer.js'
 import { Problem } from '../problem.js'
 import { readRows } from './rows.js'
 
-/** What the columns are called. */
+/** What the columns are called, and how they are read. */
 export interface Columns {
   readonly text: string
   /** Read where a row has it; asked of every row if `pairs`. */
   readonly textPair: string
   readonly pairs: boolean
   readonly label: string
+  /** Whether text and label are words with a label each: of all rows, of none, or of those whose text is an array. */
+  readonly tagged: boolean | 'arrays'
 }
 
-export const defaultColumns: Columns = { text: 'text', textPair: 'text_pair', pairs: false, label: 'label' }
+export const defaultColumns: Columns = {
+  text: 'text',
+  textPair: 'text_pair',
+  pairs: false,
+  label: 'label',
+  tagged: 'arrays',
+}
 
-/** A class, a number, or the set of classes that apply. */
+/** A class, a number, the set of classes that apply, or the class of each word. */
 export type Label = string | number | readonly string[]
+
+/** Where a word is in its text: UTF-16 offsets, the end exclusive. */
+export interface WordSpan {
+  readonly start: number
+  readonly end: number
+}
 
 export interface Example extends Text {
   /** `file:line` */
   readonly place: string
   readonly label: Label
+  /** The text's words where each has a label of its own: as many as `label` has. */
+  readonly words?: readonly WordSpan[]
 }
 
 /** Told now and then how many rows of a file have been read. */
 export type OnReading = (path: string, rows: number) => void
 
 const toldEvery = 512
+
+/** Rows without text that are named one by one; the others are counted. */
+const toldSingly = 5
 
 /**
  * Reads a file of labelled texts. A row without text is left out, for nothing can be learned from it.
@@ -42,19 +61,70 @@ export async function* readExamples(
   onReading: OnReading = () => {},
 ): AsyncGenerator<Example> {
   let rows = 0
+  let leftOut = 0
   for await (const { place, values } of readRows(path)) {
     if (++rows % toldEvery === 0) onReading(path, rows)
     const example = exampleOf(values, columns, place)
     const blank = blankColumn(example, columns)
     if (blank === undefined) yield example
-    else onLeftOut(`${place}: column "${blank}" is empty or blank; the row is left out`)
+    else if (leftOut++ < toldSingly) onLeftOut(`${place}: column "${blank}" is empty or blank; the row is left out`)
   }
+  if (leftOut > toldSingly) onLeftOut(`${path}: ${leftOut - toldSingly} more rows without text are left out`)
 }
 
 function exampleOf(row: Record<string, unknown>, columns: Columns, place: string): Example {
+  const { tagged } = columns
+  if (tagged === true || (tagged === 'arrays' && Array.isArray(row[columns.text])))
+    return taggedExample(row, columns, place)
   const text = textOf(row, columns.text, place)
   const textPair = columns.pairs || row[columns.textPair] != null ? textOf(row, columns.textPair, place) : undefined
   return { place, text, ...(textPair !== undefined && { textPair }), label: labelOf(row, columns.label, place) }
+}
+
+/** Words and their labels: arrays of them, or texts of as many, separated by white space. */
+function taggedExample(row: Record<string, unknown>, columns: Columns, place: string): Example {
+  if (columns.pairs || row[columns.textPair] != null)
+    refuse(place, `there is a second text, "${columns.textPair}"; words with a label each are those of one text`)
+  const { text, words } = wordsOf(row, columns.text, place)
+  const label = tagsOf(row, columns.label, place)
+  if (label.length !== words.length)
+    refuse(
+      place,
+      `column "${columns.label}" has ${label.length} labels, but column "${columns.text}" has ${words.length} words`,
+    )
+  return { place, text, label, words }
+}
+
+/** An array of words becomes a text of them, a space between each and the next. */
+function wordsOf(row: Record<string, unknown>, column: string, place: string): { text: string; words: WordSpan[] } {
+  const value = cell(row, column, place)
+  if (typeof value === 'string')
+    return {
+      text: value,
+      words: Array.from(value.matchAll(/\S+/g), ({ 0: word, index }) => ({ start: index, end: index + word.length })),
+    }
+  if (!Array.isArray(value)) return refuse(place, `column "${column}" is ${shown(value)}; expected words`)
+  const words = value.map((item: unknown, at) => {
+    const word = typeof item === 'string' ? item.trim() : ''
+    return word || refuse(place, `column "${column}": word ${at + 1} is ${shown(item)}; expected a word`)
+  })
+  let end = -1
+  const spans = words.map((word) => {
+    const start = end + 1
+    end = start + word.length
+    return { start, end }
+  })
+  return { text: words.join(' '), words: spans }
+}
+
+function tagsOf(row: Record<string, unknown>, column: string, place: string): readonly string[] {
+  const value = cell(row, column, place)
+  if (typeof value === 'string') return value.match(/\S+/g) ?? []
+  if (!Array.isArray(value))
+    return refuse(place, `column "${column}" is ${shown(value)}; expected a label for each word`)
+  const odd = value.findIndex((item) => typeof item !== 'string' || item.trim() === '')
+  if (odd >= 0) refuse(place, `column "${column}": label ${odd + 1} is ${shown(value[odd])}; expected a label`)
+  return value.map((label: string) => label.trim())
 }
 
 function blankColumn({ text, textPair }: Text, columns: Columns): string | undefined {

@@ -4,16 +4,26 @@
 import type { Backbone } from '../backbones/backbone.js'
 import { GraphSession } from '../engine/graph-session.js'
 import { packRows } from '../engine/rows.js'
-import type { Pooling } from '../formats/task-file.js'
+import type { Pooling, ProblemType } from '../formats/task-file.js'
 import { maskOf, throughMask } from '../petl/scores.js'
 import { Problem } from '../problem.js'
-import { type GraphInputs, pieces, rowInputs, rowWeight, targetInputs } from './batches.js'
-import type { LearnableProblem } from './labels.js'
+import {
+  type GraphInputs,
+  pieces,
+  poolInputs,
+  targetInputs,
+  targetWeights,
+  textInputs,
+  tokensOf,
+  unitsOf,
+  wordInputs,
+} from './batches.js'
+import type { BatchRow } from './data-set.js'
+import { kinds, type Unit } from './kinds.js'
 import { AdamW } from './optimiser.js'
-import { headParameters, type ModulePlan } from './plan.js'
+import type { HeadKind, ModulePlan } from './plan.js'
 import type { Tensor } from './tensors.js'
-import type { TokenSpan } from './token-table.js'
-import { trainingGraph } from './training-graph.js'
+import { type Step, trainingGraph } from './training-graph.js'
 
 /** Learning rates by what they move. */
 export interface Rates {
@@ -31,9 +41,10 @@ export interface LearnerOptions {
   readonly threads: number
 }
 
-/** What a task adds to the shared tensors: its mask, if masks differ between tasks, and its head. */
+/** What a task adds to the shared tensors: its mask, if masks differ between tasks, and its head, if it has one. */
 export interface LearnedTask {
-  readonly problem: LearnableProblem
+  readonly problem: ProblemType
+  readonly head: HeadKind
   readonly tensors: readonly Tensor[]
 }
 
@@ -43,8 +54,7 @@ export const tokensTogether = 1024
 export class Learner {
   readonly #optimiser: AdamW
   readonly #masks = new Map<Tensor, Float32Array>()
-  readonly #learning = new Map<LearnableProblem, GraphSession>()
-  #forward: GraphSession | undefined
+  readonly #sessions = new Map<string, GraphSession>()
 
   /** @param shared the module's tensors that all tasks have in common */
   constructor(
@@ -59,23 +69,27 @@ export class Learner {
   /**
    * Forward, backward and update on a batch of one task. A batch of many tokens runs in pieces whose gradients add up,
    * so that memory has a bound.
-   * @param targets [rows, C]
+   * @param targets as the loss takes them, [units, C]; those of words that have no token do not count
    * @param share part of the learning rates that this step uses
    * @returns the batch's loss
    * @throws Problem `learning_diverged` if it is not a number
    */
-  async step(task: LearnedTask, rows: readonly TokenSpan[], targets: Float32Array, share: number): Promise<number> {
-    const session = await this.#learningSession(task.problem)
-    const C = targets.length / rows.length
-    const weight = rowWeight(task.problem, rows.length, C)
+  async step(task: LearnedTask, rows: readonly BatchRow[], targets: Float32Array, share: number): Promise<number> {
+    const { problem, head } = task
+    const { unit, loss: mean } = kinds[problem]
+    const session = await this.#session({ mode: 'learn', problem, head })
+    const units = rows.reduce((sum, row) => sum + unitsOf(row), 0)
+    const C = targets.length / units
+    const weights = targetWeights(rows, mean, C)
     const sums = new Map<string, Float32Array>()
-    const lengthOf = (at: number) => rows[at]?.inputIds.length ?? 0
-    for (const { start, end } of pieces(rows.length, lengthOf, tokensTogether)) {
-      const outputs = await session.run({
-        ...this.#inputs(task, rows.slice(start, end)),
-        ...targetInputs(targets.subarray(start * C, end * C), end - start, weight),
-      })
-      addUp(sums, outputs)
+    const tokensAt = (at: number) => tokensOf(rows[at] ?? { texts: [] })
+    let first = 0
+    for (const { start, end } of pieces(rows.length, tokensAt, tokensTogether)) {
+      const piece = rows.slice(start, end)
+      const last = first + piece.reduce((sum, row) => sum + unitsOf(row), 0)
+      const own = targetInputs(targets.subarray(first * C, last * C), weights.subarray(first, last))
+      addUp(sums, await session.run({ ...this.#inputs(unit, piece), ...this.#tensors(task), ...own }))
+      first = last
     }
     const loss = sums.get('loss')?.[0] ?? Number.NaN
     if (!Number.isFinite(loss)) throw new Problem('learning_diverged', `the loss is ${loss}; try lower learning rates`)
@@ -83,23 +97,17 @@ export class Learner {
     return loss
   }
 
-  /** Pooled rows [rows, H] and head outputs [rows, C]; without a task the outputs mean nothing. */
-  async predict(
-    rows: readonly TokenSpan[],
-    task: LearnedTask = noTask(this.backbone.config.hidden_size),
-  ): Promise<{ pooled: Float32Array; logits: Float32Array }> {
-    const { backbone, plan, options } = this
-    this.#forward ??= await GraphSession.open(
-      trainingGraph(backbone, plan, { mode: 'forward', problem: task.problem }),
-      {
-        directory: backbone.weightsFolder,
-        threads: options.threads,
-      },
-    )
-    const outputs = await this.#forward.run(this.#inputs(task, rows))
-    const [pooled, logits] = [outputs.get('pooled'), outputs.get('logits')]
-    if (!pooled || !logits) throw new Error('the graph gives no pooled rows or logits')
-    return { pooled, logits }
+  /** Head outputs [units, C]; those of words that have no token mean nothing. */
+  async outputs(rows: readonly BatchRow[], task: LearnedTask): Promise<Float32Array> {
+    const { unit } = kinds[task.problem]
+    const session = await this.#session({ mode: 'outputs', unit, head: task.head })
+    return only(await session.run({ ...this.#inputs(unit, rows), ...this.#tensors(task) }), 'logits')
+  }
+
+  /** What a head sees, [units, H]: of texts the pooled vectors. */
+  async vectors(rows: readonly BatchRow[], unit: Exclude<Unit, 'pair'>): Promise<Float32Array> {
+    const session = await this.#session({ mode: 'vectors', unit })
+    return only(await session.run({ ...this.#inputs(unit, rows), ...this.#tensors() }), 'vectors')
   }
 
   /** The mask of a tensor as it is used now. */
@@ -119,7 +127,7 @@ export class Learner {
   }
 
   async release(): Promise<void> {
-    await Promise.all([...this.#learning.values(), this.#forward].map((session) => session?.release()))
+    await Promise.all([...this.#sessions.values()].map((session) => session.release()))
   }
 
   #update(tensors: readonly Tensor[], gradients: ReadonlyMap<string, Float32Array>, share: number): void {
@@ -138,24 +146,36 @@ export class Learner {
     return name.startsWith('head.') ? heads : kind === 'mask' ? scores : weights
   }
 
-  #inputs(task: LearnedTask, rows: readonly TokenSpan[]): GraphInputs {
+  #inputs(unit: Unit, rows: readonly BatchRow[]): GraphInputs {
     const { pooling } = this.options
-    const tensors = [...this.shared, ...task.tensors].map((tensor) => {
+    const texts = packRows(rows.flatMap(({ texts }) => texts.map((text) => ({ ...text, pooling }))))
+    return { ...textInputs(texts), ...(unit === 'word' ? wordInputs(rows) : poolInputs(texts)) }
+  }
+
+  #tensors(task?: LearnedTask): GraphInputs {
+    const tensors = [...this.shared, ...(task?.tensors ?? [])].map((tensor) => {
       const data = tensor.kind === 'mask' ? this.maskOf(tensor) : tensor.values
       return [tensor.name, { shape: tensor.shape, data }] as const
     })
-    return { ...rowInputs(packRows(rows.map((row) => ({ ...row, pooling })))), ...Object.fromEntries(tensors) }
+    return Object.fromEntries(tensors)
   }
 
-  async #learningSession(problem: LearnableProblem): Promise<GraphSession> {
+  async #session(step: Step): Promise<GraphSession> {
     const { backbone, plan, options } = this
-    const known = this.#learning.get(problem)
+    const key = JSON.stringify(step)
+    const known = this.#sessions.get(key)
     if (known) return known
-    const graph = trainingGraph(backbone, plan, { mode: 'learn', problem })
+    const graph = trainingGraph(backbone, plan, step)
     const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, threads: options.threads })
-    this.#learning.set(problem, session)
+    this.#sessions.set(key, session)
     return session
   }
+}
+
+function only(outputs: ReadonlyMap<string, Float32Array>, name: string): Float32Array {
+  const found = outputs.get(name)
+  if (found === undefined) throw new Error(`the graph gives no ${name}`)
+  return found
 }
 
 /** Adds outputs to the sums so far. */
@@ -166,12 +186,3 @@ function addUp(sums: Map<string, Float32Array>, outputs: ReadonlyMap<string, Flo
     else if (name !== 'logits') for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] ?? 0) + (values[i] ?? 0)
   }
 }
-
-/** A head of zeros, where pooled rows alone are wanted. */
-const noTask = (hiddenSize: number): LearnedTask => ({
-  problem: 'regression',
-  tensors: headParameters(1, hiddenSize).map((parameter) => ({
-    ...parameter,
-    values: new Float32Array(parameter.shape.reduce((product: number, dim) => product * dim, 1)),
-  })),
-})

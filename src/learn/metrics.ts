@@ -1,4 +1,6 @@
-// How good predictions are: the scores of the GLUE tasks.
+// How good predictions are: the scores of the GLUE tasks, and of named entities.
+
+import { entitiesOf, type Tags } from '../formats/iob.js'
 
 /** The single number by which epochs and runs are compared: larger is better. */
 export const metrics = [
@@ -9,10 +11,11 @@ export const metrics = [
   'pearson',
   'spearman',
   'pearson_and_spearman',
+  'span_f1',
 ] as const
 export type Metric = (typeof metrics)[number]
 
-/** Predicted and true class of each row, by label index. */
+/** Predicted and true class of each row, by label index; a prediction of −1 is none. */
 export type Classes = ArrayLike<number>
 
 /** Share of rows whose class is right. */
@@ -22,10 +25,11 @@ export function accuracy(predicted: Classes, actual: Classes): number {
   return right / actual.length
 }
 
-/** [actual, predicted] counts, row-major `labels`². */
+/** [actual, predicted] counts, row-major `labels`²; rows without a prediction are in none. */
 export function confusion(predicted: Classes, actual: Classes, labels: number): Int32Array {
   const counts = new Int32Array(labels * labels)
   for (let i = 0; i < actual.length; i++) {
+    if ((predicted[i] ?? 0) < 0) continue
     const cell = (actual[i] ?? 0) * labels + (predicted[i] ?? 0)
     counts[cell] = (counts[cell] ?? 0) + 1
   }
@@ -68,6 +72,29 @@ export function f1(predicted: Classes, actual: Classes, labels: number): number 
   if (labels !== 2) return macroF1(predicted, actual, labels)
   const [, falsely = 0, missed = 0, hits = 0] = confusion(predicted, actual, 2)
   return hits === 0 ? 0 : (2 * hits) / (2 * hits + falsely + missed)
+}
+
+/**
+ * F1 of the entities of all texts together, as the evaluation of CoNLL-2003 counts them (conlleval): one is right if its
+ * type and both of its ends are. 0 where there are none, neither said nor true.
+ * @param starts where the words of each text begin, and where the last ones end
+ * @param tags of the labels; a word without a prediction is outside of entities
+ */
+export function spanF1(predicted: Classes, actual: Classes, starts: ArrayLike<number>, tags: Tags): number {
+  let claimed = 0
+  let present = 0
+  let hits = 0
+  for (let text = 0; text + 1 < starts.length; text++) {
+    const [start = 0, end = 0] = [starts[text], starts[text + 1]]
+    const entities = (labels: Classes) =>
+      entitiesOf(Array.from({ length: end - start }, (_, word) => tags[labels[start + word] ?? -1]))
+    const own = new Map(entities(actual).map((entity) => [entity.first, entity]))
+    const found = entities(predicted)
+    present += own.size
+    claimed += found.length
+    hits += found.filter(({ first, end, type }) => own.get(first)?.end === end && own.get(first)?.type === type).length
+  }
+  return hits === 0 ? 0 : (2 * hits) / (claimed + present)
 }
 
 /** Matthews' correlation for any number of labels (Gorodkin 2004); 0 where it is not defined. */

@@ -1,21 +1,22 @@
 // A new task on a frozen prototype, as a user learns one: a mask and a head, from a file of examples to a task file.
 
-import { type Combining, type Pooling, serializeTaskFile, type TaskFile, type TaskMask } from '../formats/task-file.js'
+import type { Combining, Pooling, TaskFile, TaskMask } from '../formats/task-file.js'
 import { packBits } from '../petl/bitset.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
 import { headAlone } from './baseline.js'
-import { targetsOf } from './data-set.js'
-import { logitsOf, type OnRows, predictionsOf } from './evaluation.js'
-import { type LabelSpace, outputsOf } from './labels.js'
+import { type Judged, judge, type OnRows } from './evaluation.js'
+import { hasHead } from './kinds.js'
+import type { LabelSpace } from './label-space.js'
+import { learnedFile } from './learned-file.js'
 import { Learner, type Rates } from './learner.js'
 import { confusion, type Metric } from './metrics.js'
 import type { Model } from './model.js'
-import { headParameters, type MaskPlan, type ModulePlan, moduleParameters } from './plan.js'
+import { type HeadKind, type MaskPlan, type ModulePlan, moduleParameters } from './plan.js'
 import { Random } from './random.js'
 import { checkResumes, resumeFrom } from './resume.js'
 import type { TaskData } from './task-data.js'
-import { headBeginning, headOf, type ModuleTensor, moduleBeginning } from './tensors.js'
+import { headBeginning, type ModuleTensor, moduleBeginning } from './tensors.js'
 import { type Schedule, type TrainingResult, train, type Watch } from './training.js'
 
 export interface NewTaskOptions extends Schedule {
@@ -27,6 +28,9 @@ export interface NewTaskOptions extends Schedule {
   readonly rates: Pick<Rates, 'scores' | 'heads'>
   readonly weightDecay: number
   readonly pooling: Pooling
+  readonly head: HeadKind
+  /** A feature extraction's vectors are scaled to an L2 norm of 1. */
+  readonly normalize: boolean
   readonly seed: number
   readonly threads: number
   /** Learn a head alone too, to compare with. */
@@ -36,7 +40,7 @@ export interface NewTaskOptions extends Schedule {
   readonly resume?: TaskFile
 }
 
-/** Rows of one label that were taken for another. */
+/** Rows of one label that were taken for another; of a token classification words. */
 export interface Confusion {
   readonly actual: string
   readonly predicted: string
@@ -51,7 +55,7 @@ export interface NewTask {
   readonly metric: Metric
   /** Dev score of a head alone. */
   readonly headOnly?: number
-  /** Most frequent first; of single-label classifications only. */
+  /** Most frequent first; only where each row, or word, has one label. */
   readonly confusions: readonly Confusion[]
 }
 
@@ -63,57 +67,57 @@ export async function learnNewTask(
   { onProgress, onBaseline, signal }: Watch & { readonly onBaseline?: OnRows },
 ): Promise<NewTask> {
   const { num_hidden_layers: layers, hidden_size: H } = backbone.config
-  const { seed, batchRows } = options
+  const { head, seed, batchRows, pooling, threads } = options
+  checkOptions(data.space, options)
   const plan = planOf(prototype, options)
   const maskRows = options.maskRows === 'one' ? 1 : layers
   if (options.resume) checkResumes(options.resume, prototype, data.space, { ...options, maskRows })
   const learnerOptions = { ...options, rates: { ...options.rates, weights: 0 } }
-  const task = { id: 'task', problem: data.space.problem, ...data }
 
   const headOnly = options.baseline
-    ? await headAlone(
-        backbone,
-        data,
-        { seed, batchRows, pooling: options.pooling, threads: options.threads },
-        signal,
-        onBaseline,
-      ).catch((error: unknown) => {
-        if (signal.aborted) return undefined
-        throw error
-      })
+    ? await headAlone(backbone, data, { head, seed, batchRows, pooling, threads }, signal, onBaseline).catch(
+        (error: unknown) => {
+          if (signal.aborted) return undefined
+          throw error
+        },
+      )
     : undefined
 
   const random = new Random(seed, 'beginning')
   const module = moduleBeginning(moduleParameters(plan, layers, H), prototype, random)
-  const head = headBeginning(headParameters(outputsOf(data.space), H), H, random)
-  if (options.resume) resumeFrom(options.resume, prototype, data.space, module, head, random)
+  const tensors = headBeginning(data.space, H, head, random)
+  if (options.resume) resumeFrom(options.resume, prototype, data.space, module, tensors, random)
   const learner = new Learner(backbone, plan, module, learnerOptions)
-  const training = { ...task, tensors: head }
+  const training = { id: 'task', problem: data.space.problem, ...data, head, tensors }
   const schedule = { ...options, keepBeginning: options.resume !== undefined }
   const result = await train(learner, [training], schedule, new Random(seed, 'batches'), onProgress, signal)
-  const outputs = outputsOf(data.space)
-  const logits = await logitsOf(learner, training, data.dev, outputs)
+  const judged = await judge(learner, training, data.space, data.dev)
   await learner.release()
 
-  const file = serializeTaskFile({
+  const file = learnedFile(training, {
     prototype: prototype.digest,
-    combine: options.combine,
-    problemType: data.space.problem,
-    pooling: options.pooling,
-    labels: data.space.labels,
-    ...(data.space.range && { range: data.space.range }),
-    ...(options.description !== undefined && { description: options.description }),
-    metrics: { dev: { [data.metric]: rounded(result.score), rows: data.dev.rows.length } },
     mask: taskMask(learner, module),
-    head: { output: headOf(head, data.space) },
+    combine: options.combine,
+    pooling,
+    normalize: options.normalize,
+    score: result.score,
+    ...(options.description !== undefined && { description: options.description }),
   })
   return {
     file,
     result,
     metric: data.metric,
     ...(headOnly && { headOnly: headOnly.score }),
-    confusions: confusionsOf(data, logits),
+    confusions: confusionsOf(data.space, judged),
   }
+}
+
+/** @throws Problem `invalid_setting` for what the problem type has no use of */
+function checkOptions({ problem }: LabelSpace, { head, normalize }: NewTaskOptions): void {
+  if (head === 'dense' && !hasHead(problem))
+    throw new Problem('invalid_setting', `a ${problem} has no head; leave --head away`)
+  if (!normalize && problem !== 'feature_extraction')
+    throw new Problem('invalid_setting', `a ${problem} has no vectors to normalise; leave --no-normalize away`)
 }
 
 function planOf(prototype: Prototype, { maskRows, combine }: NewTaskOptions): ModulePlan {
@@ -143,13 +147,10 @@ export function taskMask(learner: Learner, tensors: readonly ModuleTensor[]): Ta
   return { rows: rows.length, weights: (8 * bits.byteLength) / rows.length, exact: false, bits }
 }
 
-export const rounded = (score: number) => Math.round(score * 1e4) / 1e4
-
-function confusionsOf({ space, dev }: { space: LabelSpace; dev: TaskData['dev'] }, logits: Float32Array): Confusion[] {
-  if (space.problem !== 'single_label_classification') return []
-  const { labels } = space
+function confusionsOf({ problem, labels }: LabelSpace, { predictions, actual }: Judged): Confusion[] {
+  if (problem !== 'single_label_classification' && problem !== 'token_classification') return []
   const C = labels.length
-  const counts = confusion(predictionsOf(space, logits), targetsOf(dev), C)
+  const counts = confusion(predictions, actual, C)
   const found: Confusion[] = []
   for (const [cell, rows] of counts.entries()) {
     const a = Math.floor(cell / C)

@@ -78,9 +78,17 @@ export const maskName = (owner: number | 'task', tensor: string): string =>
 export const weightName = (plan: ModulePlan, layer: number, tensor: string): string =>
   plan.kind === 'plain' ? `layer.${layer}.${tensor}` : tensor
 
-/** A linear head on the pooled row. A graph leaves the number of its outputs open, as 'C'. */
-export const headParameters = <C extends Dimension>(outputs: C, hiddenSize: number) =>
-  [
-    { name: 'head.weight', kind: 'weight', shape: [outputs, hiddenSize], training: 'learned' },
-    { name: 'head.bias', kind: 'weight', shape: [outputs], training: 'learned' },
-  ] as const
+/** `linear`, or `dense`: a dense layer and tanh before it, as the heads of the paper's RoBERTa tasks are. */
+export const headKinds = ['linear', 'dense'] as const
+export type HeadKind = (typeof headKinds)[number]
+
+/** A head on a vector. A graph leaves the number of its outputs open, as 'C'. */
+export function headParameters<C extends Dimension>(outputs: C, hiddenSize: number, kind: HeadKind) {
+  const linear = <O extends Dimension>(name: string, outputs: O) =>
+    [
+      { name: `${name}.weight`, kind: 'weight', shape: [outputs, hiddenSize], training: 'learned' },
+      { name: `${name}.bias`, kind: 'weight', shape: [outputs], training: 'learned' },
+    ] as const
+  const output = linear('head', outputs)
+  return kind === 'linear' ? output : [...linear('head.dense', hiddenSize), ...output]
+}

@@ -2,20 +2,21 @@
 // adapters and heads alone. All of it is one loop over the same data; only the plan differs.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { type Combining, type Pooling, serializeTaskFile, type TaskMask } from '../formats/task-file.js'
+import type { Combining, Pooling, TaskMask } from '../formats/task-file.js'
 import type { ModuleConfig } from '../petl/modules.js'
 import { readPrototype, serializePrototype } from '../petl/prototype-file.js'
 import { Problem } from '../problem.js'
-import { outputsOf } from './labels.js'
+import { hasHead } from './kinds.js'
+import { learnedFile } from './learned-file.js'
 import { Learner, type Rates } from './learner.js'
 import { learnsBest, type Method } from './methods.js'
 import type { Metric } from './metrics.js'
-import { rounded, taskMask } from './new-task.js'
-import { headParameters, type ModulePlan, moduleParameters } from './plan.js'
+import { taskMask } from './new-task.js'
+import { type HeadKind, type ModulePlan, moduleParameters } from './plan.js'
 import { Random } from './random.js'
 import type { TaskData } from './task-data.js'
-import { headBeginning, headOf, moduleBeginning, storageBits, type Tensor } from './tensors.js'
-import { type Schedule, type TrainingResult, type TrainingTask, train, type Watch } from './training.js'
+import { headBeginning, moduleBeginning, storageBits, type Tensor } from './tensors.js'
+import { type Schedule, type TrainingResult, train, type Watch } from './training.js'
 
 export interface PrototypeOptions extends Schedule {
   readonly method: Method
@@ -26,6 +27,7 @@ export interface PrototypeOptions extends Schedule {
   readonly rates: Rates
   readonly weightDecay: number
   readonly pooling: Pooling
+  readonly head: HeadKind
   readonly seed: number
   readonly threads: number
 }
@@ -57,9 +59,15 @@ export async function trainPrototype(
   options: PrototypeOptions,
   { onProgress, signal }: Watch,
 ): Promise<Trained> {
-  const { method, seed } = options
+  const { method, head, seed } = options
   if (method !== 'multi' && data.length !== 1)
     throw new Problem('invalid_setting', `method "${method}" takes one task, not ${data.length}; expected multi`)
+  const headless = data.find(({ space }) => !hasHead(space.problem))
+  if (method === 'head' && headless)
+    throw new Problem(
+      'invalid_setting',
+      `method "head" learns nothing of "${headless.id}": a ${headless.space.problem} has no head`,
+    )
   const { num_hidden_layers: layers, hidden_size: H } = backbone.config
   const plan = planOf(options)
   const fresh = { deviation: learnsBest[method].deviation }
@@ -76,8 +84,8 @@ export async function trainPrototype(
       fresh,
       random,
     )
-    const head = headBeginning(headParameters(outputsOf(task.space), H), H, random)
-    return { ...task, problem: task.space.problem, masks, tensors: [...masks, ...head] }
+    const own = headBeginning(task.space, H, head, random)
+    return { ...task, problem: task.space.problem, head, masks, tensors: [...masks, ...own] }
   })
   const learner = new Learner(backbone, plan, shared, options)
   const result = await train(learner, tasks, options, new Random(seed, 'batches'), onProgress, signal)
@@ -97,8 +105,15 @@ export async function trainPrototype(
       const trained = tasks[at]
       if (trained === undefined) throw new Error(`there is no task ${at}`)
       const multi = method === 'multi'
-      const mask = multi ? taskMask(learner, trained.masks) : layerMasks
-      return { ...task, file: taskFileOf(trained, task.score, digest, mask, multi ? options.combine : 'none', options) }
+      const file = learnedFile(trained, {
+        prototype: digest,
+        mask: multi ? taskMask(learner, trained.masks) : layerMasks,
+        combine: multi ? options.combine : 'none',
+        pooling: options.pooling,
+        normalize: true,
+        score: task.score,
+      })
+      return { ...task, file }
     }),
     storage,
   }
@@ -134,24 +149,4 @@ const prototypeFile = (
     tensors: new Map(shared.map(({ name, values }) => [name, values])),
     layerMasks: layerMasks.bits,
     learnedOn,
-  })
-
-const taskFileOf = (
-  { space, tensors, dev, metric }: TrainingTask,
-  score: number,
-  prototype: string,
-  mask: TaskMask,
-  combine: Combining,
-  { pooling }: PrototypeOptions,
-): Uint8Array =>
-  serializeTaskFile({
-    prototype,
-    combine,
-    problemType: space.problem,
-    pooling,
-    labels: space.labels,
-    ...(space.range && { range: space.range }),
-    metrics: { dev: { [metric]: rounded(score), rows: dev.rows.length } },
-    mask,
-    head: { output: headOf(tensors, space) },
   })

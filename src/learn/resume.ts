@@ -4,7 +4,8 @@ import type { TaskFile } from '../formats/task-file.js'
 import { checkFits } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
-import type { LabelSpace } from './labels.js'
+import type { LabelSpace } from './label-space.js'
+import type { HeadKind } from './plan.js'
 import type { Random } from './random.js'
 import { kaimingBound, type ModuleTensor, maskValues, named, scoresOf, type Tensor } from './tensors.js'
 
@@ -16,7 +17,7 @@ export function checkResumes(
   task: TaskFile,
   prototype: Prototype,
   space: LabelSpace,
-  run: Pick<TaskFile, 'combine' | 'pooling'> & { readonly maskRows: number },
+  run: Pick<TaskFile, 'combine' | 'pooling'> & { readonly maskRows: number; readonly head: HeadKind },
 ): void {
   checkFits(task, prototype)
   const expected = (what: string, found: unknown, wanted: unknown) => {
@@ -31,8 +32,12 @@ export function checkResumes(
   expected('pooling', task.pooling, run.pooling)
   expected('combining', task.combine, run.combine)
   expected('number of mask rows', task.mask.rows, run.maskRows)
-  if (task.head.dense)
-    throw new Problem('invalid_task_file', 'the task to go on from has a dense head; expected a linear one')
+  if (task.head === undefined) return
+  const { dense } = task.head
+  expected('head', dense ? 'dense' : 'linear', run.head)
+  if (dense === undefined) return
+  expected("head's activation", dense.activation, 'tanh')
+  expected("head's dense size", dense.outputs, dense.inputs)
 }
 
 /** Scores and head of a run that has just begun, moved to where a task file left off. */
@@ -51,8 +56,19 @@ export function resumeFrom(
     const bits = task.mask.bits.subarray(row * maskBytes, (row + 1) * maskBytes)
     mask.values.set(scoresOf(maskValues(prototype, mask.tensor, bits), kaimingBound(mask), random))
   }
-  const { weight, bias } = task.head.output
+  if (task.head === undefined) return
+  const { output, dense } = task.head
   const { mean, deviation } = spread ?? { mean: 0, deviation: 1 }
-  named(head, 'head.weight').values.set(weight.map((value) => value / deviation))
-  named(head, 'head.bias').values.set(bias.map((value) => (value - mean) / deviation))
+  const set = (name: string, values: Float32Array) => named(head, name).values.set(values)
+  set(
+    'head.weight',
+    output.weight.map((value) => value / deviation),
+  )
+  set(
+    'head.bias',
+    output.bias.map((value) => (value - mean) / deviation),
+  )
+  if (dense === undefined) return
+  set('head.dense.weight', dense.weight)
+  set('head.dense.bias', dense.bias)
 }

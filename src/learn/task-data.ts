@@ -1,10 +1,14 @@
 // A task's files as what a run learns from: labels surveyed, texts tokenised, a dev part split off if none is given.
 
+import type { ProblemType } from '../formats/task-file.js'
 import { Problem } from '../problem.js'
-import { countDuplicates, type DataSet, loadDataSet, type Part, sample, split, wholeOf } from './data-set.js'
+import { loadDataSet } from './data-file.js'
+import { countDuplicates, type DataSet, type Part, sample, split, wholeOf } from './data-set.js'
 import { metricFor } from './evaluation.js'
 import { type Columns, type OnReading, readExamples } from './examples.js'
-import { type LabelSpace, type LearnableProblem, surveyLabels } from './labels.js'
+import { columnsFor } from './kinds.js'
+import type { LabelSpace } from './label-space.js'
+import { surveyLabels } from './labels.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
 import { Random } from './random.js'
@@ -16,8 +20,10 @@ export interface TaskDataOptions {
   readonly devShare: number
   readonly columns: Columns
   /** Without it the labels tell. */
-  readonly problem?: LearnableProblem
+  readonly problem?: ProblemType
   readonly metric?: Metric
+  /** Probability from which on a label of a multi-label classification applies. */
+  readonly threshold?: number
   /** Rows to learn from at most, drawn at random. */
   readonly maxRows?: number
   readonly seed: number
@@ -41,8 +47,15 @@ export async function loadTaskData(
   onWarning: (warning: string) => void,
   onReading?: OnReading,
 ): Promise<TaskData> {
-  const { data, columns, seed } = options
-  const space = await surveyLabels(readExamples(data, columns, undefined, onReading), data, options.problem)
+  const { data, columns, problem, threshold, seed } = options
+  const examples = readExamples(data, columnsFor(problem, columns), undefined, onReading)
+  const surveyed = await surveyLabels(examples, data, problem)
+  if (threshold !== undefined && surveyed.problem !== 'multi_label_classification')
+    throw new Problem(
+      'invalid_setting',
+      `a ${surveyed.problem} has no threshold; only a multi_label_classification has`,
+    )
+  const space = { ...surveyed, ...(threshold !== undefined && { threshold }) }
   const metric = metricFor(space, options.metric)
   const load = (path: string): Promise<DataSet> =>
     loadDataSet(path, columns, space, tokenizer, backbone.config.vocab_size, onWarning, onReading)

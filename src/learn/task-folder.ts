@@ -2,9 +2,9 @@
 
 import { readFile, stat } from 'node:fs/promises'
 import { basename, extname, join, resolve } from 'node:path'
+import { type ProblemType, problemTypes } from '../formats/task-file.js'
 import { Problem } from '../problem.js'
 import type { OnReading } from './examples.js'
-import { type LearnableProblem, learnableProblems } from './labels.js'
 import { type Metric, metrics } from './metrics.js'
 import type { Model } from './model.js'
 import type { NamedTaskData } from './prototype-training.js'
@@ -50,7 +50,7 @@ export async function loadNamedTask(
 }
 
 /** `problem_type` and `metric` of a task.json; each may be missing, and so may the file. */
-async function readTaskDescription(path: string): Promise<{ problem?: LearnableProblem; metric?: Metric }> {
+async function readTaskDescription(path: string): Promise<{ problem?: ProblemType; metric?: Metric }> {
   const text = await readFile(path, 'utf8').catch(() => '{}')
   let given: { problem_type?: unknown; metric?: unknown } | null
   try {
@@ -58,7 +58,7 @@ async function readTaskDescription(path: string): Promise<{ problem?: LearnableP
   } catch (error) {
     throw new Problem('invalid_data', `${path}: not JSON: ${(error as Error).message}`)
   }
-  const problem = choice(path, 'problem_type', given?.problem_type, learnableProblems)
+  const problem = choice(path, 'problem_type', given?.problem_type, problemTypes)
   const metric = choice(path, 'metric', given?.metric, metrics)
   return { ...(problem && { problem }), ...(metric && { metric }) }
 }

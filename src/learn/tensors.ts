@@ -1,12 +1,13 @@
 // The tensors of a learning run: values that a step changes, and how they begin.
 
 import type { Backbone } from '../backbones/backbone.js'
-import type { Linear } from '../formats/task-file.js'
+import type { Head, Linear } from '../formats/task-file.js'
 import { elementCount, maskRange } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
-import type { LabelSpace } from './labels.js'
-import type { ModuleParameter, Parameter } from './plan.js'
+import { hasHead } from './kinds.js'
+import { type LabelSpace, outputsOf } from './label-space.js'
+import { type HeadKind, headParameters, type ModuleParameter, type Parameter } from './plan.js'
 import type { Random } from './random.js'
 
 const parameterSize = ({ shape }: Parameter): number => elementCount(shape)
@@ -47,16 +48,19 @@ export function moduleBeginning(
   })
 }
 
-/** A head as PyTorch's linear layers begin. */
-export const headBeginning = (
-  parameters: readonly Parameter[],
+/** The head of a task as PyTorch's linear layers begin; none for a problem type that has none. */
+export function headBeginning(
+  space: LabelSpace,
   hiddenSize: number,
+  head: HeadKind,
   random: Random,
-): readonly Tensor[] =>
-  parameters.map((parameter) => ({
+): readonly Tensor[] {
+  if (!hasHead(space.problem)) return []
+  return headParameters(outputsOf(space), hiddenSize, head).map((parameter) => ({
     ...parameter,
     values: random.uniform(parameterSize(parameter), hiddenSize ** -0.5),
   }))
+}
 
 /** Scores begin Kaiming-uniform with a = √5: within ±1/√(columns) (paper, section 3.2). */
 export const kaimingBound = ({ shape: [, columns = 1] }: Parameter): number => columns ** -0.5
@@ -88,18 +92,24 @@ export function named(tensors: readonly Tensor[], name: string): Tensor {
 }
 
 /** A learned head as a task file holds it: a regression's in the units of its labels. */
-export function headOf(tensors: readonly Tensor[], { spread }: LabelSpace): Linear {
-  const { values: weight, shape } = named(tensors, 'head.weight')
-  const [outputs = 0, inputs = 0] = shape
-  const { values: bias } = named(tensors, 'head.bias')
-  if (spread === undefined) return { inputs, outputs, weight, bias }
-  const { mean, deviation } = spread
+export function headOf(tensors: readonly Tensor[], { spread }: LabelSpace): Head {
+  const output = linearOf(tensors, 'head')
+  const dense = tensors.some(({ name }) => name === 'head.dense.weight') && linearOf(tensors, 'head.dense')
+  const { mean, deviation } = spread ?? { mean: 0, deviation: 1 }
   return {
-    inputs,
-    outputs,
-    weight: weight.map((value) => value * deviation),
-    bias: bias.map((value) => value * deviation + mean),
+    ...(dense && { dense: { ...dense, activation: 'tanh' } }),
+    output: {
+      ...output,
+      weight: output.weight.map((value) => value * deviation),
+      bias: output.bias.map((value) => value * deviation + mean),
+    },
   }
+}
+
+function linearOf(tensors: readonly Tensor[], name: string): Linear {
+  const { values: weight, shape } = named(tensors, `${name}.weight`)
+  const [outputs = 0, inputs = 0] = shape
+  return { inputs, outputs, weight, bias: named(tensors, `${name}.bias`).values }
 }
 
 /** Bit-level storage of a module (paper, section 4.1): a weight counts 32 bits, a mask entry 1. */

@@ -1,17 +1,20 @@
-// The graph of a learning step: backbone, module under its masks, pooling, head, loss, and the gradients of what is
-// learned. All rows of a batch belong to one task, so the module is a plain matrix product on packed tokens.
+// The graph of a learning step: backbone, module under its masks, pooling or words, head, loss, and the gradients of
+// what is learned. All rows of a batch belong to one task, so the module is a plain matrix product on packed tokens.
 
 import type { Backbone } from '../backbones/backbone.js'
 import { encoder, encoderInputs } from '../backbones/encoder.js'
+import type { ProblemType } from '../formats/task-file.js'
 import { gradients, type Inverses } from '../graph/gradients.js'
 import { type Graph, GraphBuilder, type Shape, type Value } from '../graph/graph.js'
-import { exp, linear, logSoftmax, matmul, mul, reduceSum, reshape, scale, softplus, sub } from '../graph/operators.js'
+import { div, exp, gather, linear, matmul, mul, reduceSum, reshape, slice, sqrt, tanh } from '../graph/operators.js'
 import { type Packing, packingInverses, pad } from '../graph/packing.js'
 import type { LayerModules } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { combineMasks } from '../petl/scores.js'
-import type { LearnableProblem } from './labels.js'
+import { kinds, type Unit } from './kinds.js'
+import type { Loss } from './losses.js'
 import {
+  type HeadKind,
   headParameters,
   type MaskPlan,
   type ModulePlan,
@@ -21,41 +24,58 @@ import {
   weightName,
 } from './plan.js'
 
-export interface Step {
-  /** `forward` gives `pooled` and `logits`; `learn` gives `loss`, `logits` and, for what is learned, `<name>.grad`. */
-  readonly mode: 'forward' | 'learn'
-  readonly problem: LearnableProblem
-}
+/** What a graph gives, of N units (kinds.ts). */
+export type Step =
+  /** `vectors`: what a head sees of each text or word, [N,H]; of pairs both texts', [2N,H]. */
+  | { readonly mode: 'vectors'; readonly unit: Unit }
+  /** `logits` [N,C]: the head's outputs; of pairs, which have no head, the cosines [N,1]. */
+  | { readonly mode: 'outputs'; readonly unit: Unit; readonly head: HeadKind }
+  /** `loss`, `logits` and, for what is learned, `<name>.grad`. */
+  | { readonly mode: 'learn'; readonly problem: ProblemType; readonly head: HeadKind }
+
+const unitOf = (step: Step): Unit => (step.mode === 'learn' ? kinds[step.problem].unit : step.unit)
 
 /**
- * Builds the graph of a step on token ids. Inputs: those of an encoder, `pool_weights` [B,1,S], a float32 input for each
- * parameter and, to learn, `targets` [B,C] and `row_weights` [B,1], by which the rows' losses are summed. C, the
- * head's outputs, is open: one graph serves all tasks of a problem type.
+ * Builds the graph of a step on token ids. Inputs: those of an encoder; `pool_weights` [B,1,S], or for words `word_index`
+ * [N], where among the packed tokens each begins; a float32 input for each parameter; and to learn `targets` [N,C] and
+ * `target_weights` [N,1], by which their losses are summed. C, the head's outputs, is open: one graph serves all tasks
+ * of a problem type.
  * @param plan absent for the bare backbone under a head
  */
 export function trainingGraph(backbone: Backbone, plan: ModulePlan | undefined, step: Step): Graph {
   const g = new GraphBuilder()
   const { num_hidden_layers: layers, hidden_size: H } = backbone.config
+  const unit = unitOf(step)
   const inputs = encoderInputs(g)
   const { packing, keyBias } = inputs
-  const poolWeights = g.input('pool_weights', 'float32', ['B', 1, 'S'])
-  const head = headParameters('C', H)
+  const head = step.mode === 'vectors' || unit === 'pair' ? [] : headParameters('C', H, step.head)
   const parameters = plan ? [...moduleParameters(plan, layers, H), ...head] : head
   const values = parameterInputs(g, parameters)
   const modules = plan && plannedModules(g, plan, H, values, packing)
   const hidden = encoder(g, backbone, inputs, { gatherHalf: true, ...(modules && { modules }) })
-  const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, packing)), ['B', H])
+  const vectors =
+    unit === 'word'
+      ? gather(g, hidden, g.input('word_index', 'int32', ['N']))
+      : reshape(g, matmul(g, g.input('pool_weights', 'float32', ['B', 1, 'S']), pad(g, hidden, packing)), ['B', H])
+  if (step.mode === 'vectors') return g.build([g.output('vectors', vectors)])
+  const logits = unit === 'pair' ? cosines(g, vectors) : headOutputs(g, vectors, values, step.head)
+  if (step.mode === 'outputs') return g.build([g.output('logits', logits)])
   // 1 at a row's tokens and 0 at its padding, for the key bias is 0 at the one and −10,000 at the other.
   const present = exp(g, reshape(g, keyBias, ['B', 'S', 1]))
-  return finish(g, pooled, parameters, values, step, packingInverses(packing, present))
+  return learning(g, logits, parameters, values, kinds[step.problem].loss, packingInverses(packing, present))
 }
 
-/** The same on pooled rows that were computed before: input `pooled` [B,H] in place of the tokens, and a head alone. */
-export function headGraph(hiddenSize: number, step: Step): Graph {
+/**
+ * A head alone on vectors that were computed before: input `vectors` [N,H] in place of the tokens.
+ * @param loss absent for the outputs alone
+ */
+export function headGraph(hiddenSize: number, head: HeadKind, loss?: Loss): Graph {
   const g = new GraphBuilder()
-  const pooled = g.input('pooled_rows', 'float32', ['B', hiddenSize])
-  const parameters = headParameters('C', hiddenSize)
-  return finish(g, pooled, parameters, parameterInputs(g, parameters), step)
+  const vectors = g.input('vectors', 'float32', ['N', hiddenSize])
+  const parameters = headParameters('C', hiddenSize, head)
+  const values = parameterInputs(g, parameters)
+  const logits = headOutputs(g, vectors, values, head)
+  return loss ? learning(g, logits, parameters, values, loss) : g.build([g.output('logits', logits)])
 }
 
 type GraphParameter = Pick<Parameter, 'name' | 'training'> & { readonly shape: Shape }
@@ -102,35 +122,34 @@ function layerMask(g: GraphBuilder, masks: MaskPlan, values: Values, layer: numb
   }
 }
 
-function finish(
-  g: GraphBuilder,
-  pooled: Value,
-  parameters: readonly GraphParameter[],
-  values: Values,
-  { mode, problem }: Step,
-  inverses?: Inverses,
-): Graph {
-  const logits = linear(g, pooled, values('head.weight'), values('head.bias'))
-  if (mode === 'forward') return g.build([g.output('pooled', pooled), g.output('logits', logits)])
-  const targets = g.input('targets', 'float32', ['B', 'C'])
-  const rowWeights = g.input('row_weights', 'float32', ['B', 1])
-  const loss = reduceSum(g, mul(g, rowLosses(g, problem, logits, targets), rowWeights), [0, 1])
-  const learned = parameters.filter(({ training }) => training === 'learned').map(({ name }) => values(name))
-  const found = gradients(g, loss, learned, inverses)
-  const named = found.map((gradient, at) => g.output(`${learned[at]?.name}.grad`, gradient))
-  return g.build([g.output('loss', loss), g.output('logits', logits), ...named])
+function headOutputs(g: GraphBuilder, vectors: Value, values: Values, head: HeadKind): Value {
+  const dense = (x: Value) => tanh(g, linear(g, x, values('head.dense.weight'), values('head.dense.bias')))
+  return linear(g, head === 'dense' ? dense(vectors) : vectors, values('head.weight'), values('head.bias'))
 }
 
-/** What is summed over columns and, by the rows' weights, over rows. */
-function rowLosses(g: GraphBuilder, problem: LearnableProblem, logits: Value, targets: Value): Value {
-  switch (problem) {
-    case 'single_label_classification':
-      return scale(g, mul(g, targets, logSoftmax(g, logits)), -1)
-    case 'multi_label_classification':
-      return sub(g, softplus(g, logits), mul(g, logits, targets))
-    case 'regression': {
-      const error = sub(g, logits, targets)
-      return mul(g, error, error)
-    }
-  }
+/** The cosine of the angle between the two vectors of each pair, [N,1], from [2N,H] of one pair after another. */
+function cosines(g: GraphBuilder, vectors: Value): Value {
+  const [, H = 0] = vectors.shape
+  const pairs = reshape(g, vectors, [-1, 2, H], 'N')
+  const [a, b] = [slice(g, pairs, 1, 0, 1), slice(g, pairs, 1, 1, 2)]
+  const dot = (x: Value, y: Value) => reduceSum(g, mul(g, x, y), [2])
+  return div(g, dot(a, b), sqrt(g, mul(g, dot(a, a), dot(b, b))))
+}
+
+function learning(
+  g: GraphBuilder,
+  logits: Value,
+  parameters: readonly GraphParameter[],
+  values: Values,
+  loss: Loss,
+  inverses?: Inverses,
+): Graph {
+  const [N = 'N', C = 'C'] = logits.shape
+  const targets = g.input('targets', 'float32', [N, C])
+  const weights = g.input('target_weights', 'float32', [N, 1])
+  const sum = reduceSum(g, mul(g, loss.terms(g, logits, targets), weights), [0, 1])
+  const learned = parameters.filter(({ training }) => training === 'learned').map(({ name }) => values(name))
+  const found = gradients(g, sum, learned, inverses)
+  const named = found.map((gradient, at) => g.output(`${learned[at]?.name}.grad`, gradient))
+  return g.build([g.output('loss', sum), g.output('logits', logits), ...named])
 }

@@ -1,9 +1,10 @@
 // A learning run: epochs over the batches of one task or of several, a dev score after each, the best one kept.
 
 import { shuffledBatches } from './batches.js'
-import { type Part, targetsOf } from './data-set.js'
-import { logitsOf, predictionsOf, scoreOf } from './evaluation.js'
-import { type LabelSpace, lossTargets, outputsOf } from './labels.js'
+import { batchRowsOf, type Part, targetsOf } from './data-set.js'
+import { judge, scoreOf } from './evaluation.js'
+import { kinds } from './kinds.js'
+import type { LabelSpace } from './label-space.js'
 import type { LearnedTask, Learner } from './learner.js'
 import type { Metric } from './metrics.js'
 import { rateShare } from './optimiser.js'
@@ -101,9 +102,8 @@ export async function train(
       if (batch === undefined || signal?.aborted) break
       const { task, rows } = batch
       const part = { data: task.train.data, rows }
-      const targets = lossTargets(task.space, targetsOf(part))
-      const spans = Array.from(rows, (row) => part.data.tokens.span(row))
-      const own = await learner.step(task, spans, targets, rateShare(step, steps))
+      const targets = kinds[task.problem].lossTargets(task.space, targetsOf(part))
+      const own = await learner.step(task, batchRowsOf(part), targets, rateShare(step, steps))
       loss = loss === undefined ? own : 0.95 * loss + 0.05 * own
       step++
       const millisecondsLeft = ((performance.now() - start) / step) * (steps - step)
@@ -122,10 +122,8 @@ export async function train(
 
 async function devScores(learner: Learner, tasks: readonly TrainingTask[]): Promise<Map<string, number>> {
   const scores = new Map<string, number>()
-  for (const task of tasks) {
-    const logits = await logitsOf(learner, task, task.dev, outputsOf(task.space))
-    scores.set(task.id, scoreOf(task.metric, task.space, predictionsOf(task.space, logits), targetsOf(task.dev)))
-  }
+  for (const task of tasks)
+    scores.set(task.id, scoreOf(task.metric, task.space, await judge(learner, task, task.space, task.dev)))
   return scores
 }
 

@@ -66,8 +66,8 @@ export function checkFits(task: TaskFile, prototype: Prototype): void {
     )
   if (task.combine !== 'none' && prototype.layerMasks === undefined)
     refuse(`combine is "${task.combine}", but the prototype has no layer masks; expected "none"`)
-  const width = (head.dense ?? head.output).inputs
-  if (width !== prototype.hiddenSize)
+  const width = head && (head.dense ?? head.output).inputs
+  if (width !== undefined && width !== prototype.hiddenSize)
     refuse(`the head takes ${width} values; expected ${prototype.hiddenSize}, the backbone's hidden size`)
 }
 

@@ -1,7 +1,7 @@
 // What can be said of a task without running it: its labels, its mask's density, what it shares with the layer masks,
 // what it costs to store. The API and `propetl inspect` both tell it.
 
-import type { TaskFile } from '../formats/task-file.js'
+import type { Head, Linear, TaskFile } from '../formats/task-file.js'
 import { countOnes, intersectInto } from '../petl/bitset.js'
 import { effectiveBitset } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
@@ -12,7 +12,8 @@ export interface TaskDescription {
   readonly labels: readonly string[]
   readonly combine: TaskFile['combine']
   readonly pooling: TaskFile['pooling']
-  readonly head: {
+  /** Absent for feature extraction. */
+  readonly head?: {
     readonly inputs: number
     readonly dense?: number
     readonly outputs: number
@@ -33,6 +34,10 @@ export interface TaskDescription {
     readonly plain_module_bits: number
     readonly ratio: number
   }
+  /** Of a multi-label classification. */
+  readonly threshold?: number
+  /** Of a feature extraction. */
+  readonly normalize?: boolean
   readonly description?: string
   readonly metrics?: Readonly<Record<string, unknown>>
   readonly range?: readonly [number, number]
@@ -47,19 +52,12 @@ export function describeTask(task: TaskFile, prototype: Prototype): TaskDescript
   const everyLayer = <T>(figure: (layer: number) => T) => Array.from({ length: layers }, (_, layer) => figure(layer))
   const rows = Array.from({ length: task.mask.rows }, (_, index) => countOnes(row(task.mask.bits, index), n))
   const maskBits = taskBits(prototype, task.mask.rows)
-  const { dense, output } = task.head
-  const size = (linear: typeof output) => linear.weight.length + linear.bias.length
   return {
     problem_type: task.problemType,
     labels: task.labels,
     combine: task.combine,
     pooling: task.pooling,
-    head: {
-      inputs: (dense ?? output).inputs,
-      ...(dense && { dense: dense.outputs }),
-      outputs: output.outputs,
-      weights: size(output) + (dense ? size(dense) : 0),
-    },
+    ...(task.head && { head: describeHead(task.head) }),
     mask: {
       rows: task.mask.rows,
       density: share(
@@ -78,9 +76,21 @@ export function describeTask(task: TaskFile, prototype: Prototype): TaskDescript
       plain_module_bits: plainModuleBits(prototype),
       ratio: maskBits / plainModuleBits(prototype),
     },
+    ...(task.problemType === 'multi_label_classification' && { threshold: task.threshold }),
+    ...(task.problemType === 'feature_extraction' && { normalize: task.normalize }),
     ...(task.description !== undefined && { description: task.description }),
     ...(task.metrics !== undefined && { metrics: task.metrics }),
     ...(task.range !== undefined && { range: task.range }),
+  }
+}
+
+function describeHead({ dense, output }: Head): NonNullable<TaskDescription['head']> {
+  const size = ({ weight, bias }: Linear) => weight.length + bias.length
+  return {
+    inputs: (dense ?? output).inputs,
+    ...(dense && { dense: dense.outputs }),
+    outputs: output.outputs,
+    weights: size(output) + (dense ? size(dense) : 0),
   }
 }
 

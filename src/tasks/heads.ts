@@ -1,6 +1,6 @@
-// A task's head on the host: pooled vector → logits → what the API answers. So tasks of any label count share a batch.
+// A task's head on the host: pooled vector → logits → scores of labels. So tasks of any label count share a batch.
 
-import type { Head, Linear, TaskFile } from '../formats/task-file.js'
+import type { Head, Linear } from '../formats/task-file.js'
 
 export interface LabelScore {
   readonly label: string
@@ -9,10 +9,6 @@ export interface LabelScore {
 
 export interface Classification extends LabelScore {
   readonly scores: readonly LabelScore[]
-}
-
-export interface Regression {
-  readonly score: number
 }
 
 export interface ScoreOptions {
@@ -29,18 +25,21 @@ export function logitsOf(head: Head, vector: Float32Array): Float64Array {
   return linear(head.output, linear(head.dense, vector).map(activate))
 }
 
-/** Scores of a classification, or the value of a regression. Single-label probabilities are a softmax. */
-export function scoreTask(task: TaskFile, logits: Float64Array, options: ScoreOptions): Classification | Regression {
-  switch (task.problemType) {
-    case 'regression':
-      return { score: logits[0] ?? Number.NaN }
-    case 'single_label_classification':
-    case 'token_classification':
-      return rank(task.labels, options.rawScores ? logits : softmax(logits), options.topK)
-    case 'multi_label_classification':
-      return rank(task.labels, options.rawScores ? logits : logits.map(sigmoid), options.topK)
-  }
-}
+/** One of the labels applies: probabilities are a softmax. */
+export const classify = (labels: readonly string[], logits: Float64Array, options: ScoreOptions): Classification =>
+  rank(labels, options.rawScores ? logits : softmax(logits), options.topK)
+
+/** Any of the labels may apply: probabilities are a sigmoid each. */
+export const classifyEach = (labels: readonly string[], logits: Float64Array, options: ScoreOptions): Classification =>
+  rank(labels, options.rawScores ? logits : logits.map(sigmoid), options.topK)
+
+/** The labels whose probability reaches the threshold, best first. */
+export const labelsReaching = (threshold: number, labels: readonly string[], logits: Float64Array): readonly string[] =>
+  labels
+    .map((label, c) => ({ label, logit: logits[c] ?? Number.NaN }))
+    .filter(({ logit }) => sigmoid(logit) >= threshold)
+    .sort((a, b) => b.logit - a.logit)
+    .map(({ label }) => label)
 
 function rank(labels: readonly string[], scores: Float64Array, topK: number | undefined): Classification {
   const all = labels.map((label, c): LabelScore => ({ label, score: scores[c] ?? Number.NaN }))

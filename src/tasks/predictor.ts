@@ -1,19 +1,18 @@
-// Texts of tasks to predictions: tokenises, hands rows to the dispatcher, applies heads. One call sees one version of
+// Texts of tasks to predictions: tokenises, hands rows to the dispatcher, lets tasks answer. One call sees one version of
 // each task, whatever is uploaded meanwhile.
 
 import type { EncodedText, Text, TextTokenizer } from '../backbones/tokenizer.js'
-import type { EngineRow, RowResult } from '../engine/engine.js'
+import type { EngineRow } from '../engine/engine.js'
 import { Problem } from '../problem.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
-import { type Classification, logitsOf, type Regression, type ScoreOptions, scoreTask } from './heads.js'
+import { type AnswerOptions, answerOf, type Prediction, readings } from './answers.js'
 import type { Registry, Task } from './registry.js'
-import { labelWords, type TokenClassification } from './words.js'
 
 export interface PredictionInput extends Text {
   readonly task: string
 }
 
-export interface PredictOptions extends ScoreOptions {
+export interface PredictOptions extends AnswerOptions {
   /** Cut what is longer than the model takes; otherwise refuse it. */
   readonly truncate: boolean
   /** In milliseconds of performance.now(): what has not begun by then is dropped. */
@@ -21,8 +20,6 @@ export interface PredictOptions extends ScoreOptions {
   /** Whether nobody waits for the answer any more. */
   readonly abandoned: () => boolean
 }
-
-export type Prediction = Classification | Regression | TokenClassification
 
 export interface Predicted {
   readonly task: string
@@ -33,7 +30,7 @@ export interface Predicted {
 
 export class Predictor {
   constructor(
-    readonly registry: Registry,
+    readonly registry: Pick<Registry, 'get'>,
     readonly tokenizer: TextTokenizer,
     readonly dispatcher: Dispatcher,
   ) {}
@@ -41,19 +38,23 @@ export class Predictor {
   /**
    * Predictions in the order of the inputs.
    * @throws Problem `unknown_task`, `empty_text`, `text_too_long`, `text_pair_not_taken` with the index of the input;
-   *   whatever the dispatcher throws
+   *   `threshold_not_taken`; whatever the dispatcher throws
    */
   async predict(inputs: readonly PredictionInput[], options: PredictOptions): Promise<Predicted[]> {
     const tasks = new Map(inputs.map(({ task }) => [task, this.registry.get(task)]))
     const taskOf = (id: string): Task => tasks.get(id) ?? this.registry.get(id)
     for (const [index, input] of inputs.entries()) checkText(input, taskOf(input.task), index)
+    if (options.threshold !== undefined) checkThreshold(tasks)
     const texts = await Promise.all(inputs.map((input) => this.tokenizer.encode(input)))
     if (!options.truncate) for (const [index, text] of texts.entries()) this.#checkLength(text, index)
-    const rows = inputs.map((input, index) => ({ task: input.task, row: engineRow(taskOf(input.task), texts[index]) }))
+    const rows = inputs.map((input, index) => ({
+      task: input.task,
+      row: engineRow(taskOf(input.task), present(texts[index])),
+    }))
     const results = await this.dispatcher.submit(rows, options.deadline, options.abandoned)
     return inputs.map((input, index): Predicted => {
       const task = taskOf(input.task)
-      const prediction = predictionOf(task, input, texts[index], results[index], options)
+      const prediction = answerOf(task.file, input.text, present(texts[index]), present(results[index]), options)
       return { task: input.task, version: task.file.digest, prediction }
     })
   }
@@ -73,37 +74,36 @@ function checkText({ text, textPair }: Text, task: Task, index: number): void {
   for (const [name, value] of [['text', text] as const, ['text_pair', textPair] as const])
     if (value !== undefined && value.trim() === '')
       throw new Problem('empty_text', `inputs[${index}]: ${name} is empty or blank`, { input: index, field: name })
-  if (textPair !== undefined && task.file.problemType === 'token_classification')
-    throw new Problem('text_pair_not_taken', `inputs[${index}]: a token classification takes one text, not a pair`, {
+  const { problemType } = task.file
+  if (textPair !== undefined && !readings[problemType].pairs)
+    throw new Problem('text_pair_not_taken', `inputs[${index}]: a ${problemType} takes one text, not a pair`, {
       input: index,
     })
 }
 
-function engineRow({ file, bitset }: Task, text: EncodedText | undefined): EngineRow {
-  const { inputIds, tokenTypeIds } = present(text)
+/** Beside a multi-label task others may be asked: as with top_k, an option is for those that it says something to. */
+function checkThreshold(tasks: ReadonlyMap<string, Task>): void {
+  const types = Array.from(tasks, ([id, { file }]) => ({ id, type: file.problemType }))
+  if (types.some(({ type }) => type === 'multi_label_classification')) return
+  throw new Problem(
+    'threshold_not_taken',
+    'threshold is given, but no task that is asked is a multi_label_classification: ' +
+      types.map(({ id, type }) => `"${id}" is a ${type}`).join(', '),
+  )
+}
+
+function engineRow({ file, bitset }: Task, { inputIds, tokenTypeIds }: EncodedText): EngineRow {
   return {
     inputIds,
     tokenTypeIds,
     pooling: file.pooling,
     maskKey: file.digest,
     bitset: () => bitset,
-    withHidden: file.problemType === 'token_classification',
+    withHidden: readings[file.problemType].hidden,
   }
 }
 
-function predictionOf(
-  { file }: Task,
-  input: Text,
-  text: EncodedText | undefined,
-  result: RowResult | undefined,
-  options: ScoreOptions,
-): Prediction {
-  const { pooled, hidden } = present(result)
-  if (file.problemType !== 'token_classification') return scoreTask(file, logitsOf(file.head, pooled), options)
-  return labelWords(file, input.text, present(text).encoding, present(hidden), options)
-}
-
 function present<T>(value: T | undefined): T {
-  if (value === undefined) throw new Error('a row came back without what was asked for')
+  if (value === undefined) throw new Error('an input has no text or no result')
   return value
 }

@@ -170,8 +170,8 @@ export function checkTaskId(id: string): string {
 
 /** What a task in use costs, in bytes: its buffers and its labels, with a little for the objects around them. */
 function taskBytes({ file, bitset }: Task): number {
-  const { dense, output } = file.head
-  const arrays = [bitset, file.mask.bits, output.weight, output.bias, ...(dense ? [dense.weight, dense.bias] : [])]
+  const linears = [file.head?.output, file.head?.dense].filter((linear) => linear !== undefined)
+  const arrays = [bitset, file.mask.bits, ...linears.flatMap(({ weight, bias }) => [weight, bias])]
   // Most of them are views of the one buffer that holds the task's file.
   const buffers = new Set(arrays.map(({ buffer }) => buffer))
   const labels = file.labels.reduce((sum, label) => sum + 2 * label.length + 16, 0)

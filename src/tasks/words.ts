@@ -1,59 +1,62 @@
-// Token classification: hidden states → a label for each word of the text. A word takes the label of its first token,
-// as BERT's authors do for named entities (Devlin et al. 2019, section 5.3).
+// Token classification: hidden states → a label for each word of the text, and the entities that such labels mark. A
+// word takes the label of its first token, as BERT's authors do for named entities (Devlin et al. 2019, section 5.3).
 
 import type { Encoding } from 'tokenizers'
-import type { TaskFile } from '../formats/task-file.js'
-import { type Classification, logitsOf, type ScoreOptions, scoreTask } from './heads.js'
+import { wordsOf } from '../backbones/words.js'
+import { entitiesOf, type Tags, tagsOf } from '../formats/iob.js'
+import type { Head } from '../formats/task-file.js'
+import { type Classification, classify, logitsOf, type ScoreOptions } from './heads.js'
 
-export interface LabelledWord extends Classification {
-  /** The word as the text has it, and where: UTF-16 offsets into the text, the end exclusive. */
+interface TextSpan {
+  /** The span as the text has it, and where: UTF-16 offsets into the text, the end exclusive. */
   readonly text: string
   readonly start: number
   readonly end: number
 }
 
+export interface LabelledWord extends Classification, TextSpan {}
+
+export interface LabelledEntity extends TextSpan {
+  /** The type: X of B-X and I-X. */
+  readonly label: string
+  /** Mean of its words' scores. */
+  readonly score: number
+}
+
 export interface TokenClassification {
   readonly words: readonly LabelledWord[]
+  /** Absent where the task's labels do not mark entities (IOB2). */
+  readonly entities?: readonly LabelledEntity[]
 }
 
 /** @param hidden [tokens, H], the row's hidden states */
 export function labelWords(
-  task: TaskFile,
+  { labels, head }: { readonly labels: readonly string[]; readonly head: Head },
   text: string,
   encoding: Encoding,
   hidden: Float32Array,
   options: ScoreOptions,
 ): TokenClassification {
-  const H = (task.head.dense ?? task.head.output).inputs
-  const offsets = encoding.getOffsets()
-  const wordIds = encoding.getWordIds()
-  const utf16 = utf16Offsets(text)
-  const spans: { first: number; start: number; end: number }[] = []
-  wordIds.forEach((word, token) => {
-    if (word === null || word === undefined) return
-    const [start = 0, end = 0] = offsets[token] ?? []
-    const open = spans.at(-1)
-    if (open !== undefined && wordIds[open.first] === word) open.end = end
-    else spans.push({ first: token, start, end })
+  const H = (head.dense ?? head.output).inputs
+  const words = wordsOf(text, encoding).map(({ token, start, end }): LabelledWord => {
+    const logits = logitsOf(head, hidden.subarray(token * H, (token + 1) * H))
+    return { text: text.slice(start, end), start, end, ...classify(labels, logits, options) }
   })
-  const words = spans.flatMap(({ first, start, end }): LabelledWord[] => {
-    const span = { start: utf16(start), end: utf16(end) }
-    const word = text.slice(span.start, span.end)
-    // Byte-level tokenizers make words of white space too.
-    if (word.trim() === '') return []
-    const logits = logitsOf(task.head, hidden.subarray(first * H, (first + 1) * H))
-    return [{ text: word, ...span, ...(scoreTask(task, logits, options) as Classification) }]
-  })
-  return { words }
+  const tags = tagsOf(labels)
+  return tags ? { words, entities: joinWords(text, words, labels, tags) } : { words }
 }
 
-/** Turns offsets in code points, as tokenizers counts, into offsets in UTF-16, as JavaScript does. */
-function utf16Offsets(text: string): (codePoints: number) => number {
-  const offsets: number[] = [0]
-  let offset = 0
-  for (const character of text) {
-    offset += character.length
-    offsets.push(offset)
-  }
-  return (codePoints) => offsets[codePoints] ?? text.length
+function joinWords(
+  text: string,
+  words: readonly LabelledWord[],
+  labels: readonly string[],
+  tags: Tags,
+): readonly LabelledEntity[] {
+  const found = entitiesOf(words.map(({ label }) => tags[labels.indexOf(label)]))
+  return found.map(({ type, first, end }): LabelledEntity => {
+    const own = words.slice(first, end)
+    const span = { start: own[0]?.start ?? 0, end: own.at(-1)?.end ?? 0 }
+    const score = own.reduce((sum, word) => sum + word.score, 0) / own.length
+    return { label: type, score, text: text.slice(span.start, span.end), ...span }
+  })
 }

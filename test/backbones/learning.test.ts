@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { readBackbone } from '../../src/backbones/backbone.js'
 import { GraphSession } from '../../src/engine/graph-session.js'
 import { packRows } from '../../src/engine/rows.js'
-import { rowInputs, targetInputs } from '../../src/learn/batches.js'
+import { poolInputs, targetInputs, textInputs } from '../../src/learn/batches.js'
 import { headParameters, type ModulePlan, moduleParameters } from '../../src/learn/plan.js'
 import { trainingGraph } from '../../src/learn/training-graph.js'
 import { elementCount } from '../../src/petl/module.js'
@@ -22,17 +22,19 @@ for (const name of tinyBackbones)
       const backbone = await readBackbone(directoryOf(name))
       const { num_hidden_layers: layers, hidden_size: H } = backbone.config
       const plan: ModulePlan = { kind: 'plain', config, weights: 'learned' }
-      const graph = trainingGraph(backbone, plan, { mode: 'learn', problem: 'regression' })
+      const graph = trainingGraph(backbone, plan, { mode: 'learn', problem: 'regression', head: 'linear' })
       const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, threads: 1 })
       const rows = expectedRows(name)
         .slice(1, 4)
         .map(({ inputIds, tokenTypeIds }) => ({ inputIds, tokenTypeIds, pooling: 'mean' as const }))
-      const parameters = [...moduleParameters(plan, layers, H), ...headParameters(1, H)]
+      const packed = packRows(rows)
+      const parameters = [...moduleParameters(plan, layers, H), ...headParameters(1, H, 'linear')]
       const point = parameters.map(({ shape }, seed) => wave(elementCount(shape), seed))
       const at = (values: readonly Float32Array[]) =>
         session.run({
-          ...rowInputs(packRows(rows)),
-          ...targetInputs(Float32Array.of(1, -1, 0), rows.length, 1 / rows.length),
+          ...textInputs(packed),
+          ...poolInputs(packed),
+          ...targetInputs(Float32Array.of(1, -1, 0), new Float32Array(rows.length).fill(1 / rows.length)),
           ...Object.fromEntries(
             parameters.map(({ name, shape }, p) => [name, { shape, data: values[p] ?? assert.fail() }]),
           ),

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { readTaskFile } from '../../src/formats/task-file.js'
 import { checkFits } from '../../src/petl/combining.js'
 import type { Problem } from '../../src/problem.js'
-import { changedTask, floats, loadPrototype, type TaskParts, taskBytes } from '../material.js'
+import { changedTask, floats, headOf, loadPrototype, type TaskParts, taskBytes } from '../material.js'
 
 const prototype = loadPrototype()
 const sst2 = taskBytes('sst2')
@@ -25,6 +25,8 @@ const nanAt = (index: number, value: number) =>
     [2, H],
     new Float32Array(2 * H).map((_, i) => (i === index ? value : 0)),
   )
+
+const noHead = { 'head.weight': undefined, 'head.bias': undefined }
 
 const refused: [string, Partial<TaskParts>, string, RegExp][] = [
   ['another format', { metadata: { format: 'propetl-task/2' } }, 'invalid_task_file', /"format" is "propetl-task\/2"/],
@@ -127,6 +129,42 @@ const refused: [string, Partial<TaskParts>, string, RegExp][] = [
     /first number must be the smaller/,
   ],
   [
+    'a threshold of another problem type',
+    { metadata: { threshold: '0.3' } },
+    'invalid_task_file',
+    /"threshold" is given; a single_label_classification has none, only a multi_label_classification has/,
+  ],
+  ...['0', '1', '"0.3"', 'half'].map((threshold): (typeof refused)[number] => [
+    `a threshold of ${threshold}`,
+    { metadata: { problem_type: 'multi_label_classification', threshold } },
+    'invalid_task_file',
+    /"threshold" is .*; expected a number above 0 and below 1/,
+  ]),
+  [
+    'a normalisation of another problem type',
+    { metadata: { normalize: 'true' } },
+    'invalid_task_file',
+    /"normalize" is given; .* only a feature_extraction has/,
+  ],
+  [
+    'a head of a feature extraction',
+    { metadata: { problem_type: 'feature_extraction', labels: undefined } },
+    'invalid_task_file',
+    /tensor "head\.(weight|bias)" is given; a feature_extraction has no head/,
+  ],
+  [
+    'labels of a feature extraction',
+    { metadata: { problem_type: 'feature_extraction' }, tensors: noHead },
+    'invalid_task_file',
+    /"labels" is given; a feature_extraction has none/,
+  ],
+  [
+    'a normalisation that is neither true nor false',
+    { metadata: { problem_type: 'feature_extraction', labels: undefined, normalize: 'yes' }, tensors: noHead },
+    'invalid_task_file',
+    /"normalize" is "yes"; expected true \| false/,
+  ],
+  [
     'a dense layer of another width',
     {
       tensors: {
@@ -165,7 +203,31 @@ describe('the task file reader', () => {
   test('reads a float16 head', () => {
     const data = new Uint8Array(new Uint16Array(2 * H).fill(0x3800).buffer)
     const task = read({ tensors: { 'head.weight': { dtype: 'F16', shape: [2, H], data } } })
-    assert.ok(task.head.output.weight.every((value) => value === 0.5))
+    assert.ok(headOf(task).output.weight.every((value) => value === 0.5))
+  })
+
+  test('a multi-label task has a threshold of 0.5 unless it says otherwise', () => {
+    const task = (threshold?: string) => read({ metadata: { problem_type: 'multi_label_classification', threshold } })
+    for (const [given, expected] of [
+      [undefined, 0.5],
+      ['0.125', 0.125],
+    ] as const) {
+      const file = task(given)
+      assert.equal(file.problemType === 'multi_label_classification' && file.threshold, expected)
+    }
+  })
+
+  test('a feature extraction has a mask alone, and normalised vectors unless it says otherwise', () => {
+    for (const [normalize, expected] of [
+      [undefined, true],
+      ['true', true],
+      ['false', false],
+    ] as const) {
+      const metadata = { problem_type: 'feature_extraction', labels: undefined, normalize }
+      const file = read({ metadata, tensors: noHead })
+      assert.equal(file.head, undefined)
+      assert.equal(file.problemType === 'feature_extraction' && file.normalize, expected)
+    }
   })
 
   test('takes a mask that combines with nothing where the prototype has no layer masks, and no other', () => {

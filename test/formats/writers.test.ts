@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { readTaskFile, serializeTaskFile, type TaskFile } from '../../src/formats/task-file.js'
+import { readTaskFile, serializeTaskFile, type TaskContent } from '../../src/formats/task-file.js'
 import { packBits } from '../../src/petl/bitset.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
@@ -17,7 +17,7 @@ const linear = (inputs: number, outputs: number) => ({
   bias: values(outputs),
 })
 
-const classification: Omit<TaskFile, 'digest'> = {
+const classification: TaskContent = {
   prototype: digest,
   combine: 'none',
   problemType: 'single_label_classification',
@@ -28,9 +28,8 @@ const classification: Omit<TaskFile, 'digest'> = {
   description: 'two\nlines',
   metrics: { dev: { accuracy: 0.5 } },
 }
-const { labels: _, ...unlabelled } = classification
-const regression: Omit<TaskFile, 'digest'> = {
-  ...unlabelled,
+const regression: TaskContent = {
+  ...classification,
   problemType: 'regression',
   pooling: 'cls',
   combine: 'or',
@@ -39,7 +38,11 @@ const regression: Omit<TaskFile, 'digest'> = {
   head: { output: linear(4, 1), dense: { ...linear(3, 4), activation: 'relu' } },
 }
 
-for (const [name, task] of Object.entries({ classification, regression }))
+const several: TaskContent = { ...classification, problemType: 'multi_label_classification', threshold: 0.3 }
+const { head: _, ...headless } = classification
+const features: TaskContent = { ...headless, problemType: 'feature_extraction', labels: [], normalize: false }
+
+for (const [name, task] of Object.entries({ classification, several, regression, features }))
   test(`a task file of a ${name} is read as it was written`, () => {
     const { digest, ...read } = readTaskFile(serializeTaskFile(task))
     assert.deepEqual(read, task)

@@ -125,6 +125,8 @@ for (const [name, operator] of Object.entries(binary)) {
   test(`gradient of ${name} where both sides broadcast`, () =>
     check({ a: [2, 1, 3], b: [4, 1] }, (g, x) => operator(g, x('a'), x('b'))))
 }
+test('gradient of Sqrt', () => check({ x: [3, 5] }, (g, x) => op.sqrt(g, x('x')), { draw: (x) => Math.abs(x) + 0.3 }))
+
 test('gradient of Div where both sides broadcast', () =>
   check({ a: [2, 1, 3], b: [4, 1] }, (g, x) => op.div(g, x('a'), x('b')), {
     draw: (x) => Math.abs(x) + 0.3,

@@ -8,6 +8,21 @@ import { type ClassificationAnswer, predict, type Running, startRunning, upload 
 const textOf = ({ text, text_pair }: { text: string; text_pair?: string }) =>
   text_pair === undefined ? text : { text, text_pair }
 
+/** The same value, but for the last digits of numbers: a batch's other rows may move those. */
+function assertAlike(found: unknown, expected: unknown): void {
+  const numbers: number[][] = [[], []]
+  const without = (value: unknown, into: number[]) =>
+    JSON.parse(
+      JSON.stringify(value, (key, part) => {
+        if (typeof part !== 'number' || key === 'start' || key === 'end') return part
+        into.push(part)
+        return 0
+      }),
+    ) as unknown
+  assert.deepEqual(without(found, numbers[0] ?? []), without(expected, numbers[1] ?? []))
+  assert.ok(distance(numbers[0] ?? [], numbers[1] ?? []) < 1e-5)
+}
+
 describe('predictions over HTTP', () => {
   let running: Running
   before(async () => {
@@ -75,11 +90,96 @@ describe('predictions over HTTP', () => {
     )
     for (const word of words) assert.equal(text.slice(word.start, word.end), word.text)
     // A word's logits are its first token's: a one-row engine run gives the same hidden state.
-    const { head, digest } = readTaskFile(file)
-    assert.equal(answer.json<ClassificationAnswer>().version, digest)
-    assert.equal(words[0]?.scores.length, head.output.outputs)
+    const task = readTaskFile(file)
+    assert.equal(answer.json<ClassificationAnswer>().version, task.digest)
+    assert.equal(words[0]?.scores.length, task.labels.length)
     const pair = await predict(running.app, 'words', { inputs: { text: 'a', text_pair: 'b' } })
     assert.equal(pair.json<{ code: string }>().code, 'text_pair_not_taken')
+  })
+
+  test('tell what labels of a multi-label task apply, by its threshold or the request’s', async () => {
+    const several = { problem_type: 'multi_label_classification', threshold: '0.9' }
+    await upload(running.app, 'several', changedTask(taskBytes('sst2'), { metadata: several }))
+    type Answer = { predictions: { labels: string[]; scores: { label: string; score: number }[] }[] }
+    const ask = async (options: object) => {
+      const answer = await predict(running.app, 'several', { inputs: 'a gorgeous film', ...options })
+      return answer.json<Answer>().predictions[0] ?? assert.fail()
+    }
+    const { scores, labels } = await ask({})
+    const [negative, positive] = scores.map(({ score }) => score)
+    assert.ok(positive && negative && positive > 0.9 && negative < 0.1)
+    assert.deepEqual(labels, ['positive'])
+    assert.deepEqual((await ask({ threshold: negative / 2 })).labels, ['positive', 'negative'])
+    assert.deepEqual((await ask({ threshold: (1 + positive) / 2 })).labels, [])
+    // Raw scores change what scores are, not which labels apply.
+    const raw = await ask({ raw_scores: true, top_k: 1 })
+    assert.deepEqual(raw.labels, ['positive'])
+    assert.ok((raw.scores[0]?.score ?? 0) > 1)
+  })
+
+  test('are vectors where the task is a feature extraction', async () => {
+    const metadata = { problem_type: 'feature_extraction', labels: undefined }
+    const noHead = { 'head.weight': undefined, 'head.bias': undefined }
+    const file = (normalize: string) =>
+      changedTask(taskBytes('sst2'), { metadata: { ...metadata, normalize }, tensors: noHead })
+    await upload(running.app, 'space', file('true'))
+    await upload(running.app, 'plain-space', file('false'))
+    const vector = async (task: string) => {
+      const answer = await predict(running.app, task, { inputs: 'a gorgeous film' })
+      assert.equal(answer.statusCode, 200)
+      return answer.json<{ predictions: { embedding: number[] }[] }>().predictions[0]?.embedding ?? []
+    }
+    const [unit, plain] = [await vector('space'), await vector('plain-space')]
+    assert.equal(unit.length, 384)
+    const norm = Math.hypot(...plain)
+    assert.ok(Math.abs(Math.hypot(...unit) - 1) < 1e-6 && Math.abs(norm - 1) > 0.1)
+    assert.ok(
+      distance(
+        unit,
+        plain.map((value) => value / norm),
+      ) < 1e-6,
+    )
+    const description = await running.app.inject({ url: '/tasks/space' })
+    const { head, labels, normalize, problem_type } = description.json<Record<string, unknown>>()
+    assert.deepEqual([problem_type, labels, head, normalize], ['feature_extraction', [], undefined, true])
+    const pair = await predict(running.app, 'space', { inputs: { text: 'a', text_pair: 'b' } })
+    assert.equal(pair.json<{ code: string }>().code, 'text_pair_not_taken')
+  })
+
+  test('of all kinds of tasks in one batch are what each task answers alone', async () => {
+    const names = {
+      metadata: { problem_type: 'token_classification', labels: '["O","B-X"]' },
+    }
+    const noHead = { 'head.weight': undefined, 'head.bias': undefined }
+    const several = { metadata: { problem_type: 'multi_label_classification' } }
+    const space = { metadata: { problem_type: 'feature_extraction', labels: undefined }, tensors: noHead }
+    for (const [id, changes] of Object.entries({ names, several, space }))
+      await upload(running.app, `mixed-${id}`, changedTask(taskBytes('sst2'), changes))
+    const inputs = [
+      { task: 'sst2', text: 'a gorgeous film' },
+      { task: 'mixed-several', text: 'dull' },
+      { task: 'mixed-names', text: 'Ada 😀 Lovelace' },
+      { task: 'mixed-space', text: 'a film, and a long one' },
+      { task: 'sick_relatedness', text: 'A man sings', text_pair: 'A man is singing' },
+    ]
+    const body = { inputs, threshold: 0.4 }
+    const mixed = await running.app.inject({ method: 'POST', url: '/predict', body })
+    const { predictions } = mixed.json<{ predictions: Record<string, unknown>[] }>()
+    const fields = ['label', 'labels', 'words', 'entities', 'embedding', 'score']
+    assert.deepEqual(
+      predictions.map((prediction) => fields.filter((field) => field in prediction)),
+      [['label', 'score'], ['label', 'labels', 'score'], ['words', 'entities'], ['embedding'], ['score']],
+    )
+    for (const [at, { task, ...text }] of inputs.entries()) {
+      const answer = await predict(running.app, task, {
+        inputs: text,
+        ...(task === 'mixed-several' && { threshold: 0.4 }),
+      })
+      const { predictions: alone } = answer.json<{ predictions: Record<string, unknown>[] }>()
+      const { task: _, version, ...together } = predictions[at] ?? assert.fail()
+      assert.ok(version)
+      assertAlike(together, alone[0])
+    }
   })
 
   test('cut a text that is too long, or refuse it with the counts', async () => {
@@ -115,6 +215,15 @@ describe('predictions over HTTP', () => {
       /body\/inputs\/1\/text must be string/,
     ],
     ['a misspelt option', 'sst2', { inputs: 'a', topk: 1 }, 400, 'invalid_request', /body\/topk is not a known field/],
+    ['a threshold of 1', 'sst2', { inputs: 'a', threshold: 1 }, 400, 'invalid_request', /body\/threshold must be < 1/],
+    [
+      'a threshold where no labels are chosen by one',
+      'sst2',
+      { inputs: 'a', threshold: 0.3 },
+      422,
+      'threshold_not_taken',
+      /no task .* is a multi_label_classification: "sst2" is a single_label_classification/,
+    ],
     ['a top_k of 0', 'sst2', { inputs: 'a', top_k: 0 }, 400, 'invalid_request', /body\/top_k must be >= 1/],
     ['what is not JSON', 'sst2', '{"inputs":', 400, 'invalid_json', /JSON/],
     ['an empty body', 'sst2', '', 400, 'invalid_json', /empty/],

@@ -3,7 +3,8 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { batchesByTokens, shuffledBatches } from '../../src/learn/batches.js'
 import { countDuplicates, type DataSet, type Part, sample, split, wholeOf } from '../../src/learn/data-set.js'
-import { type LabelSpace, lossTargets } from '../../src/learn/labels.js'
+import { kinds } from '../../src/learn/kinds.js'
+import type { LabelSpace } from '../../src/learn/label-space.js'
 import { Random } from '../../src/learn/random.js'
 import { headOf } from '../../src/learn/tensors.js'
 import { TokenTable } from '../../src/learn/token-table.js'
@@ -13,7 +14,7 @@ function dataOf(lengths: readonly number[], label: (row: number) => number = () 
   const tokens = new TokenTable(vocabulary)
   for (const [row, length] of lengths.entries())
     tokens.add(new Array<number>(length).fill(row), new Array<number>(length).fill(row & 1))
-  return { tokens, targets: Float32Array.from(lengths, (_, row) => label(row)), width: 1 }
+  return { tokens, textsPerRow: 1, targets: Float32Array.from(lengths, (_, row) => label(row)), width: 1 }
 }
 
 const lengths = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 300 })
@@ -24,7 +25,7 @@ test('a token table gives back every row', () => {
   fc.assert(
     fc.property(lengths, fc.constantFrom(30_000, 70_000), (all, vocabulary) => {
       const { tokens } = dataOf(all, undefined, vocabulary)
-      assert.equal(tokens.rows, all.length)
+      assert.equal(tokens.texts, all.length)
       for (const [row, length] of all.entries()) {
         assert.equal(tokens.length(row), length)
         assert.deepEqual([...tokens.span(row).inputIds], new Array(length).fill(row))
@@ -94,9 +95,9 @@ test('the same seed draws the same, another seed or purpose does not', () => {
 
 test('a regression is learned in standard units and served in those of its labels', () => {
   const space: LabelSpace = { problem: 'regression', labels: [], spread: { mean: 3, deviation: 2 } }
-  assert.deepEqual([...lossTargets(space, Float32Array.of(1, 3, 7))], [-1, 0, 2])
+  assert.deepEqual([...kinds.regression.lossTargets(space, Float32Array.of(1, 3, 7))], [-1, 0, 2])
   const tensor = (name: string, shape: number[], ...values: number[]) =>
     ({ name, shape, kind: 'weight', training: 'learned', values: Float32Array.from(values) }) as const
-  const head = headOf([tensor('head.weight', [1, 2], 0.5, -1), tensor('head.bias', [1], 0.25)], space)
-  assert.deepEqual([...head.weight, ...head.bias], [1, -2, 3.5])
+  const { output } = headOf([tensor('head.weight', [1, 2], 0.5, -1), tensor('head.bias', [1], 0.25)], space)
+  assert.deepEqual([...output.weight, ...output.bias], [1, -2, 3.5])
 })

@@ -7,28 +7,37 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { evaluate } from '../../src/commands/evaluate.js'
-import { confidenceInterval, predictionsOf, scoreOf } from '../../src/learn/evaluation.js'
-import type { LabelSpace } from '../../src/learn/labels.js'
+import { confidenceInterval, scoreOf } from '../../src/learn/evaluation.js'
+import { kinds } from '../../src/learn/kinds.js'
+import type { LabelSpace } from '../../src/learn/label-space.js'
 import { Random } from '../../src/learn/random.js'
 
 const three: LabelSpace = { problem: 'single_label_classification', labels: ['a', 'b', 'c'] }
 const several: LabelSpace = { problem: 'multi_label_classification', labels: ['a', 'b'] }
 
+const starts = (rows: number) => Int32Array.from({ length: rows + 1 }, (_, row) => row)
+const predictionsOf = (space: LabelSpace, outputs: Float32Array) => kinds[space.problem].predictions(space, outputs)
+
 test('the largest output of a row is its class', () =>
   assert.deepEqual([...predictionsOf(three, Float32Array.of(0, 2, 1, -1, -3, -2))], [1, 0]))
 
-test('of several labels each counts that is above 0, and F1 is the mean over labels', () => {
-  const logits = Float32Array.of(1, -1, 1, 1, -1, 1)
+test('of several labels each counts that reaches the threshold, and F1 is the mean over labels', () => {
+  const logits = Float32Array.of(1, -1, 1, 1, -1, 0)
   const actual = Float32Array.of(1, 0, 0, 1, 1, 1)
   // a: one hit, one claimed falsely, one missed; b: both found, none claimed falsely.
-  assert.equal(scoreOf('macro_f1', several, logits, actual), (0.5 + 1) / 2)
+  const score = (space: LabelSpace) =>
+    scoreOf('macro_f1', space, { predictions: predictionsOf(space, logits), actual, starts: starts(3) })
+  assert.equal(score(several), (0.5 + 1) / 2)
+  // 0 stands for a probability of 0.5: from 0.6 on, one of the two of b is missed, F1 2/3.
+  assert.equal(score({ ...several, threshold: 0.6 }), (0.5 + 2 / 3) / 2)
 })
 
 test('the interval of an accuracy is about what the binomial distribution says', () => {
   const rows = 400
   const actual = new Float32Array(rows)
-  const predicted = Float32Array.from({ length: rows }, (_, row) => (row % 5 === 0 ? 1 : 0))
-  const [low, high] = confidenceInterval('accuracy', three, predicted, actual, rows, new Random(1, 'test'))
+  const predictions = Float32Array.from({ length: rows }, (_, row) => (row % 5 === 0 ? 1 : 0))
+  const judged = { predictions, actual, starts: starts(rows) }
+  const [low, high] = confidenceInterval('accuracy', three, judged, new Random(1, 'test'))
   const half = 1.96 * Math.sqrt((0.8 * 0.2) / rows)
   assert.ok(Math.abs(0.8 - half - low) < 0.15 * half && Math.abs(0.8 + half - high) < 0.15 * half, `${low} to ${high}`)
 })

@@ -5,8 +5,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import type { ProblemType } from '../../src/formats/task-file.js'
 import { type Columns, defaultColumns, type Example, readExamples } from '../../src/learn/examples.js'
-import { type LearnableProblem, surveyLabels, writeTarget } from '../../src/learn/labels.js'
+import { columnsFor, kinds } from '../../src/learn/kinds.js'
+import { surveyLabels } from '../../src/learn/labels.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-examples-'))
 after(() => rm(folder, { recursive: true }))
@@ -26,9 +28,9 @@ async function read(content: string | Uint8Array, columns: Columns = defaultColu
   return { rows, leftOut }
 }
 
-const survey = async (content: string, extension = 'jsonl', problem?: LearnableProblem) => {
+const survey = async (content: string, extension = 'jsonl', problem?: ProblemType) => {
   const path = await fileOf(content, extension)
-  return surveyLabels(readExamples(path, defaultColumns), path, problem)
+  return surveyLabels(readExamples(path, columnsFor(problem, defaultColumns)), path, problem)
 }
 
 const row = (label: unknown, text = 'a text') => `${JSON.stringify({ text, label })}\n`
@@ -48,7 +50,7 @@ test('rows come in order, with their place; blank lines do not count as rows', a
 })
 
 test('other column names, and a second text that every row must have', async () => {
-  const columns = { text: 'q', textPair: 'a', pairs: true, label: 'y' }
+  const columns = { text: 'q', textPair: 'a', pairs: true, label: 'y', tagged: false }
   const { rows } = await read('{"q":"one","a":"two","y":["p","r"]}', columns)
   assert.deepEqual(rows[0]?.label, ['p', 'r'])
   await assert.rejects(read('{"q":"one","y":"p"}', columns), /:1: there is no column "a"; the row has q, y/)
@@ -112,11 +114,9 @@ test('numbers in a CSV make a regression if one has a fraction, and then all mus
   await assert.rejects(survey(mixed, 'csv'), /\.csv:3: the label is "NaN", others are numbers/)
   assert.deepEqual((await survey(mixed, 'csv', 'single_label_classification')).labels, ['1.5', 'NaN'])
   const space = await survey('text,label\na,1\nb,2.5\n', 'csv')
-  const target = new Float32Array(1)
-  writeTarget(space, { place: 'x', text: 'x', label: '2.25' }, target)
-  assert.equal(target[0], 2.25)
+  assert.deepEqual(kinds.regression.targets(space, { place: 'x', text: 'x', label: '2.25' }), [2.25])
   assert.throws(
-    () => writeTarget(space, { place: 'dev.csv:4', text: 'x', label: 'inf' }, target),
+    () => kinds.regression.targets(space, { place: 'dev.csv:4', text: 'x', label: 'inf' }),
     /dev\.csv:4: .*"inf"/,
   )
 })
@@ -165,5 +165,5 @@ test('labels that nothing can be learned from are refused', async () => {
 test('a label that only the dev part has is named with its place', async () => {
   const space = await survey(row('a') + row('b'))
   const example = { place: 'dev.jsonl:7', text: 'x', label: 'c' }
-  assert.throws(() => writeTarget(space, example, new Float32Array(1)), /dev\.jsonl:7: label "c" is not among/)
+  assert.throws(() => kinds.single_label_classification.targets(space, example), /dev\.jsonl:7: label "c" is not among/)
 })

@@ -14,7 +14,7 @@ import { loadTaskData } from '../../src/learn/task-data.js'
 import { countOnes } from '../../src/petl/bitset.js'
 import { checkFits, effectiveBitset } from '../../src/petl/combining.js'
 import { logitsOf } from '../../src/tasks/heads.js'
-import { loadPrototype, modelDir } from '../material.js'
+import { headOf, loadPrototype, modelDir } from '../material.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-learn-'))
 after(() => rm(folder, { recursive: true }))
@@ -40,6 +40,8 @@ const options: NewTaskOptions = {
   rates: { scores: 0.05, heads: 0.005 },
   weightDecay: 0.1,
   pooling: 'mean',
+  head: 'linear',
+  normalize: true,
   seed: 3,
   threads: 1,
   baseline: false,
@@ -86,7 +88,7 @@ for (const changes of [
     const served = await engine.run(dev)
     await engine.close()
     const right = served.rows.filter(({ pooled }, at) => {
-      const [animal = 0, tool = 0] = logitsOf(task.head, pooled)
+      const [animal = 0, tool = 0] = logitsOf(headOf(task), pooled)
       return (tool > animal ? 1 : 0) === data.dev.data.targets[data.dev.rows[at] ?? 0]
     })
     assert.equal(right.length / dev.length, result.score)
@@ -129,7 +131,7 @@ test('a run that goes on from a task file begins where that ended, and never end
 test('a run goes on only from a task of its own kind and prototype', async () => {
   const task = readTaskFile((await learn({ epochs: 1 })).file)
   const refused = (changes: Partial<TaskFile>, message: RegExp) =>
-    assert.rejects(learn({ resume: { ...task, ...changes } }), message)
+    assert.rejects(learn({ resume: { ...task, ...changes } as TaskFile }), message)
   await refused({ prototype: '0'.repeat(64) }, /learned on prototype 0000/)
   await refused(
     { labels: ['animal', 'plant'] },

@@ -16,7 +16,7 @@ import { loadTaskData } from '../../src/learn/task-data.js'
 import { checkFits, effectiveBitset } from '../../src/petl/combining.js'
 import { readPrototype } from '../../src/petl/prototype-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
-import { modelDir } from '../material.js'
+import { headOf, modelDir } from '../material.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-train-'))
 after(() => rm(folder, { recursive: true }))
@@ -47,6 +47,7 @@ const options: PrototypeOptions = {
   rates: { weights: 3e-3, scores: 1e-2, heads: 1e-2 },
   weightDecay: 0.1,
   pooling: 'mean',
+  head: 'linear',
   epochs: 2,
   batchRows: 8,
   seed: 5,
@@ -96,7 +97,7 @@ for (const { module, combine, maskable, weights } of kinds)
         bitset: () => bitset,
         withHidden: false,
       }))
-      const served = (await engine.run(dev)).rows.map(({ pooled }) => logitsOf(task.head, pooled))
+      const served = (await engine.run(dev)).rows.map(({ pooled }) => logitsOf(headOf(task), pooled))
       const targets = Array.from(data.dev.rows, (row) => data.dev.data.targets[row] ?? Number.NaN)
       const score =
         data.metric === 'accuracy'

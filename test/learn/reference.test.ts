@@ -8,7 +8,7 @@ import { readBackbone } from '../../src/backbones/backbone.js'
 import { GraphSession } from '../../src/engine/graph-session.js'
 import { packRows } from '../../src/engine/rows.js'
 import { parseHeader, tensorBytes, tensorFloats } from '../../src/formats/safetensors.js'
-import { rowInputs, targetInputs } from '../../src/learn/batches.js'
+import { poolInputs, targetInputs, textInputs } from '../../src/learn/batches.js'
 import { headParameters, type ModulePlan, moduleParameters } from '../../src/learn/plan.js'
 import { trainingGraph } from '../../src/learn/training-graph.js'
 import { maskOf, throughMask } from '../../src/petl/scores.js'
@@ -49,7 +49,7 @@ test('loss, logits and every gradient are those of PyTorch', async () => {
   for (const [b, label] of integers('labels').entries()) targets[b * 2 + label] = 1
 
   const k = Number(header.metadata.get('k'))
-  const parameters = [...moduleParameters(plan, layers, H), ...headParameters(2, H)]
+  const parameters = [...moduleParameters(plan, layers, H), ...headParameters(2, H, 'linear')]
   const stored = (name: string) => name.replace(/\.mask\.(\w+)\.weight$/, '.scores.$1')
   const inputs = Object.fromEntries(
     parameters.map(({ name, kind, shape }) => {
@@ -57,11 +57,14 @@ test('loss, logits and every gradient are those of PyTorch', async () => {
       return [name, { shape, data: kind === 'mask' ? maskOf(values, k) : values }]
     }),
   )
-  const graph = trainingGraph(backbone, plan, { mode: 'learn', problem: 'single_label_classification' })
+  const packed = packRows(rows)
+  const problem = 'single_label_classification'
+  const graph = trainingGraph(backbone, plan, { mode: 'learn', problem, head: 'linear' })
   const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, threads: 2 })
   const outputs = await session.run({
-    ...rowInputs(packRows(rows)),
-    ...targetInputs(targets, B, 1 / B),
+    ...textInputs(packed),
+    ...poolInputs(packed),
+    ...targetInputs(targets, new Float32Array(B).fill(1 / B)),
     ...inputs,
   })
   await session.release()

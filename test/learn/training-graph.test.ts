@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { GraphSession } from '../../src/engine/graph-session.js'
-import { rowWeight, targetInputs } from '../../src/learn/batches.js'
-import type { LearnableProblem } from '../../src/learn/labels.js'
+import type { ProblemType } from '../../src/formats/task-file.js'
+import { targetInputs } from '../../src/learn/batches.js'
+import { kinds } from '../../src/learn/kinds.js'
 import { headGraph } from '../../src/learn/training-graph.js'
 
 const H = 3
@@ -14,7 +15,7 @@ const pooled = [
 ]
 
 interface Case {
-  readonly problem: LearnableProblem
+  readonly problem: ProblemType
   readonly weight: readonly (readonly number[])[]
   readonly targets: readonly (readonly number[])[]
   readonly loss: (logits: number[], targets: readonly number[]) => number
@@ -70,12 +71,15 @@ for (const { problem, weight, targets, loss, slope } of cases)
     const bias = weight.map((_, c) => 0.1 * (c + 1))
     const logits = pooled.map((row) => weight.map((w, c) => sum(w.map((x, h) => x * (row[h] ?? 0))) + (bias[c] ?? 0)))
     const rows = pooled.length
-    const session = await GraphSession.open(headGraph(H, { mode: 'learn', problem }), { threads: 1 })
+    const session = await GraphSession.open(headGraph(H, 'linear', kinds[problem].loss), { threads: 1 })
     const found = await session.run({
-      pooled_rows: { shape: [rows, H], data: Float32Array.from(pooled.flat()) },
+      vectors: { shape: [rows, H], data: Float32Array.from(pooled.flat()) },
       'head.weight': { shape: [C, H], data: Float32Array.from(weight.flat()) },
       'head.bias': { shape: [C], data: Float32Array.from(bias) },
-      ...targetInputs(Float32Array.from(targets.flat()), rows, rowWeight(problem, rows, C)),
+      ...targetInputs(
+        Float32Array.from(targets.flat()),
+        new Float32Array(rows).fill(kinds[problem].loss.weight(rows, C)),
+      ),
     })
     await session.release()
     const slopes = logits.map((z, b) => slope(z, targets[b] ?? []).map((value) => value / rows))

@@ -1,37 +1,151 @@
+// Words and entities of texts, by tokenizers of several families.
+
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import { test } from 'node:test'
-import type { ModelType } from '../../src/backbones/families.js'
-import { TextTokenizer } from '../../src/backbones/tokenizer.js'
-import { readTaskFile } from '../../src/formats/task-file.js'
+import { describe, test } from 'node:test'
+import { Tokenizer } from 'tokenizers'
+import { wordsOf } from '../../src/backbones/words.js'
 import { labelWords } from '../../src/tasks/words.js'
-import { directoryOf } from '../backbones/tiny.js'
-import { changedTask, floats, taskBytes } from '../material.js'
+import { distance, modelDir } from '../material.js'
 
-const task = readTaskFile(
-  changedTask(taskBytes('sst2'), {
-    metadata: { problem_type: 'token_classification', labels: '["even","odd"]' },
-    tensors: { 'head.weight': floats([2, 1], [-1, 1]), 'head.bias': floats([2], [0.5, -0.5]) },
-  }),
-)
+const bert = Tokenizer.fromFile(join(modelDir, 'tokenizer.json'))
+bert.disablePadding()
+bert.disableTruncation()
 
-const tokenizers: ModelType[] = ['bert', 'roberta', 'xlm-roberta', 'mpnet']
-for (const name of tokenizers)
-  test(`words of a text have the label of their first token, and are where the text has them, by ${name}`, async () => {
-    const tokenizer = new TextTokenizer(join(directoryOf(name), 'tokenizer.json'), 64)
-    const text = 'He left\n the  moon'
-    const { encoding } = await tokenizer.encode({ text })
-    // A token's hidden state is its number modulo 2, so that the head says which of them it saw.
-    const hidden = Float32Array.from({ length: encoding.getLength() }, (_, token) => token % 2)
-    const { words } = labelWords(task, text, encoding, hidden, { rawScores: false })
-    const label = (start: number) => ((encoding.charToToken(start) ?? Number.NaN) % 2 === 0 ? 'even' : 'odd')
+const made = (preTokenizer: object | null, model: object, postProcessor: object | null = null) =>
+  Tokenizer.fromString(
+    JSON.stringify({
+      version: '1.0',
+      truncation: null,
+      padding: null,
+      added_tokens: [],
+      normalizer: null,
+      pre_tokenizer: preTokenizer,
+      post_processor: postProcessor,
+      decoder: null,
+      model,
+    }),
+  )
+const byteLevel = (trim: boolean) => {
+  const part = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: trim, use_regex: true }
+  const vocab = Object.fromEntries(['Ġ', 'a', 'b', 'Ã', '¼', 'Ġa', 'ab'].map((token, id) => [token, id]))
+  return made(part, { type: 'BPE', vocab, merges: ['Ġ a', 'a b'] }, part)
+}
+const unigram = (preTokenizer: object | null) => {
+  const vocab = Object.entries({ '<unk>': 0, '▁': -2, a: -3, b: -3, '▁a': -2.5, ab: -4 })
+  return made(preTokenizer, { type: 'Unigram', unk_id: 0, vocab, byte_fallback: false })
+}
+const metaspace = (split: boolean) => ({ type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split })
+
+const found = async (tokenizer: Tokenizer, text: string) =>
+  wordsOf(text, await tokenizer.encode(text)).map(({ token, start, end }) => [text.slice(start, end), start, token])
+
+describe('words of a text', () => {
+  test('are those that a WordPiece tokenizer splits, with offsets in UTF-16', async () => {
+    assert.deepEqual(await found(bert, 'é😀 U.S. unbelievableness'), [
+      ['é😀', 0, 1],
+      ['U', 4, 2],
+      ['.', 5, 3],
+      ['S', 6, 4],
+      ['.', 7, 5],
+      ['unbelievableness', 9, 6],
+    ])
+  })
+
+  for (const trim of [false, true])
+    test(`have no white space where a byte-level tokenizer counts it as theirs, trim_offsets ${trim}`, async () => {
+      // Tokens: ab, Ġ, Ġa, b, Ġ, Ã, ¼, Ġa
+      assert.deepEqual(await found(byteLevel(trim), 'ab  ab ü a'), [
+        ['ab', 0, 0],
+        ['ab', 4, 2],
+        ['ü', 7, 5],
+        ['a', 9, 7],
+      ])
+    })
+
+  for (const [name, preTokenizer] of Object.entries({ splits: metaspace(true), 'does not split': metaspace(false) }))
+    test(`have none where a Unigram tokenizer ${name} at white space`, async () => {
+      // Tokens: ▁a, b, ▁, ▁a, ▁, z, b
+      assert.deepEqual(await found(unigram(preTokenizer), 'ab  a zb'), [
+        ['ab', 0, 0],
+        ['a', 4, 3],
+        ['zb', 6, 5],
+      ])
+    })
+
+  test('are split at white space where the tokenizer has no words at all', async () => {
+    assert.deepEqual(await found(unigram(null), 'ab a zb'), [
+      ['ab', 0, 0],
+      ['a', 3, 2],
+      ['zb', 5, 3],
+    ])
+  })
+})
+
+describe('labelled words', () => {
+  /** Hidden states whose head outputs are 4 for the label of each token and 0 for the others. */
+  async function label(labels: readonly string[], text: string, ofTokens: readonly string[]) {
+    const C = labels.length
+    const encoding = await bert.encode(text)
+    const hidden = new Float32Array(encoding.getLength() * C)
+    for (const [at, name] of ofTokens.entries()) hidden[(at + 1) * C + labels.indexOf(name)] = 4
+    const weight = Float32Array.from({ length: C * C }, (_, i) => (i % (C + 1) === 0 ? 1 : 0))
+    const head = { output: { inputs: C, outputs: C, weight, bias: new Float32Array(C) } }
+    const task = { labels, head }
+    return (rawScores: boolean) => labelWords(task, text, encoding, hidden, { rawScores })
+  }
+
+  test('are joined into entities by their B- and I-, in the text’s own offsets', async () => {
+    const labels = ['O', 'B-PER', 'I-PER', 'B-LOC']
+    const text = '😀 Ada  Lovelace (London)'
+    // "Lovelace" is two tokens; that of the second does not count.
+    const answer = await label(labels, text, ['O', 'B-PER', 'I-PER', 'B-LOC', 'O', 'B-LOC', 'O'])
+    const { words, entities = [] } = answer(false)
     assert.deepEqual(
-      words.map(({ text, start, end, label }) => ({ text, start, end, label })),
+      words.map((word) => [word.text, word.label]),
       [
-        { text: 'He', start: 0, end: 2, label: label(0) },
-        { text: 'left', start: 3, end: 7, label: label(3) },
-        { text: 'the', start: 9, end: 12, label: label(9) },
-        { text: 'moon', start: 14, end: 18, label: label(14) },
+        ['😀', 'O'],
+        ['Ada', 'B-PER'],
+        ['Lovelace', 'I-PER'],
+        ['(', 'O'],
+        ['London', 'B-LOC'],
+        [')', 'O'],
       ],
     )
+    assert.deepEqual(
+      entities.map(({ label, text, start, end }) => ({ label, text, start, end })),
+      [
+        { label: 'PER', text: 'Ada  Lovelace', start: 3, end: 16 },
+        { label: 'LOC', text: 'London', start: 18, end: 24 },
+      ],
+    )
+    // exp(4) against three times exp(0)
+    const probability = Math.exp(4) / (Math.exp(4) + 3)
+    assert.ok(
+      distance(
+        entities.map(({ score }) => score),
+        [probability, probability],
+      ) < 1e-9,
+    )
+    assert.deepEqual(
+      answer(true).entities?.map(({ score }) => score),
+      [4, 4],
+    )
   })
+
+  test('the score of an entity is the mean of its words’', async () => {
+    const { words, entities = [] } = (await label(['O', 'B-X', 'I-X'], 'one two', ['B-X', 'I-X']))(false)
+    const [first = 0, second = 0] = words.map(({ score }) => score)
+    assert.equal(entities.length, 1)
+    assert.ok(Math.abs((entities[0]?.score ?? 0) - (first + second) / 2) < 1e-12)
+  })
+
+  test('labels that mark no entities give words alone', async () => {
+    const { words, entities } = (await label(['NOUN', 'VERB'], 'dogs bark', ['NOUN', 'VERB']))(false)
+    assert.deepEqual(
+      words.map((word) => word.label),
+      ['NOUN', 'VERB'],
+    )
+    assert.equal(entities, undefined)
+  })
+})

@@ -25,7 +25,7 @@ export const predictRoutes =
   async (app) => {
     const predict = async (
       inputs: readonly PredictionInput[],
-      body: Pick<Static<typeof predictBody>, 'top_k' | 'raw_scores' | 'truncate'>,
+      body: Pick<Static<typeof predictBody>, 'top_k' | 'raw_scores' | 'threshold' | 'truncate'>,
       request: FastifyRequest,
     ): Promise<Predicted[]> => {
       const { predictor } = lifecycle.services
@@ -41,6 +41,7 @@ export const predictRoutes =
       return predictor.predict(inputs, {
         topK: body.top_k,
         rawScores: body.raw_scores ?? false,
+        threshold: body.threshold,
         truncate: body.truncate ?? true,
         deadline: performance.now() + limits.requestTimeoutMs,
         abandoned: () => request.raw.socket.destroyed,

@@ -1,0 +1,80 @@
+// A file of labelled texts as a data set: read a row at a time, tokenised some rows at a time.
+
+import type { EncodedText, TextTokenizer } from '../backbones/tokenizer.js'
+import { wordsOf } from '../backbones/words.js'
+import type { DataSet } from './data-set.js'
+import { type Columns, type Example, type OnReading, readExamples } from './examples.js'
+import { GrowingArray } from './growing-array.js'
+import { columnsFor, kinds, type Unit } from './kinds.js'
+import type { LabelSpace } from './label-space.js'
+import { TokenTable } from './token-table.js'
+import { wordsBeginningIn } from './word-spans.js'
+import { noToken, WordTable } from './word-table.js'
+
+/** Texts that are tokenised at once, off the main thread. */
+const tokenizedTogether = 512
+
+/**
+ * Reads and tokenises a file.
+ * @param onWarning told which rows had no text, and how many words no token
+ * @param vocabulary size of the tokenizer's vocabulary
+ * @throws Problem `invalid_data`, `unreadable_file`
+ */
+export async function loadDataSet(
+  path: string,
+  columns: Columns,
+  space: LabelSpace,
+  tokenizer: TextTokenizer,
+  vocabulary: number,
+  onWarning: (what: string) => void = () => {},
+  onReading?: OnReading,
+): Promise<DataSet> {
+  const kind = kinds[space.problem]
+  const tokens = new TokenTable(vocabulary)
+  const words = kind.unit === 'word' ? new WordTable() : undefined
+  const targets = new GrowingArray(new Float32Array())
+  let waiting: Example[] = []
+  const flush = async () => {
+    const encoded = await Promise.all(waiting.map((example) => encode(tokenizer, example, kind.unit)))
+    for (const [i, example] of waiting.entries()) {
+      const texts = encoded[i] ?? []
+      for (const { inputIds, tokenTypeIds } of texts) tokens.add(inputIds, tokenTypeIds)
+      const [text] = texts
+      if (words && text) words.add(firstTokens(example, text))
+      targets.append(kind.targets(space, example))
+    }
+    waiting = []
+  }
+  for await (const example of readExamples(path, columnsFor(space.problem, columns), onWarning, onReading)) {
+    waiting.push(example)
+    if (waiting.length === tokenizedTogether) await flush()
+  }
+  await flush()
+  if (words && words.missing > 0)
+    onWarning(
+      `${path}: ${words.missing} words have no token, for their texts are cut or the tokenizer leaves them out; ` +
+        'they are not learned from, and count as not found',
+    )
+  return {
+    tokens,
+    textsPerRow: kind.unit === 'pair' ? 2 : 1,
+    ...(words && { words }),
+    targets: targets.view().slice(),
+    width: kind.width(space),
+  }
+}
+
+async function encode(
+  tokenizer: TextTokenizer,
+  { text, textPair }: Example,
+  unit: Unit,
+): Promise<readonly EncodedText[]> {
+  if (unit !== 'pair') return [await tokenizer.encode({ text, ...(textPair !== undefined && { textPair }) })]
+  if (textPair === undefined) throw new Error('a pair came without its second text')
+  return Promise.all([tokenizer.encode({ text }), tokenizer.encode({ text: textPair })])
+}
+
+function firstTokens({ text, words = [] }: Example, { encoding }: EncodedText): readonly number[] {
+  const found = wordsOf(text, encoding)
+  return wordsBeginningIn(words, found).map((at) => found[at]?.token ?? noToken)
+}

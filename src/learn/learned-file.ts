@@ -1,0 +1,53 @@
+// What was learned of a task, as a task file.
+
+import {
+  type Answering,
+  type Combining,
+  defaultThreshold,
+  type Pooling,
+  serializeTaskFile,
+  type TaskMask,
+} from '../formats/task-file.js'
+import type { LabelSpace } from './label-space.js'
+import { headOf, type Tensor } from './tensors.js'
+import type { TrainingTask } from './training.js'
+
+export interface LearnedFile {
+  /** SHA-256 of the prototype. */
+  readonly prototype: string
+  readonly mask: TaskMask
+  readonly combine: Combining
+  readonly pooling: Pooling
+  /** A feature extraction's vectors are scaled to an L2 norm of 1. */
+  readonly normalize: boolean
+  /** Dev score. */
+  readonly score: number
+  readonly description?: string
+}
+
+export function learnedFile(
+  { space, tensors, metric, dev }: Omit<TrainingTask, 'id'>,
+  { score, normalize, ...content }: LearnedFile,
+): Uint8Array {
+  return serializeTaskFile({
+    ...content,
+    ...answering(space, tensors, normalize),
+    labels: space.labels,
+    ...(space.problem === 'regression' && space.range && { range: space.range }),
+    metrics: { dev: { [metric]: Math.round(score * 1e4) / 1e4, rows: dev.rows.length } },
+  })
+}
+
+function answering(space: LabelSpace, tensors: readonly Tensor[], normalize: boolean): Answering {
+  const { problem: problemType, threshold = defaultThreshold } = space
+  switch (problemType) {
+    case 'single_label_classification':
+    case 'regression':
+    case 'token_classification':
+      return { problemType, head: headOf(tensors, space) }
+    case 'multi_label_classification':
+      return { problemType, head: headOf(tensors, space), threshold }
+    case 'feature_extraction':
+      return { problemType, normalize }
+  }
+}
