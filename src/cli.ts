@@ -16,7 +16,7 @@ import {
 } from './commands/learning-options.js'
 import type { TrainFlags } from './commands/train.js'
 import { environmentVariableOf, flagOf, readConfig, settingNames, settings, shownDefault } from './config.js'
-import { learnsBest, methods } from './learn/methods.js'
+import { learnsBest, methods, weightRates } from './learn/methods.js'
 import { moduleKinds } from './petl/module.js'
 import { Problem } from './problem.js'
 
@@ -129,7 +129,11 @@ addLearningOptions(
   .option('--rank <size>', 'rank of LoRA (default: 16)', whole(1, 100_000))
   .option('--alpha <number>', 'what LoRA is scaled by is alpha/rank (default: 1.5 × rank)', positive)
   .option('--prefix-length <tokens>', "a prefix's keys and values (default: 32)", whole(1, 100_000))
-  .option('--weight-rate <rate>', 'learning rate of weights', positive, 0.003)
+  .option(
+    '--weight-rate <rate>',
+    `learning rate of weights (default: ${weightRates.adapter}, of a prefix ${weightRates.prefix})`,
+    positive,
+  )
   .option('--json', 'print the report as JSON')
   .addHelpText('after', '\nExample:\n  $ propetl train data/sst2 data/trec data/subj --out prototype')
   .action(async (data: string[], flags: TrainFlags) => {

@@ -3,7 +3,8 @@
 import type { Combining, Pooling } from '../../src/formats/task-file.js'
 import { headLearning } from '../../src/learn/baseline.js'
 import type { Rates } from '../../src/learn/learner.js'
-import { learnsBest } from '../../src/learn/methods.js'
+import { learnsBest, weightRates } from '../../src/learn/methods.js'
+import type { ModuleKind } from '../../src/petl/module.js'
 import type { ModuleConfig } from '../../src/petl/modules.js'
 
 const adapterMethods = ['head', 'plain', 'single', 'multi', 'mask-one', 'mask-layer'] as const
@@ -117,13 +118,13 @@ export function settingsOf(
     case 'plain':
     case 'single':
     case 'multi':
-      return { method, ...common, module: adapter, ...settingsOfModule(method) }
+      return { method, ...common, module: adapter, ...settingsOfModule(method, 'adapter') }
     case 'lora-plain':
     case 'lora-single':
-      return { method, ...common, module: lora, ...settingsOfModule(method) }
+      return { method, ...common, module: lora, ...settingsOfModule(method, 'lora') }
     case 'prefix-plain':
     case 'prefix-single':
-      return { method, ...common, module: prefix, ...settingsOfModule(method) }
+      return { method, ...common, module: prefix, ...settingsOfModule(method, 'prefix') }
     case 'mask-one':
       return { method, ...common, prototype, learnedOn, combine, density, rates: { scores: 0.05, heads: 0.005 } }
     case 'mask-layer':
@@ -143,7 +144,10 @@ export function settingsOf(
 export const learningOf = (method: ModuleSettings['method']): 'plain' | 'single' | 'multi' =>
   method === 'multi' ? 'multi' : method.endsWith('single') ? 'single' : 'plain'
 
-function settingsOfModule(method: ModuleSettings['method']): { readonly density: number; readonly rates: Rates } {
+function settingsOfModule(
+  method: ModuleSettings['method'],
+  kind: ModuleKind,
+): { readonly density: number; readonly rates: Rates } {
   const { density, scoreRate } = learnsBest[learningOf(method)]
-  return { density, rates: { weights: 0.003, scores: scoreRate, heads: 0.005 } }
+  return { density, rates: { weights: weightRates[kind], scores: scoreRate, heads: 0.005 } }
 }

@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Backbone } from '../backbones/backbone.js'
 import type { Combining } from '../formats/task-file.js'
-import { learnsBest, type Method } from '../learn/methods.js'
+import { learnsBest, type Method, weightRates } from '../learn/methods.js'
 import { loadModel } from '../learn/model.js'
 import { type NamedTaskData, type Trained, trainPrototype } from '../learn/prototype-training.js'
 import { loadNamedTask } from '../learn/task-folder.js'
@@ -29,7 +29,7 @@ export interface TrainFlags extends Omit<LearningFlags, 'dev' | 'problemType' | 
   readonly prefixLength?: number
   readonly density?: number
   readonly scoreRate?: number
-  readonly weightRate: number
+  readonly weightRate?: number
   readonly json?: boolean
 }
 
@@ -71,7 +71,11 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
           method,
           module,
           density: flags.density ?? best.density,
-          rates: { weights: flags.weightRate, scores: flags.scoreRate ?? best.scoreRate, heads: flags.headRate },
+          rates: {
+            weights: flags.weightRate ?? weightRates[flags.module],
+            scores: flags.scoreRate ?? best.scoreRate,
+            heads: flags.headRate,
+          },
         },
         { onProgress: (progress) => line.show(progress), signal },
       ),

@@ -1,5 +1,7 @@
 // The methods of learning by name, apart from what they do: the command line names them before it loads any of it.
 
+import type { ModuleKind } from '../petl/module.js'
+
 /**
  * `multi`: one prototype, a mask a layer and a mask a task, combined. `single`: one prototype and a mask a layer, for
  * one task. `plain`: weights of its own in every layer, for one task. `head`: no module at all, for one task.
@@ -19,3 +21,6 @@ export const learnsBest: Readonly<
   plain: { density: 1, scoreRate: 0, deviation: 0.05 },
   head: { density: 1, scoreRate: 0, deviation: 0 },
 }
+
+/** Learning rates of weights that suit each kind of module. */
+export const weightRates: Readonly<Record<ModuleKind, number>> = { adapter: 0.003, lora: 0.003, prefix: 0.01 }

@@ -45,19 +45,20 @@ export interface ModuleParameter extends Parameter {
   readonly tensor: string
   /** Whose it is: the layer's of that number, the task's, or everyone's. */
   readonly owner: number | 'task' | 'all'
+  readonly beginsAtZero: boolean
 }
 
 /** All that a module's graph takes besides the batch, in an order that does not change. */
 export function moduleParameters(plan: ModulePlan, layers: number, hiddenSize: number): readonly ModuleParameter[] {
   const { maskable, unmasked } = petlModule(plan.config, hiddenSize)
   const weights = (owner: number | 'all'): ModuleParameter[] =>
-    [...maskable, ...unmasked].map(({ name: tensor, shape }) => {
+    [...maskable, ...unmasked].map(({ name: tensor, shape, beginsAtZero = false }) => {
       const name = owner === 'all' ? tensor : weightName(plan, owner, tensor)
-      return { name, kind: 'weight', shape, training: plan.weights, tensor, owner }
+      return { name, kind: 'weight', shape, training: plan.weights, tensor, owner, beginsAtZero }
     })
   const masks = (owner: number | 'task', training: Training): ModuleParameter[] =>
     maskable.map(({ name: tensor, shape }) => {
-      return { name: maskName(owner, tensor), kind: 'mask', shape, training, tensor, owner }
+      return { name: maskName(owner, tensor), kind: 'mask', shape, training, tensor, owner, beginsAtZero: false }
     })
   const eachLayer = (make: (layer: number) => ModuleParameter[]) =>
     Array.from({ length: layers }, (_, layer) => make(layer)).flat()

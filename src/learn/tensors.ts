@@ -31,12 +31,11 @@ export function moduleBeginning(
 ): readonly ModuleTensor[] {
   const prototype = 'deviation' in from ? undefined : from
   return parameters.map((parameter): ModuleTensor => {
-    const { tensor, kind, owner, training } = parameter
+    const { tensor, kind, owner, training, beginsAtZero } = parameter
     const size = parameterSize(parameter)
     if (kind === 'weight') {
       if (!('deviation' in from)) return { ...parameter, values: prototypeTensor(from, tensor).slice() }
-      const zero = tensor.endsWith('.bias')
-      return { ...parameter, values: zero ? new Float32Array(size) : random.normal(size, from.deviation) }
+      return { ...parameter, values: beginsAtZero ? new Float32Array(size) : random.normal(size, from.deviation) }
     }
     const bound = kaimingBound(parameter)
     const mask = prototype && typeof owner === 'number' ? layerMaskOf(prototype, owner, tensor) : undefined

@@ -25,8 +25,8 @@ export const adapter = ({ bottleneck: r, activation, scaling }: AdapterConfig, H
     { name: 'up.weight', shape: [H, r] },
   ],
   unmasked: [
-    { name: 'down.bias', shape: [r] },
-    { name: 'up.bias', shape: [H] },
+    { name: 'down.bias', shape: [r], beginsAtZero: true },
+    { name: 'up.bias', shape: [H], beginsAtZero: true },
   ],
   layer(g, weights, packing) {
     const down = weights('down.weight')

@@ -11,11 +11,11 @@ export interface LoraConfig {
   readonly alpha: number
 }
 
-/** q = x·W_qᵀ + b_q + (alpha/r) · (x·A_qᵀ)·B_qᵀ, and the value likewise. */
+/** q = x·W_qᵀ + b_q + (alpha/r) · (x·A_qᵀ)·B_qᵀ, and the value likewise. B begins at zero: so does what it adds. */
 export const lora = ({ rank: r, alpha }: LoraConfig, H: number): PetlModule => ({
   maskable: ['query', 'value'].flatMap((part) => [
     { name: `${part}.A`, shape: [r, H] },
-    { name: `${part}.B`, shape: [H, r] },
+    { name: `${part}.B`, shape: [H, r], beginsAtZero: true },
   ]),
   unmasked: [],
   layer(g, weights, packing) {

@@ -13,11 +13,16 @@ export interface NamedShape {
   readonly shape: readonly number[]
 }
 
+export interface ModuleShape extends NamedShape {
+  /** Learning begins with zeros there. */
+  readonly beginsAtZero?: true
+}
+
 export interface PetlModule {
   /** The tensors that masks cover, in the order in which mask bits count through them. */
-  readonly maskable: readonly NamedShape[]
+  readonly maskable: readonly ModuleShape[]
   /** Those that no mask touches: biases. */
-  readonly unmasked: readonly NamedShape[]
+  readonly unmasked: readonly ModuleShape[]
   /** What the module does to a layer, with the weights that the layer has of it. */
   layer(g: GraphBuilder, weights: ModuleWeights, packing: Packing): LayerModule
 }
