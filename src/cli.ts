@@ -70,7 +70,7 @@ addLearningOptions(
   .option('--no-normalize', 'leave the vectors of a feature extraction at their length; else they get an L2 norm of 1')
   .option('--description <text>', 'kept in the task file')
   .option('--resume <file>', 'go on from the mask and head of a task file that was learned before')
-  .option('--no-baseline', 'do not learn a head alone to compare with')
+  .option('--no-baseline', 'do not learn a head alone, or score the bare backbone, to compare with')
   .option('--json', 'print the report as JSON')
   .addHelpText(
     'after',
