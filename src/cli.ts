@@ -74,8 +74,13 @@ addLearningOptions(
   .option('--json', 'print the report as JSON')
   .addHelpText(
     'after',
-    '\nExample:\n  $ propetl learn reviews.csv --out reviews.safetensors\n' +
-      '  $ curl -X PUT --data-binary @reviews.safetensors localhost:8080/tasks/reviews',
+    '\nThe labels tell the problem type: names, numbers with fractions, arrays of names, or arrays of words with a label\n' +
+      'for each. In CSV and TSV, say --problem-type where a cell lists more: labels separated by commas (multi-label), or\n' +
+      'words and their labels separated by white space (token classification). A feature_extraction is learned from pairs\n' +
+      'of texts with a number that says how alike they are.\n\nExamples:\n' +
+      '  $ propetl learn reviews.csv --out reviews.safetensors\n' +
+      '  $ curl -X PUT --data-binary @reviews.safetensors localhost:8080/tasks/reviews\n' +
+      '  $ propetl learn names.csv --problem-type token_classification --out names.safetensors',
   )
   .action(async (data: string, flags: LearnFlags) => {
     const { learn } = await import('./commands/learn.js')

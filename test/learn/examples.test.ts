@@ -50,7 +50,7 @@ test('rows come in order, with their place; blank lines do not count as rows', a
 })
 
 test('other column names, and a second text that every row must have', async () => {
-  const columns = { text: 'q', textPair: 'a', pairs: true, label: 'y', tagged: false }
+  const columns = { text: 'q', textPair: 'a', pairs: true, label: 'y', tagged: false, listed: false }
   const { rows } = await read('{"q":"one","a":"two","y":["p","r"]}', columns)
   assert.deepEqual(rows[0]?.label, ['p', 'r'])
   await assert.rejects(read('{"q":"one","y":"p"}', columns), /:1: there is no column "a"; the row has q, y/)
@@ -223,6 +223,20 @@ test('the labels tell the problem type', async () => {
   })
   assert.equal((await survey(row(['a', 'b'], 'two words') + row(['a', 'b']))).problem, 'multi_label_classification')
   assert.equal((await survey('text,label\na b,O X\nc d,X O\n', 'csv')).problem, 'single_label_classification')
+})
+
+test('in CSV several labels of a row are separated by commas, if they are said to be several', async () => {
+  const several = 'text,label\na,"x, y"\nb,\nc,y\n'
+  assert.deepEqual(await survey(several, 'csv', 'multi_label_classification'), {
+    problem: 'multi_label_classification',
+    labels: ['x', 'y'],
+  })
+  const { rows } = await read(several, columnsFor('multi_label_classification', defaultColumns), 'csv')
+  assert.deepEqual(
+    rows.map(({ label }) => label),
+    [['x', 'y'], [], ['y']],
+  )
+  await assert.rejects(survey(several, 'csv'), /\.csv:3: column "label" is ""/)
 })
 
 test('labels that nothing can be learned from are refused', async () => {

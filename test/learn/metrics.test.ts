@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { tagsOf } from '../../src/formats/iob.js'
-import { accuracy, confusion, f1, macroF1, matthews, pearson, spanF1, spearman } from '../../src/learn/metrics.js'
+import {
+  accuracy,
+  confusion,
+  f1,
+  macroF1,
+  matthews,
+  pearson,
+  spanCounts,
+  spanF1,
+  spearman,
+} from '../../src/learn/metrics.js'
 
 const close = (found: number, expected: number) =>
   assert.ok(Math.abs(found - expected) < 1e-12, `${found}, ${expected}`)
@@ -47,7 +57,7 @@ function spans(...texts: readonly string[]): number {
       sides[side]?.push(...words.split(' ').map((label) => labels.indexOf(label)))
     starts.push(sides[0].length)
   }
-  return spanF1(sides[1], sides[0], starts, tagsOf(labels) ?? [])
+  return spanF1(spanCounts(sides[1], sides[0], starts, tagsOf(labels) ?? []))
 }
 
 test('the F1 of spans asks for type and both ends, and is that of all texts together', () => {
