@@ -98,6 +98,7 @@ test('a task on a server is scored by what it answers', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'propetl-evaluate-'))
   const server = createServer((request, response) => {
     const answer = (value: unknown) => response.end(JSON.stringify(value))
+    if (request.url === '/tasks') return answer({ total: 0, tasks: [] })
     if (request.method === 'GET') return answer({ problem_type: 'single_label_classification', labels: ['no', 'yes'] })
     let body = ''
     request.on('data', (piece) => {
@@ -137,6 +138,7 @@ test('a task on a server is scored by what it answers', async () => {
       evaluate(address, path, { ...flags, metric: 'pearson' }),
       /metric "pearson" does not go with a single_label_classification/,
     )
+    await assert.rejects(evaluate(address.replace('/mood', ''), path, flags), /\/tasks describes no task; expected/)
   } finally {
     server.close()
     await rm(folder, { recursive: true })
