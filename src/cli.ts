@@ -74,12 +74,17 @@ addLearningOptions(
   .option('--no-normalize', 'leave the vectors of a feature extraction at their length; else they get an L2 norm of 1')
   .option('--description <text>', 'kept in the task file')
   .option('--resume <file>', 'go on from the mask and head of a task file that was learned before')
-  .option('--no-baseline', 'do not learn a head alone to compare with')
+  .option('--no-baseline', 'do not learn a head alone, or score the bare backbone, to compare with')
   .option('--json', 'print the report as JSON')
   .addHelpText(
     'after',
-    '\nExample:\n  $ propetl learn reviews.csv --out reviews.safetensors\n' +
-      '  $ curl -X PUT --data-binary @reviews.safetensors localhost:8080/tasks/reviews',
+    '\nThe labels tell the problem type: names, numbers with fractions, arrays of names, or arrays of words with a label\n' +
+      'for each. In CSV and TSV, say --problem-type where a cell lists more: labels separated by commas (multi-label), or\n' +
+      'words and their labels separated by white space (token classification). A feature_extraction is learned from pairs\n' +
+      'of texts with a number that says how alike they are.\n\nExamples:\n' +
+      '  $ propetl learn reviews.csv --out reviews.safetensors\n' +
+      '  $ curl -X PUT --data-binary @reviews.safetensors localhost:8080/tasks/reviews\n' +
+      '  $ propetl learn names.csv --problem-type token_classification --out names.safetensors',
   )
   .action(async (data: string, flags: LearnFlags) => {
     const { learn } = await import('./commands/learn.js')

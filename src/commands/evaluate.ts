@@ -3,13 +3,13 @@
 
 import type { Text } from '../backbones/tokenizer.js'
 import { Engine } from '../engine/engine.js'
-import type { ProblemType } from '../formats/task-file.js'
+import { type ProblemType, problemTypes } from '../formats/task-file.js'
 import { type Answered, outputsOfAnswers, textsToAsk } from '../learn/answered.js'
 import { confidenceInterval, type Judged, metricFor, scoreOf } from '../learn/evaluation.js'
 import { type Columns, type Example, type OnReading, readExamples } from '../learn/examples.js'
 import { GrowingArray } from '../learn/growing-array.js'
 import { columnsFor, kinds, noClass } from '../learn/kinds.js'
-import type { LabelSpace } from '../learn/label-space.js'
+import { type LabelSpace, outputsOf } from '../learn/label-space.js'
 import { tokensTogether } from '../learn/learner.js'
 import { loadModel, loadPrototypeOf, loadTask } from '../learn/model.js'
 import { Random } from '../learn/random.js'
@@ -83,7 +83,10 @@ async function judgeAnswers(
     for (const { example, texts } of waiting) {
       outputs.append(outputsOfAnswers(space, example, answers.slice(first, first + texts.length)))
       actual.append(kind.targets(space, example))
-      starts.append([actual.length / width])
+      const units = actual.length / width
+      if (outputs.length !== units * outputsOf(space))
+        throw new Problem('server_failed', `the answer to ${example.place} does not have the scores of all labels`)
+      starts.append([units])
       first += texts.length
     }
     waiting = []
@@ -130,12 +133,13 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
 }
 
 async function onServer(address: string): Promise<Respondent> {
-  const { problem_type: problem, ...description } = (await call(address)) as {
-    problem_type: ProblemType
-    labels: string[]
-    threshold?: number
-  }
-  const { labels, threshold } = description
+  const description = (await call(address)) as { problem_type: ProblemType; labels: string[]; threshold?: number }
+  const { problem_type: problem, labels, threshold } = description
+  if (!problemTypes.includes(problem))
+    throw new Problem(
+      'server_failed',
+      `${address} describes no task; expected an address like http://host:8080/tasks/reviews`,
+    )
   return {
     space: { problem, labels, ...(threshold !== undefined && { threshold }) },
     textsTogether: 32,

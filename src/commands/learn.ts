@@ -2,6 +2,8 @@
 
 import { basename, extname } from 'node:path'
 import { type Combining, readTaskFile } from '../formats/task-file.js'
+import { hasHead } from '../learn/kinds.js'
+import type { LabelSpace } from '../learn/label-space.js'
 import { loadModel, loadPrototypeOf, loadTask } from '../learn/model.js'
 import { learnNewTask, type NewTask } from '../learn/new-task.js'
 import { loadTaskData } from '../learn/task-data.js'
@@ -78,17 +80,24 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
   await write(flags.out, task.file)
   line.say('')
   const took = performance.now() - start
-  return flags.json ? jsonReport(task, flags, took) : report(task, flags, took)
+  return flags.json ? jsonReport(task, flags, took) : report(task, space, flags, took)
 }
 
 const shownConfusions = 5
 
-function report({ file, result, metric, headOnly, confusions }: NewTask, flags: LearnFlags, took: number): string {
+function report(
+  { file, result, metric, headOnly, confusions }: NewTask,
+  { problem }: LabelSpace,
+  flags: LearnFlags,
+  took: number,
+): string {
   const id = basename(flags.out, extname(flags.out))
   const epoch = result.bestEpoch === 0 ? 'as it began' : `epoch ${result.bestEpoch} of ${result.epochs.length}`
   const facts: [string, string][] = [
     [`dev ${metric}`, `${result.score.toFixed(4)} (${epoch}${result.stopped ? ', stopped' : ''})`],
-    ...(headOnly === undefined ? [] : [['a head alone', headOnly.toFixed(4)] as [string, string]]),
+    ...(headOnly === undefined
+      ? []
+      : [[hasHead(problem) ? 'a head alone' : 'the bare backbone', headOnly.toFixed(4)] as [string, string]]),
     ...confusions
       .slice(0, shownConfusions)
       .map(({ actual, predicted, rows, of }, at): [string, string] => [

@@ -95,9 +95,9 @@ export const combineOption = new Option('--combine <kind>', "combine the mask wi
 
 /** The columns that flags name. */
 export const columnsOf = (flags: Pick<DataFlags, 'textColumn' | 'textPairColumn' | 'labelColumn'>): Columns => ({
+  ...defaultColumns,
   text: flags.textColumn,
   textPair: flags.textPairColumn ?? defaultColumns.textPair,
   pairs: flags.textPairColumn !== undefined,
   label: flags.labelColumn,
-  tagged: defaultColumns.tagged,
 })

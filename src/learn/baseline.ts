@@ -32,8 +32,9 @@ const mostRows = 20_000
 /** Words have a vector each. */
 const mostVectors = 100_000
 
-/** What a head alone learns best with: a higher rate than beside a mask that moves under it. */
+/** What a linear head alone learns best with: a higher rate than beside a mask that moves under it. */
 export const headLearning = { epochs: 50, headRate: 0.02, weightDecay: 0.01 } as const
+const denseHeadRate = 0.001
 
 /**
  * Learns a head on the bare backbone with the settings that suit one.
@@ -57,7 +58,7 @@ export async function headAlone(
 ): Promise<HeadOnly> {
   const { head, epochs = headLearning.epochs, batchRows, pooling, seed, threads } = options
   const { headRate, weightDecay } = headLearning
-  const rates = { weights: 0, scores: 0, heads: headRate }
+  const rates = { weights: 0, scores: 0, heads: head === 'dense' ? denseHeadRate : headRate }
   const bare = new Learner(backbone, undefined, [], { rates, weightDecay, density: 1, pooling, threads })
   const { problem } = data.space
   const { unit } = kinds[problem]

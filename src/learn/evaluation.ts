@@ -7,7 +7,7 @@ import { type BatchRow, batchRowsOf, type Part, targetsOf, unitStarts } from './
 import { kinds, type Unit } from './kinds.js'
 import { type LabelSpace, outputsOf } from './label-space.js'
 import { type LearnedTask, type Learner, tokensTogether } from './learner.js'
-import { accuracy, f1, type Metric, macroF1, matthews, pearson, spanF1, spearman } from './metrics.js'
+import { accuracy, f1, type Metric, macroF1, matthews, pearson, spanCounts, spanF1, spearman } from './metrics.js'
 import type { Random } from './random.js'
 import { noToken } from './word-table.js'
 
@@ -93,7 +93,8 @@ async function inOrder(
 }
 
 /** @param metric one that goes with the space */
-export function scoreOf(metric: Metric, space: LabelSpace, { predictions, actual, starts }: Judged): number {
+export function scoreOf(metric: Metric, space: LabelSpace, judged: Judged): number {
+  const { predictions, actual } = judged
   const C = outputsOf(space)
   switch (metric) {
     case 'pearson':
@@ -113,9 +114,12 @@ export function scoreOf(metric: Metric, space: LabelSpace, { predictions, actual
     case 'accuracy_and_f1':
       return (accuracy(predictions, actual) + f1(predictions, actual, C)) / 2
     case 'span_f1':
-      return spanF1(predictions, actual, starts, tagsOf(space.labels) ?? [])
+      return spanF1(spansIn(space, judged))
   }
 }
+
+const spansIn = ({ labels }: LabelSpace, { predictions, actual, starts }: Judged): Int32Array =>
+  spanCounts(predictions, actual, starts, tagsOf(labels) ?? [])
 
 /** The middle 95 % of the scores of samples drawn from the rows with replacement (Efron's percentile interval). */
 export function confidenceInterval(
@@ -125,16 +129,23 @@ export function confidenceInterval(
   random: Random,
 ): readonly [number, number] {
   const rows = judged.starts.length - 1
-  const scores = Float64Array.from({ length: samples }, () => {
-    const picks = Int32Array.from({ length: rows }, () => random.below(rows))
-    return scoreOf(metric, space, drawn(judged, picks, kinds[space.problem].width(space)))
-  }).sort()
+  const score = scoreOfPicks(metric, space, judged)
+  const scores = Float64Array.from({ length: samples }, () =>
+    score(Int32Array.from({ length: rows }, () => random.below(rows))),
+  ).sort()
   return [scores[Math.floor(0.025 * samples)] ?? Number.NaN, scores[Math.ceil(0.975 * samples) - 1] ?? Number.NaN]
 }
 
 const samples = 1000
 
-/** Some rows, again and again if they are picked so. */
+/** Scores some of the rows, again and again if they are picked so. */
+function scoreOfPicks(metric: Metric, space: LabelSpace, judged: Judged): (picks: Int32Array) => number {
+  const { width } = kinds[space.problem]
+  if (metric !== 'span_f1') return (picks) => scoreOf(metric, space, drawn(judged, picks, width(space)))
+  const counts = spansIn(space, judged)
+  return (picks) => spanF1(counts, picks)
+}
+
 function drawn({ predictions, actual, starts }: Judged, picks: Int32Array, width: number): Judged {
   const ends = new Int32Array(picks.length + 1)
   for (const [at, row] of picks.entries()) ends[at + 1] = (ends[at] ?? 0) + (starts[row + 1] ?? 0) - (starts[row] ?? 0)

@@ -13,6 +13,8 @@ export interface Columns {
   readonly label: string
   /** Whether text and label are words with a label each: of all rows, of none, or of those whose text is an array. */
   readonly tagged: boolean | 'arrays'
+  /** Whether a label that is a text is a list of labels, separated by commas; an empty one is none. */
+  readonly listed: boolean
 }
 
 export const defaultColumns: Columns = {
@@ -21,6 +23,7 @@ export const defaultColumns: Columns = {
   pairs: false,
   label: 'label',
   tagged: 'arrays',
+  listed: false,
 }
 
 /** A class, a number, the set of classes that apply, or the class of each word. */
@@ -78,7 +81,7 @@ function exampleOf(row: Record<string, unknown>, columns: Columns, place: string
     return taggedExample(row, columns, place)
   const text = textOf(row, columns.text, place)
   const textPair = columns.pairs || row[columns.textPair] != null ? textOf(row, columns.textPair, place) : undefined
-  return { place, text, ...(textPair !== undefined && { textPair }), label: labelOf(row, columns.label, place) }
+  return { place, text, ...(textPair !== undefined && { textPair }), label: labelOf(row, columns, place) }
 }
 
 /** Words and their labels: arrays of them, or texts of as many, separated by white space. */
@@ -143,8 +146,9 @@ function textOf(row: Record<string, unknown>, column: string, place: string): st
   return value
 }
 
-function labelOf(row: Record<string, unknown>, column: string, place: string): Label {
+function labelOf(row: Record<string, unknown>, { label: column, listed }: Columns, place: string): Label {
   const value = cell(row, column, place)
+  if (listed && typeof value === 'string') return value.split(',').flatMap((label) => label.trim() || [])
   if (typeof value === 'string' && value !== '') return value
   if (typeof value === 'number' && Number.isFinite(value)) return value
   if (typeof value === 'boolean') return String(value)

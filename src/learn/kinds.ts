@@ -125,7 +125,8 @@ export const hasHead = (problem: ProblemType): boolean => kinds[problem].unit !=
 export const columnsFor = (problem: ProblemType | undefined, columns: Columns): Columns => {
   if (problem === undefined) return columns
   const { unit } = kinds[problem]
-  return { ...columns, pairs: columns.pairs || unit === 'pair', tagged: unit === 'word' }
+  const listed = problem === 'multi_label_classification'
+  return { ...columns, pairs: columns.pairs || unit === 'pair', tagged: unit === 'word', listed }
 }
 
 /** The prediction where there are no outputs but NaN: for a word that was cut off. */

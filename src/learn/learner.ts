@@ -44,6 +44,7 @@ export interface LearnerOptions {
 /** What a task adds to the shared tensors: its mask, if masks differ between tasks, and its head, if it has one. */
 export interface LearnedTask {
   readonly problem: ProblemType
+  /** Of no meaning where the problem type has no head. */
   readonly head: HeadKind
   readonly tensors: readonly Tensor[]
 }
@@ -76,11 +77,11 @@ export class Learner {
    */
   async step(task: LearnedTask, rows: readonly BatchRow[], targets: Float32Array, share: number): Promise<number> {
     const { problem, head } = task
-    const { unit, loss: mean } = kinds[problem]
+    const kind = kinds[problem]
     const session = await this.#session({ mode: 'learn', problem, head })
     const units = rows.reduce((sum, row) => sum + unitsOf(row), 0)
     const C = targets.length / units
-    const weights = targetWeights(rows, mean, C)
+    const weights = targetWeights(rows, kind.loss, C)
     const sums = new Map<string, Float32Array>()
     const tokensAt = (at: number) => tokensOf(rows[at] ?? { texts: [] })
     let first = 0
@@ -88,7 +89,7 @@ export class Learner {
       const piece = rows.slice(start, end)
       const last = first + piece.reduce((sum, row) => sum + unitsOf(row), 0)
       const own = targetInputs(targets.subarray(first * C, last * C), weights.subarray(first, last))
-      addUp(sums, await session.run({ ...this.#inputs(unit, piece), ...this.#tensors(task), ...own }))
+      addUp(sums, await session.run({ ...this.#inputs(kind.unit, piece), ...this.#tensors(task), ...own }))
       first = last
     }
     const loss = sums.get('loss')?.[0] ?? Number.NaN

@@ -75,26 +75,34 @@ export function f1(predicted: Classes, actual: Classes, labels: number): number 
 }
 
 /**
- * F1 of the entities of all texts together, as the evaluation of CoNLL-2003 counts them (conlleval): one is right if its
- * type and both of its ends are. 0 where there are none, neither said nor true.
+ * Counts of entities in each text, [texts, 3]: said, true, and right, which asks for the type and both ends, as the
+ * evaluation of CoNLL-2003 has it (conlleval).
  * @param starts where the words of each text begin, and where the last ones end
  * @param tags of the labels; a word without a prediction is outside of entities
  */
-export function spanF1(predicted: Classes, actual: Classes, starts: ArrayLike<number>, tags: Tags): number {
-  let claimed = 0
-  let present = 0
-  let hits = 0
+export function spanCounts(predicted: Classes, actual: Classes, starts: ArrayLike<number>, tags: Tags): Int32Array {
+  const counts = new Int32Array(3 * (starts.length - 1))
   for (let text = 0; text + 1 < starts.length; text++) {
     const [start = 0, end = 0] = [starts[text], starts[text + 1]]
     const entities = (labels: Classes) =>
       entitiesOf(Array.from({ length: end - start }, (_, word) => tags[labels[start + word] ?? -1]))
     const own = new Map(entities(actual).map((entity) => [entity.first, entity]))
     const found = entities(predicted)
-    present += own.size
-    claimed += found.length
-    hits += found.filter(({ first, end, type }) => own.get(first)?.end === end && own.get(first)?.type === type).length
+    const right = found.filter(({ first, end, type }) => own.get(first)?.end === end && own.get(first)?.type === type)
+    counts.set([found.length, own.size, right.length], 3 * text)
   }
-  return hits === 0 ? 0 : (2 * hits) / (claimed + present)
+  return counts
+}
+
+/** F1 of the entities of texts together; 0 where there are none, neither said nor true. */
+export function spanF1(counts: Int32Array, texts: Iterable<number> = Array(counts.length / 3).keys()): number {
+  let [said, present, right] = [0, 0, 0]
+  for (const text of texts) {
+    said += counts[3 * text] ?? 0
+    present += counts[3 * text + 1] ?? 0
+    right += counts[3 * text + 2] ?? 0
+  }
+  return right === 0 ? 0 : (2 * right) / (said + present)
 }
 
 /** Matthews' correlation for any number of labels (Gorodkin 2004); 0 where it is not defined. */

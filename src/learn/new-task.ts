@@ -33,7 +33,7 @@ export interface NewTaskOptions extends Schedule {
   readonly normalize: boolean
   readonly seed: number
   readonly threads: number
-  /** Learn a head alone too, to compare with. */
+  /** Learn a head alone too, to compare with; where there is no head, compare with the bare backbone. */
   readonly baseline: boolean
   readonly description?: string
   /** A task of the same kind to go on from. */
@@ -53,7 +53,7 @@ export interface NewTask {
   readonly file: Uint8Array
   readonly result: TrainingResult
   readonly metric: Metric
-  /** Dev score of a head alone. */
+  /** Dev score of a head alone, or of the bare backbone. */
   readonly headOnly?: number
   /** Most frequent first; only where each row, or word, has one label. */
   readonly confusions: readonly Confusion[]

@@ -79,6 +79,88 @@ test('train writes a prototype and a mask for each task', async () => {
   assert.deepEqual(task.range, [0.5, 7.5])
 })
 
+const named = rows.map(({ text, label }, i) => ({
+  text: [...text.split(' '), '.'],
+  label: ['O', label === 'tool' ? 'B-TOOL' : 'O', i % 2 ? 'O' : 'I-END'],
+}))
+await writeFile(join(folder, 'named.jsonl'), named.map((row) => JSON.stringify(row)).join('\n'))
+await writeFile(
+  join(folder, 'named.csv'),
+  ['text,label', ...named.map(({ text, label }) => `${text.join(' ')},${label.join(' ')}`)].join('\n'),
+)
+await mkdir(join(folder, 'similar'))
+const similar = rows.map(({ text }, i) => JSON.stringify({ text, text_pair: rows[(3 * i) % 32]?.text, label: i % 3 }))
+await writeFile(join(folder, 'similar', 'train.jsonl'), similar.join('\n'))
+await writeFile(join(folder, 'similar', 'task.json'), '{"problem_type":"feature_extraction"}')
+const several = rows.map(({ text, label }, i) => JSON.stringify({ text, label: i % 2 ? [label] : [label, 'even'] }))
+await writeFile(join(folder, 'several.jsonl'), several.join('\n'))
+
+test('train takes tasks of all kinds together', async () => {
+  const quick = ['--epochs', '1', '--batch-rows', '16', '--threads', '1', '--bottleneck', '4', '--head', 'dense']
+  const tasks = ['things', 'sizes', 'named.jsonl', 'similar', 'several.jsonl']
+  const { stdout } = await propetl('train', ...tasks, '--out', 'all', ...quick)
+  const score = '-?[01]\\.\\d{4}'
+  for (const metric of ['named +dev span_f1', 'similar +dev spearman', 'several +dev macro_f1'])
+    assert.match(stdout, new RegExp(`${metric} ${score}`))
+  const read = async (id: string) => readTaskFile(await readFile(join(folder, 'all', 'masks', `${id}.safetensors`)))
+  const files = await Promise.all(['things', 'sizes', 'named', 'similar', 'several'].map(read))
+  assert.deepEqual(
+    files.map(({ problemType, head }) => [problemType, head?.dense?.outputs]),
+    [
+      ['single_label_classification', 384],
+      ['regression', 384],
+      ['token_classification', 384],
+      ['feature_extraction', undefined],
+      ['multi_label_classification', 384],
+    ],
+  )
+})
+
+test('learn tells of words that were taken for another label, and of a bare backbone', async () => {
+  const quick = ['--epochs', '1', '--batch-rows', '16', '--threads', '1']
+  const told = ['--problem-type', 'token_classification', '--head-rate', '1e-9', '--dev', 'named.csv', '--no-baseline']
+  const words = await propetl('learn', 'named.csv', '--out', 'named.safetensors', ...told, ...quick)
+  assert.match(words.stderr, /token classification, 3 labels/)
+  assert.match(words.stdout, /^dev span_f1 .*\ntaken for another +\d+ of \d+ "[A-Z-]+" for "[A-Z-]+"$/m)
+  const pairs = ['--problem-type', 'feature_extraction', '--no-normalize']
+  const vectors = await propetl('learn', 'similar/train.jsonl', '--out', 'similar.safetensors', ...pairs, ...quick)
+  assert.match(vectors.stderr, /feature extraction, from 0 to 2/)
+  assert.match(vectors.stdout, /^dev spearman .*\nthe bare backbone +-?[01]\.\d{4}$/m)
+  const { stdout } = await propetl('inspect', 'similar.safetensors')
+  assert.match(stdout, /labels +none\n/)
+  assert.match(stdout, /head +none; vectors as they are/)
+})
+
+test('learn keeps the threshold that it scores by', async () => {
+  const quick = ['--epochs', '1', '--batch-rows', '16', '--threads', '1', '--no-baseline', '--json']
+  const { stdout } = await propetl('learn', 'several.jsonl', '--out', 's.safetensors', '--threshold', '0.2', ...quick)
+  const task = readTaskFile(await readFile(join(folder, 's.safetensors')))
+  assert.equal(task.problemType === 'multi_label_classification' && task.threshold, 0.2)
+  const { score } = JSON.parse(stdout)
+  const evaluated = JSON.parse((await propetl('evaluate', 's.safetensors', 'several.jsonl', '--json')).stdout)
+  assert.equal(evaluated.metric, 'macro_f1')
+  // Nothing is far above 0.2 after so little, or far below: nearly all labels are said to apply.
+  assert.ok(score > 0.5 && evaluated.score > 0.5)
+})
+
+test('what does not go together is refused', async () => {
+  const learn = (file: string, ...words: string[]) => ['learn', file, '--out', 'x', ...words]
+  await refused(
+    learn('things.jsonl', '--problem-type', 'token_classification'),
+    /things\.jsonl:1: column "label" has 1 labels, but column "text" has 2 words/,
+  )
+  await refused(
+    learn('things.jsonl', '--problem-type', 'feature_extraction'),
+    /things\.jsonl:1: there is no column "text_pair"/,
+  )
+  await refused(learn('things.jsonl', '--threshold', '0.3'), /a single_label_classification has no threshold/)
+  await refused(learn('several.jsonl', '--threshold', '1'), /Expected a number above 0 and below 1/)
+  await refused(learn('things.jsonl', '--no-normalize', '--no-baseline'), /has no vectors to normalise/)
+  const features = ['--problem-type', 'feature_extraction']
+  await refused(learn('similar/train.jsonl', ...features, '--head', 'dense'), /a feature_extraction has no head/)
+  await refused(['train', 'similar', '--method', 'head'], /method "head" learns nothing of "similar"/)
+})
+
 test('what cannot work is said at once', async () => {
   await refused(['learn', 'things.jsonl', '--out', 'no/such/folder/x'], /no\/such\/folder\/x cannot be written/)
   await refused(['learn', 'none.jsonl', '--out', 'x'], /none\.jsonl cannot be read/)

@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { evaluate } from '../../src/commands/evaluate.js'
-import { confidenceInterval, scoreOf } from '../../src/learn/evaluation.js'
+import { outputsOfAnswers, textsToAsk } from '../../src/learn/answered.js'
+import { confidenceInterval, metricFor, scoreOf } from '../../src/learn/evaluation.js'
 import { kinds } from '../../src/learn/kinds.js'
 import type { LabelSpace } from '../../src/learn/label-space.js'
 import { Random } from '../../src/learn/random.js'
@@ -42,10 +43,62 @@ test('the interval of an accuracy is about what the binomial distribution says',
   assert.ok(Math.abs(0.8 - half - low) < 0.15 * half && Math.abs(0.8 + half - high) < 0.15 * half, `${low} to ${high}`)
 })
 
+const named: LabelSpace = { problem: 'token_classification', labels: ['B-X', 'I-X', 'O'] }
+
+test('the metric of labelled words is that of spans where labels are B-, I- and O, else accuracy', () => {
+  assert.equal(metricFor(named), 'span_f1')
+  assert.equal(metricFor(named, 'accuracy'), 'accuracy')
+  const words: LabelSpace = { problem: 'token_classification', labels: ['NOUN', 'VERB'] }
+  assert.equal(metricFor(words), 'accuracy')
+  assert.throws(
+    () => metricFor(words, 'span_f1'),
+    /"span_f1" does not go with a token_classification whose labels are not O, B- and I-; expected accuracy/,
+  )
+  assert.throws(() => metricFor(three, 'span_f1'), /"span_f1" does not go with a single_label_classification; expected/)
+  const similar: LabelSpace = { problem: 'feature_extraction', labels: [] }
+  assert.equal(metricFor(similar), 'spearman')
+  assert.throws(() => metricFor(similar, 'accuracy'), /expected spearman \| pearson \| pearson_and_spearman/)
+})
+
+test('the interval of labelled words comes from drawing texts, each with all of its words', () => {
+  // 90 texts of a word that is right, 10 of 9 words that are wrong: half of the words, and what is drawn is texts.
+  const lengths = [...new Array<number>(90).fill(1), ...new Array<number>(10).fill(9)]
+  const actual = new Float32Array(180)
+  const predictions = Float32Array.from(actual, (_, word) => (word < 90 ? 0 : 1))
+  const ends = lengths.map((_, text) => lengths.slice(0, text + 1).reduce((a, b) => a + b))
+  const judged = { predictions, actual, starts: Int32Array.of(0, ...ends) }
+  assert.equal(scoreOf('accuracy', named, judged), 0.5)
+  const [low, high] = confidenceInterval('accuracy', named, judged, new Random(1, 'test'))
+  // The wrong texts of a draw are binomial, 100 times 0.1: 95 % of them from 5 to 16. Words alone would give 0.43 to 0.57.
+  assert.ok(Math.abs(low - 84 / (84 + 16 * 9)) < 0.03 && Math.abs(high - 95 / (95 + 5 * 9)) < 0.03, `${low} to ${high}`)
+})
+
+test('outputs are found in answers: words by where they begin, pairs by the cosine of their vectors', () => {
+  const answer = (start: number, ...scores: number[]) => ({ start, scores: scores.map((score) => ({ score })) })
+  const example = { place: 'x', text: 'In the U.S. now', label: ['O', 'O', 'B-X', 'O'] }
+  const words = [
+    { start: 0, end: 2 },
+    { start: 3, end: 6 },
+    { start: 7, end: 11 },
+    { start: 12, end: 15 },
+  ]
+  // "the" has no answer of its own; of "U.S." the first of four counts; "now" was cut off.
+  const answers = [answer(0, 1, 2, 3), answer(7, 4, 5, 6), answer(8, 0, 0, 0), answer(9, 0, 0, 0), answer(10, 0, 0, 0)]
+  const outputs = outputsOfAnswers(named, { ...example, words }, [{ words: answers }])
+  assert.deepEqual(outputs, [1, 2, 3, NaN, NaN, NaN, 4, 5, 6, NaN, NaN, NaN])
+  assert.deepEqual([...predictionsOf(named, Float32Array.from(outputs))], [2, -1, 2, -1])
+  const similar: LabelSpace = { problem: 'feature_extraction', labels: [] }
+  const pair = { place: 'x', text: 'a', textPair: 'b', label: 1 }
+  assert.deepEqual(textsToAsk(similar, pair), [{ text: 'a' }, { text: 'b' }])
+  const [cosine = 0] = outputsOfAnswers(similar, pair, [{ embedding: [3, 4] }, { embedding: [5, 0] }])
+  assert.ok(Math.abs(cosine - 0.6) < 1e-12)
+})
+
 test('a task on a server is scored by what it answers', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'propetl-evaluate-'))
   const server = createServer((request, response) => {
     const answer = (value: unknown) => response.end(JSON.stringify(value))
+    if (request.url === '/tasks') return answer({ total: 0, tasks: [] })
     if (request.method === 'GET') return answer({ problem_type: 'single_label_classification', labels: ['no', 'yes'] })
     let body = ''
     request.on('data', (piece) => {
@@ -85,6 +138,7 @@ test('a task on a server is scored by what it answers', async () => {
       evaluate(address, path, { ...flags, metric: 'pearson' }),
       /metric "pearson" does not go with a single_label_classification/,
     )
+    await assert.rejects(evaluate(address.replace('/mood', ''), path, flags), /\/tasks describes no task; expected/)
   } finally {
     server.close()
     await rm(folder, { recursive: true })

@@ -33,7 +33,7 @@ const survey = async (content: string, extension = 'jsonl', problem?: ProblemTyp
   return surveyLabels(readExamples(path, columnsFor(problem, defaultColumns)), path, problem)
 }
 
-const row = (label: unknown, text = 'a text') => `${JSON.stringify({ text, label })}\n`
+const row = (label: unknown, text: unknown = 'a text') => `${JSON.stringify({ text, label })}\n`
 
 test('rows come in order, with their place; blank lines do not count as rows', async () => {
   const { rows } = await read(
@@ -50,7 +50,7 @@ test('rows come in order, with their place; blank lines do not count as rows', a
 })
 
 test('other column names, and a second text that every row must have', async () => {
-  const columns = { text: 'q', textPair: 'a', pairs: true, label: 'y', tagged: false }
+  const columns = { text: 'q', textPair: 'a', pairs: true, label: 'y', tagged: false, listed: false }
   const { rows } = await read('{"q":"one","a":"two","y":["p","r"]}', columns)
   assert.deepEqual(rows[0]?.label, ['p', 'r'])
   await assert.rejects(read('{"q":"one","y":"p"}', columns), /:1: there is no column "a"; the row has q, y/)
@@ -137,6 +137,69 @@ test('what is wrong is told by file, line and column', async () => {
   await assert.rejects(readExamples('none.jsonl', defaultColumns).next(), /none\.jsonl cannot be read/)
 })
 
+test('words with a label each come from arrays, and from texts where they are said to be words', async () => {
+  const tagged = { ...defaultColumns, tagged: true }
+  const expected = { text: 'In 😀 Rome', words: ['In', '😀', 'Rome'], label: ['O', 'O', 'B-LOC'] }
+  const shown = ({ rows: [row] }: { rows: Example[] }) => ({
+    text: row?.text,
+    words: row?.words?.map(({ start, end }) => row.text.slice(start, end)),
+    label: row?.label,
+  })
+  const arrays = row(['O', 'O', 'B-LOC '], ['In', ' 😀', 'Rome'])
+  assert.deepEqual(shown(await read(arrays)), expected)
+  assert.deepEqual(shown(await read(row('O  O B-LOC', ['In', '😀', 'Rome']))), expected)
+  assert.deepEqual(shown(await read(row(['O', 'O', 'B-LOC'], 'In 😀 Rome'), tagged)), expected)
+  assert.deepEqual(shown(await read('text,label\nIn 😀 Rome,O O B-LOC\n', tagged, 'csv')), expected)
+  const spaced = await read('text\tlabel\n In  😀\u00a0Rome\tO O B-LOC\n', tagged, 'tsv')
+  assert.deepEqual(shown(spaced), { ...expected, text: ' In  😀\u00a0Rome' })
+  const { rows, leftOut } = await read('text,label\n ,\na,O\n', tagged, 'csv')
+  assert.equal(rows.length, 1)
+  assert.match(leftOut[0] ?? '', /:2: column "text" is empty or blank/)
+})
+
+test('words and labels that do not go together are told by file, line and column', async () => {
+  const tagged = { ...defaultColumns, tagged: true }
+  await assert.rejects(read(row(['O'], ['a', 'b'])), /:1: column "label" has 1 labels, but column "text" has 2 words/)
+  await assert.rejects(
+    read('text,label\na b,O O\na b,O O O\n', tagged, 'csv'),
+    /\.csv:3: column "label" has 3 labels, but column "text" has 2 words/,
+  )
+  await assert.rejects(read('text,label\na b,\n', tagged, 'csv'), /\.csv:2: column "label" has 0 labels/)
+  await assert.rejects(read(row(['O', ''], ['a', 'b'])), /:1: column "label": label 2 is ""; expected a label/)
+  await assert.rejects(read(row(['O', 3], ['a', 'b'])), /:1: column "label": label 2 is 3; expected a label/)
+  await assert.rejects(read(row(['O', 'O'], ['a', ' '])), /:1: column "text": word 2 is " "; expected a word/)
+  await assert.rejects(read(row(['O', 'O'], ['a', ['b']])), /:1: column "text": word 2 is \["b"\]; expected a word/)
+  await assert.rejects(read(row(3, 'a b'), tagged), /:1: column "label" is 3; expected a label for each word/)
+  await assert.rejects(read('{"text":7,"label":"O"}', tagged), /:1: column "text" is 7; expected words/)
+  await assert.rejects(
+    read('{"text":["a"],"text_pair":"b","label":["O"]}'),
+    /:1: there is a second text, "text_pair"; words with a label each are those of one text/,
+  )
+  await assert.rejects(
+    read(row(['x'], ['a']), { ...defaultColumns, tagged: false }),
+    /:1: column "text" is \["a"\]; expected a text/,
+  )
+})
+
+test('a feature extraction is learned from pairs with a number each', async () => {
+  const pair = (label: unknown) => `${JSON.stringify({ text: 'a', text_pair: 'b', label })}\n`
+  assert.deepEqual(await survey(pair(0) + pair(5), 'jsonl', 'feature_extraction'), {
+    problem: 'feature_extraction',
+    labels: [],
+    range: [0, 5],
+  })
+  await assert.rejects(survey(row(1), 'jsonl', 'feature_extraction'), /:1: there is no column "text_pair"/)
+  await assert.rejects(
+    survey(pair('1') + pair('same'), 'jsonl', 'feature_extraction'),
+    /:2: the label is "same", others are numbers; a feature_extraction takes finite numbers alone/,
+  )
+  await assert.rejects(
+    survey(pair(['x']), 'jsonl', 'feature_extraction'),
+    /a feature_extraction does not go with labels of kind "array"/,
+  )
+  await assert.rejects(survey(pair(2) + pair(2), 'jsonl', 'feature_extraction'), /every row has the same number, 2/)
+})
+
 test('the labels tell the problem type', async () => {
   assert.deepEqual(await survey(row('b') + row('a') + row('b')), {
     problem: 'single_label_classification',
@@ -153,12 +216,38 @@ test('the labels tell the problem type', async () => {
     problem: 'multi_label_classification',
     labels: ['a', 'b'],
   })
+  // Arrays of words have a label for each; an array of labels for a text says which of them apply.
+  assert.deepEqual(await survey(row(['O', 'B-X'], ['a', 'b']) + row(['O'], ['a'])), {
+    problem: 'token_classification',
+    labels: ['B-X', 'O'],
+  })
+  assert.equal((await survey(row(['a', 'b'], 'two words') + row(['a', 'b']))).problem, 'multi_label_classification')
+  assert.equal((await survey('text,label\na b,O X\nc d,X O\n', 'csv')).problem, 'single_label_classification')
+})
+
+test('in CSV several labels of a row are separated by commas, if they are said to be several', async () => {
+  const several = 'text,label\na,"x, y"\nb,\nc,y\n'
+  assert.deepEqual(await survey(several, 'csv', 'multi_label_classification'), {
+    problem: 'multi_label_classification',
+    labels: ['x', 'y'],
+  })
+  const { rows } = await read(several, columnsFor('multi_label_classification', defaultColumns), 'csv')
+  assert.deepEqual(
+    rows.map(({ label }) => label),
+    [['x', 'y'], [], ['y']],
+  )
+  await assert.rejects(survey(several, 'csv'), /\.csv:3: column "label" is ""/)
 })
 
 test('labels that nothing can be learned from are refused', async () => {
   await assert.rejects(survey(row('a') + row('a')), /every row has the same label, "a"/)
   await assert.rejects(survey(row(1.5) + row(1.5)), /every row has the same number, 1.5/)
   await assert.rejects(survey(row('a') + row(1)), /:2: the label is of kind "number", those before it of kind "text"/)
+  await assert.rejects(survey(row(['O', 'O'], ['a', 'b'])), /every word has the same label, "O"/)
+  await assert.rejects(
+    survey(row(['O', 'O'], ['a', 'b']) + row('x')),
+    /:2: the label is of kind "text", those before it of kind "words"/,
+  )
   await assert.rejects(survey('\n'), /there are no rows/)
 })
 

@@ -1,6 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { accuracy, f1, macroF1, matthews, pearson, spearman } from '../../src/learn/metrics.js'
+import { tagsOf } from '../../src/formats/iob.js'
+import {
+  accuracy,
+  confusion,
+  f1,
+  macroF1,
+  matthews,
+  pearson,
+  spanCounts,
+  spanF1,
+  spearman,
+} from '../../src/learn/metrics.js'
 
 const close = (found: number, expected: number) =>
   assert.ok(Math.abs(found - expected) < 1e-12, `${found}, ${expected}`)
@@ -34,4 +45,47 @@ test('correlations', () => {
   close(spearman([10, 20, 30, 1000], [1, 2, 3, 4]), 1)
   // Ranks 0, 1.5, 1.5, 3 against 0, 1, 2, 3: 4.5 / √(4.5 · 5)
   close(spearman([1, 7, 7, 9], [1, 2, 3, 4]), 4.5 / Math.sqrt(4.5 * 5))
+})
+
+const labels = ['O', 'B-PER', 'I-PER', 'B-LOC', 'I-LOC']
+/** F1 of texts given as "true labels / predicted labels"; - is none. */
+function spans(...texts: readonly string[]): number {
+  const starts = [0]
+  const sides: [number[], number[]] = [[], []]
+  for (const text of texts) {
+    for (const [side, words] of text.split(' / ').entries())
+      sides[side]?.push(...words.split(' ').map((label) => labels.indexOf(label)))
+    starts.push(sides[0].length)
+  }
+  return spanF1(spanCounts(sides[1], sides[0], starts, tagsOf(labels) ?? []))
+}
+
+test('the F1 of spans asks for type and both ends, and is that of all texts together', () => {
+  close(spans('B-PER I-PER O B-LOC / B-PER I-PER O B-LOC'), 1)
+  // One of two found; of another type; too short: nothing right.
+  close(spans('B-PER I-PER O B-LOC / B-PER I-PER O O'), (2 * 1) / (2 + 1))
+  close(spans('B-PER I-PER / B-LOC I-LOC'), 0)
+  close(spans('B-PER I-PER / B-PER O'), 0)
+  // 3 true, 5 said, 2 right, over texts of 1 and of 2 entities.
+  close(spans('B-PER O / B-PER B-LOC', 'B-LOC O B-PER I-PER / B-LOC O B-PER B-PER'), (2 * 2) / (3 + 5))
+  assert.equal(spans('O O / O O'), 0)
+})
+
+test('spans begin and end as conlleval has it', () => {
+  // An I- that goes on with nothing begins a span.
+  close(spans('B-PER I-PER O / I-PER I-PER O'), 1)
+  // Of another type it ends one span and begins the next: 2 said, 1 true, none right.
+  close(spans('B-PER I-PER / B-PER I-LOC'), 0)
+  close(spans('B-PER B-LOC / B-PER I-LOC'), 1)
+  // Two spans of one type side by side are not one.
+  close(spans('B-PER B-PER / B-PER I-PER'), 0)
+  // A span does not go on in the next text.
+  close(spans('O B-PER / O B-PER', 'B-PER O / I-PER O'), 1)
+  // A word without a prediction, for it was cut off, is outside.
+  close(spans('B-PER I-PER B-LOC / B-PER - B-LOC'), (2 * 1) / (2 + 2))
+})
+
+test('a missing prediction is wrong, and taken for no other label', () => {
+  close(accuracy([1, -1, 0], [1, 0, 0]), 2 / 3)
+  assert.deepEqual([...confusion([1, -1, 0], [1, 0, 0], 2)], [1, 0, 0, 1])
 })

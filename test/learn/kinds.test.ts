@@ -1,0 +1,180 @@
+// A task of each problem type learned from a few dozen rows on the bundled model, as users learn them: from a file in
+// plain formats to a task file, and from there to the same score on the command line and on a server.
+
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { evaluate } from '../../src/commands/evaluate.js'
+import { type ProblemType, readTaskFile } from '../../src/formats/task-file.js'
+import { defaultColumns } from '../../src/learn/examples.js'
+import { loadModel } from '../../src/learn/model.js'
+import { learnNewTask, type NewTaskOptions } from '../../src/learn/new-task.js'
+import { loadTaskData } from '../../src/learn/task-data.js'
+import { checkFits } from '../../src/petl/combining.js'
+import { type Running, startRunning, upload } from '../http/running.js'
+import { distance, loadPrototype, modelDir, referenceModelDir } from '../material.js'
+
+const folder = await mkdtemp(join(tmpdir(), 'propetl-kinds-'))
+after(() => rm(folder, { recursive: true }))
+const model = await loadModel(modelDir, 24)
+const prototype = loadPrototype()
+
+const people = ['Ada Lovelace', 'Alan Turing', 'Grace Hopper', 'Marie Curie']
+const places = ['London', 'Paris', 'the U.S.', 'New York']
+const tagged = people.flatMap((person) =>
+  places.flatMap((place) => {
+    const tag = (name: string, type: string) => name.split(' ').map((_, i) => `${i === 0 ? 'B' : 'I'}-${type}`)
+    return [
+      {
+        words: [...person.split(' '), 'lived', 'in', ...place.split(' '), '!'],
+        tags: [...tag(person, 'PER'), 'O', 'O', ...tag(place, 'LOC'), 'O'],
+      },
+      {
+        words: ['In', ...place.split(' '), '😀', 'I', 'met', ...person.split(' ')],
+        tags: ['O', ...tag(place, 'LOC'), 'O', 'O', 'O', ...tag(person, 'PER')],
+      },
+    ]
+  }),
+)
+const things = { animal: ['dog', 'cat', 'horse', 'lion'], tool: ['hammer', 'saw', 'drill', 'axe'] } as const
+const starts = ['the', 'my old', 'one', 'that']
+const pairs = starts.flatMap((start) =>
+  Object.entries(things).flatMap(([kind, names]) =>
+    Object.entries(things).flatMap(([other, others]) =>
+      names.map((name, i) => ({ a: `${start} ${name}`, b: `a ${others[(i + 1) % 4]}`, same: kind === other ? 5 : 1 })),
+    ),
+  ),
+)
+const lines = (rows: readonly object[]) => rows.map((row) => JSON.stringify(row)).join('\n')
+
+interface Case {
+  readonly file: string
+  readonly content: string
+  /** Where the labels do not tell. */
+  readonly told?: ProblemType
+  readonly metric: string
+  readonly changes?: Partial<NewTaskOptions>
+}
+
+const cases: Readonly<Record<ProblemType, Case>> = {
+  single_label_classification: {
+    file: 'things.tsv',
+    content: `text\tlabel\n${starts
+      .flatMap((start) =>
+        Object.entries(things).flatMap(([kind, names]) => names.map((name) => `${start} ${name}\t${kind}`)),
+      )
+      .join('\n')}`,
+    metric: 'accuracy',
+    changes: { head: 'dense' },
+  },
+  multi_label_classification: {
+    file: 'several.jsonl',
+    content: lines(
+      pairs.map(({ a, b, same }) => ({
+        text: `${a} and ${b}`,
+        label: same === 5 ? [things.animal.some((name) => a.endsWith(name)) ? 'animal' : 'tool'] : ['animal', 'tool'],
+      })),
+    ),
+    metric: 'macro_f1',
+  },
+  regression: {
+    file: 'pairs.csv',
+    content: `text,text_pair,label\n${pairs.map(({ a, b, same }) => `${a},${b},${same + 0.5}`).join('\n')}`,
+    metric: 'pearson_and_spearman',
+    changes: { epochs: 8 },
+  },
+  token_classification: {
+    file: 'names.csv',
+    content: `text,label\n${tagged.map(({ words, tags }) => `${words.join('  ')},${tags.join(' ')}`).join('\n')}`,
+    told: 'token_classification',
+    metric: 'span_f1',
+    changes: { head: 'dense', epochs: 4 },
+  },
+  feature_extraction: {
+    file: 'similar.jsonl',
+    content: lines(pairs.map(({ a, b, same }) => ({ text: a, text_pair: b, label: same }))),
+    told: 'feature_extraction',
+    metric: 'spearman',
+    changes: { normalize: false },
+  },
+}
+
+const options: NewTaskOptions = {
+  maskRows: 'layer',
+  combine: 'none',
+  epochs: 3,
+  batchRows: 16,
+  density: 0.5,
+  rates: { scores: 0.05, heads: 0.01 },
+  weightDecay: 0.1,
+  pooling: 'mean',
+  head: 'linear',
+  normalize: true,
+  seed: 3,
+  threads: 1,
+  baseline: true,
+}
+const flags = { threads: 1, maxLength: 24, seed: 1, textColumn: 'text', labelColumn: 'label', json: true }
+
+let running: Promise<Running> | undefined
+
+for (const [problem, { file, content, told, metric, changes }] of Object.entries(cases))
+  test(`a ${problem} is learned from ${file}, served as it was learned, and gone on with`, async () => {
+    const path = join(folder, file)
+    await writeFile(path, content)
+    const data = await loadTaskData(
+      model,
+      { data: path, devShare: 0.25, columns: defaultColumns, seed: 3, ...(told && { problem: told }) },
+      (warning) => assert.match(warning, /in the dev part too/),
+    )
+    assert.equal(data.space.problem, problem)
+    assert.equal(data.metric, metric)
+    const learn = (more: Partial<NewTaskOptions>, signal = new AbortController().signal) =>
+      learnNewTask(model, prototype, data, { ...options, ...changes, ...more }, { onProgress: () => {}, signal })
+    const { file: bytes, result, headOnly = Number.NaN, confusions } = await learn({})
+    assert.ok(result.score > 0.6 && headOnly >= -1 && headOnly <= 1, `${result.score}, a head alone ${headOnly}`)
+    for (const { actual, predicted, rows, of } of confusions) assert.ok(actual !== predicted && rows > 0 && rows <= of)
+
+    const task = readTaskFile(bytes)
+    checkFits(task, prototype)
+    assert.equal(task.problemType, problem)
+    assert.deepEqual(task.metrics, {
+      dev: { [metric]: Math.round(result.score * 1e4) / 1e4, rows: data.dev.rows.length },
+    })
+    assert.equal(task.head?.dense !== undefined, changes?.head === 'dense')
+    if (task.problemType === 'feature_extraction') assert.equal(task.normalize, false)
+
+    // The dev part as a file of its own: the command's score of it is the dev score, of the file and of the server.
+    const taskPath = join(folder, `${problem}.safetensors`)
+    await writeFile(taskPath, bytes)
+    const devPath = join(folder, `dev-${file}`)
+    await writeFile(devPath, devRows(content, file, data.dev.rows))
+    running ??= startRunning()
+    const { server, app } = await running
+    const id = problem.replaceAll('_', '-')
+    assert.equal((await upload(app, id, bytes)).statusCode, 201)
+    const reference = await referenceModelDir()
+    const scoreOf = async (where: string) =>
+      JSON.parse(await evaluate(where, devPath, { ...flags, modelDir: reference })) as Record<string, unknown>
+    const [local, remote] = [await scoreOf(taskPath), await scoreOf(`${server.address}/tasks/${id}`)]
+    for (const found of [local, remote]) {
+      assert.deepEqual([found.metric, found.rows], [metric, data.dev.rows.length])
+      assert.ok(Math.abs((found.score as number) - result.score) < 1e-5, `${found.score}, learned ${result.score}`)
+    }
+    assert.ok(distance(local.interval as number[], remote.interval as number[]) < 1e-5)
+
+    const stop = new AbortController()
+    stop.abort()
+    const same = await learn({ resume: task, seed: 8, baseline: false }, stop.signal)
+    assert.ok(Math.abs(same.result.score - result.score) < 1e-5)
+    assert.deepEqual(readTaskFile(same.file).mask, task.mask)
+  })
+
+/** The rows of a file that were split off for dev. */
+function devRows(content: string, file: string, rows: Int32Array): string {
+  const all = content.split('\n')
+  const header = file.endsWith('.jsonl') ? [] : all.splice(0, 1)
+  return [...header, ...Array.from(rows, (row) => all[row] ?? '')].join('\n')
+}
