@@ -116,7 +116,7 @@ const plan: ModulePlan = {
 async function openStep(problem: ProblemType, head: 'linear' | 'dense', rows: readonly BatchRow[], data: Float32Array) {
   const { unit, loss } = kinds[problem]
   const random = new Random(3, 'test')
-  const module = moduleBeginning(moduleParameters(plan, layers, H), 'prototype', random)
+  const module = moduleBeginning(moduleParameters(plan, layers, H), { deviation: 0.1 }, random)
   const space = problem === 'feature_extraction' ? similar : named
   const tensors = [...module, ...headBeginning(space, H, head, random)]
   const texts = packRows(rows.flatMap(({ texts }) => texts.map((text) => ({ ...text, pooling: 'mean' as const }))))
@@ -215,7 +215,7 @@ test('a batch cut into pieces learns what it learns at once, whatever its units'
     [pairs, similar],
   ] as const) {
     const random = new Random(1, 'pieces')
-    const module = moduleBeginning(moduleParameters(plan, layers, H), 'prototype', random)
+    const module = moduleBeginning(moduleParameters(plan, layers, H), { deviation: 0.1 }, random)
     const task = { problem: space.problem, head: 'linear', tensors: headBeginning(space, H, 'linear', random) } as const
     const rates = { weights: 0, scores: 0, heads: 0 }
     const options = { rates, density: 1, weightDecay: 0, pooling: 'mean', threads: 1 } as const
