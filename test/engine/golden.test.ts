@@ -62,13 +62,13 @@ describe(`the engine on ${testProvider}`, () => {
     }
   })
 
-  test('gives a row the same vector alone, beside a longer row, and among 16 other tasks', async () => {
+  test('gives a row the same vector alone, beside a longer row, and among many other tasks', async () => {
     const [row, longer] = [
       examples[0]?.engineRow,
       examples.toSorted((a, b) => b.row.input_ids.length - a.row.input_ids.length)[0]?.engineRow,
     ]
     assert.ok(row && longer && row.inputIds.length < longer.inputIds.length)
-    const others = Array.from({ length: 15 }, (_, i): EngineRow => {
+    const others = Array.from({ length: testProvider === 'cpu' ? 15 : 3 }, (_, i): EngineRow => {
       const bitset = row.bitset().map((byte) => byte ^ (37 * i + 1))
       return {
         ...(examples[(i * rowsPerTask) % examples.length]?.engineRow ?? row),
