@@ -234,6 +234,6 @@ describe('the task file reader', () => {
     const { layerMasks: _, ...bare } = prototype
     const task = (combine: string) => readTaskFile(changedTask(sst2, { metadata: { combine } }))
     checkFits(task('none'), bare)
-    assert.throws(() => checkFits(task('or'), bare), /no layer masks/)
+    for (const combine of ['or', 'and', 'add']) assert.throws(() => checkFits(task(combine), bare), /no layer masks/)
   })
 })
