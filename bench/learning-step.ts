@@ -24,7 +24,6 @@ export interface StepTimes {
 /** Single-task PROPETL, prototype and layer masks, on one batch again and again; both sides are warm. */
 export async function openStep(): Promise<StepTimes> {
   const { backbone, prototype } = await loadModel()
-
   const { num_hidden_layers: layers, hidden_size: H, vocab_size } = backbone.config
   const masks = { kind: 'layer', layer: 'learned' } as const
   const plan: ModulePlan = { kind: 'prototype', config: prototype.module, weights: 'learned', masks }
