@@ -14,7 +14,7 @@ import { digestOf } from '../src/formats/digest.js'
 import { readFileAs } from '../src/formats/file.js'
 import { readTaskFile } from '../src/formats/task-file.js'
 import { effectiveBitset } from '../src/petl/combining.js'
-import { elementCount } from '../src/petl/module.js'
+import { elementCount, moduleTensors } from '../src/petl/module.js'
 import { type ModuleConfig, petlModule } from '../src/petl/modules.js'
 import type { Prototype } from '../src/petl/prototype.js'
 import { readPrototype, serializePrototype } from '../src/petl/prototype-file.js'
@@ -61,10 +61,9 @@ export async function loadModel(): Promise<Model> {
 export function randomPrototype(backbone: Backbone, module: ModuleConfig): Prototype {
   const { hidden_size: hiddenSize, num_hidden_layers: layers } = backbone.config
   const random = randomBytes(3)
-  const { maskable, unmasked } = petlModule(module, hiddenSize)
   const values = (shape: readonly number[]) =>
     Float32Array.from({ length: elementCount(shape) }, () => (random() - 127.5) / 1_000)
-  const tensors = new Map([...maskable, ...unmasked].map(({ name, shape }) => [name, values(shape)]))
+  const tensors = new Map(moduleTensors(petlModule(module, hiddenSize)).map(({ name, shape }) => [name, values(shape)]))
   return readPrototype(serializePrototype({ backbone: backbone.digest, module, layers, hiddenSize, tensors }))
 }
 

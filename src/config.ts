@@ -88,7 +88,8 @@ export type Config = { readonly [Name in SettingName]: (typeof settings)[Name]['
 export const settingNames = Object.keys(settings) as SettingName[]
 
 const words = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
-export const flagOf = (name: SettingName): string => `--${words(name)}`
+/** A name in camel case as a flag. */
+export const flagOf = (name: string): string => `--${words(name)}`
 export const environmentVariableOf = (name: SettingName): string =>
   `PROPETL_${words(name).replaceAll('-', '_').toUpperCase()}`
 

@@ -3,6 +3,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Backbone } from '../backbones/backbone.js'
+import { flagOf } from '../config.js'
 import type { Combining } from '../formats/task-file.js'
 import { learnsBest, type Method, weightRates } from '../learn/methods.js'
 import { loadModel } from '../learn/model.js'
@@ -98,7 +99,7 @@ function moduleOf(flags: TrainFlags): ModuleConfig {
   for (const [kind, names] of Object.entries(flagsOf))
     for (const name of names)
       if (kind !== flags.module && flags[name] !== undefined)
-        throw new Problem('invalid_setting', `--${kebab(name)} belongs to --module ${kind}, not ${flags.module}`)
+        throw new Problem('invalid_setting', `${flagOf(name)} belongs to --module ${kind}, not ${flags.module}`)
   switch (flags.module) {
     case 'adapter':
       return {
@@ -115,8 +116,6 @@ function moduleOf(flags: TrainFlags): ModuleConfig {
       return { kind: 'prefix', length: flags.prefixLength ?? 32 }
   }
 }
-
-const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 
 async function claimFolder(folder: string): Promise<void> {
   await mkdir(join(folder, 'masks'), { recursive: true }).catch((error: Error) => {

@@ -2,10 +2,10 @@
 
 import type { Backbone } from '../backbones/backbone.js'
 import { encoder, encoderInputs } from '../backbones/encoder.js'
-import { bytesOf, type DataType, type Graph, GraphBuilder } from '../graph/graph.js'
+import { byName, bytesOf, type DataType, type Graph, GraphBuilder } from '../graph/graph.js'
 import { gather, matmul, reshape, slice } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
-import { type LayerModules, maskRange, type NamedShape, weightsIn } from '../petl/module.js'
+import { type LayerModules, maskRange, type NamedShape } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
 import { entryTable, maskedWeight } from '../petl/unpacking.js'
@@ -52,7 +52,7 @@ function maskedModules(
   const table = entryTable(g)
   const constant = ({ name, shape }: NamedShape) =>
     g.constant(`module.${name}`, 'float32', shape, bytesOf(prototypeTensor(prototype, name)))
-  const unmasked = new Map(module.unmasked.map((tensor) => [tensor.name, constant(tensor)]))
+  const unmasked = module.unmasked.map((tensor) => [tensor.name, constant(tensor)] as const)
   const maskable = module.maskable.map((tensor) => {
     return { name: tensor.name, weight: constant(tensor), firstBit: maskRange(module, tensor.name).first }
   })
@@ -61,7 +61,7 @@ function maskedModules(
     const masked = maskable.map(
       ({ name, weight, firstBit }) => [name, maskedWeight(g, table, masks, weight, firstBit)] as const,
     )
-    return module.layer(g, weightsIn(new Map([...unmasked, ...masked])), packing)
+    return module.layer(g, byName([...unmasked, ...masked]), packing)
   }
 }
 

@@ -13,6 +13,19 @@ export interface Value {
   readonly shape: Shape
 }
 
+/** Values of a graph by names that its maker gave them. */
+export type ValuesByName = (name: string) => Value
+
+/** @returns a look-up that throws an Error for a name that is not there */
+export function byName(values: Iterable<readonly [string, Value]>): ValuesByName {
+  const known = new Map(values)
+  return (name) => {
+    const value = known.get(name)
+    if (value === undefined) throw new Error(`there is no value "${name}"`)
+    return value
+  }
+}
+
 export type Attribute = number | string | readonly number[] | { readonly float: number }
 
 export interface Node {

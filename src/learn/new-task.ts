@@ -22,7 +22,7 @@ import { type Schedule, type TrainingResult, train, type Watch } from './trainin
 export interface NewTaskOptions extends Schedule {
   /** A mask for each layer, or one for all of them. */
   readonly maskRows: 'layer' | 'one'
-  /** With the prototype's layer masks; `or` and `and` need one mask row. */
+  /** With the prototype's layer masks; all but `none` need one mask row. */
   readonly combine: Combining
   readonly density: number
   readonly rates: Pick<Rates, 'scores' | 'heads'>

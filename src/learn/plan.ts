@@ -3,6 +3,7 @@
 
 import type { Combining } from '../formats/task-file.js'
 import type { Dimension } from '../graph/graph.js'
+import { moduleTensors } from '../petl/module.js'
 import { type ModuleConfig, petlModule } from '../petl/modules.js'
 
 /** `frozen`: the parameter is needed, and stays as it is. */
@@ -50,14 +51,14 @@ export interface ModuleParameter extends Parameter {
 
 /** All that a module's graph takes besides the batch, in an order that does not change. */
 export function moduleParameters(plan: ModulePlan, layers: number, hiddenSize: number): readonly ModuleParameter[] {
-  const { maskable, unmasked } = petlModule(plan.config, hiddenSize)
+  const module = petlModule(plan.config, hiddenSize)
   const weights = (owner: number | 'all'): ModuleParameter[] =>
-    [...maskable, ...unmasked].map(({ name: tensor, shape, beginsAtZero = false }) => {
+    moduleTensors(module).map(({ name: tensor, shape, beginsAtZero = false }) => {
       const name = owner === 'all' ? tensor : weightName(plan, owner, tensor)
       return { name, kind: 'weight', shape, training: plan.weights, tensor, owner, beginsAtZero }
     })
   const masks = (owner: number | 'task', training: Training): ModuleParameter[] =>
-    maskable.map(({ name: tensor, shape }) => {
+    module.maskable.map(({ name: tensor, shape }) => {
       return { name: maskName(owner, tensor), kind: 'mask', shape, training, tensor, owner, beginsAtZero: false }
     })
   const eachLayer = (make: (layer: number) => ModuleParameter[]) =>

@@ -5,7 +5,7 @@ import type { Backbone } from '../backbones/backbone.js'
 import { encoder, encoderInputs } from '../backbones/encoder.js'
 import type { ProblemType } from '../formats/task-file.js'
 import { gradients, type Inverses } from '../graph/gradients.js'
-import { type Graph, GraphBuilder, type Shape, type Value } from '../graph/graph.js'
+import { byName, type Graph, GraphBuilder, type Shape, type Value, type ValuesByName } from '../graph/graph.js'
 import { div, exp, gather, linear, matmul, mul, reduceSum, reshape, slice, sqrt, tanh } from '../graph/operators.js'
 import { type Packing, packingInverses, pad } from '../graph/packing.js'
 import type { LayerModules } from '../petl/module.js'
@@ -79,23 +79,16 @@ export function headGraph(hiddenSize: number, head: HeadKind, loss?: Loss): Grap
 }
 
 type GraphParameter = Pick<Parameter, 'name' | 'training'> & { readonly shape: Shape }
-type Values = (name: string) => Value
 
-function parameterInputs(g: GraphBuilder, parameters: readonly GraphParameter[]): Values {
-  const values = new Map(parameters.map(({ name, shape }) => [name, g.input(name, 'float32', shape)]))
-  return (name) => {
-    const value = values.get(name)
-    if (value === undefined) throw new Error(`the plan has no parameter "${name}"`)
-    return value
-  }
-}
+const parameterInputs = (g: GraphBuilder, parameters: readonly GraphParameter[]): ValuesByName =>
+  byName(parameters.map(({ name, shape }) => [name, g.input(name, 'float32', shape)]))
 
 /** The module of every layer under the plan's masks; all rows share its weights. */
 function plannedModules(
   g: GraphBuilder,
   plan: ModulePlan,
   hiddenSize: number,
-  values: Values,
+  values: ValuesByName,
   packing: Packing,
 ): LayerModules {
   const module = petlModule(plan.config, hiddenSize)
@@ -111,7 +104,7 @@ function plannedModules(
   }
 }
 
-function layerMask(g: GraphBuilder, masks: MaskPlan, values: Values, layer: number, tensor: string): Value {
+function layerMask(g: GraphBuilder, masks: MaskPlan, values: ValuesByName, layer: number, tensor: string): Value {
   switch (masks.kind) {
     case 'layer':
       return values(maskName(layer, tensor))
@@ -122,7 +115,7 @@ function layerMask(g: GraphBuilder, masks: MaskPlan, values: Values, layer: numb
   }
 }
 
-function headOutputs(g: GraphBuilder, vectors: Value, values: Values, head: HeadKind): Value {
+function headOutputs(g: GraphBuilder, vectors: Value, values: ValuesByName, head: HeadKind): Value {
   const dense = (x: Value) => tanh(g, linear(g, x, values('head.dense.weight'), values('head.dense.bias')))
   return linear(g, head === 'dense' ? dense(vectors) : vectors, values('head.weight'), values('head.bias'))
 }
@@ -140,7 +133,7 @@ function learning(
   g: GraphBuilder,
   logits: Value,
   parameters: readonly GraphParameter[],
-  values: Values,
+  values: ValuesByName,
   loss: Loss,
   inverses?: Inverses,
 ): Graph {

@@ -33,11 +33,10 @@ export function effectiveBitset(task: Pick<TaskFile, 'mask' | 'combine'>, protot
       return effective
     case 'add': {
       const planes = new Uint8Array(2 * effective.byteLength)
-      const [either, both] = [planes.subarray(0, effective.byteLength), planes.subarray(effective.byteLength)]
-      either.set(effective)
-      both.set(effective)
-      uniteInto(either, layerMasks)
-      intersectInto(both, layerMasks)
+      planes.set(effective)
+      planes.set(effective, effective.byteLength)
+      uniteInto(planes.subarray(0, effective.byteLength), layerMasks)
+      intersectInto(planes.subarray(effective.byteLength), layerMasks)
       return planes
     }
   }

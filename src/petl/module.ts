@@ -1,7 +1,7 @@
 // What a module of the paper (section 3) says of itself, and what it may do to a layer of an encoder. An encoder knows
 // these places and no module. adapter.ts, lora.ts and prefix.ts are the modules; modules.ts lists them.
 
-import type { GraphBuilder, Value } from '../graph/graph.js'
+import type { GraphBuilder, Value, ValuesByName } from '../graph/graph.js'
 import type { Packing } from '../graph/packing.js'
 
 /** What a prototype can be. */
@@ -23,19 +23,11 @@ export interface PetlModule {
   readonly maskable: readonly ModuleShape[]
   /** Those that no mask touches: biases. */
   readonly unmasked: readonly ModuleShape[]
-  /** What the module does to a layer, with the weights that the layer has of it. */
-  layer(g: GraphBuilder, weights: ModuleWeights, packing: Packing): LayerModule
-}
-
-/** Weights in a graph by the names of a module's tensors. A maskable one may be [B, …shape]: each row has its own. */
-export type ModuleWeights = (name: string) => Value
-
-export function weightsIn(values: ReadonlyMap<string, Value>): ModuleWeights {
-  return (name) => {
-    const value = values.get(name)
-    if (value === undefined) throw new Error(`the module has no tensor "${name}"`)
-    return value
-  }
+  /**
+   * What the module does to a layer.
+   * @param weights the layer's, by the names of the tensors; a maskable one may be [B, …shape]: each row has its own
+   */
+  layer(g: GraphBuilder, weights: ValuesByName, packing: Packing): LayerModule
 }
 
 export interface LayerModule {
@@ -61,9 +53,12 @@ export type LayerModules = (layer: number) => LayerModule
 
 export const elementCount = (shape: readonly number[]): number => shape.reduce((product, dim) => product * dim, 1)
 
-/** n: how many weights a mask of the module covers. */
-export const maskableWeights = ({ maskable }: PetlModule): number =>
-  maskable.reduce((sum, { shape }) => sum + elementCount(shape), 0)
+/** All of a module's tensors: those that masks cover, and then the others. */
+export const moduleTensors = ({ maskable, unmasked }: PetlModule): readonly ModuleShape[] => [...maskable, ...unmasked]
+
+/** How many weights some tensors have; of a module's maskable ones it is n. */
+export const weightCount = (tensors: readonly NamedShape[]): number =>
+  tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0)
 
 /** Where the bits of a maskable tensor lie in a mask. */
 export function maskRange({ maskable }: PetlModule, tensor: string): { readonly first: number; readonly size: number } {

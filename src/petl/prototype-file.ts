@@ -11,7 +11,7 @@ import {
   tensorFloats,
 } from '../formats/safetensors.js'
 import { Problem } from '../problem.js'
-import { elementCount, maskableWeights, moduleKinds } from './module.js'
+import { elementCount, moduleKinds, moduleTensors, weightCount } from './module.js'
 import { type ModuleConfig, petlModule } from './modules.js'
 import type { Prototype } from './prototype.js'
 
@@ -29,11 +29,11 @@ export function readPrototype(file: Uint8Array): Prototype {
   const layers = metadata.count('layers', 1_000)
   const hiddenSize = metadata.count('hidden_size', 100_000)
   const petl = petlModule(module, hiddenSize)
-  const n = maskableWeights(petl)
+  const n = weightCount(petl.maskable)
   const maskBytes = Math.ceil(n / 8)
 
   const tensors = new Map<string, Float32Array>()
-  for (const { name, shape } of [...petl.maskable, ...petl.unmasked]) {
+  for (const { name, shape } of moduleTensors(petl)) {
     const info = header.tensors.get(name) ?? refuse(`tensor "${name}" [${shape.join(', ')}] is missing`)
     if (info.shape.join() !== shape.join())
       refuse(`tensor "${name}" has shape [${info.shape.join(', ')}]; expected [${shape.join(', ')}]`)
@@ -68,9 +68,8 @@ export function readPrototype(file: Uint8Array): Prototype {
 export function serializePrototype(prototype: Omit<Prototype, 'digest' | 'maskableWeights' | 'maskBytes'>): Uint8Array {
   const { module, layers, hiddenSize, layerMasks, learnedOn } = prototype
   const { kind, ...config } = module
-  const { maskable, unmasked } = petlModule(module, hiddenSize)
   const tensors: Record<string, TensorData> = {}
-  for (const { name, shape } of [...maskable, ...unmasked]) {
+  for (const { name, shape } of moduleTensors(petlModule(module, hiddenSize))) {
     const values = prototype.tensors.get(name)
     if (values?.length !== elementCount(shape)) throw new Error(`"${name}" is not of shape [${shape}]`)
     const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)

@@ -36,7 +36,7 @@ export function throughMask(scores: Float32Array, maskGradient: Float32Array): F
 
 /**
  * Two float32 masks combined inside a graph, so that the gradient reaches both (paper, section 3.3): OR is
- * 1 − (1 − a)(1 − b), AND the product.
+ * 1 − (1 − a)(1 − b), AND the product, ADD the sum.
  */
 export function combineMasks(g: GraphBuilder, combine: Exclude<Combining, 'none'>, a: Value, b: Value): Value {
   const not = (mask: Value) => sub(g, g.scalar(1), mask)

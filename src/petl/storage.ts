@@ -1,6 +1,6 @@
 // Bit-level storage (paper, section 4.1): a float weight counts 32 bits, a mask entry 1. Heads are not counted.
 
-import { elementCount } from './module.js'
+import { moduleTensors, weightCount } from './module.js'
 import { petlModule } from './modules.js'
 import type { Prototype } from './prototype.js'
 
@@ -20,7 +20,5 @@ export const taskBits = (prototype: Prototype, maskRows: number): number => mask
 /** Bits of the conventional counterpart: a module of the same shape with weights of its own in every layer, per task. */
 export const plainModuleBits = (prototype: Prototype): number => floatBits * prototype.layers * moduleWeights(prototype)
 
-function moduleWeights(prototype: Prototype): number {
-  const { maskable, unmasked } = petlModule(prototype.module, prototype.hiddenSize)
-  return [...maskable, ...unmasked].reduce((sum, { shape }) => sum + elementCount(shape), 0)
-}
+const moduleWeights = ({ module, hiddenSize }: Prototype): number =>
+  weightCount(moduleTensors(petlModule(module, hiddenSize)))

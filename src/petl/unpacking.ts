@@ -4,6 +4,7 @@
 import type { GraphBuilder, Value } from '../graph/graph.js'
 import { bytesOf } from '../graph/graph.js'
 import { cast, gather, mul, reshape, slice } from '../graph/operators.js'
+import { elementCount } from './module.js'
 
 /** float32 [65536,8]: the entries of every word, least significant bit first. Masks of one plane use its first 256 rows. */
 export function entryTable(g: GraphBuilder): Value {
@@ -23,7 +24,7 @@ export function entryTable(g: GraphBuilder): Value {
  */
 export function maskedWeight(g: GraphBuilder, table: Value, masks: Value, weight: Value, firstBit: number): Value {
   const shape = weight.shape as readonly number[]
-  const size = shape.reduce((product, dim) => product * dim, 1)
+  const size = elementCount(shape)
   const firstWord = firstBit >> 3
   const lastWord = Math.ceil((firstBit + size) / 8)
   const words = cast(g, slice(g, masks, 1, firstWord, lastWord), 'int32')

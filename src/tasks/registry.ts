@@ -19,7 +19,7 @@ export type Origin = 'bundled' | 'uploaded'
 /** A task ready to run. */
 export interface Task {
   readonly file: TaskFile
-  /** [layers, ⌈n/8⌉] bytes */
+  /** Effective, [planes, layers, ⌈n/8⌉] bytes. */
   readonly bitset: Uint8Array
 }
 

@@ -3,18 +3,16 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { serializeSafetensors, type TensorData } from '../../src/formats/safetensors.js'
-import { maskableWeights } from '../../src/petl/module.js'
+import { elementCount, weightCount } from '../../src/petl/module.js'
 import { type ModuleConfig, petlModule } from '../../src/petl/modules.js'
 import { readPrototype } from '../../src/petl/prototype-file.js'
 import type { Problem } from '../../src/problem.js'
+import { floats } from '../material.js'
 
 const H = 4
 const layers = 2
 
-const floats = (...shape: number[]): TensorData => {
-  const count = shape.reduce((product, dim) => product * dim, 1)
-  return { dtype: 'F32', shape, data: new Uint8Array(new Float32Array(count).fill(0.5).buffer) }
-}
+const filled = (...shape: number[]) => floats(shape, new Float32Array(elementCount(shape)).fill(0.5))
 const metadata = (kind: string, config: unknown) => ({
   format: 'propetl-prototype/1',
   kind,
@@ -24,16 +22,16 @@ const metadata = (kind: string, config: unknown) => ({
   backbone: 'a'.repeat(64),
 })
 const adapter = {
-  'down.weight': floats(3, H),
-  'up.weight': floats(H, 3),
-  'down.bias': floats(3),
-  'up.bias': floats(H),
+  'down.weight': filled(3, H),
+  'up.weight': filled(H, 3),
+  'down.bias': filled(3),
+  'up.bias': filled(H),
 }
-const lora = { 'query.A': floats(2, H), 'query.B': floats(H, 2), 'value.A': floats(2, H), 'value.B': floats(H, 2) }
-const prefix = { base: floats(5, 2 * H) }
+const lora = { 'query.A': filled(2, H), 'query.B': filled(H, 2), 'value.A': filled(2, H), 'value.B': filled(H, 2) }
+const prefix = { base: filled(5, 2 * H) }
 const adapterConfig = { bottleneck: 3, activation: 'relu', scaling: 1 }
 const loraConfig = { rank: 2, alpha: 3 }
-const nan = { ...floats(5, 2 * H), data: new Uint8Array(new Float32Array(10 * H).fill(Number.NaN).buffer) }
+const nan = { ...filled(5, 2 * H), data: new Uint8Array(new Float32Array(10 * H).fill(Number.NaN).buffer) }
 
 const good: [string, unknown, Record<string, TensorData>, number][] = [
   ['adapter', adapterConfig, adapter, 24],
@@ -84,7 +82,7 @@ describe('the prototype file', () => {
       const prototype = readPrototype(serializeSafetensors(metadata(kind, config), tensors))
       assert.equal(prototype.maskableWeights, n)
       assert.deepEqual(prototype.module, { kind, ...(config as object) })
-      assert.equal(maskableWeights(petlModule(prototype.module as ModuleConfig, H)), n)
+      assert.equal(weightCount(petlModule(prototype.module as ModuleConfig, H).maskable), n)
     })
 
   for (const [what, kind, config, tensors, message] of refused)
