@@ -9,7 +9,7 @@ import type { Watch } from '../../src/learn/training.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { prototypeBits, taskBits } from '../../src/petl/storage.js'
 import { Problem } from '../../src/problem.js'
-import { type HeadSettings, learningOf, type MaskSettings, type ModuleSettings, type Settings } from './method.js'
+import { type HeadSettings, type MaskSettings, type ModuleSettings, moduleMethods, type Settings } from './method.js'
 import type { Outcome, TaskScore } from './run.js'
 
 /** What runs learn from and on. */
@@ -71,7 +71,7 @@ async function learnModule(
   settings: ModuleSettings,
   { onProgress, signal }: Watch,
 ): Promise<Outcome> {
-  const method = learningOf(settings.method)
+  const { learning: method } = moduleMethods[settings.method]
   let steps = 0
   const { result, storage } = await trainPrototype(
     model.backbone,

@@ -4,7 +4,6 @@ import type { Combining, Pooling } from '../../src/formats/task-file.js'
 import { headLearning } from '../../src/learn/baseline.js'
 import type { Rates } from '../../src/learn/learner.js'
 import { learnsBest, weightRates } from '../../src/learn/methods.js'
-import type { ModuleKind } from '../../src/petl/module.js'
 import type { ModuleConfig } from '../../src/petl/modules.js'
 
 const adapterMethods = ['head', 'plain', 'single', 'multi', 'mask-one', 'mask-layer'] as const
@@ -35,9 +34,29 @@ export const tables: readonly {
   { title: 'LoRA and prefix beside the adapter', methods: ['plain', 'single', ...otherMethods], own: otherMethods },
 ]
 
+const adapter = { kind: 'adapter', bottleneck: 32, activation: 'relu', scaling: 1 } as const
+const lora = { kind: 'lora', rank: 16, alpha: 24 } as const
+const prefix = { kind: 'prefix', length: 32 } as const
+
+/** Methods that learn a module: which one, and how. */
+export const moduleMethods = {
+  plain: { module: adapter, learning: 'plain' },
+  single: { module: adapter, learning: 'single' },
+  multi: { module: adapter, learning: 'multi' },
+  'lora-plain': { module: lora, learning: 'plain' },
+  'lora-single': { module: lora, learning: 'single' },
+  'prefix-plain': { module: prefix, learning: 'plain' },
+  'prefix-single': { module: prefix, learning: 'single' },
+} as const
+type ModuleMethod = keyof typeof moduleMethods
+
+const isModuleMethod = (method: Method): method is ModuleMethod => method in moduleMethods
+
 /** The same module with weights of its own in every layer: what a method is held against. */
-export const plainOf = (method: Method): Method =>
-  method.startsWith('lora-') ? 'lora-plain' : method.startsWith('prefix-') ? 'prefix-plain' : 'plain'
+export function plainOf(method: Method): Method {
+  const { module } = moduleMethods[isModuleMethod(method) ? method : 'plain']
+  return ({ adapter: 'plain', lora: 'lora-plain', prefix: 'prefix-plain' } as const)[module.kind]
+}
 
 /** What a run of any method is told. */
 interface CommonSettings {
@@ -60,7 +79,7 @@ export interface HeadSettings extends CommonSettings {
 }
 
 export interface ModuleSettings extends CommonSettings {
-  readonly method: Exclude<Method, 'head' | 'mask-one' | 'mask-layer'>
+  readonly method: ModuleMethod
   readonly module: ModuleConfig
   readonly density: number
   readonly rates: Rates
@@ -94,9 +113,6 @@ export interface Choices {
 export const maxLength = 128
 const weightDecay = 0.1
 const density = 0.5
-const adapter = { kind: 'adapter', bottleneck: 32, activation: 'relu', scaling: 1 } as const
-const lora = { kind: 'lora', rank: 16, alpha: 24 } as const
-const prefix = { kind: 'prefix', length: 32 } as const
 
 export function settingsOf(
   method: Method,
@@ -115,16 +131,6 @@ export function settingsOf(
     case 'head':
       // Its rows are computed once: all the epochs that it takes cost next to nothing.
       return { method, ...common, ...headLearning }
-    case 'plain':
-    case 'single':
-    case 'multi':
-      return { method, ...common, module: adapter, ...settingsOfModule(method, 'adapter') }
-    case 'lora-plain':
-    case 'lora-single':
-      return { method, ...common, module: lora, ...settingsOfModule(method, 'lora') }
-    case 'prefix-plain':
-    case 'prefix-single':
-      return { method, ...common, module: prefix, ...settingsOfModule(method, 'prefix') }
     case 'mask-one':
       return { method, ...common, prototype, learnedOn, combine, density, rates: { scores: 0.05, heads: 0.005 } }
     case 'mask-layer':
@@ -137,17 +143,11 @@ export function settingsOf(
         density,
         rates: { scores: 0.05, heads: 0.005 },
       }
+    default: {
+      const { module, learning } = moduleMethods[method]
+      const { density, scoreRate } = learnsBest[learning]
+      const rates = { weights: weightRates[module.kind], scores: scoreRate, heads: 0.005 }
+      return { method, ...common, module, density, rates }
+    }
   }
-}
-
-/** How a method learns a module, whatever the module is. */
-export const learningOf = (method: ModuleSettings['method']): 'plain' | 'single' | 'multi' =>
-  method === 'multi' ? 'multi' : method.endsWith('single') ? 'single' : 'plain'
-
-function settingsOfModule(
-  method: ModuleSettings['method'],
-  kind: ModuleKind,
-): { readonly density: number; readonly rates: Rates } {
-  const { density, scoreRate } = learnsBest[learningOf(method)]
-  return { density, rates: { weights: weightRates[kind], scores: scoreRate, heads: 0.005 } }
 }
