@@ -107,10 +107,17 @@ function readModule(metadata: Metadata): ModuleConfig {
   const kind = metadata.choice('kind', moduleKinds)
   switch (kind) {
     case 'adapter':
-      return { kind, ...metadata.json('config', adapterConfig, '{"bottleneck", "activation", "scaling"}') }
+      return {
+        kind,
+        ...metadata.json(
+          'config',
+          adapterConfig,
+          '{"bottleneck", "activation", "scaling"}, bottleneck a whole number from 1',
+        ),
+      }
     case 'lora':
-      return { kind, ...metadata.json('config', loraConfig, '{"rank", "alpha"}') }
+      return { kind, ...metadata.json('config', loraConfig, '{"rank", "alpha"}, rank a whole number from 1') }
     case 'prefix':
-      return { kind, ...metadata.json('config', prefixConfig, '{"length"}') }
+      return { kind, ...metadata.json('config', prefixConfig, '{"length"}, a whole number from 1') }
   }
 }
