@@ -15,6 +15,7 @@ import { loadTaskData } from '../../src/learn/task-data.js'
 import { checkFits } from '../../src/petl/combining.js'
 import { type Running, startRunning, upload } from '../http/running.js'
 import { distance, loadPrototype, modelDir, referenceModelDir } from '../material.js'
+import { smallRun } from './material.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-kinds-'))
 after(() => rm(folder, { recursive: true }))
@@ -101,21 +102,7 @@ const cases: Readonly<Record<ProblemType, Case>> = {
   },
 }
 
-const options: NewTaskOptions = {
-  maskRows: 'layer',
-  combine: 'none',
-  epochs: 3,
-  batchRows: 16,
-  density: 0.5,
-  rates: { scores: 0.05, heads: 0.01 },
-  weightDecay: 0.1,
-  pooling: 'mean',
-  head: 'linear',
-  normalize: true,
-  seed: 3,
-  threads: 1,
-  baseline: true,
-}
+const options: NewTaskOptions = { ...smallRun, rates: { scores: 0.05, heads: 0.01 }, baseline: true }
 const flags = { threads: 1, maxLength: 24, seed: 1, textColumn: 'text', labelColumn: 'label', json: true }
 
 let running: Promise<Running> | undefined

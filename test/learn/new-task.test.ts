@@ -12,9 +12,10 @@ import { loadModel } from '../../src/learn/model.js'
 import { learnNewTask, type NewTaskOptions } from '../../src/learn/new-task.js'
 import { loadTaskData } from '../../src/learn/task-data.js'
 import { countOnes } from '../../src/petl/bitset.js'
-import { checkFits, effectiveBitset } from '../../src/petl/combining.js'
+import { checkFits } from '../../src/petl/combining.js'
 import { logitsOf } from '../../src/tasks/heads.js'
 import { headOf, loadPrototype, modelDir } from '../material.js'
+import { requestsTo, smallRun } from './material.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-learn-'))
 after(() => rm(folder, { recursive: true }))
@@ -31,21 +32,7 @@ const rows = ['the', 'my old', 'one'].flatMap((start) => [
 const path = join(folder, 'things.jsonl')
 await writeFile(path, rows.map((row) => JSON.stringify(row)).join('\n'))
 
-const options: NewTaskOptions = {
-  maskRows: 'layer',
-  combine: 'none',
-  epochs: 3,
-  batchRows: 16,
-  density: 0.5,
-  rates: { scores: 0.05, heads: 0.005 },
-  weightDecay: 0.1,
-  pooling: 'mean',
-  head: 'linear',
-  normalize: true,
-  seed: 3,
-  threads: 1,
-  baseline: false,
-}
+const options: NewTaskOptions = { ...smallRun, rates: { scores: 0.05, heads: 0.005 }, baseline: false }
 const load = () =>
   loadTaskData(model, { data: path, devShare: 0.25, columns: defaultColumns, seed: 3 }, (warning) => {
     assert.fail(warning)
@@ -76,15 +63,8 @@ for (const changes of [
     const data = await load()
     const { file, result } = await learn({ ...changes, epochs: 2 })
     const task = readTaskFile(file)
-    const bitset = effectiveBitset(task, prototype)
     const engine = await Engine.start({ backbone: model.backbone, prototype, provider: 'cpu', slots: 1, threads: 1 })
-    const dev = Array.from(data.dev.rows, (row) => ({
-      ...data.dev.data.tokens.span(row),
-      pooling: task.pooling,
-      maskKey: task.digest,
-      bitset: () => bitset,
-      withHidden: false,
-    }))
+    const dev = requestsTo(task, prototype, data.dev)
     const served = await engine.run(dev)
     await engine.close()
     const right = served.rows.filter(({ pooled }, at) => {

@@ -13,10 +13,11 @@ import { type Metric, pearson } from '../../src/learn/metrics.js'
 import { loadModel } from '../../src/learn/model.js'
 import { type NamedTaskData, type PrototypeOptions, trainPrototype } from '../../src/learn/prototype-training.js'
 import { loadTaskData } from '../../src/learn/task-data.js'
-import { checkFits, effectiveBitset } from '../../src/petl/combining.js'
+import { checkFits } from '../../src/petl/combining.js'
 import { readPrototype } from '../../src/petl/prototype-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
 import { headOf, modelDir } from '../material.js'
+import { requestsTo } from './material.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-train-'))
 after(() => rm(folder, { recursive: true }))
@@ -89,14 +90,7 @@ for (const { module, combine, maskable, weights } of kinds)
       const task = readTaskFile(tasks[at]?.file ?? assert.fail('no task file'))
       checkFits(task, prototype)
       assert.equal(task.combine, combine)
-      const bitset = effectiveBitset(task, prototype)
-      const dev = Array.from(data.dev.rows, (row) => ({
-        ...data.dev.data.tokens.span(row),
-        pooling: task.pooling,
-        maskKey: task.digest,
-        bitset: () => bitset,
-        withHidden: false,
-      }))
+      const dev = requestsTo(task, prototype, data.dev)
       const served = (await engine.run(dev)).rows.map(({ pooled }) => logitsOf(headOf(task), pooled))
       const targets = Array.from(data.dev.rows, (row) => data.dev.data.targets[row] ?? Number.NaN)
       const score =
