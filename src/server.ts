@@ -14,6 +14,7 @@ import { Lifecycle, type Services } from './http/services.js'
 import { readPrototype } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
+import { LmdbStore } from './store/lmdb.js'
 import { Predictor } from './tasks/predictor.js'
 import { Registry } from './tasks/registry.js'
 import { TaskStore } from './tasks/store.js'
@@ -80,7 +81,7 @@ async function loadServices(
   const { modelDir, masksDir, dataDir, slots, threads, provider, maxBatchTokens, maxQueueRows } = config
   const prototype = await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype)
   const backbone = await readBackbone(modelDir)
-  const store = TaskStore.open(dataDir)
+  const store = LmdbStore.open(dataDir)
   const starting = Engine.start({ backbone, prototype, provider, slots, threads })
   const release = async () => {
     const engine = await starting.catch(() => undefined)
@@ -89,7 +90,10 @@ async function loadServices(
   }
   try {
     const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), maxTokensOf(backbone.config))
-    const [engine, registry] = await Promise.all([starting, Registry.open(prototype, store, masksDir, config)])
+    const [engine, registry] = await Promise.all([
+      starting,
+      Registry.open(prototype, new TaskStore(store), masksDir, config),
+    ])
     const limits = { maxTokens: maxBatchTokens, maxMasks: slots, maxQueueRows, batchesInFlight }
     const dispatcher = new Dispatcher(engine, limits)
     dispatcher.onBatch = (report) => metrics.batch(report)

@@ -1,9 +1,6 @@
-// Uploaded task files on disk: one lmdb environment. What it has acknowledged is on the disk; what it holds takes no
-// memory of this process but the pages that are being read.
+// Uploaded task files, in the store: of each task its file and the file's digest, changed together.
 
-import { mkdirSync } from 'node:fs'
-import { type Database, open, type RootDatabase } from 'lmdb'
-import { Problem } from '../problem.js'
+import type { Store } from '../store/store.js'
 
 export interface StoredTask {
   readonly id: string
@@ -15,48 +12,24 @@ export interface StoredTask {
 export type Precondition = (current: string | undefined) => void
 
 export class TaskStore {
-  private constructor(
-    readonly root: RootDatabase,
-    /** id → digest of the file. */
-    readonly versions: Database<string, string>,
-    /** id → file. */
-    readonly files: Database<Buffer, string>,
-  ) {}
-
-  /** @throws Problem `invalid_setting` if the directory cannot be used */
-  static open(directory: string): TaskStore {
-    try {
-      mkdirSync(directory, { recursive: true })
-      const root = open({ path: `${directory}/tasks.lmdb`, maxDbs: 2 })
-      return new TaskStore(
-        root,
-        root.openDB({ name: 'versions', encoding: 'string' }),
-        root.openDB({ name: 'files', encoding: 'binary' }),
-      )
-    } catch (error) {
-      throw new Problem(
-        'invalid_setting',
-        `the data directory ${directory} cannot be used: ${(error as Error).message}`,
-      )
-    }
-  }
+  constructor(readonly store: Store) {}
 
   digest(id: string): string | undefined {
-    return this.versions.get(id)
+    return this.store.get('versions', id)?.toString()
   }
 
   file(id: string): Uint8Array | undefined {
-    return this.files.get(id)
+    return this.store.get('files', id)
   }
 
   get count(): number {
-    return (this.versions.getStats() as { entryCount: number }).entryCount
+    return this.store.count('versions')
   }
 
   /** Up to `limit` tasks whose ids follow `after`, in the order of their ids. */
   list(after: string, limit: number): StoredTask[] {
-    const range = this.versions.getRange({ start: after, exclusiveStart: true, limit })
-    return Array.from(range, ({ key, value }) => ({ id: key, digest: value }))
+    const records = this.store.range('versions', { after, limit })
+    return Array.from(records, ([id, digest]) => ({ id, digest: digest.toString() }))
   }
 
   /**
@@ -64,37 +37,21 @@ export class TaskStore {
    * @returns the version that it replaced
    */
   async put(id: string, digest: string, file: Uint8Array, precondition: Precondition): Promise<string | undefined> {
-    return this.#change(() => {
-      const current = this.versions.get(id)
+    return this.store.change((records) => {
+      const current = records.get('versions', id)?.toString()
       precondition(current)
-      this.versions.put(id, digest)
-      this.files.put(id, Buffer.from(file))
+      records.put('versions', id, Buffer.from(digest))
+      records.put('files', id, file)
       return current
     })
   }
 
   /** Removes a task; resolves once that would survive a power cut. */
   async delete(id: string, precondition: Precondition): Promise<void> {
-    await this.#change(() => {
-      precondition(this.versions.get(id))
-      this.versions.remove(id)
-      this.files.remove(id)
+    await this.store.change((records) => {
+      precondition(records.get('versions', id)?.toString())
+      records.remove('versions', id)
+      records.remove('files', id)
     })
-  }
-
-  async close(): Promise<void> {
-    await this.root.close()
-  }
-
-  /** Checks and changes in one transaction, so that no other change comes between. */
-  async #change<T>(change: () => T): Promise<T> {
-    try {
-      const result = await this.root.transaction(change)
-      await this.root.flushed
-      return result
-    } catch (error) {
-      if (error instanceof Problem) throw error
-      throw new Problem('storage_failed', `the change could not be stored: ${(error as Error).message}`)
-    }
   }
 }

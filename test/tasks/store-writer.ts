@@ -1,10 +1,11 @@
 // A process that stores without pause and says what was acknowledged, until it is killed.
 
 import { digestOf } from '../../src/formats/digest.js'
+import { LmdbStore } from '../../src/store/lmdb.js'
 import { TaskStore } from '../../src/tasks/store.js'
 
 const [directory = '', round = ''] = process.argv.slice(2)
-const store = TaskStore.open(directory)
+const store = new TaskStore(LmdbStore.open(directory))
 for (let change = 0; ; change++) {
   const id = `task-${round}-${change % 7}`
   const file = Buffer.from(`${id} ${change} `.repeat(400))

@@ -6,6 +6,7 @@ import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { digestOf } from '../../src/formats/digest.js'
 import { Problem } from '../../src/problem.js'
+import { LmdbStore } from '../../src/store/lmdb.js'
 import { TaskStore } from '../../src/tasks/store.js'
 import { root, temporaryDirectory } from '../material.js'
 
@@ -13,27 +14,28 @@ const any = () => {}
 const expect = (wanted: string | undefined) => (current: string | undefined) => {
   if (current !== wanted) throw new Problem('precondition_failed', `${current} is not ${wanted}`)
 }
+const openTasks = (directory: string) => new TaskStore(LmdbStore.open(directory))
 const file = (text: string) => Buffer.from(text)
 
 describe('the task store', () => {
   test('keeps what it was given, over a restart', async () => {
     const directory = await temporaryDirectory()
-    const store = TaskStore.open(directory)
+    const store = openTasks(directory)
     assert.equal(await store.put('a', 'd1', file('one'), any), undefined)
     assert.equal(await store.put('a', 'd2', file('two'), any), 'd1')
     await store.put('b', 'd3', file('three'), any)
     await store.delete('b', any)
-    await store.close()
-    const again = TaskStore.open(directory)
+    await store.store.close()
+    const again = openTasks(directory)
     assert.equal(again.digest('a'), 'd2')
     assert.equal(Buffer.from(again.file('a') ?? []).toString(), 'two')
     assert.equal(again.digest('b'), undefined)
     assert.equal(again.count, 1)
-    await again.close()
+    await again.store.close()
   })
 
   test('of two changes that expect the same version, one wins and the other changes nothing', async () => {
-    const store = TaskStore.open(await temporaryDirectory())
+    const store = openTasks(await temporaryDirectory())
     await store.put('a', 'd1', file('one'), any)
     const outcomes = await Promise.allSettled([
       store.put('a', 'd2', file('two'), expect('d1')),
@@ -45,11 +47,11 @@ describe('the task store', () => {
       ['fulfilled', 'rejected', 'rejected'],
     )
     assert.equal(Buffer.from(store.file('a') ?? []).toString(), 'two')
-    await store.close()
+    await store.store.close()
   })
 
   test('lists ids in order, page by page', async () => {
-    const store = TaskStore.open(await temporaryDirectory())
+    const store = openTasks(await temporaryDirectory())
     for (const id of ['c', 'a', 'b', 'a-1']) await store.put(id, id, file(id), any)
     const first = store.list('', 3).map(({ id }) => id)
     assert.deepEqual(first, ['a', 'a-1', 'b'])
@@ -57,7 +59,7 @@ describe('the task store', () => {
       store.list('b', 3).map(({ id }) => id),
       ['c'],
     )
-    await store.close()
+    await store.store.close()
   })
 
   test('has every change that it acknowledged, if it is killed at any moment', async () => {
@@ -69,7 +71,7 @@ describe('the task store', () => {
       await atLeast(writer, 5 + round * 3)
       writer.kill('SIGKILL')
       await once(writer, 'exit')
-      const store = TaskStore.open(directory)
+      const store = openTasks(directory)
       for (const [id, digest] of acknowledged) {
         const stored = store.file(id)
         assert.ok(stored, `${id} was acknowledged and is gone`)
@@ -77,14 +79,14 @@ describe('the task store', () => {
         assert.equal(store.digest(id), digestOf(stored))
         assert.ok(store.digest(id) === digest || Buffer.from(stored).toString().startsWith(`${id} `))
       }
-      await store.close()
+      await store.store.close()
     }
     assert.ok(acknowledged.size > 20)
   })
 
   test('says which directory it cannot use', () => {
     const within = join(root, 'package.json')
-    assert.throws(() => TaskStore.open(within), { code: 'invalid_setting', message: /package\.json cannot be used/ })
+    assert.throws(() => LmdbStore.open(within), { code: 'invalid_setting', message: /package\.json cannot be used/ })
   })
 })
 

@@ -1,0 +1,39 @@
+// What survives a restart, as the rest of the server sees it: tables of records. Reading is local and immediate; a
+// change is one transaction, and its promise resolves once it would survive a power cut.
+
+/** `versions`: a task's key → the digest of its file. `files`: a task's key → its file. */
+export const tables = ['versions', 'files'] as const
+export type Table = (typeof tables)[number]
+
+export interface RecordRange {
+  /** Keys that follow this one, and not itself. */
+  readonly after?: string
+  /** Keys that come before this one. */
+  readonly before?: string
+  /** Records at most. */
+  readonly limit?: number
+}
+
+export interface StoreReader {
+  get(table: Table, key: string): Buffer | undefined
+  /** Records in the order of their keys, which is that of their UTF-8 bytes. */
+  range(table: Table, range?: RecordRange): Iterable<readonly [key: string, value: Buffer]>
+  count(table: Table): number
+}
+
+/** Reads see what was written before in the same change. */
+export interface StoreWriter extends StoreReader {
+  put(table: Table, key: string, value: Uint8Array): void
+  remove(table: Table, key: string): void
+}
+
+export interface Store extends StoreReader {
+  /**
+   * Makes a change, after those that were asked for before and with none between its reads and its writes.
+   * @param change reads and writes, without waiting for anything; it may throw until it first writes, and then changes nothing
+   * @returns what `change` returned, once all of it is durable
+   * @throws Problem `storage_failed` if it could not be stored; whatever `change` throws
+   */
+  change<T>(change: (records: StoreWriter) => T): Promise<T>
+  close(): Promise<void>
+}
