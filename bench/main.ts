@@ -5,6 +5,7 @@ import { availableParallelism, cpus } from 'node:os'
 import { Command } from 'commander'
 import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './figures.js'
 import { http } from './http.js'
+import { int8, int8Loss } from './int8.js'
 import { learningStep } from './learning-step.js'
 import { manyTasks } from './many-tasks.js'
 import { modelDir } from './material.js'
@@ -20,6 +21,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   start,
   upload,
   padding,
+  int8,
   'many-tasks': manyTasks,
   memory,
   'learning-step': learningStep,
@@ -28,12 +30,14 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
 /** Benchmarks on what an option brings: they run if they are named. */
 const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
   'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
+  'int8-loss': ({ data }) => int8Loss(data),
   'other-backbone': ({ modelDir }) => mixedBatchOn(modelDir),
 }
 
 interface Options {
   readonly python: string
   readonly modelDir: string
+  readonly data: string
   readonly json?: string
   readonly jsonOnly?: boolean
 }
@@ -46,6 +50,7 @@ const program: Command = new Command('bench')
   )
   .option('--python <path>', 'interpreter for the benchmarks against others, see bench/peers', 'python3')
   .option('--model-dir <dir>', 'Hugging Face directory for other-backbone', modelDir)
+  .option('--data <dir>', 'folder of tasks with dev.jsonl for int8-loss', 'data')
   .option('--json <file>', 'write the figures to a file as well')
   .option('--json-only', 'print JSON in place of the table')
   .addHelpText('after', '\nExample:\n  $ npm run bench -- mixed-batch padding --json figures.json')

@@ -10,6 +10,7 @@ import { maxTokensOf } from '../src/backbones/families.js'
 import { type Text, TextTokenizer } from '../src/backbones/tokenizer.js'
 import { settings } from '../src/config.js'
 import { Engine, type EngineRow } from '../src/engine/engine.js'
+import type { Numerics } from '../src/engine/session.js'
 import { digestOf } from '../src/formats/digest.js'
 import { readFileAs } from '../src/formats/file.js'
 import { readTaskFile } from '../src/formats/task-file.js'
@@ -70,12 +71,18 @@ export function randomPrototype(backbone: Backbone, module: ModuleConfig): Proto
 /** An engine on the CPU, with or without the prototype. */
 export const startEngine = (
   { backbone, prototype }: Pick<Model, 'backbone' | 'prototype'>,
-  options: { readonly bare?: boolean; readonly computePadding?: boolean; readonly slots?: number } = {},
+  options: {
+    readonly bare?: boolean
+    readonly numerics?: Numerics
+    readonly computePadding?: boolean
+    readonly slots?: number
+  } = {},
 ): Promise<Engine> =>
   Engine.start({
     backbone,
     prototype: options.bare ? undefined : prototype,
     provider: 'cpu',
+    numerics: options.numerics ?? 'float32',
     slots: options.slots ?? 64,
     threads: 0,
     computePadding: options.computePadding ?? false,

@@ -98,6 +98,11 @@ addDataOptions(
     .argument('<task>', 'a task file, or the address of a task on a server')
     .argument('<data>', 'labelled rows, as for learn'),
 )
+  .addOption(
+    new Option('--numerics <kind>', 'what a file is run in, as for serve')
+      .choices(settings.numerics.kind.choices)
+      .default(settings.numerics.value),
+  )
   .option('--json', 'print JSON')
   .addHelpText(
     'after',

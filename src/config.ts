@@ -57,6 +57,11 @@ export const settings = {
     ['auto', 'cpu', 'webgpu', 'cuda'],
     'Execution provider of onnxruntime; `auto` takes the best that really loads.',
   ),
+  numerics: choice(
+    'float32',
+    ['float32', 'int8'],
+    'What dense layers compute in: single precision, or eight-bit integers, which is faster and a little less exact.',
+  ),
   threads: whole(0, [0, 1024], 'Threads that compute on the CPU; 0 is one for each core.'),
   slots: whole(256, [1, 65_536], 'Tasks whose masks are in the bank at once, and so the most that one batch mixes.'),
   maxBatchTokens: whole(1024, [1, 1_048_576], 'Tokens of a batch; a longer text runs alone.'),

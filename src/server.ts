@@ -52,7 +52,10 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   for (const id of services.registry.shadowed)
     logger.warn({ task: id }, 'an upload and a file of the masks directory have the same id; the upload is served')
   lifecycle.ready(services)
-  logger.info({ address, ...services.engine.choice, tasks: services.registry.count }, 'ready')
+  logger.info(
+    { address, ...services.engine.choice, numerics: config.numerics, tasks: services.registry.count },
+    'ready',
+  )
   return {
     app,
     services,
@@ -78,11 +81,11 @@ async function loadServices(
   config: Config,
   metrics: Metrics,
 ): Promise<{ services: Services; release: () => Promise<void> }> {
-  const { modelDir, masksDir, dataDir, slots, threads, provider, maxBatchTokens, maxQueueRows } = config
+  const { modelDir, masksDir, dataDir, slots, threads, provider, numerics, maxBatchTokens, maxQueueRows } = config
   const prototype = await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype)
   const backbone = await readBackbone(modelDir)
   const store = LmdbStore.open(dataDir)
-  const starting = Engine.start({ backbone, prototype, provider, slots, threads })
+  const starting = Engine.start({ backbone, prototype, provider, numerics, slots, threads })
   const release = async () => {
     const engine = await starting.catch(() => undefined)
     await engine?.close()

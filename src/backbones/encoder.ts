@@ -2,7 +2,7 @@
 // types. Dense layers see packed tokens [T,H], attention sees padded rows [B,S,H].
 
 import type { GraphBuilder, Value } from '../graph/graph.js'
-import { add, cast, gather, layerNorm, linear } from '../graph/operators.js'
+import { add, cast, gather, layerNorm, linear, quantizedLinear } from '../graph/operators.js'
 import { type Packing, packingInputs } from '../graph/packing.js'
 import type { LayerModules } from '../petl/module.js'
 import { activations } from './activations.js'
@@ -32,24 +32,35 @@ export const encoderInputs = (g: GraphBuilder): EncoderInputs => ({
   keyBias: g.input('key_bias', 'float32', ['B', 1, 1, 'S']),
 })
 
+export interface EncoderOptions {
+  /**
+   * Look words up in the table as it is stored, and convert what was found; false converts the table at load, for
+   * providers that cannot gather float16 or bfloat16.
+   */
+  readonly gatherHalf: boolean
+  readonly modules?: LayerModules
+  /**
+   * Compute the layers' dense maps in eight-bit integers, the largest weight of each output being this (127 or less).
+   * All else stays float32: embeddings, attention's own products, normalisation, and the modules.
+   */
+  readonly quantizeTo?: number
+}
+
 /**
  * Hidden states of the last layer, packed [T,H].
- * @param gatherHalf look words up in the table as it is stored, and convert what was found; false converts the table
- *   at load, for providers that cannot gather float16 or bfloat16
  * @throws Problem `invalid_backbone` naming the first tensor that config.json promises and the weights lack
  */
-export function encoder(
-  g: GraphBuilder,
-  backbone: Backbone,
-  inputs: EncoderInputs,
-  options: { readonly gatherHalf: boolean; readonly modules?: LayerModules },
-): Value {
+export function encoder(g: GraphBuilder, backbone: Backbone, inputs: EncoderInputs, options: EncoderOptions): Value {
   const { config } = backbone
   const { hidden_size: H, embedding_size: E } = config
   const { prefix, layers, layer: names } = families[config.model_type]
   const weights = new Weights(g, backbone, prefix, 'embeddings.word_embeddings.weight')
-  const dense = (x: Value, name: string, outputs: number, width: number) =>
-    linear(g, x, weights.float(`${name}.weight`, [outputs, width]), weights.float(`${name}.bias`, [outputs]))
+  const dense = (x: Value, name: string, outputs: number, width: number) => {
+    const bias = weights.float(`${name}.bias`, [outputs])
+    if (options.quantizeTo === undefined) return linear(g, x, weights.float(`${name}.weight`, [outputs, width]), bias)
+    const { integers, scales } = weights.quantized(`${name}.weight`, [outputs, width], options.quantizeTo)
+    return quantizedLinear(g, x, integers, scales, bias)
+  }
   const norms = (name: string, width: number) => {
     const scale = weights.float(`${name}.weight`, [width])
     const shift = weights.float(`${name}.bias`, [width])

@@ -1,10 +1,13 @@
 // A backbone's weights as constants of a graph. The bytes stay in the safetensors file: onnxruntime reads them there.
 
-import type { TensorType } from '../formats/safetensors.js'
-import type { DataType, GraphBuilder, Value } from '../graph/graph.js'
+import { closeSync, openSync, readSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TensorInfo, type TensorType, tensorFloats } from '../formats/safetensors.js'
+import { bytesOf, type DataType, type GraphBuilder, type Value } from '../graph/graph.js'
 import { cast } from '../graph/operators.js'
 import { Problem } from '../problem.js'
 import { type Backbone, weightsName } from './backbone.js'
+import { quantize } from './quantization.js'
 
 const dataTypes: Partial<Record<TensorType, DataType>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }
 
@@ -30,7 +33,44 @@ export class Weights {
    * @throws Problem `invalid_backbone` naming the tensor
    */
   stored(name: string, shape: readonly number[], skip = 0): Value {
-    const { weights, weightsFile, directory } = this.backbone
+    const { info, dtype } = this.#find(name, shape)
+    const [rows = 1, ...row] = shape
+    const skipped = (info.length / rows) * skip
+    const range = {
+      file: this.backbone.weightsFile,
+      offset: info.offset + skipped,
+      length: info.length - skipped,
+    }
+    return this.graph.constant(name, dtype, [rows - skip, ...row], range)
+  }
+
+  /** A weight as float32; onnxruntime folds the conversion when it loads the model. */
+  float(name: string, shape: readonly number[]): Value {
+    return cast(this.graph, this.stored(name, shape), 'float32')
+  }
+
+  /**
+   * A weight [outputs, inputs] as integers int8 [inputs, outputs], and what an output's integers stand for, float32
+   * [outputs] (quantization.ts).
+   * @param largest see quantize
+   */
+  quantized(
+    name: string,
+    [outputs, inputs]: readonly [outputs: number, inputs: number],
+    largest: number,
+  ): { readonly integers: Value; readonly scales: Value } {
+    const { weightsFolder, weightsFile } = this.backbone
+    const { info } = this.#find(name, [outputs, inputs])
+    const bytes = readRange(join(weightsFolder, weightsFile), info)
+    const { values, scales } = quantize(tensorFloats(bytes, name, { ...info, offset: 0 }), outputs, largest)
+    return {
+      integers: this.graph.constant(`${name}.integers`, 'int8', [inputs, outputs], bytesOf(values)),
+      scales: this.graph.constant(`${name}.scales`, 'float32', [outputs], bytesOf(scales)),
+    }
+  }
+
+  #find(name: string, shape: readonly number[]): { readonly info: TensorInfo; readonly dtype: DataType } {
+    const { weights, directory } = this.backbone
     const refuse = (what: string): never => {
       throw new Problem('invalid_backbone', `${directory}/${weightsName}: tensor "${this.#prefix}${name}" ${what}`)
     }
@@ -39,15 +79,19 @@ export class Weights {
     if (info.shape.join() !== shape.join())
       refuse(`has shape [${info.shape.join(', ')}]; config.json asks for [${shape.join(', ')}]`)
     const dtype = dataTypes[info.dtype] ?? refuse(`is ${info.dtype}; expected F32, F16 or BF16`)
-    const [rows = 1, ...row] = shape
-    const skipped = (info.length / rows) * skip
-    const range = { file: weightsFile, offset: info.offset + skipped, length: info.length - skipped }
-    return this.graph.constant(name, dtype, [rows - skip, ...row], range)
+    return { info, dtype }
   }
+}
 
-  /** A weight as float32; onnxruntime folds the conversion when it loads the model. */
-  float(name: string, shape: readonly number[]): Value {
-    return cast(this.graph, this.stored(name, shape), 'float32')
+/** Some bytes of a file. */
+function readRange(path: string, { offset, length }: TensorInfo): Uint8Array {
+  const file = openSync(path, 'r')
+  try {
+    const bytes = new Uint8Array(length)
+    readSync(file, bytes, 0, length, offset)
+    return bytes
+  } finally {
+    closeSync(file)
   }
 }
 

@@ -3,6 +3,7 @@
 
 import type { Text } from '../backbones/tokenizer.js'
 import { Engine } from '../engine/engine.js'
+import type { Numerics } from '../engine/session.js'
 import { type ProblemType, problemTypes } from '../formats/task-file.js'
 import { type Answered, outputsOfAnswers, textsToAsk } from '../learn/answered.js'
 import { confidenceInterval, type Judged, metricFor, scoreOf } from '../learn/evaluation.js'
@@ -21,6 +22,7 @@ import { columnsOf, type DataFlags } from './learning-options.js'
 import { ProgressLine } from './progress-line.js'
 
 export interface EvaluateFlags extends DataFlags {
+  readonly numerics: Numerics
   readonly json?: boolean
 }
 
@@ -109,7 +111,14 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
   const prototype = await loadPrototypeOf(backbone)
   const file = await loadTask(path, prototype)
   const task = { file, bitset: effectiveBitset(file, prototype) }
-  const engine = await Engine.start({ backbone, prototype, provider: 'cpu', slots: 1, threads: flags.threads })
+  const engine = await Engine.start({
+    backbone,
+    prototype,
+    provider: 'cpu',
+    numerics: flags.numerics,
+    slots: 1,
+    threads: flags.threads,
+  })
   const textsTogether = 512
   const dispatcher = new Dispatcher(engine, {
     maxTokens: tokensTogether,

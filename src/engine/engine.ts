@@ -3,24 +3,18 @@
 
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
-import type { Backbone } from '../backbones/backbone.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import type { ProviderChoice } from './providers.js'
 import { packRows, type TokenRow } from './rows.js'
-import type { Provider } from './session.js'
+import type { Provider, SessionOptions } from './session.js'
 import { type SlotCounters, SlotTable } from './slots.js'
 
-export interface EngineOptions {
-  readonly backbone: Backbone
-  /** Absent for a bare backbone. */
-  readonly prototype: Prototype | undefined
+export interface EngineOptions extends SessionOptions {
   readonly provider: Provider | 'auto'
   /** Tasks whose bitsets are in the bank at once, and so the most that one batch can mix. */
   readonly slots: number
-  /** Intra-operator threads of the CPU provider. 0: one for each core. */
-  readonly threads: number
   /** See packRows. */
   readonly computePadding?: boolean
 }
@@ -80,8 +74,8 @@ export class Engine {
    * @throws Problem `provider_unavailable`, `invalid_backbone`, `invalid_prototype`, `prototype_mismatch`
    */
   static async start(options: EngineOptions): Promise<Engine> {
-    const { backbone, prototype, slots, provider, threads } = options
-    const workerData: ThreadOptions = { backbone, prototype, slots, provider, threads }
+    const { backbone, prototype, numerics, threads, provider, slots } = options
+    const workerData: ThreadOptions = { backbone, prototype, numerics, threads, provider, slots }
     const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData, name: 'engine' })
     const died = new Promise<Error>((resolve) => {
       worker.once('error', (error: Error) => resolve(new Error(`the engine's thread failed: ${error.message}`)))

@@ -1,20 +1,15 @@
 // What the engine and its thread say to each other.
 
-import type { Backbone } from '../backbones/backbone.js'
-import type { Prototype } from '../petl/prototype.js'
 import type { ProblemCode } from '../problem.js'
 import type { Loads } from './bank.js'
 import type { ProviderChoice } from './providers.js'
 import type { PackedRows } from './rows.js'
-import type { Provider } from './session.js'
+import type { Provider, SessionOptions } from './session.js'
 
 /** How the thread starts (its workerData). */
-export interface ThreadOptions {
-  readonly backbone: Backbone
-  readonly prototype: Prototype | undefined
-  readonly slots: number
+export interface ThreadOptions extends SessionOptions {
   readonly provider: Provider | 'auto'
-  readonly threads: number
+  readonly slots: number
 }
 
 export interface RunRequest {

@@ -1,13 +1,11 @@
 // Which execution provider runs: the one that was asked for, or the best that really loads here.
 
 import { existsSync, readdirSync } from 'node:fs'
-import type { Backbone } from '../backbones/backbone.js'
 import { maxTokensOf } from '../backbones/families.js'
-import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
 import type { Bank } from './bank.js'
 import { type PackedRows, packRows } from './rows.js'
-import { EngineSession, type Provider } from './session.js'
+import { EngineSession, type Provider, type SessionOptions } from './session.js'
 
 export interface ProviderChoice {
   readonly provider: Provider
@@ -24,13 +22,22 @@ type Open = (provider: Provider) => Promise<EngineSession>
  */
 export async function openSession(
   wanted: Provider | 'auto',
-  backbone: Backbone,
-  prototype: Prototype | undefined,
+  options: SessionOptions,
   bank: Bank | undefined,
-  threads: number,
 ): Promise<{ readonly session: EngineSession; readonly choice: ProviderChoice }> {
-  const open: Open = (provider) => EngineSession.open(provider, backbone, prototype, bank, threads)
+  const { backbone, numerics } = options
+  if (numerics === 'int8' && wanted !== 'auto' && wanted !== 'cpu')
+    throw new Problem(
+      'invalid_setting',
+      `the numerics setting is int8, which the provider cpu computes, and not "${wanted}"; expected float32 with it`,
+    )
+  const open: Open = (provider) => EngineSession.open(provider, options, bank)
   const batch = (rows: number, tokens: number) => batchOf(rows, Math.min(tokens, maxTokensOf(backbone.config)))
+  if (wanted === 'auto' && numerics === 'int8') {
+    const session = await open('cpu')
+    await runTime(session, batch(1, 8))
+    return { session, choice: { provider: 'cpu', reason: 'int8 is computed on the CPU' } }
+  }
   if (wanted === 'auto') return openBest(open, batch)
   try {
     const session = await open(wanted)

@@ -1,7 +1,7 @@
 // The whole graph that is served: backbone, the prototype masked for each row, pooling.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { encoder, encoderInputs } from '../backbones/encoder.js'
+import { type EncoderOptions, encoder, encoderInputs } from '../backbones/encoder.js'
 import { byName, bytesOf, type DataType, type Graph, GraphBuilder } from '../graph/graph.js'
 import { gather, matmul, reshape, slice } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
@@ -11,12 +11,10 @@ import { type Prototype, prototypeTensor } from '../petl/prototype.js'
 import { entryTable, maskedWeight } from '../petl/unpacking.js'
 import { Problem } from '../problem.js'
 
-/** What differs between execution providers. */
-export interface GraphTraits {
+/** What differs between execution providers, and with the numerics. */
+export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf' | 'quantizeTo'> {
   /** Element type of the bank: uint16, or int32 where a provider cannot convert short integers. */
   readonly bank: Extract<DataType, 'uint16' | 'int32'>
-  /** Whether float16 and bfloat16 tables can be gathered from; otherwise they are converted at load. */
-  readonly gatherHalf: boolean
 }
 
 /**
@@ -31,7 +29,7 @@ export function servingGraph(backbone: Backbone, prototype: Prototype | undefine
   const { packing } = inputs
   const poolWeights = g.input('pool_weights', 'float32', ['B', 1, 'S'])
   const modules = prototype && maskedModules(g, backbone, prototype, packing, traits)
-  const hidden = encoder(g, backbone, inputs, { gatherHalf: traits.gatherHalf, ...(modules && { modules }) })
+  const hidden = encoder(g, backbone, inputs, { ...traits, ...(modules && { modules }) })
   const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, packing)), ['B', backbone.config.hidden_size])
   return g.build([g.output('pooled', pooled), g.output('hidden', hidden)])
 }

@@ -5,11 +5,24 @@ import type { Backbone } from '../backbones/backbone.js'
 import { serializeOnnx } from '../graph/onnx.js'
 import type { Prototype } from '../petl/prototype.js'
 import type { Bank } from './bank.js'
+import { largestExactWeight } from './integer-sums.js'
 import type { PackedRows } from './rows.js'
 import { type GraphTraits, servingGraph } from './serving-graph.js'
 
 export const providers = ['cpu', 'webgpu', 'cuda'] as const
 export type Provider = (typeof providers)[number]
+
+/** What dense layers compute in: single precision, or eight-bit integers with 32-bit sums. */
+export type Numerics = 'float32' | 'int8'
+
+export interface SessionOptions {
+  readonly backbone: Backbone
+  /** Absent for a bare backbone. */
+  readonly prototype: Prototype | undefined
+  readonly numerics: Numerics
+  /** Intra-operator threads of the CPU provider; 0 leaves the choice to onnxruntime. */
+  readonly threads: number
+}
 
 // What fails is thrown and told by whoever tried it; onnxruntime's own lines on stderr would only repeat it.
 env.logLevel = 'fatal'
@@ -25,7 +38,7 @@ export interface SessionResult {
  * WebGPU converts neither short integers nor, on many adapters, halves. A device copies what it is fed, so it is fed the
  * slots of the batch alone; the CPU reads the whole bank where it lies.
  */
-const traits: Record<Provider, GraphTraits & { readonly wholeBank: boolean }> = {
+const traits: Record<Provider, Omit<GraphTraits, 'quantizeTo'> & { readonly wholeBank: boolean }> = {
   cpu: { bank: 'uint16', gatherHalf: true, wholeBank: true },
   cuda: { bank: 'uint16', gatherHalf: true, wholeBank: false },
   webgpu: { bank: 'int32', gatherHalf: false, wholeBank: false },
@@ -38,15 +51,13 @@ export class EngineSession {
     readonly bank: Bank | undefined,
   ) {}
 
-  /** @param threads intra-operator threads of the CPU provider; 0 leaves the choice to onnxruntime */
   static async open(
     provider: Provider,
-    backbone: Backbone,
-    prototype: Prototype | undefined,
+    { backbone, prototype, numerics, threads }: SessionOptions,
     bank: Bank | undefined,
-    threads: number,
   ): Promise<EngineSession> {
-    const model = serializeOnnx(servingGraph(backbone, prototype, traits[provider]))
+    const quantized = numerics === 'int8' && { quantizeTo: await largestExactWeight() }
+    const model = serializeOnnx(servingGraph(backbone, prototype, { ...traits[provider], ...quantized }))
     const session = await InferenceSession.create(model, {
       executionProviders: [provider],
       intraOpNumThreads: threads,

@@ -12,9 +12,10 @@ if (port === null) throw new Error('engine/thread.js runs as a worker thread')
 const send = (message: ThreadMessage) => port.postMessage(message)
 
 try {
-  const { backbone, prototype, slots, provider, threads } = workerData as ThreadOptions
+  const { provider, slots, ...options } = workerData as ThreadOptions
+  const { prototype } = options
   const bank = prototype && new Bank(slots, prototype.layers, prototype.maskBytes)
-  const { session, choice } = await openSession(provider, backbone, prototype, bank, threads)
+  const { session, choice } = await openSession(provider, options, bank)
   let previous: Promise<void> = Promise.resolve()
   port.on('message', (request: RunRequest | 'stop') => {
     previous = previous.then(() => (request === 'stop' ? stop(session) : run(session, request)))

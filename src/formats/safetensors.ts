@@ -193,10 +193,21 @@ export function tensorFloats(file: Uint8Array, name: string, info: TensorInfo): 
   const bytes = new Uint8Array(stored)
   if (info.dtype === 'F32') return new Float32Array(bytes.buffer)
   const halves = new Uint16Array(bytes.buffer)
-  if (info.dtype === 'F16') return Float32Array.from(halves, floatOfHalf)
+  if (info.dtype === 'F16') return floatsOfHalves(halves)
   if (info.dtype === 'BF16') return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer)
   return refuse(`tensor "${name}": expected F32, F16 or BF16, not ${info.dtype}`)
 }
+
+/** Where there are many it pays to convert every half there is, once, and to look up those that come. */
+function floatsOfHalves(halves: Uint16Array): Float32Array {
+  if (halves.length < 10_000) return Float32Array.from(halves, floatOfHalf)
+  everyHalf ??= Float32Array.from({ length: 2 ** 16 }, (_, half) => floatOfHalf(half))
+  const floats = new Float32Array(halves.length)
+  for (let i = 0; i < halves.length; i++) floats[i] = everyHalf[halves[i] ?? 0] ?? 0
+  return floats
+}
+
+let everyHalf: Float32Array | undefined
 
 /** IEEE 754 binary16 to a number. */
 function floatOfHalf(half: number): number {

@@ -15,6 +15,7 @@ const elementType: Record<DataType, number> = {
   bfloat16: onnx.TensorProto.DataType.BFLOAT16,
   int32: onnx.TensorProto.DataType.INT32,
   int64: onnx.TensorProto.DataType.INT64,
+  int8: onnx.TensorProto.DataType.INT8,
   uint16: onnx.TensorProto.DataType.UINT16,
   bool: onnx.TensorProto.DataType.BOOL,
 }

@@ -45,6 +45,20 @@ export const linear = (g: GraphBuilder, x: Value, weight: Value, bias: Value): V
     { attributes: { transB: 1 } },
   )
 
+/**
+ * x [T,I] · weight + bias in eight-bit integers. x becomes integers of one scale and zero point, those of its smallest
+ * and largest element, as it runs; sums are 32 bits wide. It has no gradient.
+ * @param weight int8 [I,O]
+ * @param scales float32 [O]: what an integer of the output's column stands for
+ */
+export const quantizedLinear = (g: GraphBuilder, x: Value, weight: Value, scales: Value, bias: Value): Value =>
+  g.node(
+    'DynamicQuantizeMatMul',
+    [x, weight, scales, undefined, bias],
+    { dtype: x.dtype, shape: [at(x.shape, 0), at(weight.shape, 1)] },
+    { domain: 'com.microsoft' },
+  )
+
 /** Matrix product of two matrices, either of them transposed first if asked. */
 export const gemm = (
   g: GraphBuilder,

@@ -208,7 +208,9 @@ export const readyAnswer = Type.Object({
   status: Type.Literal('ready'),
   provider: Type.String({ description: 'Execution provider that runs' }),
   reason: Type.String({ description: 'Why this provider' }),
-  numerics: Type.String(),
+  numerics: Type.Union([Type.Literal('float32'), Type.Literal('int8')], {
+    description: 'What the dense layers of the model compute in',
+  }),
   model: Type.Object({
     type: Type.String(),
     layers: Type.Integer(),

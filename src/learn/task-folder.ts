@@ -50,7 +50,7 @@ export async function loadNamedTask(
 }
 
 /** `problem_type` and `metric` of a task.json; each may be missing, and so may the file. */
-async function readTaskDescription(path: string): Promise<{ problem?: ProblemType; metric?: Metric }> {
+export async function readTaskDescription(path: string): Promise<{ problem?: ProblemType; metric?: Metric }> {
   const text = await readFile(path, 'utf8').catch(() => '{}')
   let given: { problem_type?: unknown; metric?: unknown } | null
   try {

@@ -22,7 +22,14 @@ async function served(
   rows: readonly ExpectedRow[],
 ): Promise<readonly RowResult[]> {
   const bitset = new Uint8Array((prototype?.layers ?? 0) * (prototype?.maskBytes ?? 0)).fill(255)
-  const engine = await Engine.start({ backbone, prototype, provider: testProvider, slots: 1, threads: 1 })
+  const engine = await Engine.start({
+    backbone,
+    prototype,
+    provider: testProvider,
+    numerics: 'float32',
+    slots: 1,
+    threads: 1,
+  })
   const engineRows = rows.map(({ inputIds, tokenTypeIds }): EngineRow => {
     return { inputIds, tokenTypeIds, pooling: 'mean', maskKey: 'all', bitset: () => bitset, withHidden: true }
   })

@@ -23,7 +23,14 @@ async function withConfig(name: ModelType, changes: Fields): Promise<string> {
 
 async function load(directory: string): Promise<void> {
   const backbone = await readBackbone(directory)
-  const engine = await Engine.start({ backbone, prototype: undefined, provider: 'cpu', slots: 1, threads: 1 })
+  const engine = await Engine.start({
+    backbone,
+    prototype: undefined,
+    provider: 'cpu',
+    numerics: 'float32',
+    slots: 1,
+    threads: 1,
+  })
   await engine.close()
 }
 

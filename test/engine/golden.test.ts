@@ -38,7 +38,14 @@ describe(`the engine on ${testProvider}`, () => {
   let engine: Engine
   before(async () => {
     backbone = await readBackbone(modelDir)
-    engine = await Engine.start({ backbone, prototype, provider: testProvider, slots: 16, threads: 2 })
+    engine = await Engine.start({
+      backbone,
+      prototype,
+      provider: testProvider,
+      numerics: 'float32',
+      slots: 16,
+      threads: 2,
+    })
   })
   after(() => engine.close())
 
@@ -171,7 +178,14 @@ for (const module of modules)
       }),
     )
     const { layers, maskBytes } = prototype
-    const engine = await Engine.start({ backbone, prototype, provider: testProvider, slots: 2, threads: 2 })
+    const engine = await Engine.start({
+      backbone,
+      prototype,
+      provider: testProvider,
+      numerics: 'float32',
+      slots: 2,
+      threads: 2,
+    })
     const task = tasks.get('cola') ?? assert.fail('no task cola')
     const shortest = (golden.cola ?? []).toSorted((a, b) => a.input_ids.length - b.input_ids.length)
     const rows = shortest.slice(0, 2).map((row, at): EngineRow => {

@@ -99,5 +99,7 @@ describe('the safetensors reader', () => {
     assert.deepEqual(read('F16', 0x7c00, 0xfc00), [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
     assert.ok(Number.isNaN(read('F16', 0x7e00)[0]))
     assert.deepEqual(read('BF16', 0x3f80, 0xc049), [1, -3.140625])
+    const many = new Array<number>(20_000).fill(0x3c00).with(17, 0xc000).with(19_999, 0x7bff)
+    assert.deepEqual(read('F16', ...many), new Array<number>(20_000).fill(1).with(17, -2).with(19_999, 65_504))
   })
 })

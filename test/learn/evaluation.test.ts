@@ -123,6 +123,7 @@ test('a task on a server is scored by what it answers', async () => {
   const flags = {
     modelDir: '',
     threads: 1,
+    numerics: 'float32' as const,
     maxLength: 64,
     seed: 1,
     textColumn: 'text',

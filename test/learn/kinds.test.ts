@@ -103,7 +103,15 @@ const cases: Readonly<Record<ProblemType, Case>> = {
 }
 
 const options: NewTaskOptions = { ...smallRun, rates: { scores: 0.05, heads: 0.01 }, baseline: true }
-const flags = { threads: 1, maxLength: 24, seed: 1, textColumn: 'text', labelColumn: 'label', json: true }
+const flags = {
+  threads: 1,
+  maxLength: 24,
+  numerics: 'float32' as const,
+  seed: 1,
+  textColumn: 'text',
+  labelColumn: 'label',
+  json: true,
+}
 
 let running: Promise<Running> | undefined
 

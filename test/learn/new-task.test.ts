@@ -63,7 +63,14 @@ for (const changes of [
     const data = await load()
     const { file, result } = await learn({ ...changes, epochs: 2 })
     const task = readTaskFile(file)
-    const engine = await Engine.start({ backbone: model.backbone, prototype, provider: 'cpu', slots: 1, threads: 1 })
+    const engine = await Engine.start({
+      backbone: model.backbone,
+      prototype,
+      provider: 'cpu',
+      numerics: 'float32',
+      slots: 1,
+      threads: 1,
+    })
     const dev = requestsTo(task, prototype, data.dev)
     const served = await engine.run(dev)
     await engine.close()

@@ -83,6 +83,7 @@ for (const { module, combine, maskable, weights } of kinds)
       backbone: model.backbone,
       prototype,
       provider: 'cpu',
+      numerics: 'float32',
       slots: 2,
       threads: 1,
     })

@@ -40,7 +40,7 @@ export const healthRoutes =
         return {
           status: 'ready' as const,
           ...engine.choice,
-          numerics: 'float32',
+          numerics: engine.options.numerics,
           model: {
             type: config.model_type,
             layers: config.num_hidden_layers,
