@@ -19,8 +19,8 @@ export const http: Benchmark = (say) =>
     const config = readConfig({ port: '0', provider: 'cpu', dataDir: directory }, {})
     // Log lines are written, as they would be, but to nowhere.
     const server = await startServer(config, pino({ level: 'info' }, { write: () => {} }))
-    const { dispatcher } = server.services
-    const engine = dispatcher.engine
+    const { dispatcher, engines } = server.services
+    const [engine] = engines.all
     let batches: (readonly EngineRow[])[] = []
     const recorded = {
       run: (rows: readonly EngineRow[]) => {

@@ -62,7 +62,17 @@ export const settings = {
     ['float32', 'int8'],
     'What dense layers compute in: single precision, or eight-bit integers, which is faster and a little less exact.',
   ),
-  threads: whole(0, [0, 1024], 'Threads that compute on the CPU; 0 is one for each core.'),
+  threads: whole(0, [0, 1024], 'Threads that compute on the CPU, of all engines together; 0 is one for each core.'),
+  engines: whole(
+    1,
+    [1, 256],
+    'Engine threads, each with a bank of its own and its share of the threads; several pay on machines of many cores.',
+  ),
+  engineTimeoutMs: whole(
+    30_000,
+    [1, 3_600_000],
+    'How long a batch may run, in milliseconds; then its engine is given up and a new one takes its place.',
+  ),
   slots: whole(256, [1, 65_536], 'Tasks whose masks are in the bank at once, and so the most that one batch mixes.'),
   maxBatchTokens: whole(1024, [1, 1_048_576], 'Tokens of a batch; a longer text runs alone.'),
   maxQueueRows: whole(2048, [1, 1_000_000], 'Texts that may wait for the engine; requests beyond are answered 503.'),

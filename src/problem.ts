@@ -36,6 +36,7 @@ export type ProblemCode =
   | 'deadline_exceeded'
   | 'client_closed_request'
   | 'not_ready'
+  | 'engine_lost'
   | 'shutting_down'
   | 'storage_failed'
 

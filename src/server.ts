@@ -6,7 +6,8 @@ import { readBackbone } from './backbones/backbone.js'
 import { maxTokensOf } from './backbones/families.js'
 import { TextTokenizer } from './backbones/tokenizer.js'
 import type { Config } from './config.js'
-import { Engine } from './engine/engine.js'
+import { Engines } from './engine/engines.js'
+import type { SupervisorReport } from './engine/supervised-engine.js'
 import { readFileAs } from './formats/file.js'
 import { buildApp } from './http/app.js'
 import { Metrics } from './http/metrics.js'
@@ -39,7 +40,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const lifecycle = new Lifecycle()
   const metrics = new Metrics(lifecycle)
   // The engine's thread loads the model while this one puts the application together.
-  const loading = loadServices(config, metrics)
+  const loading = loadServices(config, metrics, logger)
   const opening = listen(config, lifecycle, metrics, logger)
   const [loaded, opened] = await Promise.allSettled([loading, opening])
   if (loaded.status === 'rejected' || opened.status === 'rejected') {
@@ -53,7 +54,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     logger.warn({ task: id }, 'an upload and a file of the masks directory have the same id; the upload is served')
   lifecycle.ready(services)
   logger.info(
-    { address, ...services.engine.choice, numerics: config.numerics, tasks: services.registry.count },
+    { address, ...services.engines.choice, numerics: config.numerics, tasks: services.registry.count },
     'ready',
   )
   return {
@@ -80,29 +81,35 @@ async function listen({ host, port, ...config }: Config, lifecycle: Lifecycle, m
 async function loadServices(
   config: Config,
   metrics: Metrics,
+  logger: Logger,
 ): Promise<{ services: Services; release: () => Promise<void> }> {
   const { modelDir, masksDir, dataDir, slots, threads, provider, numerics, maxBatchTokens, maxQueueRows } = config
   const prototype = await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype)
   const backbone = await readBackbone(modelDir)
   const store = LmdbStore.open(dataDir)
-  const starting = Engine.start({ backbone, prototype, provider, numerics, slots, threads })
+  const runTimeoutMs = config.engineTimeoutMs
+  const starting = Engines.start(
+    config.engines,
+    { backbone, prototype, provider, numerics, slots, threads, runTimeoutMs },
+    (engine) => supervision(logger.child({ engine }), metrics),
+  )
   const release = async () => {
-    const engine = await starting.catch(() => undefined)
-    await engine?.close()
+    const engines = await starting.catch(() => undefined)
+    await engines?.close()
     await store.close()
   }
   try {
     const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), maxTokensOf(backbone.config))
-    const [engine, registry] = await Promise.all([
+    const [engines, registry] = await Promise.all([
       starting,
       Registry.open(prototype, new TaskStore(store), masksDir, config),
     ])
     const limits = { maxTokens: maxBatchTokens, maxMasks: slots, maxQueueRows, batchesInFlight }
-    const dispatcher = new Dispatcher(engine, limits)
+    const dispatcher = new Dispatcher(engines.all[0], limits)
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
     return {
-      services: { registry, engine, dispatcher, predictor: new Predictor(registry, tokenizer, dispatcher) },
+      services: { registry, engines, dispatcher, predictor: new Predictor(registry, tokenizer, dispatcher) },
       release,
     }
   } catch (error) {
@@ -110,3 +117,16 @@ async function loadServices(
     throw error
   }
 }
+
+const supervision = (logger: Logger, metrics: Metrics): SupervisorReport => ({
+  lost(reason) {
+    metrics.engineLost()
+    logger.error({ reason }, 'an engine is lost: its batches fail, and a new one is started')
+  },
+  replaced(ms) {
+    logger.info({ after_ms: Math.round(ms) }, 'a new engine serves')
+  },
+  notReplaced(reason, retryMs) {
+    logger.error({ reason, retry_ms: retryMs }, 'a new engine did not start; it is tried again')
+  },
+})

@@ -5,22 +5,16 @@ import type { Config } from '../config.js'
 import { createLogger } from '../http/logger.js'
 import { startServer } from '../server.js'
 
-/** Exits 0 after SIGTERM or SIGINT once accepted work is done, 1 if that takes too long or the engine is lost. */
+/** Exits 0 after SIGTERM or SIGINT once accepted work is done, 1 if that takes too long. */
 export async function serve(config: Config): Promise<void> {
   const logger = createLogger(config.logLevel, process.stdout.isTTY)
   const started = startServer(config, logger)
-  let stopping = false
   closeWithGrace({ delay: config.shutdownTimeoutMs, logger: false }, async ({ signal, err }) => {
-    stopping = true
     if (err) logger.fatal({ err }, 'stopping after an error that nothing caught')
     else logger.info({ signal }, 'stopping: new work is refused, accepted work is finished')
     const server = await started
     await server.close()
     logger.info('stopped')
   })
-  const { services } = await started
-  const reason = await services.engine.died
-  if (stopping) return
-  logger.fatal({ reason: reason.message }, 'the engine is gone; a supervisor must start the server anew')
-  process.exit(1)
+  await started
 }

@@ -51,22 +51,20 @@ export class Engine {
   readonly #slots: SlotTable
   readonly #waiting = new Map<number, Waiting>()
   #nextId = 0
-  #death: Error | undefined
+  #death: Problem | undefined
+  /** Told once, when the engine takes no more batches. */
+  onDeath: (reason: string) => void = () => {}
 
   private constructor(
     readonly options: EngineOptions,
     readonly choice: ProviderChoice,
     readonly worker: Worker,
-    /** Resolves with the reason should the engine's thread end by itself. */
-    readonly died: Promise<Error>,
+    /** Resolves with the reason when the thread ends. */
+    readonly ended: Promise<string>,
   ) {
     this.#slots = new SlotTable(options.slots)
     worker.on('message', (message: ThreadMessage) => this.#receive(message))
-    died.then((reason) => {
-      this.#death = reason
-      for (const { reject } of this.#waiting.values()) reject(reason)
-      this.#waiting.clear()
-    })
+    ended.then((reason) => this.#die(reason))
   }
 
   /**
@@ -77,18 +75,18 @@ export class Engine {
     const { backbone, prototype, numerics, threads, provider, slots } = options
     const workerData: ThreadOptions = { backbone, prototype, numerics, threads, provider, slots }
     const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData, name: 'engine' })
-    const died = new Promise<Error>((resolve) => {
-      worker.once('error', (error: Error) => resolve(new Error(`the engine's thread failed: ${error.message}`)))
-      worker.once('exit', (code) => resolve(new Error(`the engine's thread ended with code ${code}`)))
+    const ended = new Promise<string>((resolve) => {
+      worker.once('error', (error: Error) => resolve(`the engine's thread failed: ${error.message}`))
+      worker.once('exit', (code) => resolve(`the engine's thread ended with code ${code}`))
     })
-    const first = await Promise.race([once(worker, 'message').then(([message]) => message as ThreadMessage), died])
-    if (first instanceof Error) throw first
+    const first = await Promise.race([once(worker, 'message').then(([message]) => message as ThreadMessage), ended])
+    if (typeof first === 'string') throw new Error(first)
     if (first.kind === 'failed')
       throw first.code
         ? new Problem(first.code, first.message)
         : new Error(`the engine did not start: ${first.message}`)
     if (first.kind !== 'ready') throw new Error(`the engine's thread began with "${first.kind}"`)
-    return new Engine(options, first.choice, worker, died)
+    return new Engine(options, first.choice, worker, ended)
   }
 
   /** Counters of the bank, live. */
@@ -98,7 +96,7 @@ export class Engine {
 
   /**
    * Runs a batch. Rows may belong to any tasks, at most `slots` different ones.
-   * @throws Error if onnxruntime fails on this batch, or the thread died
+   * @throws Problem `engine_lost` if the thread ends or is given up; Error if onnxruntime fails on this batch
    */
   async run(rows: readonly EngineRow[]): Promise<BatchResult> {
     const packed = packRows(rows, this.options.computePadding)
@@ -119,7 +117,24 @@ export class Engine {
   /** Lets the batches that were sent finish, then ends the thread. */
   async close(): Promise<void> {
     this.worker.postMessage('stop')
-    await this.died
+    await this.ended
+  }
+
+  /**
+   * Fails all batches at once. The thread is told to end after what it does: to terminate it while onnxruntime computes
+   * would take the whole process down.
+   */
+  giveUp(reason: string): void {
+    this.#die(reason)
+    this.worker.postMessage('stop')
+  }
+
+  #die(reason: string): void {
+    if (this.#death) return
+    this.#death = new Problem('engine_lost', reason)
+    for (const { reject } of this.#waiting.values()) reject(this.#death)
+    this.#waiting.clear()
+    this.onDeath(reason)
   }
 
   #assignSlots(rows: readonly EngineRow[], { layers, maskBytes }: Prototype): Pick<RunRequest, 'slots' | 'loads'> {

@@ -29,6 +29,8 @@ export class Metrics {
   readonly #busy = this.#counter('engine_busy_seconds_total', "Time that the engine's thread worked")
   readonly #dropped = this.#counter('queue_dropped_rows_total', 'Rows dropped before they were computed', ['reason'])
 
+  readonly #lost = this.#counter('engines_lost_total', 'Engine threads that ended or were given up')
+
   constructor(lifecycle: Lifecycle) {
     collectDefaultMetrics({ register: this.registry })
     const watch =
@@ -56,6 +58,11 @@ export class Metrics {
       watch((s) => s.registry.cached.tasks, 0),
     )
     this.#gauge(
+      'engines_available',
+      'Engines whose thread answers',
+      watch((s) => s.engines.available, 0),
+    )
+    this.#gauge(
       'ready',
       '1 once the model has answered a warm-up batch',
       watch(() => 1, 0),
@@ -64,7 +71,7 @@ export class Metrics {
       this.#runningTotal(
         `bank_${event}_total`,
         bankMeanings[event],
-        watch((s) => s.engine.bank[event], 0),
+        watch((s) => s.engines.bank[event], 0),
       )
     new Gauge({
       name: 'propetl_engine_info',
@@ -72,7 +79,7 @@ export class Metrics {
       labelNames: ['provider'],
       registers: this.#registers,
       collect() {
-        if (lifecycle.current) this.set({ provider: lifecycle.current.engine.choice.provider }, 1)
+        if (lifecycle.current) this.set({ provider: lifecycle.current.engines.choice.provider }, 1)
       },
     })
   }
@@ -88,6 +95,10 @@ export class Metrics {
     this.#padding.observe(1 - tokens / places)
     this.#busy.inc(runMs / 1000)
     for (const wait of waitsMs) this.#waits.observe(wait / 1000)
+  }
+
+  engineLost(): void {
+    this.#lost.inc()
   }
 
   dropped(reason: string, rows: number): void {

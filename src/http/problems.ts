@@ -32,6 +32,7 @@ export const problems = {
   internal: { status: 500, title: 'Something is wrong in the server' },
   overloaded: { status: 503, title: 'Too much is waiting', retryAfter: 1 },
   not_ready: { status: 503, title: 'The server is starting', retryAfter: 1 },
+  engine_lost: { status: 503, title: 'The engine was lost and is being replaced', retryAfter: 1 },
   shutting_down: { status: 503, title: 'The server is stopping', retryAfter: 5 },
   storage_failed: { status: 503, title: 'The change could not be stored', retryAfter: 5 },
   deadline_exceeded: { status: 504, title: 'The request waited too long' },

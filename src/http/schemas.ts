@@ -211,6 +211,7 @@ export const readyAnswer = Type.Object({
   numerics: Type.Union([Type.Literal('float32'), Type.Literal('int8')], {
     description: 'What the dense layers of the model compute in',
   }),
+  engines: Type.Object({ configured: Type.Integer(), available: Type.Integer() }),
   model: Type.Object({
     type: Type.String(),
     layers: Type.Integer(),

@@ -1,6 +1,6 @@
 // What the routes work with, and whether it is there yet: the server listens before the model is loaded.
 
-import type { Engine } from '../engine/engine.js'
+import type { Engines } from '../engine/engines.js'
 import { Problem } from '../problem.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
 import type { Predictor } from '../tasks/predictor.js'
@@ -8,7 +8,7 @@ import type { Registry } from '../tasks/registry.js'
 
 export interface Services {
   readonly registry: Registry
-  readonly engine: Engine
+  readonly engines: Engines
   readonly dispatcher: Dispatcher
   readonly predictor: Predictor
 }

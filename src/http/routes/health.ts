@@ -35,12 +35,15 @@ export const healthRoutes =
       },
       async () => {
         if (lifecycle.stopping) throw new Problem('shutting_down', 'the server is stopping')
-        const { engine, registry } = lifecycle.services
-        const { config, digest } = engine.options.backbone
+        const { engines, registry } = lifecycle.services
+        if (engines.available === 0) throw new Problem('engine_lost', 'no engine answers; a new one is being started')
+        const { backbone, numerics } = engines.all[0].options
+        const { config, digest } = backbone
         return {
           status: 'ready' as const,
-          ...engine.choice,
-          numerics: engine.options.numerics,
+          ...engines.choice,
+          numerics,
+          engines: { configured: engines.all.length, available: engines.available },
           model: {
             type: config.model_type,
             layers: config.num_hidden_layers,

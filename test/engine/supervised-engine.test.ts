@@ -1,0 +1,106 @@
+// Threads that end and threads that hang, for real: one fails at what it is sent, another computes for longer than it may.
+
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { describe, test } from 'node:test'
+import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
+import type { EngineRow } from '../../src/engine/engine.js'
+import { Engines } from '../../src/engine/engines.js'
+import { SupervisedEngine, type SupervisorReport } from '../../src/engine/supervised-engine.js'
+import { readTaskFile } from '../../src/formats/task-file.js'
+import type { Prototype } from '../../src/petl/prototype.js'
+import { directoryOf } from '../backbones/tiny.js'
+import { distance, engineRow, golden, loadPrototype, modelDir, taskBytes } from '../material.js'
+
+const prototype = loadPrototype()
+const backbone = await readBackbone(modelDir)
+const task = readTaskFile(taskBytes('sst2'))
+const rows = (golden.sst2 ?? []).slice(0, 4).map((row) => engineRow(row, task, prototype))
+
+const setting = (backbone: Backbone, prototype: Prototype | undefined, runTimeoutMs = 60_000) =>
+  ({ backbone, prototype, provider: 'cpu', numerics: 'float32', slots: 4, threads: 1, runTimeoutMs }) as const
+
+function recorded(): { readonly told: string[]; readonly report: SupervisorReport } {
+  const told: string[] = []
+  return {
+    told,
+    report: {
+      lost: (reason) => told.push(`lost: ${reason}`),
+      replaced: () => told.push('replaced'),
+      notReplaced: (reason) => told.push(`not replaced: ${reason}`),
+    },
+  }
+}
+
+/** A message that the thread cannot read: an error that nothing catches. */
+const endThread = (engine: SupervisedEngine) => engine.first.worker.postMessage(null)
+
+/** A batch that takes a core for seconds. */
+const longBatch: EngineRow[] = Array.from({ length: 128 }, () => ({
+  ...(rows[0] as EngineRow),
+  inputIds: new Int32Array(256).fill(2023),
+  tokenTypeIds: new Int32Array(256),
+}))
+
+describe('an engine whose thread', () => {
+  test('ends fails the batches that it has, and goes on with a new thread', async (t) => {
+    const { told, report } = recorded()
+    const engine = await SupervisedEngine.start(setting(backbone, prototype), report)
+    t.after(() => engine.close())
+    const before = await engine.run(rows)
+    endThread(engine)
+    await assert.rejects(engine.run(rows), { code: 'engine_lost', message: /the engine's thread failed/ })
+    assert.equal(engine.available, false)
+    // What comes while the new thread starts waits for it.
+    const after = await engine.run(rows)
+    assert.equal(engine.available, true)
+    assert.ok(distance(before.rows[0]?.pooled ?? [], after.rows[0]?.pooled ?? [1]) < 1e-5)
+    assert.match(told.join('\n'), /^lost: the engine's thread failed: .*\nreplaced$/)
+    // One mask was loaded into the bank that is gone, and again into the new one.
+    assert.equal(engine.bank.loads, 2)
+  })
+
+  test('gives back no batch in time is given up, and answers no more', async (t) => {
+    const { told, report } = recorded()
+    const engine = await SupervisedEngine.start(setting(backbone, prototype, 1500), report)
+    t.after(() => engine.close())
+    const { worker } = engine.first
+    await assert.rejects(engine.run(longBatch), { code: 'engine_lost', message: /gave back no batch for 1500 ms/ })
+    const ended = once(worker, 'exit')
+    const { rows: answers } = await engine.run(rows)
+    assert.equal(answers.length, rows.length)
+    assert.deepEqual(told, ['lost: the engine gave back no batch for 1500 ms', 'replaced'])
+    await ended
+  })
+
+  test('cannot be replaced says so to every batch, and is tried again', async (t) => {
+    const { told, report } = recorded()
+    // A file that is gone, as after an upgrade that removed the model.
+    const tiny = await readBackbone(directoryOf('bert'))
+    const options = { ...setting(tiny, undefined), backbone: { ...tiny } }
+    const engine = await SupervisedEngine.start(options, report)
+    t.after(() => engine.close())
+    Object.assign(options.backbone, { weightsFile: 'gone.safetensors' })
+    const ended = new Promise((resolve) => engine.first.worker.once('exit', resolve))
+    endThread(engine)
+    await ended
+    await assert.rejects(engine.run([]), { code: 'engine_lost', message: /a new one did not start/ })
+    Object.assign(options.backbone, { weightsFile: tiny.weightsFile })
+    while (!engine.available) await new Promise((resolve) => setTimeout(resolve, 50))
+    assert.match(told.join('\n'), /^lost: .*\nnot replaced: .* path does not exist.*\nreplaced$/s)
+  })
+})
+
+test('several engines share the threads, and count their banks together', async (t) => {
+  const { report } = recorded()
+  const engines = await Engines.start(2, { ...setting(backbone, prototype), threads: 4 }, () => report)
+  t.after(() => engines.close())
+  assert.deepEqual(
+    engines.all.map(({ options }) => options.threads),
+    [2, 2],
+  )
+  const [a, b] = await Promise.all(engines.all.map((engine) => engine.run(rows)))
+  assert.ok(distance(a?.rows[3]?.pooled ?? [], b?.rows[3]?.pooled ?? [1]) < 1e-6)
+  assert.equal(engines.bank.loads, 2)
+  assert.equal(engines.available, 2)
+})
