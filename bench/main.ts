@@ -5,6 +5,7 @@ import { availableParallelism, cpus } from 'node:os'
 import { Command } from 'commander'
 import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './figures.js'
 import { http } from './http.js'
+import { httpReal } from './http-real.js'
 import { learningStep } from './learning-step.js'
 import { manyTasks } from './many-tasks.js'
 import { modelDir } from './material.js'
@@ -17,6 +18,7 @@ import { upload } from './upload.js'
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   'mixed-batch': mixedBatch,
   http,
+  'http-real': httpReal,
   start,
   upload,
   padding,
