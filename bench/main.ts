@@ -2,7 +2,7 @@
 
 import { writeFile } from 'node:fs/promises'
 import { availableParallelism, cpus } from 'node:os'
-import { Command } from 'commander'
+import { Command, InvalidArgumentError } from 'commander'
 import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './figures.js'
 import { http } from './http.js'
 import { httpReal } from './http-real.js'
@@ -11,7 +11,11 @@ import { manyTasks } from './many-tasks.js'
 import { modelDir } from './material.js'
 import { mixedBatch, mixedBatchOn } from './mixed-batch.js'
 import { padding } from './padding.js'
+import { adapterSessions } from './peers/adapter-sessions.js'
+import { compare } from './peers/comparison.js'
 import { learningStepAgainstPyTorch } from './peers/learning-step.js'
+import { peft } from './peers/peft.js'
+import { transformersJs } from './peers/transformers-js.js'
 import { memory, start } from './start.js'
 import { upload } from './upload.js'
 
@@ -31,13 +35,39 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
 const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
   'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
   'other-backbone': ({ modelDir }) => mixedBatchOn(modelDir),
+  'transformers-js': ({ precision, tasks }) =>
+    compare({ peer: transformersJs, precision, sizes: tasks, targets: { memory: { tasks: 256, atMost: 1 / 50 } } }),
+  'adapter-sessions': ({ precision, tasks }) =>
+    compare({ peer: adapterSessions, precision, sizes: tasks, targets: {} }),
+  peft: ({ python, precision, tasks }) =>
+    compare({
+      peer: peft(python, 'float32'),
+      precision,
+      sizes: tasks,
+      targets: { throughput: { tasks: 16, atLeast: 2 } },
+    }),
+  'peft-bfloat16': ({ python, precision, tasks }) =>
+    compare({
+      peer: peft(python, 'bfloat16'),
+      precision,
+      sizes: tasks,
+      targets: { throughput: { tasks: 16, atLeast: 2.5 } },
+    }),
 }
 
 interface Options {
   readonly python: string
   readonly modelDir: string
+  readonly precision: string
+  readonly tasks: readonly number[]
   readonly json?: string
   readonly jsonOnly?: boolean
+}
+
+function taskCounts(list: string): number[] {
+  const counts = list.split(',').map(Number)
+  if (counts.every((count, i) => Number.isInteger(count) && count > (counts[i - 1] ?? 0))) return counts
+  throw new InvalidArgumentError('expected whole numbers from 1, ascending, such as 1,16')
 }
 
 const program: Command = new Command('bench')
@@ -48,6 +78,8 @@ const program: Command = new Command('bench')
   )
   .option('--python <path>', 'interpreter for the benchmarks against others, see bench/peers', 'python3')
   .option('--model-dir <dir>', 'Hugging Face directory for other-backbone', modelDir)
+  .option('--precision <name>', "what the server computes in beside a peer, as serve's --precision", 'float32')
+  .option('--tasks <counts>', 'numbers of tasks beside a peer, separated by commas', taskCounts, [1, 16, 256, 4096])
   .option('--json <file>', 'write the figures to a file as well')
   .option('--json-only', 'print JSON in place of the table')
   .addHelpText('after', '\nExample:\n  $ npm run bench -- mixed-batch padding --json figures.json')

@@ -17,7 +17,15 @@ const projectedFrom = 15
 
 export type Growth =
   | { readonly fits: true }
-  | { readonly fits: false; readonly bytes: number; readonly seconds: number; readonly why: 'memory' | 'time' }
+  | {
+      readonly fits: false
+      /** What the tasks would take that it did not take on. */
+      readonly why: 'memory' | 'time'
+      /** Resident memory that so many tasks would take, in bytes, as it grew so far. */
+      readonly bytesAt: (tasks: number) => number
+      /** Time that so many tasks would take until they answer, in seconds, as it went so far. */
+      readonly secondsAt: (tasks: number) => number
+    }
 
 export class PeerProcess {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>
@@ -42,24 +50,27 @@ export class PeerProcess {
     return residentBytes(this.#child.pid).all
   }
 
-  /** Takes on tasks until there are `tasks`, or gives up as soon as what is left would take too much memory or time. */
+  /** Takes on tasks until there are `tasks`. It is ended as soon as they would take too much memory or time. */
   async grow(tasks: number): Promise<Growth> {
-    const budget = availableBytes() * memoryShare + (this.#tasks > 0 ? this.bytes : 0)
-    const begun = performance.now()
     const before = this.#tasks
+    const budget = availableBytes() * memoryShare + (before > 0 ? this.bytes : 0)
+    const begun = performance.now()
     let first: { readonly bytes: number; readonly tasks: number } | undefined
     this.#send({ grow: tasks })
     while (this.#tasks < tasks) {
       this.#tasks = (await this.#receive<Grown>()).tasks
-      const bytes = this.bytes
-      first ??= { bytes, tasks: this.#tasks }
-      const grown = this.#tasks - first.tasks
+      const now = { bytes: this.bytes, tasks: this.#tasks }
+      first ??= now
+      const grown = now.tasks - first.tasks
       if (grown < projectedFrom) continue
-      const left = tasks - this.#tasks
-      const seconds = ((performance.now() - begun) / 1000 / (this.#tasks - before)) * (tasks - before)
-      const projected = bytes + (Math.max(0, bytes - first.bytes) / grown) * left
-      if (projected > budget) return { fits: false, bytes: projected, seconds, why: 'memory' }
-      if (seconds > growthSeconds) return { fits: false, bytes: projected, seconds, why: 'time' }
+      const bytesOfTask = (now.bytes - first.bytes) / grown
+      const secondsOfTask = (performance.now() - begun) / 1000 / (now.tasks - before)
+      const bytesAt = (count: number) => now.bytes + bytesOfTask * (count - now.tasks)
+      const secondsAt = (count: number) => secondsOfTask * (count - before)
+      const why = bytesAt(tasks) > budget ? 'memory' : secondsAt(tasks) > growthSeconds ? 'time' : undefined
+      if (why === undefined) continue
+      await this.stop()
+      return { fits: false, why, bytesAt, secondsAt }
     }
     return { fits: true }
   }
