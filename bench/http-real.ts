@@ -8,12 +8,12 @@ import { LoadProcess, startServerProcess } from './process.js'
 import { predictRequests } from './requests.js'
 
 const clients = 64
-const textsOfTurn = 750
+const textsOfTurn = 600
 const turns = 8
 
 export const httpReal: Benchmark = (say) =>
   withDirectory(async (directory) => {
-    const texts = mixedTexts()
+    const texts = mixedTexts().slice(0, textsOfTurn)
     const requests = predictRequests(texts)
     const model = await loadModel()
     const rows = await rowsOf(model, texts)
@@ -21,29 +21,18 @@ export const httpReal: Benchmark = (say) =>
     const server = await startServerProcess(directory)
     const load = new LoadProcess()
     const latencies: { p50: number; p99: number }[] = []
-
-    let [sent, fed] = [0, 0]
-    const overHttp = async (amount: number) => {
-      const part = Array.from({ length: amount }, (_, i) => requests[(sent + i) % requests.length] ?? never())
-      const { seconds, p50Ms, p99Ms } = await load.run({ url: server.url, clients, requests: part, amount })
-      sent += amount
+    const overHttp = async () => {
+      const { seconds, p50Ms, p99Ms } = await load.run({ url: server.url, clients, requests, amount: textsOfTurn })
       latencies.push({ p50: p50Ms, p99: p99Ms })
-      return amount / seconds
+      return textsOfTurn / seconds
     }
-    const oneAtATime = async (amount: number) => {
+    const oneAtATime = async () => {
       const start = performance.now()
-      for (let i = 0; i < amount; i++) await bare.pooled(rows[(fed + i) % rows.length] ?? never())
-      fed += amount
-      return (1000 * amount) / (performance.now() - start)
+      for (const row of rows) await bare.pooled(row)
+      return (1000 * textsOfTurn) / (performance.now() - start)
     }
-    await overHttp(clients * 4)
-    await oneAtATime(clients * 4)
-    const measured = await inTurns(
-      turns,
-      () => overHttp(textsOfTurn),
-      () => oneAtATime(textsOfTurn),
-      (turn) => say(`http-real: ${turn} of ${turns} turns`),
-    )
+    for (const warmUp of [overHttp, oneAtATime]) await warmUp()
+    const measured = await inTurns(turns, overHttp, oneAtATime, (turn) => say(`http-real: ${turn} of ${turns} turns`))
     load.stop()
     await server.stop()
     await bare.release()
@@ -62,7 +51,3 @@ export const httpReal: Benchmark = (say) =>
       },
     ]
   })
-
-const never = (): never => {
-  throw new Error('there are no texts')
-}

@@ -1,7 +1,7 @@
 // Our server and a peer, in turns on the same requests, at ever more tasks: throughput, latency and memory.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import { type Benchmark, type Figure, inTurns, median, quantile, summary } from '../figures.js'
+import { type Benchmark, type Figure, inTurns, median, quantile, summary, tableRow } from '../figures.js'
 import { withDirectory } from '../material.js'
 import { Ours } from './ours.js'
 import type { Peer } from './peer.js'
@@ -49,7 +49,10 @@ export const compare =
             ? await sideBySide(ours, process, texts)
             : await alone(ours, texts, { growth, tasks })
           await ours.stop()
-          figures.push(...figuresOf(what, tasks, found, comparison.targets))
+          const size = figuresOf(what, tasks, found, comparison.targets)
+          // A peer may take minutes a size: what was found is told at once.
+          for (const figure of size) say(tableRow(figure))
+          figures.push(...size)
         }
       } finally {
         await process.stop()
