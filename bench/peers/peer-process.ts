@@ -40,8 +40,10 @@ export class PeerProcess {
     this.#child = spawn(command, parameters, { stdio: ['pipe', 'pipe', 'inherit'] })
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]()
     this.#failure = once(this.#child, 'error').then(([error]) => {
-      throw error
+      throw new Error(`${command} did not start: ${(error as Error).message}`)
     })
+    // It is told to whoever waits for an answer, and may come before anyone does.
+    this.#failure.catch(() => {})
     // A write to a peer that has ended fails too; what is told is that it ended.
     this.#child.stdin.on('error', () => {})
   }
