@@ -8,8 +8,8 @@ export interface Figure {
   /** Smallest and largest repeat. */
   readonly spread: readonly [number, number]
   readonly repeats: number
-  /** What the figure must be. */
-  readonly target: { readonly atMost: number } | { readonly atLeast: number }
+  /** What the figure must be; absent where it is there to compare with. */
+  readonly target?: { readonly atMost: number } | { readonly atLeast: number }
   /** Absolute figures behind a ratio, and whatever else helps to read it. */
   readonly notes?: Readonly<Record<string, number | string>>
 }
@@ -68,20 +68,22 @@ export async function inTurns(
   }
 }
 
-export const isMet = ({ value, target }: Figure): boolean =>
-  'atMost' in target ? value <= target.atMost : value >= target.atLeast
+/** Undefined where there is no target. */
+export const isMet = ({ value, target }: Figure): boolean | undefined =>
+  target && ('atMost' in target ? value <= target.atMost : value >= target.atLeast)
 
 const digits = (value: number) => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3))
 
 /** Rows of a Markdown table. */
 export function tableRow(figure: Figure): string {
   const { what, unit, value, spread, repeats, target, notes } = figure
-  const goal = 'atMost' in target ? `≤ ${target.atMost}` : `≥ ${target.atLeast}`
+  const goal = target ? `${'atMost' in target ? `≤ ${target.atMost}` : `≥ ${target.atLeast}`} ${unit}` : unit
+  const met = isMet(figure)
   const extra = Object.entries(notes ?? {}).map(
     ([name, note]) => `${name} ${typeof note === 'number' ? digits(note) : note}`,
   )
   const measured = `${digits(value)} (${digits(spread[0])} to ${digits(spread[1])}, ${repeats}×)`
-  return `| ${what} | ${goal} ${unit} | ${measured} | ${isMet(figure) ? 'yes' : 'no'} | ${extra.join('; ')} |`
+  return `| ${what} | ${goal} | ${measured} | ${met === undefined ? '' : met ? 'yes' : 'no'} | ${extra.join('; ')} |`
 }
 
 export const tableHead =

@@ -2,22 +2,30 @@
 
 import { writeFile } from 'node:fs/promises'
 import { availableParallelism, cpus } from 'node:os'
-import { Command } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { settings } from '../src/config.js'
+import type { Numerics } from '../src/engine/session.js'
 import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './figures.js'
 import { http } from './http.js'
+import { httpReal } from './http-real.js'
 import { int8, int8Loss } from './int8.js'
 import { learningStep } from './learning-step.js'
 import { manyTasks } from './many-tasks.js'
 import { modelDir } from './material.js'
 import { mixedBatch, mixedBatchOn } from './mixed-batch.js'
 import { padding } from './padding.js'
+import { adapterSessions } from './peers/adapter-sessions.js'
+import { compare } from './peers/comparison.js'
 import { learningStepAgainstPyTorch } from './peers/learning-step.js'
+import { peft } from './peers/peft.js'
+import { transformersJs } from './peers/transformers-js.js'
 import { memory, start } from './start.js'
 import { upload } from './upload.js'
 
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   'mixed-batch': mixedBatch,
   http,
+  'http-real': httpReal,
   start,
   upload,
   padding,
@@ -32,14 +40,39 @@ const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
   'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
   'int8-loss': ({ data }) => int8Loss(data),
   'other-backbone': ({ modelDir }) => mixedBatchOn(modelDir),
+  'transformers-js': ({ numerics, tasks }) =>
+    compare({ peer: transformersJs, numerics, sizes: tasks, targets: { memory: { tasks: 256, atMost: 1 / 50 } } }),
+  'adapter-sessions': ({ numerics, tasks }) => compare({ peer: adapterSessions, numerics, sizes: tasks, targets: {} }),
+  peft: ({ python, numerics, tasks }) =>
+    compare({
+      peer: peft(python, 'float32'),
+      numerics,
+      sizes: tasks,
+      targets: numerics === 'float32' ? { throughput: { tasks: 16, atLeast: 2 } } : {},
+    }),
+  'peft-bfloat16': ({ python, numerics, tasks }) =>
+    compare({
+      peer: peft(python, 'bfloat16'),
+      numerics,
+      sizes: tasks,
+      targets: numerics === 'int8' ? { throughput: { tasks: 16, atLeast: 2.5 } } : {},
+    }),
 }
 
 interface Options {
   readonly python: string
   readonly modelDir: string
   readonly data: string
+  readonly numerics: Numerics
+  readonly tasks: readonly number[]
   readonly json?: string
   readonly jsonOnly?: boolean
+}
+
+function taskCounts(list: string): number[] {
+  const counts = list.split(',').map(Number)
+  if (counts.every((count, i) => Number.isInteger(count) && count > (counts[i - 1] ?? 0))) return counts
+  throw new InvalidArgumentError('expected whole numbers from 1, ascending, such as 1,16')
 }
 
 const program: Command = new Command('bench')
@@ -51,6 +84,12 @@ const program: Command = new Command('bench')
   .option('--python <path>', 'interpreter for the benchmarks against others, see bench/peers', 'python3')
   .option('--model-dir <dir>', 'Hugging Face directory for other-backbone', modelDir)
   .option('--data <dir>', 'folder of tasks with dev.jsonl for int8-loss', 'data')
+  .addOption(
+    new Option('--numerics <kind>', 'what the server computes in beside a peer')
+      .choices(settings.numerics.kind.choices)
+      .default(settings.numerics.value),
+  )
+  .option('--tasks <counts>', 'numbers of tasks beside a peer, separated by commas', taskCounts, [1, 16, 256, 4096])
   .option('--json <file>', 'write the figures to a file as well')
   .option('--json-only', 'print JSON in place of the table')
   .addHelpText('after', '\nExample:\n  $ npm run bench -- mixed-batch padding --json figures.json')

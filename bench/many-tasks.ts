@@ -1,14 +1,11 @@
 // 100,000 registered tasks against 10: throughput when every request may be of any of them, and memory of idle ones.
 
 import { join } from 'node:path'
-import { digestOf } from '../src/formats/digest.js'
-import { LmdbStore } from '../src/store/lmdb.js'
-import { TaskStore } from '../src/tasks/store.js'
 import { type Benchmark, inTurns, median, summary } from './figures.js'
-import { mixedTexts, randomBytes, taskFileBytes, withDirectory } from './material.js'
+import { mixedTexts, randomBytes, withDirectory } from './material.js'
 import { LoadProcess, residentBytes, startServerProcess } from './process.js'
+import { registerTasks, taskId } from './registered-tasks.js'
 import { predictRequests } from './requests.js'
-import { withShiftedBias } from './upload.js'
 
 const many = 100_000
 const few = 10
@@ -18,8 +15,8 @@ const requestsPerRound = 400
 export const manyTasks: Benchmark = (say) =>
   withDirectory(async (directory) => {
     const sides = { many: join(directory, 'many'), few: join(directory, 'few') }
-    await registerTasks(sides.few, few, say)
-    await registerTasks(sides.many, many, say)
+    await registerTasks(sides.few, few, ['sst2'], say)
+    await registerTasks(sides.many, many, ['sst2'], say)
     const servers = { many: await startServerProcess(sides.many), few: await startServerProcess(sides.few) }
     const idle = {
       many: residentBytes(servers.many.process.pid),
@@ -75,23 +72,3 @@ export const manyTasks: Benchmark = (say) =>
       },
     ]
   })
-
-const taskId = (index: number) => `task-${String(index).padStart(6, '0')}`
-
-/** Fills a data directory with different versions of one task. */
-async function registerTasks(directory: string, count: number, say: (progress: string) => void): Promise<void> {
-  const store = LmdbStore.open(directory)
-  const tasks = new TaskStore(store)
-  const file = taskFileBytes('sst2')
-  for (let first = 0; first < count; first += 2_000) {
-    const batch = Array.from({ length: Math.min(2_000, count - first) }, (_, i) => first + i)
-    await Promise.all(
-      batch.map((index) => {
-        const bytes = withShiftedBias(file, index)
-        return tasks.put(taskId(index), digestOf(bytes), bytes, () => {})
-      }),
-    )
-    if (first % 20_000 === 0 && first > 0) say(`many tasks: ${first} of ${count} registered`)
-  }
-  await store.close()
-}

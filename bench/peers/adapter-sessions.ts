@@ -1,0 +1,27 @@
+// Peer: onnxruntime sessions, one for each task, with a plain adapter in every layer. They compute the very functions that
+// masks make of the prototype, so the engine says what is expected of them.
+
+import { fileURLToPath } from 'node:url'
+import { loadModel, rowsOf, startEngine } from '../material.js'
+import { bundledTasks, headOutputs, ofKind } from './bundled-tasks.js'
+import type { Peer } from './peer.js'
+import { PeerProcess } from './peer-process.js'
+
+const script = fileURLToPath(new URL('./adapter-sessions-process.js', import.meta.url))
+
+export const adapterSessions: Peer = {
+  name: 'onnxruntime sessions with a plain adapter each',
+  start: async () => new PeerProcess(process.execPath, [script]),
+  async expected(texts) {
+    const model = await loadModel()
+    const engine = await startEngine(model)
+    const rows = await rowsOf(
+      model,
+      texts.map((text) => ({ ...text, task: ofKind(bundledTasks, text.task) })),
+    )
+    const results = await engine.run(rows)
+    await engine.close()
+    return texts.map(({ task }, i) => headOutputs(task, results.rows[i]?.pooled ?? new Float32Array()))
+  },
+  tolerance: 1e-3,
+}

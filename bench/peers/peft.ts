@@ -1,0 +1,64 @@
+// Peer: PyTorch with PEFT, LoRA adapters mixed in a batch by adapter_names. A task's adapter has drawn weights, as many of
+// them as the bundled prototype's adapter has.
+
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
+import { serializeSafetensors, type TensorData } from '../../src/formats/safetensors.js'
+import { bytesOf } from '../../src/graph/graph.js'
+import { Random } from '../../src/learn/random.js'
+import { elementCount, moduleTensors } from '../../src/petl/module.js'
+import { petlModule } from '../../src/petl/modules.js'
+import { modelDir } from '../material.js'
+import { drawnModule, type PlainModule } from '../plain-session.js'
+import { bundledHeads, bundledTasks, ofKind } from './bundled-tasks.js'
+import { expectedLogits } from './expected.js'
+import type { Peer } from './peer.js'
+import { PeerProcess } from './peer-process.js'
+
+const script = fileURLToPath(new URL('../../../bench/peers/peft_adapters.py', import.meta.url))
+const config = { kind: 'lora', rank: 16, alpha: 24 } as const
+const deviation = 0.03
+
+/** @param python an interpreter with bench/peers/requirements.txt installed */
+export const peft = (python: string, dtype: 'float32' | 'bfloat16'): Peer => ({
+  name: `PyTorch with PEFT, ${dtype}`,
+  async start(directory) {
+    const file = join(directory, 'kinds.safetensors')
+    await writeFile(file, kindsFile(await readBackbone(modelDir)))
+    return new PeerProcess(python, [script, modelDir, file, dtype])
+  },
+  async expected(texts) {
+    const modules = loraModules(await readBackbone(modelDir))
+    return expectedLogits(texts, (task) => ofKind(modules, task))
+  },
+  // bfloat16 has 8 bits of precision, and logits here are of up to 4.
+  tolerance: dtype === 'float32' ? 1e-3 : 0.15,
+})
+
+const loraModules = (backbone: Backbone): readonly PlainModule[] =>
+  bundledTasks.map((task) => {
+    const random = new Random(1, task)
+    return drawnModule(config, backbone, (count) => random.normal(count, deviation))
+  })
+
+/** The adapters and heads of all kinds, as peft_adapters.py reads them. */
+function kindsFile(backbone: Backbone): Uint8Array {
+  const { hidden_size: H, num_hidden_layers: layers } = backbone.config
+  const tensors: Record<string, TensorData> = {}
+  const put = (name: string, shape: readonly number[], values: Float32Array) => {
+    if (values.length !== elementCount(shape)) throw new Error(`"${name}" is not of shape [${shape}]`)
+    tensors[name] = { dtype: 'F32', shape, data: bytesOf(values) }
+  }
+  for (const [kind, module] of loraModules(backbone).entries())
+    for (let layer = 0; layer < layers; layer++)
+      for (const { name, shape } of moduleTensors(petlModule(config, H)))
+        put(`${kind}.layer.${layer}.${name}`, shape, module.weights(layer, name))
+  for (const [kind, { outputs, inputs, weight, bias }] of bundledHeads.entries()) {
+    put(`${kind}.head.weight`, [outputs, inputs], weight)
+    put(`${kind}.head.bias`, [outputs], bias)
+  }
+  const facts = { kinds: String(bundledTasks.length), rank: String(config.rank), alpha: String(config.alpha) }
+  return serializeSafetensors(facts, tensors)
+}

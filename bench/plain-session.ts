@@ -1,0 +1,116 @@
+// The backbone as simple code runs it: a session without bank or slots that takes one unpadded text at a time. It is
+// bare, or every layer has a plain module: weights of its own, and no mask.
+
+import type { Backbone } from '../src/backbones/backbone.js'
+import { encoder, encoderInputs } from '../src/backbones/encoder.js'
+import { GraphSession, type NumberArray } from '../src/engine/graph-session.js'
+import { type PackedRows, packRows, type TokenRow } from '../src/engine/rows.js'
+import { byName, bytesOf, type Graph, GraphBuilder } from '../src/graph/graph.js'
+import { matmul, reshape } from '../src/graph/operators.js'
+import { pad } from '../src/graph/packing.js'
+import { elementCount, maskRange, moduleTensors } from '../src/petl/module.js'
+import { type ModuleConfig, petlModule } from '../src/petl/modules.js'
+import { type Prototype, prototypeTensor } from '../src/petl/prototype.js'
+
+export interface PlainModule {
+  readonly config: ModuleConfig
+  /** Weights of a layer's tensor, by its name. */
+  readonly weights: (layer: number, tensor: string) => Float32Array
+}
+
+export class PlainSession {
+  private constructor(readonly session: GraphSession) {}
+
+  static async open(backbone: Backbone, module?: PlainModule): Promise<PlainSession> {
+    const options = { directory: backbone.weightsFolder, threads: 0 }
+    return new PlainSession(await GraphSession.open(plainGraph(backbone, module), options))
+  }
+
+  /** The pooled vector [H] of a text. */
+  async pooled(row: TokenRow): Promise<Float32Array> {
+    const results = await this.session.run(inputsOf(packRows([row])))
+    const pooled = results.get('pooled')
+    if (pooled === undefined) throw new Error('the graph has no output "pooled"')
+    return pooled
+  }
+
+  async release(): Promise<void> {
+    await this.session.release()
+  }
+}
+
+function plainGraph(backbone: Backbone, module: PlainModule | undefined): Graph {
+  const { hidden_size: H } = backbone.config
+  const g = new GraphBuilder()
+  const inputs = encoderInputs(g)
+  const poolWeights = g.input('pool_weights', 'float32', ['B', 1, 'S'])
+  const modules = module && {
+    modules: (layer: number) => {
+      const petl = petlModule(module.config, H)
+      const values = moduleTensors(petl).map(({ name, shape }) => {
+        const bytes = bytesOf(module.weights(layer, name))
+        return [name, g.constant(`layer.${layer}.${name}`, 'float32', shape, bytes)] as const
+      })
+      return petl.layer(g, byName(values), inputs.packing)
+    },
+  }
+  const hidden = encoder(g, backbone, inputs, { gatherHalf: true, ...modules })
+  const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, inputs.packing)), ['B', H])
+  return g.build([g.output('pooled', pooled)])
+}
+
+const inputsOf = (rows: PackedRows): Record<string, NumberArray> => {
+  const { rows: B, longest: S, tokens: T } = rows
+  return {
+    input_ids: { shape: [T], data: rows.inputIds },
+    token_type_ids: { shape: [T], data: rows.tokenTypeIds },
+    position_ids: { shape: [T], data: rows.positionIds },
+    padded_index: { shape: [B, S], data: rows.paddedIndex },
+    packed_index: { shape: [T], data: rows.packedIndex },
+    key_bias: { shape: [B, 1, 1, S], data: rows.keyBias },
+    pool_weights: { shape: [B, 1, S], data: rows.poolWeights },
+  }
+}
+
+/** What a task's effective bitset makes of the prototype, as a plain module. */
+export function unmasked(prototype: Prototype, bitset: Uint8Array): PlainModule {
+  const { module: config, hiddenSize, layers, maskBytes } = prototype
+  const module = petlModule(config, hiddenSize)
+  const maskable = new Map(module.maskable.map(({ name }) => [name, maskRange(module, name).first]))
+  const planeBytes = layers * maskBytes
+  const bit = (byte: number, at: number) => ((bitset[byte + (at >> 3)] ?? 0) >> (at & 7)) & 1
+  return {
+    config,
+    weights(layer, tensor) {
+      const values = prototypeTensor(prototype, tensor)
+      const first = maskable.get(tensor)
+      if (first === undefined) return values
+      return values.map((value, i) => {
+        let entry = 0
+        for (let byte = layer * maskBytes; byte < bitset.byteLength; byte += planeBytes) entry += bit(byte, first + i)
+        return value * entry
+      })
+    },
+  }
+}
+
+/** A plain module of given numbers: `draw` makes so many of them. */
+export function drawnModule(
+  config: ModuleConfig,
+  { config: { hidden_size, num_hidden_layers } }: Backbone,
+  draw: (count: number) => Float32Array,
+): PlainModule {
+  const tensors = moduleTensors(petlModule(config, hidden_size))
+  const layers = Array.from(
+    { length: num_hidden_layers },
+    () => new Map(tensors.map(({ name, shape }) => [name, draw(elementCount(shape))])),
+  )
+  return {
+    config,
+    weights(layer, tensor) {
+      const values = layers[layer]?.get(tensor)
+      if (values === undefined) throw new Error(`layer ${layer} has no tensor "${tensor}"`)
+      return values
+    },
+  }
+}

@@ -1,0 +1,37 @@
+// A data directory full of tasks: versions of bundled ones, each under an id of its own.
+
+import { digestOf } from '../src/formats/digest.js'
+import { LmdbStore } from '../src/store/lmdb.js'
+import { TaskStore } from '../src/tasks/store.js'
+import { taskFileBytes } from './material.js'
+import { withShiftedBias } from './upload.js'
+
+export const taskId = (index: number) => `task-${String(index).padStart(6, '0')}`
+
+const batchTasks = 2_000
+
+/**
+ * Registers `count` tasks. Task i is bundled[i mod their number] with its logits moved by i thousandths, so that no two
+ * are the same file.
+ */
+export async function registerTasks(
+  directory: string,
+  count: number,
+  bundled: readonly string[],
+  say: (progress: string) => void,
+): Promise<void> {
+  const store = LmdbStore.open(directory)
+  const tasks = new TaskStore(store)
+  const files = bundled.map((task) => taskFileBytes(task))
+  for (let first = 0; first < count; first += batchTasks) {
+    const batch = Array.from({ length: Math.min(batchTasks, count - first) }, (_, i) => first + i)
+    await Promise.all(
+      batch.map((index) => {
+        const bytes = withShiftedBias(files[index % files.length] ?? new Uint8Array(), index / 1_000)
+        return tasks.put(taskId(index), digestOf(bytes), bytes, () => {})
+      }),
+    )
+    if (first % 20_000 === 0 && first > 0) say(`${first} of ${count} tasks registered`)
+  }
+  await store.close()
+}
