@@ -15,6 +15,9 @@ import { readPrototype } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
 import { LmdbStore } from './store/lmdb.js'
+import { openMirror } from './store/mirror.js'
+import { PostgresStore } from './store/postgres.js'
+import type { Store } from './store/store.js'
 import { Predictor } from './tasks/predictor.js'
 import { Registry } from './tasks/registry.js'
 import { TaskStore } from './tasks/store.js'
@@ -33,13 +36,14 @@ export interface Server {
 
 /**
  * Starts a server; resolves once it is ready.
+ * @param signal ends a start that waits for a database
  * @throws Problem for whatever is wrong with settings, model or files
  */
-export async function startServer(config: Config, logger: Logger): Promise<Server> {
+export async function startServer(config: Config, logger: Logger, signal?: AbortSignal): Promise<Server> {
   const lifecycle = new Lifecycle()
   const metrics = new Metrics(lifecycle)
   // The engine's thread loads the model while this one puts the application together.
-  const loading = loadServices(config, metrics)
+  const loading = loadServices(config, metrics, logger, signal)
   const opening = listen(config, lifecycle, metrics, logger)
   const [loaded, opened] = await Promise.allSettled([loading, opening])
   if (loaded.status === 'rejected' || opened.status === 'rejected') {
@@ -74,32 +78,37 @@ async function listen({ host, port, ...config }: Config, lifecycle: Lifecycle, m
   return { app, address }
 }
 
+function openStore({ dataDir, databaseUrl }: Config, logger: Logger, signal?: AbortSignal): Promise<Store> {
+  if (databaseUrl === '') return Promise.resolve(LmdbStore.open(dataDir))
+  return PostgresStore.open({ url: databaseUrl, mirror: openMirror(dataDir, logger), logger, signal })
+}
+
 async function loadServices(
   config: Config,
   metrics: Metrics,
+  logger: Logger,
+  signal?: AbortSignal,
 ): Promise<{ services: Services; release: () => Promise<void> }> {
-  const { modelDir, masksDir, dataDir, slots, threads, provider, maxBatchTokens, maxQueueRows } = config
+  const { modelDir, masksDir, slots, threads, provider, maxBatchTokens, maxQueueRows } = config
   const prototype = await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype)
   const backbone = await readBackbone(modelDir)
-  const store = LmdbStore.open(dataDir)
+  const opening = openStore(config, logger, signal)
   const starting = Engine.start({ backbone, prototype, provider, slots, threads })
   const release = async () => {
-    const engine = await starting.catch(() => undefined)
+    const [engine, store] = await Promise.all([starting.catch(() => undefined), opening.catch(() => undefined)])
     await engine?.close()
-    await store.close()
+    await store?.close()
   }
   try {
     const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), maxTokensOf(backbone.config))
-    const [engine, registry] = await Promise.all([
-      starting,
-      Registry.open(prototype, new TaskStore(store), masksDir, config),
-    ])
+    const [engine, store] = await Promise.all([starting, opening])
+    const registry = await Registry.open(prototype, new TaskStore(store), masksDir, config)
     const limits = { maxTokens: maxBatchTokens, maxMasks: slots, maxQueueRows, batchesInFlight }
     const dispatcher = new Dispatcher(engine, limits)
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
     return {
-      services: { registry, engine, dispatcher, predictor: new Predictor(registry, tokenizer, dispatcher) },
+      services: { store, registry, engine, dispatcher, predictor: new Predictor(registry, tokenizer, dispatcher) },
       release,
     }
   } catch (error) {

@@ -8,14 +8,16 @@ import { startServer } from '../server.js'
 /** Exits 0 after SIGTERM or SIGINT once accepted work is done, 1 if that takes too long or the engine is lost. */
 export async function serve(config: Config): Promise<void> {
   const logger = createLogger(config.logLevel, process.stdout.isTTY)
-  const started = startServer(config, logger)
+  const start = new AbortController()
+  const started = startServer(config, logger, start.signal)
   let stopping = false
   closeWithGrace({ delay: config.shutdownTimeoutMs, logger: false }, async ({ signal, err }) => {
     stopping = true
     if (err) logger.fatal({ err }, 'stopping after an error that nothing caught')
     else logger.info({ signal }, 'stopping: new work is refused, accepted work is finished')
-    const server = await started
-    await server.close()
+    start.abort()
+    const server = await started.catch(() => undefined)
+    await server?.close()
     logger.info('stopped')
   })
   const { services } = await started

@@ -34,6 +34,7 @@ export const problems = {
   not_ready: { status: 503, title: 'The server is starting', retryAfter: 1 },
   shutting_down: { status: 503, title: 'The server is stopping', retryAfter: 5 },
   storage_failed: { status: 503, title: 'The change could not be stored', retryAfter: 5 },
+  storage_unavailable: { status: 503, title: 'The database that holds the tasks is away', retryAfter: 5 },
   deadline_exceeded: { status: 504, title: 'The request waited too long' },
 } as const satisfies Record<string, Meaning>
 

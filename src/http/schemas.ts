@@ -217,6 +217,15 @@ export const readyAnswer = Type.Object({
   }),
   prototype: Type.Object({ kind: Type.String(), digest: Type.String() }),
   tasks: Type.Integer(),
+  database: Type.Optional(
+    Type.Object(
+      {
+        connected: Type.Boolean({ description: 'Changes are taken and followed' }),
+        behind_seconds: Type.Number({ description: 'Since this replica last knew every change' }),
+      },
+      { description: 'Of a replica that shares its tasks with others; without it predictions go on' },
+    ),
+  ),
 })
 
 /** A body of bytes. */

@@ -3,9 +3,15 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { Problem } from '../../problem.js'
+import type { Following } from '../../store/store.js'
 import type { Metrics } from '../metrics.js'
 import { problemAnswers, readyAnswer } from '../schemas.js'
 import type { Lifecycle } from '../services.js'
+
+const databaseAnswer = ({ connected, upToDateAt }: Following) => ({
+  connected,
+  behind_seconds: Math.max(0, Date.now() - upToDateAt) / 1000,
+})
 
 export const healthRoutes =
   (lifecycle: Lifecycle, metrics: Metrics): FastifyPluginAsyncTypebox =>
@@ -35,7 +41,7 @@ export const healthRoutes =
       },
       async () => {
         if (lifecycle.stopping) throw new Problem('shutting_down', 'the server is stopping')
-        const { engine, registry } = lifecycle.services
+        const { engine, registry, store } = lifecycle.services
         const { config, digest } = engine.options.backbone
         return {
           status: 'ready' as const,
@@ -49,6 +55,7 @@ export const healthRoutes =
           },
           prototype: { kind: registry.prototype.module.kind, digest: registry.prototype.digest },
           tasks: registry.count,
+          ...(store.following && { database: databaseAnswer(store.following) }),
         }
       },
     )
