@@ -3,6 +3,7 @@
 import closeWithGrace from 'close-with-grace'
 import type { Config } from '../config.js'
 import { createLogger } from '../http/logger.js'
+import { Problem } from '../problem.js'
 import { startServer } from '../server.js'
 
 /** Exits 0 after SIGTERM or SIGINT once accepted work is done, 1 if that takes too long or the engine is lost. */
@@ -16,13 +17,19 @@ export async function serve(config: Config): Promise<void> {
     if (err) logger.fatal({ err }, 'stopping after an error that nothing caught')
     else logger.info({ signal }, 'stopping: new work is refused, accepted work is finished')
     start.abort()
-    const server = await started.catch(() => undefined)
+    const server = await started.catch(unlessStopped)
     await server?.close()
     logger.info('stopped')
   })
-  const { services } = await started
-  const reason = await services.engine.died
+  const server = await started.catch(unlessStopped)
+  if (server === undefined) return
+  const reason = await server.services.engine.died
   if (stopping) return
   logger.fatal({ reason: reason.message }, 'the engine is gone; a supervisor must start the server anew')
   process.exit(1)
+}
+
+/** A start that was given up on SIGTERM is no failure. */
+function unlessStopped(error: unknown): undefined {
+  if (!(error instanceof Problem && error.code === 'shutting_down')) throw error
 }

@@ -39,9 +39,7 @@ export class LmdbStore implements Store {
   change<T>(change: (records: StoreWriter) => T): Promise<T> {
     const pending = new PendingChange(change)
     this.#waiting.push(pending as PendingChange)
-    this.#committing ??= this.#commitAll().finally(() => {
-      this.#committing = undefined
-    })
+    this.#committing ??= this.#commitAll()
     return pending.settled
   }
 
@@ -63,6 +61,8 @@ export class LmdbStore implements Store {
         for (const change of changes) change.refuse(error as Problem)
       }
     }
+    // In the same breath as the last look: a change that comes later begins anew.
+    this.#committing = undefined
   }
 
   readonly #writer: StoreWriter = {
