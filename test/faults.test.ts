@@ -2,39 +2,16 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync, type SpawnOptions } from 'node:child_process'
-import { chmod, mkdir, writeFile } from 'node:fs/promises'
+import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { digestOf } from '../src/formats/digest.js'
 import { shiftedTask, taskBytes, temporaryDirectory } from './material.js'
 import { answerOf, predict, put, ready, referenceFlags, refusal, serve, start } from './server-process.js'
+import { isRoot, smallDisk } from './small-disk.js'
 
 const sst2 = taskBytes('sst2')
-const isRoot = process.getuid?.() === 0
 const piped: SpawnOptions = { stdio: ['ignore', 'pipe', 'pipe'] }
-const MiB = 1024 * 1024
-
-interface SmallDisk {
-  readonly directory: string
-  /** What the server's command is wrapped in. */
-  readonly wrapper: readonly string[]
-  makeRoom(pid: number | undefined): void
-}
-
-/** Room for some uploads: a file system of its own where that may be mounted, else a limit on the size of files. */
-async function smallDisk(): Promise<SmallDisk> {
-  const directory = await temporaryDirectory()
-  if (!isRoot) {
-    const limited = ['sh', '-c', `trap '' XFSZ; ulimit -S -f ${MiB / 512}; exec "$@"`, 'sh']
-    const makeRoom = (pid: number | undefined) =>
-      void execFileSync('prlimit', ['--pid', String(pid), '--fsize=unlimited:unlimited'])
-    return { directory, wrapper: limited, makeRoom }
-  }
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', directory])
-  after(() => execFileSync('umount', ['--lazy', directory]))
-  await writeFile(join(directory, 'filler'), Buffer.alloc(2 * MiB))
-  return { directory, wrapper: [], makeRoom: () => execFileSync('rm', [join(directory, 'filler')]) }
-}
 
 describe('a server whose disk', () => {
   test('is full refuses changes, goes on predicting, and takes changes once there is room', async () => {
@@ -54,7 +31,10 @@ describe('a server whose disk', () => {
     assert.deepEqual([refused.status, refused.headers.get('retry-after')], [503, '5'])
     const { code, detail } = (await refused.json()) as { code: string; detail: string }
     assert.equal(code, 'storage_failed')
-    assert.match(detail, /tasks\.lmdb and was not made: (No space left on device|File too large).*make room/)
+    assert.match(
+      detail,
+      /tasks\.lmdb cannot be written: (No space left on device|File too large|Input\/output error).*make room/,
+    )
     const removal = await fetch(`${first.url}/tasks/${taken[0]}`, { method: 'DELETE' })
     assert.ok([204, 503].includes(removal.status))
     if (removal.status === 204) taken.shift()

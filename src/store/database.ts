@@ -58,7 +58,9 @@ export class Database {
     try {
       await client.connect()
       await client.query(
-        `set lock_timeout = ${timeouts.lock}; set idle_in_transaction_session_timeout = ${timeouts.idleInTransaction}`,
+        `set lock_timeout = ${timeouts.lock};
+         set idle_in_transaction_session_timeout = ${timeouts.idleInTransaction};
+         select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`,
       )
       await database.#checkServer()
       await database.#migrate()

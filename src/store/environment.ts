@@ -60,7 +60,7 @@ export class Environment {
       const { message } = await reasonOf(error as Error)
       throw new Problem(
         'storage_failed',
-        `the change could not be stored in ${this.path} and was not made: ${message}; make room or the directory writable, then try again`,
+        `${this.path} cannot be written: ${message}; make room, or the directory writable, and try again`,
       )
     }
   }

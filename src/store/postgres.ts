@@ -40,6 +40,7 @@ export class PostgresStore implements Store {
   /** Why changes are refused now. A connection that is lost and replaced at once is no reason. */
   #obstacle: string | undefined = 'it has not been reached yet'
   #upToDateAt = Date.now()
+  #database: Database | undefined
   #running = Promise.resolve()
 
   private constructor(
@@ -93,13 +94,14 @@ export class PostgresStore implements Store {
     const pending = new PendingChange(change)
     this.#waiting.push(pending as PendingChange)
     if (this.#obstacle === undefined) this.#bell.ring()
-    else this.#refuse(this.#waiting, unmade(this.#obstacle))
+    else this.#refuse(this.#waiting, unmade())
     return pending.settled
   }
 
   async close(): Promise<void> {
     this.#stop.abort()
     this.#bell.ring()
+    this.#database?.close()
     await this.#running
     await this.#mirror.close()
   }
@@ -108,30 +110,31 @@ export class PostgresStore implements Store {
   async #run(onReadable: () => void, onUnusable: (problem: Problem) => void): Promise<void> {
     let retry = retryMs.first
     while (!this.#stop.signal.aborted) {
-      let database: Database | undefined
       let followed = false
       try {
-        database = await Database.connect(this.url, () => this.#bell.ring())
-        await this.#catchUp(database)
+        this.#database = await Database.connect(this.url, () => this.#bell.ring())
+        await this.#catchUp(this.#database)
         followed = true
         retry = retryMs.first
         this.#back()
         onReadable()
-        await this.#work(database)
+        await this.#work(this.#database)
       } catch (error) {
+        if (this.#stop.signal.aborted) break
         if (followed) this.#logger.warn({ reason: reasonOf(error) }, 'the connection to the database is lost')
         else this.#away(reasonOf(error))
         if (this.#mirror.position !== undefined) onReadable()
         else if (isLasting(error)) onUnusable(unusable(error))
       } finally {
-        database?.close()
+        this.#database?.close()
+        this.#database = undefined
       }
       // A server that was restarted, or another one in its place, is there at once.
       if (followed) continue
       await delay(retry, undefined, { signal: this.#stop.signal }).catch(() => {})
       retry = Math.min(2 * retry, retryMs.last)
     }
-    this.#refuse(this.#waiting, unmade('the server is stopping'))
+    this.#refuse(this.#waiting, new Problem('shutting_down', 'the server is stopping; the change was not made'))
   }
 
   #back(): void {
@@ -145,9 +148,9 @@ export class PostgresStore implements Store {
       this.#mirror.position === undefined
         ? 'nothing was copied from it before: waiting for it'
         : 'what was copied from it is served, and changes are refused'
-    if (reason !== this.#obstacle) this.#logger.warn({ reason }, `the database cannot be used; ${meanwhile}`)
+    if (reason !== this.#obstacle) this.#logger.warn({ reason }, `the database cannot be followed; ${meanwhile}`)
     this.#obstacle = reason
-    this.#refuse(this.#waiting, unmade(reason))
+    this.#refuse(this.#waiting, unmade())
   }
 
   async #work(database: Database): Promise<void> {
@@ -171,7 +174,7 @@ export class PostgresStore implements Store {
 
   async #copy(database: Database): Promise<void> {
     this.#obstacle = 'this replica makes a full copy of it'
-    this.#refuse(this.#waiting, unmade(this.#obstacle))
+    this.#refuse(this.#waiting, unmade())
     await database.snapshot(() => copy(database, this.#mirror, this.#logger))
     this.#back()
   }
@@ -204,35 +207,35 @@ export class PostgresStore implements Store {
     try {
       if (from && to) await this.#mirror.advance(from, to, overlay.writes)
     } catch (error) {
-      return this.#refuse(
-        batch,
-        new Problem('storage_failed', `the change was made, but this replica cannot show it: ${reasonOf(error)}`),
+      const problem = new Problem(
+        'storage_failed',
+        `the change was made, but this replica cannot show it: ${reasonOf(error)}`,
       )
+      return this.#refuse(batch, problem)
     }
     for (const change of batch) change.settle()
   }
 
   /** @throws the error, if the connection is not to be used any more */
   #notMade(batch: PendingChange[], error: unknown): void {
-    const reason = reasonOf(error)
-    if (error instanceof CommitError)
-      this.#refuse(
-        batch,
-        unavailable(`the database was lost while the change was committed (${reason}); it may have been made or not`),
-      )
-    else if (error instanceof Problem || isRefusal(error)) {
-      const problem = error instanceof Problem ? error : new Problem('storage_failed', `the database says: ${reason}`)
+    if (error instanceof CommitError) {
+      this.#refuse(batch, unknown)
+      throw error
+    }
+    if (error instanceof Problem || isRefusal(error)) {
+      this.#logger.warn({ reason: reasonOf(error) }, 'changes were refused')
+      const problem =
+        error instanceof Problem ? error : new Problem('storage_failed', 'the database refused the change')
       // What waits behind would meet the same.
       this.#refuse(batch, problem)
       this.#refuse(this.#waiting, problem)
       return
-    } else {
-      this.#waiting.unshift(...batch.filter(({ attempts }) => attempts < attemptsAtMost))
-      this.#refuse(
-        batch.filter(({ attempts }) => attempts >= attemptsAtMost),
-        unmade(reason),
-      )
     }
+    this.#waiting.unshift(...batch.filter(({ attempts }) => attempts < attemptsAtMost))
+    this.#refuse(
+      batch.filter(({ attempts }) => attempts >= attemptsAtMost),
+      unmade(),
+    )
     throw error
   }
 
@@ -243,7 +246,12 @@ export class PostgresStore implements Store {
 
 class TooFarBehind extends Error {}
 
-const unavailable = (message: string) => new Problem('storage_unavailable', message)
-const unmade = (reason: string) => unavailable(`the database cannot be used (${reason}); the change was not made`)
+// The reason stands in the log: it names hosts and users, which are none of the caller's business.
+const unmade = () =>
+  new Problem('storage_unavailable', 'the database that holds the tasks cannot be used now; the change was not made')
+const unknown = new Problem(
+  'storage_unavailable',
+  'the database was lost while the change was committed: it may have been made or not; look, or ask again',
+)
 const unusable = (error: unknown) =>
   error instanceof Problem ? error : new Problem('invalid_setting', `the database cannot be used: ${reasonOf(error)}`)

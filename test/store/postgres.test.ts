@@ -8,6 +8,7 @@ import type { Store } from '../../src/store/store.js'
 import { TaskStore } from '../../src/tasks/store.js'
 import { temporaryDirectory } from '../material.js'
 import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
+import { isRoot, smallDisk } from '../small-disk.js'
 import { TcpProxy } from './tcp-proxy.js'
 
 const any = () => {}
@@ -160,7 +161,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     await until(() => !a.store.following.connected, 'a knows')
     await assert.rejects(a.tasks.put('x', 'd2', file('two'), any), {
       code: 'storage_unavailable',
-      message: /the database cannot be used .*not made/,
+      message: /cannot be used now; the change was not made/,
     })
     assert.equal(String(a.tasks.file('x')), 'one')
     // A replica that is restarted meanwhile serves what it had.
@@ -227,7 +228,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     proxy.cut()
     await until(() => store.following.connected, 'it is back')
     await until(() => tasks.digest('y') === 'd3', 'it follows')
-    assert.match(log.join('\n'), /the database cannot be used; what was copied from it is served/)
+    assert.match(log.join('\n'), /the database cannot be followed; what was copied from it is served/)
   })
 
   test('a connection that is lost at commit leaves the outcome open, says so, and the mirror shows what was committed', async () => {
@@ -325,6 +326,24 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     for (const { tasks } of [a, b]) await until(() => tasks.count === 50 && tasks.digest('t7') === 'd7', 'all is there')
   })
 
+  test('whose disk is full goes on reading, says so, and follows once there is room', {
+    skip: !isRoot && 'only root may mount a small disk',
+  }, async () => {
+    const url = await newDatabase()
+    const disk = await smallDisk()
+    const [full, other] = [await replica(url, disk.directory), await replica(url)]
+    await other.tasks.put('x', 'd1', file('one'), any)
+    await until(() => full.tasks.digest('x') === 'd1', 'it follows')
+    for (let i = 0; i < 20; i++) await other.tasks.put(`big-${i}`, `b${i}`, Buffer.alloc(100_000, i), any)
+    await until(() => !full.store.following.connected, 'its disk is full')
+    assert.match(full.log.join('\n'), /mirror\.lmdb cannot be written: (No space left on device|Input\/output error)/)
+    await assert.rejects(full.tasks.put('x', 'd2', file('two'), any), { code: 'storage_unavailable' })
+    assert.equal(String(full.tasks.file('x')), 'one')
+    disk.makeRoom(undefined)
+    await until(() => full.store.following.connected, 'it follows again')
+    assert.deepEqual(contents(full.store), contents(other.store))
+  })
+
   test('waits for a database that is not there yet, and can be told not to', async () => {
     await server.stop()
     const stop = new AbortController()
@@ -354,9 +373,10 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
 
   test('says what the database refuses, and goes on', async () => {
     const url = await newDatabase()
-    const { store, tasks } = await replica(url)
+    const { store, tasks, log } = await replica(url)
     await sql(url, "alter table propetl_records add constraint no_x check (key <> 'x')")
-    await assert.rejects(tasks.put('x', 'd1', file('one'), any), { code: 'storage_failed', message: /no_x/ })
+    await assert.rejects(tasks.put('x', 'd1', file('one'), any), { code: 'storage_failed' })
+    assert.match(log.join('\n'), /changes were refused .*no_x/)
     assert.equal(store.following.connected, true)
     await tasks.put('y', 'd2', file('two'), any)
     await sql(url, `alter database ${url.split('/').at(-1)} set default_transaction_read_only = on`)
@@ -365,10 +385,8 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
       'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()',
     )
     await until(() => !store.following.connected, 'it takes no changes')
-    await assert.rejects(tasks.put('y', 'd3', file('three'), any), {
-      code: 'storage_unavailable',
-      message: /read-only/,
-    })
+    await assert.rejects(tasks.put('y', 'd3', file('three'), any), { code: 'storage_unavailable' })
+    assert.match(log.join('\n'), /the server is read-only/)
     assert.equal(tasks.digest('y'), 'd2')
   })
 })
