@@ -42,9 +42,12 @@ export interface Server {
 export async function startServer(config: Config, logger: Logger, signal?: AbortSignal): Promise<Server> {
   const lifecycle = new Lifecycle()
   const metrics = new Metrics(lifecycle)
+  const giveUp = new AbortController()
+  signal?.addEventListener('abort', () => giveUp.abort(), { once: true })
   // The engine's thread loads the model while this one puts the application together.
-  const loading = loadServices(config, metrics, logger, signal)
+  const loading = loadServices(config, metrics, logger, giveUp)
   const opening = listen(config, lifecycle, metrics, logger)
+  opening.catch(() => giveUp.abort())
   const [loaded, opened] = await Promise.allSettled([loading, opening])
   if (loaded.status === 'rejected' || opened.status === 'rejected') {
     if (loaded.status === 'fulfilled') await loaded.value.release()
@@ -78,7 +81,7 @@ async function listen({ host, port, ...config }: Config, lifecycle: Lifecycle, m
   return { app, address }
 }
 
-function openStore({ dataDir, databaseUrl }: Config, logger: Logger, signal?: AbortSignal): Promise<Store> {
+function openStore({ dataDir, databaseUrl }: Config, logger: Logger, signal: AbortSignal): Promise<Store> {
   if (databaseUrl === '') return Promise.resolve(LmdbStore.open(dataDir))
   return PostgresStore.open({ url: databaseUrl, mirror: openMirror(dataDir, logger), logger, signal })
 }
@@ -87,14 +90,15 @@ async function loadServices(
   config: Config,
   metrics: Metrics,
   logger: Logger,
-  signal?: AbortSignal,
+  giveUp: AbortController,
 ): Promise<{ services: Services; release: () => Promise<void> }> {
   const { modelDir, masksDir, slots, threads, provider, maxBatchTokens, maxQueueRows } = config
   const prototype = await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype)
   const backbone = await readBackbone(modelDir)
-  const opening = openStore(config, logger, signal)
+  const opening = openStore(config, logger, giveUp.signal)
   const starting = Engine.start({ backbone, prototype, provider, slots, threads })
   const release = async () => {
+    giveUp.abort()
     const [engine, store] = await Promise.all([starting.catch(() => undefined), opening.catch(() => undefined)])
     await engine?.close()
     await store?.close()

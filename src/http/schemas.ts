@@ -41,7 +41,7 @@ const problemMeanings: Record<number, string> = {
   413: 'The body is too large',
   415: 'The content type is not taken here',
   422: 'The content cannot be worked with',
-  503: 'The server starts, stops or is overloaded; Retry-After says when to try again',
+  503: 'The server starts, stops, is overloaded or cannot store; Retry-After says when to try again',
   504: 'The request waited too long',
 }
 

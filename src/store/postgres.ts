@@ -60,9 +60,9 @@ export class PostgresStore implements Store {
     const store = new PostgresStore(options.url, options)
     const { signal } = options
     const started = new Promise<void>((resolve, reject) => {
-      signal?.addEventListener('abort', () =>
-        reject(new Problem('shutting_down', 'stopped while it waited for the database')),
-      )
+      const abort = () => reject(new Problem('shutting_down', 'stopped while it waited for the database'))
+      if (signal?.aborted) abort()
+      signal?.addEventListener('abort', abort)
       store.#running = store.#run(resolve, reject)
     })
     try {
@@ -219,7 +219,7 @@ export class PostgresStore implements Store {
   /** @throws the error, if the connection is not to be used any more */
   #notMade(batch: PendingChange[], error: unknown): void {
     if (error instanceof CommitError) {
-      this.#refuse(batch, unknown)
+      this.#refuse(batch, unknown())
       throw error
     }
     if (error instanceof Problem || isRefusal(error)) {
@@ -249,9 +249,10 @@ class TooFarBehind extends Error {}
 // The reason stands in the log: it names hosts and users, which are none of the caller's business.
 const unmade = () =>
   new Problem('storage_unavailable', 'the database that holds the tasks cannot be used now; the change was not made')
-const unknown = new Problem(
-  'storage_unavailable',
-  'the database was lost while the change was committed: it may have been made or not; look, or ask again',
-)
+const unknown = () =>
+  new Problem(
+    'storage_unavailable',
+    'the database was lost while the change was committed: it may have been made or not; look, or ask again',
+  )
 const unusable = (error: unknown) =>
   error instanceof Problem ? error : new Problem('invalid_setting', `the database cannot be used: ${reasonOf(error)}`)
