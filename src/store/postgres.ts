@@ -121,10 +121,10 @@ export class PostgresStore implements Store {
         await this.#work(this.#database)
       } catch (error) {
         if (this.#stop.signal.aborted) break
+        if (this.#mirror.position === undefined && isLasting(error)) return onUnusable(unusable(error))
         if (followed) this.#logger.warn({ reason: reasonOf(error) }, 'the connection to the database is lost')
         else this.#away(reasonOf(error))
         if (this.#mirror.position !== undefined) onReadable()
-        else if (isLasting(error)) onUnusable(unusable(error))
       } finally {
         this.#database?.close()
         this.#database = undefined
