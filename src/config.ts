@@ -6,6 +6,7 @@ import { Problem } from './problem.js'
 
 type Kind =
   | { readonly kind: 'text' }
+  | { readonly kind: 'address'; readonly protocols: readonly string[] }
   | { readonly kind: 'choice'; readonly choices: readonly string[] }
   | { readonly kind: 'whole'; readonly min: number; readonly max: number }
 
@@ -22,6 +23,13 @@ const text = (value: string, meaning: string, shown?: string): SettingOf<string>
   value,
   meaning,
   ...(shown !== undefined && { shown }),
+})
+/** An address with a password in it, perhaps: it is never shown. */
+const address = (protocols: readonly string[], meaning: string): SettingOf<string> => ({
+  kind: { kind: 'address', protocols },
+  value: '',
+  meaning,
+  shown: 'none',
 })
 const whole = (value: number, [min, max]: readonly [number, number], meaning: string): SettingOf<number> => ({
   kind: { kind: 'whole', min, max },
@@ -52,6 +60,11 @@ export const settings = {
     'the bundled masks',
   ),
   dataDir: text('data', 'Directory that uploaded tasks are stored in; made if it is not there.'),
+  databaseUrl: address(
+    ['postgres:', 'postgresql:'],
+    'PostgreSQL database that replicas share their uploads in; `--data-dir` then holds a mirror of it. ' +
+      'It has a password in it: prefer the variable to the flag.',
+  ),
   provider: choice(
     'auto',
     ['auto', 'cpu', 'webgpu', 'cuda'],
@@ -145,6 +158,9 @@ function parse(kind: Kind, given: string, source: string): string | number {
   switch (kind.kind) {
     case 'text':
       return given === '' ? refuse('a value that is not empty') : given
+    case 'address':
+      if (kind.protocols.some((protocol) => given.startsWith(`${protocol}//`)) && URL.canParse(given)) return given
+      throw new Problem('invalid_setting', `${source} is not an address that begins with ${kind.protocols[0]}//`)
     case 'choice':
       return kind.choices.includes(given) ? given : refuse(kind.choices.join(' | '))
     case 'whole': {

@@ -39,6 +39,8 @@ export type ProblemCode =
   | 'engine_lost'
   | 'shutting_down'
   | 'storage_failed'
+  | 'storage_damaged'
+  | 'storage_unavailable'
 
 /** An error for the one who asked. The message says what was wrong, where, and what was expected. */
 export class Problem extends Error {

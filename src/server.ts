@@ -16,6 +16,9 @@ import { readPrototype } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
 import { LmdbStore } from './store/lmdb.js'
+import { openMirror } from './store/mirror.js'
+import { PostgresStore } from './store/postgres.js'
+import type { Store } from './store/store.js'
 import { Predictor } from './tasks/predictor.js'
 import { Registry } from './tasks/registry.js'
 import { TaskStore } from './tasks/store.js'
@@ -34,14 +37,18 @@ export interface Server {
 
 /**
  * Starts a server; resolves once it is ready.
+ * @param signal ends a start that waits for a database
  * @throws Problem for whatever is wrong with settings, model or files
  */
-export async function startServer(config: Config, logger: Logger): Promise<Server> {
+export async function startServer(config: Config, logger: Logger, signal?: AbortSignal): Promise<Server> {
   const lifecycle = new Lifecycle()
   const metrics = new Metrics(lifecycle)
+  const giveUp = new AbortController()
+  signal?.addEventListener('abort', () => giveUp.abort(), { once: true })
   // The engine's thread loads the model while this one puts the application together.
-  const loading = loadServices(config, metrics, logger)
+  const loading = loadServices(config, metrics, logger, giveUp)
   const opening = listen(config, lifecycle, metrics, logger)
+  opening.catch(() => giveUp.abort())
   const [loaded, opened] = await Promise.allSettled([loading, opening])
   if (loaded.status === 'rejected' || opened.status === 'rejected') {
     if (loaded.status === 'fulfilled') await loaded.value.release()
@@ -78,15 +85,21 @@ async function listen({ host, port, ...config }: Config, lifecycle: Lifecycle, m
   return { app, address }
 }
 
+function openStore({ dataDir, databaseUrl }: Config, logger: Logger, signal: AbortSignal): Promise<Store> {
+  if (databaseUrl === '') return Promise.resolve(LmdbStore.open(dataDir))
+  return PostgresStore.open({ url: databaseUrl, mirror: openMirror(dataDir, logger), logger, signal })
+}
+
 async function loadServices(
   config: Config,
   metrics: Metrics,
   logger: Logger,
+  giveUp: AbortController,
 ): Promise<{ services: Services; release: () => Promise<void> }> {
-  const { modelDir, masksDir, dataDir, slots, threads, provider, numerics, maxBatchTokens, maxQueueRows } = config
+  const { modelDir, masksDir, slots, threads, provider, numerics, maxBatchTokens, maxQueueRows } = config
   const prototype = await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype)
   const backbone = await readBackbone(modelDir)
-  const store = LmdbStore.open(dataDir)
+  const opening = openStore(config, logger, giveUp.signal)
   const runTimeoutMs = config.engineTimeoutMs
   const starting = Engines.start(
     config.engines,
@@ -94,22 +107,21 @@ async function loadServices(
     (engine) => supervision(logger.child({ engine }), metrics),
   )
   const release = async () => {
-    const engines = await starting.catch(() => undefined)
+    giveUp.abort()
+    const [engines, store] = await Promise.all([starting.catch(() => undefined), opening.catch(() => undefined)])
     await engines?.close()
-    await store.close()
+    await store?.close()
   }
   try {
     const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), maxTokensOf(backbone.config))
-    const [engines, registry] = await Promise.all([
-      starting,
-      Registry.open(prototype, new TaskStore(store), masksDir, config),
-    ])
+    const [engines, store] = await Promise.all([starting, opening])
+    const registry = await Registry.open(prototype, new TaskStore(store), masksDir, config)
     const limits = { maxTokens: maxBatchTokens, maxMasks: slots, maxQueueRows, batchesInFlight }
     const dispatcher = new Dispatcher(engines.all[0], limits)
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
     return {
-      services: { registry, engines, dispatcher, predictor: new Predictor(registry, tokenizer, dispatcher) },
+      services: { store, registry, engines, dispatcher, predictor: new Predictor(registry, tokenizer, dispatcher) },
       release,
     }
   } catch (error) {

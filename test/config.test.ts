@@ -24,6 +24,11 @@ describe('settings', () => {
     [{}, { PROPETL_SLOTS: '0' }, /^PROPETL_SLOTS is "0"; expected a whole number from 1/],
     [{}, { PROPETL_HOST: '' }, /PROPETL_HOST is ""; expected a value that is not empty/],
     [{ logLevel: 'loud' }, {}, /--log-level is "loud"; expected fatal \|/],
+    [
+      {},
+      { PROPETL_DATABASE_URL: 'mysql://a:b@c/d' },
+      /^PROPETL_DATABASE_URL is not an address that begins with postgres:\/\/$/,
+    ],
     [{ maxInputs: '5000' }, {}, /--max-inputs is 5000, but only --max-queue-rows = 2048/],
   ]
   for (const [flags, environment, message] of refused)

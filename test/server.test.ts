@@ -1,66 +1,15 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { digestOf } from '../src/formats/digest.js'
 import type { ClassificationAnswer } from './http/running.js'
-import { masksDir, modelDir, referenceModelDir, root, shiftedTask, taskBytes, temporaryDirectory } from './material.js'
+import { masksDir, modelDir, root, shiftedTask, taskBytes, temporaryDirectory } from './material.js'
+import { answerOf, cli, predict, put, serve, serveAny } from './server-process.js'
 
-const cli = join(root, 'dist/src/cli.js')
 const sst2 = taskBytes('sst2')
-
-interface ServerProcess {
-  readonly url: string
-  readonly process: ChildProcess
-  /** Resolves with code and signal. */
-  readonly exit: Promise<unknown[]>
-}
-
-const running = new Set<ChildProcess>()
-after(() => {
-  for (const child of running) child.kill('SIGKILL')
-})
-
-/** `propetl serve` on the reference's prototype and tasks, once it is ready. */
-async function serve(dataDir: string, ...flags: string[]): Promise<ServerProcess> {
-  const reference = ['--model-dir', await referenceModelDir(), '--masks-dir', masksDir]
-  return serveAny('--data-dir', dataDir, ...reference, ...flags)
-}
-
-async function serveAny(...flags: string[]): Promise<ServerProcess> {
-  const child = spawn(process.execPath, [cli, 'serve', '--port', '0', '--provider', 'cpu', ...flags], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  running.add(child)
-  const exit = once(child, 'exit').finally(() => running.delete(child))
-  for await (const line of createInterface({ input: child.stdout as NodeJS.ReadableStream })) {
-    const { msg, address } = JSON.parse(line) as { msg: string; address: string }
-    if (msg === 'ready') {
-      child.stdout?.resume()
-      return { url: address, process: child, exit }
-    }
-  }
-  throw new Error('the server ended before it was ready')
-}
-
-const put = (url: string, id: string, file: Uint8Array) =>
-  fetch(`${url}/tasks/${id}`, {
-    method: 'PUT',
-    headers: { 'content-type': 'application/octet-stream' },
-    body: Uint8Array.from(file),
-  })
-
-const predict = (url: string, id: string) =>
-  fetch(`${url}/tasks/${id}/predict`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ inputs: 'a gorgeous film', raw_scores: true }),
-  })
-
-const answerOf = async (response: Response) => (await response.json()) as ClassificationAnswer
 
 describe('a server process', () => {
   test('has after SIGKILL and a restart every upload and removal that it acknowledged', async () => {

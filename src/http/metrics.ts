@@ -73,6 +73,15 @@ export class Metrics {
         bankMeanings[event],
         watch((s) => s.engines.bank[event], 0),
       )
+    const following = () => lifecycle.current?.store.following
+    this.#gauge('database_connected', '1 while changes of the shared database are taken and followed', () => {
+      const { connected } = following() ?? {}
+      return connected === undefined ? undefined : Number(connected)
+    })
+    this.#gauge('database_behind_seconds', 'Since this replica last knew every change of the shared database', () => {
+      const { upToDateAt } = following() ?? {}
+      return upToDateAt === undefined ? undefined : Math.max(0, Date.now() - upToDateAt) / 1000
+    })
     new Gauge({
       name: 'propetl_engine_info',
       help: 'Execution provider that runs, as a label',
@@ -113,13 +122,16 @@ export class Metrics {
     return new Counter({ name: `propetl_${name}`, help, labelNames, registers: this.#registers })
   }
 
-  #gauge(name: string, help: string, figure: () => number): void {
+  /** @param figure undefined where there is nothing to say */
+  #gauge(name: string, help: string, figure: () => number | undefined): void {
     new Gauge({
       name: `propetl_${name}`,
       help,
       registers: this.#registers,
       collect() {
-        this.set(figure())
+        const value = figure()
+        if (value === undefined) this.remove()
+        else this.set(value)
       },
     })
   }

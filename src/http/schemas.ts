@@ -41,7 +41,7 @@ const problemMeanings: Record<number, string> = {
   413: 'The body is too large',
   415: 'The content type is not taken here',
   422: 'The content cannot be worked with',
-  503: 'The server starts, stops or is overloaded; Retry-After says when to try again',
+  503: 'The server starts, stops, is overloaded or cannot store; Retry-After says when to try again',
   504: 'The request waited too long',
 }
 
@@ -220,6 +220,15 @@ export const readyAnswer = Type.Object({
   }),
   prototype: Type.Object({ kind: Type.String(), digest: Type.String() }),
   tasks: Type.Integer(),
+  database: Type.Optional(
+    Type.Object(
+      {
+        connected: Type.Boolean({ description: 'Changes are taken and followed' }),
+        behind_seconds: Type.Number({ description: 'Since this replica last knew every change' }),
+      },
+      { description: 'Of a replica that shares its tasks with others; without it predictions go on' },
+    ),
+  ),
 })
 
 /** A body of bytes. */

@@ -3,10 +3,12 @@
 import type { Engines } from '../engine/engines.js'
 import { Problem } from '../problem.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
+import type { Store } from '../store/store.js'
 import type { Predictor } from '../tasks/predictor.js'
 import type { Registry } from '../tasks/registry.js'
 
 export interface Services {
+  readonly store: Store
   readonly registry: Registry
   readonly engines: Engines
   readonly dispatcher: Dispatcher
@@ -39,6 +41,6 @@ export class Lifecycle {
   /** @throws Problem `not_ready` */
   get services(): Services {
     if (this.#services) return this.#services
-    throw new Problem('not_ready', 'the model is being loaded; /health/ready tells when it answers')
+    throw new Problem('not_ready', 'the model or the tasks are being loaded; /health/ready tells when they answer')
   }
 }

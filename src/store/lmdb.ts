@@ -1,73 +1,75 @@
-// The store of one machine: one lmdb environment. What it holds takes no memory of this process but the pages that are
-// being read.
+// The store of one machine: one lmdb file. What it holds takes no memory of this process but the pages that are being
+// read. Several processes of the machine may share it.
 
-import { mkdirSync } from 'node:fs'
-import { type Database, open, type RootDatabase } from 'lmdb'
-import { Problem } from '../problem.js'
+import type { Problem } from '../problem.js'
+import { asBuffer } from './bytes.js'
+import { countOf, Environment, type Records, readRange } from './environment.js'
+import { PendingChange } from './pending.js'
 import { type RecordRange, type Store, type StoreWriter, type Table, tables } from './store.js'
 
-type Tables = Readonly<Record<Table, Database<Buffer, string>>>
-
 export class LmdbStore implements Store {
+  readonly following = undefined
+  readonly #waiting: PendingChange[] = []
+  #committing: Promise<void> | undefined
+
   private constructor(
-    readonly root: RootDatabase,
-    readonly tables: Tables,
+    readonly environment: Environment,
+    readonly records: Readonly<Record<Table, Records>>,
   ) {}
 
-  /** @throws Problem `invalid_setting` if the directory cannot be used */
+  /** @throws Problem `invalid_setting` if the directory cannot be used, `storage_damaged` */
   static open(directory: string): LmdbStore {
-    try {
-      mkdirSync(directory, { recursive: true })
-      const root = open({ path: `${directory}/tasks.lmdb`, maxDbs: 16 })
-      const opened = tables.map((name) => [name, root.openDB<Buffer, string>({ name, encoding: 'binary' })] as const)
-      return new LmdbStore(root, Object.fromEntries(opened) as Tables)
-    } catch (error) {
-      throw new Problem(
-        'invalid_setting',
-        `the data directory ${directory} cannot be used: ${(error as Error).message}`,
-      )
-    }
+    const environment = Environment.open(`${directory}/tasks.lmdb`)
+    const records = tables.map((name) => [name, environment.records(name)] as const)
+    return new LmdbStore(environment, Object.fromEntries(records) as Record<Table, Records>)
   }
 
   get(table: Table, key: string): Buffer | undefined {
-    return this.tables[table].get(key)
+    return this.records[table].get(key)
   }
 
-  *range(table: Table, { after, before, limit }: RecordRange = {}): Iterable<readonly [string, Buffer]> {
-    const bounds = {
-      ...(after !== undefined && { start: after, exclusiveStart: true }),
-      ...(before !== undefined && { end: before }),
-      ...(limit !== undefined && { limit }),
-    }
-    for (const { key, value } of this.tables[table].getRange(bounds)) yield [key, value]
+  range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {
+    return readRange(this.records[table], range)
   }
 
   count(table: Table): number {
-    return (this.tables[table].getStats() as { entryCount: number }).entryCount
+    return countOf(this.records[table])
   }
 
-  async change<T>(change: (records: StoreWriter) => T): Promise<T> {
-    try {
-      const result = await this.root.transaction(() => change(this.#writer))
-      await this.root.flushed
-      return result
-    } catch (error) {
-      if (error instanceof Problem) throw error
-      throw new Problem('storage_failed', `the change could not be stored: ${(error as Error).message}`)
-    }
+  change<T>(change: (records: StoreWriter) => T): Promise<T> {
+    const pending = new PendingChange(change)
+    this.#waiting.push(pending as PendingChange)
+    this.#committing ??= this.#commitAll()
+    return pending.settled
   }
 
   async close(): Promise<void> {
-    await this.root.close()
+    await this.#committing
+    await this.environment.close()
+  }
+
+  /** What waits while a transaction becomes durable goes into the next one together. */
+  async #commitAll(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const changes = this.#waiting.splice(0)
+      try {
+        await this.environment.commit(() => {
+          for (const change of changes) change.run(this.#writer)
+        })
+        for (const change of changes) change.settle()
+      } catch (error) {
+        for (const change of changes) change.refuse(error as Problem)
+      }
+    }
+    // In the same breath as the last look: a change that comes later begins anew.
+    this.#committing = undefined
   }
 
   readonly #writer: StoreWriter = {
     get: (table, key) => this.get(table, key),
     range: (table, range) => this.range(table, range),
     count: (table) => this.count(table),
-    put: (table, key, value) => void this.tables[table].put(key, asBuffer(value)),
-    remove: (table, key) => void this.tables[table].remove(key),
+    put: (table, key, value) => void this.records[table].put(key, asBuffer(value)),
+    remove: (table, key) => void this.records[table].remove(key),
   }
 }
-
-const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, byteLength)

@@ -27,13 +27,24 @@ export interface StoreWriter extends StoreReader {
   remove(table: Table, key: string): void
 }
 
+/** How a store that mirrors a shared database keeps up with it. */
+export interface Following {
+  readonly connected: boolean
+  /** When it last was known to hold every change, or began to look for them, in milliseconds of the epoch. */
+  readonly upToDateAt: number
+}
+
 export interface Store extends StoreReader {
   /**
    * Makes a change, after those that were asked for before and with none between its reads and its writes.
-   * @param change reads and writes, without waiting for anything; it may throw until it first writes, and then changes nothing
+   * @param change reads and writes, without waiting for anything; it may throw until it first writes, and then changes
+   *   nothing. It runs again where its transaction was lost before it was committed
    * @returns what `change` returned, once all of it is durable
-   * @throws Problem `storage_failed` if it could not be stored; whatever `change` throws
+   * @throws Problem `storage_failed` if it could not be stored; `storage_unavailable` while a shared database is away;
+   *   whatever `change` throws
    */
   change<T>(change: (records: StoreWriter) => T): Promise<T>
+  /** Undefined where the records are this machine's own. */
+  readonly following: Following | undefined
   close(): Promise<void>
 }

@@ -3,9 +3,15 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { Problem } from '../../problem.js'
+import type { Following } from '../../store/store.js'
 import type { Metrics } from '../metrics.js'
 import { problemAnswers, readyAnswer } from '../schemas.js'
 import type { Lifecycle } from '../services.js'
+
+const databaseAnswer = ({ connected, upToDateAt }: Following) => ({
+  connected,
+  behind_seconds: Math.max(0, Date.now() - upToDateAt) / 1000,
+})
 
 export const healthRoutes =
   (lifecycle: Lifecycle, metrics: Metrics): FastifyPluginAsyncTypebox =>
@@ -35,7 +41,7 @@ export const healthRoutes =
       },
       async () => {
         if (lifecycle.stopping) throw new Problem('shutting_down', 'the server is stopping')
-        const { engines, registry } = lifecycle.services
+        const { engines, registry, store } = lifecycle.services
         if (engines.available === 0) throw new Problem('engine_lost', 'no engine answers; a new one is being started')
         const { backbone, numerics } = engines.all[0].options
         const { config, digest } = backbone
@@ -52,6 +58,7 @@ export const healthRoutes =
           },
           prototype: { kind: registry.prototype.module.kind, digest: registry.prototype.digest },
           tasks: registry.count,
+          ...(store.following && { database: databaseAnswer(store.following) }),
         }
       },
     )

@@ -1,0 +1,97 @@
+// Writes that are not made yet, over the records they are meant for: whoever reads here sees both.
+
+import { asBuffer } from './bytes.js'
+import { type RecordRange, type StoreReader, type StoreWriter, type Table, tables } from './store.js'
+
+/** A record as it is to be; without a value it is to be gone. */
+export interface Write {
+  readonly table: Table
+  readonly key: string
+  readonly value: Buffer | undefined
+}
+
+type Values = Map<string, Buffer | undefined>
+
+export class Overlay implements StoreWriter {
+  readonly #written = Object.fromEntries(tables.map((table) => [table, new Map()])) as Record<Table, Values>
+
+  #bytes = 0
+
+  constructor(readonly base: StoreReader) {}
+
+  get(table: Table, key: string): Buffer | undefined {
+    return this.#written[table].has(key) ? this.#written[table].get(key) : this.base.get(table, key)
+  }
+
+  *range(
+    table: Table,
+    { limit = Number.POSITIVE_INFINITY, ...bounds }: RecordRange = {},
+  ): Iterable<readonly [string, Buffer]> {
+    const written = this.#written[table]
+    const within = (key: string) =>
+      (bounds.after === undefined || byBytes(key, bounds.after) > 0) &&
+      (bounds.before === undefined || byBytes(key, bounds.before) < 0)
+    const own = [...written].filter(([key]) => within(key)).sort(([a], [b]) => byBytes(a, b))
+    let left = limit
+    for (const [key, value] of merged(own, this.base.range(table, bounds), written)) {
+      if (left-- <= 0) return
+      yield [key, value]
+    }
+  }
+
+  count(table: Table): number {
+    const there = (value: Buffer | undefined) => (value === undefined ? 0 : 1)
+    return Array.from(this.#written[table]).reduce(
+      (count, [key, value]) => count + there(value) - there(this.base.get(table, key)),
+      this.base.count(table),
+    )
+  }
+
+  put(table: Table, key: string, value: Uint8Array): void {
+    this.#bytes += value.byteLength
+    this.#written[table].set(key, asBuffer(value))
+  }
+
+  remove(table: Table, key: string): void {
+    this.#written[table].set(key, undefined)
+  }
+
+  /** Takes over what was written on top of this. */
+  take(above: Overlay): void {
+    for (const { table, key, value } of above.writes) this.#written[table].set(key, value)
+    this.#bytes += above.bytes
+  }
+
+  /** Of the values that were written, also of those that others have replaced since. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  get writes(): Write[] {
+    return tables.flatMap((table) => Array.from(this.#written[table], ([key, value]) => ({ table, key, value })))
+  }
+}
+
+/** Two ordered sequences as one, where of a key that was written only that value counts. */
+function* merged(
+  own: readonly (readonly [string, Buffer | undefined])[],
+  base: Iterable<readonly [string, Buffer]>,
+  written: Values,
+): Iterable<readonly [string, Buffer]> {
+  let next = 0
+  const ownUpTo = function* (key: string | undefined) {
+    for (; next < own.length; next++) {
+      const [ownKey, value] = own[next] as readonly [string, Buffer | undefined]
+      if (key !== undefined && byBytes(ownKey, key) > 0) return
+      if (value !== undefined) yield [ownKey, value] as const
+    }
+  }
+  for (const [key, value] of base) {
+    yield* ownUpTo(key)
+    if (!written.has(key)) yield [key, value]
+  }
+  yield* ownUpTo(undefined)
+}
+
+/** The order of the UTF-8 bytes, which JavaScript's own order of texts is not. */
+const byBytes = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b))

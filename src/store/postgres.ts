@@ -1,0 +1,258 @@
+// The store of many replicas: PostgreSQL holds the records, and this replica a mirror of them, which is all it reads.
+// One loop over one connection follows the changes of all replicas and makes those of this one; while the database is
+// away, reading goes on.
+
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { Problem } from '../problem.js'
+import { Bell } from './bell.js'
+import { CommitError, Database, isLasting, isRefusal, reasonOf } from './database.js'
+import { copy, follow } from './following.js'
+import { isSame, type Mirror, type Position } from './mirror.js'
+import { Overlay } from './overlay.js'
+import { PendingChange } from './pending.js'
+import type { Following, RecordRange, Store, StoreWriter, Table } from './store.js'
+
+/** A notification wakes the replica; it looks by itself this often, in milliseconds. */
+const pollMs = 1_000
+/** Between attempts to connect, in milliseconds: doubled from the first to the last. */
+const retryMs = { first: 100, last: 2_000 }
+/** Bytes of values after which a transaction takes no further change. */
+const transactionBytes = 8 * 1024 * 1024
+/** Transactions that a change may be lost with before it is refused. */
+const attemptsAtMost = 2
+
+export interface PostgresOptions {
+  /** `postgres://user:password@host:port/database`, as pg reads it. */
+  readonly url: string
+  readonly mirror: Mirror
+  readonly logger: Pick<Logger, 'info' | 'warn'>
+  /** Ends the wait for a database that is not there. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export class PostgresStore implements Store {
+  readonly #mirror: Mirror
+  readonly #logger: Pick<Logger, 'info' | 'warn'>
+  readonly #waiting: PendingChange[] = []
+  readonly #bell = new Bell()
+  readonly #stop = new AbortController()
+  /** Why changes are refused now. A connection that is lost and replaced at once is no reason. */
+  #obstacle: string | undefined = 'it has not been reached yet'
+  #upToDateAt = Date.now()
+  #database: Database | undefined
+  #running = Promise.resolve()
+
+  private constructor(
+    readonly url: string,
+    { mirror, logger }: PostgresOptions,
+  ) {
+    this.#mirror = mirror
+    this.#logger = logger
+  }
+
+  /**
+   * Resolves once there is something to read: the state of the database, or, while that is away, the mirror's. Without
+   * either it waits for the database.
+   * @throws Problem `invalid_setting` for a database that refuses this program, if there is no mirror to go on with
+   */
+  static async open(options: PostgresOptions): Promise<PostgresStore> {
+    const store = new PostgresStore(options.url, options)
+    const { signal } = options
+    const started = new Promise<void>((resolve, reject) => {
+      const abort = () => reject(new Problem('shutting_down', 'stopped while it waited for the database'))
+      if (signal?.aborted) abort()
+      signal?.addEventListener('abort', abort)
+      store.#running = store.#run(resolve, reject)
+    })
+    try {
+      await started
+      return store
+    } catch (error) {
+      await store.close()
+      throw error
+    }
+  }
+
+  get following(): Following {
+    return { connected: this.#obstacle === undefined, upToDateAt: this.#upToDateAt }
+  }
+
+  get(table: Table, key: string): Buffer | undefined {
+    return this.#mirror.get(table, key)
+  }
+
+  range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {
+    return this.#mirror.range(table, range)
+  }
+
+  count(table: Table): number {
+    return this.#mirror.count(table)
+  }
+
+  change<T>(change: (records: StoreWriter) => T): Promise<T> {
+    const pending = new PendingChange(change)
+    this.#waiting.push(pending as PendingChange)
+    if (this.#obstacle === undefined) this.#bell.ring()
+    else this.#refuse(this.#waiting, unmade())
+    return pending.settled
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort()
+    this.#bell.ring()
+    this.#database?.close()
+    await this.#running
+    await this.#mirror.close()
+  }
+
+  /** Connects, works until the connection is lost, and begins again. */
+  async #run(onReadable: () => void, onUnusable: (problem: Problem) => void): Promise<void> {
+    let retry = retryMs.first
+    while (!this.#stop.signal.aborted) {
+      let followed = false
+      try {
+        this.#database = await Database.connect(this.url, () => this.#bell.ring())
+        await this.#catchUp(this.#database)
+        followed = true
+        retry = retryMs.first
+        this.#back()
+        onReadable()
+        await this.#work(this.#database)
+      } catch (error) {
+        if (this.#stop.signal.aborted) break
+        if (this.#mirror.position === undefined && isLasting(error)) return onUnusable(unusable(error))
+        if (followed) this.#logger.warn({ reason: reasonOf(error) }, 'the connection to the database is lost')
+        else this.#away(reasonOf(error))
+        if (this.#mirror.position !== undefined) onReadable()
+      } finally {
+        this.#database?.close()
+        this.#database = undefined
+      }
+      // A server that was restarted, or another one in its place, is there at once.
+      if (followed) continue
+      await delay(retry, undefined, { signal: this.#stop.signal }).catch(() => {})
+      retry = Math.min(2 * retry, retryMs.last)
+    }
+    this.#refuse(this.#waiting, new Problem('shutting_down', 'the server is stopping; the change was not made'))
+  }
+
+  #back(): void {
+    if (this.#obstacle !== undefined)
+      this.#logger.info({ change: this.#mirror.position?.number }, 'following the database')
+    this.#obstacle = undefined
+  }
+
+  #away(reason: string): void {
+    const meanwhile =
+      this.#mirror.position === undefined
+        ? 'nothing was copied from it before: waiting for it'
+        : 'what was copied from it is served, and changes are refused'
+    if (reason !== this.#obstacle) this.#logger.warn({ reason }, `the database cannot be followed; ${meanwhile}`)
+    this.#obstacle = reason
+    this.#refuse(this.#waiting, unmade())
+  }
+
+  async #work(database: Database): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      if (this.#waiting.length === 0) await this.#bell.rung(pollMs)
+      if (this.#waiting.length > 0) await this.#makeChanges(database)
+      else await this.#catchUp(database)
+    }
+  }
+
+  async #catchUp(database: Database): Promise<void> {
+    const asked = Date.now()
+    const { position } = this.#mirror
+    const { head } = await database.head(position)
+    if (position === undefined || !isSame(head, position)) {
+      const followed = await database.snapshot(() => follow(database, this.#mirror))
+      if (!followed) await this.#copy(database)
+    }
+    this.#upToDateAt = asked
+  }
+
+  async #copy(database: Database): Promise<void> {
+    this.#obstacle = 'this replica makes a full copy of it'
+    this.#refuse(this.#waiting, unmade())
+    await database.snapshot(() => copy(database, this.#mirror, this.#logger))
+    this.#back()
+  }
+
+  /** Makes what waits, in one transaction behind everybody's changes. */
+  async #makeChanges(database: Database): Promise<void> {
+    const asked = Date.now()
+    const batch: PendingChange[] = []
+    const overlay = new Overlay(this.#mirror)
+    let from: Position | undefined
+    let to: Position | undefined
+    try {
+      to = await database.change(async () => {
+        if (!(await follow(database, this.#mirror))) throw new TooFarBehind()
+        from = this.#mirror.position
+        while (overlay.bytes < transactionBytes) {
+          const change = this.#waiting.shift()
+          if (change === undefined) break
+          batch.push(change)
+          const own = new Overlay(overlay)
+          if (change.run(own)) overlay.take(own)
+        }
+        return overlay.writes
+      })
+    } catch (error) {
+      if (error instanceof TooFarBehind) return this.#copy(database)
+      return this.#notMade(batch, error)
+    }
+    this.#upToDateAt = asked
+    try {
+      if (from && to) await this.#mirror.advance(from, to, overlay.writes)
+    } catch (error) {
+      const problem = new Problem(
+        'storage_failed',
+        `the change was made, but this replica cannot show it: ${reasonOf(error)}`,
+      )
+      return this.#refuse(batch, problem)
+    }
+    for (const change of batch) change.settle()
+  }
+
+  /** @throws the error, if the connection is not to be used any more */
+  #notMade(batch: PendingChange[], error: unknown): void {
+    if (error instanceof CommitError) {
+      this.#refuse(batch, unknown())
+      throw error
+    }
+    if (error instanceof Problem || isRefusal(error)) {
+      this.#logger.warn({ reason: reasonOf(error) }, 'changes were refused')
+      const problem =
+        error instanceof Problem ? error : new Problem('storage_failed', 'the database refused the change')
+      // What waits behind would meet the same.
+      this.#refuse(batch, problem)
+      this.#refuse(this.#waiting, problem)
+      return
+    }
+    this.#waiting.unshift(...batch.filter(({ attempts }) => attempts < attemptsAtMost))
+    this.#refuse(
+      batch.filter(({ attempts }) => attempts >= attemptsAtMost),
+      unmade(),
+    )
+    throw error
+  }
+
+  #refuse(changes: PendingChange[], problem: Problem): void {
+    for (const change of changes.splice(0)) change.refuse(problem)
+  }
+}
+
+class TooFarBehind extends Error {}
+
+// The reason stands in the log: it names hosts and users, which are none of the caller's business.
+const unmade = () =>
+  new Problem('storage_unavailable', 'the database that holds the tasks cannot be used now; the change was not made')
+const unknown = () =>
+  new Problem(
+    'storage_unavailable',
+    'the database was lost while the change was committed: it may have been made or not; look, or ask again',
+  )
+const unusable = (error: unknown) =>
+  error instanceof Problem ? error : new Problem('invalid_setting', `the database cannot be used: ${reasonOf(error)}`)

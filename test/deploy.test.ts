@@ -1,0 +1,159 @@
+// The files of deploy/ name settings, metrics, paths and times of the server: they must be its own.
+
+import assert from 'node:assert/strict'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { describe, test } from 'node:test'
+import { parse } from 'yaml'
+import { environmentVariableOf, settingNames, settings } from '../src/config.js'
+import { Metrics } from '../src/http/metrics.js'
+import { Lifecycle } from '../src/http/services.js'
+import { root } from './material.js'
+
+const text = (path: string) => readFileSync(join(root, 'deploy', path), 'utf8')
+const yaml = <T>(path: string) => parse(text(path), { merge: true }) as T
+
+interface ComposeService {
+  readonly image?: string
+  readonly build?: { readonly context: string; readonly target: string }
+  readonly environment?: Record<string, string>
+  readonly volumes?: readonly string[]
+  readonly depends_on?: readonly string[] | Record<string, { condition: string }>
+  readonly stop_grace_period?: string
+}
+interface Compose {
+  readonly services: Record<string, ComposeService>
+  readonly volumes: Record<string, null>
+}
+
+const variables = new Set(settingNames.map(environmentVariableOf))
+/** Names of settings in a text. */
+const settingsIn = (page: string) => [...page.matchAll(/\bPROPETL_[A-Z_]+\b/g)].map(([name]) => name)
+
+const exported = new Set((await new Metrics(new Lifecycle()).registry.getMetricsAsJSON()).map(({ name }) => name))
+/** Names of metrics in a text, without what Prometheus puts behind a histogram's. */
+const metricsIn = (page: string) =>
+  [...page.matchAll(/\b(?:propetl|process|nodejs)_[a-z0-9_]+\b/g)].map(([name]) =>
+    exported.has(name) ? name : name.replace(/_(bucket|sum|count)$/, ''),
+  )
+
+describe('compose files', () => {
+  for (const path of ['compose.yaml', 'replicas/compose.yaml']) {
+    const { services, volumes } = yaml<Compose>(path)
+    const folder = join(root, 'deploy', dirname(path))
+
+    test(`${path} names files, volumes, services and settings that are there`, () => {
+      for (const [name, service] of Object.entries(services)) {
+        assert.ok(service.image?.includes(':') || service.build, `${name} has an image of a version, or is built`)
+        if (service.build) {
+          const dockerfile = readFileSync(join(folder, service.build.context, 'Dockerfile'), 'utf8')
+          assert.match(dockerfile, new RegExp(` AS ${service.build.target}$`, 'm'))
+        }
+        for (const volume of service.volumes ?? []) {
+          const [source = '', target] = volume.split(':')
+          if (source.startsWith('.')) assert.ok(existsSync(join(folder, source)), `${source} is there`)
+          else if (target !== undefined) assert.ok(Object.hasOwn(volumes, source), `${source} is a volume`)
+        }
+        const others = Array.isArray(service.depends_on) ? service.depends_on : Object.keys(service.depends_on ?? {})
+        for (const other of others) assert.ok(Object.hasOwn(services, other))
+      }
+      for (const name of settingsIn(text(path))) assert.ok(variables.has(name as never), `${name} is a setting`)
+    })
+
+    test(`${path} gives the server the time that it takes to stop`, () => {
+      const seconds = Number(services.propetl?.stop_grace_period?.replace('s', ''))
+      assert.ok(seconds * 1000 > settings.shutdownTimeoutMs.value)
+    })
+  }
+
+  test('the replicas are found by nginx and Prometheus, and Grafana finds Prometheus', () => {
+    const { services } = yaml<Compose>('replicas/compose.yaml')
+    assert.match(text('replicas/nginx.conf'), /server propetl:8080 resolve;/)
+    const { scrape_configs } = yaml<{
+      scrape_configs: { dns_sd_configs: { names: string[]; port: number }[] }[]
+    }>('replicas/prometheus.yml')
+    assert.deepEqual(
+      scrape_configs.flatMap(({ dns_sd_configs }) => dns_sd_configs.map(({ names, port }) => [...names, port])),
+      [['propetl', settings.port.value]],
+    )
+    const { datasources } = yaml<{ datasources: { uid: string; url: string }[] }>('replicas/grafana/datasource.yaml')
+    assert.ok(Object.hasOwn(services, new URL(datasources[0]?.url ?? '').hostname))
+    assert.ok(text('grafana-dashboard.json').includes(`"uid": "${datasources[0]?.uid}"`))
+  })
+})
+
+describe('the Grafana dashboard', () => {
+  test('asks for metrics that the server has, and shows each of them', () => {
+    const { panels } = JSON.parse(text('grafana-dashboard.json')) as { panels: { targets: { expr: string }[] }[] }
+    const asked = panels.flatMap(({ targets }) => targets.flatMap(({ expr }) => metricsIn(expr)))
+    assert.ok(asked.length > 20)
+    for (const name of asked) assert.ok(exported.has(name), `${name} is a metric`)
+    const own = [...exported].filter((name) => name.startsWith('propetl_') && !/_info$|cache_tasks$/.test(name))
+    for (const name of own) assert.ok(asked.includes(name), `${name} is on the dashboard`)
+  })
+})
+
+describe('Kubernetes manifests', () => {
+  interface Probe {
+    readonly httpGet: { readonly path: string; readonly port: string }
+  }
+  interface Container {
+    readonly env: readonly { name: string; value?: string }[]
+    readonly ports: readonly { name: string; containerPort: number }[]
+    readonly readinessProbe: Probe
+    readonly livenessProbe: Probe
+    readonly lifecycle: { readonly preStop: { readonly exec: { readonly command: readonly string[] } } }
+    readonly volumeMounts: readonly { mountPath: string }[]
+  }
+  const { spec } = yaml<{
+    spec: {
+      selector: { matchLabels: Record<string, string> }
+      template: { spec: { terminationGracePeriodSeconds: number; containers: [Container] } }
+    }
+  }>('kubernetes/deployment.yaml')
+  const [container] = spec.template.spec.containers
+
+  test('are listed, and select the same pods', () => {
+    const { resources } = yaml<{ resources: string[] }>('kubernetes/kustomization.yaml')
+    for (const resource of resources) assert.ok(existsSync(join(root, 'deploy/kubernetes', resource)))
+    const selected = JSON.stringify(spec.selector.matchLabels)
+    for (const path of ['service', 'disruption-budget', 'network-policy'])
+      assert.ok(JSON.stringify(yaml(`kubernetes/${path}.yaml`)).includes(selected), path)
+  })
+
+  test('name settings, addresses and folders of the server', () => {
+    for (const { name } of container.env) assert.ok(variables.has(name as never), `${name} is a setting`)
+    assert.deepEqual(
+      container.ports.map(({ containerPort }) => containerPort),
+      [settings.port.value],
+    )
+    const { paths } = JSON.parse(readFileSync(join(root, 'openapi/openapi.json'), 'utf8')) as { paths: object }
+    for (const { httpGet } of [container.readinessProbe, container.livenessProbe]) {
+      assert.ok(Object.hasOwn(paths, httpGet.path))
+      assert.equal(httpGet.port, container.ports[0]?.name)
+    }
+    const image = readFileSync(join(root, 'Dockerfile'), 'utf8')
+    assert.match(image, /PROPETL_DATA_DIR=\/data/)
+    assert.ok(container.volumeMounts.some(({ mountPath }) => mountPath === '/data'))
+    assert.match(text('kubernetes/secret.example.yaml'), /name: propetl-database\n.*\n {2}url: postgres:\/\//)
+  })
+
+  test('give the server the time that it takes to stop', () => {
+    const [, waits] = container.lifecycle.preStop.exec.command
+    const shutdownMs = Number(container.env.find(({ name }) => name === 'PROPETL_SHUTDOWN_TIMEOUT_MS')?.value)
+    assert.ok(spec.template.spec.terminationGracePeriodSeconds * 1000 > Number(waits) * 1000 + shutdownMs)
+  })
+
+  test('scale on a metric that the rule makes of one that the server has', () => {
+    const scaler = yaml<{ spec: { metrics: { pods: { metric: { name: string } } }[] } }>('kubernetes/autoscaler.yaml')
+    const { rules } = yaml<{
+      rules: { custom: { seriesQuery: string; name: { as: string }; metricsQuery: string }[] }
+    }>('kubernetes/prometheus-adapter-values.yaml')
+    assert.deepEqual(
+      scaler.spec.metrics.map(({ pods }) => pods.metric.name),
+      rules.custom.map(({ name }) => name.as),
+    )
+    for (const { seriesQuery, metricsQuery } of rules.custom)
+      for (const name of metricsIn(`${seriesQuery} ${metricsQuery}`)) assert.ok(exported.has(name), name)
+  })
+})

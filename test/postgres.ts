@@ -1,0 +1,101 @@
+// A real PostgreSQL server for the tests of one file: a private cluster in a temporary directory, on a free port.
+
+import { execFile } from 'node:child_process'
+import { chownSync, existsSync, readdirSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { after } from 'node:test'
+import { promisify } from 'node:util'
+import pg from 'pg'
+import { temporaryDirectory } from './material.js'
+
+const run = promisify(execFile)
+const packages = '/usr/lib/postgresql'
+
+/** Debian's folder of `initdb` and `pg_ctl`, of the newest version. */
+function findBinaries(): string | undefined {
+  const versions = existsSync(packages) ? readdirSync(packages).sort((a, b) => Number(b) - Number(a)) : []
+  return versions.map((version) => join(packages, version, 'bin')).find((bin) => existsSync(join(bin, 'pg_ctl')))
+}
+
+const bin = findBinaries()
+
+/** Why tests with a database cannot run here; false if they can. PROPETL_TEST_POSTGRES=1 asks for them. */
+export const withoutPostgres: string | false =
+  bin === undefined && process.env.PROPETL_TEST_POSTGRES === undefined
+    ? `there is no PostgreSQL server in ${packages} (Debian's package postgresql has it)`
+    : false
+
+/** PostgreSQL refuses to run as root: then as this user, whom its Debian package makes. */
+const user = process.getuid?.() === 0 ? userOf('postgres') : undefined
+
+function userOf(name: string): { uid: number; gid: number } | undefined {
+  const [, uid, gid] = new RegExp(`^${name}:[^:]*:(\\d+):(\\d+):`, 'm').exec(readFileSync('/etc/passwd', 'utf8')) ?? []
+  return uid === undefined ? undefined : { uid: Number(uid), gid: Number(gid) }
+}
+
+const servers: PostgresServer[] = []
+after(() => Promise.all(servers.map((server) => server.stop('immediate'))))
+
+export class PostgresServer {
+  private constructor(
+    readonly data: string,
+    readonly port: number,
+  ) {}
+
+  /** Makes a cluster and starts it; it is gone when the tests of the file are over. */
+  static async start(): Promise<PostgresServer> {
+    const directory = await temporaryDirectory()
+    if (user) chownSync(directory, user.uid, user.gid)
+    const server = new PostgresServer(join(directory, 'data'), await freePort())
+    await server.#run('initdb', '-D', server.data, '-U', 'propetl', '-A', 'trust', '-E', 'UTF8', '--no-sync')
+    await server.start()
+    servers.push(server)
+    return server
+  }
+
+  /** The address of a database of this server. */
+  url(database = 'postgres', port = this.port): string {
+    return `postgres://propetl@127.0.0.1:${port}/${database}`
+  }
+
+  async start(): Promise<void> {
+    const options = `-p ${this.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''`
+    await this.#run('pg_ctl', 'start', '-w', '-D', this.data, '-l', `${this.data}/log`, '-o', options)
+  }
+
+  async stop(mode: 'fast' | 'immediate' = 'fast'): Promise<void> {
+    await this.#run('pg_ctl', 'stop', '-w', '-D', this.data, '-m', mode).catch(() => {})
+  }
+
+  /** Ends the server's main process as a crash would. */
+  kill(): void {
+    process.kill(Number(readFileSync(join(this.data, 'postmaster.pid'), 'utf8').split('\n')[0]), 'SIGKILL')
+  }
+
+  async #run(program: string, ...args: string[]): Promise<void> {
+    if (bin === undefined) throw new Error(`there is no PostgreSQL server in ${packages}`)
+    await run(join(bin, program), args, { ...user, cwd: '/' })
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+/** Runs statements as an administrator would. @returns the rows of the last one */
+export async function sql(url: string, ...statements: string[]): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    let rows: Record<string, unknown>[] = []
+    for (const statement of statements) rows = (await client.query<Record<string, unknown>>(statement)).rows
+    return rows
+  } finally {
+    await client.end()
+  }
+}

@@ -1,0 +1,115 @@
+// Two server processes over one real database.
+
+import assert from 'node:assert/strict'
+import { before, describe, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { digestOf } from '../src/formats/digest.js'
+import { shiftedTask, taskBytes, temporaryDirectory } from './material.js'
+import { PostgresServer, withoutPostgres } from './postgres.js'
+import { answerOf, predict, put, ready, referenceFlags, refusal, type ServerProcess, start } from './server-process.js'
+
+const sst2 = taskBytes('sst2')
+
+async function until(holds: () => Promise<boolean>, what: string): Promise<void> {
+  for (let tries = 0; tries < 500; tries++) {
+    if (await holds()) return
+    await delay(20)
+  }
+  assert.fail(`it never came to be that ${what}`)
+}
+
+const versionAt = async ({ url }: ServerProcess, id: string): Promise<string | undefined> => {
+  const response = await predict(url, id)
+  return response.status === 404 ? undefined : (await answerOf(response)).version
+}
+
+const database = async ({ url }: ServerProcess) =>
+  (
+    (await (await fetch(`${url}/health/ready`)).json()) as {
+      database?: { connected: boolean; behind_seconds: number }
+    }
+  ).database
+
+const metric = async ({ url }: ServerProcess, name: string) =>
+  Number(new RegExp(`^${name} (.+)$`, 'm').exec(await (await fetch(`${url}/metrics`)).text())?.[1])
+
+describe('two replicas', { skip: withoutPostgres }, () => {
+  let postgres: PostgresServer
+  let replicas: readonly [ServerProcess, ServerProcess]
+  const replica = async (dataDir: string) => {
+    const env = { ...process.env, PROPETL_DATABASE_URL: postgres.url() }
+    return ready(start([], await referenceFlags(dataDir), { env }))
+  }
+  before(async () => {
+    postgres = await PostgresServer.start()
+    const directories = [await temporaryDirectory(), await temporaryDirectory()] as const
+    replicas = await Promise.all([replica(directories[0]), replica(directories[1])])
+  })
+
+  test('serve a task that is uploaded, replaced and removed on either of them', async () => {
+    const [a, b] = replicas
+    for (let round = 0; round < 4; round++) {
+      const [from, to] = round % 2 === 0 ? [a, b] : [b, a]
+      const file = shiftedTask(sst2, round)
+      assert.equal((await put(from.url, 'x', file)).status, round === 0 ? 201 : 200)
+      assert.equal(await versionAt(from, 'x'), digestOf(file))
+      await until(async () => (await versionAt(to, 'x')) === digestOf(file), 'the other serves the same version')
+    }
+    assert.equal((await fetch(`${b.url}/tasks/x`, { method: 'DELETE' })).status, 204)
+    await until(async () => (await versionAt(a, 'x')) === undefined, 'it is gone on the other')
+    assert.equal((await database(a))?.connected, true)
+    assert.equal(await metric(a, 'propetl_database_connected'), 1)
+  })
+
+  test('predict while the database is away, answer 503 to uploads, and come back by themselves', async () => {
+    const [a, b] = replicas
+    await put(a.url, 'kept', sst2)
+    await until(async () => (await versionAt(b, 'kept')) !== undefined, 'both have the task')
+    await postgres.stop()
+    await until(async () => (await database(b))?.connected === false, 'the replica knows that the database is away')
+    for (const refused of [await put(b.url, 'new', sst2), await fetch(`${b.url}/tasks/kept`, { method: 'DELETE' })]) {
+      assert.deepEqual([refused.status, refused.headers.get('retry-after')], [503, '5'])
+      const { code, detail } = (await refused.json()) as { code: string; detail: string }
+      assert.equal(code, 'storage_unavailable')
+      assert.match(detail, /the change was not made/)
+    }
+    for (const each of replicas) assert.equal(await versionAt(each, 'kept'), digestOf(sst2))
+    assert.equal((await fetch(`${b.url}/health/ready`)).status, 200)
+    assert.equal(await metric(b, 'propetl_database_connected'), 0)
+    assert.ok((await metric(b, 'propetl_database_behind_seconds')) > 0)
+    await postgres.start()
+    await until(async () => (await put(b.url, 'new', sst2)).ok, 'uploads are taken again')
+    await until(async () => (await versionAt(a, 'new')) === digestOf(sst2), 'the other follows')
+  })
+
+  test('a replica waits for a database that it has no copy of, and stops when it is told to', async () => {
+    await postgres.stop()
+    const env = { ...process.env, PROPETL_DATABASE_URL: postgres.url().replace('propetl@', 'propetl:secret-word@') }
+    const waiting = start([], await referenceFlags(await temporaryDirectory()), { env })
+    let log = ''
+    waiting.stdout?.on('data', (piece) => {
+      log += piece
+    })
+    await until(async () => /waiting for it/.test(log), 'it says what it waits for')
+    const url = /listening on (http:[^;]+);/.exec(log)?.[1]
+    assert.equal((await fetch(`${url}/health/ready`)).status, 503)
+    assert.equal((await fetch(`${url}/health/live`)).status, 200)
+    const exit = new Promise((resolve) => waiting.once('exit', (code) => resolve(code)))
+    waiting.kill('SIGTERM')
+    assert.equal(await exit, 0)
+    assert.doesNotMatch(log, /secret-word/)
+    const { port } = new URL(replicas[0].url)
+    const flags = [...(await referenceFlags(await temporaryDirectory())), '--port', port]
+    const { code, said } = await refusal(start([], flags, { env, stdio: ['ignore', 'pipe', 'pipe'] }))
+    assert.equal(code, 1)
+    assert.match(said, /cannot listen on .*EADDRINUSE/)
+    await postgres.start()
+  })
+
+  test('end in order', async () => {
+    for (const { process: child, exit } of replicas) {
+      child.kill('SIGTERM')
+      assert.deepEqual(await exit, [0, null])
+    }
+  })
+})

@@ -1,0 +1,83 @@
+// `propetl serve` in a process of its own, as its users run it, and requests to it.
+
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { after } from 'node:test'
+import type { ClassificationAnswer } from './http/running.js'
+import { masksDir, referenceModelDir, root } from './material.js'
+
+export const cli = join(root, 'dist/src/cli.js')
+
+export interface ServerProcess {
+  readonly url: string
+  readonly process: ChildProcess
+  /** Resolves with code and signal. */
+  readonly exit: Promise<unknown[]>
+}
+
+const running = new Set<ChildProcess>()
+after(() => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
+/** On the reference's prototype and tasks, once it is ready. */
+export async function serve(dataDir: string, ...flags: string[]): Promise<ServerProcess> {
+  return serveAny(...(await referenceFlags(dataDir)), ...flags)
+}
+
+export const referenceFlags = async (dataDir: string): Promise<string[]> => [
+  ...['--data-dir', dataDir, '--model-dir', await referenceModelDir(), '--masks-dir', masksDir],
+]
+
+export const serveAny = (...flags: string[]): Promise<ServerProcess> => ready(start([], flags))
+
+/** @param wrapper of a shell or another program, which gets the server's command line as its last arguments */
+export function start(wrapper: readonly string[], flags: readonly string[], options: SpawnOptions = {}): ChildProcess {
+  const command = [...wrapper, process.execPath, cli, 'serve', '--port', '0', '--provider', 'cpu', ...flags]
+  const [program = '', ...args] = command
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], ...options })
+  running.add(child)
+  child.once('exit', () => running.delete(child))
+  return child
+}
+
+export async function ready(child: ChildProcess): Promise<ServerProcess> {
+  const exit = once(child, 'exit')
+  for await (const line of createInterface({ input: child.stdout as NodeJS.ReadableStream })) {
+    const { msg, address } = JSON.parse(line) as { msg: string; address: string }
+    if (msg === 'ready') {
+      child.stdout?.resume()
+      return { url: address, process: child, exit }
+    }
+  }
+  throw new Error('the server ended before it was ready')
+}
+
+/** Waits for a server that is not to start. @returns its exit code, and what it said */
+export async function refusal(child: ChildProcess): Promise<{ code: unknown; said: string }> {
+  let said = ''
+  child.stdout?.resume()
+  child.stderr?.on('data', (piece) => {
+    said += piece
+  })
+  const [code] = await once(child, 'close')
+  return { code, said }
+}
+
+export const put = (url: string, id: string, file: Uint8Array) =>
+  fetch(`${url}/tasks/${id}`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/octet-stream' },
+    body: Uint8Array.from(file),
+  })
+
+export const predict = (url: string, id: string) =>
+  fetch(`${url}/tasks/${id}/predict`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ inputs: 'a gorgeous film', raw_scores: true }),
+  })
+
+export const answerOf = async (response: Response) => (await response.json()) as ClassificationAnswer

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { copyFile, open, stat, truncate, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { before, describe, test } from 'node:test'
+import { pino } from 'pino'
+import { LmdbStore } from '../../src/store/lmdb.js'
+import { openMirror } from '../../src/store/mirror.js'
+import { root, temporaryDirectory } from '../material.js'
+
+describe('a database file', () => {
+  let sound: string
+  before(async () => {
+    const directory = await temporaryDirectory()
+    const store = LmdbStore.open(directory)
+    for (let i = 0; i < 40; i++) await store.change((records) => records.put('files', `t${i}`, Buffer.alloc(5_000, i)))
+    await store.close()
+    sound = join(directory, 'tasks.lmdb')
+  })
+
+  const damages: Record<string, (path: string) => Promise<unknown>> = {
+    'has garbage at its begin': async (path) => {
+      const file = await open(path, 'r+')
+      await file.write(Buffer.alloc(200, 'garbage '))
+      await file.close()
+    },
+    'is garbage all over': (path) => writeFile(path, Buffer.alloc(100_000, 'garbage ')),
+    'is another file': (path) => copyFile(join(root, 'LICENSE'), path),
+    'lost its end': (path) => truncate(path, 60_000),
+    'lost all but its begin': (path) => truncate(path, 100),
+  }
+  for (const [what, damage] of Object.entries(damages))
+    test(`that ${what} is refused by its name, and left as it is`, async () => {
+      const directory = await temporaryDirectory()
+      const path = join(directory, 'tasks.lmdb')
+      await copyFile(sound, path)
+      await damage(path)
+      const before = readFileSync(path)
+      assert.throws(() => LmdbStore.open(directory), {
+        code: 'storage_damaged',
+        message: new RegExp(`the database ${path} is damaged: .*restore it from a backup`),
+      })
+      assert.ok(before.equals(readFileSync(path)))
+    })
+
+  test('that is sound, or empty, is opened', async () => {
+    const directory = await temporaryDirectory()
+    await copyFile(sound, join(directory, 'tasks.lmdb'))
+    const store = LmdbStore.open(directory)
+    assert.deepEqual([store.count('files'), store.get('files', 't7')?.[0]], [40, 7])
+    await store.close()
+    const other = await temporaryDirectory()
+    await writeFile(join(other, 'tasks.lmdb'), '')
+    const empty = LmdbStore.open(other)
+    assert.equal(empty.count('files'), 0)
+    await empty.close()
+  })
+
+  test('that ends before a last page that is free is sound', async () => {
+    const directory = await temporaryDirectory()
+    const store = LmdbStore.open(directory)
+    const put = (bytes: number) => store.change((records) => records.put('files', 'x', Buffer.alloc(bytes, 1)))
+    await put(400_000)
+    for (let i = 0; i < 5; i++) await put(5_000)
+    await store.close()
+    const path = join(directory, 'tasks.lmdb')
+    // lmdb need not have written a page that was freed again.
+    await truncate(path, (await stat(path)).size - 4_096)
+    const again = LmdbStore.open(directory)
+    assert.equal(again.get('files', 'x')?.byteLength, 5_000)
+    await again.close()
+  })
+
+  test('that is only a mirror, and damaged, is made anew', async () => {
+    const directory = await temporaryDirectory()
+    await writeFile(join(directory, 'mirror.lmdb'), Buffer.alloc(100_000, 'garbage '))
+    const lines: string[] = []
+    const mirror = openMirror(directory, pino({}, { write: (line) => void lines.push(line) }))
+    assert.equal(mirror.position, undefined)
+    assert.match(lines.join(''), /mirror\.lmdb is damaged.*made anew/)
+    await mirror.close()
+  })
+})

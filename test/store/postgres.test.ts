@@ -1,0 +1,403 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Problem } from '../../src/problem.js'
+import { openMirror } from '../../src/store/mirror.js'
+import { PostgresStore } from '../../src/store/postgres.js'
+import type { Store } from '../../src/store/store.js'
+import { TaskStore } from '../../src/tasks/store.js'
+import { temporaryDirectory } from '../material.js'
+import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
+import { isRoot, smallDisk } from '../small-disk.js'
+import { TcpProxy } from './tcp-proxy.js'
+
+const any = () => {}
+const file = (text: string) => Buffer.from(text)
+
+interface Replica {
+  readonly store: PostgresStore
+  readonly tasks: TaskStore
+  readonly directory: string
+  readonly log: string[]
+}
+
+const opened: Store[] = []
+after(() => Promise.all(opened.map((store) => store.close())))
+
+async function replica(url: string, directory?: string, signal?: AbortSignal): Promise<Replica> {
+  const log: string[] = []
+  const say = (details: object, message = '') => void log.push(`${message} ${JSON.stringify(details)}`)
+  const logger = { info: say, warn: say } as never
+  const data = directory ?? (await temporaryDirectory())
+  const store = await PostgresStore.open({ url, mirror: openMirror(data, logger), logger, signal })
+  opened.push(store)
+  return { store, tasks: new TaskStore(store), directory: data, log }
+}
+
+async function closed({ store, directory }: Replica): Promise<string> {
+  opened.splice(opened.indexOf(store), 1)
+  await store.close()
+  return directory
+}
+
+/** Waits until something holds. */
+async function until(holds: () => boolean, what: string): Promise<void> {
+  for (let tries = 0; tries < 1_500; tries++) {
+    if (holds()) return
+    await delay(10)
+  }
+  assert.fail(`it never came to be that ${what}`)
+}
+
+const contents = (store: Store) =>
+  (['versions', 'files'] as const).map((table) => Array.from(store.range(table), ([key, value]) => [key, `${value}`]))
+
+describe('the store of many replicas', { skip: withoutPostgres }, () => {
+  let server: PostgresServer
+  let databases = 0
+  /** A new database of the server. */
+  const newDatabase = async () => {
+    const name = `d${++databases}`
+    await sql(server.url(), `create database ${name}`)
+    return server.url(name)
+  }
+  before(async () => {
+    server = await PostgresServer.start()
+  })
+
+  test('two that start at once make one schema, and each shows what the other changes', async () => {
+    const url = await newDatabase()
+    const [a, b] = await Promise.all([replica(url), replica(url)])
+    await a.tasks.put('x', 'd1', file('one'), any)
+    assert.equal(a.tasks.digest('x'), 'd1')
+    await until(() => b.tasks.digest('x') === 'd1', 'b shows what a put')
+    await b.tasks.put('x', 'd2', file('two'), any)
+    assert.equal(String(b.tasks.file('x')), 'two')
+    await until(() => a.tasks.digest('x') === 'd2', 'a shows what b replaced')
+    assert.equal(String(a.tasks.file('x')), 'two')
+    await a.tasks.delete('x', any)
+    await until(() => b.tasks.digest('x') === undefined, 'b shows what a removed')
+    assert.deepEqual([a.tasks.count, b.tasks.count], [0, 0])
+  })
+
+  test('of changes on different replicas that expect the same version, one wins', async () => {
+    const url = await newDatabase()
+    const [a, b] = await Promise.all([replica(url), replica(url)])
+    await a.tasks.put('x', 'v0', file('0'), any)
+    for (let round = 0; round < 20; round++) {
+      const expected = a.tasks.digest('x')
+      const expecting = (current: string | undefined) => {
+        if (current !== expected) throw new Problem('precondition_failed', `${current}`)
+      }
+      await until(() => b.tasks.digest('x') === expected, 'b is where a is')
+      const outcomes = await Promise.allSettled([
+        a.tasks.put('x', `a${round}`, file(`a${round}`), expecting),
+        b.tasks.put('x', `b${round}`, file(`b${round}`), expecting),
+      ])
+      assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1)
+      const winner = outcomes[0]?.status === 'fulfilled' ? `a${round}` : `b${round}`
+      await until(() => a.tasks.digest('x') === winner && b.tasks.digest('x') === winner, 'both show the winner')
+    }
+  })
+
+  test('many changes of many replicas all arrive everywhere, and every mirror holds what the database holds', async () => {
+    const url = await newDatabase()
+    const replicas = await Promise.all([replica(url), replica(url), replica(url)])
+    await Promise.all(
+      replicas.flatMap(({ tasks }, r) =>
+        Array.from({ length: 100 }, async (_, i) => {
+          await tasks.put(`t-${i % 40}`, `${r}-${i}`, file(`${r}-${i}`), any)
+          if (i % 10 === 9) await tasks.delete(`t-${i % 40}`, any).catch(() => {})
+        }),
+      ),
+    )
+    const rows = await sql(
+      url,
+      "select table_name, convert_from(key, 'UTF8') as key, convert_from(value, 'UTF8') as value from propetl_records where value is not null order by table_name desc, key",
+    )
+    const truth = ['versions', 'files'].map((table) =>
+      rows.filter((row) => row.table_name === table).map(({ key, value }) => [key, value]),
+    )
+    assert.ok((truth[0]?.length ?? 0) > 20)
+    for (const { store } of replicas)
+      await until(() => JSON.stringify(contents(store)) === JSON.stringify(truth), 'a mirror is the database')
+  })
+
+  test('a change reads what it and those before it in the same transaction have written', async () => {
+    const { store } = await replica(await newDatabase())
+    await store.change((records) => {
+      for (const key of ['b', 'd', 'ä', '\u{1f600}']) records.put('versions', key, file(key))
+    })
+    const seen = await store.change((records) => {
+      records.put('versions', 'c', file('new'))
+      records.remove('versions', 'b')
+      records.put('versions', 'd', file('changed'))
+      records.remove('versions', 'not there')
+      return {
+        keys: Array.from(records.range('versions'), ([key, value]) => `${key}=${value}`),
+        page: Array.from(records.range('versions', { after: 'b', before: 'ä', limit: 1 }), ([key]) => key),
+        count: records.count('versions'),
+        removed: records.get('versions', 'b'),
+      }
+    })
+    assert.deepEqual(seen, {
+      keys: ['c=new', 'd=changed', 'ä=ä', '\u{1f600}=\u{1f600}'],
+      page: ['c'],
+      count: 4,
+      removed: undefined,
+    })
+    assert.deepEqual(
+      Array.from(store.range('versions'), ([key]) => key),
+      ['c', 'd', 'ä', '\u{1f600}'],
+    )
+  })
+
+  test('goes on reading from the mirror while the server is stopped, refuses changes, and comes back by itself', async () => {
+    const url = await newDatabase()
+    const [a, b] = await Promise.all([replica(url), replica(url)])
+    await a.tasks.put('x', 'd1', file('one'), any)
+    await until(() => b.tasks.digest('x') === 'd1', 'b follows')
+    await server.stop()
+    await until(() => !a.store.following.connected, 'a knows')
+    await assert.rejects(a.tasks.put('x', 'd2', file('two'), any), {
+      code: 'storage_unavailable',
+      message: /cannot be used now; the change was not made/,
+    })
+    assert.equal(String(a.tasks.file('x')), 'one')
+    // A replica that is restarted meanwhile serves what it had.
+    const again = await replica(url, await closed(b))
+    assert.equal(String(again.tasks.file('x')), 'one')
+    await server.start()
+    await until(() => a.store.following.connected && again.store.following.connected, 'both are back')
+    await a.tasks.put('x', 'd3', file('three'), any)
+    await until(() => again.tasks.digest('x') === 'd3', 'the other follows again')
+  })
+
+  test('a crash of the server in the midst of changes loses none that was acknowledged, and shows none that was not', async () => {
+    const url = await newDatabase()
+    const [a, b] = await Promise.all([replica(url), replica(url)])
+    const acknowledged = new Map<string, string>()
+    const tried = new Map<string, Set<string>>()
+    let stopped = false
+    const writer = async ({ tasks }: Replica, name: string) => {
+      for (let i = 0; !stopped; i++) {
+        const [id, digest] = [`${name}-${i % 5}`, `${name}-${i}`]
+        tried.set(id, (tried.get(id) ?? new Set()).add(digest))
+        try {
+          await tasks.put(id, digest, file(digest), any)
+          acknowledged.set(id, digest)
+          tried.set(id, new Set([digest]))
+        } catch (error) {
+          assert.equal((error as Problem).code, 'storage_unavailable')
+          await delay(20)
+        }
+      }
+    }
+    const writers = [a, b].flatMap((each, r) => Array.from({ length: 3 }, (_, w) => writer(each, `w${r}${w}`)))
+    await until(() => acknowledged.size === 30, 'all writers write')
+    server.kill()
+    await restarted(server)
+    const before = acknowledged.get('w00-0')
+    await until(() => acknowledged.get('w00-0') !== before, 'it goes on by itself')
+    stopped = true
+    await Promise.all(writers)
+    const rows = await sql(
+      url,
+      "select convert_from(key, 'UTF8') as key, convert_from(value, 'UTF8') as value from propetl_records where table_name = 'versions'",
+    )
+    const truth = new Map(rows.map(({ key, value }) => [key as string, value as string]))
+    for (const id of acknowledged.keys())
+      assert.ok(tried.get(id)?.has(truth.get(id) ?? ''), `${id} is ${truth.get(id)}`)
+    for (const { tasks } of [a, b])
+      await until(() => [...truth].every(([id, digest]) => tasks.digest(id) === digest), 'mirrors are the database')
+  })
+
+  test('a network that swallows everything is noticed, and changes are answered', async () => {
+    const proxy = await TcpProxy.start(server.port)
+    after(() => proxy.close())
+    const url = await newDatabase()
+    const { store, tasks, log } = await replica(url.replace(`:${server.port}/`, `:${proxy.port}/`))
+    await tasks.put('x', 'd1', file('one'), any)
+    proxy.blackHole = true
+    await assert.rejects(tasks.put('x', 'd2', file('two'), any), { code: 'storage_unavailable' })
+    assert.equal(tasks.digest('x'), 'd1')
+    // Another replica is not kept waiting by the lock that this one may hold.
+    const other = await replica(url)
+    await other.tasks.put('y', 'd3', file('three'), any)
+    proxy.blackHole = false
+    proxy.cut()
+    await until(() => store.following.connected, 'it is back')
+    await until(() => tasks.digest('y') === 'd3', 'it follows')
+    assert.match(log.join('\n'), /the database cannot be followed; what was copied from it is served/)
+  })
+
+  test('a connection that is lost at commit leaves the outcome open, says so, and the mirror shows what was committed', async () => {
+    const proxy = await TcpProxy.start(server.port)
+    after(() => proxy.close())
+    const url = await newDatabase()
+    const { store, tasks } = await replica(url.replace(`:${server.port}/`, `:${proxy.port}/`))
+    const direct = await replica(url)
+    for (let round = 0; round < 30; round++) {
+      const change = tasks.put('x', `d${round}`, file(`${round}`), any)
+      await delay(round / 4)
+      proxy.cut()
+      const outcome = await change.then(
+        () => 'made',
+        (error: Problem) => error.message,
+      )
+      await until(() => store.following.connected, 'it is back')
+      await direct.tasks.put('barrier', `${round}`, file(''), any)
+      await until(() => tasks.digest('barrier') === `${round}`, 'it follows')
+      const [row] = await sql(
+        url,
+        "select convert_from(value, 'UTF8') as digest from propetl_records where table_name = 'versions' and key = 'x'",
+      )
+      assert.equal(tasks.digest('x'), row?.digest)
+      if (outcome === 'made') assert.equal(row?.digest, `d${round}`)
+      else if (/not made/.test(outcome)) assert.notEqual(row?.digest, `d${round}`)
+      else assert.match(outcome, /may have been made or not/)
+    }
+  })
+
+  test('a mirror of another database, or of one that was put back, is made anew', async () => {
+    const [first, second] = [await newDatabase(), await newDatabase()]
+    const a = await replica(first)
+    await a.tasks.put('x', 'd1', file('one'), any)
+    const b = await replica(second)
+    await b.tasks.put('y', 'e1', file('other'), any)
+    const moved = await replica(second, await closed(a))
+    assert.deepEqual([moved.tasks.digest('x'), moved.tasks.digest('y')], [undefined, 'e1'])
+    // As a backup from before the last change would, and then another change with the same number.
+    await sql(
+      second,
+      "delete from propetl_records where key = 'y'",
+      'delete from propetl_changes where number = 1',
+      'insert into propetl_changes (number) values (1)',
+    )
+    await until(() => moved.tasks.digest('y') === undefined, 'it shows what the database has now')
+    assert.ok(moved.log.some((line) => line.includes('full copy')))
+  })
+
+  test('a full copy comes in pages, a replica that was away for long takes one, and what was removed is gone', async () => {
+    const url = await newDatabase()
+    const a = await replica(url)
+    const big = Buffer.alloc(3 * 1024 * 1024, 'x')
+    for (let i = 0; i < 4; i++) await a.tasks.put(`big-${i}`, `b${i}`, big, any)
+    const directory = await closed(a)
+    // 2,500 tasks, an old change of which none is remembered.
+    await sql(
+      url,
+      `insert into propetl_changes (number) select number from generate_series(5, 2504) as number`,
+      `insert into propetl_records select 'versions', convert_to('t' || n, 'UTF8'), convert_to('v' || n, 'UTF8'), n + 4 from generate_series(1, 2500) as n`,
+      "update propetl_records set value = null, change = 2504 where convert_from(key, 'UTF8') = 'big-3'",
+      'delete from propetl_changes where number < 100',
+    )
+    for (const each of [await replica(url, directory), await replica(url)]) {
+      assert.equal(each.tasks.count, 2503)
+      assert.equal(each.tasks.digest('t2500'), 'v2500')
+      assert.equal(each.tasks.digest('big-3'), undefined)
+      assert.ok(each.tasks.file('big-2') && big.equals(each.tasks.file('big-2') ?? big.subarray(1)))
+      assert.equal(each.tasks.file('big-3'), undefined)
+      assert.ok(each.log.some((line) => line.startsWith('the full copy of the database is complete {"copied":2506}')))
+    }
+  })
+
+  test('removed records and old changes are forgotten in the end', async () => {
+    const url = await newDatabase()
+    const { tasks } = await replica(url)
+    await tasks.put('x', 'd1', file('one'), any)
+    await tasks.delete('x', any)
+    await sql(url, 'insert into propetl_changes (number) select generate_series(3, 110999)')
+    await tasks.put('y', 'd2', file('two'), any)
+    const [row] = await sql(
+      url,
+      'select (select min(number) from propetl_changes) as oldest, (select count(*) from propetl_records where value is null) as removed',
+    )
+    assert.deepEqual(row, { oldest: '11001', removed: '0' })
+  })
+
+  test('processes that share a mirror do not harm it', async () => {
+    const url = await newDatabase()
+    const a = await replica(url)
+    const b = await replica(url, a.directory)
+    await Promise.all(
+      Array.from({ length: 50 }, (_, i) => [a, b][i % 2]?.tasks.put(`t${i}`, `d${i}`, file(`${i}`), any)),
+    )
+    for (const { tasks } of [a, b]) await until(() => tasks.count === 50 && tasks.digest('t7') === 'd7', 'all is there')
+  })
+
+  test('whose disk is full goes on reading, says so, and follows once there is room', {
+    skip: !isRoot && 'only root may mount a small disk',
+  }, async () => {
+    const url = await newDatabase()
+    const disk = await smallDisk()
+    const [full, other] = [await replica(url, disk.directory), await replica(url)]
+    await other.tasks.put('x', 'd1', file('one'), any)
+    await until(() => full.tasks.digest('x') === 'd1', 'it follows')
+    for (let i = 0; i < 20; i++) await other.tasks.put(`big-${i}`, `b${i}`, Buffer.alloc(100_000, i), any)
+    await until(() => !full.store.following.connected, 'its disk is full')
+    assert.match(full.log.join('\n'), /mirror\.lmdb cannot be written: (No space left on device|Input\/output error)/)
+    await assert.rejects(full.tasks.put('x', 'd2', file('two'), any), { code: 'storage_unavailable' })
+    assert.equal(String(full.tasks.file('x')), 'one')
+    disk.makeRoom(undefined)
+    await until(() => full.store.following.connected, 'it follows again')
+    assert.deepEqual(contents(full.store), contents(other.store))
+  })
+
+  test('waits for a database that is not there yet, and can be told not to', async () => {
+    await server.stop()
+    const stop = new AbortController()
+    const waiting = replica(server.url(), undefined, stop.signal)
+    await delay(300)
+    stop.abort()
+    await assert.rejects(waiting, { code: 'shutting_down' })
+    const patient = replica(server.url())
+    await delay(300)
+    await server.start()
+    assert.equal((await patient).tasks.count, 0)
+  })
+
+  test('does not start with a database that it may not use, or that a later program has made', async () => {
+    await assert.rejects(replica(server.url('nowhere')), {
+      code: 'invalid_setting',
+      message: /the database cannot be used: database "nowhere" does not exist/,
+    })
+    const url = await newDatabase()
+    await closed(await replica(url))
+    await sql(url, 'update propetl_schema set version = 99')
+    await assert.rejects(replica(url), { code: 'invalid_setting', message: /schema 99, and this program knows 1/ })
+    await sql(server.url(), 'create role guest login')
+    const guest = (await newDatabase()).replace('propetl@', 'guest@')
+    await assert.rejects(replica(guest), { code: 'invalid_setting', message: /permission denied for schema public/ })
+  })
+
+  test('says what the database refuses, and goes on', async () => {
+    const url = await newDatabase()
+    const { store, tasks, log } = await replica(url)
+    await sql(url, "alter table propetl_records add constraint no_x check (key <> 'x')")
+    await assert.rejects(tasks.put('x', 'd1', file('one'), any), { code: 'storage_failed' })
+    assert.match(log.join('\n'), /changes were refused .*no_x/)
+    assert.equal(store.following.connected, true)
+    await tasks.put('y', 'd2', file('two'), any)
+    await sql(url, `alter database ${url.split('/').at(-1)} set default_transaction_read_only = on`)
+    await sql(
+      url,
+      'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()',
+    )
+    await until(() => !store.following.connected, 'it takes no changes')
+    await assert.rejects(tasks.put('y', 'd3', file('three'), any), { code: 'storage_unavailable' })
+    assert.match(log.join('\n'), /the server is read-only/)
+    assert.equal(tasks.digest('y'), 'd2')
+  })
+})
+
+/** After a crash the port and the shared memory are free once the server's last child has noticed. */
+async function restarted(server: PostgresServer): Promise<void> {
+  for (let tries = 0; ; tries++)
+    try {
+      return await server.start()
+    } catch (error) {
+      if (tries === 50) throw error
+      await delay(100)
+    }
+}
