@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { digestOf } from '../src/formats/digest.js'
 import { LmdbStore } from '../src/store/lmdb.js'
 import { TaskStore } from '../src/tasks/store.js'
+import { operator } from '../src/tenants/tenant.js'
 import { type Benchmark, inTurns, median, summary } from './figures.js'
 import { mixedTexts, randomBytes, taskFileBytes, withDirectory } from './material.js'
 import { LoadProcess, residentBytes, startServerProcess } from './process.js'
@@ -81,14 +82,14 @@ const taskId = (index: number) => `task-${String(index).padStart(6, '0')}`
 /** Fills a data directory with different versions of one task. */
 async function registerTasks(directory: string, count: number, say: (progress: string) => void): Promise<void> {
   const store = LmdbStore.open(directory)
-  const tasks = new TaskStore(store)
+  const tasks = await TaskStore.open(store)
   const file = taskFileBytes('sst2')
   for (let first = 0; first < count; first += 2_000) {
     const batch = Array.from({ length: Math.min(2_000, count - first) }, (_, i) => first + i)
     await Promise.all(
       batch.map((index) => {
         const bytes = withShiftedBias(file, index)
-        return tasks.put(taskId(index), digestOf(bytes), bytes, () => {})
+        return tasks.put(operator, taskId(index), digestOf(bytes), bytes, () => {})
       }),
     )
     if (first % 20_000 === 0 && first > 0) say(`many tasks: ${first} of ${count} registered`)

@@ -37,13 +37,16 @@ const serve = program
   )
 for (const name of settingNames) {
   const { kind, meaning } = settings[name]
+  if (kind.kind === 'secret') continue
   const choices = kind.kind === 'choice' ? ` One of: ${kind.choices.join(', ')}.` : ''
+  const value = kind.kind === 'switch' ? '' : ` <${kind.kind === 'whole' ? 'number' : 'value'}>`
   serve.option(
-    `${flagOf(name)} <${kind.kind === 'whole' ? 'number' : 'value'}>`,
+    `${flagOf(name)}${value}`,
     `${meaning}${choices} (default: ${shownDefault(name)}; env: ${environmentVariableOf(name)})`,
   )
 }
-serve.action(async (flags: Record<string, string>) => {
+serve.action(async (given: Record<string, string | true>) => {
+  const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]))
   const config = readConfig(flags, process.env)
   const { serve } = await import('./commands/serve.js')
   await serve(config)

@@ -1,23 +1,31 @@
 // A running server, put together: it listens at once, loads the model, answers, and stops without losing a request.
 
+import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { readBackbone } from './backbones/backbone.js'
 import { maxTokensOf } from './backbones/families.js'
 import { TextTokenizer } from './backbones/tokenizer.js'
-import type { Config } from './config.js'
+import { type Config, environmentVariableOf, flagOf } from './config.js'
 import { Engine } from './engine/engine.js'
 import { readFileAs } from './formats/file.js'
-import { buildApp } from './http/app.js'
+import { type AppOptions, buildApp } from './http/app.js'
+import { Certificate } from './http/certificate.js'
 import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
 import { readPrototype } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
 import { LmdbStore } from './store/lmdb.js'
+import type { Store } from './store/store.js'
 import { Predictor } from './tasks/predictor.js'
 import { Registry } from './tasks/registry.js'
+import { finishRemovals } from './tasks/removal.js'
 import { TaskStore } from './tasks/store.js'
+import { type Access, KeyedAccess } from './tenants/access.js'
+import { Keys } from './tenants/keys.js'
+import { operator } from './tenants/tenant.js'
+import { Tenants } from './tenants/tenants.js'
 
 /** While one batch runs the next one is ready, so that the engine never waits for the host. */
 const batchesInFlight = 2
@@ -36,37 +44,84 @@ export interface Server {
  * @throws Problem for whatever is wrong with settings, model or files
  */
 export async function startServer(config: Config, logger: Logger): Promise<Server> {
+  const { tlsCert: cert, tlsKey: key } = config
+  const certificate = cert === undefined || key === undefined ? undefined : new Certificate({ cert, key })
+  const store = LmdbStore.open(config.dataDir)
+  try {
+    const access = guardedAccess(store, config)
+    return await startOn(store, { access, certificate, config, logger })
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
+interface Parts {
+  readonly access: Access
+  readonly certificate: Certificate | undefined
+  readonly config: Config
+  readonly logger: Logger
+}
+
+/** @param store closed by the server that comes of it, and left open where none does */
+async function startOn(store: Store, { access, certificate, config, logger }: Parts): Promise<Server> {
   const lifecycle = new Lifecycle()
-  const metrics = new Metrics(lifecycle)
+  const metrics = new Metrics(lifecycle, config.metricsTenants)
   // The engine's thread loads the model while this one puts the application together.
-  const loading = loadServices(config, metrics)
-  const opening = listen(config, lifecycle, metrics, logger)
+  const loading = loadServices(store, config, metrics)
+  const opening = listen({ config, lifecycle, metrics, access, certificate, logger }, config)
   const [loaded, opened] = await Promise.allSettled([loading, opening])
   if (loaded.status === 'rejected' || opened.status === 'rejected') {
-    if (loaded.status === 'fulfilled') await loaded.value.release()
+    if (loaded.status === 'fulfilled') await loaded.value.engine.close()
     if (opened.status === 'fulfilled') await opened.value.app.close()
     throw opened.status === 'rejected' ? opened.reason : (loaded as PromiseRejectedResult).reason
   }
-  const { services, release } = loaded.value
+  const services = loaded.value
   const { app, address } = opened.value
-  for (const id of services.registry.shadowed)
+  for (const id of services.registry.shadowed(operator))
     logger.warn({ task: id }, 'an upload and a file of the masks directory have the same id; the upload is served')
+  if (access.open && config.insecure) logger.warn('there are no keys: whoever reaches the server may do everything')
+  certificate?.watch(
+    () => logger.info({ file: config.tlsCert }, 'the certificate was renewed'),
+    (problem) => logger.error({ reason: problem.message }, 'the certificate stays as it was'),
+  )
+  const removing = finishRemovals(services.tenants, services.registry.store).catch((error: Error) =>
+    logger.error({ reason: error.message }, 'a tenant that was being removed is not gone yet; the next start goes on'),
+  )
   lifecycle.ready(services)
-  logger.info({ address, ...services.engine.choice, tasks: services.registry.count }, 'ready')
+  const { choice } = services.engine
+  logger.info({ address, ...choice, tasks: services.registry.count, keys: access.open ? 'none' : 'asked for' }, 'ready')
   return {
     app,
     services,
     address,
     async close() {
       lifecycle.stop()
+      certificate?.close()
       await app.close()
-      await release()
+      await services.engine.close()
+      await removing
+      await store.close()
     },
   }
 }
 
-async function listen({ host, port, ...config }: Config, lifecycle: Lifecycle, metrics: Metrics, logger: Logger) {
-  const app = await buildApp({ config, lifecycle, metrics, logger })
+/** @throws Problem `invalid_setting` if other machines would reach a server that asks for no key */
+function guardedAccess(store: Store, { host, dataDir, operatorKey, insecure }: Config): Access {
+  const access = new KeyedAccess(store, { operatorKey, mayBeOpen: insecure || isLoopback(host) })
+  if (access.open || access.configured) return access
+  throw new Problem(
+    'invalid_setting',
+    `${flagOf('host')} is ${host}, which other machines reach, and there are no keys; make the first with ` +
+      `"propetl tenants create-key operator ${flagOf('dataDir')} ${dataDir}", or give ${environmentVariableOf('operatorKey')} or ${flagOf('insecure')}`,
+  )
+}
+
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
+
+async function listen(options: AppOptions, { host, port }: Pick<Config, 'host' | 'port'>) {
+  const app = await buildApp(options)
   const listenTextResolver = (address: string) => `listening on ${address}; loading the model`
   const address = await app.listen({ host, port, listenTextResolver }).catch((error: Error) => {
     throw new Problem('invalid_setting', `cannot listen on ${host}:${port}: ${error.message}`)
@@ -74,36 +129,26 @@ async function listen({ host, port, ...config }: Config, lifecycle: Lifecycle, m
   return { app, address }
 }
 
-async function loadServices(
-  config: Config,
-  metrics: Metrics,
-): Promise<{ services: Services; release: () => Promise<void> }> {
-  const { modelDir, masksDir, dataDir, slots, threads, provider, maxBatchTokens, maxQueueRows } = config
+async function loadServices(store: Store, config: Config, metrics: Metrics): Promise<Services> {
+  const { modelDir, masksDir, slots, threads, provider, maxBatchTokens, maxQueueRows } = config
   const prototype = await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype)
   const backbone = await readBackbone(modelDir)
-  const store = LmdbStore.open(dataDir)
   const starting = Engine.start({ backbone, prototype, provider, slots, threads })
-  const release = async () => {
-    const engine = await starting.catch(() => undefined)
-    await engine?.close()
-    await store.close()
-  }
   try {
     const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), maxTokensOf(backbone.config))
     const [engine, registry] = await Promise.all([
       starting,
-      Registry.open(prototype, new TaskStore(store), masksDir, config),
+      TaskStore.open(store).then((tasks) => Registry.open(prototype, tasks, masksDir, config)),
     ])
     const limits = { maxTokens: maxBatchTokens, maxMasks: slots, maxQueueRows, batchesInFlight }
     const dispatcher = new Dispatcher(engine, limits)
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
-    return {
-      services: { registry, engine, dispatcher, predictor: new Predictor(registry, tokenizer, dispatcher) },
-      release,
-    }
+    const predictor = new Predictor(registry, tokenizer, dispatcher)
+    return { registry, engine, dispatcher, predictor, tenants: new Tenants(store), keys: new Keys(store) }
   } catch (error) {
-    await release()
+    const engine = await starting.catch(() => undefined)
+    await engine?.close()
     throw error
   }
 }

@@ -17,6 +17,7 @@ import { effectiveBitset } from '../petl/combining.js'
 import { Problem } from '../problem.js'
 import { Dispatcher } from '../scheduler/dispatcher.js'
 import { Predictor } from '../tasks/predictor.js'
+import { operator } from '../tenants/tenant.js'
 import { columnsOf, type DataFlags } from './learning-options.js'
 import { ProgressLine } from './progress-line.js'
 
@@ -125,7 +126,13 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
     textsTogether,
     ask: async (texts) => {
       const inputs = texts.map((text) => ({ ...text, task: path }))
-      const options = { rawScores: true, truncate: true, deadline: Number.POSITIVE_INFINITY, abandoned: () => false }
+      const options = {
+        account: { owner: operator, share: 1, spend: () => {} },
+        rawScores: true,
+        truncate: true,
+        deadline: Number.POSITIVE_INFINITY,
+        abandoned: () => false,
+      }
       return (await predictor.predict(inputs, options)).map(({ prediction }) => prediction)
     },
     close: () => engine.close(),

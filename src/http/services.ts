@@ -5,12 +5,16 @@ import { Problem } from '../problem.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
 import type { Predictor } from '../tasks/predictor.js'
 import type { Registry } from '../tasks/registry.js'
+import type { Keys } from '../tenants/keys.js'
+import type { Tenants } from '../tenants/tenants.js'
 
 export interface Services {
   readonly registry: Registry
   readonly engine: Engine
   readonly dispatcher: Dispatcher
   readonly predictor: Predictor
+  readonly tenants: Tenants
+  readonly keys: Keys
 }
 
 export class Lifecycle {
