@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The command line: serve, learn, evaluate, train and inspect. Each command imports what it needs when it runs.
+// The command line: serve, learn, evaluate, train, inspect and tenants. Each command imports what it needs when it runs.
 
 import { Command, Option } from 'commander'
 import type { EvaluateFlags } from './commands/evaluate.js'
@@ -14,6 +14,7 @@ import {
   share,
   whole,
 } from './commands/learning-options.js'
+import { tenantCommands } from './commands/tenant-options.js'
 import type { TrainFlags } from './commands/train.js'
 import { environmentVariableOf, flagOf, readConfig, settingNames, settings, shownDefault } from './config.js'
 import { learnsBest, methods, weightRates } from './learn/methods.js'
@@ -105,7 +106,7 @@ addDataOptions(
   .addHelpText(
     'after',
     '\nExample:\n  $ propetl evaluate reviews.safetensors test.csv\n' +
-      '  $ propetl evaluate http://localhost:8080/tasks/reviews test.csv',
+      '  $ propetl evaluate http://localhost:8080/tasks/reviews test.csv\n\nA server that asks for a key gets that of the environment variable PROPETL_KEY.',
   )
   .action(async (task: string, data: string, flags: EvaluateFlags) => {
     const { evaluate } = await import('./commands/evaluate.js')
@@ -160,6 +161,8 @@ program
     const { inspect } = await import('./commands/inspect.js')
     console.log(await inspect(file, options))
   })
+
+program.addCommand(tenantCommands())
 
 try {
   await program.parseAsync()

@@ -17,7 +17,7 @@ export const problems = {
   invalid_task_id: { status: 400, title: 'That is not a task id' },
   invalid_tenant_id: { status: 400, title: "That is not a tenant's id" },
   unauthenticated: { status: 401, title: 'The request has no key that this server knows' },
-  forbidden: { status: 403, title: 'The key is not for this' },
+  forbidden: { status: 403, title: 'Whoever asks may not do this' },
   quota_exceeded: { status: 403, title: 'What may be stored is used up' },
   not_found: { status: 404, title: 'There is nothing at this address' },
   unknown_task: { status: 404, title: 'There is no such task' },
