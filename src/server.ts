@@ -122,11 +122,13 @@ const isLoopback = (host: string): boolean =>
 
 async function listen(options: AppOptions, { host, port }: Pick<Config, 'host' | 'port'>) {
   const app = await buildApp(options)
-  const listenTextResolver = (address: string) => `listening on ${address}; loading the model`
+  // Fastify is given its listener, and does not know that it may be a secure one.
+  const schemed = (address: string) => (options.certificate ? address.replace(/^http:/, 'https:') : address)
+  const listenTextResolver = (address: string) => `listening on ${schemed(address)}; loading the model`
   const address = await app.listen({ host, port, listenTextResolver }).catch((error: Error) => {
     throw new Problem('invalid_setting', `cannot listen on ${host}:${port}: ${error.message}`)
   })
-  return { app, address }
+  return { app, address: schemed(address) }
 }
 
 async function loadServices(store: Store, config: Config, metrics: Metrics): Promise<Services> {

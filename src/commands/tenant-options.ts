@@ -9,7 +9,7 @@ import type { KeyFlags, StoreFlags, TenantFlags } from './tenants.js'
 const dayMs = 24 * 60 * 60 * 1000
 const commands = () => import('./tenants.js')
 
-const limit = (min: number) => (given: string) => (given === 'none' ? null : whole(min, maxLimit)(given))
+const limit = (min: number) => (given: string) => (given === 'none' ? given : whole(min, maxLimit)(given))
 
 /** A time as it is, and a count of days from now. */
 function expiry(given: string): string {

@@ -17,8 +17,8 @@ export interface StoreFlags {
   readonly json?: boolean
 }
 
-/** Limits that are given; null lifts one. */
-export interface TenantFlags extends StoreFlags, Partial<Limits> {
+/** Limits that are given; `none` lifts one. */
+export interface TenantFlags extends StoreFlags, Partial<Record<keyof Limits, number | 'none'>> {
   readonly share?: number
 }
 
@@ -94,7 +94,11 @@ function record(change: Change): void {
 }
 
 const definedLimits = (flags: TenantFlags): Partial<Limits> =>
-  Object.fromEntries(limitNames.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]]])))
+  Object.fromEntries(
+    limitNames.flatMap((name) =>
+      flags[name] === undefined ? [] : [[name, flags[name] === 'none' ? null : flags[name]]],
+    ),
+  )
 
 function listed(tenants: Tenants, { id, created, share, limits }: Tenant) {
   const { tasks, bytes } = tenants.usage(id)

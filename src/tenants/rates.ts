@@ -21,6 +21,9 @@ export interface Standing {
 /** Enough for tenants that are at work at once; an idle tenant's bucket is full, as a new one is. */
 const maxBuckets = 100_000
 
+/** What adding up fractions may be off by. */
+const rounding = 1e-6
+
 export class Rates {
   readonly #buckets = new LRUCache<string, Bucket>({ max: maxBuckets })
 
@@ -39,7 +42,7 @@ export class Rates {
     if (quota === null) return
     const bucket = this.#bucket(id, rate)
     const level = bucket.level(quota, this.now())
-    if (level < 1) {
+    if (level < 1 - rounding) {
       const seconds = Math.ceil((1 - level) / quota)
       throw new Problem(
         'rate_limited',
