@@ -80,6 +80,7 @@ describe('the task store', () => {
         assert.equal(store.digest(operator, id), digestOf(stored))
         assert.ok(store.digest(operator, id) === digest || Buffer.from(stored).toString().startsWith(`${id} `))
       }
+      assert.equal(store.countOf(operator), store.list(operator, '', 1_000).length)
       await store.store.close()
     }
     assert.ok(acknowledged.size > 20)
