@@ -47,7 +47,7 @@ export const tenantAnswer = Type.Object({
 
 export const tenantListQuery = Type.Object(
   {
-    after: Type.Optional(Type.String({ maxLength: 63, description: "The previous page's `next`" })),
+    after: Type.Optional(Type.String({ pattern: '^[a-z0-9-]{0,63}$', description: "The previous page's `next`" })),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100 })),
   },
   { additionalProperties: false },

@@ -66,16 +66,21 @@ export interface TenantRecord extends Omit<Tenant, 'id'> {
   readonly leaving?: true
 }
 
+export const parseRecord = (bytes: Buffer): TenantRecord => JSON.parse(bytes.toString()) as TenantRecord
+
+/** Whatever cannot be a tenant's id has no record, and is no key to look up. */
 export function readRecord(records: StoreReader, id: string): TenantRecord | undefined {
-  const bytes = records.get('tenants', id)
-  return bytes && (JSON.parse(bytes.toString()) as TenantRecord)
+  const bytes = tenantId.test(id) ? records.get('tenants', id) : undefined
+  return bytes && parseRecord(bytes)
 }
 
+/** The tenant that a record is of; one that is leaving is none. */
+export const tenantOf = (id: string, record: TenantRecord | undefined): Tenant | undefined =>
+  record === undefined || record.leaving ? undefined : { id, ...record }
+
 /** The tenant of an id, or undefined where there is none. */
-export function readTenant(records: StoreReader, id: string): Tenant | undefined {
-  const record = readRecord(records, id)
-  return record === undefined || record.leaving ? undefined : { id, ...record }
-}
+export const readTenant = (records: StoreReader, id: string): Tenant | undefined =>
+  tenantOf(id, readRecord(records, id))
 
 export const unknownTenant = (id: string): Problem =>
   new Problem('unknown_tenant', `there is no tenant ${JSON.stringify(id.slice(0, 100))}`)

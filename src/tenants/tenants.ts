@@ -5,11 +5,13 @@ import type { Store } from '../store/store.js'
 import { removeKeys } from './keys.js'
 import {
   checkTenantId,
+  parseRecord,
   readRecord,
   readTenant,
   type Tenant,
   type TenantRecord,
   type TenantSettings,
+  tenantOf,
   unknownTenant,
 } from './tenant.js'
 import { removeUsage, type Usage, usageOf } from './usage.js'
@@ -32,8 +34,8 @@ export class Tenants {
   /** Up to `limit` tenants whose ids follow `after`, in the order of their ids. */
   list(after: string, limit: number): Tenant[] {
     const found: Tenant[] = []
-    for (const [id] of this.store.range('tenants', { after })) {
-      const tenant = readTenant(this.store, id)
+    for (const [id, bytes] of this.store.range('tenants', { after })) {
+      const tenant = tenantOf(id, parseRecord(bytes))
       if (tenant !== undefined) found.push(tenant)
       if (found.length === limit) break
     }
@@ -51,9 +53,10 @@ export class Tenants {
   ): Promise<{ tenant: Tenant; previous: Tenant | undefined }> {
     checkTenantId(id)
     return this.store.change((records) => {
-      if (readRecord(records, id)?.leaving)
+      const current = readRecord(records, id)
+      if (current?.leaving)
         throw new Problem('tenant_leaving', `tenant "${id}" is being removed; its name is free once that is done`)
-      const previous = readTenant(records, id)
+      const previous = tenantOf(id, current)
       const { limits, share } = settings(previous)
       const record: TenantRecord = { created: previous?.created ?? new Date().toISOString(), limits, share }
       records.put('tenants', id, Buffer.from(JSON.stringify(record)))
@@ -85,6 +88,6 @@ export class Tenants {
 
   /** Ids of tenants whose removal was begun and is not done. */
   *leaving(): Iterable<string> {
-    for (const [id] of this.store.range('tenants')) if (readRecord(this.store, id)?.leaving) yield id
+    for (const [id, bytes] of this.store.range('tenants')) if (parseRecord(bytes).leaving) yield id
   }
 }

@@ -113,6 +113,17 @@ describe('quotas over HTTP', () => {
       '%00',
     ])
       assert.equal((await operator('PUT', `/tenants/${id}`, {})).json<{ code: string }>().code, 'invalid_tenant_id', id)
+    // As long as a path may be, and longer than a key of the store.
+    const long = encodeURIComponent('€'.repeat(900))
+    for (const url of [`/tenants/${long}`, `/tenants/${long}/keys`, '/tenants/a%00b', '/tenants/%ED%A0%80'])
+      assert.match(
+        (await operator('GET', url)).json<{ code: string }>().code,
+        /^(unknown_tenant|invalid_request)$/,
+        url,
+      )
+    assert.equal((await operator('DELETE', `/tenants/${long}`)).statusCode, 404)
+    assert.equal((await operator('DELETE', `/tenants/operator/keys/${long}`)).statusCode, 404)
+    assert.equal((await operator('GET', `/tenants?after=${long}`)).statusCode, 400)
     assert.equal((await operator('GET', '/tenants/constructor')).json<{ code: string }>().code, 'unknown_tenant')
   })
 
