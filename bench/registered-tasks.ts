@@ -3,6 +3,7 @@
 import { digestOf } from '../src/formats/digest.js'
 import { LmdbStore } from '../src/store/lmdb.js'
 import { TaskStore } from '../src/tasks/store.js'
+import { operator } from '../src/tenants/tenant.js'
 import { taskFileBytes } from './material.js'
 import { withShiftedBias } from './upload.js'
 
@@ -21,14 +22,14 @@ export async function registerTasks(
   say: (progress: string) => void,
 ): Promise<void> {
   const store = LmdbStore.open(directory)
-  const tasks = new TaskStore(store)
+  const tasks = await TaskStore.open(store)
   const files = bundled.map((task) => taskFileBytes(task))
   for (let first = 0; first < count; first += batchTasks) {
     const batch = Array.from({ length: Math.min(batchTasks, count - first) }, (_, i) => first + i)
     await Promise.all(
       batch.map((index) => {
         const bytes = withShiftedBias(files[index % files.length] ?? new Uint8Array(), index / 1_000)
-        return tasks.put(taskId(index), digestOf(bytes), bytes, () => {})
+        return tasks.put(operator, taskId(index), digestOf(bytes), bytes, () => {})
       }),
     )
     if (first % 20_000 === 0 && first > 0) say(`${first} of ${count} tasks registered`)

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The command line: serve, learn, evaluate, train and inspect. Each command imports what it needs when it runs.
+// The command line: serve, learn, evaluate, train, inspect and tenants. Each command imports what it needs when it runs.
 
 import { Command, Option } from 'commander'
 import type { EvaluateFlags } from './commands/evaluate.js'
@@ -14,6 +14,7 @@ import {
   share,
   whole,
 } from './commands/learning-options.js'
+import { tenantCommands } from './commands/tenant-options.js'
 import type { TrainFlags } from './commands/train.js'
 import { environmentVariableOf, flagOf, readConfig, settingNames, settings, shownDefault } from './config.js'
 import { learnsBest, methods, weightRates } from './learn/methods.js'
@@ -37,13 +38,16 @@ const serve = program
   )
 for (const name of settingNames) {
   const { kind, meaning } = settings[name]
+  if (kind.kind === 'secret') continue
   const choices = kind.kind === 'choice' ? ` One of: ${kind.choices.join(', ')}.` : ''
+  const value = kind.kind === 'switch' ? '' : ` <${kind.kind === 'whole' ? 'number' : 'value'}>`
   serve.option(
-    `${flagOf(name)} <${kind.kind === 'whole' ? 'number' : 'value'}>`,
+    `${flagOf(name)}${value}`,
     `${meaning}${choices} (default: ${shownDefault(name)}; env: ${environmentVariableOf(name)})`,
   )
 }
-serve.action(async (flags: Record<string, string>) => {
+serve.action(async (given: Record<string, string | true>) => {
+  const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]))
   const config = readConfig(flags, process.env)
   const { serve } = await import('./commands/serve.js')
   await serve(config)
@@ -107,7 +111,7 @@ addDataOptions(
   .addHelpText(
     'after',
     '\nExample:\n  $ propetl evaluate reviews.safetensors test.csv\n' +
-      '  $ propetl evaluate http://localhost:8080/tasks/reviews test.csv',
+      '  $ propetl evaluate http://localhost:8080/tasks/reviews test.csv\n\nA server that asks for a key gets that of the environment variable PROPETL_KEY.',
   )
   .action(async (task: string, data: string, flags: EvaluateFlags) => {
     const { evaluate } = await import('./commands/evaluate.js')
@@ -162,6 +166,8 @@ program
     const { inspect } = await import('./commands/inspect.js')
     console.log(await inspect(file, options))
   })
+
+program.addCommand(tenantCommands())
 
 try {
   await program.parseAsync()

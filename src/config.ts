@@ -7,10 +7,18 @@ import { Problem } from './problem.js'
 type Kind =
   | { readonly kind: 'text' }
   | { readonly kind: 'address'; readonly protocols: readonly string[] }
+  /** Only ever an environment variable: command lines are for everybody on the machine to see. */
+  | { readonly kind: 'secret' }
+  /** Given without a value on the command line. */
+  | { readonly kind: 'switch' }
+  /** Origins of web pages, as browsers write them. */
+  | { readonly kind: 'origins' }
   | { readonly kind: 'choice'; readonly choices: readonly string[] }
   | { readonly kind: 'whole'; readonly min: number; readonly max: number }
 
-interface SettingOf<T> {
+type Value = string | number | boolean | undefined | readonly string[]
+
+interface SettingOf<T extends Value> {
   readonly kind: Kind
   readonly value: T
   /** How the default is shown where its value would say little. */
@@ -42,12 +50,23 @@ const choice = <const C extends readonly string[]>(value: C[number], choices: C,
   meaning,
 })
 
+/** A file that is named, or none. */
+const file = (meaning: string): SettingOf<string | undefined> => ({
+  kind: { kind: 'text' },
+  value: undefined,
+  meaning,
+  shown: 'none',
+})
+
+/** Of an operator's key that is chosen elsewhere. */
+const minSecretLength = 32
+
 const MiB = 1024 * 1024
 /** A folder that comes with the package; the path holds for src/ as it is compiled, in dist/src/. */
 const bundled = (folder: string) => fileURLToPath(new URL(`../../${folder}`, import.meta.url))
 
 export const settings = {
-  host: text('127.0.0.1', 'Address to listen on. There is no authentication: open it to trusted networks only.'),
+  host: text('127.0.0.1', 'Address to listen on. One that other machines reach asks for keys, or for `--insecure`.'),
   port: whole(8080, [0, 65_535], 'TCP port to listen on; 0 takes a free one and logs it.'),
   modelDir: text(
     bundled('models/all-MiniLM-L6-v2'),
@@ -98,6 +117,47 @@ export const settings = {
   maxBodyBytes: whole(MiB, [1, 1024 * MiB], 'Body of a prediction request, in bytes.'),
   maxUploadBytes: whole(16 * MiB, [1, 1024 * MiB], 'Size of an uploaded task file, in bytes.'),
   cacheBytes: whole(64 * MiB, [MiB, 1024 * 1024 * MiB], 'Bound of the cache of tasks in use, in bytes.'),
+  operatorKey: {
+    kind: { kind: 'secret' },
+    value: undefined,
+    meaning: `An operator's key beside those in the data directory, of ${minSecretLength} characters or more.`,
+    shown: 'none',
+  } as SettingOf<string | undefined>,
+  insecure: {
+    kind: { kind: 'switch' },
+    value: false,
+    meaning: 'Answer other machines without any key. Whoever reaches the server may then do everything.',
+  } as SettingOf<boolean>,
+  tlsCert: file('Certificate chain in PEM to serve HTTPS with; taken anew when the file changes. Needs `--tls-key`.'),
+  tlsKey: file("The certificate's private key in PEM, not encrypted."),
+  corsOrigins: {
+    kind: { kind: 'origins' },
+    value: [],
+    meaning: 'Origins whose web pages may call the server, separated by commas: `https://app.example.com`.',
+    shown: 'none',
+  } as SettingOf<readonly string[]>,
+  maxConnections: whole(4_096, [1, 1_000_000], 'Connections at once; further ones are closed.'),
+  maxHeaderBytes: whole(16 * 1024, [1024, MiB], "A request's line and headers together, in bytes."),
+  headersTimeoutMs: whole(
+    10_000,
+    [1, 3_600_000],
+    "How long a request's headers may take to arrive, in milliseconds; then it is answered 408.",
+  ),
+  receiveTimeoutMs: whole(
+    60_000,
+    [1, 3_600_000],
+    'How long a whole request may take to arrive, in milliseconds; then it is answered 408.',
+  ),
+  keepAliveTimeoutMs: whole(
+    72_000,
+    [1, 3_600_000],
+    'How long an idle connection is kept, in milliseconds: longer than a proxy before the server keeps it.',
+  ),
+  metricsTenants: whole(
+    100,
+    [0, 10_000],
+    'Tenants that have metrics of their own; further ones are counted together, as `other`.',
+  ),
   logLevel: choice(
     'info',
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
@@ -123,7 +183,7 @@ export const environmentVariableOf = (name: SettingName): string =>
 
 /** The default as people read it. */
 export function shownDefault(name: SettingName): string {
-  const setting: SettingOf<string | number> = settings[name]
+  const setting: SettingOf<Value> = settings[name]
   return setting.shown ?? String(setting.value)
 }
 
@@ -148,14 +208,34 @@ export function readConfig(
       'invalid_setting',
       `${flagOf('maxInputs')} is ${config.maxInputs}, but only ${flagOf('maxQueueRows')} = ${config.maxQueueRows} texts may wait; such a request could never be taken`,
     )
+  if (config.headersTimeoutMs > config.receiveTimeoutMs)
+    throw new Problem(
+      'invalid_setting',
+      `${flagOf('headersTimeoutMs')} is ${config.headersTimeoutMs}; expected at most ${flagOf('receiveTimeoutMs')} = ${config.receiveTimeoutMs}, for headers are part of the request`,
+    )
+  if ((config.tlsCert === undefined) !== (config.tlsKey === undefined))
+    throw new Problem('invalid_setting', `${flagOf('tlsCert')} and ${flagOf('tlsKey')} go together; only one is given`)
   return config
 }
 
-function parse(kind: Kind, given: string, source: string): string | number {
+function parse(kind: Kind, given: string, source: string): Value {
   const refuse = (expected: string): never => {
     throw new Problem('invalid_setting', `${source} is ${JSON.stringify(given)}; expected ${expected}`)
   }
   switch (kind.kind) {
+    case 'secret':
+      // It is not told what it is, for this is logged.
+      if (secret.test(given)) return given
+      throw new Problem(
+        'invalid_setting',
+        `${source} has ${given.length} characters; expected ${minSecretLength} or more, ASCII without spaces`,
+      )
+    case 'switch':
+      return given === 'true' || given === 'false' ? given === 'true' : refuse('true | false')
+    case 'origins': {
+      const origins = given.split(',').map((origin) => origin.trim())
+      return origins.every(isOrigin) ? origins : refuse('origins like https://app.example.com, separated by commas')
+    }
     case 'text':
       return given === '' ? refuse('a value that is not empty') : given
     case 'address':
@@ -170,13 +250,19 @@ function parse(kind: Kind, given: string, source: string): string | number {
   }
 }
 
+const secret = new RegExp(`^[!-~]{${minSecretLength},}$`)
+
+/** As browsers send them: scheme, host, a port that is not the scheme's own, and no path. */
+const isOrigin = (text: string): boolean => URL.canParse(text) && new URL(text).origin === text
+
 /** The README's table of settings, in Markdown. */
 export function settingsTable(): string {
   const rows = settingNames.map((name) => {
-    const { kind, meaning, shown }: SettingOf<string | number> = settings[name]
+    const { kind, meaning, shown }: SettingOf<Value> = settings[name]
     const choices = kind.kind === 'choice' ? ` (${kind.choices.join(' \\| ')})` : ''
     const value = shown ?? `\`${settings[name].value}\`${choices}`
-    return `| \`${flagOf(name)}\` | \`${environmentVariableOf(name)}\` | ${value} | ${meaning} |`
+    const flag = kind.kind === 'secret' ? '' : `\`${flagOf(name)}\` `
+    return `| ${flag}| \`${environmentVariableOf(name)}\` | ${value} | ${meaning} |`
   })
   return ['| Flag | Environment variable | Default | Meaning |', '|---|---|---|---|', ...rows].join('\n')
 }

@@ -1,15 +1,17 @@
 // A running server, put together: it listens at once, loads the model, answers, and stops without losing a request.
 
+import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { readBackbone } from './backbones/backbone.js'
 import { maxTokensOf } from './backbones/families.js'
 import { TextTokenizer } from './backbones/tokenizer.js'
-import type { Config } from './config.js'
+import { type Config, environmentVariableOf, flagOf } from './config.js'
 import { Engines } from './engine/engines.js'
 import type { SupervisorReport } from './engine/supervised-engine.js'
 import { readFileAs } from './formats/file.js'
-import { buildApp } from './http/app.js'
+import { type AppOptions, buildApp } from './http/app.js'
+import { Certificate } from './http/certificate.js'
 import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
 import { readPrototype } from './petl/prototype-file.js'
@@ -21,7 +23,12 @@ import { PostgresStore } from './store/postgres.js'
 import type { Store } from './store/store.js'
 import { Predictor } from './tasks/predictor.js'
 import { Registry } from './tasks/registry.js'
+import { finishRemovals } from './tasks/removal.js'
 import { TaskStore } from './tasks/store.js'
+import { type Access, KeyedAccess } from './tenants/access.js'
+import { Keys } from './tenants/keys.js'
+import { operator } from './tenants/tenant.js'
+import { Tenants } from './tenants/tenants.js'
 
 /** While one batch runs the next one is ready, so that the engine never waits for the host. */
 const batchesInFlight = 2
@@ -41,27 +48,56 @@ export interface Server {
  * @throws Problem for whatever is wrong with settings, model or files
  */
 export async function startServer(config: Config, logger: Logger, signal?: AbortSignal): Promise<Server> {
+  const { tlsCert: cert, tlsKey: key } = config
+  const certificate = cert === undefined || key === undefined ? undefined : new Certificate({ cert, key })
+  // Who may ask is in the store: nothing listens before it can be read.
+  const store = await openStore(config, logger, signal)
+  try {
+    const access = guardedAccess(store, config)
+    return await startOn(store, { access, certificate, config, logger })
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
+interface Parts {
+  readonly access: Access
+  readonly certificate: Certificate | undefined
+  readonly config: Config
+  readonly logger: Logger
+}
+
+/** @param store closed by the server that comes of it, and left open where none does */
+async function startOn(store: Store, { access, certificate, config, logger }: Parts): Promise<Server> {
   const lifecycle = new Lifecycle()
-  const metrics = new Metrics(lifecycle)
-  const giveUp = new AbortController()
-  signal?.addEventListener('abort', () => giveUp.abort(), { once: true })
+  const metrics = new Metrics(lifecycle, config.metricsTenants)
   // The engine's thread loads the model while this one puts the application together.
-  const loading = loadServices(config, metrics, logger, giveUp)
-  const opening = listen(config, lifecycle, metrics, logger)
-  opening.catch(() => giveUp.abort())
+  const loading = loadServices(store, config, metrics, logger)
+  const opening = listen({ config, lifecycle, metrics, access, certificate, logger }, config)
   const [loaded, opened] = await Promise.allSettled([loading, opening])
   if (loaded.status === 'rejected' || opened.status === 'rejected') {
-    if (loaded.status === 'fulfilled') await loaded.value.release()
+    if (loaded.status === 'fulfilled') await loaded.value.engines.close()
     if (opened.status === 'fulfilled') await opened.value.app.close()
     throw opened.status === 'rejected' ? opened.reason : (loaded as PromiseRejectedResult).reason
   }
-  const { services, release } = loaded.value
+  const services = loaded.value
   const { app, address } = opened.value
-  for (const id of services.registry.shadowed)
+  for (const id of services.registry.shadowed(operator))
     logger.warn({ task: id }, 'an upload and a file of the masks directory have the same id; the upload is served')
+  if (access.open && config.insecure) logger.warn('there are no keys: whoever reaches the server may do everything')
+  certificate?.watch(
+    () => logger.info({ file: config.tlsCert }, 'the certificate was renewed'),
+    (problem) => logger.error({ reason: problem.message }, 'the certificate stays as it was'),
+  )
+  const removing = finishRemovals(services.tenants, services.registry.store).catch((error: Error) =>
+    logger.error({ reason: error.message }, 'a tenant that was being removed is not gone yet; the next start goes on'),
+  )
   lifecycle.ready(services)
+  const { choice } = services.engines
+  const { numerics } = config
   logger.info(
-    { address, ...services.engines.choice, numerics: config.numerics, tasks: services.registry.count },
+    { address, ...choice, numerics, tasks: services.registry.count, keys: access.open ? 'none' : 'asked for' },
     'ready',
   )
   return {
@@ -70,62 +106,71 @@ export async function startServer(config: Config, logger: Logger, signal?: Abort
     address,
     async close() {
       lifecycle.stop()
+      certificate?.close()
       await app.close()
-      await release()
+      await services.engines.close()
+      await removing
+      await store.close()
     },
   }
 }
 
-async function listen({ host, port, ...config }: Config, lifecycle: Lifecycle, metrics: Metrics, logger: Logger) {
-  const app = await buildApp({ config, lifecycle, metrics, logger })
-  const listenTextResolver = (address: string) => `listening on ${address}; loading the model`
+/** @throws Problem `invalid_setting` if other machines would reach a server that asks for no key */
+function guardedAccess(store: Store, { host, dataDir, operatorKey, insecure }: Config): Access {
+  const access = new KeyedAccess(store, { operatorKey, mayBeOpen: insecure || isLoopback(host) })
+  if (access.open || access.configured) return access
+  throw new Problem(
+    'invalid_setting',
+    `${flagOf('host')} is ${host}, which other machines reach, and there are no keys; make the first with ` +
+      `"propetl tenants create-key operator ${flagOf('dataDir')} ${dataDir}", or give ${environmentVariableOf('operatorKey')} or ${flagOf('insecure')}`,
+  )
+}
+
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
+
+async function listen(options: AppOptions, { host, port }: Pick<Config, 'host' | 'port'>) {
+  const app = await buildApp(options)
+  // Fastify is given its listener, and does not know that it may be a secure one.
+  const schemed = (address: string) => (options.certificate ? address.replace(/^http:/, 'https:') : address)
+  const listenTextResolver = (address: string) => `listening on ${schemed(address)}; loading the model`
   const address = await app.listen({ host, port, listenTextResolver }).catch((error: Error) => {
     throw new Problem('invalid_setting', `cannot listen on ${host}:${port}: ${error.message}`)
   })
-  return { app, address }
+  return { app, address: schemed(address) }
 }
 
-function openStore({ dataDir, databaseUrl }: Config, logger: Logger, signal: AbortSignal): Promise<Store> {
+function openStore({ dataDir, databaseUrl }: Config, logger: Logger, signal?: AbortSignal): Promise<Store> {
   if (databaseUrl === '') return Promise.resolve(LmdbStore.open(dataDir))
   return PostgresStore.open({ url: databaseUrl, mirror: openMirror(dataDir, logger), logger, signal })
 }
 
-async function loadServices(
-  config: Config,
-  metrics: Metrics,
-  logger: Logger,
-  giveUp: AbortController,
-): Promise<{ services: Services; release: () => Promise<void> }> {
+async function loadServices(store: Store, config: Config, metrics: Metrics, logger: Logger): Promise<Services> {
   const { modelDir, masksDir, slots, threads, provider, numerics, maxBatchTokens, maxQueueRows } = config
   const prototype = await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype)
   const backbone = await readBackbone(modelDir)
-  const opening = openStore(config, logger, giveUp.signal)
   const runTimeoutMs = config.engineTimeoutMs
   const starting = Engines.start(
     config.engines,
     { backbone, prototype, provider, numerics, slots, threads, runTimeoutMs },
     (engine) => supervision(logger.child({ engine }), metrics),
   )
-  const release = async () => {
-    giveUp.abort()
-    const [engines, store] = await Promise.all([starting.catch(() => undefined), opening.catch(() => undefined)])
-    await engines?.close()
-    await store?.close()
-  }
   try {
     const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), maxTokensOf(backbone.config))
-    const [engines, store] = await Promise.all([starting, opening])
-    const registry = await Registry.open(prototype, new TaskStore(store), masksDir, config)
+    const [engines, registry] = await Promise.all([
+      starting,
+      TaskStore.open(store).then((tasks) => Registry.open(prototype, tasks, masksDir, config)),
+    ])
     const limits = { maxTokens: maxBatchTokens, maxMasks: slots, maxQueueRows, batchesInFlight }
     const dispatcher = new Dispatcher(engines.all[0], limits)
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
-    return {
-      services: { store, registry, engines, dispatcher, predictor: new Predictor(registry, tokenizer, dispatcher) },
-      release,
-    }
+    const predictor = new Predictor(registry, tokenizer, dispatcher)
+    const [tenants, keys] = [new Tenants(store), new Keys(store)]
+    return { store, registry, engines, dispatcher, predictor, tenants, keys }
   } catch (error) {
-    await release()
+    const engines = await starting.catch(() => undefined)
+    await engines?.close()
     throw error
   }
 }

@@ -29,12 +29,28 @@ describe('settings', () => {
       { PROPETL_DATABASE_URL: 'mysql://a:b@c/d' },
       /^PROPETL_DATABASE_URL is not an address that begins with postgres:\/\/$/,
     ],
+    [{}, { PROPETL_INSECURE: 'yes' }, /^PROPETL_INSECURE is "yes"; expected true \| false$/],
+    [
+      { corsOrigins: 'https://a.example, https://b.example/' },
+      {},
+      /^--cors-origins is .*; expected origins like https/,
+    ],
+    [{ headersTimeoutMs: '2000', receiveTimeoutMs: '1000' }, {}, /--headers-timeout-ms is 2000; expected at most/],
+    [{ tlsKey: 'key.pem' }, {}, /^--tls-cert and --tls-key go together; only one is given$/],
+    [{}, { PROPETL_OPERATOR_KEY: 'short' }, /^PROPETL_OPERATOR_KEY has 5 characters; expected 32 or more, ASCII/],
     [{ maxInputs: '5000' }, {}, /--max-inputs is 5000, but only --max-queue-rows = 2048/],
   ]
   for (const [flags, environment, message] of refused)
     test(`refuse ${JSON.stringify({ ...flags, ...environment })}`, () => {
       assert.throws(() => readConfig(flags, environment), { code: 'invalid_setting', message })
     })
+
+  test('are lists, switches and secrets where they say so', () => {
+    const config = readConfig({ corsOrigins: 'https://a.example, http://localhost:3000', insecure: 'true' }, {})
+    assert.deepEqual([config.corsOrigins, config.insecure], [['https://a.example', 'http://localhost:3000'], true])
+    const { operatorKey, tlsCert } = readConfig({}, { PROPETL_OPERATOR_KEY: 'x'.repeat(32) })
+    assert.deepEqual([operatorKey, tlsCert], ['x'.repeat(32), undefined])
+  })
 
   test('stand in the README as they are in the program', () => {
     assert.ok(readFileSync(join(root, 'README.md'), 'utf8').includes(settingsTable()))

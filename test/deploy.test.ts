@@ -30,7 +30,7 @@ const variables = new Set(settingNames.map(environmentVariableOf))
 /** Names of settings in a text. */
 const settingsIn = (page: string) => [...page.matchAll(/\bPROPETL_[A-Z_]+\b/g)].map(([name]) => name)
 
-const exported = new Set((await new Metrics(new Lifecycle()).registry.getMetricsAsJSON()).map(({ name }) => name))
+const exported = new Set((await new Metrics(new Lifecycle(), 1).registry.getMetricsAsJSON()).map(({ name }) => name))
 /** Names of metrics in a text, without what Prometheus puts behind a histogram's. */
 const metricsIn = (page: string) =>
   [...page.matchAll(/\b(?:propetl|process|nodejs)_[a-z0-9_]+\b/g)].map(([name]) =>

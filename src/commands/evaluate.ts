@@ -18,8 +18,12 @@ import { effectiveBitset } from '../petl/combining.js'
 import { Problem } from '../problem.js'
 import { Dispatcher } from '../scheduler/dispatcher.js'
 import { Predictor } from '../tasks/predictor.js'
+import { operator } from '../tenants/tenant.js'
 import { columnsOf, type DataFlags } from './learning-options.js'
 import { ProgressLine } from './progress-line.js'
+
+/** A server's key: not a flag, for command lines are for everybody on the machine to see. */
+const keyVariable = 'PROPETL_KEY'
 
 export interface EvaluateFlags extends DataFlags {
   readonly numerics: Numerics
@@ -134,7 +138,13 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
     textsTogether,
     ask: async (texts) => {
       const inputs = texts.map((text) => ({ ...text, task: path }))
-      const options = { rawScores: true, truncate: true, deadline: Number.POSITIVE_INFINITY, abandoned: () => false }
+      const options = {
+        account: { owner: operator, share: 1, spend: () => {} },
+        rawScores: true,
+        truncate: true,
+        deadline: Number.POSITIVE_INFINITY,
+        abandoned: () => false,
+      }
       return (await predictor.predict(inputs, options)).map(({ prediction }) => prediction)
     },
     close: () => engine.close(),
@@ -165,15 +175,22 @@ async function onServer(address: string): Promise<Respondent> {
 }
 
 async function call(address: string, body?: unknown): Promise<unknown> {
+  const key = process.env[keyVariable]
+  const headers: Record<string, string> = key === undefined ? {} : { authorization: `Bearer ${key}` }
   const response = await fetch(
     address,
     body === undefined
-      ? {}
-      : { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) },
+      ? { headers }
+      : { method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(body) },
   ).catch((error: Error) => {
     throw new Problem('server_failed', `${address} does not answer: ${String(error.cause ?? error.message)}`)
   })
   const text = await response.text()
+  if (response.status === 401)
+    throw new Problem(
+      'server_failed',
+      `${address} asks for a key; expected one in the environment variable ${keyVariable}`,
+    )
   if (!response.ok) throw new Problem('server_failed', `${address} answered ${response.status}: ${text.slice(0, 300)}`)
   try {
     return JSON.parse(text)

@@ -1,32 +1,43 @@
-// The HTTP application: limits, request ids, logs, errors, and the routes. It can be injected into without a socket.
+// The HTTP application: limits, request ids, who calls, logs, errors, and the routes. It can be injected into without a
+// socket.
 
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { finished } from 'node:stream/promises'
+import cors from '@fastify/cors'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import type { Config } from '../config.js'
 import { Problem } from '../problem.js'
+import type { Access } from '../tenants/access.js'
+import { actorOf } from '../tenants/audit.js'
+import { Rates } from '../tenants/rates.js'
+import { identifyCallers } from './callers.js'
+import type { Certificate } from './certificate.js'
+import { createListener, type ListenerLimits } from './listener.js'
 import type { Metrics } from './metrics.js'
 import { answerProblem, problemBody, problems } from './problems.js'
 import { healthRoutes } from './routes/health.js'
 import { predictRoutes } from './routes/predict.js'
 import { taskRoutes } from './routes/tasks.js'
+import { tenantRoutes } from './routes/tenants.js'
 import { openapiDocument } from './schemas.js'
+import { addSecurityHeaders } from './security-headers.js'
 import type { Lifecycle } from './services.js'
 
 export interface AppOptions {
-  readonly config: Pick<Config, 'maxBodyBytes' | 'maxUploadBytes' | 'maxInputs' | 'requestTimeoutMs'>
+  readonly config: ListenerLimits &
+    Pick<Config, 'maxBodyBytes' | 'maxUploadBytes' | 'maxInputs' | 'requestTimeoutMs' | 'corsOrigins'>
   readonly lifecycle: Lifecycle
   readonly metrics: Metrics
+  readonly access: Access
+  /** To serve HTTPS with. */
+  readonly certificate?: Certificate | undefined
   readonly logger?: NonNullable<FastifyServerOptions['loggerInstance']>
 }
-
-/** How long a request may take to arrive, in milliseconds. */
-const receiveTimeoutMs = 60_000
 
 /**
  * Most clients read no answer before they have sent everything: a body up to this size is let in and thrown away
@@ -37,12 +48,17 @@ const drainedBytes = 256 * 1024 * 1024
 /** Ids that callers may choose: what is safe in a log line and a header. */
 const requestIdPattern = /^[\w.:-]{1,128}$/
 
-export async function buildApp({ config, lifecycle, metrics, logger }: AppOptions): Promise<FastifyInstance> {
+/** What pages of other origins may read of an answer beside its body. */
+const exposedHeaders = ['etag', 'location', 'x-request-id', 'retry-after', 'ratelimit', 'ratelimit-policy']
+
+export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
+  const { config, lifecycle, metrics, access, certificate, logger } = options
+  const rates = new Rates()
   const app = fastify({
+    serverFactory: (handler) => createListener(config, certificate, handler),
     ...(logger ? { loggerInstance: logger } : { logger: false }),
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     bodyLimit: config.maxBodyBytes,
-    requestTimeout: receiveTimeoutMs,
     genReqId: requestId,
     frameworkErrors: answerProblem,
     clientErrorHandler: answerMalformed,
@@ -60,12 +76,21 @@ export async function buildApp({ config, lifecycle, metrics, logger }: AppOption
     ),
   )
   app.removeContentTypeParser('text/plain')
+  addSecurityHeaders(app, certificate !== undefined)
+  // A browser asks without a key whether it may send one.
+  if (config.corsOrigins.length > 0)
+    await app.register(cors, {
+      origin: [...config.corsOrigins],
+      methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'],
+      exposedHeaders,
+    })
 
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id)
     if (!lifecycle.stopping || request.url.startsWith('/health/') || request.url === '/metrics') return
     throw new Problem('shutting_down', 'the server is stopping and takes no new work')
   })
+  identifyCallers(app, { access, rates, corsOrigins: config.corsOrigins })
   app.addHook('onRequest', async (request) => {
     const bytes = Number(request.headers['content-length'] ?? 0)
     const limit = request.routeOptions.bodyLimit ?? config.maxBodyBytes
@@ -83,17 +108,40 @@ export async function buildApp({ config, lifecycle, metrics, logger }: AppOption
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'none'
     const { statusCode: status, elapsedTime: ms } = reply
+    const { caller } = request
     metrics.request(request.method, route, status, ms / 1000)
+    if (caller?.tenant) metrics.tenantRequest(caller.owner, status)
     const level = status >= 500 ? 'warn' : request.url.startsWith('/health/') || route === '/metrics' ? 'debug' : 'info'
-    request.log[level]({ method: request.method, url: request.url, status, ms: Math.round(ms * 10) / 10 }, 'request')
+    request.log[level](
+      {
+        method: request.method,
+        url: request.url,
+        status,
+        ms: Math.round(ms * 10) / 10,
+        ...(caller?.key && { caller: actorOf(caller) }),
+      },
+      'request',
+    )
   })
 
   await app.register(swagger, { openapi: openapiDocument })
-  await app.register(swaggerUi, { routePrefix: '/docs' })
-  await app.register(predictRoutes(lifecycle, config))
+  await app.register(docs)
+  await app.register(predictRoutes({ lifecycle, metrics, rates, limits: config }))
   await app.register(taskRoutes(lifecycle, config))
+  await app.register(tenantRoutes(lifecycle))
   await app.register(healthRoutes(lifecycle, metrics))
   return app
+}
+
+/** The description as pages. They say nothing but what openapi/openapi.json says, and a browser has no key to send. */
+async function docs(app: FastifyInstance): Promise<void> {
+  app.addHook('onRoute', (route) => {
+    route.config = { ...route.config, audience: 'everybody' }
+  })
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: "default-src 'self'; img-src 'self' data:; base-uri 'none'; object-src 'none'; frame-ancestors 'none'",
+  })
 }
 
 async function drained(request: IncomingMessage): Promise<void> {
@@ -106,13 +154,22 @@ function requestId(request: { readonly headers: IncomingMessage['headers'] }): s
   return typeof given === 'string' && requestIdPattern.test(given) ? given : randomUUID()
 }
 
-/** What is no HTTP at all never reaches a route. */
+/** What is no HTTP at all, or takes too long to come, never reaches a route. */
 function answerMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return
-  const { status } = problems.invalid_request
-  const body = JSON.stringify(problemBody('invalid_request', `this is not an HTTP request: ${error.message}`))
+  const [code, detail] = refusals[error.code ?? ''] ?? [
+    'invalid_request',
+    `this is not an HTTP request: ${error.message}`,
+  ]
+  const { status } = problems[code]
+  const body = JSON.stringify(problemBody(code, detail))
   socket.end(
-    `HTTP/1.1 ${status} Bad Request\r\ncontent-type: application/problem+json\r\n` +
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   )
+}
+
+const refusals: Partial<Record<string, readonly [code: keyof typeof problems, detail: string]>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: ['request_timeout', 'the request took too long to arrive'],
+  HPE_HEADER_OVERFLOW: ['headers_too_large', "the request's line and headers are larger than this server takes"],
 }

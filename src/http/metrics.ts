@@ -2,6 +2,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricRegistry } from 'prom-client'
 import type { BatchReport } from '../scheduler/dispatcher.js'
+import { type Owner, otherTenants } from '../tenants/tenant.js'
 import type { Lifecycle, Services } from './services.js'
 
 const powersOfTwo = (first: number, last: number) =>
@@ -30,8 +31,18 @@ export class Metrics {
   readonly #dropped = this.#counter('queue_dropped_rows_total', 'Rows dropped before they were computed', ['reason'])
 
   readonly #lost = this.#counter('engines_lost_total', 'Engine threads that ended or were given up')
+  readonly #tenantRequests = this.#counter('tenant_requests_total', 'Requests by tenant and status', [
+    'tenant',
+    'status',
+  ])
+  readonly #tenantTokens = this.#counter('tenant_tokens_total', 'Tokens of texts by tenant', ['tenant'])
+  readonly #namedTenants = new Set<Owner>()
 
-  constructor(lifecycle: Lifecycle) {
+  constructor(
+    lifecycle: Lifecycle,
+    /** Tenants that have series of their own. */
+    readonly maxNamedTenants: number,
+  ) {
     collectDefaultMetrics({ register: this.registry })
     const watch =
       <T>(figure: (services: Services) => T, none: T) =>
@@ -97,6 +108,14 @@ export class Metrics {
     this.#requests.observe({ method, route, status }, seconds)
   }
 
+  tenantRequest(tenant: Owner, status: number): void {
+    this.#tenantRequests.inc({ tenant: this.#nameOf(tenant), status })
+  }
+
+  tenantTokens(tenant: Owner, tokens: number): void {
+    this.#tenantTokens.inc({ tenant: this.#nameOf(tenant) }, tokens)
+  }
+
   batch({ rows, tokens, tasks, places, runMs, waitsMs }: BatchReport): void {
     this.#rows.observe(rows)
     this.#tokens.observe(tokens)
@@ -112,6 +131,13 @@ export class Metrics {
 
   dropped(reason: string, rows: number): void {
     this.#dropped.inc({ reason }, rows)
+  }
+
+  /** The first so many tenants that ask anything are told apart; the series would be endless otherwise. */
+  #nameOf(tenant: Owner): Owner {
+    const { size } = this.#namedTenants
+    if (size < this.maxNamedTenants) this.#namedTenants.add(tenant)
+    return this.#namedTenants.has(tenant) ? tenant : otherTenants
   }
 
   #histogram(name: string, help: string, options: { buckets: number[]; labelNames?: string[] }): Histogram {

@@ -15,8 +15,17 @@ export const problems = {
   invalid_request: { status: 400, title: 'The request does not have the expected form' },
   invalid_json: { status: 400, title: 'The body is not JSON' },
   invalid_task_id: { status: 400, title: 'That is not a task id' },
+  invalid_tenant_id: { status: 400, title: "That is not a tenant's id" },
+  unauthenticated: { status: 401, title: 'The request has no key that this server knows' },
+  forbidden: { status: 403, title: 'Whoever asks may not do this' },
+  quota_exceeded: { status: 403, title: 'What may be stored is used up' },
   not_found: { status: 404, title: 'There is nothing at this address' },
   unknown_task: { status: 404, title: 'There is no such task' },
+  unknown_tenant: { status: 404, title: 'There is no such tenant' },
+  unknown_key: { status: 404, title: 'There is no such key' },
+  request_timeout: { status: 408, title: 'The request took too long to arrive' },
+  tenant_leaving: { status: 409, title: 'The tenant is being removed' },
+  last_operator_key: { status: 409, title: 'The key cannot be revoked' },
   prototype_mismatch: { status: 409, title: 'The task belongs to another prototype' },
   task_read_only: { status: 409, title: 'The task cannot be changed' },
   precondition_failed: { status: 412, title: 'The task is not at the expected version' },
@@ -28,6 +37,8 @@ export const problems = {
   text_pair_not_taken: { status: 422, title: 'The task takes one text, not a pair' },
   threshold_not_taken: { status: 422, title: 'The tasks take no threshold' },
   too_many_inputs: { status: 422, title: 'The request has too many inputs' },
+  rate_limited: { status: 429, title: 'The tenant asks too fast' },
+  headers_too_large: { status: 431, title: 'The headers are too large' },
   client_closed_request: { status: 499, title: 'The client left' },
   internal: { status: 500, title: 'Something is wrong in the server' },
   overloaded: { status: 503, title: 'Too much is waiting', retryAfter: 1 },
@@ -111,7 +122,9 @@ export function answerProblem(
   const meaning: Meaning = problems[code]
   if (code === 'internal') request.log.error({ err: error }, 'request failed')
   else request.log.debug({ code, detail }, 'request refused')
-  if (meaning.retryAfter !== undefined) reply.header('retry-after', meaning.retryAfter)
+  const retryAfter = details?.retry_after ?? meaning.retryAfter
+  if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
+  if (code === 'unauthenticated') reply.header('www-authenticate', 'Bearer realm="propetl"')
   return (
     reply
       .code(meaning.status)

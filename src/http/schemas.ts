@@ -6,7 +6,7 @@ import { combinings, poolings, problemTypes } from '../formats/task-file.js'
 const words = (choices: readonly string[]) => Type.Enum([...choices])
 
 /** An array of an answer: what is sent may be read-only. */
-const list = <T extends TSchema>(item: T, options: TArrayOptions = {}) =>
+export const list = <T extends TSchema>(item: T, options: TArrayOptions = {}) =>
   Type.Unsafe<readonly Static<T>[]>(Type.Array(item, options))
 
 export const problemSchema = Type.Object(
@@ -20,6 +20,8 @@ export const problemSchema = Type.Object(
   },
   { description: 'RFC 9457 problem', additionalProperties: true },
 )
+
+export const noContent = (description: string) => Type.Null({ description })
 
 /** Answers that are problems, for the description of a route. */
 export const problemAnswers = (...statuses: readonly number[]) =>
@@ -35,12 +37,15 @@ export const problemAnswers = (...statuses: readonly number[]) =>
 
 const problemMeanings: Record<number, string> = {
   400: 'The request does not have the expected form',
-  404: 'There is no such task',
-  409: 'The task belongs to another prototype, or cannot be changed',
+  401: 'The request has no key that this server knows',
+  403: 'The key is not for this, or its tenant has used up what it may store',
+  404: 'There is none of that name, of those that the key may see',
+  409: 'It cannot be changed, or belongs to another prototype',
   412: 'The task is not at the expected version',
   413: 'The body is too large',
   415: 'The content type is not taken here',
   422: 'The content cannot be worked with',
+  429: 'The tenant asks too fast; Retry-After says when to try again',
   503: 'The server starts, stops, is overloaded or cannot store; Retry-After says when to try again',
   504: 'The request waited too long',
 }
@@ -191,7 +196,12 @@ export const taskAnswer = Type.Object({
 
 export const listQuery = Type.Object(
   {
-    after: Type.Optional(Type.String({ description: "Only tasks behind this id: the previous page's `next`" })),
+    after: Type.Optional(
+      Type.String({
+        pattern: '^[a-z0-9._-]{0,64}$',
+        description: "Only tasks behind this id: the previous page's `next`",
+      }),
+    ),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100 })),
   },
   { additionalProperties: false },
@@ -245,9 +255,20 @@ export const openapiDocument = {
       'Errors are application/problem+json with a stable `code`.',
     license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
   },
+  components: {
+    securitySchemes: {
+      key: {
+        type: 'http' as const,
+        scheme: 'bearer',
+        description: 'A key of a tenant, or of the operator. A server without keys takes requests without one.',
+      },
+    },
+  },
+  security: [{ key: [] }],
   tags: [
     { name: 'predictions', description: 'Texts in, labels, values or vectors out' },
     { name: 'tasks', description: 'A task is a file: a mask over the shared module, and mostly a head' },
+    { name: 'tenants', description: 'Whose tasks and keys are whose, and what each may take' },
     { name: 'operation', description: 'Health and metrics' },
   ],
 }

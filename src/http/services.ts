@@ -6,6 +6,8 @@ import type { Dispatcher } from '../scheduler/dispatcher.js'
 import type { Store } from '../store/store.js'
 import type { Predictor } from '../tasks/predictor.js'
 import type { Registry } from '../tasks/registry.js'
+import type { Keys } from '../tenants/keys.js'
+import type { Tenants } from '../tenants/tenants.js'
 
 export interface Services {
   readonly store: Store
@@ -13,6 +15,8 @@ export interface Services {
   readonly engines: Engines
   readonly dispatcher: Dispatcher
   readonly predictor: Predictor
+  readonly tenants: Tenants
+  readonly keys: Keys
 }
 
 export class Lifecycle {

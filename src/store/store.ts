@@ -1,8 +1,12 @@
 // What survives a restart, as the rest of the server sees it: tables of records. Reading is local and immediate; a
 // change is one transaction, and its promise resolves once it would survive a power cut.
 
-/** `versions`: a task's key → the digest of its file. `files`: a task's key → its file. */
-export const tables = ['versions', 'files'] as const
+/**
+ * `versions`: a task's key → the digest of its file. `files`: a task's key → its file.
+ * `tenants`: a tenant's id → the tenant. `keys`: an API key's owner and id → what is known of it, which is not the key.
+ * `usage`: an owner → how many tasks and bytes it has stored.
+ */
+export const tables = ['versions', 'files', 'tenants', 'keys', 'usage'] as const
 export type Table = (typeof tables)[number]
 
 export interface RecordRange {

@@ -5,6 +5,7 @@ import type { EncodedText, Text, TextTokenizer } from '../backbones/tokenizer.js
 import type { EngineRow } from '../engine/engine.js'
 import { Problem } from '../problem.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
+import type { Owner } from '../tenants/tenant.js'
 import { type AnswerOptions, answerOf, type Prediction, readings } from './answers.js'
 import type { Registry, Task } from './registry.js'
 
@@ -12,7 +13,17 @@ export interface PredictionInput extends Text {
   readonly task: string
 }
 
+/** For whom texts are predicted: whose tasks are asked, and what their rows count for. */
+export interface Account {
+  readonly owner: Owner
+  /** Weight of its turns at the engine, against other owners'. */
+  readonly share: number
+  /** Told the tokens of a request's texts before they wait for the engine; it throws to refuse them. */
+  readonly spend: (tokens: number) => void
+}
+
 export interface PredictOptions extends AnswerOptions {
+  readonly account: Account
   /** Cut what is longer than the model takes; otherwise refuse it. */
   readonly truncate: boolean
   /** In milliseconds of performance.now(): what has not begun by then is dropped. */
@@ -38,17 +49,19 @@ export class Predictor {
   /**
    * Predictions in the order of the inputs.
    * @throws Problem `unknown_task`, `empty_text`, `text_too_long`, `text_pair_not_taken` with the index of the input;
-   *   `threshold_not_taken`; whatever the dispatcher throws
+   *   `threshold_not_taken`; whatever the account and the dispatcher throw
    */
   async predict(inputs: readonly PredictionInput[], options: PredictOptions): Promise<Predicted[]> {
-    const tasks = new Map(inputs.map(({ task }) => [task, this.registry.get(task)]))
-    const taskOf = (id: string): Task => tasks.get(id) ?? this.registry.get(id)
+    const { owner, spend } = options.account
+    const tasks = new Map(inputs.map(({ task }) => [task, this.registry.get(owner, task)]))
+    const taskOf = (id: string): Task => tasks.get(id) ?? this.registry.get(owner, id)
     for (const [index, input] of inputs.entries()) checkText(input, taskOf(input.task), index)
     if (options.threshold !== undefined) checkThreshold(tasks)
     const texts = await Promise.all(inputs.map((input) => this.tokenizer.encode(input)))
     if (!options.truncate) for (const [index, text] of texts.entries()) this.#checkLength(text, index)
+    spend(texts.reduce((sum, { inputIds }) => sum + inputIds.length, 0))
     const rows = inputs.map((input, index) => ({
-      task: input.task,
+      task: `${owner}/${input.task}`,
       row: engineRow(taskOf(input.task), present(texts[index])),
     }))
     const results = await this.dispatcher.submit(rows, options.deadline, options.abandoned)

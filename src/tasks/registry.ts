@@ -1,5 +1,6 @@
-// The tasks that are served: read-only files of a directory, and uploads in the store. A task in use is an effective
-// bitset and a head in a cache bounded in bytes; one that is not is only a file.
+// The tasks that are served: read-only files of a directory for everybody, and uploads in the store for their owners. A
+// task in use is an effective bitset and a head in a cache bounded in bytes; one that is not is only a file. The cache
+// goes by the file's digest, so that owners of one file share what is made of it, and nobody sees whose else it is.
 
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,6 +10,7 @@ import { readTaskFile, type TaskFile } from '../formats/task-file.js'
 import { checkFits, effectiveBitset } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
+import type { Owner } from '../tenants/tenant.js'
 import type { Precondition, StoredTask, TaskStore } from './store.js'
 
 const taskId = /^[a-z0-9][a-z0-9._-]{0,63}$/
@@ -71,13 +73,19 @@ export class Registry {
     return new Registry(prototype, store, bundled, options)
   }
 
-  /** Bundled files whose id an upload had taken before: the upload is served. */
-  get shadowed(): string[] {
-    return [...this.bundled.keys()].filter((id) => this.store.digest(id) !== undefined)
+  /** Bundled files whose id an upload of the owner had taken before: the upload is served. */
+  shadowed(owner: Owner): string[] {
+    return [...this.bundled.keys()].filter((id) => this.store.digest(owner, id) !== undefined)
   }
 
+  /** Tasks of everybody. */
   get count(): number {
-    return this.bundled.size + this.store.count - this.shadowed.length
+    return this.bundled.size + this.store.count
+  }
+
+  /** Tasks that an owner has: its own, and the bundled ones. */
+  countOf(owner: Owner): number {
+    return this.bundled.size + this.store.countOf(owner) - this.shadowed(owner).length
   }
 
   /** Bytes that the cache of tasks in use holds, and its entries. */
@@ -86,66 +94,77 @@ export class Registry {
   }
 
   /**
-   * The current version of a task. It stays usable whatever happens to the task afterwards.
-   * @throws Problem `invalid_task_id`, `unknown_task`; `prototype_mismatch` for an upload from before a new prototype
+   * The current version of a task of an owner. It stays usable whatever happens to the task afterwards.
+   * @throws Problem `invalid_task_id`; `unknown_task`, whether or not another owner has such a task;
+   *   `prototype_mismatch` for an upload from before a new prototype
    */
-  get(id: string): Task {
-    const digest = this.#digest(id)
+  get(owner: Owner, id: string): Task {
+    const digest = this.#digest(owner, id)
     const cached = digest === undefined ? undefined : this.#cache.get(digest)
     if (cached) return cached
-    const task = this.#load(this.file(id), digest)
+    const task = this.#load(this.file(owner, id), digest)
     this.#cache.set(task.file.digest, task)
     return task
   }
 
   /** The task's file as it was uploaded. @throws Problem as `get` */
-  file(id: string): Uint8Array {
-    const bytes = this.store.file(checkTaskId(id)) ?? this.bundled.get(id)?.bytes
+  file(owner: Owner, id: string): Uint8Array {
+    const bytes = this.store.file(owner, checkTaskId(id)) ?? this.bundled.get(id)?.bytes
     if (bytes === undefined) throw new Problem('unknown_task', `there is no task "${id}"`, { task: id })
     return bytes
   }
 
-  origin(id: string): Origin {
-    return this.store.digest(id) === undefined ? 'bundled' : 'uploaded'
+  origin(owner: Owner, id: string): Origin {
+    return this.store.digest(owner, id) === undefined ? 'bundled' : 'uploaded'
   }
 
-  /** Up to `limit` tasks whose ids follow `after`, in the order of their ids. */
-  list(after: string, limit: number): ListedTask[] {
-    const uploaded = this.store.list(after, limit).map((task): ListedTask => ({ ...task, origin: 'uploaded' }))
+  /** Up to `limit` tasks that an owner has whose ids follow `after`, in the order of their ids. */
+  list(owner: Owner, after: string, limit: number): ListedTask[] {
+    const uploaded = this.store.list(owner, after, limit).map((task): ListedTask => ({ ...task, origin: 'uploaded' }))
     const ids = new Set(uploaded.map(({ id }) => id))
     const bundled = [...this.bundled]
-      .filter(([id]) => id > after && !ids.has(id) && this.store.digest(id) === undefined)
+      .filter(([id]) => id > after && !ids.has(id) && this.store.digest(owner, id) === undefined)
       .map(([id, { digest }]): ListedTask => ({ id, digest, origin: 'bundled' }))
     return [...uploaded, ...bundled].sort((a, b) => (a.id < b.id ? -1 : 1)).slice(0, limit)
   }
 
   /**
-   * Registers a task file under an id; resolves once that would survive a power cut, and then serves it.
-   * @throws Problem for a file that is not a task of this prototype, `task_read_only`, whatever the precondition throws
+   * Registers a task file under an owner's id; resolves once that would survive a power cut, and then serves it.
+   * @returns the task, and the version that it replaced
+   * @throws Problem for a file that is not a task of this prototype, `task_read_only`, `quota_exceeded`, whatever the
+   *   precondition throws
    */
-  async put(id: string, bytes: Uint8Array, precondition: Precondition): Promise<{ task: Task; replaced: boolean }> {
-    this.#checkWritable(id)
+  async put(
+    owner: Owner,
+    id: string,
+    bytes: Uint8Array,
+    precondition: Precondition,
+  ): Promise<{ task: Task; previous: string | undefined }> {
+    this.#checkWritable(owner, id)
     const task = this.#load(bytes)
-    const previous = await this.store.put(id, task.file.digest, bytes, precondition)
+    const previous = await this.store.put(owner, id, task.file.digest, bytes, precondition)
     this.#cache.set(task.file.digest, task)
-    return { task, replaced: previous !== undefined }
+    return { task, previous }
   }
 
-  /** @throws Problem `unknown_task`, `task_read_only`, whatever the precondition throws */
-  async delete(id: string, precondition: Precondition): Promise<void> {
-    this.#checkWritable(id)
-    await this.store.delete(id, (current) => {
+  /**
+   * @returns the version that was removed
+   * @throws Problem `unknown_task`, `task_read_only`, whatever the precondition throws
+   */
+  async delete(owner: Owner, id: string, precondition: Precondition): Promise<string | undefined> {
+    this.#checkWritable(owner, id)
+    return this.store.delete(owner, id, (current) => {
       if (current === undefined) throw new Problem('unknown_task', `there is no task "${id}"`, { task: id })
       precondition(current)
     })
   }
 
-  #digest(id: string): string | undefined {
-    return this.store.digest(checkTaskId(id)) ?? this.bundled.get(id)?.digest
+  #digest(owner: Owner, id: string): string | undefined {
+    return this.store.digest(owner, checkTaskId(id)) ?? this.bundled.get(id)?.digest
   }
 
-  #checkWritable(id: string): void {
-    if (this.bundled.has(checkTaskId(id)) && this.store.digest(id) === undefined)
+  #checkWritable(owner: Owner, id: string): void {
+    if (this.bundled.has(checkTaskId(id)) && this.store.digest(owner, id) === undefined)
       throw new Problem('task_read_only', `task "${id}" is a file of the masks directory and cannot be changed here`, {
         task: id,
       })

@@ -8,6 +8,7 @@ import { buildApp } from '../../src/http/app.js'
 import { Metrics } from '../../src/http/metrics.js'
 import { describeApi } from '../../src/http/openapi.js'
 import { Lifecycle } from '../../src/http/services.js'
+import { singleUser } from '../../src/tenants/access.js'
 import { root } from '../material.js'
 import { predict, type Running, startRunning } from './running.js'
 
@@ -72,7 +73,8 @@ describe('health and metrics', () => {
 describe('before the model is loaded', () => {
   test('the server lives, is not ready, and says when to try again', async () => {
     const lifecycle = new Lifecycle()
-    const app = await buildApp({ config: readConfig({}, {}), lifecycle, metrics: new Metrics(lifecycle) })
+    const metrics = new Metrics(lifecycle, 0)
+    const app = await buildApp({ config: readConfig({}, {}), lifecycle, metrics, access: singleUser })
     assert.equal((await app.inject('/health/live')).statusCode, 200)
     for (const answer of [
       await app.inject('/health/ready'),
@@ -102,16 +104,23 @@ describe('the description of the API', () => {
         .toSorted(),
       [
         'delete /tasks/{id}',
+        'delete /tenants/{id}',
+        'delete /tenants/{id}/keys/{key}',
         'get /health/live',
         'get /health/ready',
         'get /metrics',
         'get /tasks',
         'get /tasks/{id}',
         'get /tasks/{id}/file',
+        'get /tenants',
+        'get /tenants/{id}',
+        'get /tenants/{id}/keys',
         'post /predict',
         'post /tasks',
         'post /tasks/{id}/predict',
+        'post /tenants/{id}/keys',
         'put /tasks/{id}',
+        'put /tenants/{id}',
       ],
     )
   })

@@ -1,5 +1,6 @@
 // The application with everything behind it, in this process and without a socket.
 
+import assert from 'node:assert/strict'
 import { after } from 'node:test'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
@@ -43,6 +44,33 @@ export const predict = (app: FastifyInstance, task: string, body: object | strin
     headers: { 'content-type': 'application/json' },
     body: typeof body === 'string' ? body : JSON.stringify(body),
   })
+
+/** Someone with a key: bytes are sent as a task file, anything else as JSON. */
+export const holder =
+  (app: FastifyInstance, key: string) =>
+  (method: 'GET' | 'PUT' | 'POST' | 'DELETE', url: string, body?: object, headers: Record<string, string> = {}) =>
+    app.inject({
+      method,
+      url,
+      headers: {
+        authorization: `Bearer ${key}`,
+        ...(body && { 'content-type': `application/${Buffer.isBuffer(body) ? 'octet-stream' : 'json'}` }),
+        ...headers,
+      },
+      ...(body && { body }),
+    })
+export type Holder = ReturnType<typeof holder>
+
+export const operatorKey = 'an-operators-key-of-at-least-32-characters'
+
+/** Makes a tenant with a key. */
+export async function newTenant(app: FastifyInstance, id: string, settings: object = {}): Promise<Holder> {
+  const operator = holder(app, operatorKey)
+  assert.equal((await operator('PUT', `/tenants/${id}`, settings)).statusCode, 201)
+  const made = await operator('POST', `/tenants/${id}/keys`, {})
+  assert.equal(made.statusCode, 201)
+  return holder(app, made.json<{ key: string }>().key)
+}
 
 export interface ClassificationAnswer {
   readonly task: string

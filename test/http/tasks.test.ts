@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { before, describe, test } from 'node:test'
 import fc from 'fast-check'
 import { digestOf } from '../../src/formats/digest.js'
+import { operator } from '../../src/tenants/tenant.js'
 import { changedTask, shiftedTask, taskBytes } from '../material.js'
 import { type ClassificationAnswer, predict, type Running, startRunning, upload } from './running.js'
 
@@ -243,9 +244,9 @@ describe('an upload and a bundled file of one id', () => {
     const { server, app } = await startRunning()
     const { registry } = server.services
     const mine = shiftedTask(sst2, 3)
-    await registry.store.put('sst2', digestOf(mine), mine, () => {})
-    assert.deepEqual(registry.shadowed, ['sst2'])
-    assert.equal(registry.count, 6)
+    await registry.store.put(operator, 'sst2', digestOf(mine), mine, () => {})
+    assert.deepEqual(registry.shadowed(operator), ['sst2'])
+    assert.equal(registry.countOf(operator), 6)
     const version = async () => (await predict(app, 'sst2', { inputs: 'a' })).json<ClassificationAnswer>().version
     assert.equal(await version(), digestOf(mine))
     assert.equal((await app.inject({ method: 'DELETE', url: '/tasks/sst2' })).statusCode, 204)

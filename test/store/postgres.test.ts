@@ -6,6 +6,7 @@ import { openMirror } from '../../src/store/mirror.js'
 import { PostgresStore } from '../../src/store/postgres.js'
 import type { Store } from '../../src/store/store.js'
 import { TaskStore } from '../../src/tasks/store.js'
+import { operator } from '../../src/tenants/tenant.js'
 import { temporaryDirectory } from '../material.js'
 import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
 import { isRoot, smallDisk } from '../small-disk.js'
@@ -31,7 +32,7 @@ async function replica(url: string, directory?: string, signal?: AbortSignal): P
   const data = directory ?? (await temporaryDirectory())
   const store = await PostgresStore.open({ url, mirror: openMirror(data, logger), logger, signal })
   opened.push(store)
-  return { store, tasks: new TaskStore(store), directory: data, log }
+  return { store, tasks: await TaskStore.open(store), directory: data, log }
 }
 
 async function closed({ store, directory }: Replica): Promise<string> {
@@ -68,35 +69,38 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
   test('two that start at once make one schema, and each shows what the other changes', async () => {
     const url = await newDatabase()
     const [a, b] = await Promise.all([replica(url), replica(url)])
-    await a.tasks.put('x', 'd1', file('one'), any)
-    assert.equal(a.tasks.digest('x'), 'd1')
-    await until(() => b.tasks.digest('x') === 'd1', 'b shows what a put')
-    await b.tasks.put('x', 'd2', file('two'), any)
-    assert.equal(String(b.tasks.file('x')), 'two')
-    await until(() => a.tasks.digest('x') === 'd2', 'a shows what b replaced')
-    assert.equal(String(a.tasks.file('x')), 'two')
-    await a.tasks.delete('x', any)
-    await until(() => b.tasks.digest('x') === undefined, 'b shows what a removed')
+    await a.tasks.put(operator, 'x', 'd1', file('one'), any)
+    assert.equal(a.tasks.digest(operator, 'x'), 'd1')
+    await until(() => b.tasks.digest(operator, 'x') === 'd1', 'b shows what a put')
+    await b.tasks.put(operator, 'x', 'd2', file('two'), any)
+    assert.equal(String(b.tasks.file(operator, 'x')), 'two')
+    await until(() => a.tasks.digest(operator, 'x') === 'd2', 'a shows what b replaced')
+    assert.equal(String(a.tasks.file(operator, 'x')), 'two')
+    await a.tasks.delete(operator, 'x', any)
+    await until(() => b.tasks.digest(operator, 'x') === undefined, 'b shows what a removed')
     assert.deepEqual([a.tasks.count, b.tasks.count], [0, 0])
   })
 
   test('of changes on different replicas that expect the same version, one wins', async () => {
     const url = await newDatabase()
     const [a, b] = await Promise.all([replica(url), replica(url)])
-    await a.tasks.put('x', 'v0', file('0'), any)
+    await a.tasks.put(operator, 'x', 'v0', file('0'), any)
     for (let round = 0; round < 20; round++) {
-      const expected = a.tasks.digest('x')
+      const expected = a.tasks.digest(operator, 'x')
       const expecting = (current: string | undefined) => {
         if (current !== expected) throw new Problem('precondition_failed', `${current}`)
       }
-      await until(() => b.tasks.digest('x') === expected, 'b is where a is')
+      await until(() => b.tasks.digest(operator, 'x') === expected, 'b is where a is')
       const outcomes = await Promise.allSettled([
-        a.tasks.put('x', `a${round}`, file(`a${round}`), expecting),
-        b.tasks.put('x', `b${round}`, file(`b${round}`), expecting),
+        a.tasks.put(operator, 'x', `a${round}`, file(`a${round}`), expecting),
+        b.tasks.put(operator, 'x', `b${round}`, file(`b${round}`), expecting),
       ])
       assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1)
       const winner = outcomes[0]?.status === 'fulfilled' ? `a${round}` : `b${round}`
-      await until(() => a.tasks.digest('x') === winner && b.tasks.digest('x') === winner, 'both show the winner')
+      await until(
+        () => a.tasks.digest(operator, 'x') === winner && b.tasks.digest(operator, 'x') === winner,
+        'both show the winner',
+      )
     }
   })
 
@@ -106,8 +110,8 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     await Promise.all(
       replicas.flatMap(({ tasks }, r) =>
         Array.from({ length: 100 }, async (_, i) => {
-          await tasks.put(`t-${i % 40}`, `${r}-${i}`, file(`${r}-${i}`), any)
-          if (i % 10 === 9) await tasks.delete(`t-${i % 40}`, any).catch(() => {})
+          await tasks.put(operator, `t-${i % 40}`, `${r}-${i}`, file(`${r}-${i}`), any)
+          if (i % 10 === 9) await tasks.delete(operator, `t-${i % 40}`, any).catch(() => {})
         }),
       ),
     )
@@ -155,22 +159,22 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
   test('goes on reading from the mirror while the server is stopped, refuses changes, and comes back by itself', async () => {
     const url = await newDatabase()
     const [a, b] = await Promise.all([replica(url), replica(url)])
-    await a.tasks.put('x', 'd1', file('one'), any)
-    await until(() => b.tasks.digest('x') === 'd1', 'b follows')
+    await a.tasks.put(operator, 'x', 'd1', file('one'), any)
+    await until(() => b.tasks.digest(operator, 'x') === 'd1', 'b follows')
     await server.stop()
     await until(() => !a.store.following.connected, 'a knows')
-    await assert.rejects(a.tasks.put('x', 'd2', file('two'), any), {
+    await assert.rejects(a.tasks.put(operator, 'x', 'd2', file('two'), any), {
       code: 'storage_unavailable',
       message: /cannot be used now; the change was not made/,
     })
-    assert.equal(String(a.tasks.file('x')), 'one')
+    assert.equal(String(a.tasks.file(operator, 'x')), 'one')
     // A replica that is restarted meanwhile serves what it had.
     const again = await replica(url, await closed(b))
-    assert.equal(String(again.tasks.file('x')), 'one')
+    assert.equal(String(again.tasks.file(operator, 'x')), 'one')
     await server.start()
     await until(() => a.store.following.connected && again.store.following.connected, 'both are back')
-    await a.tasks.put('x', 'd3', file('three'), any)
-    await until(() => again.tasks.digest('x') === 'd3', 'the other follows again')
+    await a.tasks.put(operator, 'x', 'd3', file('three'), any)
+    await until(() => again.tasks.digest(operator, 'x') === 'd3', 'the other follows again')
   })
 
   test('a crash of the server in the midst of changes loses none that was acknowledged, and shows none that was not', async () => {
@@ -184,7 +188,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
         const [id, digest] = [`${name}-${i % 5}`, `${name}-${i}`]
         tried.set(id, (tried.get(id) ?? new Set()).add(digest))
         try {
-          await tasks.put(id, digest, file(digest), any)
+          await tasks.put(operator, id, digest, file(digest), any)
           acknowledged.set(id, digest)
           tried.set(id, new Set([digest]))
         } catch (error) {
@@ -209,7 +213,10 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     for (const id of acknowledged.keys())
       assert.ok(tried.get(id)?.has(truth.get(id) ?? ''), `${id} is ${truth.get(id)}`)
     for (const { tasks } of [a, b])
-      await until(() => [...truth].every(([id, digest]) => tasks.digest(id) === digest), 'mirrors are the database')
+      await until(
+        () => [...truth].every(([id, digest]) => tasks.digest(operator, id) === digest),
+        'mirrors are the database',
+      )
   })
 
   test('a network that swallows everything is noticed, and changes are answered', async () => {
@@ -217,17 +224,17 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     after(() => proxy.close())
     const url = await newDatabase()
     const { store, tasks, log } = await replica(url.replace(`:${server.port}/`, `:${proxy.port}/`))
-    await tasks.put('x', 'd1', file('one'), any)
+    await tasks.put(operator, 'x', 'd1', file('one'), any)
     proxy.blackHole = true
-    await assert.rejects(tasks.put('x', 'd2', file('two'), any), { code: 'storage_unavailable' })
-    assert.equal(tasks.digest('x'), 'd1')
+    await assert.rejects(tasks.put(operator, 'x', 'd2', file('two'), any), { code: 'storage_unavailable' })
+    assert.equal(tasks.digest(operator, 'x'), 'd1')
     // Another replica is not kept waiting by the lock that this one may hold.
     const other = await replica(url)
-    await other.tasks.put('y', 'd3', file('three'), any)
+    await other.tasks.put(operator, 'y', 'd3', file('three'), any)
     proxy.blackHole = false
     proxy.cut()
     await until(() => store.following.connected, 'it is back')
-    await until(() => tasks.digest('y') === 'd3', 'it follows')
+    await until(() => tasks.digest(operator, 'y') === 'd3', 'it follows')
     assert.match(log.join('\n'), /the database cannot be followed; what was copied from it is served/)
   })
 
@@ -238,7 +245,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     const { store, tasks } = await replica(url.replace(`:${server.port}/`, `:${proxy.port}/`))
     const direct = await replica(url)
     for (let round = 0; round < 30; round++) {
-      const change = tasks.put('x', `d${round}`, file(`${round}`), any)
+      const change = tasks.put(operator, 'x', `d${round}`, file(`${round}`), any)
       await delay(round / 4)
       proxy.cut()
       const outcome = await change.then(
@@ -246,13 +253,13 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
         (error: Problem) => error.message,
       )
       await until(() => store.following.connected, 'it is back')
-      await direct.tasks.put('barrier', `${round}`, file(''), any)
-      await until(() => tasks.digest('barrier') === `${round}`, 'it follows')
+      await direct.tasks.put(operator, 'barrier', `${round}`, file(''), any)
+      await until(() => tasks.digest(operator, 'barrier') === `${round}`, 'it follows')
       const [row] = await sql(
         url,
         "select convert_from(value, 'UTF8') as digest from propetl_records where table_name = 'versions' and key = 'x'",
       )
-      assert.equal(tasks.digest('x'), row?.digest)
+      assert.equal(tasks.digest(operator, 'x'), row?.digest)
       if (outcome === 'made') assert.equal(row?.digest, `d${round}`)
       else if (/not made/.test(outcome)) assert.notEqual(row?.digest, `d${round}`)
       else assert.match(outcome, /may have been made or not/)
@@ -262,11 +269,11 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
   test('a mirror of another database, or of one that was put back, is made anew', async () => {
     const [first, second] = [await newDatabase(), await newDatabase()]
     const a = await replica(first)
-    await a.tasks.put('x', 'd1', file('one'), any)
+    await a.tasks.put(operator, 'x', 'd1', file('one'), any)
     const b = await replica(second)
-    await b.tasks.put('y', 'e1', file('other'), any)
+    await b.tasks.put(operator, 'y', 'e1', file('other'), any)
     const moved = await replica(second, await closed(a))
-    assert.deepEqual([moved.tasks.digest('x'), moved.tasks.digest('y')], [undefined, 'e1'])
+    assert.deepEqual([moved.tasks.digest(operator, 'x'), moved.tasks.digest(operator, 'y')], [undefined, 'e1'])
     // As a backup from before the last change would, and then another change with the same number.
     await sql(
       second,
@@ -274,7 +281,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
       'delete from propetl_changes where number = 1',
       'insert into propetl_changes (number) values (1)',
     )
-    await until(() => moved.tasks.digest('y') === undefined, 'it shows what the database has now')
+    await until(() => moved.tasks.digest(operator, 'y') === undefined, 'it shows what the database has now')
     assert.ok(moved.log.some((line) => line.includes('full copy')))
   })
 
@@ -282,7 +289,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     const url = await newDatabase()
     const a = await replica(url)
     const big = Buffer.alloc(3 * 1024 * 1024, 'x')
-    for (let i = 0; i < 4; i++) await a.tasks.put(`big-${i}`, `b${i}`, big, any)
+    for (let i = 0; i < 4; i++) await a.tasks.put(operator, `big-${i}`, `b${i}`, big, any)
     const directory = await closed(a)
     // 2,500 tasks, an old change of which none is remembered.
     await sql(
@@ -294,10 +301,10 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     )
     for (const each of [await replica(url, directory), await replica(url)]) {
       assert.equal(each.tasks.count, 2503)
-      assert.equal(each.tasks.digest('t2500'), 'v2500')
-      assert.equal(each.tasks.digest('big-3'), undefined)
-      assert.ok(each.tasks.file('big-2') && big.equals(each.tasks.file('big-2') ?? big.subarray(1)))
-      assert.equal(each.tasks.file('big-3'), undefined)
+      assert.equal(each.tasks.digest(operator, 't2500'), 'v2500')
+      assert.equal(each.tasks.digest(operator, 'big-3'), undefined)
+      assert.ok(each.tasks.file(operator, 'big-2') && big.equals(each.tasks.file(operator, 'big-2') ?? big.subarray(1)))
+      assert.equal(each.tasks.file(operator, 'big-3'), undefined)
       assert.ok(each.log.some((line) => line.startsWith('the full copy of the database is complete {"copied":2506}')))
     }
   })
@@ -305,10 +312,10 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
   test('removed records and old changes are forgotten in the end', async () => {
     const url = await newDatabase()
     const { tasks } = await replica(url)
-    await tasks.put('x', 'd1', file('one'), any)
-    await tasks.delete('x', any)
+    await tasks.put(operator, 'x', 'd1', file('one'), any)
+    await tasks.delete(operator, 'x', any)
     await sql(url, 'insert into propetl_changes (number) select generate_series(3, 110999)')
-    await tasks.put('y', 'd2', file('two'), any)
+    await tasks.put(operator, 'y', 'd2', file('two'), any)
     const [row] = await sql(
       url,
       'select (select min(number) from propetl_changes) as oldest, (select count(*) from propetl_records where value is null) as removed',
@@ -321,9 +328,10 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     const a = await replica(url)
     const b = await replica(url, a.directory)
     await Promise.all(
-      Array.from({ length: 50 }, (_, i) => [a, b][i % 2]?.tasks.put(`t${i}`, `d${i}`, file(`${i}`), any)),
+      Array.from({ length: 50 }, (_, i) => [a, b][i % 2]?.tasks.put(operator, `t${i}`, `d${i}`, file(`${i}`), any)),
     )
-    for (const { tasks } of [a, b]) await until(() => tasks.count === 50 && tasks.digest('t7') === 'd7', 'all is there')
+    for (const { tasks } of [a, b])
+      await until(() => tasks.count === 50 && tasks.digest(operator, 't7') === 'd7', 'all is there')
   })
 
   test('whose disk is full goes on reading, says so, and follows once there is room', {
@@ -332,13 +340,13 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     const url = await newDatabase()
     const disk = await smallDisk()
     const [full, other] = [await replica(url, disk.directory), await replica(url)]
-    await other.tasks.put('x', 'd1', file('one'), any)
-    await until(() => full.tasks.digest('x') === 'd1', 'it follows')
-    for (let i = 0; i < 20; i++) await other.tasks.put(`big-${i}`, `b${i}`, Buffer.alloc(100_000, i), any)
+    await other.tasks.put(operator, 'x', 'd1', file('one'), any)
+    await until(() => full.tasks.digest(operator, 'x') === 'd1', 'it follows')
+    for (let i = 0; i < 20; i++) await other.tasks.put(operator, `big-${i}`, `b${i}`, Buffer.alloc(100_000, i), any)
     await until(() => !full.store.following.connected, 'its disk is full')
     assert.match(full.log.join('\n'), /mirror\.lmdb cannot be written: (No space left on device|Input\/output error)/)
-    await assert.rejects(full.tasks.put('x', 'd2', file('two'), any), { code: 'storage_unavailable' })
-    assert.equal(String(full.tasks.file('x')), 'one')
+    await assert.rejects(full.tasks.put(operator, 'x', 'd2', file('two'), any), { code: 'storage_unavailable' })
+    assert.equal(String(full.tasks.file(operator, 'x')), 'one')
     disk.makeRoom(undefined)
     await until(() => full.store.following.connected, 'it follows again')
     assert.deepEqual(contents(full.store), contents(other.store))
@@ -375,19 +383,19 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     const url = await newDatabase()
     const { store, tasks, log } = await replica(url)
     await sql(url, "alter table propetl_records add constraint no_x check (key <> 'x')")
-    await assert.rejects(tasks.put('x', 'd1', file('one'), any), { code: 'storage_failed' })
+    await assert.rejects(tasks.put(operator, 'x', 'd1', file('one'), any), { code: 'storage_failed' })
     assert.match(log.join('\n'), /changes were refused .*no_x/)
     assert.equal(store.following.connected, true)
-    await tasks.put('y', 'd2', file('two'), any)
+    await tasks.put(operator, 'y', 'd2', file('two'), any)
     await sql(url, `alter database ${url.split('/').at(-1)} set default_transaction_read_only = on`)
     await sql(
       url,
       'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()',
     )
     await until(() => !store.following.connected, 'it takes no changes')
-    await assert.rejects(tasks.put('y', 'd3', file('three'), any), { code: 'storage_unavailable' })
+    await assert.rejects(tasks.put(operator, 'y', 'd3', file('three'), any), { code: 'storage_unavailable' })
     assert.match(log.join('\n'), /the server is read-only/)
-    assert.equal(tasks.digest('y'), 'd2')
+    assert.equal(tasks.digest(operator, 'y'), 'd2')
   })
 })
 

@@ -8,55 +8,56 @@ import { digestOf } from '../../src/formats/digest.js'
 import { Problem } from '../../src/problem.js'
 import { LmdbStore } from '../../src/store/lmdb.js'
 import { TaskStore } from '../../src/tasks/store.js'
+import { operator } from '../../src/tenants/tenant.js'
 import { root, temporaryDirectory } from '../material.js'
 
 const any = () => {}
 const expect = (wanted: string | undefined) => (current: string | undefined) => {
   if (current !== wanted) throw new Problem('precondition_failed', `${current} is not ${wanted}`)
 }
-const openTasks = (directory: string) => new TaskStore(LmdbStore.open(directory))
+const openTasks = (directory: string) => TaskStore.open(LmdbStore.open(directory))
 const file = (text: string) => Buffer.from(text)
 
 describe('the task store', () => {
   test('keeps what it was given, over a restart', async () => {
     const directory = await temporaryDirectory()
-    const store = openTasks(directory)
-    assert.equal(await store.put('a', 'd1', file('one'), any), undefined)
-    assert.equal(await store.put('a', 'd2', file('two'), any), 'd1')
-    await store.put('b', 'd3', file('three'), any)
-    await store.delete('b', any)
+    const store = await openTasks(directory)
+    assert.equal(await store.put(operator, 'a', 'd1', file('one'), any), undefined)
+    assert.equal(await store.put(operator, 'a', 'd2', file('two'), any), 'd1')
+    await store.put(operator, 'b', 'd3', file('three'), any)
+    await store.delete(operator, 'b', any)
     await store.store.close()
-    const again = openTasks(directory)
-    assert.equal(again.digest('a'), 'd2')
-    assert.equal(Buffer.from(again.file('a') ?? []).toString(), 'two')
-    assert.equal(again.digest('b'), undefined)
+    const again = await openTasks(directory)
+    assert.equal(again.digest(operator, 'a'), 'd2')
+    assert.equal(Buffer.from(again.file(operator, 'a') ?? []).toString(), 'two')
+    assert.equal(again.digest(operator, 'b'), undefined)
     assert.equal(again.count, 1)
     await again.store.close()
   })
 
   test('of two changes that expect the same version, one wins and the other changes nothing', async () => {
-    const store = openTasks(await temporaryDirectory())
-    await store.put('a', 'd1', file('one'), any)
+    const store = await openTasks(await temporaryDirectory())
+    await store.put(operator, 'a', 'd1', file('one'), any)
     const outcomes = await Promise.allSettled([
-      store.put('a', 'd2', file('two'), expect('d1')),
-      store.put('a', 'd3', file('three'), expect('d1')),
-      store.delete('a', expect('d1')),
+      store.put(operator, 'a', 'd2', file('two'), expect('d1')),
+      store.put(operator, 'a', 'd3', file('three'), expect('d1')),
+      store.delete(operator, 'a', expect('d1')),
     ])
     assert.deepEqual(
       outcomes.map(({ status }) => status),
       ['fulfilled', 'rejected', 'rejected'],
     )
-    assert.equal(Buffer.from(store.file('a') ?? []).toString(), 'two')
+    assert.equal(Buffer.from(store.file(operator, 'a') ?? []).toString(), 'two')
     await store.store.close()
   })
 
   test('lists ids in order, page by page', async () => {
-    const store = openTasks(await temporaryDirectory())
-    for (const id of ['c', 'a', 'b', 'a-1']) await store.put(id, id, file(id), any)
-    const first = store.list('', 3).map(({ id }) => id)
+    const store = await openTasks(await temporaryDirectory())
+    for (const id of ['c', 'a', 'b', 'a-1']) await store.put(operator, id, id, file(id), any)
+    const first = store.list(operator, '', 3).map(({ id }) => id)
     assert.deepEqual(first, ['a', 'a-1', 'b'])
     assert.deepEqual(
-      store.list('b', 3).map(({ id }) => id),
+      store.list(operator, 'b', 3).map(({ id }) => id),
       ['c'],
     )
     await store.store.close()
@@ -71,14 +72,15 @@ describe('the task store', () => {
       await atLeast(writer, 5 + round * 3)
       writer.kill('SIGKILL')
       await once(writer, 'exit')
-      const store = openTasks(directory)
+      const store = await openTasks(directory)
       for (const [id, digest] of acknowledged) {
-        const stored = store.file(id)
+        const stored = store.file(operator, id)
         assert.ok(stored, `${id} was acknowledged and is gone`)
         // A later change that was never acknowledged may have been stored too; but only as a whole.
-        assert.equal(store.digest(id), digestOf(stored))
-        assert.ok(store.digest(id) === digest || Buffer.from(stored).toString().startsWith(`${id} `))
+        assert.equal(store.digest(operator, id), digestOf(stored))
+        assert.ok(store.digest(operator, id) === digest || Buffer.from(stored).toString().startsWith(`${id} `))
       }
+      assert.equal(store.countOf(operator), store.list(operator, '', 1_000).length)
       await store.store.close()
     }
     assert.ok(acknowledged.size > 20)

@@ -4,6 +4,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { Problem } from '../../problem.js'
 import type { Following } from '../../store/store.js'
+import { operator } from '../../tenants/tenant.js'
 import type { Metrics } from '../metrics.js'
 import { problemAnswers, readyAnswer } from '../schemas.js'
 import type { Lifecycle } from '../services.js'
@@ -13,13 +14,19 @@ const databaseAnswer = ({ connected, upToDateAt }: Following) => ({
   behind_seconds: Math.max(0, Date.now() - upToDateAt) / 1000,
 })
 
+const everybody = { config: { audience: 'everybody' } } as const
+/** In the description of a route that needs none. */
+const withoutKey = { security: [] }
+
 export const healthRoutes =
   (lifecycle: Lifecycle, metrics: Metrics): FastifyPluginAsyncTypebox =>
   async (app) => {
     app.get(
       '/health/live',
       {
+        ...everybody,
         schema: {
+          ...withoutKey,
           operationId: 'live',
           tags: ['operation'],
           summary: 'The process runs',
@@ -32,7 +39,9 @@ export const healthRoutes =
     app.get(
       '/health/ready',
       {
+        ...everybody,
         schema: {
+          ...withoutKey,
           operationId: 'ready',
           tags: ['operation'],
           summary: 'The model has answered a warm-up batch, and the server is not stopping',
@@ -57,7 +66,7 @@ export const healthRoutes =
             digest,
           },
           prototype: { kind: registry.prototype.module.kind, digest: registry.prototype.digest },
-          tasks: registry.count,
+          tasks: registry.countOf(operator),
           ...(store.following && { database: databaseAnswer(store.following) }),
         }
       },
@@ -66,11 +75,15 @@ export const healthRoutes =
     app.get(
       '/metrics',
       {
+        config: { audience: 'scraper' },
         schema: {
           operationId: 'metrics',
           tags: ['operation'],
-          summary: 'Prometheus metrics',
-          response: { 200: { description: 'Metrics', content: { 'text/plain': { schema: Type.String() } } } },
+          summary: 'Prometheus metrics, for the operator and keys of `metrics`',
+          response: {
+            200: { description: 'Metrics', content: { 'text/plain': { schema: Type.String() } } },
+            ...problemAnswers(401, 403),
+          },
         },
       },
       async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),

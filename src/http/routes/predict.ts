@@ -4,7 +4,12 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import { Problem } from '../../problem.js'
-import type { Predicted, PredictionInput } from '../../tasks/predictor.js'
+import type { Account, Predicted, PredictionInput } from '../../tasks/predictor.js'
+import type { Caller } from '../../tenants/access.js'
+import type { Rates } from '../../tenants/rates.js'
+import { defaults } from '../../tenants/tenant.js'
+import { callerOf } from '../callers.js'
+import type { Metrics } from '../metrics.js'
 import {
   predictAnswer,
   predictBody,
@@ -20,9 +25,29 @@ export interface PredictLimits {
   readonly requestTimeoutMs: number
 }
 
+export interface PredictRoutesOptions {
+  readonly lifecycle: Lifecycle
+  readonly metrics: Metrics
+  readonly rates: Rates
+  readonly limits: PredictLimits
+}
+
 export const predictRoutes =
-  (lifecycle: Lifecycle, limits: PredictLimits): FastifyPluginAsyncTypebox =>
+  ({ lifecycle, metrics, rates, limits }: PredictRoutesOptions): FastifyPluginAsyncTypebox =>
   async (app) => {
+    const accountOf = (caller: Caller): Account => {
+      const { owner, tenant } = caller
+      if (tenant === undefined) return { owner, share: defaults.share, spend: () => {} }
+      return {
+        owner,
+        share: tenant.share,
+        spend: (tokens) => {
+          rates.take(tenant, 'tokens', tokens)
+          metrics.tenantTokens(owner, tokens)
+        },
+      }
+    }
+
     const predict = async (
       inputs: readonly PredictionInput[],
       body: Pick<Static<typeof predictBody>, 'top_k' | 'raw_scores' | 'threshold' | 'truncate'>,
@@ -38,7 +63,11 @@ export const predictRoutes =
             limit: limits.maxInputs,
           },
         )
+      const account = accountOf(callerOf(request))
+      // Who is in debt is told so before anything is computed.
+      account.spend(0)
       return predictor.predict(inputs, {
+        account,
         topK: body.top_k,
         rawScores: body.raw_scores ?? false,
         threshold: body.threshold,
@@ -57,7 +86,7 @@ export const predictRoutes =
           summary: 'Predictions of one task',
           params: taskParams,
           body: predictBody,
-          response: { 200: predictAnswer, ...problemAnswers(400, 404, 409, 413, 415, 422, 503, 504) },
+          response: { 200: predictAnswer, ...problemAnswers(400, 401, 404, 409, 413, 415, 422, 429, 503, 504) },
         },
       },
       async (request) => {
@@ -81,7 +110,7 @@ export const predictRoutes =
           tags: ['predictions'],
           summary: 'Predictions of many tasks at once',
           body: predictManyBody,
-          response: { 200: predictManyAnswer, ...problemAnswers(400, 404, 409, 413, 415, 422, 503, 504) },
+          response: { 200: predictManyAnswer, ...problemAnswers(400, 401, 404, 409, 413, 415, 422, 429, 503, 504) },
         },
       },
       async (request) => {

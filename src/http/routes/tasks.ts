@@ -7,8 +7,10 @@ import { type Static, Type } from 'typebox'
 import { Problem } from '../../problem.js'
 import { describeTask } from '../../tasks/description.js'
 import { checkTaskId, type Origin, type Registry, type Task } from '../../tasks/registry.js'
+import { actorOf, audit } from '../../tenants/audit.js'
+import { callerOf } from '../callers.js'
 import { etagOf, isUnchanged, preconditionOf } from '../etags.js'
-import { bytesBody, listAnswer, listQuery, problemAnswers, taskAnswer, taskParams } from '../schemas.js'
+import { bytesBody, listAnswer, listQuery, noContent, problemAnswers, taskAnswer, taskParams } from '../schemas.js'
 import type { Lifecycle } from '../services.js'
 
 export interface TaskLimits {
@@ -43,16 +45,17 @@ export const taskRoutes =
           tags: ['tasks'],
           summary: 'Tasks in the order of their ids, page by page',
           querystring: listQuery,
-          response: { 200: listAnswer, ...problemAnswers(400, 503) },
+          response: { 200: listAnswer, ...problemAnswers(400, 401, 429, 503) },
         },
       },
       async (request) => {
         const { registry } = lifecycle.services
+        const { owner } = callerOf(request)
         const { after = '', limit = 100 } = request.query
-        const found = registry.list(after, limit + 1)
+        const found = registry.list(owner, after, limit + 1)
         const page = found.slice(0, limit)
         return {
-          total: registry.count,
+          total: registry.countOf(owner),
           tasks: page.map(({ id, digest, origin }) => ({ id, version: digest, origin })),
           next: found.length > limit ? (page.at(-1)?.id ?? null) : null,
         }
@@ -70,18 +73,19 @@ export const taskRoutes =
           headers: conditionHeaders,
           response: {
             200: taskAnswer,
-            304: Type.Null({ description: 'Unchanged' }),
-            ...problemAnswers(400, 404, 409, 503),
+            304: noContent('Unchanged'),
+            ...problemAnswers(400, 401, 404, 409, 429, 503),
           },
         },
       },
       async (request, reply) => {
         const { registry } = lifecycle.services
+        const { owner } = callerOf(request)
         const { id } = request.params
-        const task = registry.get(id)
+        const task = registry.get(owner, id)
         reply.header('etag', etagOf(task.file.digest))
         if (isUnchanged(request.headers, task.file.digest)) return notModified(reply)
-        return answerOf(id, task, registry.origin(id), registry)
+        return answerOf(id, task, registry.origin(owner, id), registry)
       },
     )
 
@@ -96,19 +100,20 @@ export const taskRoutes =
           headers: conditionHeaders,
           response: {
             200: { description: 'The task file', content: { [fileType]: { schema: bytesBody } } },
-            304: Type.Null({ description: 'Unchanged' }),
-            ...problemAnswers(400, 404, 409, 503),
+            304: noContent('Unchanged'),
+            ...problemAnswers(400, 401, 404, 409, 429, 503),
           },
         },
       },
       async (request, reply) => {
         const { registry } = lifecycle.services
+        const { owner } = callerOf(request)
         const { id } = request.params
-        const { digest } = registry.get(id).file
+        const { digest } = registry.get(owner, id).file
         reply.header('etag', etagOf(digest))
         if (isUnchanged(request.headers, digest)) return notModified(reply)
         reply.header('content-disposition', `attachment; filename="${id}.safetensors"`)
-        return reply.type(fileType).send(registry.file(id))
+        return reply.type(fileType).send(registry.file(owner, id))
       },
     )
 
@@ -129,7 +134,7 @@ export const taskRoutes =
           response: {
             200: { ...taskAnswer, description: 'Replaced' },
             201: { ...taskAnswer, description: 'New' },
-            ...problemAnswers(400, 409, 412, 413, 415, 422, 503),
+            ...problemAnswers(400, 401, 403, 409, 412, 413, 415, 422, 429, 503),
           },
         },
       },
@@ -154,7 +159,7 @@ export const taskRoutes =
           response: {
             200: { ...taskAnswer, description: 'Replaced' },
             201: { ...taskAnswer, description: 'New' },
-            ...problemAnswers(400, 409, 412, 413, 415, 422, 503),
+            ...problemAnswers(400, 401, 403, 409, 412, 413, 415, 422, 429, 503),
           },
         },
       },
@@ -173,22 +178,31 @@ export const taskRoutes =
           summary: 'Removes an uploaded task',
           params: taskParams,
           headers: conditionHeaders,
-          response: { 204: Type.Null({ description: 'Removed' }), ...problemAnswers(400, 404, 409, 412, 503) },
+          response: { 204: noContent('Removed'), ...problemAnswers(400, 401, 404, 409, 412, 429, 503) },
         },
       },
       async (request, reply) => {
-        await lifecycle.services.registry.delete(request.params.id, preconditionOf(request.headers))
-        request.log.info({ task: request.params.id }, 'task removed')
+        const caller = callerOf(request)
+        const { id } = request.params
+        const before = await lifecycle.services.registry.delete(caller.owner, id, preconditionOf(request.headers))
+        audit(request.log, actorOf(caller), { action: 'task.delete', tenant: caller.owner, object: id, before })
         return reply.code(204).send(null)
       },
     )
 
     async function upload(id: string, bytes: Buffer, request: FastifyRequest, reply: FastifyReply) {
       const { registry } = lifecycle.services
-      const { task, replaced } = await registry.put(id, bytes, preconditionOf(request.headers))
-      request.log.info({ task: id, version: task.file.digest, replaced, bytes: bytes.byteLength }, 'task registered')
-      reply.header('etag', etagOf(task.file.digest)).code(replaced ? 200 : 201)
-      if (!replaced) reply.header('location', `/tasks/${id}`)
+      const caller = callerOf(request)
+      const { task, previous } = await registry.put(caller.owner, id, bytes, preconditionOf(request.headers))
+      audit(request.log, actorOf(caller), {
+        action: 'task.put',
+        tenant: caller.owner,
+        object: id,
+        ...(previous !== undefined && { before: previous }),
+        after: task.file.digest,
+      })
+      reply.header('etag', etagOf(task.file.digest)).code(previous === undefined ? 201 : 200)
+      if (previous === undefined) reply.header('location', `/tasks/${id}`)
       return answerOf(id, task, 'uploaded', registry)
     }
   }

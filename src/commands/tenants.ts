@@ -1,0 +1,142 @@
+// `propetl tenants …`: tenants and keys of a data directory, whether or not a server runs on it. A server sees a change
+// with its next request. Each change is told as a line of the audit trail on standard error.
+
+import { userInfo } from 'node:os'
+import { pino } from 'pino'
+import { environmentVariableOf } from '../config.js'
+import { Problem } from '../problem.js'
+import { LmdbStore } from '../store/lmdb.js'
+import type { Store } from '../store/store.js'
+import { removeTenant } from '../tasks/removal.js'
+import { TaskStore } from '../tasks/store.js'
+import { audit, type Change } from '../tenants/audit.js'
+import { Keys, type KeyTerms } from '../tenants/keys.js'
+import { defaults, type Limits, limitNames, type Tenant } from '../tenants/tenant.js'
+import { Tenants } from '../tenants/tenants.js'
+
+export interface StoreFlags {
+  readonly dataDir: string
+  readonly json?: boolean
+}
+
+/** Limits that are given; `none` lifts one. */
+export interface TenantFlags extends StoreFlags, Partial<Record<keyof Limits, number | 'none'>> {
+  readonly share?: number
+}
+
+export interface KeyFlags extends StoreFlags, Partial<KeyTerms> {}
+
+/** Makes a tenant, or changes of one what the flags name. @returns what to print @throws Problem */
+export const setTenant = (id: string, flags: TenantFlags): Promise<string> =>
+  onStore(flags, async (store) => {
+    const tenants = new Tenants(store)
+    const { tenant, previous } = await tenants.set(id, (current = { id, created: '', ...defaults }) => ({
+      limits: { ...current.limits, ...definedLimits(flags) },
+      share: flags.share ?? current.share,
+    }))
+    const { limits, share } = tenant
+    record({
+      action: 'tenant.put',
+      tenant: id,
+      object: id,
+      ...(previous && { before: { limits: previous.limits, share: previous.share } }),
+      after: { limits, share },
+    })
+    return shown(flags, listed(tenants, tenant), table([listed(tenants, tenant)]))
+  })
+
+export const listTenants = (flags: StoreFlags): Promise<string> =>
+  onStore(flags, async (store) => {
+    const tenants = new Tenants(store)
+    const all = tenants.list('', Number.MAX_SAFE_INTEGER).map((tenant) => listed(tenants, tenant))
+    return shown(flags, all, all.length === 0 ? 'there are no tenants' : table(all))
+  })
+
+export const deleteTenant = (id: string, flags: StoreFlags): Promise<string> =>
+  onStore(flags, async (store) => {
+    const tasks = await removeTenant(new Tenants(store), await TaskStore.open(store), id)
+    record({ action: 'tenant.delete', tenant: id, object: id, before: { tasks } })
+    return shown(flags, { id, tasks }, `tenant ${id} is removed, with its keys and ${tasks} tasks`)
+  })
+
+/** @returns the key alone, for scripts to take; with `json` all that is known of it */
+export const createKey = (owner: string, flags: KeyFlags): Promise<string> =>
+  onStore(flags, async (store) => {
+    const { expires = null, description = null } = flags
+    const { key, text } = await new Keys(store).create(owner, { expires, description })
+    record({ action: 'key.create', tenant: owner, object: key.id, after: key })
+    return shown(flags, { ...key, key: text }, text)
+  })
+
+export const listKeys = (owner: string, flags: StoreFlags): Promise<string> =>
+  onStore(flags, async (store) => {
+    const keys = new Keys(store).list(owner)
+    return shown(flags, keys, keys.length === 0 ? `${owner} has no keys` : table(keys))
+  })
+
+export const revokeKey = (owner: string, id: string, flags: StoreFlags): Promise<string> =>
+  onStore(flags, async (store) => {
+    await new Keys(store).revoke(owner, id)
+    record({ action: 'key.revoke', tenant: owner, object: id })
+    return shown(flags, { owner, id }, `key ${id} of ${owner} is revoked`)
+  })
+
+async function onStore<T>({ dataDir }: StoreFlags, use: (store: Store) => Promise<T>): Promise<T> {
+  const database = environmentVariableOf('databaseUrl')
+  // A data directory is only a mirror then: what is written to it would be lost.
+  if (process.env[database])
+    throw new Problem(
+      'invalid_setting',
+      `${database} is set, and the database holds the tenants then; manage them on a server at /tenants, with the key of ${environmentVariableOf('operatorKey')}`,
+    )
+  const store = LmdbStore.open(dataDir)
+  try {
+    return await use(store)
+  } finally {
+    await store.close()
+  }
+}
+
+function record(change: Change): void {
+  const logger = pino({ timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }))
+  audit(logger, `terminal/${userInfo().username}`, change)
+}
+
+const definedLimits = (flags: TenantFlags): Partial<Limits> =>
+  Object.fromEntries(
+    limitNames.flatMap((name) =>
+      flags[name] === undefined ? [] : [[name, flags[name] === 'none' ? null : flags[name]]],
+    ),
+  )
+
+function listed(tenants: Tenants, { id, created, share, limits }: Tenant) {
+  const { tasks, bytes } = tenants.usage(id)
+  const of = (used: number, limit: number | null) => (limit === null ? `${used}` : `${used} of ${limit}`)
+  return {
+    id,
+    tasks: of(tasks, limits.tasks),
+    bytes: of(bytes, limits.bytes),
+    'requests/s': limits.requestsPerSecond,
+    'tokens/s': limits.tokensPerSecond,
+    share,
+    created,
+  }
+}
+
+const shown = (flags: StoreFlags, facts: unknown, text: string): string =>
+  flags.json ? JSON.stringify(facts, null, 2) : text
+
+/** Rows as columns under their names. */
+function table(rows: readonly object[]): string {
+  const names = Object.keys(rows[0] ?? {})
+  const cells = [names, ...rows.map((row) => Object.values(row).map((value) => String(value ?? '–')))]
+  const widths = names.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)))
+  return cells
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
+}

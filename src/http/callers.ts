@@ -1,0 +1,90 @@
+// Who asks, before anything else is done for a request: whether it may use the route, and how fast.
+
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { Problem } from '../problem.js'
+import type { Access, Caller } from '../tenants/access.js'
+import type { Rates } from '../tenants/rates.js'
+import { operator, scraper } from '../tenants/tenant.js'
+
+/** Who may use a route: tenants and the operator, unless its config says otherwise. */
+export type Audience = 'everybody' | 'tenants' | 'operator' | 'scraper'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Null where nobody has to say who asks. */
+    caller: Caller | null
+  }
+  interface FastifyContextConfig {
+    audience?: Audience
+  }
+}
+
+export interface CallerOptions {
+  readonly access: Access
+  readonly rates: Rates
+  /** Origins whose pages may call. */
+  readonly corsOrigins: readonly string[]
+}
+
+export function identifyCallers(app: FastifyInstance, { access, rates, corsOrigins }: CallerOptions): void {
+  app.decorateRequest('caller', null)
+  app.addHook('onRequest', async (request) => {
+    const audience = request.routeOptions.config.audience ?? 'tenants'
+    if (audience === 'everybody') return
+    if (access.open) refuseForeignPages(request, corsOrigins)
+    const caller = access.identify(request.headers.authorization)
+    request.caller = caller
+    refuseOthers(caller, audience)
+    if (caller.tenant) rates.take(caller.tenant, 'requests', 1)
+  })
+  app.addHook('onSend', async (request, reply) => {
+    if (request.caller?.tenant) addRateHeaders(reply, rates.standings(request.caller.tenant))
+  })
+}
+
+/** Who asks, on a route that is not for everybody. */
+export function callerOf({ caller }: FastifyRequest): Caller {
+  if (caller === null) throw new Error('the route is for everybody, and asks who calls')
+  return caller
+}
+
+function refuseOthers(caller: Caller, audience: Audience): void {
+  const { owner } = caller
+  if (audience === 'operator' && caller.key === null)
+    throw new Problem(
+      'forbidden',
+      'this server has no keys; `propetl tenants create-key operator` makes the first, which manages tenants',
+    )
+  const may = owner === operator || (owner === scraper ? audience === 'scraper' : audience === 'tenants')
+  if (may) return
+  throw new Problem(
+    'forbidden',
+    `the key is of "${owner}"; this is for ${audience === 'tenants' ? "tenants' keys and the operator's" : "the operator's key"}`,
+  )
+}
+
+/**
+ * Where no key is asked for, any page in the user's browser could post a form to a server of the same machine. Browsers
+ * say so of such requests (Fetch Metadata), and other clients do not send the header.
+ */
+function refuseForeignPages({ headers }: FastifyRequest, corsOrigins: readonly string[]): void {
+  if (headers['sec-fetch-site'] !== 'cross-site' || corsOrigins.includes(headers.origin ?? '')) return
+  throw new Problem(
+    'forbidden',
+    `pages of ${headers.origin ?? 'other sites'} may not call this server; see --cors-origins`,
+  )
+}
+
+/** RateLimit and RateLimit-Policy as of draft-ietf-httpapi-ratelimit-headers-10. */
+function addRateHeaders(reply: FastifyReply, standings: ReturnType<Rates['standings']>): void {
+  if (standings.length === 0) return
+  const items = (write: (standing: (typeof standings)[number]) => string) => standings.map(write).join(', ')
+  reply.header(
+    'ratelimit-policy',
+    items(({ rate, quota }) => `"${rate}";q=${quota};qu="${rate}";w=1`),
+  )
+  reply.header(
+    'ratelimit',
+    items(({ rate, remaining, fullAfter }) => `"${rate}";r=${remaining};t=${fullAfter}`),
+  )
+}

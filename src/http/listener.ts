@@ -1,0 +1,39 @@
+// The sockets' side of the server: HTTP or HTTPS, how many connections there may be, and how long each may take. Who
+// sends slowly is answered 408 and cut off.
+
+import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
+import type { Config } from '../config.js'
+import type { Certificate } from './certificate.js'
+
+export type ListenerLimits = Pick<
+  Config,
+  'maxConnections' | 'maxHeaderBytes' | 'headersTimeoutMs' | 'receiveTimeoutMs' | 'keepAliveTimeoutMs'
+>
+
+/** Node looks for requests that take too long at intervals; they last this much longer at most, in milliseconds. */
+const checkEveryMs = 1_000
+
+export function createListener(
+  limits: ListenerLimits,
+  certificate: Certificate | undefined,
+  handler: RequestListener,
+): Server {
+  const options: ServerOptions = {
+    maxHeaderSize: limits.maxHeaderBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.receiveTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    connectionsCheckingInterval: Math.min(checkEveryMs, limits.headersTimeoutMs),
+  }
+  const server = certificate ? secure(options, certificate, handler) : createServer(options, handler)
+  server.maxConnections = limits.maxConnections
+  return server
+}
+
+/** Node's HTTPS server has all that its HTTP server has, though their types are strangers. */
+function secure(options: ServerOptions, certificate: Certificate, handler: RequestListener): Server {
+  const server = createSecureServer({ ...options, ...certificate.pair }, handler)
+  certificate.use(server)
+  return server as unknown as Server
+}

@@ -1,0 +1,221 @@
+// Tenants and their keys as resources, for the operator. A tenant reads its own limits and what it has used of them.
+
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
+import type { Static } from 'typebox'
+import { Problem } from '../../problem.js'
+import { removeTenant } from '../../tasks/removal.js'
+import { actorOf, audit, type Change } from '../../tenants/audit.js'
+import type { Key } from '../../tenants/keys.js'
+import { operator, type Tenant, type TenantSettings } from '../../tenants/tenant.js'
+import type { Usage } from '../../tenants/usage.js'
+import { callerOf } from '../callers.js'
+import { noContent, problemAnswers } from '../schemas.js'
+import type { Lifecycle } from '../services.js'
+import {
+  type keyAnswer,
+  keyBody,
+  keyListAnswer,
+  keyParams,
+  newKeyAnswer,
+  ownerParams,
+  tenantAnswer,
+  tenantBody,
+  tenantListAnswer,
+  tenantListQuery,
+  tenantParams,
+} from '../tenant-schemas.js'
+
+export const tenantRoutes =
+  (lifecycle: Lifecycle): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    const config = { audience: 'operator' } as const
+    const tags = ['tenants']
+    const record = (request: FastifyRequest, change: Change) => audit(request.log, actorOf(callerOf(request)), change)
+
+    app.get(
+      '/tenants',
+      {
+        config,
+        schema: {
+          operationId: 'listTenants',
+          tags,
+          summary: 'Tenants in the order of their ids, page by page',
+          querystring: tenantListQuery,
+          response: { 200: tenantListAnswer, ...problemAnswers(400, 401, 403, 503) },
+        },
+      },
+      async (request) => {
+        const { tenants } = lifecycle.services
+        const { after = '', limit = 100 } = request.query
+        const found = tenants.list(after, limit + 1)
+        const page = found.slice(0, limit)
+        return {
+          tenants: page.map((tenant) => answerOf(tenant, tenants.usage(tenant.id))),
+          next: found.length > limit ? (page.at(-1)?.id ?? null) : null,
+        }
+      },
+    )
+
+    app.get(
+      '/tenants/:id',
+      {
+        schema: {
+          operationId: 'describeTenant',
+          tags,
+          summary: "A tenant's limits, and what it has used of them; for the operator and the tenant itself",
+          params: tenantParams,
+          response: { 200: tenantAnswer, ...problemAnswers(400, 401, 403, 404, 429, 503) },
+        },
+      },
+      async (request) => {
+        const { tenants } = lifecycle.services
+        const { owner } = callerOf(request)
+        const { id } = request.params
+        if (owner !== operator && owner !== id)
+          throw new Problem('forbidden', `the key is of "${owner}"; it reads /tenants/${owner} alone`)
+        return answerOf(tenants.get(id), tenants.usage(id))
+      },
+    )
+
+    app.put(
+      '/tenants/:id',
+      {
+        config,
+        schema: {
+          operationId: 'putTenant',
+          tags,
+          summary: 'Makes a tenant, or gives one other limits; what the body leaves out is unlimited',
+          params: tenantParams,
+          body: tenantBody,
+          response: {
+            200: { ...tenantAnswer, description: 'Changed' },
+            201: { ...tenantAnswer, description: 'New' },
+            ...problemAnswers(400, 401, 403, 409, 413, 415, 503),
+          },
+        },
+      },
+      async (request, reply) => {
+        const { tenants } = lifecycle.services
+        const { id } = request.params
+        const settings = settingsOf(request.body)
+        const { tenant, previous } = await tenants.set(id, () => settings)
+        record(request, {
+          action: 'tenant.put',
+          tenant: id,
+          object: id,
+          ...(previous && { before: { limits: previous.limits, share: previous.share } }),
+          after: settings,
+        })
+        reply.code(previous ? 200 : 201)
+        if (!previous) reply.header('location', `/tenants/${id}`)
+        return answerOf(tenant, tenants.usage(id))
+      },
+    )
+
+    app.delete(
+      '/tenants/:id',
+      {
+        config,
+        schema: {
+          operationId: 'deleteTenant',
+          tags,
+          summary: 'Removes a tenant with its keys and tasks',
+          description: 'Its keys are none any more at once; answered once its last task is gone.',
+          params: tenantParams,
+          response: { 204: noContent('Removed'), ...problemAnswers(400, 401, 403, 404, 503) },
+        },
+      },
+      async (request, reply) => {
+        const { tenants, registry } = lifecycle.services
+        const { id } = request.params
+        const tasks = await removeTenant(tenants, registry.store, id)
+        record(request, { action: 'tenant.delete', tenant: id, object: id, before: { tasks } })
+        return reply.code(204).send(null)
+      },
+    )
+
+    app.get(
+      '/tenants/:id/keys',
+      {
+        config,
+        schema: {
+          operationId: 'listKeys',
+          tags,
+          summary: "A tenant's keys, without what is secret of them",
+          params: ownerParams,
+          response: { 200: keyListAnswer, ...problemAnswers(400, 401, 403, 404, 503) },
+        },
+      },
+      async (request) => ({ keys: lifecycle.services.keys.list(request.params.id).map(keyAnswerOf) }),
+    )
+
+    app.post(
+      '/tenants/:id/keys',
+      {
+        config,
+        schema: {
+          operationId: 'createKey',
+          tags,
+          summary: 'Makes a key of a tenant, beside those that it has; the answer alone tells it',
+          params: ownerParams,
+          body: keyBody,
+          response: { 201: newKeyAnswer, ...problemAnswers(400, 401, 403, 404, 413, 415, 503) },
+        },
+      },
+      async (request, reply) => {
+        const { expires = null, description = null } = request.body
+        const { key, text } = await lifecycle.services.keys.create(request.params.id, { expires, description })
+        const answer = keyAnswerOf(key)
+        record(request, { action: 'key.create', tenant: key.owner, object: key.id, after: answer })
+        reply.code(201).header('cache-control', 'no-store')
+        return { ...answer, key: text }
+      },
+    )
+
+    app.delete(
+      '/tenants/:id/keys/:key',
+      {
+        config,
+        schema: {
+          operationId: 'revokeKey',
+          tags,
+          summary: 'Revokes a key, at once',
+          params: keyParams,
+          response: { 204: noContent('Revoked'), ...problemAnswers(400, 401, 403, 404, 409, 503) },
+        },
+      },
+      async (request, reply) => {
+        const { id, key } = request.params
+        await lifecycle.services.keys.revoke(id, key)
+        record(request, { action: 'key.revoke', tenant: id, object: key })
+        return reply.code(204).send(null)
+      },
+    )
+  }
+
+function settingsOf({ limits = {}, share = 1 }: Static<typeof tenantBody>): TenantSettings {
+  const { tasks = null, bytes = null, requests_per_second = null, tokens_per_second = null } = limits
+  return {
+    limits: { tasks, bytes, requestsPerSecond: requests_per_second, tokensPerSecond: tokens_per_second },
+    share,
+  }
+}
+
+function answerOf({ id, created, share, limits }: Tenant, usage: Usage): Static<typeof tenantAnswer> {
+  const { tasks, bytes, requestsPerSecond, tokensPerSecond } = limits
+  return {
+    id,
+    created,
+    share,
+    limits: { tasks, bytes, requests_per_second: requestsPerSecond, tokens_per_second: tokensPerSecond },
+    usage: { tasks: usage.tasks, bytes: usage.bytes },
+  }
+}
+
+const keyAnswerOf = ({ id, created, expires, description }: Key): Static<typeof keyAnswer> => ({
+  id,
+  created,
+  expires,
+  description,
+})

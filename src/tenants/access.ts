@@ -1,0 +1,85 @@
+// Who asks: the one who holds a key, or without any keys the one user of this machine.
+
+import { Problem } from '../problem.js'
+import type { Store } from '../store/store.js'
+import { Keys } from './keys.js'
+import { hashOfKey, isKeyOf } from './secret.js'
+import { type Owner, operator, readTenant, scraper, type Tenant } from './tenant.js'
+
+export interface Caller {
+  readonly owner: Owner
+  /** Of a key in the store its id; `environment` for the operator's key that the server was started with. */
+  readonly key: string | null
+  /** Whom the owner is a name of. The operator and whoever reads metrics are no tenants. */
+  readonly tenant?: Tenant
+}
+
+export interface Access {
+  /**
+   * @param authorization the header of a request
+   * @throws Problem `unauthenticated`, in the same words whatever is wrong with the key
+   */
+  identify(authorization: string | undefined): Caller
+  /** Whether whoever reaches the server may use it, for there are no keys. */
+  readonly open: boolean
+}
+
+/** The one user of a server without keys: the operator, without a key. */
+export const singleUser: Access = { open: true, identify: () => ({ owner: operator, key: null }) }
+
+export interface AccessOptions {
+  /** The operator's key beside those in the store, or undefined. */
+  readonly operatorKey: string | undefined
+  /** Whether the server may run without keys: nobody but its user reaches it, or that was asked for. */
+  readonly mayBeOpen: boolean
+}
+
+export class KeyedAccess implements Access {
+  readonly keys: Keys
+  readonly #operatorKeyHash: Buffer | undefined
+  /** What has had keys once is never open again, for it may be reached through a proxy on this machine. */
+  #hasHadKeys = false
+
+  constructor(
+    readonly store: Store,
+    readonly options: AccessOptions,
+  ) {
+    this.keys = new Keys(store)
+    this.#operatorKeyHash = options.operatorKey === undefined ? undefined : hashOfKey(options.operatorKey)
+  }
+
+  /** Whether anything says that keys are wanted: one of them, even an expired one, or a tenant. */
+  get configured(): boolean {
+    this.#hasHadKeys ||=
+      this.#operatorKeyHash !== undefined || this.store.count('keys') > 0 || this.store.count('tenants') > 0
+    return this.#hasHadKeys
+  }
+
+  get open(): boolean {
+    return this.options.mayBeOpen && !this.configured
+  }
+
+  identify(authorization: string | undefined): Caller {
+    if (this.open) return singleUser.identify(authorization)
+    const text = /^Bearer +([^ ]+) *$/i.exec(authorization ?? '')?.[1]
+    const caller = text === undefined ? undefined : this.#callerOf(text)
+    if (caller !== undefined) return caller
+    throw new Problem(
+      'unauthenticated',
+      text === undefined
+        ? 'this server answers holders of a key; expected the header Authorization: Bearer <key>'
+        : 'the key of the Authorization header is none, or is none any more',
+    )
+  }
+
+  #callerOf(text: string): Caller | undefined {
+    if (this.#operatorKeyHash !== undefined && isKeyOf(this.#operatorKeyHash, text))
+      return { owner: operator, key: 'environment' }
+    const key = this.keys.find(text)
+    if (key === undefined) return undefined
+    const caller = { owner: key.owner, key: key.id }
+    if (key.owner === operator || key.owner === scraper) return caller
+    const tenant = readTenant(this.store, key.owner)
+    return tenant && { ...caller, tenant }
+  }
+}

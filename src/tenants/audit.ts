@@ -1,0 +1,30 @@
+// The audit trail: one line of the log for every change of tasks, keys and tenants, over HTTP or by a command.
+
+import type { Owner } from './tenant.js'
+
+export interface Change {
+  readonly action: 'task.put' | 'task.delete' | 'tenant.put' | 'tenant.delete' | 'key.create' | 'key.revoke'
+  /** Whose it is. */
+  readonly tenant: Owner
+  /** A task's, key's or tenant's id. */
+  readonly object: string
+  /** What was there and what is there now: a task's digest, a tenant's settings. Absent for nothing. */
+  readonly before?: unknown
+  readonly after?: unknown
+}
+
+/** What the line is written to: pino, or what fastify knows of it. */
+export interface AuditLog {
+  readonly level: string
+  child(bindings: object, options: { readonly level: string }): { info(line: object, message: string): void }
+}
+
+/** Who made a change: a key, as owner and id; a server's only user; someone at a terminal. */
+export const actorOf = ({ owner, key }: { readonly owner: Owner; readonly key: string | null }): string =>
+  key === null ? owner : `${owner}/${key}`
+
+/** Writes the line, however few others the log's level lets through, unless that is none at all. */
+export function audit(logger: AuditLog, actor: string, change: Change): void {
+  if (logger.level === 'silent') return
+  logger.child({ audit: true }, { level: 'info' }).info({ actor, ...change }, 'audit')
+}

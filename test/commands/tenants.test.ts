@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { holder, startRunning, upload } from '../http/running.js'
+import { root, temporaryDirectory } from '../material.js'
+
+const cli = join(root, 'dist/src/cli.js')
+
+/** `propetl tenants …` in a process of its own. */
+async function propetl(dataDir: string, ...args: string[]) {
+  const environment = { ...process.env, PROPETL_DATA_DIR: dataDir }
+  const child = spawn(process.execPath, [cli, 'tenants', ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: environment,
+  })
+  const [out, error] = [[], []] as [string[], string[]]
+  child.stdout.on('data', (piece) => out.push(String(piece)))
+  child.stderr.on('data', (piece) => error.push(String(piece)))
+  const [code] = await once(child, 'close')
+  return { code, out: out.join('').trim(), error: error.join('') }
+}
+
+describe('propetl tenants', () => {
+  test('manages the directory of a server that runs: each change holds for the next request', async () => {
+    const dataDir = await temporaryDirectory()
+    const { app } = await startRunning({ dataDir })
+    const run = (...args: string[]) => propetl(dataDir, ...args)
+    assert.equal((await app.inject('/tasks')).statusCode, 200)
+
+    const operator = holder(app, (await run('create-key', 'operator')).out)
+    assert.equal((await app.inject('/tasks')).statusCode, 401)
+    assert.equal((await operator('GET', '/tenants')).statusCode, 200)
+
+    assert.equal((await run('set', 'acme', '--tasks', '1', '--share', '3')).code, 0)
+    const made = await run('create-key', 'acme', '--expires', '90d', '--description', 'web shop', '--json')
+    const { id, key, expires } = JSON.parse(made.out) as { id: string; key: string; expires: string }
+    assert.ok(Math.abs(Date.parse(expires) - Date.now() - 90 * 86_400_000) < 600_000)
+    const acme = { authorization: `Bearer ${key}` }
+    assert.equal((await upload(app, 'one', undefined, acme)).statusCode, 201)
+    assert.equal((await upload(app, 'two', undefined, acme)).statusCode, 403)
+    // What is not named stays as it was.
+    await run('set', 'acme', '--tasks', 'none', '--tokens-per-second', '9000')
+    assert.equal((await upload(app, 'two', undefined, acme)).statusCode, 201)
+    const { limits, share } = (await operator('GET', '/tenants/acme')).json<{ limits: object; share: number }>()
+    assert.deepEqual(limits, { tasks: null, bytes: null, requests_per_second: null, tokens_per_second: 9000 })
+    assert.equal(share, 3)
+    assert.match((await run('list')).out, /^id +tasks .*\nacme +2 /)
+    assert.match((await run('keys', 'acme')).out, new RegExp(`\\nacme +${id} .*web shop$`))
+
+    const revoked = await run('revoke-key', 'acme', id)
+    assert.equal((await app.inject({ url: '/tasks', headers: acme })).statusCode, 401)
+    const audit = JSON.parse(revoked.error) as Record<string, unknown>
+    assert.deepEqual([audit.audit, audit.action, audit.tenant, audit.object], [true, 'key.revoke', 'acme', id])
+    assert.match(String(audit.actor), /^terminal\/.+/)
+
+    assert.equal((await run('remove', 'acme')).out, 'tenant acme is removed, with its keys and 2 tasks')
+    assert.equal((await operator('GET', '/tenants/acme')).statusCode, 404)
+  })
+
+  test('says what is wrong, and exits 1', async () => {
+    const dataDir = await temporaryDirectory()
+    for (const [args, message] of [
+      [['create-key', 'nobody'], /^propetl: there is no tenant "nobody"$/m],
+      [['set', 'No_Tenant'], /^propetl: "No_Tenant" is not a tenant's id; expected/m],
+      [['set', 'acme', '--tasks', 'many'], /--tasks <number>' argument 'many' is invalid. Expected a whole number/],
+      [['create-key', 'operator', '--expires', 'soon'], /Expected days like 90d/],
+    ] as const) {
+      const { code, out, error } = await propetl(dataDir, ...args)
+      assert.deepEqual([code, out], [1, ''])
+      assert.match(error, message)
+    }
+  })
+})

@@ -1,0 +1,174 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { copyFile, writeFile } from 'node:fs/promises'
+import { request } from 'node:https'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { before, describe, test } from 'node:test'
+import { connect as connectSecurely } from 'node:tls'
+import { Certificate } from '../../src/http/certificate.js'
+import { root, temporaryDirectory } from '../material.js'
+import { holder, operatorKey, predict, type Running, startRunning } from './running.js'
+
+const pem = (name: string) => join(root, 'test/fixtures/tls', `${name}.pem`)
+
+describe('HTTPS', () => {
+  /** The name in the certificate that a server shows. */
+  const nameShown = async (port: number) => {
+    const socket = connectSecurely({ port, host: '127.0.0.1', rejectUnauthorized: false })
+    await once(socket, 'secureConnect')
+    const { CN } = socket.getPeerCertificate().subject
+    socket.destroy()
+    return CN
+  }
+
+  test('is spoken with the certificate of the files, and with the next once they change', async () => {
+    const directory = await temporaryDirectory()
+    const [tlsCert, tlsKey] = [join(directory, 'cert.pem'), join(directory, 'key.pem')]
+    await copyFile(pem('first.cert'), tlsCert)
+    await copyFile(pem('first.key'), tlsKey)
+    const { server } = await startRunning({ tlsCert, tlsKey })
+    assert.match(server.address, /^https:/)
+    const port = Number(new URL(server.address).port)
+    const asked = request({ port, path: '/health/live', rejectUnauthorized: false }).end()
+    const [answer] = (await once(asked, 'response')) as [{ statusCode: number; headers: Record<string, string> }]
+    assert.deepEqual([answer.statusCode, answer.headers['strict-transport-security']], [200, 'max-age=31536000'])
+    asked.destroy()
+    assert.equal(await nameShown(port), 'first')
+    await copyFile(pem('second.cert'), tlsCert)
+    await copyFile(pem('second.key'), tlsKey)
+    while ((await nameShown(port)) !== 'second') await new Promise((resolve) => setTimeout(resolve, 200))
+  })
+
+  test('keeps its certificate while the files are not a pair', async () => {
+    const directory = await temporaryDirectory()
+    const files = { cert: join(directory, 'cert.pem'), key: join(directory, 'key.pem') }
+    await copyFile(pem('first.cert'), files.cert)
+    await copyFile(pem('first.key'), files.key)
+    const certificate = new Certificate(files)
+    const first = certificate.pair
+    const failed = new Promise((resolve) => certificate.watch(() => {}, resolve, 20))
+    await copyFile(pem('second.cert'), files.cert)
+    assert.match(
+      ((await failed) as Error).message,
+      /cert\.pem and .*key\.pem do not make a certificate and its private key/,
+    )
+    assert.equal(certificate.pair, first)
+    certificate.close()
+  })
+
+  test('is not begun with files that are none, and says which', async () => {
+    const directory = await temporaryDirectory()
+    const nonsense = join(directory, 'nonsense.pem')
+    await writeFile(nonsense, 'nonsense')
+    const [cert, key] = [pem('first.cert'), pem('first.key')]
+    for (const [files, message] of [
+      [{ cert: '/nowhere.pem', key }, /^\/nowhere\.pem cannot be read/],
+      [{ cert: nonsense, key }, /nonsense\.pem and .* do not make a certificate/],
+      [{ cert, key: nonsense }, /nonsense\.pem do not make a certificate/],
+      [{ cert, key: pem('second.key') }, /do not make a certificate and its private key/],
+    ] as const)
+      assert.throws(() => new Certificate(files), { code: 'invalid_setting', message })
+    await assert.rejects(startRunning({ tlsCert: cert }), { message: /--tls-cert and --tls-key go together/ })
+  })
+})
+
+describe('the walls of the server', () => {
+  let running: Running
+  before(async () => {
+    const limits = { headersTimeoutMs: '300', receiveTimeoutMs: '600', maxHeaderBytes: '4096' }
+    running = await startRunning({ corsOrigins: 'https://app.example.com,http://localhost:3000', ...limits })
+  })
+  /** What comes back for bytes, until the server closes. */
+  const raw = async (text: string) => {
+    const socket = connect(Number(new URL(running.server.address).port), '127.0.0.1')
+    socket.write(text)
+    let answer = ''
+    for await (const piece of socket) answer += piece
+    return answer
+  }
+
+  test('who sends headers or a body slowly is answered 408 and cut off', async () => {
+    assert.match(await raw('GET /tasks HTTP/1.1\r\nHost: x\r\n'), /^HTTP\/1\.1 408 .*"code":"request_timeout"/s)
+    const begun =
+      'POST /predict HTTP/1.1\r\nHost: x\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{"in'
+    assert.match(await raw(begun), /^HTTP\/1\.1 408 /)
+  })
+
+  test('headers that are too large are answered 431', async () => {
+    const line = `GET /tasks HTTP/1.1\r\nHost: x\r\nx-long: ${'a'.repeat(5_000)}\r\n\r\n`
+    assert.match(await raw(line), /^HTTP\/1\.1 431 Request Header Fields Too Large.*"code":"headers_too_large"/s)
+  })
+
+  test('every answer tells browsers to make nothing else of it', async () => {
+    for (const url of ['/tasks', '/tasks/none', '/nowhere', '/health/live', '/metrics']) {
+      const { headers } = await running.app.inject(url)
+      assert.equal(headers['x-content-type-options'], 'nosniff')
+      assert.equal(headers['content-security-policy'], "default-src 'none'; frame-ancestors 'none'")
+      assert.equal(headers['strict-transport-security'], undefined)
+    }
+    assert.match(String((await running.app.inject('/docs/')).headers['content-security-policy']), /^default-src 'self'/)
+  })
+
+  test('pages of the origins that are set may call, with a key and all; others may not', async () => {
+    const preflight = (origin: string) =>
+      running.app.inject({
+        method: 'OPTIONS',
+        url: '/tasks/sst2/predict',
+        headers: {
+          origin,
+          'access-control-request-method': 'POST',
+          'access-control-request-headers': 'authorization,content-type',
+        },
+      })
+    const allowed = await preflight('https://app.example.com')
+    assert.equal(allowed.statusCode, 204)
+    assert.equal(allowed.headers['access-control-allow-origin'], 'https://app.example.com')
+    assert.equal(allowed.headers['access-control-allow-headers'], 'authorization,content-type')
+    assert.equal((await preflight('https://evil.example')).headers['access-control-allow-origin'], undefined)
+    const get = (origin: string) =>
+      running.app.inject({ url: '/tasks/sst2', headers: { origin, 'sec-fetch-site': 'cross-site' } })
+    const got = await get('http://localhost:3000')
+    assert.deepEqual([got.statusCode, got.headers['access-control-allow-origin']], [200, 'http://localhost:3000'])
+    assert.match(String(got.headers['access-control-expose-headers']), /etag.*ratelimit/)
+    // Without keys nothing but this header tells a page's request from the user's own.
+    assert.equal((await get('https://evil.example')).json<{ code: string }>().code, 'forbidden')
+  })
+
+  test('pages of no origin are told anything unless that is set', async () => {
+    const { app } = await startRunning({ operatorKey })
+    const headers = { origin: 'https://app.example.com' }
+    const answer = await holder(app, operatorKey)('GET', '/tasks', undefined, headers)
+    assert.deepEqual([answer.statusCode, answer.headers['access-control-allow-origin']], [200, undefined])
+  })
+
+  test('JSON that is deep, or reaches for prototypes, is refused', async () => {
+    const deep = `{"inputs":${'['.repeat(400_000)}${']'.repeat(400_000)}}`
+    for (const [body, code] of [
+      [deep, 'invalid_request'],
+      [`{"inputs":${'{"text":'.repeat(100_000)}1${'}'.repeat(100_000)}}`, 'invalid_request'],
+      ['{"inputs":"a","__proto__":{"truncate":false}}', 'invalid_json'],
+      ['{"inputs":{"text":"a","constructor":{"prototype":{}}}}', 'invalid_json'],
+      ['{"inputs":"a","toString":1}', 'invalid_request'],
+    ] as const) {
+      const answer = await predict(running.app, 'sst2', body)
+      assert.equal(answer.json<{ code: string }>().code, code, body.slice(0, 60))
+    }
+  })
+})
+
+describe('a server that other machines reach', () => {
+  test('does not start without a key, unless it is told to', async () => {
+    const message = /--host is 0\.0\.0\.0, which other machines reach, .*propetl tenants create-key operator/
+    await assert.rejects(startRunning({ host: '0.0.0.0' }), { code: 'invalid_setting', message })
+    const { app, log } = await startRunning({ host: '0.0.0.0', insecure: 'true' })
+    assert.equal((await app.inject('/tasks')).statusCode, 200)
+    assert.ok(log.some(({ level, msg }) => level === 40 && /whoever reaches the server/.test(String(msg))))
+  })
+
+  test('starts with a key, and asks for it', async () => {
+    const { app } = await startRunning({ host: '0.0.0.0', operatorKey })
+    assert.equal((await app.inject('/tasks')).statusCode, 401)
+    assert.equal((await holder(app, operatorKey)('GET', '/tasks')).statusCode, 200)
+  })
+})
