@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { digestOf } from '../src/formats/digest.js'
 import { shiftedTask, taskBytes, temporaryDirectory } from './material.js'
 import { PostgresServer, withoutPostgres } from './postgres.js'
-import { answerOf, predict, put, ready, referenceFlags, refusal, type ServerProcess, start } from './server-process.js'
+import { answerOf, predict, put, ready, referenceFlags, type ServerProcess, start } from './server-process.js'
 
 const sst2 = taskBytes('sst2')
 
@@ -91,18 +91,10 @@ describe('two replicas', { skip: withoutPostgres }, () => {
       log += piece
     })
     await until(async () => /waiting for it/.test(log), 'it says what it waits for')
-    const url = /listening on (http:[^;]+);/.exec(log)?.[1]
-    assert.equal((await fetch(`${url}/health/ready`)).status, 503)
-    assert.equal((await fetch(`${url}/health/live`)).status, 200)
     const exit = new Promise((resolve) => waiting.once('exit', (code) => resolve(code)))
     waiting.kill('SIGTERM')
     assert.equal(await exit, 0)
     assert.doesNotMatch(log, /secret-word/)
-    const { port } = new URL(replicas[0].url)
-    const flags = [...(await referenceFlags(await temporaryDirectory())), '--port', port]
-    const { code, said } = await refusal(start([], flags, { env, stdio: ['ignore', 'pipe', 'pipe'] }))
-    assert.equal(code, 1)
-    assert.match(said, /cannot listen on .*EADDRINUSE/)
     await postgres.start()
   })
 

@@ -278,8 +278,8 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     await sql(
       second,
       "delete from propetl_records where key = 'y'",
-      'delete from propetl_changes where number = 1',
-      'insert into propetl_changes (number) values (1)',
+      'delete from propetl_changes where number = (select max(number) from propetl_changes)',
+      'insert into propetl_changes (number) select max(number) + 1 from propetl_changes',
     )
     await until(() => moved.tasks.digest(operator, 'y') === undefined, 'it shows what the database has now')
     assert.ok(moved.log.some((line) => line.includes('full copy')))
@@ -294,9 +294,9 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     // 2,500 tasks, an old change of which none is remembered.
     await sql(
       url,
-      `insert into propetl_changes (number) select number from generate_series(5, 2504) as number`,
-      `insert into propetl_records select 'versions', convert_to('t' || n, 'UTF8'), convert_to('v' || n, 'UTF8'), n + 4 from generate_series(1, 2500) as n`,
-      "update propetl_records set value = null, change = 2504 where convert_from(key, 'UTF8') = 'big-3'",
+      `insert into propetl_changes (number) select number from generate_series(6, 2505) as number`,
+      `insert into propetl_records select 'versions', convert_to('t' || n, 'UTF8'), convert_to('v' || n, 'UTF8'), n + 5 from generate_series(1, 2500) as n`,
+      "update propetl_records set value = null, change = 2505 where convert_from(key, 'UTF8') = 'big-3'",
       'delete from propetl_changes where number < 100',
     )
     for (const each of [await replica(url, directory), await replica(url)]) {
@@ -305,7 +305,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
       assert.equal(each.tasks.digest(operator, 'big-3'), undefined)
       assert.ok(each.tasks.file(operator, 'big-2') && big.equals(each.tasks.file(operator, 'big-2') ?? big.subarray(1)))
       assert.equal(each.tasks.file(operator, 'big-3'), undefined)
-      assert.ok(each.log.some((line) => line.startsWith('the full copy of the database is complete {"copied":2506}')))
+      assert.ok(each.log.some((line) => line.startsWith('the full copy of the database is complete {"copied":2507}')))
     }
   })
 
@@ -314,7 +314,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     const { tasks } = await replica(url)
     await tasks.put(operator, 'x', 'd1', file('one'), any)
     await tasks.delete(operator, 'x', any)
-    await sql(url, 'insert into propetl_changes (number) select generate_series(3, 110999)')
+    await sql(url, 'insert into propetl_changes (number) select generate_series(4, 110999)')
     await tasks.put(operator, 'y', 'd2', file('two'), any)
     const [row] = await sql(
       url,
