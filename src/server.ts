@@ -13,14 +13,12 @@ import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
 import { readPrototype } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
+import { CostModel, efficientTokens } from './scheduler/cost.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
 import { LmdbStore } from './store/lmdb.js'
 import { Predictor } from './tasks/predictor.js'
 import { Registry } from './tasks/registry.js'
 import { TaskStore } from './tasks/store.js'
-
-/** While one batch runs the next one is ready, so that the engine never waits for the host. */
-const batchesInFlight = 2
 
 export interface Server {
   readonly app: Awaited<ReturnType<typeof buildApp>>
@@ -94,10 +92,12 @@ async function loadServices(
       starting,
       Registry.open(prototype, new TaskStore(store), masksDir, config),
     ])
-    const limits = { maxTokens: maxBatchTokens, maxMasks: slots, maxQueueRows, batchesInFlight }
-    const dispatcher = new Dispatcher(engine, limits)
+    const maxTokens = maxBatchTokens === 'auto' ? efficientTokens(engine.timings) : maxBatchTokens
+    const limits = { maxTokens, maxMasks: slots, maxQueueRows }
+    const dispatcher = new Dispatcher([engine], limits, new CostModel(engine.timings))
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
+    dispatcher.onRefused = (reason) => metrics.refused(reason)
     return {
       services: { registry, engine, dispatcher, predictor: new Predictor(registry, tokenizer, dispatcher) },
       release,

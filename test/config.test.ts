@@ -12,6 +12,12 @@ describe('settings', () => {
     assert.deepEqual([config.port, config.maxInputs, config.host], [9100, 7, '127.0.0.1'])
   })
 
+  test('leave a number to the server where it can be', () => {
+    assert.equal(readConfig({}, {}).maxBatchTokens, 'auto')
+    assert.equal(readConfig({ maxBatchTokens: 'auto' }, { PROPETL_MAX_BATCH_TOKENS: '64' }).maxBatchTokens, 'auto')
+    assert.equal(readConfig({}, { PROPETL_MAX_BATCH_TOKENS: '64' }).maxBatchTokens, 64)
+  })
+
   test('have the names that operators script against', () => {
     const names = settingNames.map((name) => [flagOf(name), environmentVariableOf(name)].join(' '))
     for (const name of ['host', 'port', 'model-dir', 'masks-dir', 'data-dir', 'provider'])
@@ -24,7 +30,8 @@ describe('settings', () => {
     [{}, { PROPETL_SLOTS: '0' }, /^PROPETL_SLOTS is "0"; expected a whole number from 1/],
     [{}, { PROPETL_HOST: '' }, /PROPETL_HOST is ""; expected a value that is not empty/],
     [{ logLevel: 'loud' }, {}, /--log-level is "loud"; expected fatal \|/],
-    [{ maxInputs: '5000' }, {}, /--max-inputs is 5000, but only --max-queue-rows = 2048/],
+    [{ maxBatchTokens: 'all' }, {}, /^--max-batch-tokens is "all"; expected auto, or a whole number from 1 to/],
+    [{ maxInputs: '10000' }, {}, /--max-inputs is 10000, but only --max-queue-rows = 8192/],
   ]
   for (const [flags, environment, message] of refused)
     test(`refuse ${JSON.stringify({ ...flags, ...environment })}`, () => {

@@ -15,6 +15,7 @@ import { loadModel, loadPrototypeOf, loadTask } from '../learn/model.js'
 import { Random } from '../learn/random.js'
 import { effectiveBitset } from '../petl/combining.js'
 import { Problem } from '../problem.js'
+import { CostModel } from '../scheduler/cost.js'
 import { Dispatcher } from '../scheduler/dispatcher.js'
 import { Predictor } from '../tasks/predictor.js'
 import { columnsOf, type DataFlags } from './learning-options.js'
@@ -111,12 +112,11 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
   const task = { file, bitset: effectiveBitset(file, prototype) }
   const engine = await Engine.start({ backbone, prototype, provider: 'cpu', slots: 1, threads: flags.threads })
   const textsTogether = 512
-  const dispatcher = new Dispatcher(engine, {
-    maxTokens: tokensTogether,
-    maxMasks: 1,
-    maxQueueRows: textsTogether,
-    batchesInFlight: 2,
-  })
+  const dispatcher = new Dispatcher(
+    [engine],
+    { maxTokens: tokensTogether, maxMasks: 1, maxQueueRows: textsTogether },
+    new CostModel(engine.timings),
+  )
   const predictor = new Predictor({ get: () => task }, tokenizer, dispatcher)
   const { problemType: problem, labels } = file
   const threshold = file.problemType === 'multi_label_classification' ? { threshold: file.threshold } : {}
@@ -125,7 +125,7 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
     textsTogether,
     ask: async (texts) => {
       const inputs = texts.map((text) => ({ ...text, task: path }))
-      const options = { rawScores: true, truncate: true, deadline: Number.POSITIVE_INFINITY, abandoned: () => false }
+      const options = { rawScores: true, truncate: true, deadline: Number.POSITIVE_INFINITY }
       return (await predictor.predict(inputs, options)).map(({ prediction }) => prediction)
     },
     close: () => engine.close(),

@@ -11,6 +11,7 @@ import type { ProviderChoice } from './providers.js'
 import { packRows, type TokenRow } from './rows.js'
 import type { Provider } from './session.js'
 import { type SlotCounters, SlotTable } from './slots.js'
+import type { BatchTiming } from './warm-up.js'
 
 export interface EngineOptions {
   readonly backbone: Backbone
@@ -62,6 +63,8 @@ export class Engine {
   private constructor(
     readonly options: EngineOptions,
     readonly choice: ProviderChoice,
+    /** What the batches took that warmed it up: one of them at least. */
+    readonly timings: readonly BatchTiming[],
     readonly worker: Worker,
     /** Resolves with the reason should the engine's thread end by itself. */
     readonly died: Promise<Error>,
@@ -94,7 +97,7 @@ export class Engine {
         ? new Problem(first.code, first.message)
         : new Error(`the engine did not start: ${first.message}`)
     if (first.kind !== 'ready') throw new Error(`the engine's thread began with "${first.kind}"`)
-    return new Engine(options, first.choice, worker, died)
+    return new Engine(options, first.choice, first.timings, worker, died)
   }
 
   /** Counters of the bank, live. */

@@ -4,7 +4,7 @@
 import type { EncodedText, Text, TextTokenizer } from '../backbones/tokenizer.js'
 import type { EngineRow } from '../engine/engine.js'
 import { Problem } from '../problem.js'
-import type { Dispatcher } from '../scheduler/dispatcher.js'
+import type { Dispatcher, Order } from '../scheduler/dispatcher.js'
 import { type AnswerOptions, answerOf, type Prediction, readings } from './answers.js'
 import type { Registry, Task } from './registry.js'
 
@@ -12,14 +12,13 @@ export interface PredictionInput extends Text {
   readonly task: string
 }
 
-export interface PredictOptions extends AnswerOptions {
+export interface PredictOptions extends AnswerOptions, Pick<Order, 'deadline' | 'signal'> {
   /** Cut what is longer than the model takes; otherwise refuse it. */
   readonly truncate: boolean
-  /** In milliseconds of performance.now(): what has not begun by then is dropped. */
-  readonly deadline: number
-  /** Whether nobody waits for the answer any more. */
-  readonly abandoned: () => boolean
 }
+
+/** Everybody, as long as tenants are not told apart. */
+const everybody = { tenant: '', weight: 1 }
 
 export interface Predicted {
   readonly task: string
@@ -34,6 +33,14 @@ export class Predictor {
     readonly tokenizer: TextTokenizer,
     readonly dispatcher: Dispatcher,
   ) {}
+
+  /**
+   * Refuses what could not be answered in time, before it has been read.
+   * @throws Problem `overloaded`, `deadline_exceeded`
+   */
+  check(task: string, deadline: number): void {
+    this.dispatcher.check({ ...everybody, deadline }, task)
+  }
 
   /**
    * Predictions in the order of the inputs.
@@ -51,7 +58,7 @@ export class Predictor {
       task: input.task,
       row: engineRow(taskOf(input.task), present(texts[index])),
     }))
-    const results = await this.dispatcher.submit(rows, options.deadline, options.abandoned)
+    const results = await this.dispatcher.submit(rows, { ...everybody, ...options })
     return inputs.map((input, index): Predicted => {
       const task = taskOf(input.task)
       const prediction = answerOf(task.file, input.text, present(texts[index]), present(results[index]), options)
