@@ -4,11 +4,13 @@ import { writeFile } from 'node:fs/promises'
 import { availableParallelism, cpus } from 'node:os'
 import { Command } from 'commander'
 import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './figures.js'
+import { flood } from './flood.js'
 import { http } from './http.js'
 import { learningStep } from './learning-step.js'
 import { manyTasks } from './many-tasks.js'
 import { modelDir } from './material.js'
 import { mixedBatch, mixedBatchOn } from './mixed-batch.js'
+import { overloaded } from './overload.js'
 import { padding } from './padding.js'
 import { learningStepAgainstPyTorch } from './peers/learning-step.js'
 import { memory, start } from './start.js'
@@ -17,6 +19,8 @@ import { upload } from './upload.js'
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   'mixed-batch': mixedBatch,
   http,
+  flood,
+  overload: overloaded,
   start,
   upload,
   padding,
