@@ -13,6 +13,7 @@ import { mixedBatch, mixedBatchOn } from './mixed-batch.js'
 import { overloaded } from './overload.js'
 import { padding } from './padding.js'
 import { learningStepAgainstPyTorch } from './peers/learning-step.js'
+import { queue } from './queue.js'
 import { memory, start } from './start.js'
 import { upload } from './upload.js'
 
@@ -21,6 +22,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   http,
   flood,
   overload: overloaded,
+  queue,
   start,
   upload,
   padding,

@@ -6,8 +6,8 @@ import { LoadProcess, metricOf, OpenLoadProcess, startServerProcess } from './pr
 import { predictRequests } from './requests.js'
 
 const clients = 64
-const rounds = 5
-const secondsPerRound = 8
+const rounds = 7
+const secondsPerRound = 5
 const overload = 10
 const timeoutMs = 1_000
 
@@ -22,11 +22,20 @@ export const overloaded: Benchmark = (say) =>
     }
     const lagMs = async () => 1000 * (await metricOf(server.url, 'nodejs_eventloop_lag_p99_seconds'))
     let peak = await perSecond(500)
-    const found: { ratio: number; peak: number; inTime: number; taken: number; lag: number; cpu: number }[] = []
+    const found: {
+      ratio: number
+      peak: number
+      inTime: number
+      taken: number
+      late: number
+      dropped: number
+      lag: number
+      cpu: number
+    }[] = []
     for (let round = 0; round < rounds; round++) {
       await lagMs()
       const load = { url: server.url, requests, perSecond: overload * peak, seconds: secondsPerRound, timeoutMs }
-      const { sent, inTime, refused, seconds, cpuSeconds } = await open.run(load)
+      const { sent, inTime, late, refused, seconds, cpuSeconds } = await open.run(load)
       const lag = await lagMs()
       // The best before and after: the machine is not alone.
       const before = peak
@@ -37,6 +46,8 @@ export const overloaded: Benchmark = (say) =>
         peak: best,
         inTime: inTime / seconds,
         taken: inTime / (sent - (refused[429] ?? 0)),
+        late: late / seconds,
+        dropped: (refused[504] ?? 0) / seconds,
         lag,
         cpu: cpuSeconds / seconds,
       })
@@ -56,6 +67,8 @@ export const overloaded: Benchmark = (say) =>
           'in time/s': middle(({ inTime }) => inTime),
           'peak/s': middle(({ peak }) => peak),
           'in time of those taken': middle(({ taken }) => taken),
+          'late/s': middle(({ late }) => late),
+          'taken and dropped/s': middle(({ dropped }) => dropped),
           'event loop delay p99 ms': middle(({ lag }) => lag),
           'cores that the load itself takes': middle(({ cpu }) => cpu),
         },

@@ -51,8 +51,10 @@ export const taskParams = Type.Object({ id: Type.String({ description: 'Task id'
 /** Of a prediction request. */
 export const timeoutHeaders = Type.Object({
   'x-request-timeout-ms': Type.Optional(
-    Type.Integer({
-      minimum: 1,
+    // No integer: of one the validator would cut a fraction off.
+    Type.String({
+      pattern: '^[1-9][0-9]{0,8}$',
+      examples: ['500'],
       description:
         'Milliseconds within which the answer is of use, if fewer than the server allows: what could not be answered by ' +
         'then is refused at once (429), or dropped (504)',

@@ -6,6 +6,7 @@ import { Problem } from '../problem.js'
 import { Calibration, roomFor } from './admission.js'
 import { type Clock, realClock } from './clock.js'
 import type { CostModel } from './cost.js'
+import { Lag } from './lag.js'
 import { Lane, type Runner } from './lane.js'
 import { type BatchLimits, RowQueue, type Waiting } from './queue.js'
 
@@ -54,6 +55,7 @@ export class Dispatcher {
   readonly #queue = new RowQueue<QueuedRow>()
   readonly #calibration = new Calibration()
   readonly #lanes: readonly Lane[]
+  readonly #lag = new Lag()
   #planned: { readonly at: number; readonly cancel: () => void } | undefined
   onBatch: (report: BatchReport) => void = () => {}
   onDropped: (reason: 'deadline' | 'cancelled', rows: number) => void = () => {}
@@ -149,7 +151,9 @@ export class Dispatcher {
     const uncalibratedMs = estimate(this.#queue.tokensUntilServed(order, asked, order.deadline))
     // Where rows wait, batches may turn out otherwise: there should be time for one more.
     const estimatedMs =
-      this.#queue.size === 0 ? uncalibratedMs : ratio * uncalibratedMs + this.cost.batchMs(this.options.maxTokens)
+      this.#queue.size === 0
+        ? uncalibratedMs
+        : ratio * uncalibratedMs + this.cost.batchMs(this.options.maxTokens) + this.#lag.allowanceMs
     if (estimatedMs <= leftMs) return uncalibratedMs
     const aloneMs = this.#servingMs(ownTokens)
     if (aloneMs > leftMs) {
@@ -213,6 +217,7 @@ export class Dispatcher {
     }
     const cancel = this.clock.after(at - this.clock.now(), () => {
       this.#planned = undefined
+      this.#lag.observe(Math.max(0, this.clock.now() - at))
       this.#pump()
     })
     this.#planned = { at, cancel }
@@ -228,7 +233,8 @@ export class Dispatcher {
         return
       }
       const { maxTokens } = this.options
-      const answeredBy = lane.freeAt(now) + this.cost.batchMs(Math.min(this.#queue.tokens, maxTokens))
+      const batchMs = this.cost.batchMs(Math.min(this.#queue.tokens, maxTokens))
+      const answeredBy = lane.freeAt(now) + batchMs + (lane.busy ? this.#lag.allowanceMs : 0)
       const { batch, late } = this.#queue.next(answeredBy, this.options)
       for (const row of late) this.#drop(row, now)
       if (batch.length > 0) void this.#run(lane, batch, now)

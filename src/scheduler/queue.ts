@@ -39,6 +39,8 @@ const maxPlacesPerToken = 2
 /** Rows of one class differ in length by less than a factor of √2, so that alone they are padded by less than a third. */
 const lengthClassOf = (tokens: number) => Math.floor(2 * Math.log2(Math.max(tokens, 1)))
 
+const shortestOf = (lengthClass: number) => 2 ** (lengthClass / 2)
+
 interface Entry<Row> {
   readonly row: Row
   readonly flow: TaskFlow<Row>
@@ -159,7 +161,8 @@ export class RowQueue<Row extends Waiting> {
   #fill(leader: Entry<Row>, limits: BatchLimits): Row[] {
     const batch = new Batch(leader, limits)
     this.#serve(leader)
-    for (const lengthClass of outwards(leader.lengthClass))
+    for (const lengthClass of outwards(leader.lengthClass)) {
+      if (!batch.mayTake(lengthClass)) continue
       for (
         let entry = this.#candidate(batch, lengthClass);
         entry !== undefined && batch.takes(entry);
@@ -168,6 +171,7 @@ export class RowQueue<Row extends Waiting> {
         batch.add(entry)
         this.#serve(entry)
       }
+    }
     return batch.entries.map(({ row }) => row)
   }
 
@@ -258,9 +262,17 @@ class Batch<Row extends Waiting> {
   }
 
   takes({ row }: Entry<Row>): boolean {
-    const tokens = this.#tokens + row.tokens
-    const places = (this.entries.length + 1) * Math.max(this.#longest, row.tokens)
-    return tokens <= this.limits.maxTokens && places <= maxPlacesPerToken * tokens
+    return this.#takesFrom(row.tokens, row.tokens)
+  }
+
+  /** Whether there may be a row of a length class that it takes. */
+  mayTake(lengthClass: number): boolean {
+    return this.#takesFrom(shortestOf(lengthClass), shortestOf(lengthClass + 1))
+  }
+
+  #takesFrom(shortest: number, longest: number): boolean {
+    const places = (this.entries.length + 1) * Math.max(this.#longest, shortest)
+    return this.#tokens + shortest <= this.limits.maxTokens && places <= maxPlacesPerToken * (this.#tokens + longest)
   }
 
   add(entry: Entry<Row>): void {

@@ -53,7 +53,9 @@ export const predictRoutes =
     /** The server's limit or the client's, whichever is shorter, from when the request came. */
     const deadlineOf = (request: FastifyRequest, reply: FastifyReply): number => {
       const asked = Number(request.headers['x-request-timeout-ms'])
-      const timeoutMs = asked > 0 ? Math.min(asked, limits.requestTimeoutMs) : limits.requestTimeoutMs
+      // What is no number of milliseconds is refused by the schema, once it is looked at.
+      const timeoutMs =
+        Number.isInteger(asked) && asked > 0 ? Math.min(asked, limits.requestTimeoutMs) : limits.requestTimeoutMs
       return performance.now() - reply.elapsedTime + timeoutMs
     }
 
