@@ -26,7 +26,7 @@ export class Calibration {
     this.#estimatedMs = kept * this.#estimatedMs + estimatedMs
   }
 
-  /** A row was dropped after a while. It would have waited longer, and nobody knows how much: as long again. */
+  /** A request was dropped after a while. It would have waited longer, and nobody knows how much: as long again. */
   learnLate(estimatedMs: number, waitedMs: number): void {
     this.learn(estimatedMs, 2 * waitedMs)
   }

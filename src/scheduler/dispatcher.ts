@@ -45,8 +45,6 @@ export type Refusal = 'wait' | 'room' | 'deadline'
 interface QueuedRow extends Waiting {
   readonly engineRow: EngineRow
   readonly since: number
-  /** What the request was thought to take, in milliseconds and before calibration, where that was looked into. */
-  readonly estimatedMs: number | undefined
   readonly resolve: (result: RowResult) => void
   readonly reject: (error: Error) => void
 }
@@ -119,7 +117,7 @@ export class Dispatcher {
         new Promise<RowResult>((resolve, reject) => {
           const { maskKey } = engineRow
           const tokens = engineRow.inputIds.length
-          rows.push({ tenant, weight, task, maskKey, tokens, deadline, engineRow, since, estimatedMs, resolve, reject })
+          rows.push({ tenant, weight, task, maskKey, tokens, deadline, engineRow, since, resolve, reject })
         }),
     )
     for (const row of rows) this.#queue.add(row)
@@ -128,9 +126,14 @@ export class Dispatcher {
     if (signal?.aborted) leave()
     // Requests that arrive in the same turn of the event loop meet in the first batch.
     this.#plan(since)
+    const waited = () => this.clock.now() - since
     try {
-      return await Promise.all(results)
+      const answers = await Promise.all(results)
+      if (estimatedMs !== undefined) this.#calibration.learn(estimatedMs, waited())
+      return answers
     } catch (error) {
+      const late = error instanceof Problem && error.code === 'deadline_exceeded'
+      if (late && estimatedMs !== undefined) this.#calibration.learnLate(estimatedMs, waited())
       // One row's failure is the request's: the others must not be computed for nothing.
       for (const row of rows) this.#queue.remove(row)
       throw error
@@ -259,12 +262,10 @@ export class Dispatcher {
       const { rows, ...figures } = await lane.engine.run(batch.map((row) => row.engineRow))
       this.cost.observe({ tokens, ms: figures.runMs })
       this.#end(lane, false)
-      const now = this.clock.now()
       batch.forEach((row, index) => {
         const result = rows[index]
         if (result) row.resolve(result)
         else row.reject(new Error('the engine left out a row'))
-        if (row.estimatedMs !== undefined) this.#calibration.learn(row.estimatedMs, now - row.since)
       })
       this.onBatch({
         ...figures,
@@ -287,7 +288,6 @@ export class Dispatcher {
   #drop(row: QueuedRow, now: number): void {
     this.onDropped('deadline', 1)
     const waited = Math.round(now - row.since)
-    if (row.estimatedMs !== undefined) this.#calibration.learnLate(row.estimatedMs, waited)
     row.reject(
       new Problem('deadline_exceeded', `the request waited ${waited} ms and was not begun`, { waited_ms: waited }),
     )

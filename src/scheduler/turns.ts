@@ -18,12 +18,18 @@ export interface Flow {
   readonly rowsOfLength: readonly number[]
 }
 
+interface Place<F> {
+  readonly flow: F
+  /** The flow's turn when it was put here. */
+  turn: number
+  /** Of two flows with one turn the one that has been here for longer goes first. */
+  order: number
+}
+
 /** Flows by turn. A turn only grows, so a flow is put right when it comes to the front, and not before. */
 class TurnOrder<F extends Flow> {
   readonly #members = new Set<F>()
-  readonly #heap = new Heap<{ readonly flow: F; readonly turn: number; readonly order: number }>(
-    (a, b) => a.turn - b.turn || a.order - b.order,
-  )
+  readonly #heap = new Heap<Place<F>>((a, b) => a.turn - b.turn || a.order - b.order)
   #order = 0
 
   add(flow: F): void {
@@ -35,9 +41,12 @@ class TurnOrder<F extends Flow> {
   /** The first flow that still waits; those before it that do not are let go. */
   first(waits: (flow: F) => boolean, letGo: (flow: F) => void = () => {}): F | undefined {
     for (let front = this.#heap.peek(); front !== undefined; front = this.#heap.peek()) {
-      const { flow, turn } = front
-      if (turn < flow.turn) this.#heap.replace({ flow, turn: flow.turn, order: this.#order++ })
-      else if (waits(flow)) return flow
+      const { flow } = front
+      if (front.turn < flow.turn) {
+        front.turn = flow.turn
+        front.order = this.#order++
+        this.#heap.replace(front)
+      } else if (waits(flow)) return flow
       else {
         this.#heap.pop()
         this.#members.delete(flow)
@@ -53,12 +62,8 @@ export class Turns<F extends Flow> {
   readonly flows = new Map<string, F>()
   readonly #all = new TurnOrder<F>()
   readonly #ofLength: TurnOrder<F>[] = []
-  #now = 0
-
   /** The turn that is being served. */
-  get now(): number {
-    return this.#now
-  }
+  #now = 0
 
   /** Where a flow stands, or would stand if it had rows now. */
   turnOf(flow: F | undefined): number {
