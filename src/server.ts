@@ -50,7 +50,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   for (const id of services.registry.shadowed)
     logger.warn({ task: id }, 'an upload and a file of the masks directory have the same id; the upload is served')
   lifecycle.ready(services)
-  logger.info({ address, ...services.engine.choice, tasks: services.registry.count }, 'ready')
+  const { maxTokens: batchTokens } = services.dispatcher.options
+  logger.info({ address, ...services.engine.choice, tasks: services.registry.count, batchTokens }, 'ready')
   return {
     app,
     services,
