@@ -12,8 +12,10 @@ export interface BatchTiming {
 /** A row of the batches that are timed, in tokens. */
 const rowTokens = 32
 const mostRows = 256
-/** A batch that takes longer is the last one, in milliseconds: start-up waits for them, and later each row for its batch. */
-const longestMs = 40
+/** So many sizes are timed in any case: of fewer a moment's load would be taken for the cost. */
+const leastSizes = 3
+/** A batch that would take longer is not tried, in milliseconds: start-up waits for it, and later each row for its batch. */
+const longestMs = 50
 /** One that has not this much more throughput than the one before is the last one. */
 const leastGain = 0.05
 
@@ -41,7 +43,7 @@ export async function timeBatches(session: EngineSession, maxTokens: number): Pr
     const batch = batchOf(rows, length)
     const ms = Math.min(await runTime(session, batch), await runTime(session, batch))
     timings.push({ tokens: batch.tokens, ms })
-    if (ms > longestMs || batch.tokens / ms < (1 + leastGain) * rate) break
+    if (timings.length >= leastSizes && (2 * ms > longestMs || batch.tokens / ms < (1 + leastGain) * rate)) break
     rate = batch.tokens / ms
   }
   return timings

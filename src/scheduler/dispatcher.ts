@@ -150,6 +150,8 @@ export class Dispatcher {
     const { ratio } = this.#calibration
     const estimate = (tokens: number) => this.#freeInMs(now) + this.#servingMs(tokens)
     this.#checkRoom(order, asked, count)
+    // An idle engine is always tried: by what it takes now the cost is put right, should it have been measured wrongly.
+    if (this.#queue.size === 0 && this.#lanes.some(({ busy }) => !busy)) return undefined
     if (Calibration.most * estimate(this.#queue.tokens + ownTokens) <= leftMs) return undefined
     const uncalibratedMs = estimate(this.#queue.tokensUntilServed(order, asked, order.deadline))
     // Where rows wait, batches may turn out otherwise: there should be time for one more.
@@ -237,7 +239,7 @@ export class Dispatcher {
       }
       const { maxTokens } = this.options
       const batchMs = this.cost.batchMs(Math.min(this.#queue.tokens, maxTokens))
-      const answeredBy = lane.freeAt(now) + batchMs + (lane.busy ? this.#lag.allowanceMs : 0)
+      const answeredBy = lane.busy ? lane.freeAt(now) + batchMs + this.#lag.allowanceMs : now
       const { batch, late } = this.#queue.next(answeredBy, this.options)
       for (const row of late) this.#drop(row, now)
       if (batch.length > 0) void this.#run(lane, batch, now)

@@ -248,9 +248,22 @@ describe('admission', () => {
   })
 
   test('tells a request that takes longer than it may by itself that load is not the reason', async () => {
-    const { ask, batches } = simulate()
+    const { ask, clock, batches } = simulate()
+    void ask({})
+    await clock.run(1)
     assert.equal((await ask({ tokens: [500], timeoutMs: 100 })).end, 'deadline_exceeded')
-    assert.equal(batches.length, 0)
+    assert.equal(batches.length, 1)
+    await clock.run()
+  })
+
+  test('puts right by an idle engine what was measured much too slow', async () => {
+    const simulation = simulate({ pace: () => 0.02 })
+    const timeoutMs = 2 * batchMs(25)
+    for (let request = 0; request < 40; request++) {
+      const outcome = simulation.ask({ tokens: new Array<number>(40).fill(25), timeoutMs })
+      await simulation.clock.run()
+      if (request > 20) assert.ok((await outcome).inTime)
+    }
   })
 
   test('drops what was taken and comes too late after all, before it costs anything', async () => {
