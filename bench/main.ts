@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { settings } from '../src/config.js'
 import type { Numerics } from '../src/engine/session.js'
 import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './figures.js'
+import { flood } from './flood.js'
 import { http } from './http.js'
 import { httpReal } from './http-real.js'
 import { int8, int8Loss } from './int8.js'
@@ -13,12 +14,14 @@ import { learningStep } from './learning-step.js'
 import { manyTasks } from './many-tasks.js'
 import { modelDir } from './material.js'
 import { mixedBatch, mixedBatchOn } from './mixed-batch.js'
+import { overloaded } from './overload.js'
 import { padding } from './padding.js'
 import { adapterSessions } from './peers/adapter-sessions.js'
 import { compare } from './peers/comparison.js'
 import { learningStepAgainstPyTorch } from './peers/learning-step.js'
 import { peft } from './peers/peft.js'
 import { transformersJs } from './peers/transformers-js.js'
+import { queue } from './queue.js'
 import { memory, start } from './start.js'
 import { upload } from './upload.js'
 
@@ -26,6 +29,9 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   'mixed-batch': mixedBatch,
   http,
   'http-real': httpReal,
+  flood,
+  overload: overloaded,
+  queue,
   start,
   upload,
   padding,

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { LoadRequest, LoadResult } from './load.js'
+import type { OpenLoadRequest, OpenLoadResult } from './open-load.js'
 
 const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url))
 
@@ -64,9 +65,14 @@ export function residentBytes(pid: number | undefined): { readonly all: number; 
 export class LoadProcess {
   readonly #child = fork(fileURLToPath(new URL('./load.js', import.meta.url)))
 
+  /** A load whose result nobody waits for; it goes on until it is stopped. */
+  start(request: LoadRequest): void {
+    this.#child.send(request)
+  }
+
   async run(request: LoadRequest): Promise<LoadResult> {
     const answer = once(this.#child, 'message')
-    this.#child.send(request)
+    this.start(request)
     const [result] = (await answer) as [LoadResult]
     if (result.failed > 0)
       throw new Error(`${result.failed} of ${result.requests} requests failed: ${result.firstFailure}`)
@@ -76,4 +82,28 @@ export class LoadProcess {
   stop(): void {
     this.#child.kill()
   }
+}
+
+/** Requests at a given rate, from a process of their own. */
+export class OpenLoadProcess {
+  readonly #child = fork(fileURLToPath(new URL('./open-load.js', import.meta.url)))
+
+  async run(request: OpenLoadRequest): Promise<OpenLoadResult> {
+    const answer = once(this.#child, 'message')
+    this.#child.send(request)
+    const [result] = (await answer) as [OpenLoadResult]
+    return result
+  }
+
+  stop(): void {
+    this.#child.kill()
+  }
+}
+
+/** A figure of a server's metrics that has no labels. */
+export async function metricOf(url: string, name: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text()
+  const value = new RegExp(`^${name} (.+)$`, 'm').exec(text)?.[1]
+  if (value === undefined) throw new Error(`there is no metric ${name}`)
+  return Number(value)
 }

@@ -14,7 +14,7 @@ type Kind =
   /** Origins of web pages, as browsers write them. */
   | { readonly kind: 'origins' }
   | { readonly kind: 'choice'; readonly choices: readonly string[] }
-  | { readonly kind: 'whole'; readonly min: number; readonly max: number }
+  | { readonly kind: 'whole'; readonly min: number; readonly max: number; readonly auto: boolean }
 
 type Value = string | number | boolean | undefined | readonly string[]
 
@@ -40,8 +40,14 @@ const address = (protocols: readonly string[], meaning: string): SettingOf<strin
   shown: 'none',
 })
 const whole = (value: number, [min, max]: readonly [number, number], meaning: string): SettingOf<number> => ({
-  kind: { kind: 'whole', min, max },
+  kind: { kind: 'whole', min, max, auto: false },
   value,
+  meaning,
+})
+/** A whole number, unless it is left to the server. */
+const wholeOrAuto = ([min, max]: readonly [number, number], meaning: string): SettingOf<number | 'auto'> => ({
+  kind: { kind: 'whole', min, max, auto: true },
+  value: 'auto',
   meaning,
 })
 const choice = <const C extends readonly string[]>(value: C[number], choices: C, meaning: string) => ({
@@ -106,12 +112,19 @@ export const settings = {
     'How long a batch may run, in milliseconds; then its engine is given up and a new one takes its place.',
   ),
   slots: whole(256, [1, 65_536], 'Tasks whose masks are in the bank at once, and so the most that one batch mixes.'),
-  maxBatchTokens: whole(1024, [1, 1_048_576], 'Tokens of a batch; a longer text runs alone.'),
-  maxQueueRows: whole(2048, [1, 1_000_000], 'Texts that may wait for the engine; requests beyond are answered 503.'),
+  maxBatchTokens: wholeOrAuto(
+    [1, 1_048_576],
+    'Tokens of a batch; a longer text runs alone. `auto` takes the smallest batch that has about the best throughput, as measured at start.',
+  ),
+  maxQueueRows: whole(
+    8192,
+    [1, 1_000_000],
+    'Texts that may wait for the engine; requests beyond are answered 429. One task alone gets at most a third of it.',
+  ),
   requestTimeoutMs: whole(
     30_000,
     [1, 3_600_000],
-    'How long a request may wait for the engine, in milliseconds; then it is answered 504.',
+    'How long a request may take to be answered, in milliseconds; one that would take longer is answered 429. A client may ask for less.',
   ),
   maxInputs: whole(256, [1, 1_000_000], 'Texts of one request.'),
   maxBodyBytes: whole(MiB, [1, 1024 * MiB], 'Body of a prediction request, in bytes.'),
@@ -244,8 +257,11 @@ function parse(kind: Kind, given: string, source: string): Value {
     case 'choice':
       return kind.choices.includes(given) ? given : refuse(kind.choices.join(' | '))
     case 'whole': {
+      if (kind.auto && given === 'auto') return given
       const value = /^\d+$/.test(given) ? Number(given) : Number.NaN
-      return value >= kind.min && value <= kind.max ? value : refuse(`a whole number from ${kind.min} to ${kind.max}`)
+      return value >= kind.min && value <= kind.max
+        ? value
+        : refuse(`${kind.auto ? 'auto, or ' : ''}a whole number from ${kind.min} to ${kind.max}`)
     }
   }
 }

@@ -16,6 +16,7 @@ import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
 import { readPrototype } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
+import { CostModel, efficientTokens } from './scheduler/cost.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
 import { LmdbStore } from './store/lmdb.js'
 import { openMirror } from './store/mirror.js'
@@ -29,9 +30,6 @@ import { type Access, KeyedAccess } from './tenants/access.js'
 import { Keys } from './tenants/keys.js'
 import { operator } from './tenants/tenant.js'
 import { Tenants } from './tenants/tenants.js'
-
-/** While one batch runs the next one is ready, so that the engine never waits for the host. */
-const batchesInFlight = 2
 
 export interface Server {
   readonly app: Awaited<ReturnType<typeof buildApp>>
@@ -96,10 +94,9 @@ async function startOn(store: Store, { access, certificate, config, logger }: Pa
   lifecycle.ready(services)
   const { choice } = services.engines
   const { numerics } = config
-  logger.info(
-    { address, ...choice, numerics, tasks: services.registry.count, keys: access.open ? 'none' : 'asked for' },
-    'ready',
-  )
+  const { maxTokens: batchTokens } = services.dispatcher.options
+  const keys = access.open ? 'none' : 'asked for'
+  logger.info({ address, ...choice, numerics, batchTokens, tasks: services.registry.count, keys }, 'ready')
   return {
     app,
     services,
@@ -161,10 +158,13 @@ async function loadServices(store: Store, config: Config, metrics: Metrics, logg
       starting,
       TaskStore.open(store).then((tasks) => Registry.open(prototype, tasks, masksDir, config)),
     ])
-    const limits = { maxTokens: maxBatchTokens, maxMasks: slots, maxQueueRows, batchesInFlight }
-    const dispatcher = new Dispatcher(engines.all[0], limits)
+    const { timings } = engines.all[0].first
+    const maxTokens = maxBatchTokens === 'auto' ? efficientTokens(timings) : maxBatchTokens
+    const limits = { maxTokens, maxMasks: slots, maxQueueRows }
+    const dispatcher = new Dispatcher(engines.all, limits, new CostModel(timings))
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
+    dispatcher.onRefused = (reason) => metrics.refused(reason)
     const predictor = new Predictor(registry, tokenizer, dispatcher)
     const [tenants, keys] = [new Tenants(store), new Keys(store)]
     return { store, registry, engines, dispatcher, predictor, tenants, keys }

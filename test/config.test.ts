@@ -12,6 +12,12 @@ describe('settings', () => {
     assert.deepEqual([config.port, config.maxInputs, config.host], [9100, 7, '127.0.0.1'])
   })
 
+  test('leave a number to the server where it can be', () => {
+    assert.equal(readConfig({}, {}).maxBatchTokens, 'auto')
+    assert.equal(readConfig({ maxBatchTokens: 'auto' }, { PROPETL_MAX_BATCH_TOKENS: '64' }).maxBatchTokens, 'auto')
+    assert.equal(readConfig({}, { PROPETL_MAX_BATCH_TOKENS: '64' }).maxBatchTokens, 64)
+  })
+
   test('have the names that operators script against', () => {
     const names = settingNames.map((name) => [flagOf(name), environmentVariableOf(name)].join(' '))
     for (const name of ['host', 'port', 'model-dir', 'masks-dir', 'data-dir', 'provider'])
@@ -38,7 +44,8 @@ describe('settings', () => {
     [{ headersTimeoutMs: '2000', receiveTimeoutMs: '1000' }, {}, /--headers-timeout-ms is 2000; expected at most/],
     [{ tlsKey: 'key.pem' }, {}, /^--tls-cert and --tls-key go together; only one is given$/],
     [{}, { PROPETL_OPERATOR_KEY: 'short' }, /^PROPETL_OPERATOR_KEY has 5 characters; expected 32 or more, ASCII/],
-    [{ maxInputs: '5000' }, {}, /--max-inputs is 5000, but only --max-queue-rows = 2048/],
+    [{ maxBatchTokens: 'all' }, {}, /^--max-batch-tokens is "all"; expected auto, or a whole number from 1 to/],
+    [{ maxInputs: '10000' }, {}, /--max-inputs is 10000, but only --max-queue-rows = 8192/],
   ]
   for (const [flags, environment, message] of refused)
     test(`refuse ${JSON.stringify({ ...flags, ...environment })}`, () => {

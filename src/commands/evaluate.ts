@@ -16,6 +16,7 @@ import { loadModel, loadPrototypeOf, loadTask } from '../learn/model.js'
 import { Random } from '../learn/random.js'
 import { effectiveBitset } from '../petl/combining.js'
 import { Problem } from '../problem.js'
+import { CostModel } from '../scheduler/cost.js'
 import { Dispatcher } from '../scheduler/dispatcher.js'
 import { Predictor } from '../tasks/predictor.js'
 import { operator } from '../tenants/tenant.js'
@@ -124,12 +125,11 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
     threads: flags.threads,
   })
   const textsTogether = 512
-  const dispatcher = new Dispatcher(engine, {
-    maxTokens: tokensTogether,
-    maxMasks: 1,
-    maxQueueRows: textsTogether,
-    batchesInFlight: 2,
-  })
+  const dispatcher = new Dispatcher(
+    [engine],
+    { maxTokens: tokensTogether, maxMasks: 1, maxQueueRows: textsTogether },
+    new CostModel(engine.timings),
+  )
   const predictor = new Predictor({ get: () => task }, tokenizer, dispatcher)
   const { problemType: problem, labels } = file
   const threshold = file.problemType === 'multi_label_classification' ? { threshold: file.threshold } : {}
@@ -143,7 +143,6 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
         rawScores: true,
         truncate: true,
         deadline: Number.POSITIVE_INFINITY,
-        abandoned: () => false,
       }
       return (await predictor.predict(inputs, options)).map(({ prediction }) => prediction)
     },

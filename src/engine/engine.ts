@@ -10,6 +10,7 @@ import type { ProviderChoice } from './providers.js'
 import { packRows, type TokenRow } from './rows.js'
 import type { Provider, SessionOptions } from './session.js'
 import { type SlotCounters, SlotTable } from './slots.js'
+import type { BatchTiming } from './warm-up.js'
 
 export interface EngineOptions extends SessionOptions {
   readonly provider: Provider | 'auto'
@@ -58,6 +59,8 @@ export class Engine {
   private constructor(
     readonly options: EngineOptions,
     readonly choice: ProviderChoice,
+    /** What the batches took that warmed it up: one of them at least. */
+    readonly timings: readonly BatchTiming[],
     readonly worker: Worker,
     /** Resolves with the reason when the thread ends. */
     readonly ended: Promise<string>,
@@ -86,7 +89,7 @@ export class Engine {
         ? new Problem(first.code, first.message)
         : new Error(`the engine did not start: ${first.message}`)
     if (first.kind !== 'ready') throw new Error(`the engine's thread began with "${first.kind}"`)
-    return new Engine(options, first.choice, worker, ended)
+    return new Engine(options, first.choice, first.timings, worker, ended)
   }
 
   /** Counters of the bank, live. */

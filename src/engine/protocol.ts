@@ -5,6 +5,7 @@ import type { Loads } from './bank.js'
 import type { ProviderChoice } from './providers.js'
 import type { PackedRows } from './rows.js'
 import type { Provider, SessionOptions } from './session.js'
+import type { BatchTiming } from './warm-up.js'
 
 /** How the thread starts (its workerData). */
 export interface ThreadOptions extends SessionOptions {
@@ -22,7 +23,7 @@ export interface RunRequest {
 }
 
 export type ThreadMessage =
-  | { readonly kind: 'ready'; readonly choice: ProviderChoice }
+  | { readonly kind: 'ready'; readonly choice: ProviderChoice; readonly timings: readonly BatchTiming[] }
   | { readonly kind: 'failed'; readonly message: string; readonly code: ProblemCode | undefined }
   | {
       readonly kind: 'result'

@@ -4,8 +4,9 @@ import { existsSync, readdirSync } from 'node:fs'
 import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
 import type { Bank } from './bank.js'
-import { type PackedRows, packRows } from './rows.js'
+import type { PackedRows } from './rows.js'
 import { EngineSession, type Provider, type SessionOptions } from './session.js'
+import { batchOf, runTime } from './warm-up.js'
 
 export interface ProviderChoice {
   readonly provider: Provider
@@ -109,18 +110,6 @@ function hasVulkanDriver(): boolean {
     const manifests = `${folder}/vulkan/icd.d`
     return existsSync(manifests) && readdirSync(manifests).length > 0
   })
-}
-
-function batchOf(rows: number, tokens: number): PackedRows {
-  const row = { inputIds: new Int32Array(tokens), tokenTypeIds: new Int32Array(tokens), pooling: 'mean' as const }
-  return packRows(Array.from({ length: rows }, () => row))
-}
-
-/** Milliseconds of a run. The first one also allocates buffers and compiles shaders. */
-async function runTime(session: EngineSession, batch: PackedRows): Promise<number> {
-  const start = performance.now()
-  await session.run(batch, new Int32Array(batch.rows), false)
-  return performance.now() - start
 }
 
 const libraries: Partial<Record<Provider, string>> = {

@@ -1,11 +1,13 @@
 // The engine's thread: it owns onnxruntime and the bank, and runs one batch after another.
 
 import { parentPort, workerData } from 'node:worker_threads'
+import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
 import { Bank } from './bank.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import { openSession } from './providers.js'
 import type { EngineSession } from './session.js'
+import { timeBatches } from './warm-up.js'
 
 const port = parentPort
 if (port === null) throw new Error('engine/thread.js runs as a worker thread')
@@ -16,11 +18,12 @@ try {
   const { prototype } = options
   const bank = prototype && new Bank(slots, prototype.layers, prototype.maskBytes)
   const { session, choice } = await openSession(provider, options, bank)
+  const timings = await timeBatches(session, maxTokensOf(options.backbone.config))
   let previous: Promise<void> = Promise.resolve()
   port.on('message', (request: RunRequest | 'stop') => {
     previous = previous.then(() => (request === 'stop' ? stop(session) : run(session, request)))
   })
-  send({ kind: 'ready', choice })
+  send({ kind: 'ready', choice, timings })
 } catch (error) {
   send({
     kind: 'failed',

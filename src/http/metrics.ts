@@ -29,6 +29,11 @@ export class Metrics {
   )
   readonly #busy = this.#counter('engine_busy_seconds_total', "Time that the engine's thread worked")
   readonly #dropped = this.#counter('queue_dropped_rows_total', 'Rows dropped before they were computed', ['reason'])
+  readonly #refused = this.#counter(
+    'refused_requests_total',
+    'Requests refused when they came: they would have waited too long (wait), found no room (room), or take longer than they may (deadline)',
+    ['reason'],
+  )
 
   readonly #lost = this.#counter('engines_lost_total', 'Engine threads that ended or were given up')
   readonly #tenantRequests = this.#counter('tenant_requests_total', 'Requests by tenant and status', [
@@ -52,6 +57,21 @@ export class Metrics {
       'queue_rows',
       'Rows that wait for the engine',
       watch((s) => s.dispatcher.queuedRows, 0),
+    )
+    this.#gauge(
+      'queue_oldest_seconds',
+      'How long the row has been waiting that waits longest',
+      watch((s) => s.dispatcher.oldestMs / 1000, 0),
+    )
+    this.#gauge(
+      'queue_estimated_wait_seconds',
+      'How long it will take to serve all rows that wait',
+      watch((s) => s.dispatcher.estimatedWaitMs / 1000, 0),
+    )
+    this.#gauge(
+      'batch_tokens_limit',
+      'Tokens that a batch may have',
+      watch((s) => s.dispatcher.options.maxTokens, 0),
     )
     this.#gauge(
       'registered_tasks',
@@ -138,6 +158,10 @@ export class Metrics {
     const { size } = this.#namedTenants
     if (size < this.maxNamedTenants) this.#namedTenants.add(tenant)
     return this.#namedTenants.has(tenant) ? tenant : otherTenants
+  }
+
+  refused(reason: string): void {
+    this.#refused.inc({ reason })
   }
 
   #histogram(name: string, help: string, options: { buckets: number[]; labelNames?: string[] }): Histogram {

@@ -37,17 +37,17 @@ export const problems = {
   text_pair_not_taken: { status: 422, title: 'The task takes one text, not a pair' },
   threshold_not_taken: { status: 422, title: 'The tasks take no threshold' },
   too_many_inputs: { status: 422, title: 'The request has too many inputs' },
+  overloaded: { status: 429, title: 'Too much is waiting', retryAfter: 1 },
   rate_limited: { status: 429, title: 'The tenant asks too fast' },
   headers_too_large: { status: 431, title: 'The headers are too large' },
   client_closed_request: { status: 499, title: 'The client left' },
   internal: { status: 500, title: 'Something is wrong in the server' },
-  overloaded: { status: 503, title: 'Too much is waiting', retryAfter: 1 },
   not_ready: { status: 503, title: 'The server is starting', retryAfter: 1 },
   engine_lost: { status: 503, title: 'The engine was lost and is being replaced', retryAfter: 1 },
   shutting_down: { status: 503, title: 'The server is stopping', retryAfter: 5 },
   storage_failed: { status: 503, title: 'The change could not be stored', retryAfter: 5 },
   storage_unavailable: { status: 503, title: 'The database that holds the tasks is away', retryAfter: 5 },
-  deadline_exceeded: { status: 504, title: 'The request waited too long' },
+  deadline_exceeded: { status: 504, title: 'The request cannot be answered in time' },
 } as const satisfies Record<string, Meaning>
 
 type AnswerCode = keyof typeof problems
@@ -122,7 +122,7 @@ export function answerProblem(
   const meaning: Meaning = problems[code]
   if (code === 'internal') request.log.error({ err: error }, 'request failed')
   else request.log.debug({ code, detail }, 'request refused')
-  const retryAfter = details?.retry_after ?? meaning.retryAfter
+  const retryAfter = details?.retry_after_s ?? meaning.retryAfter
   if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
   if (code === 'unauthenticated') reply.header('www-authenticate', 'Bearer realm="propetl"')
   return (

@@ -45,12 +45,26 @@ const problemMeanings: Record<number, string> = {
   413: 'The body is too large',
   415: 'The content type is not taken here',
   422: 'The content cannot be worked with',
-  429: 'The tenant asks too fast; Retry-After says when to try again',
-  503: 'The server starts, stops, is overloaded or cannot store; Retry-After says when to try again',
-  504: 'The request waited too long',
+  429: 'The tenant asks too fast, or too much is waiting to answer in time; Retry-After says when to try again',
+  503: 'The server starts or stops, or could not store a change; Retry-After says when to try again',
+  504: 'The request waited too long, or takes longer than it may',
 }
 
 export const taskParams = Type.Object({ id: Type.String({ description: 'Task id', examples: ['sst2'] }) })
+
+/** Of a prediction request. */
+export const timeoutHeaders = Type.Object({
+  'x-request-timeout-ms': Type.Optional(
+    // No integer: of one the validator would cut a fraction off.
+    Type.String({
+      pattern: '^[1-9][0-9]{0,8}$',
+      examples: ['500'],
+      description:
+        'Milliseconds within which the answer is of use, if fewer than the server allows: what could not be answered by ' +
+        'then is refused at once (429), or dropped (504)',
+    }),
+  ),
+})
 
 const textFields = {
   text: Type.String(),

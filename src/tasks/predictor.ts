@@ -4,7 +4,7 @@
 import type { EncodedText, Text, TextTokenizer } from '../backbones/tokenizer.js'
 import type { EngineRow } from '../engine/engine.js'
 import { Problem } from '../problem.js'
-import type { Dispatcher } from '../scheduler/dispatcher.js'
+import type { Dispatcher, Order } from '../scheduler/dispatcher.js'
 import type { Owner } from '../tenants/tenant.js'
 import { type AnswerOptions, answerOf, type Prediction, readings } from './answers.js'
 import type { Registry, Task } from './registry.js'
@@ -22,14 +22,10 @@ export interface Account {
   readonly spend: (tokens: number) => void
 }
 
-export interface PredictOptions extends AnswerOptions {
+export interface PredictOptions extends AnswerOptions, Pick<Order, 'deadline' | 'signal'> {
   readonly account: Account
   /** Cut what is longer than the model takes; otherwise refuse it. */
   readonly truncate: boolean
-  /** In milliseconds of performance.now(): what has not begun by then is dropped. */
-  readonly deadline: number
-  /** Whether nobody waits for the answer any more. */
-  readonly abandoned: () => boolean
 }
 
 export interface Predicted {
@@ -47,12 +43,20 @@ export class Predictor {
   ) {}
 
   /**
+   * Refuses what could not be answered in time, before it has been read.
+   * @throws Problem `overloaded`, `deadline_exceeded`
+   */
+  check(task: string, { owner, share }: Pick<Account, 'owner' | 'share'>, deadline: number): void {
+    this.dispatcher.check({ tenant: owner, weight: share, deadline }, task)
+  }
+
+  /**
    * Predictions in the order of the inputs.
    * @throws Problem `unknown_task`, `empty_text`, `text_too_long`, `text_pair_not_taken` with the index of the input;
    *   `threshold_not_taken`; whatever the account and the dispatcher throw
    */
   async predict(inputs: readonly PredictionInput[], options: PredictOptions): Promise<Predicted[]> {
-    const { owner, spend } = options.account
+    const { owner, share, spend } = options.account
     const tasks = new Map(inputs.map(({ task }) => [task, this.registry.get(owner, task)]))
     const taskOf = (id: string): Task => tasks.get(id) ?? this.registry.get(owner, id)
     for (const [index, input] of inputs.entries()) checkText(input, taskOf(input.task), index)
@@ -61,10 +65,10 @@ export class Predictor {
     if (!options.truncate) for (const [index, text] of texts.entries()) this.#checkLength(text, index)
     spend(texts.reduce((sum, { inputIds }) => sum + inputIds.length, 0))
     const rows = inputs.map((input, index) => ({
-      task: `${owner}/${input.task}`,
+      task: input.task,
       row: engineRow(taskOf(input.task), present(texts[index])),
     }))
-    const results = await this.dispatcher.submit(rows, options.deadline, options.abandoned)
+    const results = await this.dispatcher.submit(rows, { tenant: owner, weight: share, ...options })
     return inputs.map((input, index): Predicted => {
       const task = taskOf(input.task)
       const prediction = answerOf(task.file, input.text, present(texts[index]), present(results[index]), options)

@@ -50,7 +50,7 @@ export class Rates {
         {
           quota: `${rate}_per_second`,
           limit: quota,
-          retry_after: seconds,
+          retry_after_s: seconds,
         },
       )
     }

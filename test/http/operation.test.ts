@@ -47,6 +47,8 @@ describe('health and metrics', () => {
     assert.ok(value('propetl_cache_bytes') > 18_432)
     assert.ok(value('process_resident_memory_bytes') > 1e8)
     assert.equal(value('propetl_queue_wait_seconds_count'), 2)
+    assert.deepEqual([value('propetl_queue_oldest_seconds'), value('propetl_queue_estimated_wait_seconds')], [0, 0])
+    assert.equal(value('propetl_batch_tokens_limit'), running.server.services.dispatcher.options.maxTokens)
   })
 
   test('a request’s id is taken over, or made where it is none that fits into a log', async () => {

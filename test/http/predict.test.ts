@@ -23,6 +23,53 @@ function assertAlike(found: unknown, expected: unknown): void {
   assert.ok(distance(numbers[0] ?? [], numbers[1] ?? []) < 1e-5)
 }
 
+describe('the time that a request may take', () => {
+  let running: Running
+  before(async () => {
+    running = await startRunning({ requestTimeoutMs: '3000' })
+  })
+  const ask = (inputs: readonly string[], timeout: string) =>
+    running.app.inject({
+      method: 'POST',
+      url: '/tasks/sst2/predict',
+      headers: { 'content-type': 'application/json', 'x-request-timeout-ms': timeout },
+      body: JSON.stringify({ inputs }),
+    })
+  type Refusal = { code: string; detail: string; estimated_ms: number; left_ms: number }
+
+  test('may be said by the client, in whole milliseconds', async () => {
+    assert.equal((await ask(['a film'], '900')).statusCode, 200)
+    for (const none of ['0', '-1', '1.5', 'soon']) {
+      const answer = await ask(['a film'], none)
+      assert.deepEqual([answer.statusCode, answer.json<Refusal>().code], [400, 'invalid_request'], none)
+      assert.match(answer.json<Refusal>().detail, /x-request-timeout-ms/)
+    }
+  })
+
+  test('is not enough for what takes longer by itself: 504 at once', async () => {
+    const answer = await ask(new Array<string>(256).fill('so it goes on '.repeat(60)), '20')
+    assert.deepEqual([answer.statusCode, answer.json<Refusal>().code], [504, 'deadline_exceeded'])
+    assert.equal(running.server.services.dispatcher.queuedRows, 0)
+  })
+
+  test('decides under load: 429 at once with the estimate, the server’s limit where the client asks for more', async () => {
+    const answers = await Promise.all(
+      Array.from({ length: 300 }, (_, index) => ask(['so it goes on '.repeat(60)], index % 2 ? '3000' : '60000')),
+    )
+    const refused = answers.filter(({ statusCode }) => statusCode === 429)
+    const statuses = answers.map(({ statusCode }) => statusCode).join(' ')
+    assert.ok(refused.length > 0 && answers.some(({ statusCode }) => statusCode === 200), statuses)
+    for (const answer of refused) {
+      const { code, estimated_ms, left_ms } = answer.json<Refusal>()
+      assert.equal(code, 'overloaded')
+      assert.ok(estimated_ms > left_ms && left_ms <= 3_000)
+      assert.equal(Number(answer.headers['retry-after']), Math.max(1, Math.ceil((estimated_ms - left_ms) / 1_000)))
+    }
+    const { body } = await running.app.inject('/metrics')
+    assert.match(body, new RegExp(`^propetl_refused_requests_total{reason="wait"} ${refused.length}$`, 'm'))
+  })
+})
+
 describe('predictions over HTTP', () => {
   let running: Running
   before(async () => {

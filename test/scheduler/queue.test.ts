@@ -8,11 +8,12 @@ type Row = Waiting & { readonly name: number }
 let count = 0
 const row = (tokens: number, options: Partial<Row> = {}): Row => ({
   name: count++,
+  tenant: '',
+  weight: 1,
   task: 'a',
   maskKey: options.task ?? 'a',
   tokens,
   deadline: 100,
-  cancelled: false,
   ...options,
 })
 const limits = { maxTokens: 100, maxMasks: 10 }
@@ -21,9 +22,10 @@ const queueOf = (rows: readonly Row[]) => {
   for (const each of rows) queue.add(each)
   return queue
 }
+const tokensOf = (rows: readonly Row[]) => rows.reduce((sum, { tokens }) => sum + tokens, 0)
 
-describe('the queue', () => {
-  test('puts rows of similar length together', () => {
+describe('a batch', () => {
+  test('holds rows of similar length', () => {
     const queue = queueOf([row(10), row(60), row(11), row(62), row(12)])
     const tokens = () => queue.next(0, limits).batch.map((each) => each.tokens)
     assert.deepEqual(tokens().toSorted(), [10, 11, 12])
@@ -32,7 +34,7 @@ describe('the queue', () => {
     assert.deepEqual(tokens(), [])
   })
 
-  test('runs a row that is longer than the budget, alone', () => {
+  test('is one row alone if that is longer than the budget', () => {
     const queue = queueOf([row(500), row(490), row(5)])
     assert.deepEqual(
       queue.next(0, limits).batch.map((each) => each.tokens),
@@ -40,56 +42,230 @@ describe('the queue', () => {
     )
   })
 
-  test('drops rows past their deadline and rows whose client left, before they cost anything', () => {
-    const [late, left, good] = [row(10, { deadline: 5 }), row(10, { cancelled: true }), row(10)]
-    const { batch, dropped } = queueOf([late, left, good]).next(5, limits)
-    assert.deepEqual(batch, [good])
-    assert.deepEqual(dropped, [late, left])
+  test('leaves out rows that would be late, and rows that were taken out', () => {
+    const [late, left, good] = [row(10, { deadline: 5 }), row(10), row(10)]
+    const queue = queueOf([late, left, good])
+    assert.deepEqual([queue.remove(left), queue.remove(left)], [true, false])
+    assert.deepEqual(queue.next(6, limits), { batch: [good], late: [late] })
+    assert.deepEqual([queue.size, queue.tokens], [0, 0])
   })
 
-  test('gives a quiet task its turn beside one that floods the queue', () => {
-    const flood = Array.from({ length: 500 }, () => row(20, { task: 'flood' }))
-    const queue = queueOf(flood)
-    for (let batch = 0; batch < 10; batch++) queue.next(0, limits)
-    const quiet = row(90, { task: 'quiet' })
-    queue.add(quiet)
-    const batches = Array.from({ length: 3 }, () => queue.next(0, limits).batch)
-    assert.ok(batches.some((batch) => batch.includes(quiet)))
-  })
-
-  test('lets no row wait for ever while others of a better length keep coming', () => {
-    const queue = queueOf([])
-    const odd = row(90, { task: 'odd' })
-    queue.add(odd)
-    let batches = 0
-    for (; batches < 50; batches++) {
-      for (let i = 0; i < 10; i++) queue.add(row(10, { task: `t${i}` }))
-      if (queue.next(0, limits).batch.includes(odd)) break
-    }
-    assert.ok(batches < 11, `waited ${batches} batches`)
+  test('is filled with the masks it holds once it may hold no other', () => {
+    const rows = Array.from({ length: 6 }, (_, i) => row(10, { task: `t${i % 3}` }))
+    const { batch } = queueOf(rows).next(0, { maxTokens: 100, maxMasks: 2 })
+    assert.deepEqual(batch.map(({ task }) => task).toSorted(), ['t0', 't0', 't1', 't1'])
   })
 
   test('keeps to its limits and loses or doubles no row, whatever comes', () => {
     const anyRow = fc.record({
       tokens: fc.integer({ min: 1, max: 150 }),
+      tenant: fc.constantFrom('x', 'y', 'z'),
       task: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
+      deadline: fc.integer({ min: 0, max: 20 }),
+      weight: fc.constantFrom(0.5, 1, 3),
+    })
+    const anyStep = fc.oneof(
+      { weight: 4, arbitrary: anyRow.map((spec) => ({ kind: 'add' as const, spec })) },
+      { weight: 1, arbitrary: fc.nat(9).map((after) => ({ kind: 'next' as const, after })) },
+      { weight: 1, arbitrary: fc.nat().map((which) => ({ kind: 'remove' as const, which })) },
+    )
+    fc.assert(
+      fc.property(fc.array(anyStep, { maxLength: 120 }), fc.integer({ min: 1, max: 4 }), (steps, maxMasks) => {
+        const queue = new RowQueue<Row>()
+        const waiting = new Set<Row>()
+        let now = 0
+        const next = () => {
+          const { batch, late } = queue.next(now, { maxTokens: 100, maxMasks })
+          for (const each of [...batch, ...late]) assert.ok(waiting.delete(each), 'a row that did not wait')
+          assert.ok(late.every(({ deadline }) => deadline < now) && batch.every(({ deadline }) => deadline >= now))
+          assert.ok(batch.length > 0 || waiting.size === 0, 'rows wait, and none is taken')
+          const longest = Math.max(...batch.map(({ tokens }) => tokens))
+          assert.ok(tokensOf(batch) <= 100 || batch.length === 1)
+          assert.ok(batch.length === 0 || batch.length * longest <= 2 * tokensOf(batch), 'mostly padding')
+          assert.ok(new Set(batch.map(({ maskKey }) => maskKey)).size <= maxMasks)
+        }
+        for (const step of steps) {
+          if (step.kind === 'add') {
+            const added = row(step.spec.tokens, { ...step.spec, deadline: now + step.spec.deadline })
+            queue.add(added)
+            waiting.add(added)
+          } else if (step.kind === 'remove') {
+            const which = [...waiting][step.which % Math.max(waiting.size, 1)]
+            if (which) assert.equal(queue.remove(which), waiting.delete(which))
+          } else {
+            now += step.after
+            next()
+          }
+          assert.deepEqual([queue.size, queue.tokens], [waiting.size, tokensOf([...waiting])])
+        }
+        while (queue.size > 0) next()
+        assert.equal(waiting.size, 0)
+      }),
+    )
+  })
+})
+
+describe('fairness', () => {
+  test('gives a quiet task its turn at once beside one that floods, in a batch of its own', () => {
+    const queue = queueOf(Array.from({ length: 500 }, () => row(20, { task: 'flood' })))
+    for (let batch = 0; batch < 10; batch++) queue.next(0, limits)
+    const quiet = row(20, { task: 'quiet' })
+    queue.add(quiet)
+    assert.deepEqual(queue.next(0, limits).batch, [quiet])
+    assert.equal(queue.next(0, limits).batch.length, 5)
+  })
+
+  test('lets tasks that wait alike share their batches', () => {
+    const queue = queueOf([])
+    const served = new Map<string, number>()
+    const tasks = Array.from({ length: 12 }, (_, i) => `t${i}`)
+    for (let batch = 0; batch < 200; batch++) {
+      for (const task of tasks) while (queue.rowsOf('', task).task < 4) queue.add(row(18 + (count % 5), { task }))
+      const rows = queue.next(0, limits).batch
+      assert.ok(tokensOf(rows) > 75, `a batch of ${tokensOf(rows)} tokens`)
+      for (const { task, tokens } of rows) served.set(task, (served.get(task) ?? 0) + tokens)
+    }
+    const tokens = [...served.values()]
+    assert.ok(Math.max(...tokens) - Math.min(...tokens) <= 2 * limits.maxTokens)
+  })
+
+  test('gives tenants tokens by weight, however many tasks they have', () => {
+    const queue = queueOf([])
+    const served = { big: 0, small: 0 }
+    const fill = (tenant: 'big' | 'small', weight: number, tasks: number) => {
+      for (let i = 0; i < tasks; i++)
+        while (queue.rowsOf(tenant, `t${i}`).task < 3) queue.add(row(20, { tenant, weight, task: `t${i}` }))
+    }
+    for (let batch = 0; batch < 400; batch++) {
+      fill('big', 3, 2)
+      fill('small', 1, 50)
+      for (const { tenant, tokens } of queue.next(0, limits).batch) served[tenant as 'big' | 'small'] += tokens
+    }
+    assert.ok(Math.abs(served.big / served.small - 3) < 0.05, `${served.big} : ${served.small}`)
+  })
+
+  test('earns nobody anything for having been idle', () => {
+    const queue = queueOf([row(20, { task: 'idle' })])
+    queue.next(0, limits)
+    for (let batch = 0; batch < 50; batch++) {
+      for (let i = 0; i < 8; i++) queue.add(row(20, { task: 'busy' }))
+      queue.next(0, limits)
+    }
+    for (let i = 0; i < 100; i++) queue.add(row(20, { task: 'idle' }))
+    const served = { idle: 0, busy: 0 }
+    for (let batch = 0; batch < 20; batch++)
+      for (const { task, tokens } of queue.next(0, limits).batch) served[task as 'idle' | 'busy'] += tokens
+    assert.ok(Math.abs(served.idle - served.busy) <= 2 * limits.maxTokens, `${served.idle} and ${served.busy}`)
+  })
+
+  test('lets neither long nor short rows starve, of one task or of two', () => {
+    for (const task of ['mixed', undefined]) {
+      const queue = queueOf([])
+      const served = { long: 0, short: 0 }
+      let waited = 0
+      for (let batch = 0; batch < 300; batch++) {
+        const add = (tokens: number) =>
+          queue.add(row(tokens, { task: task ?? (tokens > 100 ? 'long' : 'short'), deadline: 1_000 + batch }))
+        for (let i = 0; i < 10; i++) add(8)
+        if (batch % 2 === 0) add(512)
+        const oldest = queue.oldest
+        const rows = queue.next(0, limits).batch
+        for (const { tokens } of rows) served[tokens > 100 ? 'long' : 'short'] += tokens
+        waited = oldest && !rows.includes(oldest) ? waited + 1 : 0
+        assert.ok(waited < 80, `the oldest row waits for ${waited} batches`)
+      }
+      assert.ok(served.long > 0.3 * served.short && served.short > 0)
+    }
+  })
+
+  test('lets a row in a hurry overtake its own task, and no other', () => {
+    const calm = Array.from({ length: 20 }, () => row(50, { task: 'a', deadline: 1_000 }))
+    const other = Array.from({ length: 20 }, () => row(50, { task: 'b', deadline: 1_000 }))
+    const queue = queueOf([...calm, ...other])
+    queue.next(0, limits)
+    const hurry = [row(50, { task: 'a', deadline: 50 }), row(50, { task: 'a', deadline: 50 })]
+    for (const each of hurry) queue.add(each)
+    const batches = [0, 1].flatMap(() => queue.next(0, limits).batch)
+    assert.ok(hurry.every((each) => batches.includes(each)))
+    assert.equal(batches.filter(({ task }) => task === 'b').length, 2)
+  })
+
+  test('keeps flows that always wait within two batches of each other, whatever their rows (the bound of VTC)', () => {
+    const lengths = fc.array(fc.integer({ min: 1, max: 100 }), { minLength: 1, maxLength: 8 })
+    fc.assert(
+      fc.property(fc.array(lengths, { minLength: 2, maxLength: 5 }), (flows) => {
+        const queue = queueOf([])
+        const added = flows.map(() => 0)
+        const served = flows.map(() => 0)
+        for (let batch = 0; batch < 60; batch++) {
+          for (const [f, tokens] of flows.entries())
+            while (queue.rowsOf('', `t${f}`).task < 30) {
+              queue.add(row(tokens[(added[f] ?? 0) % tokens.length] ?? 1, { task: `t${f}` }))
+              added[f] = (added[f] ?? 0) + 1
+            }
+          for (const { task, tokens } of queue.next(0, limits).batch) {
+            const f = Number(task.slice(1))
+            served[f] = (served[f] ?? 0) + tokens
+          }
+          const apart = Math.max(...served) - Math.min(...served)
+          assert.ok(apart <= 2 * limits.maxTokens, `${served.join(', ')} tokens`)
+        }
+      }),
+      { numRuns: 60 },
+    )
+  })
+})
+
+describe('the estimate of what goes before', () => {
+  const asked = (task: string, tokens: number) => new Map([[task, tokens]])
+  const one = { tenant: '', weight: 1 }
+
+  test('is all that waits for a task that waits alone', () => {
+    const queue = queueOf(Array.from({ length: 10 }, () => row(20)))
+    assert.equal(queue.tokensUntilServed(one, asked('a', 30), 100), 230)
+  })
+
+  test('is little for a quiet task beside a flood', () => {
+    const queue = queueOf(Array.from({ length: 100 }, () => row(20)))
+    assert.equal(queue.tokensUntilServed(one, asked('quiet', 30), 100), 60)
+  })
+
+  test('goes by weight between tenants', () => {
+    const queue = queueOf(Array.from({ length: 100 }, () => row(20, { tenant: 'x', weight: 3 })))
+    assert.equal(queue.tokensUntilServed({ tenant: 'y', weight: 1 }, asked('a', 30), 100), 30 + 3 * 30)
+  })
+
+  test('leaves out rows of the task that have more time', () => {
+    const queue = queueOf([row(20, { deadline: 50 }), row(20, { deadline: 200 })])
+    assert.equal(queue.tokensUntilServed(one, asked('a', 30), 100), 50)
+  })
+
+  test('is about what is served until then, whatever waits', () => {
+    const spec = fc.record({
+      tenant: fc.constantFrom('x', 'y'),
+      task: fc.constantFrom('a', 'b', 'c'),
+      tokens: fc.integer({ min: 15, max: 20 }),
     })
     fc.assert(
-      fc.property(fc.array(anyRow, { maxLength: 80 }), fc.integer({ min: 1, max: 4 }), (specs, maxMasks) => {
-        const rows = specs.map(({ tokens, task }) => row(tokens, { task, maskKey: task }))
-        const queue = queueOf(rows)
-        const seen: Row[] = []
-        while (queue.size > 0) {
-          const { batch } = queue.next(0, { maxTokens: 100, maxMasks })
-          const tokens = batch.map((each) => each.tokens)
-          const total = tokens.reduce((a, b) => a + b, 0)
-          assert.ok(batch.length > 0)
-          assert.ok(total <= 100 || batch.length === 1)
-          assert.ok(batch.length * Math.max(...tokens) <= 2 * total, 'more than half of the places are padding')
-          assert.ok(new Set(batch.map((each) => each.maskKey)).size <= maxMasks)
-          seen.push(...batch)
+      fc.property(fc.array(spec, { maxLength: 200 }), fc.nat(20), spec, (specs, batches, last) => {
+        const weight = { x: 1, y: 3 }
+        const rowFor = (each: typeof last) => row(each.tokens, { ...each, weight: weight[each.tenant] })
+        const queue = queueOf(specs.map(rowFor))
+        for (let batch = 0; batch < batches; batch++) queue.next(0, limits)
+        const estimate = queue.tokensUntilServed(
+          { tenant: last.tenant, weight: weight[last.tenant] },
+          asked(last.task, last.tokens),
+          100,
+        )
+        const target = rowFor(last)
+        queue.add(target)
+        let served = 0
+        for (let done = false; !done; ) {
+          const { batch } = queue.next(0, limits)
+          served += tokensOf(batch)
+          done = batch.includes(target)
         }
-        assert.deepEqual(seen.map(({ name }) => name).toSorted(), rows.map(({ name }) => name).toSorted())
+        assert.ok(Math.abs(served - estimate) <= 3 * limits.maxTokens, `${served} served, ${estimate} estimated`)
       }),
     )
   })

@@ -23,7 +23,7 @@ function clocked() {
       return true
     } catch (error) {
       assert.equal((error as { code: string }).code, 'rate_limited')
-      return (error as { details: { retry_after: number } }).details.retry_after
+      return (error as { details: { retry_after_s: number } }).details.retry_after_s
     }
   }
   return { rates, wait, taken }

@@ -1,7 +1,7 @@
 // Predictions: of one task, or of many in one batch.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import { Problem } from '../../problem.js'
 import type { Account, Predicted, PredictionInput } from '../../tasks/predictor.js'
@@ -17,6 +17,7 @@ import {
   predictManyBody,
   problemAnswers,
   taskParams,
+  timeoutHeaders,
 } from '../schemas.js'
 import type { Lifecycle } from '../services.js'
 
@@ -52,6 +53,7 @@ export const predictRoutes =
       inputs: readonly PredictionInput[],
       body: Pick<Static<typeof predictBody>, 'top_k' | 'raw_scores' | 'threshold' | 'truncate'>,
       request: FastifyRequest,
+      reply: FastifyReply,
     ): Promise<Predicted[]> => {
       const { predictor } = lifecycle.services
       if (inputs.length > limits.maxInputs)
@@ -72,9 +74,18 @@ export const predictRoutes =
         rawScores: body.raw_scores ?? false,
         threshold: body.threshold,
         truncate: body.truncate ?? true,
-        deadline: performance.now() + limits.requestTimeoutMs,
-        abandoned: () => request.raw.socket.destroyed,
+        deadline: deadlineOf(request, reply),
+        signal: abandoned(reply),
       })
+    }
+
+    /** The server's limit or the client's, whichever is shorter, from when the request came. */
+    const deadlineOf = (request: FastifyRequest, reply: FastifyReply): number => {
+      const asked = Number(request.headers['x-request-timeout-ms'])
+      // What is no number of milliseconds is refused by the schema, once it is looked at.
+      const timeoutMs =
+        Number.isInteger(asked) && asked > 0 ? Math.min(asked, limits.requestTimeoutMs) : limits.requestTimeoutMs
+      return performance.now() - reply.elapsedTime + timeoutMs
     }
 
     app.post(
@@ -85,18 +96,26 @@ export const predictRoutes =
           tags: ['predictions'],
           summary: 'Predictions of one task',
           params: taskParams,
+          headers: timeoutHeaders,
           body: predictBody,
           response: { 200: predictAnswer, ...problemAnswers(400, 401, 404, 409, 413, 415, 422, 429, 503, 504) },
         },
+        // Under load most requests end here: what is refused must cost little.
+        onRequest: async (request, reply) =>
+          lifecycle.current?.predictor.check(
+            request.params.id,
+            accountOf(callerOf(request)),
+            deadlineOf(request, reply),
+          ),
       },
-      async (request) => {
+      async (request, reply) => {
         const { inputs } = request.body
         const task = request.params.id
         const list = (Array.isArray(inputs) ? inputs : [inputs]).map(
           (input): PredictionInput =>
             typeof input === 'string' ? { task, text: input } : { task, ...textOf(input.text, input.text_pair) },
         )
-        const predicted = await predict(list, request.body, request)
+        const predicted = await predict(list, request.body, request, reply)
         const predictions = predicted.map(({ prediction }) => prediction)
         return { task, version: predicted[0]?.version ?? '', predictions }
       },
@@ -109,21 +128,31 @@ export const predictRoutes =
           operationId: 'predictMany',
           tags: ['predictions'],
           summary: 'Predictions of many tasks at once',
+          headers: timeoutHeaders,
           body: predictManyBody,
           response: { 200: predictManyAnswer, ...problemAnswers(400, 401, 404, 409, 413, 415, 422, 429, 503, 504) },
         },
       },
-      async (request) => {
+      async (request, reply) => {
         const list = request.body.inputs.map(
           (input): PredictionInput => ({
             task: input.task,
             ...textOf(input.text, input.text_pair),
           }),
         )
-        const predicted = await predict(list, request.body, request)
+        const predicted = await predict(list, request.body, request, reply)
         return { predictions: predicted.map(({ prediction, ...of }) => ({ ...of, ...prediction })) }
       },
     )
   }
+
+/** Aborted once the client has left without its answer. */
+function abandoned(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController()
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) controller.abort()
+  })
+  return controller.signal
+}
 
 const textOf = (text: string, textPair: string | undefined) => ({ text, ...(textPair !== undefined && { textPair }) })

@@ -1,0 +1,52 @@
+// What a batch costs: milliseconds = fixed + per token · tokens, measured on the batches that warmed the engine up, and
+// kept true by those that it serves. From the same measurements: how large a batch should be.
+
+import type { BatchTiming } from '../engine/warm-up.js'
+
+/** Of the best throughput that was measured, what a batch may fall short to be answered sooner. */
+const forgone = 0.05
+/** Share of the newest batch in the pace. */
+const newest = 0.1
+/** One batch that was held up, or one that the clock missed, says no more than this of the pace. */
+const outlier = 4
+
+/**
+ * Tokens of the smallest batch that has about the best throughput. A larger one would only make rows wait longer for
+ * each other.
+ * @param timings at least one
+ */
+export function efficientTokens(timings: readonly BatchTiming[]): number {
+  const rate = ({ tokens, ms }: BatchTiming) => tokens / ms
+  const best = Math.max(...timings.map(rate))
+  return Math.min(...timings.filter((timing) => rate(timing) >= (1 - forgone) * best).map(({ tokens }) => tokens))
+}
+
+export class CostModel {
+  readonly fixedMs: number
+  readonly tokenMs: number
+  #pace = 1
+
+  /** @param timings one at least; of two or more sizes the line of least squares is taken, and neither part is negative */
+  constructor(timings: readonly BatchTiming[]) {
+    const mean = (value: (timing: BatchTiming) => number) =>
+      timings.reduce((sum, timing) => sum + value(timing), 0) / timings.length
+    const tokens = mean((timing) => timing.tokens)
+    const ms = mean((timing) => timing.ms)
+    const variance = mean((timing) => (timing.tokens - tokens) ** 2)
+    const slope = variance > 0 ? mean((timing) => (timing.tokens - tokens) * (timing.ms - ms)) / variance : ms / tokens
+    this.tokenMs = Math.min(Math.max(slope, ms / tokens / 100), ms / tokens)
+    this.fixedMs = ms - this.tokenMs * tokens
+  }
+
+  /** Milliseconds that a batch takes, as the engine runs now. */
+  batchMs(tokens: number): number {
+    return this.#pace * (this.fixedMs + this.tokenMs * tokens)
+  }
+
+  /** A batch was served: an exponential moving average of the pace, for the machine's own is not always the same. */
+  observe({ tokens, ms }: BatchTiming): void {
+    const ratio = ms / (this.fixedMs + this.tokenMs * tokens)
+    const bounded = Math.min(Math.max(ratio, this.#pace / outlier), this.#pace * outlier)
+    this.#pace += newest * (bounded - this.#pace)
+  }
+}

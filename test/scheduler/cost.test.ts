@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { CostModel, efficientTokens } from '../../src/scheduler/cost.js'
+
+const line = (fixedMs: number, tokenMs: number) => (tokens: number) => ({ tokens, ms: fixedMs + tokenMs * tokens })
+
+describe('the cost of a batch', () => {
+  test('is the line through what was measured', () => {
+    const model = new CostModel([32, 64, 128].map(line(8, 0.25)))
+    assert.ok(Math.abs(model.batchMs(1_000) - 258) < 1e-9)
+  })
+
+  test('is never negative and grows with the tokens, whatever was measured', () => {
+    const timing = fc.record({
+      tokens: fc.integer({ min: 1, max: 4096 }),
+      ms: fc.double({ min: 0.01, max: 1_000, noNaN: true }),
+    })
+    fc.assert(
+      fc.property(fc.array(timing, { minLength: 1, maxLength: 8 }), (timings) => {
+        const model = new CostModel(timings)
+        assert.ok(model.fixedMs >= -1e-9 && model.tokenMs > 0)
+      }),
+    )
+  })
+
+  test('follows the pace of the machine, and no single batch that was held up', () => {
+    const model = new CostModel([32, 64].map(line(8, 0.25)))
+    model.observe({ tokens: 64, ms: 24_000 })
+    assert.ok(model.batchMs(64) < 2 * 24)
+    for (let batch = 0; batch < 100; batch++) model.observe({ tokens: 64, ms: 48 })
+    assert.ok(Math.abs(model.batchMs(64) - 48) < 1)
+    for (let batch = 0; batch < 100; batch++) model.observe({ tokens: 64, ms: 12 })
+    assert.ok(Math.abs(model.batchMs(64) - 12) < 1)
+  })
+})
+
+describe('the size of a batch', () => {
+  test('is the smallest one that has about the best throughput', () => {
+    assert.equal(efficientTokens([32, 64, 128, 256, 512, 1024].map(line(8, 0.25))), 512)
+    assert.equal(efficientTokens([32, 64, 128, 256].map(line(0.5, 0.25))), 64)
+    assert.equal(efficientTokens([{ tokens: 32, ms: 80 }]), 32)
+  })
+})
