@@ -16,7 +16,7 @@ import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
 import { readPrototype } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
-import { CostModel, efficientTokens } from './scheduler/cost.js'
+import { batchTokens, CostModel } from './scheduler/cost.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
 import { LmdbStore } from './store/lmdb.js'
 import { openMirror } from './store/mirror.js'
@@ -94,9 +94,9 @@ async function startOn(store: Store, { access, certificate, config, logger }: Pa
   lifecycle.ready(services)
   const { choice } = services.engines
   const { numerics } = config
-  const { maxTokens: batchTokens } = services.dispatcher.options
+  const { maxTokens } = services.dispatcher.options
   const keys = access.open ? 'none' : 'asked for'
-  logger.info({ address, ...choice, numerics, batchTokens, tasks: services.registry.count, keys }, 'ready')
+  logger.info({ address, ...choice, numerics, batchTokens: maxTokens, tasks: services.registry.count, keys }, 'ready')
   return {
     app,
     services,
@@ -159,8 +159,7 @@ async function loadServices(store: Store, config: Config, metrics: Metrics, logg
       TaskStore.open(store).then((tasks) => Registry.open(prototype, tasks, masksDir, config)),
     ])
     const { timings } = engines.all[0].first
-    const maxTokens = maxBatchTokens === 'auto' ? efficientTokens(timings) : maxBatchTokens
-    const limits = { maxTokens, maxMasks: slots, maxQueueRows }
+    const limits = { ...batchTokens(maxBatchTokens, timings), maxMasks: slots, maxQueueRows }
     const dispatcher = new Dispatcher(engines.all, limits, new CostModel(timings))
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)

@@ -2,6 +2,7 @@
 // kept true by those that it serves. From the same measurements: how large a batch should be.
 
 import type { BatchTiming } from '../engine/warm-up.js'
+import type { BatchLimits } from './queue.js'
 
 /** Of the best throughput that was measured, what a batch may fall short to be answered sooner. */
 const forgone = 0.05
@@ -19,6 +20,23 @@ export function efficientTokens(timings: readonly BatchTiming[]): number {
   const rate = ({ tokens, ms }: BatchTiming) => tokens / ms
   const best = Math.max(...timings.map(rate))
   return Math.min(...timings.filter((timing) => rate(timing) >= (1 - forgone) * best).map(({ tokens }) => tokens))
+}
+
+/** Tasks that share a batch may make it so many times as long as one that has a single task's rows. */
+const tasksTogether = 8
+
+/**
+ * How long batches may be.
+ * @param given a number, or `auto`: a task's rows fill the smallest batch that has about the best throughput, and those of
+ *   several tasks a larger one, which gains a little more
+ */
+export function batchTokens(
+  given: number | 'auto',
+  timings: readonly BatchTiming[],
+): Pick<BatchLimits, 'maxTokens' | 'taskTokens'> {
+  if (given !== 'auto') return { maxTokens: given }
+  const taskTokens = efficientTokens(timings)
+  return { maxTokens: tasksTogether * taskTokens, taskTokens }
 }
 
 export class CostModel {

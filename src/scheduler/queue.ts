@@ -23,6 +23,11 @@ export interface Waiting {
 export interface BatchLimits {
   /** Tokens of a batch; a single longer row still runs, alone. */
   readonly maxTokens: number
+  /**
+   * Of them for each task that the batch serves, where that is less: what takes long should answer many. Between two
+   * batches of one that floods another need not wait for long.
+   */
+  readonly taskTokens?: number
   /** Different masks in a batch. */
   readonly maxMasks: number
 }
@@ -247,7 +252,7 @@ class Batch<Row extends Waiting> {
   ) {
     const { flow, row } = leader
     // Flows that always wait are apart by what one row is, or a few; one that is half a batch ahead floods.
-    const ahead = limits.maxTokens / 2
+    const ahead = (limits.taskTokens ?? limits.maxTokens) / 2
     this.entries = [leader]
     this.task = { flow, until: flow.turn + ahead }
     this.tenant = { flow: flow.tenant, until: flow.tenant.turn + ahead / flow.tenant.weight }
@@ -261,18 +266,20 @@ class Batch<Row extends Waiting> {
     return this.#masks.size >= this.limits.maxMasks
   }
 
-  takes({ row }: Entry<Row>): boolean {
-    return this.#takesFrom(row.tokens, row.tokens)
+  takes({ row, flow }: Entry<Row>): boolean {
+    return this.#takesFrom(row.tokens, row.tokens, this.#flows.has(flow) ? 0 : 1)
   }
 
   /** Whether there may be a row of a length class that it takes. */
   mayTake(lengthClass: number): boolean {
-    return this.#takesFrom(shortestOf(lengthClass), shortestOf(lengthClass + 1))
+    return this.#takesFrom(shortestOf(lengthClass), shortestOf(lengthClass + 1), 1)
   }
 
-  #takesFrom(shortest: number, longest: number): boolean {
+  #takesFrom(shortest: number, longest: number, furtherTasks: number): boolean {
+    const { maxTokens, taskTokens = maxTokens } = this.limits
+    const most = Math.min(maxTokens, (this.#flows.size + furtherTasks) * taskTokens)
     const places = (this.entries.length + 1) * Math.max(this.#longest, shortest)
-    return this.#tokens + shortest <= this.limits.maxTokens && places <= maxPlacesPerToken * (this.#tokens + longest)
+    return this.#tokens + shortest <= most && places <= maxPlacesPerToken * (this.#tokens + longest)
   }
 
   add(entry: Entry<Row>): void {
