@@ -117,7 +117,9 @@ const isCount = (value: unknown): value is number =>
 function readTensorInfo(name: string, entry: unknown, dataStart: number, fileBytes: number): TensorInfo {
   const { dtype, shape, data_offsets: range } = (entry ?? {}) as Record<string, unknown>
   if (typeof dtype !== 'string' || !Object.hasOwn(elementBytes, dtype))
-    return refuse(`tensor "${name}": unknown dtype ${JSON.stringify(dtype)}`)
+    return refuse(
+      `tensor "${name}": unknown dtype ${typeof dtype === 'string' ? JSON.stringify(dtype.slice(0, 80)) : `of type ${typeof dtype}`}`,
+    )
   if (!Array.isArray(shape) || !shape.every(isCount))
     return refuse(`tensor "${name}": shape must be an array of whole numbers`)
   if (!Array.isArray(range) || range.length !== 2 || !range.every(isCount))
