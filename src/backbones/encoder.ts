@@ -56,10 +56,10 @@ export function encoder(g: GraphBuilder, backbone: Backbone, inputs: EncoderInpu
   const { prefix, layers, layer: names } = families[config.model_type]
   const weights = new Weights(g, backbone, prefix, 'embeddings.word_embeddings.weight')
   const dense = (x: Value, name: string, outputs: number, width: number) => {
-    const bias = weights.float(`${name}.bias`, [outputs])
-    if (options.quantizeTo === undefined) return linear(g, x, weights.float(`${name}.weight`, [outputs, width]), bias)
+    const bias = () => weights.float(`${name}.bias`, [outputs])
+    if (options.quantizeTo === undefined) return linear(g, x, weights.float(`${name}.weight`, [outputs, width]), bias())
     const { integers, scales } = weights.quantized(`${name}.weight`, [outputs, width], options.quantizeTo)
-    return quantizedLinear(g, x, integers, scales, bias)
+    return quantizedLinear(g, x, integers, scales, bias())
   }
   const norms = (name: string, width: number) => {
     const scale = weights.float(`${name}.weight`, [width])
