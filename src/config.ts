@@ -114,7 +114,7 @@ export const settings = {
   slots: whole(256, [1, 65_536], 'Tasks whose masks are in the bank at once, and so the most that one batch mixes.'),
   maxBatchTokens: wholeOrAuto(
     [1, 1_048_576],
-    'Tokens of a batch; a longer text runs alone. `auto` takes the smallest batch that has about the best throughput, as measured at start.',
+    'Tokens of a batch; a longer text runs alone. `auto` fills a batch of one task up to the smallest size that has about the best throughput, as measured at start, and one of several tasks up to eight times that.',
   ),
   maxQueueRows: whole(
     8192,

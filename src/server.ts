@@ -1,4 +1,4 @@
-// A running server, put together: it listens at once, loads the model, answers, and stops without losing a request.
+// A running server, put together: it opens the store, listens, loads the model, answers, and stops without losing a request.
 
 import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
@@ -88,15 +88,16 @@ async function startOn(store: Store, { access, certificate, config, logger }: Pa
     () => logger.info({ file: config.tlsCert }, 'the certificate was renewed'),
     (problem) => logger.error({ reason: problem.message }, 'the certificate stays as it was'),
   )
-  const removing = finishRemovals(services.tenants, services.registry.store).catch((error: Error) =>
-    logger.error({ reason: error.message }, 'a tenant that was being removed is not gone yet; the next start goes on'),
-  )
   lifecycle.ready(services)
   const { choice } = services.engines
   const { numerics } = config
   const { maxTokens } = services.dispatcher.options
   const keys = access.open ? 'none' : 'asked for'
   logger.info({ address, ...choice, numerics, batchTokens: maxTokens, tasks: services.registry.count, keys }, 'ready')
+  // It looks at every tenant, which nobody who asks has to wait for.
+  const removing = finishRemovals(services.tenants, services.registry.store).catch((error: Error) =>
+    logger.error({ reason: error.message }, 'a tenant that was being removed is not gone yet; the next start goes on'),
+  )
   return {
     app,
     services,

@@ -1,7 +1,7 @@
 // The commands of `propetl tenants`, and how their flags are checked.
 
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { settings } from '../config.js'
+import { environmentVariableOf, settings } from '../config.js'
 import { maxLimit, maxShare } from '../tenants/tenant.js'
 import { whole } from './learning-options.js'
 import type { KeyFlags, StoreFlags, TenantFlags } from './tenants.js'
@@ -36,7 +36,7 @@ export function tenantCommands(): Command {
       .addOption(
         new Option('--data-dir <dir>', 'directory that the server stores in')
           .default(settings.dataDir.value)
-          .env('PROPETL_DATA_DIR'),
+          .env(environmentVariableOf('dataDir')),
       )
       .option('--json', 'print JSON')
   const add = (usage: string, description: string): Command => on(tenants.command(usage).description(description))

@@ -2,8 +2,8 @@
 
 import { availableParallelism } from 'node:os'
 import type { ProviderChoice } from './providers.js'
-import type { SlotCounters } from './slots.js'
-import { SupervisedEngine, type SupervisedOptions, type SupervisorReport, sum } from './supervised-engine.js'
+import { type SlotCounters, sumOf } from './slots.js'
+import { SupervisedEngine, type SupervisedOptions, type SupervisorReport } from './supervised-engine.js'
 
 export class Engines {
   private constructor(readonly all: readonly [SupervisedEngine, ...SupervisedEngine[]]) {}
@@ -43,7 +43,7 @@ export class Engines {
 
   /** Counters of all banks together. */
   get bank(): Readonly<SlotCounters> {
-    return this.all.map(({ bank }) => bank).reduce(sum)
+    return sumOf(this.all.map(({ bank }) => bank))
   }
 
   async close(): Promise<void> {

@@ -14,6 +14,7 @@ export interface ProviderChoice {
   readonly reason: string
 }
 
+/** Opens a session that has answered a short row: the first run allocates, and a provider may fail as late as there. */
 type Open = (provider: Provider) => Promise<EngineSession>
 
 /**
@@ -32,18 +33,20 @@ export async function openSession(
       'invalid_setting',
       `the numerics setting is int8, which the provider cpu computes, and not "${wanted}"; expected float32 with it`,
     )
-  const open: Open = (provider) => EngineSession.open(provider, options, bank)
   const batch = (rows: number, tokens: number) => batchOf(rows, Math.min(tokens, maxTokensOf(backbone.config)))
-  if (wanted === 'auto' && numerics === 'int8') {
-    const session = await open('cpu')
+  const open: Open = async (provider) => {
+    const session = await EngineSession.open(provider, options, bank)
     await runTime(session, batch(1, 8))
-    return { session, choice: { provider: 'cpu', reason: 'int8 is computed on the CPU' } }
+    return session
   }
+  if (wanted === 'auto' && numerics === 'int8')
+    return { session: await open('cpu'), choice: { provider: 'cpu', reason: 'int8 is computed on the CPU' } }
   if (wanted === 'auto') return openBest(open, batch)
   try {
-    const session = await open(wanted)
-    await runTime(session, batch(1, 8))
-    return { session, choice: { provider: wanted, reason: 'asked for by the provider setting' } }
+    return {
+      session: await open(wanted),
+      choice: { provider: wanted, reason: 'asked for by the provider setting' },
+    }
   } catch (error) {
     throw error instanceof Problem ? error : unavailable(wanted, error as Error)
   }
@@ -62,9 +65,7 @@ async function openBest(
   const attempt = async (provider: Provider): Promise<EngineSession | undefined> => {
     try {
       if (provider === 'webgpu' && !hasVulkanDriver()) throw new Error('no Vulkan driver is installed')
-      const session = await open(provider)
-      await runTime(session, batchOf(1, 8))
-      return session
+      return await open(provider)
     } catch (error) {
       if (error instanceof Problem) throw error
       findings.push(`${provider} does not load (${sentence(error as Error)})`)

@@ -9,8 +9,17 @@ export interface SlotCounters {
   evictions: number
 }
 
+const none: Readonly<SlotCounters> = { hits: 0, loads: 0, evictions: 0 }
+
+/** Counters of several tables together. */
+export const sumOf = (counters: readonly Readonly<SlotCounters>[]): Readonly<SlotCounters> =>
+  counters.reduce(
+    (a, b) => ({ hits: a.hits + b.hits, loads: a.loads + b.loads, evictions: a.evictions + b.evictions }),
+    none,
+  )
+
 export class SlotTable {
-  readonly counters: SlotCounters = { hits: 0, loads: 0, evictions: 0 }
+  readonly counters: SlotCounters = { ...none }
   readonly #slotOf: LRUCache<string, number>
 
   constructor(readonly slots: number) {

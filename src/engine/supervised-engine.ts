@@ -3,7 +3,7 @@
 
 import { Problem } from '../problem.js'
 import { type BatchResult, Engine, type EngineOptions, type EngineRow } from './engine.js'
-import type { SlotCounters } from './slots.js'
+import { type SlotCounters, sumOf } from './slots.js'
 
 export interface SupervisedOptions extends EngineOptions {
   /** How long a batch may run before its thread is given up, in milliseconds. */
@@ -24,7 +24,7 @@ const longestRetryMs = 30_000
 
 export class SupervisedEngine {
   /** Counters of the banks that are gone. */
-  readonly #former: SlotCounters = { hits: 0, loads: 0, evictions: 0 }
+  #former = sumOf([])
   /** The engine, or the one to come. It is rejected while attempts fail. */
   #current: Promise<Engine>
   #engine: Engine | undefined
@@ -57,7 +57,7 @@ export class SupervisedEngine {
 
   /** Counters of the bank, over all threads. */
   get bank(): Readonly<SlotCounters> {
-    return sum(this.#former, this.#engine?.bank ?? none)
+    return this.#engine ? sumOf([this.#former, this.#engine.bank]) : this.#former
   }
 
   /**
@@ -100,7 +100,7 @@ export class SupervisedEngine {
       this.#engine = undefined
       this.#leaving.add(engine)
       engine.ended.then(() => this.#leaving.delete(engine))
-      Object.assign(this.#former, sum(this.#former, engine.bank))
+      this.#former = sumOf([this.#former, engine.bank])
       this.report.lost(reason)
       this.#replace(performance.now(), firstRetryMs)
     }
@@ -130,11 +130,3 @@ export class SupervisedEngine {
     this.#current.catch(() => {})
   }
 }
-
-const none: SlotCounters = { hits: 0, loads: 0, evictions: 0 }
-
-export const sum = (a: Readonly<SlotCounters>, b: Readonly<SlotCounters>): SlotCounters => ({
-  hits: a.hits + b.hits,
-  loads: a.loads + b.loads,
-  evictions: a.evictions + b.evictions,
-})

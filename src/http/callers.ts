@@ -3,6 +3,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Problem } from '../problem.js'
 import type { Access, Caller } from '../tenants/access.js'
+import { actorOf, audit, type Change } from '../tenants/audit.js'
 import type { Rates } from '../tenants/rates.js'
 import { operator, scraper } from '../tenants/tenant.js'
 
@@ -47,6 +48,10 @@ export function callerOf({ caller }: FastifyRequest): Caller {
   if (caller === null) throw new Error('the route is for everybody, and asks who calls')
   return caller
 }
+
+/** The line of the audit trail for a change that a request made. */
+export const recordChange = (request: FastifyRequest, change: Change): void =>
+  audit(request.log, actorOf(callerOf(request)), change)
 
 function refuseOthers(caller: Caller, audience: Audience): void {
   const { owner } = caller

@@ -2,6 +2,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricRegistry } from 'prom-client'
 import type { BatchReport } from '../scheduler/dispatcher.js'
+import { secondsBehind } from '../store/store.js'
 import { type Owner, otherTenants } from '../tenants/tenant.js'
 import type { Lifecycle, Services } from './services.js'
 
@@ -34,7 +35,6 @@ export class Metrics {
     'Requests refused when they came: they would have waited too long (wait), found no room (room), or take longer than they may (deadline)',
     ['reason'],
   )
-
   readonly #lost = this.#counter('engines_lost_total', 'Engine threads that ended or were given up')
   readonly #tenantRequests = this.#counter('tenant_requests_total', 'Requests by tenant and status', [
     'tenant',
@@ -106,12 +106,12 @@ export class Metrics {
       )
     const following = () => lifecycle.current?.store.following
     this.#gauge('database_connected', '1 while changes of the shared database are taken and followed', () => {
-      const { connected } = following() ?? {}
-      return connected === undefined ? undefined : Number(connected)
+      const database = following()
+      return database && Number(database.connected)
     })
     this.#gauge('database_behind_seconds', 'Since this replica last knew every change of the shared database', () => {
-      const { upToDateAt } = following() ?? {}
-      return upToDateAt === undefined ? undefined : Math.max(0, Date.now() - upToDateAt) / 1000
+      const database = following()
+      return database && secondsBehind(database)
     })
     new Gauge({
       name: 'propetl_engine_info',
@@ -153,15 +153,15 @@ export class Metrics {
     this.#dropped.inc({ reason }, rows)
   }
 
+  refused(reason: string): void {
+    this.#refused.inc({ reason })
+  }
+
   /** The first so many tenants that ask anything are told apart; the series would be endless otherwise. */
   #nameOf(tenant: Owner): Owner {
     const { size } = this.#namedTenants
     if (size < this.maxNamedTenants) this.#namedTenants.add(tenant)
     return this.#namedTenants.has(tenant) ? tenant : otherTenants
-  }
-
-  refused(reason: string): void {
-    this.#refused.inc({ reason })
   }
 
   #histogram(name: string, help: string, options: { buckets: number[]; labelNames?: string[] }): Histogram {

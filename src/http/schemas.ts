@@ -1,9 +1,10 @@
 // The API's types, once: validation, TypeScript and OpenAPI are made from them.
 
-import { type Static, type TArrayOptions, type TSchema, Type } from 'typebox'
+import { type Static, type TArrayOptions, type TSchema, type TSchemaOptions, Type } from 'typebox'
+import { settings } from '../config.js'
 import { combinings, poolings, problemTypes } from '../formats/task-file.js'
 
-const words = (choices: readonly string[]) => Type.Enum([...choices])
+const words = (choices: readonly string[], options: TSchemaOptions = {}) => Type.Enum([...choices], options)
 
 /** An array of an answer: what is sent may be read-only. */
 export const list = <T extends TSchema>(item: T, options: TArrayOptions = {}) =>
@@ -232,9 +233,7 @@ export const readyAnswer = Type.Object({
   status: Type.Literal('ready'),
   provider: Type.String({ description: 'Execution provider that runs' }),
   reason: Type.String({ description: 'Why this provider' }),
-  numerics: Type.Union([Type.Literal('float32'), Type.Literal('int8')], {
-    description: 'What the dense layers of the model compute in',
-  }),
+  numerics: words(settings.numerics.kind.choices, { description: 'What the dense layers of the model compute in' }),
   engines: Type.Object({ configured: Type.Integer(), available: Type.Integer() }),
   model: Type.Object({
     type: Type.String(),

@@ -5,7 +5,7 @@ import type { Problem } from '../problem.js'
 import { asBuffer } from './bytes.js'
 import { countOf, Environment, type Records, readRange } from './environment.js'
 import { PendingChange } from './pending.js'
-import { type RecordRange, type Store, type StoreWriter, type Table, tables } from './store.js'
+import { forTables, type RecordRange, type Store, type StoreWriter, type Table } from './store.js'
 
 export class LmdbStore implements Store {
   readonly following = undefined
@@ -20,8 +20,10 @@ export class LmdbStore implements Store {
   /** @throws Problem `invalid_setting` if the directory cannot be used, `storage_damaged` */
   static open(directory: string): LmdbStore {
     const environment = Environment.open(`${directory}/tasks.lmdb`)
-    const records = tables.map((name) => [name, environment.records(name)] as const)
-    return new LmdbStore(environment, Object.fromEntries(records) as Record<Table, Records>)
+    return new LmdbStore(
+      environment,
+      forTables((table) => environment.records(table)),
+    )
   }
 
   get(table: Table, key: string): Buffer | undefined {

@@ -6,7 +6,7 @@ import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
 import { countOf, Environment, type Records, readRange } from './environment.js'
 import type { Write } from './overlay.js'
-import { type RecordRange, type StoreReader, type Table, tables } from './store.js'
+import { forTables, type RecordRange, type StoreReader, type Table, tables } from './store.js'
 
 /** A change of the database. The mark is random: a number that another history of the database has too says nothing. */
 export interface Position {
@@ -15,8 +15,7 @@ export interface Position {
 }
 
 /** A full copy is written to the side that is not read, and then the sides change. */
-const sides = ['a', 'b'] as const
-type Side = (typeof sides)[number]
+type Side = 'a' | 'b'
 
 interface State {
   readonly side: Side
@@ -35,15 +34,8 @@ export class Mirror implements StoreReader {
   /** @throws Problem `invalid_setting` if the directory cannot be used, `storage_damaged` */
   static open(directory: string): Mirror {
     const environment = Environment.open(mirrorFile(directory))
-    const opened = sides.map((side) => {
-      const records = tables.map((table) => [table, environment.records(`${side}/${table}`)] as const)
-      return [side, Object.fromEntries(records) as Record<Table, Records>] as const
-    })
-    return new Mirror(
-      environment,
-      Object.fromEntries(opened) as Record<Side, Record<Table, Records>>,
-      environment.records('state'),
-    )
+    const side = (name: Side) => forTables((table) => environment.records(`${name}/${table}`))
+    return new Mirror(environment, { a: side('a'), b: side('b') }, environment.records('state'))
   }
 
   /** The change behind which this is the database's state; undefined before the first full copy. */

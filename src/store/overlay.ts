@@ -1,7 +1,7 @@
 // Writes that are not made yet, over the records they are meant for: whoever reads here sees both.
 
 import { asBuffer } from './bytes.js'
-import { type RecordRange, type StoreReader, type StoreWriter, type Table, tables } from './store.js'
+import { forTables, type RecordRange, type StoreReader, type StoreWriter, type Table, tables } from './store.js'
 
 /** A record as it is to be; without a value it is to be gone. */
 export interface Write {
@@ -13,8 +13,7 @@ export interface Write {
 type Values = Map<string, Buffer | undefined>
 
 export class Overlay implements StoreWriter {
-  readonly #written = Object.fromEntries(tables.map((table) => [table, new Map()])) as Record<Table, Values>
-
+  readonly #written = forTables((): Values => new Map())
   #bytes = 0
 
   constructor(readonly base: StoreReader) {}

@@ -9,6 +9,10 @@
 export const tables = ['versions', 'files', 'tenants', 'keys', 'usage'] as const
 export type Table = (typeof tables)[number]
 
+/** Something for each table. */
+export const forTables = <T>(make: (table: Table) => T): Record<Table, T> =>
+  Object.fromEntries(tables.map((table) => [table, make(table)])) as Record<Table, T>
+
 export interface RecordRange {
   /** Keys that follow this one, and not itself. */
   readonly after?: string
@@ -17,6 +21,12 @@ export interface RecordRange {
   /** Records at most. */
   readonly limit?: number
 }
+
+/** Records whose keys are `folder/…`, those that follow one of the names in it. "0" is what follows "/". */
+export const recordsIn = (folder: string, after = ''): RecordRange => ({
+  after: `${folder}/${after}`,
+  before: `${folder}0`,
+})
 
 export interface StoreReader {
   get(table: Table, key: string): Buffer | undefined
@@ -37,6 +47,9 @@ export interface Following {
   /** When it last was known to hold every change, or began to look for them, in milliseconds of the epoch. */
   readonly upToDateAt: number
 }
+
+/** Since when there may be changes that are not here, in seconds. */
+export const secondsBehind = ({ upToDateAt }: Following): number => Math.max(0, Date.now() - upToDateAt) / 1000
 
 export interface Store extends StoreReader {
   /**

@@ -1,7 +1,7 @@
 // Uploaded task files, in the store: of each task its file and the file's digest, and of each owner what it has stored,
 // changed together.
 
-import type { RecordRange, Store, StoreWriter } from '../store/store.js'
+import { type RecordRange, recordsIn, type Store, type StoreWriter } from '../store/store.js'
 import { type Owner, operator } from '../tenants/tenant.js'
 import { charge, setUsage, type Usage, usageOf } from '../tenants/usage.js'
 
@@ -118,6 +118,5 @@ function remove(records: StoreWriter, owner: Owner, ids: readonly string[]): num
 /** The operator's tasks lie under their bare ids, before all others: "~" sorts behind every character of an id. */
 const recordKey = (owner: Owner, id: string): string => (owner === operator ? id : `~${owner}/${id}`)
 
-/** "0" is what follows "/". */
 const rangeOf = (owner: Owner, after = ''): RecordRange =>
-  owner === operator ? { after, before: '~' } : { after: recordKey(owner, after), before: `~${owner}0` }
+  owner === operator ? { after, before: '~' } : recordsIn(`~${owner}`, after)

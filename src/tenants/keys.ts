@@ -2,7 +2,7 @@
 // up anew, so that one that is revoked, here or by another process on the same store, is one no more at once.
 
 import { Problem } from '../problem.js'
-import type { RecordRange, Store, StoreReader, StoreWriter } from '../store/store.js'
+import { recordsIn, type Store, type StoreReader, type StoreWriter } from '../store/store.js'
 import { hashOfKey, isKeyOf, type KeyName, makeKey, nameOfKey } from './secret.js'
 import { type Owner, operator, readTenant, scraper, unknownTenant } from './tenant.js'
 
@@ -112,8 +112,6 @@ export function removeKeys(records: StoreWriter, owner: Owner): void {
 }
 
 const recordKey = ({ owner, id }: KeyName): string => `${owner}/${id}`
-/** "0" is what follows "/". */
-const rangeOf = (owner: Owner): RecordRange => ({ after: `${owner}/`, before: `${owner}0` })
 
 function readKey(records: StoreReader, name: KeyName): KeyRecord | undefined {
   const bytes = records.get('keys', recordKey(name))
@@ -121,7 +119,7 @@ function readKey(records: StoreReader, name: KeyName): KeyRecord | undefined {
 }
 
 function keysOf(records: StoreReader, owner: Owner): Key[] {
-  return Array.from(records.range('keys', rangeOf(owner)), ([key, bytes]) => ({
+  return Array.from(records.range('keys', recordsIn(owner)), ([key, bytes]) => ({
     owner,
     id: key.slice(owner.length + 1),
     ...withoutHash(JSON.parse(bytes.toString()) as KeyRecord),

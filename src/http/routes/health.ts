@@ -3,16 +3,11 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { Problem } from '../../problem.js'
-import type { Following } from '../../store/store.js'
+import { secondsBehind } from '../../store/store.js'
 import { operator } from '../../tenants/tenant.js'
 import type { Metrics } from '../metrics.js'
 import { problemAnswers, readyAnswer } from '../schemas.js'
 import type { Lifecycle } from '../services.js'
-
-const databaseAnswer = ({ connected, upToDateAt }: Following) => ({
-  connected,
-  behind_seconds: Math.max(0, Date.now() - upToDateAt) / 1000,
-})
 
 const everybody = { config: { audience: 'everybody' } } as const
 /** In the description of a route that needs none. */
@@ -54,6 +49,7 @@ export const healthRoutes =
         if (engines.available === 0) throw new Problem('engine_lost', 'no engine answers; a new one is being started')
         const { backbone, numerics } = engines.all[0].options
         const { config, digest } = backbone
+        const { following } = store
         return {
           status: 'ready' as const,
           ...engines.choice,
@@ -67,7 +63,9 @@ export const healthRoutes =
           },
           prototype: { kind: registry.prototype.module.kind, digest: registry.prototype.digest },
           tasks: registry.countOf(operator),
-          ...(store.following && { database: databaseAnswer(store.following) }),
+          ...(following && {
+            database: { connected: following.connected, behind_seconds: secondsBehind(following) },
+          }),
         }
       },
     )

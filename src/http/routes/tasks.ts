@@ -7,9 +7,9 @@ import { type Static, Type } from 'typebox'
 import { Problem } from '../../problem.js'
 import { describeTask } from '../../tasks/description.js'
 import { checkTaskId, type Origin, type Registry, type Task } from '../../tasks/registry.js'
-import { actorOf, audit } from '../../tenants/audit.js'
-import { callerOf } from '../callers.js'
+import { callerOf, recordChange } from '../callers.js'
 import { etagOf, isUnchanged, preconditionOf } from '../etags.js'
+import { pageOf } from '../page.js'
 import { bytesBody, listAnswer, listQuery, noContent, problemAnswers, taskAnswer, taskParams } from '../schemas.js'
 import type { Lifecycle } from '../services.js'
 
@@ -52,13 +52,9 @@ export const taskRoutes =
         const { registry } = lifecycle.services
         const { owner } = callerOf(request)
         const { after = '', limit = 100 } = request.query
-        const found = registry.list(owner, after, limit + 1)
-        const page = found.slice(0, limit)
-        return {
-          total: registry.countOf(owner),
-          tasks: page.map(({ id, digest, origin }) => ({ id, version: digest, origin })),
-          next: found.length > limit ? (page.at(-1)?.id ?? null) : null,
-        }
+        const { page, next } = pageOf(limit, (most) => registry.list(owner, after, most))
+        const tasks = page.map(({ id, digest, origin }) => ({ id, version: digest, origin }))
+        return { total: registry.countOf(owner), tasks, next }
       },
     )
 
@@ -182,21 +178,21 @@ export const taskRoutes =
         },
       },
       async (request, reply) => {
-        const caller = callerOf(request)
+        const { owner } = callerOf(request)
         const { id } = request.params
-        const before = await lifecycle.services.registry.delete(caller.owner, id, preconditionOf(request.headers))
-        audit(request.log, actorOf(caller), { action: 'task.delete', tenant: caller.owner, object: id, before })
+        const before = await lifecycle.services.registry.delete(owner, id, preconditionOf(request.headers))
+        recordChange(request, { action: 'task.delete', tenant: owner, object: id, before })
         return reply.code(204).send(null)
       },
     )
 
     async function upload(id: string, bytes: Buffer, request: FastifyRequest, reply: FastifyReply) {
       const { registry } = lifecycle.services
-      const caller = callerOf(request)
-      const { task, previous } = await registry.put(caller.owner, id, bytes, preconditionOf(request.headers))
-      audit(request.log, actorOf(caller), {
+      const { owner } = callerOf(request)
+      const { task, previous } = await registry.put(owner, id, bytes, preconditionOf(request.headers))
+      recordChange(request, {
         action: 'task.put',
-        tenant: caller.owner,
+        tenant: owner,
         object: id,
         ...(previous !== undefined && { before: previous }),
         after: task.file.digest,

@@ -1,15 +1,14 @@
 // Tenants and their keys as resources, for the operator. A tenant reads its own limits and what it has used of them.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import { Problem } from '../../problem.js'
 import { removeTenant } from '../../tasks/removal.js'
-import { actorOf, audit, type Change } from '../../tenants/audit.js'
 import type { Key } from '../../tenants/keys.js'
 import { operator, type Tenant, type TenantSettings } from '../../tenants/tenant.js'
 import type { Usage } from '../../tenants/usage.js'
-import { callerOf } from '../callers.js'
+import { callerOf, recordChange } from '../callers.js'
+import { pageOf } from '../page.js'
 import { noContent, problemAnswers } from '../schemas.js'
 import type { Lifecycle } from '../services.js'
 import {
@@ -31,7 +30,6 @@ export const tenantRoutes =
   async (app) => {
     const config = { audience: 'operator' } as const
     const tags = ['tenants']
-    const record = (request: FastifyRequest, change: Change) => audit(request.log, actorOf(callerOf(request)), change)
 
     app.get(
       '/tenants',
@@ -48,12 +46,8 @@ export const tenantRoutes =
       async (request) => {
         const { tenants } = lifecycle.services
         const { after = '', limit = 100 } = request.query
-        const found = tenants.list(after, limit + 1)
-        const page = found.slice(0, limit)
-        return {
-          tenants: page.map((tenant) => answerOf(tenant, tenants.usage(tenant.id))),
-          next: found.length > limit ? (page.at(-1)?.id ?? null) : null,
-        }
+        const { page, next } = pageOf(limit, (most) => tenants.list(after, most))
+        return { tenants: page.map((tenant) => answerOf(tenant, tenants.usage(tenant.id))), next }
       },
     )
 
@@ -100,7 +94,7 @@ export const tenantRoutes =
         const { id } = request.params
         const settings = settingsOf(request.body)
         const { tenant, previous } = await tenants.set(id, () => settings)
-        record(request, {
+        recordChange(request, {
           action: 'tenant.put',
           tenant: id,
           object: id,
@@ -130,7 +124,7 @@ export const tenantRoutes =
         const { tenants, registry } = lifecycle.services
         const { id } = request.params
         const tasks = await removeTenant(tenants, registry.store, id)
-        record(request, { action: 'tenant.delete', tenant: id, object: id, before: { tasks } })
+        recordChange(request, { action: 'tenant.delete', tenant: id, object: id, before: { tasks } })
         return reply.code(204).send(null)
       },
     )
@@ -167,7 +161,7 @@ export const tenantRoutes =
         const { expires = null, description = null } = request.body
         const { key, text } = await lifecycle.services.keys.create(request.params.id, { expires, description })
         const answer = keyAnswerOf(key)
-        record(request, { action: 'key.create', tenant: key.owner, object: key.id, after: answer })
+        recordChange(request, { action: 'key.create', tenant: key.owner, object: key.id, after: answer })
         reply.code(201).header('cache-control', 'no-store')
         return { ...answer, key: text }
       },
@@ -188,7 +182,7 @@ export const tenantRoutes =
       async (request, reply) => {
         const { id, key } = request.params
         await lifecycle.services.keys.revoke(id, key)
-        record(request, { action: 'key.revoke', tenant: id, object: key })
+        recordChange(request, { action: 'key.revoke', tenant: id, object: key })
         return reply.code(204).send(null)
       },
     )
