@@ -51,7 +51,7 @@ export const httpReal: Benchmark = (say) =>
     load.stop()
     await Promise.all([servers.float32.stop(), servers.int8.stop(), bare.release()])
     const rate = (side: keyof typeof sides) => median(found.map((rates) => rates[side]))
-    const figure = (a: keyof typeof sides, b: keyof typeof sides, what: string, atLeast: number) => ({
+    const figure = (a: Numerics, b: keyof typeof sides, what: string, atLeast: number) => ({
       what,
       unit: '×',
       ...summary(found.map((rates) => rates[a] / rates[b])),
@@ -59,7 +59,7 @@ export const httpReal: Benchmark = (say) =>
       notes: {
         [`${a} texts/s`]: rate(a),
         [`${b} texts/s`]: rate(b),
-        ...(a !== 'bare' && { 'p99 ms': median(latencies[a]) }),
+        'p99 ms': median(latencies[a]),
       },
     })
     const all = `texts of all bundled tasks from ${clients} clients over HTTP, throughput`

@@ -1,13 +1,21 @@
 // Eight-bit integers against single precision: the same mixed texts through two engines, and what it costs in score.
 
-import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { evaluate } from '../src/commands/evaluate.js'
-import type { Engine, EngineRow } from '../src/engine/engine.js'
+import type { EngineRow } from '../src/engine/engine.js'
 import type { Numerics } from '../src/engine/session.js'
 import { readTaskDescription } from '../src/learn/task-folder.js'
 import { type Benchmark, inTurns, median, summary } from './figures.js'
-import { loadModel, masksDir, mixedTexts, modelDir, rowsOf, startEngine } from './material.js'
+import {
+  bundledTasks,
+  loadModel,
+  masksDir,
+  mixedTexts,
+  modelDir,
+  rowsOf,
+  startEngine,
+  timeBatches,
+} from './material.js'
 
 const texts = 768
 const batchTokens = 1024
@@ -18,11 +26,11 @@ export const int8: Benchmark = async (say) => {
   const model = await loadModel()
   const batches = alike(await rowsOf(model, mixedTexts().slice(0, texts)))
   const [float32, int8] = await Promise.all([startEngine(model), startEngine(model, { numerics: 'int8' })])
-  for (const engine of [float32, int8]) await time(engine, batches.slice(0, 2))
+  for (const engine of [float32, int8]) await timeBatches(engine, batches.slice(0, 2))
   const turns = await inTurns(
     repeats,
-    () => time(float32, batches),
-    () => time(int8, batches),
+    () => timeBatches(float32, batches),
+    () => timeBatches(int8, batches),
     (turn) => say(`int8: ${turn} of ${repeats} repeats`),
   )
   await Promise.all([float32.close(), int8.close()])
@@ -54,9 +62,8 @@ const evaluation = {
 export const int8Loss =
   (data: string): Benchmark =>
   async (say) => {
-    const tasks = (await readdir(masksDir)).filter((name) => name.endsWith('.safetensors'))
     const losses: Record<string, number> = {}
-    for (const task of tasks.map((name) => name.replace('.safetensors', ''))) {
+    for (const task of bundledTasks) {
       const { metric } = await readTaskDescription(join(data, task, 'task.json'))
       const score = async (numerics: Numerics) => {
         const path = join(data, task, 'dev.jsonl')
@@ -95,10 +102,4 @@ function alike(rows: readonly EngineRow[]): EngineRow[][] {
     tokens += row.inputIds.length
   }
   return batches
-}
-
-async function time(engine: Engine, batches: readonly (readonly EngineRow[])[]): Promise<number> {
-  const start = performance.now()
-  for (const batch of batches) await engine.run(batch)
-  return performance.now() - start
 }

@@ -88,7 +88,22 @@ export const startEngine = (
     computePadding: options.computePadding ?? false,
   })
 
-export const taskFileBytes = (task: string): Buffer => readFileSync(join(masksDir, `${task}.safetensors`))
+/** Milliseconds that an engine takes for batches, one after the other. */
+export async function timeBatches(engine: Engine, batches: readonly (readonly EngineRow[])[]): Promise<number> {
+  const start = performance.now()
+  for (const batch of batches) await engine.run(batch)
+  return performance.now() - start
+}
+
+const taskFile = '.safetensors'
+
+/** The ids of the bundled tasks. */
+export const bundledTasks: readonly string[] = readdirSync(masksDir)
+  .filter((name) => name.endsWith(taskFile))
+  .map((name) => name.slice(0, -taskFile.length))
+  .sort()
+
+export const taskFileBytes = (task: string): Buffer => readFileSync(join(masksDir, `${task}${taskFile}`))
 
 /** Tokenised rows of texts, each with its bundled task's mask. */
 export async function rowsOf({ prototype, tokenizer }: Model, texts: readonly TaskText[]): Promise<EngineRow[]> {

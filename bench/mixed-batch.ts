@@ -2,10 +2,9 @@
 
 import { basename, resolve } from 'node:path'
 import { readBackbone } from '../src/backbones/backbone.js'
-import type { Engine, EngineRow } from '../src/engine/engine.js'
 import type { ModuleConfig } from '../src/petl/modules.js'
 import { type Benchmark, type Figure, inTurns, median, summary } from './figures.js'
-import { loadModel, type Model, randomPrototype, randomRows, startEngine } from './material.js'
+import { loadModel, type Model, randomPrototype, randomRows, startEngine, timeBatches } from './material.js'
 
 const repeats = 40
 
@@ -38,13 +37,13 @@ const modules: readonly { readonly module: ModuleConfig; readonly what: string; 
 ]
 
 async function against(model: Pick<Model, 'backbone' | 'prototype'>, what: string, atMost: number): Promise<Figure> {
-  const rows = randomRows(model, 16, 64)
+  const batch = [randomRows(model, 16, 64)]
   const [masked, bare] = await Promise.all([startEngine(model), startEngine(model, { bare: true })])
-  for (const engine of [masked, bare, masked, bare]) await time(engine, rows)
+  for (const engine of [masked, bare, masked, bare]) await timeBatches(engine, batch)
   const turns = await inTurns(
     repeats,
-    () => time(masked, rows),
-    () => time(bare, rows),
+    () => timeBatches(masked, batch),
+    () => timeBatches(bare, batch),
   )
   await Promise.all([masked.close(), bare.close()])
   return {
@@ -54,10 +53,4 @@ async function against(model: Pick<Model, 'backbone' | 'prototype'>, what: strin
     target: { atMost },
     notes: { 'masked ms': median(turns.a), 'bare ms': median(turns.b) },
   }
-}
-
-async function time(engine: Engine, rows: readonly EngineRow[]): Promise<number> {
-  const start = performance.now()
-  await engine.run(rows)
-  return performance.now() - start
 }

@@ -1,23 +1,22 @@
 // The texts of all bundled tasks, mixed, in batches of 64 as they come: packed tokens against padding to the longest.
 
-import type { Engine, EngineRow } from '../src/engine/engine.js'
 import { type Benchmark, inTurns, median, summary } from './figures.js'
-import { loadModel, mixedTexts, rowsOf, startEngine } from './material.js'
+import { loadModel, mixedTexts, rowsOf, startEngine, timeBatches } from './material.js'
 
 const batchRows = 64
-const batches = 6
+const batchCount = 6
 const repeats = 5
 
 export const padding: Benchmark = async (say) => {
   const model = await loadModel()
-  const rows = await rowsOf(model, mixedTexts().slice(0, batchRows * batches))
+  const rows = await rowsOf(model, mixedTexts().slice(0, batchRows * batchCount))
+  const batches = Array.from({ length: batchCount }, (_, i) => rows.slice(i * batchRows, (i + 1) * batchRows))
   const [packed, padded] = await Promise.all([startEngine(model), startEngine(model, { computePadding: true })])
-  await time(packed, rows.slice(0, batchRows))
-  await time(padded, rows.slice(0, batchRows))
+  for (const engine of [packed, padded]) await timeBatches(engine, batches.slice(0, 1))
   const turns = await inTurns(
     repeats,
-    () => time(padded, rows),
-    () => time(packed, rows),
+    () => timeBatches(padded, batches),
+    () => timeBatches(packed, batches),
     (turn) => say(`padding: ${turn} of ${repeats} repeats`),
   )
   await Promise.all([packed.close(), padded.close()])
@@ -31,10 +30,4 @@ export const padding: Benchmark = async (say) => {
       notes: { 'packed texts/s': perSecond(median(turns.b)), 'padded texts/s': perSecond(median(turns.a)) },
     },
   ]
-}
-
-async function time(engine: Engine, rows: readonly EngineRow[]): Promise<number> {
-  const start = performance.now()
-  for (let first = 0; first < rows.length; first += batchRows) await engine.run(rows.slice(first, first + batchRows))
-  return performance.now() - start
 }

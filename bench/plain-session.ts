@@ -3,11 +3,12 @@
 
 import type { Backbone } from '../src/backbones/backbone.js'
 import { encoder, encoderInputs } from '../src/backbones/encoder.js'
-import { GraphSession, type NumberArray } from '../src/engine/graph-session.js'
-import { type PackedRows, packRows, type TokenRow } from '../src/engine/rows.js'
+import { GraphSession } from '../src/engine/graph-session.js'
+import { packRows, type TokenRow } from '../src/engine/rows.js'
 import { byName, bytesOf, type Graph, GraphBuilder } from '../src/graph/graph.js'
 import { matmul, reshape } from '../src/graph/operators.js'
 import { pad } from '../src/graph/packing.js'
+import { poolInputs, textInputs } from '../src/learn/batches.js'
 import { elementCount, maskRange, moduleTensors } from '../src/petl/module.js'
 import { type ModuleConfig, petlModule } from '../src/petl/modules.js'
 import { type Prototype, prototypeTensor } from '../src/petl/prototype.js'
@@ -28,7 +29,8 @@ export class PlainSession {
 
   /** The pooled vector [H] of a text. */
   async pooled(row: TokenRow): Promise<Float32Array> {
-    const results = await this.session.run(inputsOf(packRows([row])))
+    const rows = packRows([row])
+    const results = await this.session.run({ ...textInputs(rows), ...poolInputs(rows) })
     const pooled = results.get('pooled')
     if (pooled === undefined) throw new Error('the graph has no output "pooled"')
     return pooled
@@ -57,19 +59,6 @@ function plainGraph(backbone: Backbone, module: PlainModule | undefined): Graph 
   const hidden = encoder(g, backbone, inputs, { gatherHalf: true, ...modules })
   const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, inputs.packing)), ['B', H])
   return g.build([g.output('pooled', pooled)])
-}
-
-const inputsOf = (rows: PackedRows): Record<string, NumberArray> => {
-  const { rows: B, longest: S, tokens: T } = rows
-  return {
-    input_ids: { shape: [T], data: rows.inputIds },
-    token_type_ids: { shape: [T], data: rows.tokenTypeIds },
-    position_ids: { shape: [T], data: rows.positionIds },
-    padded_index: { shape: [B, S], data: rows.paddedIndex },
-    packed_index: { shape: [T], data: rows.packedIndex },
-    key_bias: { shape: [B, 1, 1, S], data: rows.keyBias },
-    pool_weights: { shape: [B, 1, S], data: rows.poolWeights },
-  }
 }
 
 /** What a task's effective bitset makes of the prototype, as a plain module. */

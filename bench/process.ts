@@ -62,20 +62,22 @@ export function residentBytes(pid: number | undefined): { readonly all: number; 
 }
 
 /** Clients in a process of their own, so that the server's event loop carries none of them. */
-export class LoadProcess {
-  readonly #child = fork(fileURLToPath(new URL('./load.js', import.meta.url)))
+class Clients<Request extends object, Result> {
+  readonly #child: ChildProcess
+
+  constructor(script: string) {
+    this.#child = fork(fileURLToPath(new URL(script, import.meta.url)))
+  }
 
   /** A load whose result nobody waits for; it goes on until it is stopped. */
-  start(request: LoadRequest): void {
+  start(request: Request): void {
     this.#child.send(request)
   }
 
-  async run(request: LoadRequest): Promise<LoadResult> {
+  async run(request: Request): Promise<Result> {
     const answer = once(this.#child, 'message')
     this.start(request)
-    const [result] = (await answer) as [LoadResult]
-    if (result.failed > 0)
-      throw new Error(`${result.failed} of ${result.requests} requests failed: ${result.firstFailure}`)
+    const [result] = (await answer) as [Result]
     return result
   }
 
@@ -84,19 +86,24 @@ export class LoadProcess {
   }
 }
 
-/** Requests at a given rate, from a process of their own. */
-export class OpenLoadProcess {
-  readonly #child = fork(fileURLToPath(new URL('./open-load.js', import.meta.url)))
-
-  async run(request: OpenLoadRequest): Promise<OpenLoadResult> {
-    const answer = once(this.#child, 'message')
-    this.#child.send(request)
-    const [result] = (await answer) as [OpenLoadResult]
-    return result
+export class LoadProcess extends Clients<LoadRequest, LoadResult> {
+  constructor() {
+    super('./load.js')
   }
 
-  stop(): void {
-    this.#child.kill()
+  /** @throws Error if a request failed */
+  override async run(request: LoadRequest): Promise<LoadResult> {
+    const result = await super.run(request)
+    if (result.failed > 0)
+      throw new Error(`${result.failed} of ${result.requests} requests failed: ${result.firstFailure}`)
+    return result
+  }
+}
+
+/** Requests at a given rate. */
+export class OpenLoadProcess extends Clients<OpenLoadRequest, OpenLoadResult> {
+  constructor() {
+    super('./open-load.js')
   }
 }
 

@@ -2,10 +2,10 @@
 
 import { readTaskFile } from '../../src/formats/task-file.js'
 import { effectiveBitset } from '../../src/petl/combining.js'
-import { loadModel, taskFileBytes } from '../material.js'
+import { bundledTasks, loadModel, taskFileBytes } from '../material.js'
 import { PlainSession, unmasked } from '../plain-session.js'
 import { answerRequests } from './answering.js'
-import { bundledTasks, headOutputs, ofKind } from './bundled-tasks.js'
+import { headOutputs, ofKind } from './bundled-tasks.js'
 
 const { backbone, prototype, tokenizer } = await loadModel()
 const adapters = bundledTasks.map((task) =>

@@ -2,8 +2,8 @@
 // masks make of the prototype, so the engine says what is expected of them.
 
 import { fileURLToPath } from 'node:url'
-import { loadModel, rowsOf, startEngine } from '../material.js'
-import { bundledTasks, headOutputs, ofKind } from './bundled-tasks.js'
+import { bundledTasks, loadModel, rowsOf, startEngine } from '../material.js'
+import { headOutputs, ofKind } from './bundled-tasks.js'
 import type { Peer } from './peer.js'
 import { PeerProcess } from './peer-process.js'
 

@@ -1,16 +1,8 @@
 // The tasks that are compared: any number of them, with the modules and heads of the bundled ones in turns.
 
-import { readdirSync } from 'node:fs'
 import { type Linear, readTaskFile } from '../../src/formats/task-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
-import { masksDir, taskFileBytes } from '../material.js'
-
-const suffix = '.safetensors'
-
-export const bundledTasks: readonly string[] = readdirSync(masksDir)
-  .filter((name) => name.endsWith(suffix))
-  .map((name) => name.slice(0, -suffix.length))
-  .sort()
+import { bundledTasks, taskFileBytes } from '../material.js'
 
 /** The heads of bundledTasks: each a linear map on the mean of the hidden states. */
 export const bundledHeads: readonly Linear[] = bundledTasks.map((task) => {

@@ -3,10 +3,11 @@
 
 import { join } from 'node:path'
 import type { Numerics } from '../../src/engine/session.js'
+import { bundledTasks } from '../material.js'
 import { LoadProcess, residentBytes, startServerProcess } from '../process.js'
 import { registerTasks, taskId } from '../registered-tasks.js'
 import { predictRequests } from '../requests.js'
-import { bundledTasks } from './bundled-tasks.js'
+
 import type { PeerText } from './protocol.js'
 
 export class Ours {
