@@ -1,6 +1,7 @@
 // What the scheduler itself costs while very much waits: 100,000 rows of 10,000 tasks of 100 tenants.
 
-import { RowQueue, type Waiting } from '../src/scheduler/queue.js'
+import type { Waiting } from '../src/scheduler/flows.js'
+import { RowQueue } from '../src/scheduler/queue.js'
 import { type Benchmark, median, summary } from './figures.js'
 import { randomBytes } from './material.js'
 

@@ -2,7 +2,7 @@
 // kept true by those that it serves. From the same measurements: how large a batch should be.
 
 import type { BatchTiming } from '../engine/warm-up.js'
-import type { BatchLimits } from './queue.js'
+import type { BatchLimits } from './batch.js'
 
 /** Of the best throughput that was measured, what a batch may fall short to be answered sooner. */
 const forgone = 0.05

@@ -4,11 +4,13 @@
 import type { BatchResult, EngineRow, RowResult } from '../engine/engine.js'
 import { Problem } from '../problem.js'
 import { Calibration, roomFor } from './admission.js'
+import type { BatchLimits } from './batch.js'
 import { type Clock, realClock } from './clock.js'
 import type { CostModel } from './cost.js'
+import type { Waiting } from './flows.js'
 import { Lag } from './lag.js'
 import { Lane, type Runner } from './lane.js'
-import { type BatchLimits, RowQueue, type Waiting } from './queue.js'
+import { RowQueue } from './queue.js'
 
 export interface DispatcherOptions extends BatchLimits {
   /** Rows that may wait; see roomFor. */

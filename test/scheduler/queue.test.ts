@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { RowQueue, type Waiting } from '../../src/scheduler/queue.js'
+import type { Waiting } from '../../src/scheduler/flows.js'
+import { RowQueue } from '../../src/scheduler/queue.js'
 
 type Row = Waiting & { readonly name: number }
 

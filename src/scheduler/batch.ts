@@ -1,0 +1,102 @@
+// A batch while it is put together: which rows may join the one that leads it.
+
+import { type Entry, earliestOfLength, shortestOf, type TaskFlow, type TenantFlow, type Waiting } from './flows.js'
+import type { Flow, Turns } from './turns.js'
+
+export interface BatchLimits {
+  /** Tokens of a batch; a single longer row still runs, alone. */
+  readonly maxTokens: number
+  /**
+   * Of them for each task that the batch serves, where that is less: what takes long should answer many. Between two
+   * batches of one that floods another need not wait for long.
+   */
+  readonly taskTokens?: number
+  /** Different masks in a batch. */
+  readonly maxMasks: number
+}
+
+/** Attention pads the rows of a batch to its longest. A row joins while at most half of those places are padding. */
+const maxPlacesPerToken = 2
+
+/** The flow that leads a batch, and the turn up to which another one is not ahead of it. */
+interface Lead<F> {
+  readonly flow: F
+  readonly until: number
+}
+
+/** A batch while it is put together. */
+export class Batch<Row extends Waiting> {
+  readonly entries: Entry<Row>[]
+  readonly tenant: Lead<TenantFlow<Row>>
+  readonly task: Lead<TaskFlow<Row>>
+  readonly #flows: Set<TaskFlow<Row>>
+  readonly #masks: Set<string>
+  #tokens: number
+  #longest: number
+
+  constructor(
+    leader: Entry<Row>,
+    readonly limits: BatchLimits,
+  ) {
+    const { flow, row } = leader
+    // Flows that always wait are apart by what one row is, or a few; one that is half a batch ahead floods.
+    const ahead = (limits.taskTokens ?? limits.maxTokens) / 2
+    this.entries = [leader]
+    this.task = { flow, until: flow.turn + ahead }
+    this.tenant = { flow: flow.tenant, until: flow.tenant.turn + ahead / flow.tenant.weight }
+    this.#flows = new Set([flow])
+    this.#masks = new Set([row.maskKey])
+    this.#tokens = row.tokens
+    this.#longest = row.tokens
+  }
+
+  get masksAreFull(): boolean {
+    return this.#masks.size >= this.limits.maxMasks
+  }
+
+  takes({ row, flow }: Entry<Row>): boolean {
+    return this.#takesFrom(row.tokens, row.tokens, this.#flows.has(flow) ? 0 : 1)
+  }
+
+  /** Whether there may be a row of a length class that it takes. */
+  mayTake(lengthClass: number): boolean {
+    return this.#takesFrom(shortestOf(lengthClass), shortestOf(lengthClass + 1), 1)
+  }
+
+  #takesFrom(shortest: number, longest: number, furtherTasks: number): boolean {
+    const { maxTokens, taskTokens = maxTokens } = this.limits
+    const most = Math.min(maxTokens, (this.#flows.size + furtherTasks) * taskTokens)
+    const places = (this.entries.length + 1) * Math.max(this.#longest, shortest)
+    return this.#tokens + shortest <= most && places <= maxPlacesPerToken * (this.#tokens + longest)
+  }
+
+  add(entry: Entry<Row>): void {
+    const { row, flow } = entry
+    this.entries.push(entry)
+    this.#flows.add(flow)
+    this.#masks.add(row.maskKey)
+    this.#tokens += row.tokens
+    this.#longest = Math.max(this.#longest, row.tokens)
+  }
+
+  /** The row of a length whose turn is next among those whose masks are here. */
+  next(lengthClass: number): Entry<Row> | undefined {
+    let first: Entry<Row> | undefined
+    for (const flow of this.#flows) {
+      const entry = earliestOfLength(flow, lengthClass)
+      if (entry === undefined || !this.#masks.has(entry.row.maskKey)) continue
+      if (first === undefined || isBefore(flow, first.flow)) first = entry
+    }
+    return first
+  }
+}
+
+const isBefore = <Row>(a: TaskFlow<Row>, b: TaskFlow<Row>) =>
+  a.tenant === b.tenant ? a.turn < b.turn : a.tenant.turn < b.tenant.turn
+
+/** The next flow that is not ahead of the one that leads, or else that one. */
+export function nextBeside<F extends Flow>(turns: Turns<F>, lead: Lead<F>, lengthClass: number): F | undefined {
+  const first = turns.firstOf(lengthClass)
+  if (first === undefined || first.turn <= lead.until) return first
+  return (lead.flow.rowsOfLength[lengthClass] ?? 0) > 0 ? lead.flow : undefined
+}
