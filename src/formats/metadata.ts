@@ -6,6 +6,11 @@ import { Compile } from 'typebox/compile'
 /** Throws the error of the file that is being read; it never returns. */
 export type Refuse = (message: string) => never
 
+/** Arrays and objects within each other; what is deeper nobody means, and writing it would run out of stack. */
+const maxDepth = 32
+/** Characters of a value that an error quotes. */
+const quoted = 80
+
 export class Metadata {
   constructor(
     readonly fields: ReadonlyMap<string, string>,
@@ -20,14 +25,16 @@ export class Metadata {
   choice<T extends string>(key: string, choices: readonly T[], fallback?: T): T {
     const value = this.fields.get(key) ?? fallback ?? this.text(key)
     const found = choices.find((choice) => choice === value)
-    return found ?? this.refuse(`metadata "${key}" is "${value}"; expected ${choices.join(' | ')}`)
+    return found ?? this.refuse(`metadata "${key}" is "${value.slice(0, quoted)}"; expected ${choices.join(' | ')}`)
   }
 
   /** A whole number from 1 to `limit`. */
   count(key: string, limit: number): number {
     const value = Number(this.text(key))
     if (Number.isInteger(value) && value >= 1 && value <= limit) return value
-    return this.refuse(`metadata "${key}" is "${this.text(key)}"; expected a whole number from 1 to ${limit}`)
+    return this.refuse(
+      `metadata "${key}" is "${this.text(key).slice(0, quoted)}"; expected a whole number from 1 to ${limit}`,
+    )
   }
 
   /** A digest: 64 hexadecimal digits in lower case. */
@@ -35,7 +42,9 @@ export class Metadata {
     const value = this.text(key)
     return /^[0-9a-f]{64}$/.test(value)
       ? value
-      : this.refuse(`metadata "${key}" is "${value}"; expected a SHA-256 digest of 64 hexadecimal digits`)
+      : this.refuse(
+          `metadata "${key}" is "${value.slice(0, quoted)}"; expected a SHA-256 digest of 64 hexadecimal digits`,
+        )
   }
 
   /** A JSON value of the given schema; `meaning` names it in the error. */
@@ -47,10 +56,18 @@ export class Metadata {
     } catch {
       return this.refuse(`metadata "${key}" is not JSON; expected ${meaning}`)
     }
+    if (!isWithin(maxDepth, value))
+      return this.refuse(`metadata "${key}" is nested in more than ${maxDepth} levels; expected ${meaning}`)
     if (checker(schema)(value)) return value as Static<T>
-    return this.refuse(`metadata "${key}" is ${text.slice(0, 80)}; expected ${meaning}`)
+    return this.refuse(`metadata "${key}" is ${text.slice(0, quoted)}; expected ${meaning}`)
   }
 }
+
+/** Whether a JSON value has at most so many levels. */
+const isWithin = (levels: number, value: unknown): boolean =>
+  typeof value !== 'object' ||
+  value === null ||
+  (levels > 0 && Object.values(value).every((inner) => isWithin(levels - 1, inner)))
 
 const checkers = new WeakMap<TSchema, (value: unknown) => boolean>()
 

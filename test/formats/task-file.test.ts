@@ -33,6 +33,18 @@ const refused: [string, Partial<TaskParts>, string, RegExp][] = [
   ['no prototype', { metadata: { prototype: undefined } }, 'invalid_task_file', /"prototype" is missing/],
   ['a prototype that is no digest', { metadata: { prototype: 'abc' } }, 'invalid_task_file', /SHA-256/],
   [
+    'metrics of arrays within arrays',
+    { metadata: { metrics: `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}` } },
+    'invalid_task_file',
+    /"metrics" is nested in more than 32 levels; expected a JSON object$/,
+  ],
+  [
+    'a choice as long as a book',
+    { metadata: { combine: 'x'.repeat(1_000_000) } },
+    'invalid_task_file',
+    /"combine" is "x{80}"; expected or/,
+  ],
+  [
     'another prototype',
     { metadata: { prototype: 'a'.repeat(64) } },
     'prototype_mismatch',
