@@ -11,7 +11,7 @@ import { http } from './http.js'
 import { httpReal } from './http-real.js'
 import { int8, int8Loss } from './int8.js'
 import { learningStep } from './learning-step.js'
-import { manyTasks } from './many-tasks.js'
+import { manyTasks, millionTasks } from './many-tasks.js'
 import { modelDir } from './material.js'
 import { mixedBatch, mixedBatchOn } from './mixed-batch.js'
 import { overloaded } from './overload.js'
@@ -41,10 +41,11 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   'learning-step': learningStep,
 }
 
-/** Benchmarks on what an option brings: they run if they are named. */
+/** Benchmarks on what an option brings, or that take long: they run if they are named. */
 const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
   'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
   'int8-loss': ({ data }) => int8Loss(data),
+  'million-tasks': () => millionTasks,
   'other-backbone': ({ modelDir }) => mixedBatchOn(modelDir),
   'transformers-js': ({ numerics, tasks }) =>
     compare({ peer: transformersJs, numerics, sizes: tasks, targets: { memory: { tasks: 256, atMost: 1 / 50 } } }),

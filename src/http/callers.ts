@@ -32,8 +32,8 @@ export function identifyCallers(app: FastifyInstance, { access, rates, corsOrigi
   app.addHook('onRequest', async (request) => {
     const audience = request.routeOptions.config.audience ?? 'tenants'
     if (audience === 'everybody') return
-    if (access.open) refuseForeignPages(request, corsOrigins)
     const caller = access.identify(request.headers.authorization)
+    if (caller.key === null) refuseForeignPages(request, corsOrigins)
     request.caller = caller
     refuseOthers(caller, audience)
     if (caller.tenant) rates.take(caller.tenant, 'requests', 1)
