@@ -6,7 +6,7 @@ import type { Numerics } from '../src/engine/session.js'
 import { type Benchmark, median, summary } from './figures.js'
 import { loadModel, mixedTexts, rowsOf, withDirectory } from './material.js'
 import { PlainSession } from './plain-session.js'
-import { LoadProcess, startServerProcess } from './process.js'
+import { LoadProcess, metricOf, startServerProcess } from './process.js'
 import { predictRequests } from './requests.js'
 
 const clients = 64
@@ -22,6 +22,7 @@ export const httpReal: Benchmark = (say) =>
     const bare = await PlainSession.open(model.backbone)
     const load = new LoadProcess()
     const latencies = { float32: [] as number[], int8: [] as number[] }
+    const lags = { float32: [] as number[], int8: [] as number[] }
     const servers = {
       float32: await startServerProcess(join(directory, 'float32')),
       int8: await startServerProcess(join(directory, 'int8'), ['--numerics', 'int8']),
@@ -30,6 +31,8 @@ export const httpReal: Benchmark = (say) =>
       const { url } = servers[numerics]
       const { seconds, p99Ms } = await load.run({ url, clients, requests, amount: textsOfTurn })
       latencies[numerics].push(p99Ms)
+      // Of the time since it was last asked for.
+      lags[numerics].push(1000 * (await metricOf(url, 'nodejs_eventloop_lag_p99_seconds')))
       return textsOfTurn / seconds
     }
     const oneAtATime = async () => {
@@ -60,6 +63,7 @@ export const httpReal: Benchmark = (say) =>
         [`${a} texts/s`]: rate(a),
         [`${b} texts/s`]: rate(b),
         'p99 ms': median(latencies[a]),
+        'event loop delay p99 ms': median(lags[a]),
       },
     })
     const all = `texts of all bundled tasks from ${clients} clients over HTTP, throughput`
