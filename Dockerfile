@@ -1,6 +1,7 @@
 # Two images from one file:
 #   docker build --target cpu  -t propetl .           (the default)
 #   docker build --target cuda -t propetl:cuda .      (linux/amd64; needs api.nuget.org while it builds)
+# Settings go into the environment: what is given as a flag the health check does not see.
 
 FROM node:22-bookworm-slim AS build
 WORKDIR /app
@@ -34,7 +35,7 @@ USER node
 VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PROPETL_PORT ?? 8080}/health/ready`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+    CMD ["node", "dist/src/health.js"]
 ENTRYPOINT ["node", "dist/src/cli.js"]
 CMD ["serve"]
 
@@ -51,6 +52,6 @@ USER node
 VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PROPETL_PORT ?? 8080}/health/ready`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+    CMD ["node", "dist/src/health.js"]
 ENTRYPOINT ["node", "dist/src/cli.js"]
 CMD ["serve"]

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The command line: serve, learn, evaluate, train, inspect and tenants. Each command imports what it needs when it runs.
+// The command line: serve, learn, evaluate, train, inspect, backup and tenants. Each command imports what it needs when it runs.
 
 import { Command, Option } from 'commander'
 import type { EvaluateFlags } from './commands/evaluate.js'
@@ -165,6 +165,25 @@ program
   .action(async (file: string, options: { prototype?: string; json?: boolean }) => {
     const { inspect } = await import('./commands/inspect.js')
     console.log(await inspect(file, options))
+  })
+
+program
+  .command('backup')
+  .description('write the tasks, tenants and keys of a data directory to one file, also while a server runs on it')
+  .argument('<file>', 'the file to write, which may not be there yet')
+  .addOption(
+    new Option('--data-dir <dir>', 'directory that the server stores in')
+      .default(settings.dataDir.value)
+      .env(environmentVariableOf('dataDir')),
+  )
+  .addHelpText(
+    'after',
+    '\nTo restore it, put the file into an empty data directory as tasks.lmdb, and start a server there.\n\nExample:\n' +
+      '  $ propetl backup --data-dir /var/lib/propetl "tasks-$(date +%F).lmdb"',
+  )
+  .action(async (file: string, flags: { dataDir: string }) => {
+    const { backup } = await import('./commands/backup.js')
+    console.log(await backup(file, flags))
   })
 
 program.addCommand(tenantCommands())

@@ -1,16 +1,19 @@
 // Writes what is made from the source: openapi/openapi.json from the routes' schemas, the README's table of settings
-// from config.ts, and the table of bundled tasks from their files.
+// from config.ts, the table of bundled tasks from their files, and that of licences from the lock file.
 
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { settingsTable } from './config.js'
 import { readTaskFile, type TaskFile } from './formats/task-file.js'
 import { describeApi } from './http/openapi.js'
+import { type LockFile, licencesTable } from './licences.js'
 
 const inProject = (path: string) => new URL(`../../${path}`, import.meta.url)
 
 await writeFile(inProject('openapi/openapi.json'), await describeApi())
 await fill('README.md', 'settings', settingsTable())
 await fill('masks/README.md', 'tasks', await tasksTable())
+const lock = JSON.parse(await readFile(inProject('package-lock.json'), 'utf8')) as LockFile
+await fill('docs/licences.md', 'licences', licencesTable(lock))
 
 /** Puts text between the marks of a name in a Markdown file. */
 async function fill(path: string, name: string, text: string): Promise<void> {

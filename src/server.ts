@@ -69,7 +69,7 @@ interface Parts {
 /** @param store closed by the server that comes of it, and left open where none does */
 async function startOn(store: Store, { access, certificate, config, logger }: Parts): Promise<Server> {
   const lifecycle = new Lifecycle()
-  const metrics = new Metrics(lifecycle, config.metricsTenants)
+  const metrics = new Metrics(lifecycle, config.metricsTenants, certificate)
   // The engine's thread loads the model while this one puts the application together.
   const loading = loadServices(store, config, metrics, logger)
   const opening = listen({ config, lifecycle, metrics, access, certificate, logger }, config)

@@ -9,6 +9,7 @@ import { environmentVariableOf, settingNames, settings } from '../src/config.js'
 import { Metrics } from '../src/http/metrics.js'
 import { Lifecycle } from '../src/http/services.js'
 import { root } from './material.js'
+import { parsePromql } from './promql.js'
 
 const text = (path: string) => readFileSync(join(root, 'deploy', path), 'utf8')
 const yaml = <T>(path: string) => parse(text(path), { merge: true }) as T
@@ -30,12 +31,28 @@ const variables = new Set(settingNames.map(environmentVariableOf))
 /** Names of settings in a text. */
 const settingsIn = (page: string) => [...page.matchAll(/\bPROPETL_[A-Z_]+\b/g)].map(([name]) => name)
 
-const exported = new Set((await new Metrics(new Lifecycle(), 1).registry.getMetricsAsJSON()).map(({ name }) => name))
-/** Names of metrics in a text, without what Prometheus puts behind a histogram's. */
-const metricsIn = (page: string) =>
-  [...page.matchAll(/\b(?:propetl|process|nodejs)_[a-z0-9_]+\b/g)].map(([name]) =>
-    exported.has(name) ? name : name.replace(/_(bucket|sum|count)$/, ''),
-  )
+const { registry } = new Metrics(new Lifecycle(), 1)
+const exported = new Set((await registry.getMetricsAsJSON()).map(({ name }) => name))
+/** A metric's name, without what Prometheus puts behind a histogram's. */
+const metricOf = (name: string) => (exported.has(name) ? name : name.replace(/_(bucket|sum|count)$/, ''))
+
+/** What Prometheus makes itself: a series, and labels of all. */
+const ofScrapes = { series: 'up', labels: ['job', 'instance', 'namespace', 'pod'] }
+
+/** Metrics that an expression asks for. Each is the server's, and has the labels that are asked for. */
+function metricsIn(expression: string): string[] {
+  const { selectors, grouped } = parsePromql(expression)
+  const known = new Set(ofScrapes.labels)
+  for (const { metric, matchers } of selectors.filter(({ metric }) => metric !== ofScrapes.series)) {
+    assert.ok(exported.has(metricOf(metric)), `${metric} is a metric`)
+    const own = (registry.getSingleMetric(metricOf(metric)) as unknown as { labelNames: string[] }).labelNames
+    const labels = new Set([...ofScrapes.labels, ...own, ...(metric.endsWith('_bucket') ? ['le'] : [])])
+    for (const label of labels) known.add(label)
+    for (const { label } of matchers) assert.ok(labels.has(label), `${metric} has the label ${label}`)
+  }
+  for (const label of grouped) assert.ok(known.has(label), `${label} is a label of ${expression}`)
+  return selectors.map(({ metric }) => metricOf(metric))
+}
 
 describe('compose files', () => {
   for (const path of ['compose.yaml', 'replicas/compose.yaml']) {
@@ -85,11 +102,80 @@ describe('compose files', () => {
 describe('the Grafana dashboard', () => {
   test('asks for metrics that the server has, and shows each of them', () => {
     const { panels } = JSON.parse(text('grafana-dashboard.json')) as { panels: { targets: { expr: string }[] }[] }
-    const asked = panels.flatMap(({ targets }) => targets.flatMap(({ expr }) => metricsIn(expr)))
+    const asked = panels.flatMap(({ targets }) =>
+      targets.flatMap(({ expr }) => metricsIn(expr.replaceAll('$__rate_interval', '1m'))),
+    )
     assert.ok(asked.length > 20)
-    for (const name of asked) assert.ok(exported.has(name), `${name} is a metric`)
     const own = [...exported].filter((name) => name.startsWith('propetl_') && !/_info$|cache_tasks$/.test(name))
     for (const name of own) assert.ok(asked.includes(name), `${name} is on the dashboard`)
+  })
+})
+
+describe('the alert rules', () => {
+  interface Rule {
+    readonly alert: string
+    readonly expr: string
+    readonly labels: { readonly severity: string }
+    readonly annotations: { readonly summary: string; readonly runbook: string }
+  }
+  const { groups } = yaml<{ groups: { rules: Rule[] }[] }>('prometheus-rules.yaml')
+  const rules = groups.flatMap(({ rules }) => rules)
+
+  test('ask for metrics that the server has, with labels that these have, and for routes that there are', () => {
+    const { paths } = JSON.parse(readFileSync(join(root, 'openapi/openapi.json'), 'utf8')) as { paths: object }
+    const routes = Object.keys(paths).map((path) => path.replaceAll(/\{(\w+)\}/g, ':$1'))
+    for (const { alert, expr } of rules) {
+      assert.ok(metricsIn(expr).length > 0, alert)
+      for (const { label, value } of parsePromql(expr).selectors.flatMap(({ matchers }) => matchers))
+        if (label === 'route')
+          for (const pattern of value.split('|'))
+            assert.ok(
+              routes.some((route) => new RegExp(`^(?:${pattern})$`).test(route)),
+              `${pattern} is a route`,
+            )
+    }
+  })
+
+  test('say how bad it is, what is wrong, and where to read on', () => {
+    const page = readFileSync(join(root, 'docs/operations.md'), 'utf8')
+    const anchors = [...page.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+      heading
+        .toLowerCase()
+        .replaceAll(/[^\w\- ]/g, '')
+        .replaceAll(' ', '-'),
+    )
+    assert.equal(new Set(rules.map(({ alert }) => alert)).size, rules.length)
+    for (const { alert, labels, annotations } of rules) {
+      assert.match(labels.severity, /^(critical|warning)$/)
+      assert.ok(annotations.summary.length > 0)
+      const [file, anchor = ''] = annotations.runbook.split('#')
+      assert.equal(file, 'docs/operations.md')
+      assert.ok(anchors.includes(anchor), `${alert}: ${anchor} is a heading`)
+      assert.ok(page.includes(`\`${alert}\``), `${alert} is told of`)
+    }
+  })
+
+  test('are loaded by the Prometheus of the compose file, whose job is the one that they look for', () => {
+    const { services } = yaml<Compose>('replicas/compose.yaml')
+    const { rule_files, scrape_configs } = yaml<{ rule_files: string[]; scrape_configs: { job_name: string }[] }>(
+      'replicas/prometheus.yml',
+    )
+    assert.deepEqual(
+      rule_files.map((file) => `../prometheus-rules.yaml:/etc/prometheus/${file}:ro`),
+      services.prometheus?.volumes?.filter((volume) => volume.includes('rules')),
+    )
+    const jobs = rules.flatMap(({ expr }) =>
+      parsePromql(expr).selectors.flatMap(({ matchers }) => matchers.filter(({ label }) => label === 'job')),
+    )
+    assert.ok(jobs.length > 0)
+    for (const { value } of jobs) assert.ok(scrape_configs.some(({ job_name }) => job_name === value))
+  })
+
+  test('are not fooled by what looks like PromQL', () => {
+    for (const wrong of ['rate(propetl_ready[5m]', 'sum(propetl_ready) by', 'propetl_ready >', 'rats(propetl_ready)'])
+      assert.throws(() => metricsIn(wrong))
+    for (const wrong of ['propetl_gone', 'propetl_ready{tenant="a"}', 'sum by (reason) (propetl_ready)'])
+      assert.throws(() => metricsIn(wrong), assert.AssertionError)
   })
 })
 
@@ -154,6 +240,9 @@ describe('Kubernetes manifests', () => {
       rules.custom.map(({ name }) => name.as),
     )
     for (const { seriesQuery, metricsQuery } of rules.custom)
-      for (const name of metricsIn(`${seriesQuery} ${metricsQuery}`)) assert.ok(exported.has(name), name)
+      for (const query of [seriesQuery, metricsQuery])
+        assert.ok(
+          metricsIn(query.replaceAll('<<.LabelMatchers>>', 'pod="a"').replaceAll('<<.GroupBy>>', 'pod')).length > 0,
+        )
   })
 })

@@ -17,6 +17,6 @@ export async function write(path: string, bytes: Uint8Array): Promise<void> {
   await rename(partial, path).catch(unwritable(path))
 }
 
-const unwritable = (path: string) => (error: Error) => {
+export const unwritable = (path: string) => (error: Error) => {
   throw new Problem('unwritable_file', `${path} cannot be written: ${error.message}`)
 }

@@ -4,7 +4,6 @@
 import { userInfo } from 'node:os'
 import { pino } from 'pino'
 import { environmentVariableOf } from '../config.js'
-import { Problem } from '../problem.js'
 import { LmdbStore } from '../store/lmdb.js'
 import type { Store } from '../store/store.js'
 import { removeTenant } from '../tasks/removal.js'
@@ -13,6 +12,7 @@ import { audit, type Change } from '../tenants/audit.js'
 import { Keys, type KeyTerms } from '../tenants/keys.js'
 import { defaults, type Limits, limitNames, type Tenant } from '../tenants/tenant.js'
 import { Tenants } from '../tenants/tenants.js'
+import { refuseMirror } from './data-directory.js'
 
 export interface StoreFlags {
   readonly dataDir: string
@@ -82,13 +82,9 @@ export const revokeKey = (owner: string, id: string, flags: StoreFlags): Promise
   })
 
 async function onStore<T>({ dataDir }: StoreFlags, use: (store: Store) => Promise<T>): Promise<T> {
-  const database = environmentVariableOf('databaseUrl')
-  // A data directory is only a mirror then: what is written to it would be lost.
-  if (process.env[database])
-    throw new Problem(
-      'invalid_setting',
-      `${database} is set, and the database holds the tenants then; manage them on a server at /tenants, with the key of ${environmentVariableOf('operatorKey')}`,
-    )
+  refuseMirror(
+    `the database holds the tenants then; manage them on a server at /tenants, with the key of ${environmentVariableOf('operatorKey')}`,
+  )
   const store = LmdbStore.open(dataDir)
   try {
     return await use(store)

@@ -1,6 +1,7 @@
 // The certificate that HTTPS is served with: read from files, and taken anew when they change, so that it can be renewed
 // while the server runs.
 
+import { X509Certificate } from 'node:crypto'
 import { readFileSync, unwatchFile, watchFile } from 'node:fs'
 import type { Server } from 'node:https'
 import { createSecureContext } from 'node:tls'
@@ -33,6 +34,11 @@ export class Certificate {
 
   get pair(): Pair {
     return this.#pair
+  }
+
+  /** Until when clients accept the certificate that is served, in milliseconds of the epoch. */
+  get validUntil(): number {
+    return Date.parse(new X509Certificate(this.#pair.cert).validTo)
   }
 
   /** New connections of the server get whatever is current. */

@@ -4,6 +4,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricReg
 import type { BatchReport } from '../scheduler/dispatcher.js'
 import { secondsBehind } from '../store/store.js'
 import { type Owner, otherTenants } from '../tenants/tenant.js'
+import type { Certificate } from './certificate.js'
 import type { Lifecycle, Services } from './services.js'
 
 const powersOfTwo = (first: number, last: number) =>
@@ -47,6 +48,7 @@ export class Metrics {
     lifecycle: Lifecycle,
     /** Tenants that have series of their own. */
     readonly maxNamedTenants: number,
+    certificate?: Pick<Certificate, 'validUntil'>,
   ) {
     collectDefaultMetrics({ register: this.registry })
     const watch =
@@ -113,6 +115,11 @@ export class Metrics {
       const database = following()
       return database && secondsBehind(database)
     })
+    this.#gauge(
+      'certificate_valid_until_seconds',
+      'Until when the certificate is valid that HTTPS is served with, in seconds of the epoch',
+      () => certificate && certificate.validUntil / 1000,
+    )
     new Gauge({
       name: 'propetl_engine_info',
       help: 'Execution provider that runs, as a label',

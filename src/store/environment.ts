@@ -2,6 +2,7 @@
 
 import { spawnSync } from 'node:child_process'
 import { closeSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs'
+import { open as openFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Database, open, type RootDatabase } from 'lmdb'
@@ -62,6 +63,17 @@ export class Environment {
         'storage_failed',
         `${this.path} cannot be written: ${message}; make room, or the directory writable, and try again`,
       )
+    }
+  }
+
+  /** Writes what one transaction left behind to a file that is not there yet, while others go on reading and writing. */
+  async backup(path: string): Promise<void> {
+    await this.root.backup(path, false)
+    const file = await openFile(path)
+    try {
+      await file.sync()
+    } finally {
+      await file.close()
     }
   }
 

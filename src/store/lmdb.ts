@@ -7,6 +7,8 @@ import { countOf, Environment, type Records, readRange } from './environment.js'
 import { PendingChange } from './pending.js'
 import { forTables, type RecordRange, type Store, type StoreWriter, type Table } from './store.js'
 
+export const taskFile = (directory: string): string => `${directory}/tasks.lmdb`
+
 export class LmdbStore implements Store {
   readonly following = undefined
   readonly #waiting: PendingChange[] = []
@@ -19,7 +21,7 @@ export class LmdbStore implements Store {
 
   /** @throws Problem `invalid_setting` if the directory cannot be used, `storage_damaged` */
   static open(directory: string): LmdbStore {
-    const environment = Environment.open(`${directory}/tasks.lmdb`)
+    const environment = Environment.open(taskFile(directory))
     return new LmdbStore(
       environment,
       forTables((table) => environment.records(table)),

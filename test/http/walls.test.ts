@@ -29,6 +29,12 @@ describe('HTTPS', () => {
     await copyFile(pem('first.key'), tlsKey)
     const { server } = await startRunning({ tlsCert, tlsKey })
     assert.match(server.address, /^https:/)
+    // As openssl says of it: Nov  1 04:10:42 2126 GMT.
+    const { body } = await server.app.inject('/metrics')
+    assert.match(
+      body,
+      new RegExp(`^propetl_certificate_valid_until_seconds ${Date.UTC(2126, 10, 1, 4, 10, 42) / 1000}$`, 'm'),
+    )
     const port = Number(new URL(server.address).port)
     const asked = request({ port, path: '/health/live', rejectUnauthorized: false }).end()
     const [answer] = (await once(asked, 'response')) as [{ statusCode: number; headers: Record<string, string> }]

@@ -1,0 +1,34 @@
+// `propetl backup`: a copy of a data directory's tasks, tenants and keys as one moment has them, also of a server that runs.
+
+import { existsSync } from 'node:fs'
+import { rename, rm, stat } from 'node:fs/promises'
+import { Problem } from '../problem.js'
+import { LmdbStore, taskFile } from '../store/lmdb.js'
+import { refuseMirror } from './data-directory.js'
+import { unwritable } from './output-file.js'
+
+/**
+ * @param path of a file that is not there yet
+ * @returns what to print
+ * @throws Problem
+ */
+export async function backup(path: string, { dataDir }: { readonly dataDir: string }): Promise<string> {
+  refuseMirror('the data directory is a mirror of the database then: back up the database')
+  if (existsSync(path)) throw new Problem('unwritable_file', `${path} is there already; a backup replaces no file`)
+  const source = taskFile(dataDir)
+  if (!existsSync(source))
+    throw new Problem('invalid_setting', `there is no ${source}: ${dataDir} is not the data directory of a server`)
+  const partial = `${path}.partial`
+  const store = LmdbStore.open(dataDir)
+  try {
+    await rm(partial, { force: true })
+    await store.environment.backup(partial)
+    await rename(partial, path)
+    return `${source} is in ${path} as it was: ${(await stat(path)).size} bytes`
+  } catch (error) {
+    await rm(partial, { force: true })
+    return unwritable(path)(error as Error)
+  } finally {
+    await store.close()
+  }
+}

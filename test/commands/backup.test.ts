@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { digestOf } from '../../src/formats/digest.js'
+import { shiftedTask, taskBytes, temporaryDirectory } from '../material.js'
+import { answerOf, cli, predict, put, serve } from '../server-process.js'
+import { smallDisk } from '../small-disk.js'
+
+const sst2 = taskBytes('sst2')
+
+function backup(file: string, dataDir: string, wrapper: readonly string[] = [], environment: object = {}) {
+  const env = { PATH: process.env.PATH, ...environment }
+  const [program = '', ...args] = [...wrapper, process.execPath, cli, 'backup', file, '--data-dir', dataDir]
+  return new Promise<{ code: unknown; said: string }>((resolve) => {
+    execFile(program, args, { env }, (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : error.code, said: stdout + stderr }),
+    )
+  })
+}
+
+describe('propetl backup', () => {
+  test('of a server that takes uploads is a data directory with all that was acknowledged before it', async () => {
+    const [dataDir, backups] = await Promise.all([temporaryDirectory(), temporaryDirectory()])
+    const { url } = await serve(dataDir)
+    for (let i = 0; i < 20; i++) assert.equal((await put(url, `t${i}`, shiftedTask(sst2, i))).status, 201)
+    let running = true
+    const busy = async () => {
+      for (let round = 0; running; round++)
+        assert.ok([200, 201].includes((await put(url, `busy${round % 30}`, shiftedTask(sst2, round))).status))
+    }
+    const uploads = [busy(), busy()]
+    const files = [1, 2, 3].map((at) => join(backups, `${at}.lmdb`))
+    for (const file of files) {
+      const { code, said } = await backup(file, dataDir)
+      assert.equal(code, 0, said)
+    }
+    running = false
+    await Promise.all(uploads)
+    assert.deepEqual((await readdir(backups)).sort(), ['1.lmdb', '2.lmdb', '3.lmdb'])
+
+    for (const file of files) {
+      const restored = join(await temporaryDirectory(), 'data')
+      await mkdir(restored)
+      await copyFile(file, join(restored, 'tasks.lmdb'))
+      const again = await serve(restored)
+      for (let i = 0; i < 20; i++)
+        assert.equal((await answerOf(await predict(again.url, `t${i}`))).version, digestOf(shiftedTask(sst2, i)))
+      const { tasks } = (await (await fetch(`${again.url}/tasks?limit=1000`)).json()) as {
+        tasks: { id: string; version: string }[]
+      }
+      for (const { id, version } of tasks) {
+        const bytes = await (await fetch(`${again.url}/tasks/${id}/file`)).arrayBuffer()
+        assert.equal(digestOf(new Uint8Array(bytes)), version)
+      }
+      assert.equal((await put(again.url, 'new', sst2)).status, 201)
+      again.process.kill('SIGTERM')
+      await again.exit
+    }
+  })
+
+  test('replaces no file, makes no data directory, and takes no mirror for the data', async () => {
+    const directory = await temporaryDirectory()
+    const file = join(directory, 'there.lmdb')
+    await writeFile(file, 'something else')
+    for (const [path, dataDir, environment, said] of [
+      [join(directory, 'new.lmdb'), join(directory, 'none'), {}, /there is no .*none\/tasks\.lmdb/],
+      [file, directory, {}, /there\.lmdb is there already/],
+      [
+        join(directory, 'new.lmdb'),
+        directory,
+        { PROPETL_DATABASE_URL: 'postgres://a@b/c' },
+        /PROPETL_DATABASE_URL is set, .*back up the database/,
+      ],
+    ] as const) {
+      const refused = await backup(path, dataDir, [], environment)
+      assert.equal(refused.code, 1)
+      assert.match(refused.said, said)
+    }
+    assert.deepEqual(await readdir(directory), ['there.lmdb'])
+  })
+
+  test('that finds no room says so, and leaves nothing', async () => {
+    const [dataDir, disk] = await Promise.all([temporaryDirectory(), smallDisk()])
+    const { url, process: child, exit } = await serve(dataDir)
+    for (let i = 0; i < 200; i++) assert.equal((await put(url, `t${i}`, shiftedTask(sst2, i))).status, 201)
+    child.kill('SIGTERM')
+    await exit
+    const before = await readdir(disk.directory)
+    const { code, said } = await backup(join(disk.directory, 'backup.lmdb'), dataDir, disk.wrapper)
+    assert.equal(code, 1)
+    assert.match(said, /backup\.lmdb cannot be written: (No space left on device|File too large)/)
+    assert.deepEqual(await readdir(disk.directory), before)
+  })
+})

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { createServer, type RequestListener } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { networkInterfaces } from 'node:os'
+import { join } from 'node:path'
+import { after, describe, test } from 'node:test'
+import { operatorKey, startRunning } from './http/running.js'
+import { root } from './material.js'
+
+const pem = (name: string) => join(root, 'test/fixtures/tls', `${name}.pem`)
+const tls = { tlsCert: pem('first.cert'), tlsKey: pem('first.key') }
+const image = readFileSync(join(root, 'Dockerfile'), 'utf8')
+const [, check = '[]'] = /^HEALTHCHECK .*\\\n +CMD (.+)$/m.exec(image) ?? []
+
+/** Runs the check of the image. */
+function run(environment: Record<string, string>, ...args: string[]): Promise<{ code: unknown; said: string }> {
+  const [program = '', ...given] = JSON.parse(check) as string[]
+  const env = { PATH: process.env.PATH, ...environment }
+  return new Promise((resolve) => {
+    execFile(program, [...given, ...args], { cwd: root, env }, (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : error.code, said: stdout + stderr }),
+    )
+  })
+}
+
+describe('the health check of the image', () => {
+  test('is the same for each image, and looks at every server of this machine that the environment tells of', async () => {
+    assert.equal(image.split(`CMD ${check}`).length - 1, image.match(/^HEALTHCHECK/gm)?.length)
+    // Not every machine has IPv6.
+    const any = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === '::1'))
+      ? '::'
+      : '0.0.0.0'
+    const servers = [
+      [{}, {}],
+      [{ operatorKey }, { PROPETL_HOST: '0.0.0.0' }],
+      [
+        { operatorKey, ...tls },
+        { PROPETL_HOST: any, PROPETL_TLS_CERT: tls.tlsCert, PROPETL_TLS_KEY: tls.tlsKey },
+      ],
+    ] as const
+    for (const [settings, environment] of servers) {
+      const host = (environment as { PROPETL_HOST?: string }).PROPETL_HOST
+      const { server } = await startRunning({ ...settings, ...(host !== undefined && { host }) })
+      const { code, said } = await run({ ...environment, PROPETL_PORT: new URL(server.address).port })
+      assert.deepEqual([code, said.includes('"status":"ready"')], [0, true], said)
+      assert.equal((await run({}, server.address.replace(/\/\/.*:/, '//localhost:'))).code, 0)
+    }
+  })
+
+  test('fails, and says why, where a server is not ready, does not answer, or is none', async () => {
+    const answering = async (status: number | undefined, secure: boolean) => {
+      const handler: RequestListener = (_request, response) => {
+        if (status !== undefined) response.writeHead(status).end('as it is')
+      }
+      const pair = { cert: readFileSync(tls.tlsCert), key: readFileSync(tls.tlsKey) }
+      const server = secure ? createSecureServer(pair, handler) : createServer(handler)
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      after(() => {
+        server.closeAllConnections()
+        server.close()
+      })
+      return String((server.address() as AddressInfo).port)
+    }
+    const secured = { PROPETL_TLS_CERT: tls.tlsCert, PROPETL_TLS_KEY: tls.tlsKey }
+    const cases: [environment: Record<string, string>, said: RegExp][] = [
+      [{ PROPETL_PORT: await answering(503, false) }, /^http:.* answers 503: as it is\n$/],
+      [{ PROPETL_PORT: await answering(503, true), ...secured }, /^https:.* answers 503: as it is\n$/],
+      [{ PROPETL_PORT: await answering(undefined, false) }, /cannot be told: .*abort/],
+      [{ PROPETL_PORT: await answering(200, false), ...secured }, /cannot be told: .*SSL/],
+      [{ PROPETL_PORT: '1' }, /cannot be told: .*ECONNREFUSED/],
+      [{ PROPETL_PORT: 'x' }, /PROPETL_PORT is "x"; expected a whole number/],
+    ]
+    for (const [environment, expected] of cases) {
+      const { code, said } = await run(environment)
+      assert.equal(code, 1)
+      assert.match(said, expected)
+    }
+  })
+})
