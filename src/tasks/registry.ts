@@ -9,7 +9,7 @@ import { readFileAs } from '../formats/file.js'
 import { readTaskFile, type TaskFile } from '../formats/task-file.js'
 import { checkFits, effectiveBitset } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
-import { Problem } from '../problem.js'
+import { Problem, quoted } from '../problem.js'
 import type { Owner } from '../tenants/tenant.js'
 import type { Precondition, StoredTask, TaskStore } from './store.js'
 
@@ -183,7 +183,7 @@ export function checkTaskId(id: string): string {
   if (taskId.test(id)) return id
   throw new Problem(
     'invalid_task_id',
-    `${JSON.stringify(id.slice(0, 100))} is not a task id; expected 1 to 64 of a-z, 0-9, ".", "_" and "-", beginning with a letter or digit`,
+    `${quoted(id)} is not a task id; expected 1 to 64 of a-z, 0-9, ".", "_" and "-", beginning with a letter or digit`,
   )
 }
 
