@@ -23,6 +23,7 @@ export const problems = {
   unknown_task: { status: 404, title: 'There is no such task' },
   unknown_tenant: { status: 404, title: 'There is no such tenant' },
   unknown_key: { status: 404, title: 'There is no such key' },
+  method_not_allowed: { status: 405, title: 'The address has no such method' },
   request_timeout: { status: 408, title: 'The request took too long to arrive' },
   tenant_leaving: { status: 409, title: 'The tenant is being removed' },
   last_operator_key: { status: 409, title: 'The key cannot be revoked' },

@@ -14,7 +14,8 @@ export const scraper: Owner = 'metrics'
 export const otherTenants = 'other'
 
 const reserved: readonly string[] = [operator, scraper, otherTenants]
-const tenantId = /^[a-z0-9][a-z0-9-]{0,62}$/
+export const tenantIdPattern = '^[a-z0-9][a-z0-9-]{0,62}$'
+const tenantId = new RegExp(tenantIdPattern)
 
 /** What a tenant may take; null is no limit. */
 export interface Limits {

@@ -10,7 +10,18 @@ import { checkTaskId, type Origin, type Registry, type Task } from '../../tasks/
 import { callerOf, recordChange } from '../callers.js'
 import { etagOf, isUnchanged, preconditionOf } from '../etags.js'
 import { pageOf } from '../page.js'
-import { bytesBody, listAnswer, listQuery, noContent, problemAnswers, taskAnswer, taskParams } from '../schemas.js'
+import {
+  bytesBody,
+  etagHeader,
+  listAnswer,
+  listQuery,
+  locationHeader,
+  noContent,
+  problemAnswers,
+  taskAnswer,
+  taskId,
+  taskParams,
+} from '../schemas.js'
 import type { Lifecycle } from '../services.js'
 
 export interface TaskLimits {
@@ -68,8 +79,8 @@ export const taskRoutes =
           params: taskParams,
           headers: conditionHeaders,
           response: {
-            200: taskAnswer,
-            304: noContent('Unchanged'),
+            200: { ...taskAnswer, headers: etagHeader },
+            304: noContent('Unchanged', etagHeader),
             ...problemAnswers(400, 401, 404, 409, 429, 503),
           },
         },
@@ -95,8 +106,8 @@ export const taskRoutes =
           params: taskParams,
           headers: conditionHeaders,
           response: {
-            200: { description: 'The task file', content: { [fileType]: { schema: bytesBody } } },
-            304: noContent('Unchanged'),
+            200: { description: 'The task file', headers: etagHeader, content: { [fileType]: { schema: bytesBody } } },
+            304: noContent('Unchanged', etagHeader),
             ...problemAnswers(400, 401, 404, 409, 429, 503),
           },
         },
@@ -128,8 +139,8 @@ export const taskRoutes =
           headers: conditionHeaders,
           body: { content: { [fileType]: { schema: bytesBody } } },
           response: {
-            200: { ...taskAnswer, description: 'Replaced' },
-            201: { ...taskAnswer, description: 'New' },
+            200: { ...taskAnswer, description: 'Replaced', headers: etagHeader },
+            201: { ...taskAnswer, description: 'New', headers: { ...etagHeader, ...locationHeader } },
             ...problemAnswers(400, 401, 403, 409, 412, 413, 415, 422, 429, 503),
           },
         },
@@ -151,10 +162,10 @@ export const taskRoutes =
           tags: ['tasks'],
           summary: 'The same for forms: a file, and the id beside it or as the file’s name',
           consumes: ['multipart/form-data'],
-          body: Type.Object({ id: Type.Optional(Type.String()), file: bytesBody }),
+          body: Type.Object({ id: Type.Optional(taskId), file: bytesBody }),
           response: {
-            200: { ...taskAnswer, description: 'Replaced' },
-            201: { ...taskAnswer, description: 'New' },
+            200: { ...taskAnswer, description: 'Replaced', headers: etagHeader },
+            201: { ...taskAnswer, description: 'New', headers: { ...etagHeader, ...locationHeader } },
             ...problemAnswers(400, 401, 403, 409, 412, 413, 415, 422, 429, 503),
           },
         },
@@ -230,11 +241,17 @@ async function readForm(request: FastifyRequest): Promise<{ id: string; file: Bu
   let id: string | undefined
   let file: Buffer | undefined
   let filename = ''
-  for await (const part of request.parts()) {
-    if (part.type === 'file') {
-      filename = part.filename
-      file = await part.toBuffer()
-    } else if (part.fieldname === 'id' && typeof part.value === 'string') id = part.value
+  try {
+    for await (const part of request.parts()) {
+      if (part.type === 'file') {
+        filename = part.filename
+        file = await part.toBuffer()
+      } else if (part.fieldname === 'id' && typeof part.value === 'string') id = part.value
+    }
+  } catch (error) {
+    // What the parser finds wrong with the form has no code, unlike limits and connections that end.
+    if ((error as { code?: unknown }).code !== undefined) throw error
+    throw new Problem('invalid_request', `the body is not a form: ${(error as Error).message}`)
   }
   if (file === undefined)
     throw new Problem('invalid_request', 'the form has no file; expected one, and optionally a field "id"')
