@@ -4,7 +4,7 @@ import multipart from '@fastify/multipart'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
-import { Problem } from '../../problem.js'
+import { Problem, quoted } from '../../problem.js'
 import { describeTask } from '../../tasks/description.js'
 import { checkTaskId, type Origin, type Registry, type Task } from '../../tasks/registry.js'
 import { callerOf, recordChange } from '../callers.js'
@@ -162,7 +162,7 @@ export const taskRoutes =
           tags: ['tasks'],
           summary: 'The same for forms: a file, and the id beside it or as the file’s name',
           consumes: ['multipart/form-data'],
-          body: Type.Object({ id: Type.Optional(taskId), file: bytesBody }),
+          body: Type.Object({ id: Type.Optional(taskId), file: bytesBody }, { additionalProperties: false }),
           response: {
             200: { ...taskAnswer, description: 'Replaced', headers: etagHeader },
             201: { ...taskAnswer, description: 'New', headers: { ...etagHeader, ...locationHeader } },
@@ -241,19 +241,26 @@ async function readForm(request: FastifyRequest): Promise<{ id: string; file: Bu
   let id: string | undefined
   let file: Buffer | undefined
   let filename = ''
+  const others: string[] = []
   try {
     for await (const part of request.parts()) {
-      if (part.type === 'file') {
+      // Every file is read, wanted or not, for the parts behind it come after it.
+      const content = part.type === 'file' ? await part.toBuffer() : String(part.value)
+      if (part.type === 'file' && part.fieldname === 'file' && file === undefined) {
+        file = content as Buffer
         filename = part.filename
-        file = await part.toBuffer()
-      } else if (part.fieldname === 'id' && typeof part.value === 'string') id = part.value
+      } else if (part.type === 'field' && part.fieldname === 'id' && id === undefined) id = content as string
+      else others.push(`a ${part.type} ${quoted(part.fieldname)}`)
     }
   } catch (error) {
     // What the parser finds wrong with the form has no code, unlike limits and connections that end.
     if ((error as { code?: unknown }).code !== undefined) throw error
     throw new Problem('invalid_request', `the body is not a form: ${(error as Error).message}`)
   }
-  if (file === undefined)
-    throw new Problem('invalid_request', 'the form has no file; expected one, and optionally a field "id"')
+  if (file === undefined || others.length > 0)
+    throw new Problem(
+      'invalid_request',
+      `the form has ${others.length > 0 ? others.join(', ') : 'no file'}; expected one file "file", and optionally one field "id"`,
+    )
   return { id: checkTaskId(id ?? filename.replace(/\.safetensors$/, '')), file }
 }
