@@ -2,6 +2,7 @@
 
 import json
 import os
+from random import Random
 import struct
 from datetime import timezone, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 masks = Path(__file__).parents[2] / "masks"
 octets = "application/octet-stream"
+dice = Random(1)
 
 
 def read_header(file: bytes) -> tuple[dict, int]:
@@ -92,6 +94,28 @@ def before_load_schema(_context, document):
             for answer in operation["responses"].values():
                 for header in answer.get("headers", {}).values():
                     header["required"] = True
+
+
+@schemathesis.hook
+def before_call(_context, case, _kwargs):
+    valid = case.meta is not None and case.meta.generation.mode.is_positive
+    if valid and case.operation.path.endswith("/predict") and dice.randrange(4) > 0:
+        case.body = answerable(case.body)
+
+
+def answerable(body: dict) -> dict:
+    """A prediction request without what makes servers refuse most of those that fit the schema: blank texts, unknown
+    tasks, and thresholds where there is no multi-label task."""
+    text = lambda given: given if given.strip() else "a gorgeous film"
+
+    def filled(given):
+        if isinstance(given, str):
+            return text(given)
+        if isinstance(given, list):
+            return [filled(each) for each in given]
+        return {name: "sst2" if name == "task" else text(value) for name, value in given.items()}
+
+    return {**{name: value for name, value in body.items() if name != "threshold"}, "inputs": filled(body["inputs"])}
 
 
 @schemathesis.check

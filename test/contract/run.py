@@ -8,10 +8,12 @@ on servers with keys as the operator and as a tenant. Says what differs, and exi
 import argparse
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +24,30 @@ here = Path(__file__).parent
 root = here.parents[1]
 operator_key = secrets.token_hex(32)
 
+tasks = {"PUT /tasks/:id 201", "POST /tasks 201", "POST /tasks/:id/predict 200", "POST /predict 200", "GET /tasks/:id 200"}
+tenants = {"PUT /tenants/:id 201", "POST /tenants/:id/keys 201", "DELETE /tenants/:id 204", "GET /tenants/:id/keys 200"}
+# What each role must have been answered, so that a run that reaches nothing is no success.
+reached = {
+    "open": {*tasks, "DELETE /tasks/:id 204", "GET /tenants 403"},
+    "operator": {*tasks, *tenants, "GET /tenants 200"},
+    "tenant": {*tasks, "GET /tasks 401", "GET /tenants/:id 200", "GET /tenants 403", "PUT /tenants/:id 403"},
+}
+
 
 def lines_of(log: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def answers(log: Path) -> Counter:
+    """How often each route answered what."""
+    found = Counter()
+    for line in lines_of(log):
+        if line["msg"] == "request":
+            path = line["url"].partition("?")[0]
+            route = re.sub(r"^(/tasks|/tenants)/[^/]+(/keys(?=/))?", lambda at: f"{at[1]}/:id{at[2] or ''}", path)
+            route = re.sub(r"/keys/[^/]+$", "/keys/:key", route)
+            found[f"{line['method']} {route} {line['status']}"] += 1
+    return found
 
 
 @contextmanager
@@ -66,10 +89,10 @@ def as_operator(method: str, url: str, body: dict) -> dict:
 
 
 def key_of_tenant(address: str) -> str:
-    """Of one whose quotas are reached, and that may ask as fast as it can."""
+    """Of the tenant that the description has for an example. Its quotas are reached, and it may ask as fast as it can."""
     rates = {"requests_per_second": 1_000_000, "tokens_per_second": 100_000_000}
-    as_operator("PUT", f"{address}/tenants/contract", {"limits": {"tasks": 20, **rates}})
-    return as_operator("POST", f"{address}/tenants/contract/keys", {})["key"]
+    as_operator("PUT", f"{address}/tenants/acme", {"limits": {"tasks": 20, **rates}})
+    return as_operator("POST", f"{address}/tenants/acme/keys", {})["key"]
 
 
 def run(role: str, examples: int, seed: int) -> tuple[bool, str]:
@@ -86,14 +109,18 @@ def run(role: str, examples: int, seed: int) -> tuple[bool, str]:
                 ]
                 env = {**os.environ, "CONTRACT_ROLE": role, "SCHEMATHESIS_HOOKS": str(here / "hooks.py")}
                 done = subprocess.run(command, env=env, cwd=directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            return done.returncode == 0, done.stdout
+            found = answers(Path(directory) / "log")
+            table = "\n".join(f"{count:6} {answer}" for answer, count in sorted(found.items()) if count > 1)
+            missed = reached[role] - found.keys()
+            said = f"{done.stdout}\n{table}\n" + "".join(f"never answered: {answer}\n" for answer in sorted(missed))
+            return done.returncode == 0 and not missed, said
         except AssertionError as error:
             return False, str(error)
 
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--examples", type=int, default=20, help="of each operation and phase")
+    arguments.add_argument("--examples", type=int, default=12, help="of each operation and phase")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--roles", nargs="+", default=["open", "operator", "tenant"])
     given = arguments.parse_args()
