@@ -1,7 +1,7 @@
 // Errors as answers: application/problem+json (RFC 9457), each with a stable code.
 
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { Problem, type ProblemCode } from '../problem.js'
+import { Problem, type ProblemCode, quoted } from '../problem.js'
 
 interface Meaning {
   readonly status: number
@@ -98,7 +98,7 @@ function detailOf(code: AnswerCode, request: FastifyRequest): string | undefined
   if (code !== 'unsupported_media_type') return undefined
   const given = request.headers['content-type']
   const expected = (schema as { consumes?: readonly string[] } | undefined)?.consumes ?? ['application/json']
-  return `the content type is ${given === undefined ? 'not given' : JSON.stringify(given)}; expected ${expected.join(' or ')}`
+  return `the content type is ${given === undefined ? 'not given' : quoted(given)}; expected ${expected.join(' or ')}`
 }
 
 /** The whole answer's body. */
@@ -155,8 +155,11 @@ function describeValidation(error: FastifyError): string {
   const deepest = findings.filter((finding) => depth(finding) === Math.max(...findings.map(depth)))
   const particular = deepest.filter(({ keyword }) => keyword !== 'type')
   const said = new Set((particular.length > 0 ? particular : deepest).map(describeFinding))
-  return [...said].map((what) => `${error.validationContext ?? 'request'}${what}`).join(', or ')
+  return [...said]
+    .slice(0, 8)
+    .map((what) => `${error.validationContext ?? 'request'}${what}`)
+    .join(', or ')
 }
 
 const describeFinding = ({ instancePath, keyword, message }: ValidationFinding): string =>
-  `${instancePath} ${keyword === 'boolean' ? 'is not a known field' : (message ?? 'is not valid')}`
+  `${instancePath.length > 200 ? `${instancePath.slice(0, 200)}…` : instancePath} ${keyword === 'boolean' ? 'is not a known field' : (message ?? 'is not valid')}`

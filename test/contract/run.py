@@ -91,7 +91,7 @@ def as_operator(method: str, url: str, body: dict) -> dict:
 def key_of_tenant(address: str) -> str:
     """Of the tenant that the description has for an example. Its quotas are reached, and it may ask as fast as it can."""
     rates = {"requests_per_second": 1_000_000, "tokens_per_second": 100_000_000}
-    as_operator("PUT", f"{address}/tenants/acme", {"limits": {"tasks": 20, **rates}})
+    as_operator("PUT", f"{address}/tenants/acme", {"limits": {"tasks": 40, **rates}})
     return as_operator("POST", f"{address}/tenants/acme/keys", {})["key"]
 
 

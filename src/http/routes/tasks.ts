@@ -229,7 +229,7 @@ function expectType(...types: readonly string[]) {
   return async ({ headers }: FastifyRequest): Promise<void> => {
     const given = headers['content-type']
     if (given !== undefined && types.includes((given.split(';')[0] ?? '').trim().toLowerCase())) return
-    const is = given === undefined ? 'not given' : JSON.stringify(given)
+    const is = given === undefined ? 'not given' : quoted(given)
     throw new Problem(
       'unsupported_media_type',
       `the content type is ${is}; expected ${types[0]}, with a task file in it`,
