@@ -19,7 +19,7 @@ const get = (url: string, headers: Record<string, string> = {}) => running.app.i
 /** What is answered to bytes: the status, and the problem. */
 async function raw(bytes: string): Promise<Refusal & { status: number }> {
   const socket = connect(Number(new URL(running.server.address).port), '127.0.0.1')
-  socket.end(Buffer.from(bytes, 'latin1'))
+  socket.write(Buffer.from(bytes, 'latin1'))
   let answer = ''
   for await (const piece of socket) answer += piece
   const problem = JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4)) as Refusal
