@@ -70,5 +70,6 @@ export class Problem extends Error {
 }
 
 /** Somebody else's text in a message: in quotes, what cannot be printed escaped, and cut where it is long. */
-export const quoted = (text: string, most = 80): string =>
-  JSON.stringify(text.length > most ? `${text.slice(0, most)}…` : text)
+export const quoted = (text: string, most = 80): string => JSON.stringify(shortened(text, most))
+
+export const shortened = (text: string, most: number): string => (text.length > most ? `${text.slice(0, most)}…` : text)

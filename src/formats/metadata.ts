@@ -2,7 +2,7 @@
 
 import type { Static, TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
-import { quoted } from '../problem.js'
+import { quoted, shortened } from '../problem.js'
 
 /** Throws the error of the file that is being read; it never returns. */
 export type Refuse = (message: string) => never
@@ -54,7 +54,7 @@ export class Metadata {
     if (!isWithin(maxDepth, value))
       return this.refuse(`metadata "${key}" is nested in more than ${maxDepth} levels; expected ${meaning}`)
     if (checker(schema)(value)) return value as Static<T>
-    return this.refuse(`metadata "${key}" is ${quoted(text)}; expected ${meaning}`)
+    return this.refuse(`metadata "${key}" is ${shortened(text, 80)}; expected ${meaning}`)
   }
 }
 

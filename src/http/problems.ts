@@ -1,7 +1,7 @@
 // Errors as answers: application/problem+json (RFC 9457), each with a stable code.
 
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { Problem, type ProblemCode, quoted } from '../problem.js'
+import { Problem, type ProblemCode, quoted, shortened } from '../problem.js'
 
 interface Meaning {
   readonly status: number
@@ -162,4 +162,4 @@ function describeValidation(error: FastifyError): string {
 }
 
 const describeFinding = ({ instancePath, keyword, message }: ValidationFinding): string =>
-  `${instancePath.length > 200 ? `${instancePath.slice(0, 200)}…` : instancePath} ${keyword === 'boolean' ? 'is not a known field' : (message ?? 'is not valid')}`
+  `${shortened(instancePath, 200)} ${keyword === 'boolean' ? 'is not a known field' : (message ?? 'is not valid')}`

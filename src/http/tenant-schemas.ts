@@ -1,11 +1,16 @@
 // The API's types of tenants and keys.
 
 import { type TSchema, Type } from 'typebox'
-import { defaults, maxLimit, maxShare, tenantIdPattern } from '../tenants/tenant.js'
+import { defaults, maxLimit, maxShare, reserved, tenantIdPattern } from '../tenants/tenant.js'
 import { list } from './schemas.js'
 
 export const tenantParams = Type.Object({
-  id: Type.String({ pattern: tenantIdPattern, description: "A tenant's id", examples: ['acme'] }),
+  id: Type.String({
+    pattern: tenantIdPattern,
+    not: { enum: reserved },
+    description: "A tenant's id",
+    examples: ['acme'],
+  }),
 })
 export const ownerParams = Type.Object({
   id: Type.String({

@@ -13,7 +13,7 @@ export const scraper: Owner = 'metrics'
 /** What metrics call the tenants that have no series of their own. */
 export const otherTenants = 'other'
 
-const reserved: readonly string[] = [operator, scraper, otherTenants]
+export const reserved: readonly string[] = [operator, scraper, otherTenants]
 export const tenantIdPattern = '^[a-z0-9][a-z0-9-]{0,62}$'
 const tenantId = new RegExp(tenantIdPattern)
 
