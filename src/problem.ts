@@ -22,6 +22,7 @@ export type ProblemCode =
   | 'unsupported_media_type'
   | 'body_too_large'
   | 'not_found'
+  | 'method_not_allowed'
   | 'unknown_task'
   | 'invalid_task_id'
   | 'task_read_only'
@@ -67,3 +68,8 @@ export class Problem extends Error {
     super(message)
   }
 }
+
+/** Somebody else's text in a message: in quotes, what cannot be printed escaped, and cut where it is long. */
+export const quoted = (text: string, most = 80): string => JSON.stringify(shortened(text, most))
+
+export const shortened = (text: string, most: number): string => (text.length > most ? `${text.slice(0, most)}…` : text)

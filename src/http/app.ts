@@ -8,7 +8,7 @@ import { finished } from 'node:stream/promises'
 import cors from '@fastify/cors'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
-import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import type { Config } from '../config.js'
 import { Problem } from '../problem.js'
@@ -19,6 +19,7 @@ import { identifyCallers } from './callers.js'
 import type { Certificate } from './certificate.js'
 import { createListener, type ListenerLimits } from './listener.js'
 import type { Metrics } from './metrics.js'
+import { noteMethods } from './other-methods.js'
 import { answerProblem, problemBody, problems } from './problems.js'
 import { healthRoutes } from './routes/health.js'
 import { predictRoutes } from './routes/predict.js'
@@ -27,6 +28,7 @@ import { tenantRoutes } from './routes/tenants.js'
 import { openapiDocument } from './schemas.js'
 import { addSecurityHeaders } from './security-headers.js'
 import type { Lifecycle } from './services.js'
+import { validatorCompiler } from './validation.js'
 
 export interface AppOptions {
   readonly config: ListenerLimits &
@@ -66,7 +68,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     // The hook below answers in our words.
     return503OnClosing: false,
   }).withTypeProvider<TypeBoxTypeProvider>()
-  app.setValidatorCompiler(TypeBoxValidatorCompiler)
+  app.setValidatorCompiler(validatorCompiler)
   app.setErrorHandler(answerProblem)
   app.setNotFoundHandler((request, reply) =>
     answerProblem(
@@ -126,10 +128,12 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
 
   await app.register(swagger, { openapi: openapiDocument })
   await app.register(docs)
+  const refuseOtherMethods = noteMethods(app)
   await app.register(predictRoutes({ lifecycle, metrics, rates, limits: config }))
   await app.register(taskRoutes(lifecycle, config))
   await app.register(tenantRoutes(lifecycle))
   await app.register(healthRoutes(lifecycle, metrics))
+  refuseOtherMethods()
   return app
 }
 

@@ -1,7 +1,7 @@
 // Who asks, before anything else is done for a request: whether it may use the route, and how fast.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { Problem } from '../problem.js'
+import { Problem, quoted } from '../problem.js'
 import type { Access, Caller } from '../tenants/access.js'
 import { actorOf, audit, type Change } from '../tenants/audit.js'
 import type { Rates } from '../tenants/rates.js'
@@ -76,7 +76,7 @@ function refuseForeignPages({ headers }: FastifyRequest, corsOrigins: readonly s
   if (headers['sec-fetch-site'] !== 'cross-site' || corsOrigins.includes(headers.origin ?? '')) return
   throw new Problem(
     'forbidden',
-    `pages of ${headers.origin ?? 'other sites'} may not call this server; see --cors-origins`,
+    `pages of ${headers.origin === undefined ? 'other sites' : quoted(headers.origin)} may not call this server; see --cors-origins`,
   )
 }
 

@@ -1,6 +1,6 @@
 // Conditional requests (RFC 9110, section 13): a task's ETag is its file's digest.
 
-import { Problem } from '../problem.js'
+import { Problem, quoted } from '../problem.js'
 import type { Precondition } from '../tasks/store.js'
 
 export const etagOf = (digest: string): string => `"${digest}"`
@@ -22,7 +22,9 @@ export function preconditionOf(headers: ConditionHeaders): Precondition {
   return (current) => {
     const is = current === undefined ? 'there is no such task' : `the task is at version ${current}`
     const refuse = (header: string, value: string): never => {
-      throw new Problem('precondition_failed', `${header}: ${value} does not hold: ${is}`, { version: current ?? null })
+      throw new Problem('precondition_failed', `${header} ${quoted(value)} does not hold: ${is}`, {
+        version: current ?? null,
+      })
     }
     if (match !== undefined && !names(match, current)) refuse('If-Match', match)
     if (noneMatch !== undefined && names(noneMatch, current)) refuse('If-None-Match', noneMatch)

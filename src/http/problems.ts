@@ -1,7 +1,7 @@
 // Errors as answers: application/problem+json (RFC 9457), each with a stable code.
 
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { Problem, type ProblemCode } from '../problem.js'
+import { Problem, type ProblemCode, quoted, shortened } from '../problem.js'
 
 interface Meaning {
   readonly status: number
@@ -23,6 +23,7 @@ export const problems = {
   unknown_task: { status: 404, title: 'There is no such task' },
   unknown_tenant: { status: 404, title: 'There is no such tenant' },
   unknown_key: { status: 404, title: 'There is no such key' },
+  method_not_allowed: { status: 405, title: 'The address has no such method' },
   request_timeout: { status: 408, title: 'The request took too long to arrive' },
   tenant_leaving: { status: 409, title: 'The tenant is being removed' },
   last_operator_key: { status: 409, title: 'The key cannot be revoked' },
@@ -58,7 +59,9 @@ const isAnswerCode = (code: ProblemCode): code is ProblemCode & AnswerCode => Ob
 const codeOfFastify: Partial<Record<string, AnswerCode>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
   FST_REQ_FILE_TOO_LARGE: 'body_too_large',
-  FST_FILES_LIMIT: 'body_too_large',
+  FST_FILES_LIMIT: 'invalid_request',
+  FST_FIELDS_LIMIT: 'invalid_request',
+  FST_PARTS_LIMIT: 'invalid_request',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
   FST_INVALID_MULTIPART_CONTENT_TYPE: 'unsupported_media_type',
   FST_ERR_CTP_EMPTY_JSON_BODY: 'invalid_json',
@@ -95,7 +98,7 @@ function detailOf(code: AnswerCode, request: FastifyRequest): string | undefined
   if (code !== 'unsupported_media_type') return undefined
   const given = request.headers['content-type']
   const expected = (schema as { consumes?: readonly string[] } | undefined)?.consumes ?? ['application/json']
-  return `the content type is ${given === undefined ? 'not given' : JSON.stringify(given)}; expected ${expected.join(' or ')}`
+  return `the content type is ${given === undefined ? 'not given' : quoted(given)}; expected ${expected.join(' or ')}`
 }
 
 /** The whole answer's body. */
@@ -152,8 +155,11 @@ function describeValidation(error: FastifyError): string {
   const deepest = findings.filter((finding) => depth(finding) === Math.max(...findings.map(depth)))
   const particular = deepest.filter(({ keyword }) => keyword !== 'type')
   const said = new Set((particular.length > 0 ? particular : deepest).map(describeFinding))
-  return [...said].map((what) => `${error.validationContext ?? 'request'}${what}`).join(', or ')
+  return [...said]
+    .slice(0, 8)
+    .map((what) => `${error.validationContext ?? 'request'}${what}`)
+    .join(', or ')
 }
 
 const describeFinding = ({ instancePath, keyword, message }: ValidationFinding): string =>
-  `${instancePath} ${keyword === 'boolean' ? 'is not a known field' : (message ?? 'is not valid')}`
+  `${shortened(instancePath, 200)} ${keyword === 'boolean' ? 'is not a known field' : (message ?? 'is not valid')}`

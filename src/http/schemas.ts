@@ -3,6 +3,7 @@
 import { type Static, type TArrayOptions, type TSchema, type TSchemaOptions, Type } from 'typebox'
 import { settings } from '../config.js'
 import { combinings, poolings, problemTypes } from '../formats/task-file.js'
+import { taskIdPattern } from '../tasks/registry.js'
 
 const words = (choices: readonly string[], options: TSchemaOptions = {}) => Type.Enum([...choices], options)
 
@@ -22,7 +23,13 @@ export const problemSchema = Type.Object(
   { description: 'RFC 9457 problem', additionalProperties: true },
 )
 
-export const noContent = (description: string) => Type.Null({ description })
+export const noContent = (description: string, headers: object = {}) => Type.Null({ description, headers })
+
+/** Headers of answers, for the description of a route. */
+export const etagHeader = {
+  etag: Type.String({ pattern: '^"[0-9a-f]{64}"$', description: 'SHA-256 of the task file' }),
+}
+export const locationHeader = { location: Type.String({ description: 'Path of what was made' }) }
 
 /** Answers that are problems, for the description of a route. */
 export const problemAnswers = (...statuses: readonly number[]) =>
@@ -31,10 +38,20 @@ export const problemAnswers = (...statuses: readonly number[]) =>
       status,
       {
         description: problemMeanings[status] ?? 'Problem',
+        ...(problemHeaders[status] && { headers: problemHeaders[status] }),
         content: { 'application/problem+json': { schema: problemSchema } },
       },
     ]),
   )
+
+const retryAfter = {
+  'retry-after': Type.Integer({ minimum: 0, description: 'Seconds after which trying again makes sense' }),
+}
+const problemHeaders: Record<number, object> = {
+  401: { 'www-authenticate': Type.String({ description: 'What kind of key is expected' }) },
+  429: retryAfter,
+  503: retryAfter,
+}
 
 const problemMeanings: Record<number, string> = {
   400: 'The request does not have the expected form',
@@ -51,7 +68,8 @@ const problemMeanings: Record<number, string> = {
   504: 'The request waited too long, or takes longer than it may',
 }
 
-export const taskParams = Type.Object({ id: Type.String({ description: 'Task id', examples: ['sst2'] }) })
+export const taskId = Type.String({ pattern: taskIdPattern, description: 'Task id', examples: ['sst2'] })
+export const taskParams = Type.Object({ id: taskId })
 
 /** Of a prediction request. */
 export const timeoutHeaders = Type.Object({
@@ -114,10 +132,10 @@ export const predictBody = Type.Object(
 
 export const predictManyBody = Type.Object(
   {
-    inputs: Type.Array(
-      Type.Object({ task: Type.String({ description: 'Task id' }), ...textFields }, { additionalProperties: false }),
-      { minItems: 1, description: 'Texts, each with its task' },
-    ),
+    inputs: Type.Array(Type.Object({ task: taskId, ...textFields }, { additionalProperties: false }), {
+      minItems: 1,
+      description: 'Texts, each with its task',
+    }),
     ...options,
   },
   { additionalProperties: false },

@@ -1,12 +1,20 @@
 // The API's types of tenants and keys.
 
 import { type TSchema, Type } from 'typebox'
-import { defaults, maxLimit, maxShare } from '../tenants/tenant.js'
+import { defaults, maxLimit, maxShare, reserved, tenantIdPattern } from '../tenants/tenant.js'
 import { list } from './schemas.js'
 
-export const tenantParams = Type.Object({ id: Type.String({ description: "A tenant's id", examples: ['acme'] }) })
+export const tenantParams = Type.Object({
+  id: Type.String({
+    pattern: tenantIdPattern,
+    not: { enum: reserved },
+    description: "A tenant's id",
+    examples: ['acme'],
+  }),
+})
 export const ownerParams = Type.Object({
   id: Type.String({
+    pattern: tenantIdPattern,
     description: "A tenant's id; or operator for keys that manage tenants, metrics for keys that read /metrics alone",
   }),
 })
@@ -58,7 +66,10 @@ export const tenantListAnswer = Type.Object({
 })
 
 const terms = {
-  expires: orNull(Type.String({ examples: ['2027-01-01T00:00:00Z'] }), 'ISO 8601; null is never'),
+  expires: orNull(
+    Type.String({ format: 'date-time', examples: ['2127-01-01T00:00:00Z'] }),
+    'ISO 8601, and to come; null is never',
+  ),
   description: orNull(Type.String({ maxLength: 200 }), 'For people: where it is used'),
 }
 export const keyBody = Type.Partial(Type.Object(terms), { additionalProperties: false })

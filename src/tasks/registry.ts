@@ -9,11 +9,12 @@ import { readFileAs } from '../formats/file.js'
 import { readTaskFile, type TaskFile } from '../formats/task-file.js'
 import { checkFits, effectiveBitset } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
-import { Problem } from '../problem.js'
+import { Problem, quoted } from '../problem.js'
 import type { Owner } from '../tenants/tenant.js'
 import type { Precondition, StoredTask, TaskStore } from './store.js'
 
-const taskId = /^[a-z0-9][a-z0-9._-]{0,63}$/
+export const taskIdPattern = '^[a-z0-9][a-z0-9._-]{0,63}$'
+const taskId = new RegExp(taskIdPattern)
 const extension = '.safetensors'
 
 export type Origin = 'bundled' | 'uploaded'
@@ -181,11 +182,14 @@ export class Registry {
 /** @throws Problem `invalid_task_id` */
 export function checkTaskId(id: string): string {
   if (taskId.test(id)) return id
-  throw new Problem(
-    'invalid_task_id',
-    `${JSON.stringify(id.slice(0, 100))} is not a task id; expected 1 to 64 of a-z, 0-9, ".", "_" and "-", beginning with a letter or digit`,
-  )
+  throw invalidTaskId(id)
 }
+
+export const invalidTaskId = (id: string): Problem =>
+  new Problem(
+    'invalid_task_id',
+    `${quoted(id)} is not a task id; expected 1 to 64 of a-z, 0-9, ".", "_" and "-", beginning with a letter or digit`,
+  )
 
 /** What a task in use costs, in bytes: its buffers and its labels, with a little for the objects around them. */
 function taskBytes({ file, bitset }: Task): number {

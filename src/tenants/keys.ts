@@ -1,7 +1,7 @@
 // The API keys in the store: each under its owner and id, as a hash and what is said of it. Every request looks its key
 // up anew, so that one that is revoked, here or by another process on the same store, is one no more at once.
 
-import { Problem } from '../problem.js'
+import { Problem, quoted } from '../problem.js'
 import { recordsIn, type Store, type StoreReader, type StoreWriter } from '../store/store.js'
 import { hashOfKey, isKeyOf, type KeyName, makeKey, nameOfKey } from './secret.js'
 import { type Owner, operator, readTenant, scraper, unknownTenant } from './tenant.js'
@@ -75,8 +75,7 @@ export class Keys {
     await this.store.change((records) => {
       checkOwner(records, owner)
       const keys = keysOf(records, owner)
-      if (!keys.some((key) => key.id === id))
-        throw new Problem('unknown_key', `"${owner}" has no key ${JSON.stringify(id.slice(0, 100))}`)
+      if (!keys.some((key) => key.id === id)) throw new Problem('unknown_key', `"${owner}" has no key ${quoted(id)}`)
       if (owner === operator && !keys.some((key) => key.id !== id && this.#isLive(key)))
         throw new Problem('last_operator_key', `key "${id}" is the operator's last; make another one before it goes`)
       records.remove('keys', recordKey({ owner, id }))
@@ -97,7 +96,7 @@ export class Keys {
     if (time > this.now()) return new Date(time).toISOString()
     throw new Problem(
       'invalid_request',
-      `a key cannot expire at ${JSON.stringify(text.slice(0, 100))}; expected a time to come like ${new Date(this.now() + 90 * dayMs).toISOString()}`,
+      `a key cannot expire at ${quoted(text)}; expected a time to come like ${new Date(this.now() + 90 * dayMs).toISOString()}`,
     )
   }
 

@@ -1,6 +1,6 @@
 // A tenant: a name that tasks and keys belong to, and what it may take of the server.
 
-import { Problem } from '../problem.js'
+import { Problem, quoted } from '../problem.js'
 import type { StoreReader } from '../store/store.js'
 
 /** Whose a task or a key is: a tenant's id, or a name below that no tenant may have. */
@@ -13,8 +13,9 @@ export const scraper: Owner = 'metrics'
 /** What metrics call the tenants that have no series of their own. */
 export const otherTenants = 'other'
 
-const reserved: readonly string[] = [operator, scraper, otherTenants]
-const tenantId = /^[a-z0-9][a-z0-9-]{0,62}$/
+export const reserved: readonly string[] = [operator, scraper, otherTenants]
+export const tenantIdPattern = '^[a-z0-9][a-z0-9-]{0,62}$'
+const tenantId = new RegExp(tenantIdPattern)
 
 /** What a tenant may take; null is no limit. */
 export interface Limits {
@@ -53,7 +54,7 @@ export function checkTenantId(id: string): string {
   if (!tenantId.test(id))
     throw new Problem(
       'invalid_tenant_id',
-      `${JSON.stringify(id.slice(0, 100))} is not a tenant's id; expected 1 to 63 of a-z, 0-9 and "-", beginning with a letter or digit`,
+      `${quoted(id)} is not a tenant's id; expected 1 to 63 of a-z, 0-9 and "-", beginning with a letter or digit`,
     )
   if (reserved.includes(id))
     throw new Problem('invalid_tenant_id', `"${id}" cannot be a tenant's id; ${reserved.join(', ')} are reserved`)
@@ -82,5 +83,4 @@ export const tenantOf = (id: string, record: TenantRecord | undefined): Tenant |
 export const readTenant = (records: StoreReader, id: string): Tenant | undefined =>
   tenantOf(id, readRecord(records, id))
 
-export const unknownTenant = (id: string): Problem =>
-  new Problem('unknown_tenant', `there is no tenant ${JSON.stringify(id.slice(0, 100))}`)
+export const unknownTenant = (id: string): Problem => new Problem('unknown_tenant', `there is no tenant ${quoted(id)}`)

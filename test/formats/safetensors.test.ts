@@ -22,12 +22,34 @@ const refused: [string, Uint8Array, RegExp][] = [
   ['a header that is not JSON', fileOf('{"a":', 0), /not JSON/],
   ['a header that is not UTF-8', Buffer.concat([fileOf('', 0, 2n), Buffer.from([0xff, 0xfe])]), /not JSON in UTF-8/],
   ['a header that is an array', fileOf([], 0), /not a JSON object/],
-  ['metadata with a number', fileOf({ __metadata__: { a: 1 } }, 0), /__metadata__\.a must be a string/],
+  ['metadata with a number', fileOf({ __metadata__: { a: 1 } }, 0), /__metadata__: "a" must be a string/],
   [
     'a dtype of arrays within arrays',
     fileOf(`{"a":{"dtype":${'['.repeat(50_000)}${']'.repeat(50_000)},"shape":[1],"data_offsets":[0,1]}}`, 1),
     /"a": unknown dtype of type object/,
   ],
+  [
+    'two tensors of one name, of which JSON.parse would take the last',
+    fileOf(`{"a":${JSON.stringify(tensor(0, 1))},"a":${JSON.stringify(tensor(0, 1))}}`, 1),
+    /the header names "a" twice in one object/,
+  ],
+  [
+    'a key twice in different spellings, behind texts with quotes and colons',
+    fileOf('{"__metadata__":{"x":"\\\\","k":"\\":","\\u006b" : ""}}', 0),
+    /names "k" twice/,
+  ],
+  [
+    'a field of a tensor twice',
+    fileOf('{"a":{"dtype":"U8","dtype":"I8","shape":[1],"data_offsets":[0,1]}}', 1),
+    /"dtype" twice/,
+  ],
+  ['a dtype behind a name as long as a book', fileOf({ ['a'.repeat(1e6)]: 1 }, 0), /^tensor "a{80}…": unknown dtype/],
+  [
+    'a shape of a million dimensions, in few words',
+    fileOf({ a: { ...tensor(0, 1), shape: new Array(1e6).fill(2) } }, 1),
+    /^tensor "a": U8 \[2, 2, 2, 2, 2, 2, 2, 2, … 1000000 dimensions\] takes Infinity bytes, but data_offsets span 1$/,
+  ],
+  ['a name that is not for a terminal', fileOf({ 'a\u001b[2J\n': 1 }, 0), /^tensor "a\\u001b\[2J\\n": unknown dtype/],
   ['an unknown dtype', fileOf({ a: { ...tensor(0, 1), dtype: 'F4' } }, 1), /"a": unknown dtype "F4"/],
   ['an inherited dtype', fileOf({ a: { ...tensor(0, 1), dtype: 'toString' } }, 1), /unknown dtype/],
   ['a negative shape', fileOf({ a: { ...tensor(0, 1), shape: [-1] } }, 1), /shape must be/],
@@ -83,6 +105,20 @@ describe('the safetensors reader', () => {
       }),
       { examples: [[Object.fromEntries([['__proto__', Uint8Array.of(7)]]), Object.fromEntries([['__proto__', 'a']])]] },
     )
+  })
+
+  test('takes a key that other objects have too, or a text that looks like one', () => {
+    const [a, b] = [tensor(0, 1), tensor(1, 2)].map((entry) => JSON.stringify(entry))
+    const file = fileOf(`{"__metadata__":{"dtype":"\\"dtype\\":","a":"a"},"a":${a}, "b" :${b}}`, 2)
+    const { metadata, tensors } = parseHeader(file)
+    assert.deepEqual(
+      [...metadata],
+      [
+        ['dtype', '"dtype":'],
+        ['a', 'a'],
+      ],
+    )
+    assert.deepEqual([...tensors.keys()], ['a', 'b'])
   })
 
   test('converts float16 and bfloat16 as IEEE 754 has it', () => {

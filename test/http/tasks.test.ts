@@ -122,6 +122,34 @@ describe('tasks over HTTP', () => {
     assert.equal((await form([file('by-name.safetensors')])).headers.location, '/tasks/by-name')
     assert.equal((await form([file('Bad Name.safetensors')])).json<{ code: string }>().code, 'invalid_task_id')
     assert.equal((await form([['name="id"', 'text/plain', 'x']])).json<{ code: string }>().code, 'invalid_request')
+    const refusal = async (...parts: Parameters<typeof form>[0]) => {
+      const answer = await form(parts)
+      assert.deepEqual([answer.statusCode, answer.json<{ code: string }>().code], [400, 'invalid_request'])
+      return answer.json<{ detail: string }>().detail
+    }
+    const id = (value: string): [string, string, string] => ['name="id"', 'text/plain', value]
+    assert.match(
+      await refusal(file('a.safetensors'), id('a'), id('b')),
+      /^the form has a field "id"; expected one file/,
+    )
+    assert.match(await refusal(['name="x\u001b"', 'text/plain', 'x'], file('a.safetensors')), /a field "x\\u001b"/)
+    assert.match(await refusal(file('a.safetensors'), file('b.safetensors')), /reach files limit/)
+    assert.match(await refusal(...[1, 2, 3, 4, 5].map((n) => id(`n${n}`)), file('a.safetensors')), /reach fields limit/)
+    assert.match(await refusal(['name="__proto__"', 'text/plain', 'x'], file('a.safetensors')), /prototype property/)
+    assert.match(await refusal(['name="file"', 'text/plain', 'x']), /the form has a field "file"/)
+    for (const type of [
+      'multipart/form-data',
+      'multipart/form-data; boundary=',
+      'multipart/form-data; boundary=other',
+    ]) {
+      const answer = await running.app.inject({
+        method: 'POST',
+        url: '/tasks',
+        headers: { 'content-type': type },
+        body: '--x\r\n\r\n--x--\r\n',
+      })
+      assert.equal(answer.json<{ code: string }>().code, 'invalid_request', type)
+    }
     assert.equal((await form([file('big.safetensors', Buffer.alloc(150_000))])).statusCode, 413)
     const json = await running.app.inject({ method: 'POST', url: '/tasks', body: { id: 'x' } })
     assert.equal(json.statusCode, 415)

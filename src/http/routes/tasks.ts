@@ -4,13 +4,24 @@ import multipart from '@fastify/multipart'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
-import { Problem } from '../../problem.js'
+import { Problem, quoted } from '../../problem.js'
 import { describeTask } from '../../tasks/description.js'
 import { checkTaskId, type Origin, type Registry, type Task } from '../../tasks/registry.js'
 import { callerOf, recordChange } from '../callers.js'
 import { etagOf, isUnchanged, preconditionOf } from '../etags.js'
 import { pageOf } from '../page.js'
-import { bytesBody, listAnswer, listQuery, noContent, problemAnswers, taskAnswer, taskParams } from '../schemas.js'
+import {
+  bytesBody,
+  etagHeader,
+  listAnswer,
+  listQuery,
+  locationHeader,
+  noContent,
+  problemAnswers,
+  taskAnswer,
+  taskId,
+  taskParams,
+} from '../schemas.js'
 import type { Lifecycle } from '../services.js'
 
 export interface TaskLimits {
@@ -68,8 +79,8 @@ export const taskRoutes =
           params: taskParams,
           headers: conditionHeaders,
           response: {
-            200: taskAnswer,
-            304: noContent('Unchanged'),
+            200: { ...taskAnswer, headers: etagHeader },
+            304: noContent('Unchanged', etagHeader),
             ...problemAnswers(400, 401, 404, 409, 429, 503),
           },
         },
@@ -95,8 +106,8 @@ export const taskRoutes =
           params: taskParams,
           headers: conditionHeaders,
           response: {
-            200: { description: 'The task file', content: { [fileType]: { schema: bytesBody } } },
-            304: noContent('Unchanged'),
+            200: { description: 'The task file', headers: etagHeader, content: { [fileType]: { schema: bytesBody } } },
+            304: noContent('Unchanged', etagHeader),
             ...problemAnswers(400, 401, 404, 409, 429, 503),
           },
         },
@@ -128,8 +139,8 @@ export const taskRoutes =
           headers: conditionHeaders,
           body: { content: { [fileType]: { schema: bytesBody } } },
           response: {
-            200: { ...taskAnswer, description: 'Replaced' },
-            201: { ...taskAnswer, description: 'New' },
+            200: { ...taskAnswer, description: 'Replaced', headers: etagHeader },
+            201: { ...taskAnswer, description: 'New', headers: { ...etagHeader, ...locationHeader } },
             ...problemAnswers(400, 401, 403, 409, 412, 413, 415, 422, 429, 503),
           },
         },
@@ -151,10 +162,10 @@ export const taskRoutes =
           tags: ['tasks'],
           summary: 'The same for forms: a file, and the id beside it or as the file’s name',
           consumes: ['multipart/form-data'],
-          body: Type.Object({ id: Type.Optional(Type.String()), file: bytesBody }),
+          body: Type.Object({ id: Type.Optional(taskId), file: bytesBody }, { additionalProperties: false }),
           response: {
-            200: { ...taskAnswer, description: 'Replaced' },
-            201: { ...taskAnswer, description: 'New' },
+            200: { ...taskAnswer, description: 'Replaced', headers: etagHeader },
+            201: { ...taskAnswer, description: 'New', headers: { ...etagHeader, ...locationHeader } },
             ...problemAnswers(400, 401, 403, 409, 412, 413, 415, 422, 429, 503),
           },
         },
@@ -218,7 +229,7 @@ function expectType(...types: readonly string[]) {
   return async ({ headers }: FastifyRequest): Promise<void> => {
     const given = headers['content-type']
     if (given !== undefined && types.includes((given.split(';')[0] ?? '').trim().toLowerCase())) return
-    const is = given === undefined ? 'not given' : JSON.stringify(given)
+    const is = given === undefined ? 'not given' : quoted(given)
     throw new Problem(
       'unsupported_media_type',
       `the content type is ${is}; expected ${types[0]}, with a task file in it`,
@@ -230,13 +241,26 @@ async function readForm(request: FastifyRequest): Promise<{ id: string; file: Bu
   let id: string | undefined
   let file: Buffer | undefined
   let filename = ''
-  for await (const part of request.parts()) {
-    if (part.type === 'file') {
-      filename = part.filename
-      file = await part.toBuffer()
-    } else if (part.fieldname === 'id' && typeof part.value === 'string') id = part.value
+  const others: string[] = []
+  try {
+    for await (const part of request.parts()) {
+      // Every file is read, wanted or not, for the parts behind it come after it.
+      const content = part.type === 'file' ? await part.toBuffer() : String(part.value)
+      if (part.type === 'file' && part.fieldname === 'file' && file === undefined) {
+        file = content as Buffer
+        filename = part.filename
+      } else if (part.type === 'field' && part.fieldname === 'id' && id === undefined) id = content as string
+      else others.push(`a ${part.type} ${quoted(part.fieldname)}`)
+    }
+  } catch (error) {
+    // What the parser finds wrong with the form has no code, unlike limits and connections that end.
+    if ((error as { code?: unknown }).code !== undefined) throw error
+    throw new Problem('invalid_request', `the body is not a form: ${(error as Error).message}`)
   }
-  if (file === undefined)
-    throw new Problem('invalid_request', 'the form has no file; expected one, and optionally a field "id"')
+  if (file === undefined || others.length > 0)
+    throw new Problem(
+      'invalid_request',
+      `the form has ${others.length > 0 ? others.join(', ') : 'no file'}; expected one file "file", and optionally one field "id"`,
+    )
   return { id: checkTaskId(id ?? filename.replace(/\.safetensors$/, '')), file }
 }

@@ -9,7 +9,7 @@ import { operator, type Tenant, type TenantSettings } from '../../tenants/tenant
 import type { Usage } from '../../tenants/usage.js'
 import { callerOf, recordChange } from '../callers.js'
 import { pageOf } from '../page.js'
-import { noContent, problemAnswers } from '../schemas.js'
+import { locationHeader, noContent, problemAnswers } from '../schemas.js'
 import type { Lifecycle } from '../services.js'
 import {
   type keyAnswer,
@@ -84,7 +84,7 @@ export const tenantRoutes =
           body: tenantBody,
           response: {
             200: { ...tenantAnswer, description: 'Changed' },
-            201: { ...tenantAnswer, description: 'New' },
+            201: { ...tenantAnswer, description: 'New', headers: locationHeader },
             ...problemAnswers(400, 401, 403, 409, 413, 415, 503),
           },
         },

@@ -1,0 +1,38 @@
+// How requests are held against the schemas of their routes. Bodies are taken as they are; of what comes as text, whole
+// numbers of a query alone become numbers, and only where they are written as such.
+
+import type { FastifySchemaCompiler, FastifySchemaValidationError } from 'fastify'
+import { type TSchema, Type } from 'typebox'
+import { Compile } from 'typebox/compile'
+import type { TLocalizedValidationError } from 'typebox/error'
+import { Pointer } from 'typebox/value'
+import { invalidTaskId, taskIdPattern } from '../tasks/registry.js'
+
+export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({ schema, httpPart }) => {
+  // Ids are checked where they are looked up, each with a code of its own.
+  if (httpPart === 'params') return (value) => ({ value })
+  const check = Compile(schema)
+  const numbers = httpPart === 'querystring' && Type.IsObject(schema) ? namesOf(schema.properties) : []
+  return (given) => {
+    const value = numbers.length > 0 ? withNumbers(given, numbers) : given
+    return check.Check(value) ? { value } : { error: errorOf(value, check.Errors(value)) }
+  }
+}
+
+/** The same code for what is no task id, wherever it stands. */
+function errorOf(value: unknown, findings: readonly TLocalizedValidationError[]) {
+  const id = findings.find(({ keyword, params }) => keyword === 'pattern' && params.pattern === taskIdPattern)
+  if (id !== undefined) return invalidTaskId(String(Pointer.Get(value, id.instancePath)))
+  return findings as FastifySchemaValidationError[]
+}
+
+const namesOf = (properties: Readonly<Record<string, TSchema>>): string[] =>
+  Object.entries(properties).flatMap(([name, schema]) => (Type.IsInteger(schema) ? [name] : []))
+
+function withNumbers(query: Readonly<Record<string, unknown>>, names: readonly string[]): object {
+  const numbers = names.flatMap((name) => {
+    const text = query[name]
+    return typeof text === 'string' && /^-?\d{1,15}$/.test(text) ? [[name, Number(text)] as const] : []
+  })
+  return { ...query, ...Object.fromEntries(numbers) }
+}
