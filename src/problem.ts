@@ -67,3 +67,7 @@ export class Problem extends Error {
     super(message)
   }
 }
+
+/** Somebody else's text in a message: in quotes, what cannot be printed escaped, and cut where it is long. */
+export const quoted = (text: string, most = 80): string =>
+  JSON.stringify(text.length > most ? `${text.slice(0, most)}…` : text)

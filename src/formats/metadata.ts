@@ -2,14 +2,14 @@
 
 import type { Static, TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
+import { quoted } from '../problem.js'
+import { hasFewValues, maxValues } from './json.js'
 
 /** Throws the error of the file that is being read; it never returns. */
 export type Refuse = (message: string) => never
 
 /** Arrays and objects within each other; what is deeper nobody means, and writing it would run out of stack. */
 const maxDepth = 32
-/** Characters of a value that an error quotes. */
-const quoted = 80
 
 export class Metadata {
   constructor(
@@ -25,16 +25,14 @@ export class Metadata {
   choice<T extends string>(key: string, choices: readonly T[], fallback?: T): T {
     const value = this.fields.get(key) ?? fallback ?? this.text(key)
     const found = choices.find((choice) => choice === value)
-    return found ?? this.refuse(`metadata "${key}" is "${value.slice(0, quoted)}"; expected ${choices.join(' | ')}`)
+    return found ?? this.refuse(`metadata "${key}" is ${quoted(value)}; expected ${choices.join(' | ')}`)
   }
 
   /** A whole number from 1 to `limit`. */
   count(key: string, limit: number): number {
     const value = Number(this.text(key))
     if (Number.isInteger(value) && value >= 1 && value <= limit) return value
-    return this.refuse(
-      `metadata "${key}" is "${this.text(key).slice(0, quoted)}"; expected a whole number from 1 to ${limit}`,
-    )
+    return this.refuse(`metadata "${key}" is ${quoted(this.text(key))}; expected a whole number from 1 to ${limit}`)
   }
 
   /** A digest: 64 hexadecimal digits in lower case. */
@@ -42,14 +40,14 @@ export class Metadata {
     const value = this.text(key)
     return /^[0-9a-f]{64}$/.test(value)
       ? value
-      : this.refuse(
-          `metadata "${key}" is "${value.slice(0, quoted)}"; expected a SHA-256 digest of 64 hexadecimal digits`,
-        )
+      : this.refuse(`metadata "${key}" is ${quoted(value)}; expected a SHA-256 digest of 64 hexadecimal digits`)
   }
 
   /** A JSON value of the given schema; `meaning` names it in the error. */
   json<T extends TSchema>(key: string, schema: T, meaning: string): Static<T> {
     const text = this.text(key)
+    if (!hasFewValues(text))
+      return this.refuse(`metadata "${key}" has more than ${maxValues} values; expected ${meaning}`)
     let value: unknown
     try {
       value = JSON.parse(text)
@@ -58,16 +56,22 @@ export class Metadata {
     }
     if (!isWithin(maxDepth, value))
       return this.refuse(`metadata "${key}" is nested in more than ${maxDepth} levels; expected ${meaning}`)
+    if (!isOfFinite(value))
+      return this.refuse(`metadata "${key}" holds a number that is too large; expected ${meaning}`)
     if (checker(schema)(value)) return value as Static<T>
-    return this.refuse(`metadata "${key}" is ${text.slice(0, quoted)}; expected ${meaning}`)
+    return this.refuse(`metadata "${key}" is ${quoted(text)}; expected ${meaning}`)
   }
 }
 
 /** Whether a JSON value has at most so many levels. */
 const isWithin = (levels: number, value: unknown): boolean =>
-  typeof value !== 'object' ||
-  value === null ||
-  (levels > 0 && Object.values(value).every((inner) => isWithin(levels - 1, inner)))
+  !isContainer(value) || (levels > 0 && Object.values(value).every((inner) => isWithin(levels - 1, inner)))
+
+/** Whether all numbers of a JSON value are finite: JSON.parse makes Infinity of 1e999, which cannot be written again. */
+const isOfFinite = (value: unknown): boolean =>
+  typeof value === 'number' ? Number.isFinite(value) : !isContainer(value) || Object.values(value).every(isOfFinite)
+
+const isContainer = (value: unknown): value is object => typeof value === 'object' && value !== null
 
 const checkers = new WeakMap<TSchema, (value: unknown) => boolean>()
 

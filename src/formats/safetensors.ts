@@ -2,7 +2,8 @@
 // This reader trusts nothing: every length, range and shape is checked before a tensor is handed out.
 // It knows no tensor's meaning; prototype.ts and task-file.ts do.
 
-import { Problem } from '../problem.js'
+import { Problem, quoted } from '../problem.js'
+import { hasFewValues, maxValues } from './json.js'
 
 /** Bytes of one element. Sub-byte types of newer files are refused as unknown. */
 const elementBytes = {
@@ -91,12 +92,16 @@ export function parseHeader(head: Uint8Array, fileBytes: number = head.byteLengt
 }
 
 function parseJson(bytes: Uint8Array): object {
+  let text: string
   let value: unknown
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes))
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    // One of too many values is not even parsed.
+    value = hasFewValues(text) ? JSON.parse(text) : undefined
   } catch (error) {
     return refuse(`the header is not JSON in UTF-8: ${(error as Error).message}`)
   }
+  if (value === undefined) return refuse(`the header has more than ${maxValues} values`)
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return refuse('the header is not a JSON object')
   return value
@@ -106,34 +111,38 @@ function readMetadata(entry: unknown, into: Map<string, string>): void {
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry))
     refuse('__metadata__ must be an object of strings')
   for (const [key, value] of Object.entries(entry as object)) {
-    if (typeof value !== 'string') refuse(`__metadata__.${key} must be a string, not ${typeof value}`)
+    if (typeof value !== 'string') refuse(`__metadata__: ${quoted(key)} must be a string, not ${typeof value}`)
     into.set(key, value)
   }
 }
 
+/** As a message shows it. */
+export const shapeText = (shape: readonly number[]): string =>
+  `[${shape.slice(0, 8).join(', ')}${shape.length > 8 ? `, … ${shape.length} dimensions` : ''}]`
+
 const isCount = (value: unknown): value is number =>
-  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && !Object.is(value, -0)
 
 function readTensorInfo(name: string, entry: unknown, dataStart: number, fileBytes: number): TensorInfo {
   const { dtype, shape, data_offsets: range } = (entry ?? {}) as Record<string, unknown>
   if (typeof dtype !== 'string' || !Object.hasOwn(elementBytes, dtype))
     return refuse(
-      `tensor "${name}": unknown dtype ${typeof dtype === 'string' ? JSON.stringify(dtype.slice(0, 80)) : `of type ${typeof dtype}`}`,
+      `tensor ${quoted(name)}: unknown dtype ${typeof dtype === 'string' ? quoted(dtype) : `of type ${typeof dtype}`}`,
     )
   if (!Array.isArray(shape) || !shape.every(isCount))
-    return refuse(`tensor "${name}": shape must be an array of whole numbers`)
+    return refuse(`tensor ${quoted(name)}: shape must be an array of whole numbers`)
   if (!Array.isArray(range) || range.length !== 2 || !range.every(isCount))
-    return refuse(`tensor "${name}": data_offsets must be two whole numbers`)
+    return refuse(`tensor ${quoted(name)}: data_offsets must be two whole numbers`)
   const [begin, end] = range as [number, number]
   if (begin > end || end > fileBytes - dataStart)
     return refuse(
-      `tensor "${name}": data_offsets [${begin}, ${end}] do not lie within the ${fileBytes - dataStart} data bytes`,
+      `tensor ${quoted(name)}: data_offsets [${begin}, ${end}] do not lie within the ${fileBytes - dataStart} data bytes`,
     )
   const type = dtype as TensorType
   const expected = shape.reduce((product: number, dim: number) => product * dim, elementBytes[type])
   if (end - begin !== expected)
     return refuse(
-      `tensor "${name}": ${type} [${shape.join(', ')}] takes ${expected} bytes, but data_offsets span ${end - begin}`,
+      `tensor ${quoted(name)}: ${type} ${shapeText(shape)} takes ${expected} bytes, but data_offsets span ${end - begin}`,
     )
   return { dtype: type, shape, offset: dataStart + begin, length: end - begin }
 }
@@ -142,9 +151,12 @@ function checkCover(tensors: ReadonlyMap<string, TensorInfo>, dataStart: number,
   const sorted = [...tensors].sort(([, a], [, b]) => a.offset - b.offset || a.length - b.length)
   let reached = dataStart
   for (const [name, { offset, length }] of sorted) {
-    if (offset < reached) refuse(`tensor "${name}" overlaps the tensor before it at data byte ${offset - dataStart}`)
+    if (offset < reached)
+      refuse(`tensor ${quoted(name)} overlaps the tensor before it at data byte ${offset - dataStart}`)
     if (offset > reached)
-      refuse(`data bytes ${reached - dataStart} to ${offset - dataStart}, before tensor "${name}", belong to no tensor`)
+      refuse(
+        `data bytes ${reached - dataStart} to ${offset - dataStart}, before tensor ${quoted(name)}, belong to no tensor`,
+      )
     reached = offset + length
   }
   if (reached !== fileBytes)
@@ -197,7 +209,7 @@ export function tensorFloats(file: Uint8Array, name: string, info: TensorInfo): 
   const halves = new Uint16Array(bytes.buffer)
   if (info.dtype === 'F16') return floatsOfHalves(halves)
   if (info.dtype === 'BF16') return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer)
-  return refuse(`tensor "${name}": expected F32, F16 or BF16, not ${info.dtype}`)
+  return refuse(`tensor ${quoted(name)}: expected F32, F16 or BF16, not ${info.dtype}`)
 }
 
 /** Where there are many it pays to convert every half there is, once, and to look up those that come. */

@@ -2,13 +2,14 @@
 // all that a task is.
 
 import { Type } from 'typebox'
-import { Problem } from '../problem.js'
+import { Problem, quoted } from '../problem.js'
 import { digestOf } from './digest.js'
 import { Metadata } from './metadata.js'
 import {
   parseHeader,
   type SafetensorsHeader,
   serializeSafetensors,
+  shapeText,
   type TensorData,
   type TensorInfo,
   tensorBytes,
@@ -119,7 +120,8 @@ export function readTaskFile(file: Uint8Array, digest: string = digestOf(file)):
   metadata.choice('format', [taskFormat])
   const known = new Set(['mask', 'head.weight', 'head.bias', 'head.dense.weight', 'head.dense.bias'])
   for (const name of header.tensors.keys())
-    if (!known.has(name)) refuse(`tensor "${name}" is not part of a task file; known are ${[...known].join(', ')}`)
+    if (!known.has(name))
+      refuse(`tensor ${quoted(name)} is not part of a task file; known are ${[...known].join(', ')}`)
   const answering = readAnswering(file, header, metadata)
   const description = header.metadata.get('description')
   return {
@@ -183,7 +185,7 @@ function readAnswering(file: Uint8Array, header: SafetensorsHeader, metadata: Me
   switch (problemType) {
     case 'feature_extraction': {
       const given = [...header.tensors.keys()].find((name) => name.startsWith('head.'))
-      if (given !== undefined) refuse(`tensor "${given}" is given; a feature_extraction has no head`)
+      if (given !== undefined) refuse(`tensor ${quoted(given)} is given; a feature_extraction has no head`)
       return { problemType, normalize: metadata.choice('normalize', ['true', 'false'], 'true') === 'true' }
     }
     case 'multi_label_classification': {
@@ -209,9 +211,10 @@ function readLabels(metadata: Metadata, { problemType, head }: Answering): reado
   const { outputs } = head.output
   const labels = metadata.json('labels', labelList, 'an array of label names')
   if (labels.length !== outputs) refuse(`${labels.length} labels, but head.weight has ${outputs} rows`)
-  if (new Set(labels).size !== labels.length) {
-    const twice = labels.find((label, index) => labels.indexOf(label) !== index)
-    refuse(`metadata "labels" names ${JSON.stringify(twice)} twice`)
+  const seen = new Set<string>()
+  for (const label of labels) {
+    if (seen.has(label)) refuse(`metadata "labels" names ${quoted(label)} twice`)
+    seen.add(label)
   }
   return labels
 }
@@ -224,7 +227,7 @@ function readRange(metadata: Metadata): [number, number] {
 function tensor(header: SafetensorsHeader, name: string, rank: number): TensorInfo {
   const info = header.tensors.get(name) ?? refuse(`tensor "${name}" is missing`)
   if (info.shape.length !== rank || info.shape.some((dim) => dim === 0))
-    refuse(`tensor "${name}" has shape [${info.shape.join(', ')}]; expected ${rank} dimensions, none of them 0`)
+    refuse(`tensor "${name}" has shape ${shapeText(info.shape)}; expected ${rank} dimensions, none of them 0`)
   return info
 }
 

@@ -22,7 +22,7 @@ const refused: [string, Uint8Array, RegExp][] = [
   ['a header that is not JSON', fileOf('{"a":', 0), /not JSON/],
   ['a header that is not UTF-8', Buffer.concat([fileOf('', 0, 2n), Buffer.from([0xff, 0xfe])]), /not JSON in UTF-8/],
   ['a header that is an array', fileOf([], 0), /not a JSON object/],
-  ['metadata with a number', fileOf({ __metadata__: { a: 1 } }, 0), /__metadata__\.a must be a string/],
+  ['metadata with a number', fileOf({ __metadata__: { a: 1 } }, 0), /__metadata__: "a" must be a string/],
   [
     'a dtype of arrays within arrays',
     fileOf(`{"a":{"dtype":${'['.repeat(50_000)}${']'.repeat(50_000)},"shape":[1],"data_offsets":[0,1]}}`, 1),

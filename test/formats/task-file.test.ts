@@ -42,7 +42,7 @@ const refused: [string, Partial<TaskParts>, string, RegExp][] = [
     'a choice as long as a book',
     { metadata: { combine: 'x'.repeat(1_000_000) } },
     'invalid_task_file',
-    /"combine" is "x{80}"; expected or/,
+    /"combine" is "x{80}…"; expected or/,
   ],
   [
     'another prototype',

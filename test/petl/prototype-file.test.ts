@@ -47,14 +47,14 @@ const refused: [string, string, unknown, Record<string, TensorData>, RegExp][] =
     'lora',
     { rank: 0, alpha: 1 },
     lora,
-    /"config" is \{"rank":0,"alpha":1\}; expected \{"rank", "alpha"\}, rank a whole number from 1/,
+    /"config" is "\{\\"rank\\":0,\\"alpha\\":1\}"; expected \{"rank", "alpha"\}, rank a whole number from 1/,
   ],
   [
     'a prefix of length 0',
     'prefix',
     { length: 0 },
     prefix,
-    /"config" is \{"length":0\}; expected \{"length"\}, a whole number from 1/,
+    /"config" is "\{\\"length\\":0\}"; expected \{"length"\}, a whole number from 1/,
   ],
   [
     'a bottleneck of 0',
