@@ -201,6 +201,8 @@ export function serializeSafetensors(
  * @throws Problem `not_safetensors` for other types
  */
 export function tensorFloats(file: Uint8Array, name: string, info: TensorInfo): Float32Array {
+  if (info.dtype !== 'F32' && info.dtype !== 'F16' && info.dtype !== 'BF16')
+    return refuse(`tensor ${quoted(name)}: expected F32, F16 or BF16, not ${info.dtype}`)
   const stored = tensorBytes(file, info)
   if (info.dtype === 'F32' && stored.byteOffset % 4 === 0)
     return new Float32Array(stored.buffer, stored.byteOffset, info.length / 4)
@@ -208,8 +210,7 @@ export function tensorFloats(file: Uint8Array, name: string, info: TensorInfo): 
   if (info.dtype === 'F32') return new Float32Array(bytes.buffer)
   const halves = new Uint16Array(bytes.buffer)
   if (info.dtype === 'F16') return floatsOfHalves(halves)
-  if (info.dtype === 'BF16') return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer)
-  return refuse(`tensor ${quoted(name)}: expected F32, F16 or BF16, not ${info.dtype}`)
+  return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer)
 }
 
 /** Where there are many it pays to convert every half there is, once, and to look up those that come. */

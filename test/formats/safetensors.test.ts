@@ -28,6 +28,8 @@ const refused: [string, Uint8Array, RegExp][] = [
     fileOf(`{"a":{"dtype":${'['.repeat(50_000)}${']'.repeat(50_000)},"shape":[1],"data_offsets":[0,1]}}`, 1),
     /"a": unknown dtype of type object/,
   ],
+  ['a header of a million values', fileOf(`{"a":[${'[],'.repeat(500_000)}1]}`, 0), /more than 200000 values/],
+  ['a shape of -0', fileOf('{"a":{"dtype":"U8","shape":[-0],"data_offsets":[0,0]}}', 0), /shape must be/],
   ['an unknown dtype', fileOf({ a: { ...tensor(0, 1), dtype: 'F4' } }, 1), /"a": unknown dtype "F4"/],
   ['an inherited dtype', fileOf({ a: { ...tensor(0, 1), dtype: 'toString' } }, 1), /unknown dtype/],
   ['a negative shape', fileOf({ a: { ...tensor(0, 1), shape: [-1] } }, 1), /shape must be/],
@@ -83,6 +85,11 @@ describe('the safetensors reader', () => {
       }),
       { examples: [[Object.fromEntries([['__proto__', Uint8Array.of(7)]]), Object.fromEntries([['__proto__', 'a']])]] },
     )
+  })
+
+  test('takes texts as long as a book, whatever they look like within', () => {
+    const text = `[{,\\",${'[],'.repeat(500_000)}`
+    assert.equal(parseHeader(fileOf({ __metadata__: { text } }, 0)).metadata.get('text'), text)
   })
 
   test('converts float16 and bfloat16 as IEEE 754 has it', () => {

@@ -97,6 +97,20 @@ describe('the prototype file', () => {
       assert.equal(weightCount(petlModule(prototype.module as ModuleConfig, H).maskable), n)
     })
 
+  test('is of the kind that it says, whatever else its config names', () => {
+    const config = { length: 5, kind: 'ia3', rank: 2 }
+    const { module } = readPrototype(serializeSafetensors(metadata('prefix', config), prefix))
+    assert.equal(module.kind, 'prefix')
+  })
+
+  test('refuses a tensor of bytes, an odd number of them', () => {
+    const tensors = { ...adapter, 'down.bias': { dtype: 'U8', shape: [3], data: new Uint8Array(3) } as const }
+    assert.throws(() => readPrototype(serializeSafetensors(metadata('adapter', adapterConfig), tensors)), {
+      code: 'not_safetensors',
+      message: 'tensor "down.bias": expected F32, F16 or BF16, not U8',
+    })
+  })
+
   for (const [what, kind, config, tensors, message] of refused)
     test(`refuses ${what}`, () => {
       assert.throws(
