@@ -24,12 +24,13 @@ export class Connections {
     server.on('secureConnection', (socket) => this.#opened(socket))
     const begin: RequestListener = (request, response) => {
       this.#began({ request, response })
+      // Until it is answered; between requests it is Node that tells how long a connection may be idle.
+      request.socket.setTimeout(sendTimeoutMs)
       listener(request, response)
     }
     server.on('request', begin)
     // Who asks before sending the body is told to go on once nothing but the body is missing.
     server.on('checkContinue', begin)
-    server.timeout = sendTimeoutMs
   }
 
   /**
@@ -62,7 +63,7 @@ export class Connections {
     const exchanges = this.#exchanges.get(socket) ?? new Set()
     this.#exchanges.set(socket, exchanges.add(exchange))
     response.once('close', () => exchanges.delete(exchange))
-    // Nothing moved for the server's timeout. As long as nothing is to be sent, it is the client that waits.
+    // Nothing moved for so long. As long as nothing is to be sent, it is the client that waits.
     response.on('timeout', () => {
       if (socket.writableLength > 0) socket.destroy()
     })

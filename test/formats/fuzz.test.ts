@@ -122,7 +122,7 @@ const readers = {
       checkPrototype(prototype, file)
       const again = readPrototype(serializePrototype(prototype))
       checkPrototype(again)
-      assert.deepEqual({ ...again, digest: '' }, { ...prototype, digest: '' })
+      assert.deepEqual(comparablePrototype(again), comparablePrototype(prototype))
     }
   },
 }
@@ -190,6 +190,11 @@ function checkLabels(labels: readonly string[], outputs: number): void {
 function comparableTask({ digest: _, mask: { rows, bits }, head, ...rest }: TaskFile) {
   return { rows, bits: Buffer.from(bits), head, rest: withoutNegativeZero(rest) }
 }
+
+const comparablePrototype = ({ digest: _, module, ...rest }: Prototype) => ({
+  ...rest,
+  module: withoutNegativeZero(module),
+})
 
 /** JSON.stringify knows no −0. */
 const withoutNegativeZero = (value: unknown): unknown =>
