@@ -5,6 +5,7 @@ import { availableParallelism, cpus } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { settings } from '../src/config.js'
 import type { Numerics } from '../src/engine/session.js'
+import { badClients } from './bad-clients.js'
 import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './figures.js'
 import { flood } from './flood.js'
 import { http } from './http.js'
@@ -30,6 +31,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   http,
   'http-real': httpReal,
   flood,
+  'bad-clients': badClients,
   overload: overloaded,
   queue,
   start,

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import type { CrowdRequest } from './crowd.js'
 import type { LoadRequest, LoadResult } from './load.js'
 import type { OpenLoadRequest, OpenLoadResult } from './open-load.js'
 
@@ -104,6 +105,13 @@ export class LoadProcess extends Clients<LoadRequest, LoadResult> {
 export class OpenLoadProcess extends Clients<OpenLoadRequest, OpenLoadResult> {
   constructor() {
     super('./open-load.js')
+  }
+}
+
+/** Bad clients, until they are stopped. */
+export class CrowdProcess extends Clients<CrowdRequest, never> {
+  constructor() {
+    super('./crowd.js')
   }
 }
 

@@ -161,6 +161,11 @@ export const settings = {
     [1, 3_600_000],
     'How long a whole request may take to arrive, in milliseconds; then it is answered 408.',
   ),
+  sendTimeoutMs: whole(
+    30_000,
+    [1, 3_600_000],
+    'How long a client may take nothing more of an answer, in milliseconds; then its connection is closed.',
+  ),
   keepAliveTimeoutMs: whole(
     72_000,
     [1, 3_600_000],

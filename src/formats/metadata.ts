@@ -2,7 +2,8 @@
 
 import type { Static, TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
-import { quoted, shortened } from '../problem.js'
+import { quoted } from '../problem.js'
+import { hasFewValues, maxValues } from './json.js'
 
 /** Throws the error of the file that is being read; it never returns. */
 export type Refuse = (message: string) => never
@@ -45,6 +46,8 @@ export class Metadata {
   /** A JSON value of the given schema; `meaning` names it in the error. */
   json<T extends TSchema>(key: string, schema: T, meaning: string): Static<T> {
     const text = this.text(key)
+    if (!hasFewValues(text))
+      return this.refuse(`metadata "${key}" has more than ${maxValues} values; expected ${meaning}`)
     let value: unknown
     try {
       value = JSON.parse(text)
@@ -53,16 +56,22 @@ export class Metadata {
     }
     if (!isWithin(maxDepth, value))
       return this.refuse(`metadata "${key}" is nested in more than ${maxDepth} levels; expected ${meaning}`)
+    if (!isOfFinite(value))
+      return this.refuse(`metadata "${key}" holds a number that is too large; expected ${meaning}`)
     if (checker(schema)(value)) return value as Static<T>
-    return this.refuse(`metadata "${key}" is ${shortened(text, 80)}; expected ${meaning}`)
+    return this.refuse(`metadata "${key}" is ${quoted(text)}; expected ${meaning}`)
   }
 }
 
 /** Whether a JSON value has at most so many levels. */
 const isWithin = (levels: number, value: unknown): boolean =>
-  typeof value !== 'object' ||
-  value === null ||
-  (levels > 0 && Object.values(value).every((inner) => isWithin(levels - 1, inner)))
+  !isContainer(value) || (levels > 0 && Object.values(value).every((inner) => isWithin(levels - 1, inner)))
+
+/** Whether all numbers of a JSON value are finite: JSON.parse makes Infinity of 1e999, which cannot be written again. */
+const isOfFinite = (value: unknown): boolean =>
+  typeof value === 'number' ? Number.isFinite(value) : !isContainer(value) || Object.values(value).every(isOfFinite)
+
+const isContainer = (value: unknown): value is object => typeof value === 'object' && value !== null
 
 const checkers = new WeakMap<TSchema, (value: unknown) => boolean>()
 

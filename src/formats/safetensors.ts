@@ -3,6 +3,7 @@
 // It knows no tensor's meaning; prototype.ts and task-file.ts do.
 
 import { Problem, quoted } from '../problem.js'
+import { hasFewValues, maxValues } from './json.js'
 
 /** Bytes of one element. Sub-byte types of newer files are refused as unknown. */
 const elementBytes = {
@@ -95,10 +96,12 @@ function parseJson(bytes: Uint8Array): object {
   let value: unknown
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-    value = JSON.parse(text)
+    // One of too many values is not even parsed.
+    value = hasFewValues(text) ? JSON.parse(text) : undefined
   } catch (error) {
     return refuse(`the header is not JSON in UTF-8: ${(error as Error).message}`)
   }
+  if (value === undefined) return refuse(`the header has more than ${maxValues} values`)
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return refuse('the header is not a JSON object')
   const twice = repeatedKey(text)
@@ -152,7 +155,7 @@ export const shapeText = (shape: readonly number[]): string =>
   `[${shape.slice(0, 8).join(', ')}${shape.length > 8 ? `, … ${shape.length} dimensions` : ''}]`
 
 const isCount = (value: unknown): value is number =>
-  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && !Object.is(value, -0)
 
 function readTensorInfo(name: string, entry: unknown, dataStart: number, fileBytes: number): TensorInfo {
   const { dtype, shape, data_offsets: range } = (entry ?? {}) as Record<string, unknown>
@@ -232,6 +235,8 @@ export function serializeSafetensors(
  * @throws Problem `not_safetensors` for other types
  */
 export function tensorFloats(file: Uint8Array, name: string, info: TensorInfo): Float32Array {
+  if (info.dtype !== 'F32' && info.dtype !== 'F16' && info.dtype !== 'BF16')
+    return refuse(`tensor ${quoted(name)}: expected F32, F16 or BF16, not ${info.dtype}`)
   const stored = tensorBytes(file, info)
   if (info.dtype === 'F32' && stored.byteOffset % 4 === 0)
     return new Float32Array(stored.buffer, stored.byteOffset, info.length / 4)
@@ -239,8 +244,7 @@ export function tensorFloats(file: Uint8Array, name: string, info: TensorInfo): 
   if (info.dtype === 'F32') return new Float32Array(bytes.buffer)
   const halves = new Uint16Array(bytes.buffer)
   if (info.dtype === 'F16') return floatsOfHalves(halves)
-  if (info.dtype === 'BF16') return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer)
-  return refuse(`tensor ${quoted(name)}: expected F32, F16 or BF16, not ${info.dtype}`)
+  return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer)
 }
 
 /** Where there are many it pays to convert every half there is, once, and to look up those that come. */

@@ -211,9 +211,10 @@ function readLabels(metadata: Metadata, { problemType, head }: Answering): reado
   const { outputs } = head.output
   const labels = metadata.json('labels', labelList, 'an array of label names')
   if (labels.length !== outputs) refuse(`${labels.length} labels, but head.weight has ${outputs} rows`)
-  if (new Set(labels).size !== labels.length) {
-    const twice = labels.find((label, index) => labels.indexOf(label) !== index)
-    refuse(`metadata "labels" names ${quoted(twice ?? '')} twice`)
+  const seen = new Set<string>()
+  for (const label of labels) {
+    if (seen.has(label)) refuse(`metadata "labels" names ${quoted(label)} twice`)
+    seen.add(label)
   }
   return labels
 }

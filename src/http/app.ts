@@ -9,7 +9,7 @@ import cors from '@fastify/cors'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
+import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
 import type { Config } from '../config.js'
 import { Problem } from '../problem.js'
 import type { Access } from '../tenants/access.js'
@@ -17,6 +17,7 @@ import { actorOf } from '../tenants/audit.js'
 import { Rates } from '../tenants/rates.js'
 import { identifyCallers } from './callers.js'
 import type { Certificate } from './certificate.js'
+import { Connections } from './connections.js'
 import { createListener, type ListenerLimits } from './listener.js'
 import type { Metrics } from './metrics.js'
 import { noteMethods } from './other-methods.js'
@@ -32,7 +33,10 @@ import { validatorCompiler } from './validation.js'
 
 export interface AppOptions {
   readonly config: ListenerLimits &
-    Pick<Config, 'maxBodyBytes' | 'maxUploadBytes' | 'maxInputs' | 'requestTimeoutMs' | 'corsOrigins'>
+    Pick<
+      Config,
+      'maxBodyBytes' | 'maxUploadBytes' | 'maxInputs' | 'requestTimeoutMs' | 'shutdownTimeoutMs' | 'corsOrigins'
+    >
   readonly lifecycle: Lifecycle
   readonly metrics: Metrics
   readonly access: Access
@@ -47,6 +51,9 @@ export interface AppOptions {
  */
 const drainedBytes = 256 * 1024 * 1024
 
+/** How long a connection that is refused stays, so that its client can read why, in milliseconds. */
+const lingerMs = 1_000
+
 /** Ids that callers may choose: what is safe in a log line and a header. */
 const requestIdPattern = /^[\w.:-]{1,128}$/
 
@@ -56,8 +63,9 @@ const exposedHeaders = ['etag', 'location', 'x-request-id', 'retry-after', 'rate
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const { config, lifecycle, metrics, access, certificate, logger } = options
   const rates = new Rates()
+  const connections = new Connections()
   const app = fastify({
-    serverFactory: (handler) => createListener(config, certificate, handler),
+    serverFactory: (handler) => createListener(config, certificate, connections, handler),
     ...(logger ? { loggerInstance: logger } : { logger: false }),
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     bodyLimit: config.maxBodyBytes,
@@ -65,7 +73,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     frameworkErrors: answerProblem,
     clientErrorHandler: answerMalformed,
     routerOptions: { maxParamLength: 1_000 },
-    // The hook below answers in our words.
+    // Connections are closed then, but what comes on one that is open is still answered.
     return503OnClosing: false,
   }).withTypeProvider<TypeBoxTypeProvider>()
   app.setValidatorCompiler(validatorCompiler)
@@ -89,24 +97,29 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
 
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id)
-    if (!lifecycle.stopping || request.url.startsWith('/health/') || request.url === '/metrics') return
-    throw new Problem('shutting_down', 'the server is stopping and takes no new work')
+    if (request.headers.host === undefined && request.raw.httpVersion === '1.1')
+      throw new Problem('invalid_request', 'the request has no Host header; HTTP/1.1 asks for one')
   })
   identifyCallers(app, { access, rates, corsOrigins: config.corsOrigins })
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', async (request, reply) => {
     const bytes = Number(request.headers['content-length'] ?? 0)
     const limit = request.routeOptions.bodyLimit ?? config.maxBodyBytes
     if (!(bytes > limit)) return
-    if (bytes <= drainedBytes) await drained(request.raw)
+    if (bytes <= drainedBytes && !asksToContinue(request)) await drained(request.raw)
+    else reply.header('connection', 'close')
     throw new Problem('body_too_large', `the body has ${bytes} bytes; at most ${limit} are taken here`, {
       bytes,
       limit,
     })
   })
+  app.addHook('preParsing', async (request, reply) => {
+    if (asksToContinue(request)) reply.raw.writeContinue()
+  })
   app.addHook('onSend', async (_request, reply) => {
     // A connection that is kept alive would keep the server from ending.
     if (lifecycle.stopping) reply.header('connection', 'close')
   })
+  app.addHook('preClose', async () => connections.stop(config.shutdownTimeoutMs / 2))
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'none'
     const { statusCode: status, elapsedTime: ms } = reply
@@ -148,6 +161,9 @@ async function docs(app: FastifyInstance): Promise<void> {
   })
 }
 
+/** It sends its body once it is told to. */
+const asksToContinue = ({ headers }: FastifyRequest): boolean => /^100-continue$/i.test(headers.expect ?? '')
+
 async function drained(request: IncomingMessage): Promise<void> {
   request.resume()
   await finished(request, { writable: false }).catch(() => {})
@@ -167,6 +183,8 @@ function answerMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
   ]
   const { status } = problems[code]
   const body = JSON.stringify(problemBody(code, detail))
+  // Until the client has closed its side too, but not for ever.
+  setTimeout(() => socket.destroy(), lingerMs).unref()
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,

@@ -5,10 +5,11 @@ import { createServer, type RequestListener, type Server, type ServerOptions } f
 import { createServer as createSecureServer } from 'node:https'
 import type { Config } from '../config.js'
 import type { Certificate } from './certificate.js'
+import type { Connections } from './connections.js'
 
 export type ListenerLimits = Pick<
   Config,
-  'maxConnections' | 'maxHeaderBytes' | 'headersTimeoutMs' | 'receiveTimeoutMs' | 'keepAliveTimeoutMs'
+  'maxConnections' | 'maxHeaderBytes' | 'headersTimeoutMs' | 'receiveTimeoutMs' | 'sendTimeoutMs' | 'keepAliveTimeoutMs'
 >
 
 /** Node looks for requests that take too long at intervals; they last this much longer at most, in milliseconds. */
@@ -17,6 +18,7 @@ const checkEveryMs = 1_000
 export function createListener(
   limits: ListenerLimits,
   certificate: Certificate | undefined,
+  connections: Connections,
   handler: RequestListener,
 ): Server {
   const options: ServerOptions = {
@@ -25,15 +27,18 @@ export function createListener(
     requestTimeout: limits.receiveTimeoutMs,
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     connectionsCheckingInterval: Math.min(checkEveryMs, limits.headersTimeoutMs),
+    // The application refuses a request without one, in its own words.
+    requireHostHeader: false,
   }
-  const server = certificate ? secure(options, certificate, handler) : createServer(options, handler)
+  const server = certificate ? secure(options, certificate, limits.headersTimeoutMs) : createServer(options)
   server.maxConnections = limits.maxConnections
+  connections.serve(server, handler, limits.sendTimeoutMs)
   return server
 }
 
 /** Node's HTTPS server has all that its HTTP server has, though their types are strangers. */
-function secure(options: ServerOptions, certificate: Certificate, handler: RequestListener): Server {
-  const server = createSecureServer({ ...options, ...certificate.pair }, handler)
+function secure(options: ServerOptions, certificate: Certificate, handshakeTimeout: number): Server {
+  const server = createSecureServer({ ...options, ...certificate.pair, handshakeTimeout })
   certificate.use(server)
   return server as unknown as Server
 }

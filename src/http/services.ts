@@ -28,7 +28,7 @@ export class Lifecycle {
     this.#services = services
   }
 
-  /** New work is refused from now on. */
+  /** No connection is kept from now on, and the server counts as not ready. */
   stop(): void {
     this.#stopping = true
   }

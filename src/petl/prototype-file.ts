@@ -6,11 +6,12 @@ import { Metadata } from '../formats/metadata.js'
 import {
   parseHeader,
   serializeSafetensors,
+  shapeText,
   type TensorData,
   tensorBytes,
   tensorFloats,
 } from '../formats/safetensors.js'
-import { Problem } from '../problem.js'
+import { Problem, quoted } from '../problem.js'
 import { elementCount, moduleKinds, moduleTensors, weightCount } from './module.js'
 import { type ModuleConfig, petlModule } from './modules.js'
 import type { Prototype } from './prototype.js'
@@ -35,18 +36,18 @@ export function readPrototype(file: Uint8Array): Prototype {
   const tensors = new Map<string, Float32Array>()
   for (const { name, shape } of moduleTensors(petl)) {
     const info = header.tensors.get(name) ?? refuse(`tensor "${name}" [${shape.join(', ')}] is missing`)
-    if (info.shape.join() !== shape.join())
-      refuse(`tensor "${name}" has shape [${info.shape.join(', ')}]; expected [${shape.join(', ')}]`)
+    if (!isShape(info.shape, shape))
+      refuse(`tensor "${name}" has shape ${shapeText(info.shape)}; expected ${shapeText(shape)}`)
     const values = tensorFloats(file, name, info)
     if (!values.every(Number.isFinite)) refuse(`tensor "${name}" holds a value that is not finite`)
     tensors.set(name, values)
   }
 
   const masks = header.tensors.get('layer_masks')
-  if (masks !== undefined && (masks.dtype !== 'U8' || masks.shape.join() !== [layers, maskBytes].join()))
-    refuse(`layer_masks is ${masks.dtype} [${masks.shape.join(', ')}]; expected U8 [${layers}, ${maskBytes}]`)
+  if (masks !== undefined && (masks.dtype !== 'U8' || !isShape(masks.shape, [layers, maskBytes])))
+    refuse(`layer_masks is ${masks.dtype} ${shapeText(masks.shape)}; expected U8 [${layers}, ${maskBytes}]`)
   for (const name of header.tensors.keys())
-    if (name !== 'layer_masks' && !tensors.has(name)) refuse(`tensor "${name}" is not part of a ${module.kind}`)
+    if (name !== 'layer_masks' && !tensors.has(name)) refuse(`tensor ${quoted(name)} is not part of a ${module.kind}`)
 
   return {
     digest: digestOf(file),
@@ -93,6 +94,9 @@ function refuse(message: string): never {
   throw new Problem('invalid_prototype', message)
 }
 
+const isShape = (shape: readonly number[], expected: readonly number[]): boolean =>
+  shape.length === expected.length && shape.every((dim, i) => dim === expected[i])
+
 const taskIds = Type.Array(Type.String())
 const positive = Type.Integer({ minimum: 1, maximum: 100_000 })
 const adapterConfig = Type.Object({
@@ -103,21 +107,22 @@ const adapterConfig = Type.Object({
 const loraConfig = Type.Object({ rank: positive, alpha: Type.Number() })
 const prefixConfig = Type.Object({ length: positive })
 
+/** What a config names beyond this is kept, but does not change what kind it is of. */
 function readModule(metadata: Metadata): ModuleConfig {
   const kind = metadata.choice('kind', moduleKinds)
   switch (kind) {
     case 'adapter':
       return {
-        kind,
         ...metadata.json(
           'config',
           adapterConfig,
           '{"bottleneck", "activation", "scaling"}, bottleneck a whole number from 1',
         ),
+        kind,
       }
     case 'lora':
-      return { kind, ...metadata.json('config', loraConfig, '{"rank", "alpha"}, rank a whole number from 1') }
+      return { ...metadata.json('config', loraConfig, '{"rank", "alpha"}, rank a whole number from 1'), kind }
     case 'prefix':
-      return { kind, ...metadata.json('config', prefixConfig, '{"length"}, a whole number from 1') }
+      return { ...metadata.json('config', prefixConfig, '{"length"}, a whole number from 1'), kind }
   }
 }

@@ -18,6 +18,7 @@ const bytes = (shape: number[], fill = 0) => ({
   shape,
   data: new Uint8Array(shape.reduce((a, b) => a * b, 1)).fill(fill),
 })
+const zeros = (...shape: number[]) => ({ ...bytes([...shape, 4]), dtype: 'F32' as const, shape })
 const weight = (rows: number, fill = 0) => floats([rows, H], new Float32Array(rows * H).fill(fill))
 const nanAt = (index: number, value: number) =>
   weight(2).data &&
@@ -78,7 +79,28 @@ const refused: [string, Partial<TaskParts>, string, RegExp][] = [
     'invalid_task_file',
     /3 labels, but head.weight has 2/,
   ],
+  [
+    'metrics with a number that JSON cannot write again',
+    { metadata: { metrics: '{"dev":{"f1":1e999}}' } },
+    'invalid_task_file',
+    /"metrics" holds a number that is too large; expected a JSON object$/,
+  ],
+  [
+    'metrics of a million values',
+    { metadata: { metrics: `{"a":[${'[1],'.repeat(500_000)}1]}` } },
+    'invalid_task_file',
+    /"metrics" has more than 200000 values; expected a JSON object$/,
+  ],
   ['a label twice', { metadata: { labels: '["a","a"]' } }, 'invalid_task_file', /names "a" twice/],
+  [
+    'a label twice among as many as there may be',
+    {
+      metadata: { labels: JSON.stringify([...Array.from({ length: 99_999 }, (_, i) => `${i}`), '99998']) },
+      tensors: { 'head.weight': zeros(100_000, 1), 'head.bias': zeros(100_000) },
+    },
+    'invalid_task_file',
+    /names "99998" twice/,
+  ],
   ['labels of a regression', { metadata: { problem_type: 'regression' } }, 'invalid_task_file', /exactly one output/],
   ['no mask', { tensors: { mask: undefined } }, 'invalid_task_file', /"mask" is missing/],
   ['a mask one byte short', { tensors: { mask: bytes([1, 3071]) } }, 'invalid_task_file', /3071 bytes; expected 3072/],

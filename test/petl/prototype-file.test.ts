@@ -47,14 +47,14 @@ const refused: [string, string, unknown, Record<string, TensorData>, RegExp][] =
     'lora',
     { rank: 0, alpha: 1 },
     lora,
-    /"config" is \{"rank":0,"alpha":1\}; expected \{"rank", "alpha"\}, rank a whole number from 1/,
+    /"config" is "\{\\"rank\\":0,\\"alpha\\":1\}"; expected \{"rank", "alpha"\}, rank a whole number from 1/,
   ],
   [
     'a prefix of length 0',
     'prefix',
     { length: 0 },
     prefix,
-    /"config" is \{"length":0\}; expected \{"length"\}, a whole number from 1/,
+    /"config" is "\{\\"length\\":0\}"; expected \{"length"\}, a whole number from 1/,
   ],
   [
     'a bottleneck of 0',
@@ -96,6 +96,20 @@ describe('the prototype file', () => {
       assert.deepEqual(prototype.module, { kind, ...(config as object) })
       assert.equal(weightCount(petlModule(prototype.module as ModuleConfig, H).maskable), n)
     })
+
+  test('is of the kind that it says, whatever else its config names', () => {
+    const config = { length: 5, kind: 'ia3', rank: 2 }
+    const { module } = readPrototype(serializeSafetensors(metadata('prefix', config), prefix))
+    assert.equal(module.kind, 'prefix')
+  })
+
+  test('refuses a tensor of bytes, an odd number of them', () => {
+    const tensors = { ...adapter, 'down.bias': { dtype: 'U8', shape: [3], data: new Uint8Array(3) } as const }
+    assert.throws(() => readPrototype(serializeSafetensors(metadata('adapter', adapterConfig), tensors)), {
+      code: 'not_safetensors',
+      message: 'tensor "down.bias": expected F32, F16 or BF16, not U8',
+    })
+  })
 
   for (const [what, kind, config, tensors, message] of refused)
     test(`refuses ${what}`, () => {

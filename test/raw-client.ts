@@ -1,0 +1,72 @@
+// A client that is nothing but a socket: it sends what bytes it likes, and tells what came back.
+
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { after } from 'node:test'
+
+const open = new Set<Socket>()
+after(() => {
+  for (const socket of open) socket.destroy()
+})
+
+export interface RawAnswer {
+  readonly status: number
+  readonly headers: string
+  readonly body: string
+}
+
+export class RawClient {
+  readonly socket: Socket
+  #received = ''
+
+  /** It stays open when the server has closed its side. */
+  constructor(url: string) {
+    this.socket = connect({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true })
+    open.add(this.socket)
+    this.socket.on('data', (piece) => {
+      this.#received += piece.toString('latin1')
+    })
+    // Who is cut off while sending is told so.
+    this.socket.on('error', () => {})
+    this.socket.once('close', () => open.delete(this.socket))
+  }
+
+  send(bytes: string | Uint8Array): this {
+    if (this.socket.writable) this.socket.write(bytes)
+    return this
+  }
+
+  /** All answers, once the server has closed its side. */
+  async answers(): Promise<readonly RawAnswer[]> {
+    if (!this.socket.readableEnded && !this.socket.closed)
+      await Promise.race([once(this.socket, 'end'), once(this.socket, 'close')])
+    return answersOf(this.#received)
+  }
+}
+
+/** Of answers that say how long they are; those of 1xx are an answer too. */
+function answersOf(text: string): RawAnswer[] {
+  const answers: RawAnswer[] = []
+  for (let rest = text; rest !== ''; ) {
+    const end = rest.indexOf('\r\n\r\n') + 4
+    const headers = rest.slice(0, end)
+    const length = Number(/^content-length: (\d+)/im.exec(headers)?.[1] ?? 0)
+    const status = Number(/^HTTP\/1\.1 (\d+)/.exec(headers)?.[1])
+    answers.push({ status, headers, body: Buffer.from(rest.slice(end, end + length), 'latin1').toString() })
+    rest = rest.slice(end + length)
+  }
+  return answers
+}
+
+/** A request's bytes. */
+export function request(
+  method: string,
+  path: string,
+  body = '',
+  headers: Readonly<Record<string, string>> = {},
+): string {
+  const length =
+    body === '' ? {} : { 'content-type': 'application/json', 'content-length': `${Buffer.byteLength(body)}` }
+  const lines = Object.entries({ host: 'x', ...length, ...headers }).map(([name, value]) => `${name}: ${value}`)
+  return [`${method} ${path} HTTP/1.1`, ...lines, '', body].join('\r\n')
+}

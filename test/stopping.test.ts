@@ -1,0 +1,130 @@
+// SIGTERM while a server is at work: whoever was let in gets an answer, and nobody keeps it from ending.
+
+import assert from 'node:assert/strict'
+import { Agent, request as ask } from 'node:http'
+import { describe, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { digestOf } from '../src/formats/digest.js'
+import type { ClassificationAnswer } from './http/running.js'
+import { shiftedTask, taskBytes, temporaryDirectory } from './material.js'
+import { RawClient, request } from './raw-client.js'
+import { predict, put, serve } from './server-process.js'
+
+interface Answer {
+  readonly status: number
+  readonly body: string
+}
+
+/** A client with one connection, which it keeps. */
+class KeepAliveClient {
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 })
+
+  constructor(readonly url: string) {}
+
+  /** @returns undefined if the connection was closed, or not made, without a byte of an answer */
+  send(method: string, path: string, type: string, body: string | Uint8Array): Promise<Answer | undefined> {
+    return new Promise((resolve, reject) => {
+      const asked = ask(`${this.url}${path}`, { method, agent: this.#agent, headers: { 'content-type': type } })
+      let readBefore = 0
+      asked.once('socket', (socket) => {
+        readBefore = socket.bytesRead
+      })
+      asked.once('error', (error) => {
+        if ((asked.socket?.bytesRead ?? 0) === readBefore) resolve(undefined)
+        else reject(error)
+      })
+      asked.once('response', async (response) => {
+        try {
+          let text = ''
+          for await (const piece of response) text += piece
+          resolve({ status: response.statusCode ?? 0, body: text })
+        } catch (error) {
+          reject(error)
+        }
+      })
+      asked.end(body)
+    })
+  }
+}
+
+describe('a server that gets SIGTERM', () => {
+  test('under full load answers every request that it took, keeps every upload that it acknowledged, and exits 0', async (t) => {
+    const dataDir = await temporaryDirectory()
+    const server = await serve(dataDir)
+    const answered = { predictions: 0, uploads: 0 }
+    const acknowledged = new Map<string, string>()
+    let stopping = false
+    const untilGone = async (send: (client: KeepAliveClient, count: number) => Promise<boolean>) => {
+      const client = new KeepAliveClient(server.url)
+      for (let count = 0; ; count++)
+        if (!(await send(client, count))) {
+          assert.ok(stopping, 'a request was lost before the server was told to stop')
+          return
+        }
+    }
+    const predicting = Array.from({ length: 60 }, (_, number) =>
+      untilGone(async (client, count) => {
+        const inputs = [`a gorgeous film, ${number}`, `dull and far too long, ${count}`]
+        const body = JSON.stringify({ inputs })
+        const answer = await client.send('POST', '/tasks/sst2/predict', 'application/json', body)
+        if (answer === undefined) return false
+        assert.equal(answer.status, 200, answer.body)
+        assert.equal((JSON.parse(answer.body) as ClassificationAnswer).predictions.length, inputs.length)
+        answered.predictions++
+        return true
+      }),
+    )
+    const uploading = Array.from({ length: 4 }, (_, number) =>
+      untilGone(async (client, count) => {
+        const [id, file] = [`upload-${number}-${count}`, shiftedTask(taskBytes('sst2'), count)]
+        const answer = await client.send('PUT', `/tasks/${id}`, 'application/octet-stream', file)
+        if (answer === undefined) return false
+        assert.equal(answer.status, 201, answer.body)
+        acknowledged.set(id, digestOf(file))
+        answered.uploads++
+        return true
+      }),
+    )
+    while (answered.predictions < 200 || answered.uploads < 8) await delay(20)
+    stopping = true
+    server.process.kill('SIGTERM')
+    await Promise.all([...predicting, ...uploading])
+    assert.deepEqual(await server.exit, [0, null])
+    t.diagnostic(`${answered.predictions} predictions and ${answered.uploads} uploads were answered`)
+
+    const again = await serve(dataDir)
+    for (const [id, digest] of acknowledged)
+      assert.equal((await fetch(`${again.url}/tasks/${id}`)).headers.get('etag'), `"${digest}"`, id)
+    again.process.kill('SIGTERM')
+    assert.deepEqual(await again.exit, [0, null])
+  })
+
+  test('is not kept by clients that are silent, slow, or never read', async () => {
+    const server = await serve(await temporaryDirectory(), '--shutdown-timeout-ms', '4000')
+    assert.equal((await put(server.url, 'x', taskBytes('sst2'))).status, 201)
+    const json = { 'content-type': 'application/json' }
+    const stubborn = [
+      '',
+      'GET /tas',
+      request('POST', '/tasks/sst2/predict', '', { ...json, 'content-length': '900' }),
+      request('GET', '/tasks/trec/file').repeat(1_000),
+    ].map((bytes) => new RawClient(server.url).send(bytes))
+    for (const { socket } of stubborn) socket.pause()
+    assert.equal((await predict(server.url, 'sst2')).status, 200)
+    server.process.kill('SIGTERM')
+    assert.deepEqual(await server.exit, [0, null])
+  })
+
+  test('takes what comes whole within half of its time on a connection that is open', async () => {
+    const server = await serve(await temporaryDirectory())
+    const bytes = request('POST', '/tasks/sst2/predict', JSON.stringify({ inputs: 'a gorgeous film' }))
+    const client = new RawClient(server.url).send(bytes.slice(0, -5))
+    await delay(200)
+    server.process.kill('SIGTERM')
+    await delay(500)
+    const [answer] = await client.send(bytes.slice(-5)).answers()
+    assert.equal(answer?.status, 200)
+    assert.match(answer?.headers ?? '', /^connection: close\r$/m)
+    assert.deepEqual(await server.exit, [0, null])
+  })
+})
