@@ -139,7 +139,8 @@ export const settings = {
   insecure: {
     kind: { kind: 'switch' },
     value: false,
-    meaning: 'Answer other machines without any key. Whoever reaches the server may then do everything.',
+    meaning:
+      'Answer other machines, and under any name, without any key. Whoever reaches the server may then do everything.',
   } as SettingOf<boolean>,
   tlsCert: file('Certificate chain in PEM to serve HTTPS with; taken anew when the file changes. Needs `--tls-key`.'),
   tlsKey: file("The certificate's private key in PEM, not encrypted."),

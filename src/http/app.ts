@@ -35,7 +35,13 @@ export interface AppOptions {
   readonly config: ListenerLimits &
     Pick<
       Config,
-      'maxBodyBytes' | 'maxUploadBytes' | 'maxInputs' | 'requestTimeoutMs' | 'shutdownTimeoutMs' | 'corsOrigins'
+      | 'maxBodyBytes'
+      | 'maxUploadBytes'
+      | 'maxInputs'
+      | 'requestTimeoutMs'
+      | 'shutdownTimeoutMs'
+      | 'corsOrigins'
+      | 'insecure'
     >
   readonly lifecycle: Lifecycle
   readonly metrics: Metrics
@@ -100,7 +106,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     if (request.headers.host === undefined && request.raw.httpVersion === '1.1')
       throw new Problem('invalid_request', 'the request has no Host header; HTTP/1.1 asks for one')
   })
-  identifyCallers(app, { access, rates, corsOrigins: config.corsOrigins })
+  identifyCallers(app, { access, rates, corsOrigins: config.corsOrigins, anyHost: config.insecure })
   app.addHook('onRequest', async (request, reply) => {
     const bytes = Number(request.headers['content-length'] ?? 0)
     const limit = request.routeOptions.bodyLimit ?? config.maxBodyBytes

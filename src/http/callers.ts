@@ -1,5 +1,6 @@
 // Who asks, before anything else is done for a request: whether it may use the route, and how fast.
 
+import { isIP } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Problem, quoted } from '../problem.js'
 import type { Access, Caller } from '../tenants/access.js'
@@ -25,15 +26,20 @@ export interface CallerOptions {
   readonly rates: Rates
   /** Origins whose pages may call. */
   readonly corsOrigins: readonly string[]
+  /** Without keys the server may be asked under whatever name. */
+  readonly anyHost: boolean
 }
 
-export function identifyCallers(app: FastifyInstance, { access, rates, corsOrigins }: CallerOptions): void {
+export function identifyCallers(app: FastifyInstance, { access, rates, corsOrigins, anyHost }: CallerOptions): void {
   app.decorateRequest('caller', null)
   app.addHook('onRequest', async (request) => {
     const audience = request.routeOptions.config.audience ?? 'tenants'
     if (audience === 'everybody') return
     const caller = access.identify(request.headers.authorization)
-    if (caller.key === null) refuseForeignPages(request, corsOrigins)
+    if (caller.key === null) {
+      refuseForeignPages(request, corsOrigins)
+      if (!anyHost) refuseForeignNames(request)
+    }
     request.caller = caller
     refuseOthers(caller, audience)
     if (caller.tenant) rates.take(caller.tenant, 'requests', 1)
@@ -78,6 +84,24 @@ function refuseForeignPages({ headers }: FastifyRequest, corsOrigins: readonly s
     'forbidden',
     `pages of ${headers.origin === undefined ? 'other sites' : quoted(headers.origin)} may not call this server; see --cors-origins`,
   )
+}
+
+/**
+ * A page of a site whose name its owner lets mean this machine (DNS rebinding) calls the server as if it were its own.
+ * Such a request bears that name; who means this machine says localhost, or an address.
+ */
+function refuseForeignNames({ headers: { host } }: FastifyRequest): void {
+  if (host === undefined || isLocalName(host)) return
+  throw new Problem(
+    'forbidden',
+    `without keys this server is asked as localhost or by its address, not as ${quoted(host)}; see --insecure`,
+  )
+}
+
+function isLocalName(host: string): boolean {
+  const address = `http://${host}`
+  const name = URL.canParse(address) ? new URL(address).hostname : ''
+  return name === 'localhost' || name.endsWith('.localhost') || isIP(name.replace(/^\[|\]$/g, '')) !== 0
 }
 
 /** RateLimit and RateLimit-Policy as of draft-ietf-httpapi-ratelimit-headers-10. */

@@ -187,7 +187,7 @@ describe('tasks over HTTP', () => {
     const { hostname, port } = new URL(running.server.address)
     const socket = connect(Number(port), hostname)
     const bytes = 20_000_000
-    socket.write(`PUT /tasks/bad HTTP/1.1\r\nhost: x\r\ncontent-length: ${bytes}\r\nconnection: close\r\n`)
+    socket.write(`PUT /tasks/bad HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${bytes}\r\nconnection: close\r\n`)
     socket.write('content-type: application/octet-stream\r\n\r\n')
     await new Promise((resolve) => socket.write(Buffer.alloc(bytes), resolve))
     let answer = ''

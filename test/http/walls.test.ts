@@ -95,14 +95,14 @@ describe('the walls of the server', () => {
   }
 
   test('who sends headers or a body slowly is answered 408 and cut off', async () => {
-    assert.match(await raw('GET /tasks HTTP/1.1\r\nHost: x\r\n'), /^HTTP\/1\.1 408 .*"code":"request_timeout"/s)
+    assert.match(await raw('GET /tasks HTTP/1.1\r\nHost: localhost\r\n'), /^HTTP\/1\.1 408 .*"code":"request_timeout"/s)
     const begun =
-      'POST /predict HTTP/1.1\r\nHost: x\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{"in'
+      'POST /predict HTTP/1.1\r\nHost: localhost\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{"in'
     assert.match(await raw(begun), /^HTTP\/1\.1 408 /)
   })
 
   test('headers that are too large are answered 431', async () => {
-    const line = `GET /tasks HTTP/1.1\r\nHost: x\r\nx-long: ${'a'.repeat(5_000)}\r\n\r\n`
+    const line = `GET /tasks HTTP/1.1\r\nHost: localhost\r\nx-long: ${'a'.repeat(5_000)}\r\n\r\n`
     assert.match(await raw(line), /^HTTP\/1\.1 431 Request Header Fields Too Large.*"code":"headers_too_large"/s)
   })
 
@@ -139,6 +139,20 @@ describe('the walls of the server', () => {
     assert.match(String(got.headers['access-control-expose-headers']), /etag.*ratelimit/)
     // Without keys nothing but this header tells a page's request from the user's own.
     assert.equal((await get('https://evil.example')).json<{ code: string }>().code, 'forbidden')
+  })
+
+  test('without keys the server is asked as this machine, by whatever name means it', async () => {
+    const status = async (app: Running['app'], host: string) =>
+      (await app.inject({ url: '/tasks/sst2', headers: { host } })).statusCode
+    for (const host of ['localhost', 'localhost:8080', 'a.localhost', '127.0.0.1:8080', '192.168.1.7', '[::1]:8080'])
+      assert.equal(await status(running.app, host), 200, host)
+    for (const host of ['evil.example', 'evil.example:8080', 'localhost.evil.example', '127.0.0.1.evil.example', 'a b'])
+      assert.equal(await status(running.app, host), 403, host)
+    const insecure = await startRunning({ insecure: 'true' })
+    assert.equal(await status(insecure.app, 'tasks.example'), 200)
+    const keyed = await startRunning({ operatorKey })
+    const headers = { host: 'tasks.example' }
+    assert.equal((await holder(keyed.app, operatorKey)('GET', '/tasks', undefined, headers)).statusCode, 200)
   })
 
   test('pages of no origin are told anything unless that is set', async () => {
