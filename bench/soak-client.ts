@@ -88,11 +88,12 @@ export class SoakClient {
         ...(sent !== undefined && { body: sent }),
         ...(signal && { signal }),
       })
-      const json = /\bjson\b/.test(response.headers.get('content-type') ?? '')
-      const answered: unknown = json ? await response.json() : await response.arrayBuffer()
+      const text = await response.text()
+      const json = text !== '' && /\bjson\b/.test(response.headers.get('content-type') ?? '')
+      const answered: unknown = json ? JSON.parse(text) : undefined
       const { status } = response
-      const outcome = status < 400 ? String(status) : `${status} ${(answered as { code?: string }).code}`
-      return { status, outcome, body: json ? answered : undefined }
+      const outcome = status < 400 ? String(status) : `${status} ${(answered as { code?: string } | undefined)?.code}`
+      return { status, outcome, body: answered }
     } catch (error) {
       if (signal?.aborted) return { status: 0, outcome: 'left', body: undefined }
       const { message, cause } = error as Error

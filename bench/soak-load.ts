@@ -187,9 +187,13 @@ class Visitor {
     const { bundled, file } = newUpload(contended, this.#count())
     const path = `/tasks/${contended}`
     await Promise.all([
-      this.#ask('contended upload', ['200', '201'], { method: 'PUT', path, body: file }),
-      this.#ask('contended predict', ['200', '404 unknown_task'], predictionOf(contended, anyInput(bundled).text)),
-      this.#ask('contended remove', ['204', '404 unknown_task'], { method: 'DELETE', path }),
+      this.#ask('upload, beside others', ['200', '201'], { method: 'PUT', path, body: file }),
+      this.#ask(
+        'predict, being removed by others',
+        ['200', '404 unknown_task'],
+        predictionOf(contended, anyInput(bundled).text),
+      ),
+      this.#ask('remove, being removed by others', ['204', '404 unknown_task'], { method: 'DELETE', path }),
     ])
   }
 

@@ -14,7 +14,7 @@ import {
   SoakLoadProcess,
   startServerProcess,
 } from './process.js'
-import { Counts, checkUpload, newUpload, SoakClient, type Tally } from './soak-client.js'
+import { anyInput, Counts, checkUpload, newUpload, SoakClient, type Tally } from './soak-client.js'
 
 export interface SoakOptions {
   readonly minutes: number
@@ -34,6 +34,8 @@ const sampleMs = 2_000
 /** Long enough for collections of garbage to come by: what is lowest in it is what is really held. */
 const windowMs = 30_000
 const settleMs = 10_000
+/** In which as many tasks as there are slots come to lie in all banks. */
+const rounds = 50
 /** By how much logits of one text differ from batch to batch: eight-bit sums are scaled by the batch's largest value. */
 const tolerances: Readonly<Record<Numerics, number>> = { float32: 1e-3, int8: 2 }
 
@@ -54,7 +56,7 @@ export const soak =
       const client = new SoakClient(server.url, counts, operatorKey)
       const tolerance = tolerances[numerics]
       // Whatever the first request of a kind opens is there before anything is counted.
-      await takeSlots(client, 1, tolerance)
+      await loadsOnceFull(server, client, tolerance)
       const before = await held(server, operatorKey)
 
       const load = new SoakLoadProcess()
@@ -70,9 +72,9 @@ export const soak =
       load.stop()
       await pause(settleMs)
       const after = await held(server, operatorKey)
-      const freed = await evictionsBy(server, operatorKey, () => takeSlots(client, slots, tolerance))
+      const unheld = await loadsOnceFull(server, client, tolerance)
       await server.stop()
-      return figuresOf({ minutes, watched, before, after, freed, tallies: [tally, counts] }, say)
+      return figuresOf({ minutes, watched, before, after, unheld, tallies: [tally, counts] }, say)
     })
 
 const authorization = (key: string | undefined) => (key === undefined ? {} : { authorization: `Bearer ${key}` })
@@ -130,25 +132,27 @@ async function watch(
 
 const sumOf = (kinds: Held['kinds']) => [...kinds.values()].reduce((sum, count) => sum + count, 0)
 
-/** New tasks, all asked in one request: each needs a slot, and must answer by its own mask. They are removed again. */
-async function takeSlots(client: SoakClient, count: number, tolerance: number): Promise<void> {
-  const uploads = Array.from({ length: count }, (_, index) => newUpload(`slot-${index}`, index + 1_000_000))
+/**
+ * New tasks, as many as the bank has slots, are asked over and over until none of them has to be loaded again. Were a slot
+ * lost, each round would load those that the others had driven out. Two engines share a request as it comes, so it takes
+ * some rounds until both have all tasks. Then each task must answer by its own mask; and they are removed again.
+ * @returns the loads of the last round
+ */
+async function loadsOnceFull({ url }: ServerProcess, client: SoakClient, tolerance: number): Promise<number> {
+  const uploads = Array.from({ length: slots }, (_, index) => newUpload(`slot-${index}`, index + 1_000_000))
   for (const { id, file } of uploads)
     await client.ask('upload', ['201'], { method: 'PUT', path: `/tasks/${id}`, body: file })
-  await checkUpload(client, 'predict, a full bank', uploads, tolerance)
+  const inputs = uploads.map(({ id, bundled }) => ({ task: id, ...anyInput(bundled) }))
+  const loads = async () => (await metricsOf(url, authorization(client.key)))('propetl_bank_loads_total')
+  let last = Number.NaN
+  for (let round = 0; round < rounds && last !== 0; round++) {
+    const before = await loads()
+    await client.ask('predict, a full bank', ['200'], { path: '/predict', body: { inputs } })
+    last = (await loads()) - before
+  }
+  await checkUpload(client, 'predict, of a full bank', uploads, tolerance)
   for (const { id } of uploads) await client.ask('remove', ['204'], { method: 'DELETE', path: `/tasks/${id}` })
-}
-
-/** How many masks made room for others meanwhile. */
-async function evictionsBy(
-  { url }: ServerProcess,
-  key: string | undefined,
-  work: () => Promise<void>,
-): Promise<number> {
-  const evictions = async () => (await metricsOf(url, authorization(key)))('propetl_bank_evictions_total')
-  const before = await evictions()
-  await work()
-  return (await evictions()) - before
+  return last
 }
 
 interface Found {
@@ -156,11 +160,12 @@ interface Found {
   readonly watched: Readonly<Record<Watched, readonly Sample[]>>
   readonly before: Held
   readonly after: Held
-  readonly freed: number
+  /** Masks that a full bank had to load again. */
+  readonly unheld: number
   readonly tallies: readonly Tally[]
 }
 
-function figuresOf({ minutes, watched, before, after, freed, tallies }: Found, say: (line: string) => void): Figure[] {
+function figuresOf({ minutes, watched, before, after, unheld, tallies }: Found, say: (line: string) => void): Figure[] {
   const measured = (name: Watched) => watched[name].filter(({ at }) => at >= warmUpShare * minutes * 60_000)
   const resident = median(measured('resident').map(({ value }) => value))
   const seconds = (1 - warmUpShare) * minutes * 60
@@ -225,9 +230,9 @@ function figuresOf({ minutes, watched, before, after, freed, tallies }: Found, s
       notes: { 'most under load': Math.max(...values('rows')) },
     },
     {
-      what: `slots of ${slots} that as many new tasks did not get after the load`,
+      what: `masks of ${slots} tasks that ${slots} slots did not hold after the load`,
       unit: '',
-      ...once(slots - freed),
+      ...once(unheld),
       target: { atMost: 0 },
       notes: { 'masks in banks': after.inBank },
     },
@@ -236,7 +241,15 @@ function figuresOf({ minutes, watched, before, after, freed, tallies }: Found, s
       unit: '',
       ...once(total('unexpected')),
       target: { atMost: 0 },
-      notes: { answers, ...statusesOf(outcomes) },
+      notes: {
+        answers,
+        'among them 404 while the task was being removed': outcomes.reduce(
+          (sum, { what, outcome, count }) =>
+            outcome === '404 unknown_task' && what.includes('being removed') ? sum + count : sum,
+          0,
+        ),
+        ...statusesOf(outcomes),
+      },
     },
     { what: 'answers by a wrong version or mask', unit: '', ...once(total('wrong')), target: { atMost: 0 } },
   ]
