@@ -36,6 +36,8 @@ const counts = new Counts()
 let stopping = false
 let running: Promise<unknown> = Promise.resolve()
 
+// Nobody is left to stop it.
+process.on('disconnect', () => process.exit())
 process.on('message', (message: SoakLoad | { stop: true }) => {
   if ('stop' in message) {
     stopping = true
