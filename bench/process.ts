@@ -32,6 +32,9 @@ export async function startServerProcess(
     [cli, 'serve', '--port', '0', '--provider', 'cpu', '--data-dir', dataDir, '--log-level', 'info', ...flags],
     { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...environment } },
   )
+  const end = () => child.kill()
+  process.once('exit', end)
+  child.once('exit', () => process.off('exit', end))
   const url = await listeningAddress(child)
   while (!(await fetch(`${url}/health/ready`)).ok) await new Promise((resolve) => setTimeout(resolve, 5))
   return {
@@ -94,9 +97,16 @@ export function descriptors(pid: number | undefined): ReadonlyMap<string, number
 /** Clients in a process of their own, so that the server's event loop carries none of them. */
 class Clients<Request extends object, Result> {
   readonly #child: ChildProcess
+  /** Rejects if the process ends before it is stopped. */
+  readonly lost: Promise<never>
 
   constructor(script: string) {
     this.#child = fork(fileURLToPath(new URL(script, import.meta.url)))
+    this.lost = once(this.#child, 'exit').then(([code]) => {
+      throw new Error(`${script} ended with code ${code}`)
+    })
+    // Whoever waits for an answer is told; nobody has to.
+    this.lost.catch(() => {})
   }
 
   /** A load whose result nobody waits for; it goes on until it is stopped. */
@@ -107,7 +117,7 @@ class Clients<Request extends object, Result> {
   async run(request: Request): Promise<Result> {
     const answer = once(this.#child, 'message')
     this.start(request)
-    const [result] = (await answer) as [Result]
+    const [result] = (await Promise.race([answer, this.lost])) as [Result]
     return result
   }
 

@@ -284,7 +284,8 @@ class Visitor {
   }
 
   #strange(): Promise<unknown> {
-    const stranger = new SoakClient(this.load.url, this.client.counts, any([undefined, 'propetl_no-such-key']))
+    const key = any(['none', 'propetl_no-such-key'])
+    const stranger = new SoakClient(this.load.url, this.client.counts, key === 'none' ? undefined : key)
     return stranger.ask('no key of this server', ['401 unauthenticated'], predictionOf(anyBundled(), 'a text'))
   }
 

@@ -67,7 +67,7 @@ export const soak =
         tolerance,
         ...(operatorKey !== undefined && { operatorKey }),
       })
-      const watched = await watch(server, minutes * 60_000, operatorKey, say)
+      const watched = await Promise.race([watch(server, minutes * 60_000, operatorKey, say), load.lost])
       const tally = await load.run({ stop: true })
       load.stop()
       await pause(settleMs)
