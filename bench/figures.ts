@@ -44,10 +44,10 @@ export function slopeOf(samples: readonly Sample[]): {
 } {
   const slopes = sorted(samples.flatMap((a, i) => samples.slice(i + 1).map((b) => (b.value - a.value) / (b.at - a.at))))
   const n = samples.length
-  const half = (1.96 * Math.sqrt((n * (n - 1) * (2 * n + 5)) / 18)) / 2
-  const at = (rank: number) => slopes[Math.max(0, Math.min(slopes.length - 1, Math.round(rank)))] ?? Number.NaN
-  const middle = (slopes.length - 1) / 2
-  return { slope: median(slopes), interval: [at(middle - half), at(middle + half)] }
+  const spread = 1.96 * Math.sqrt((n * (n - 1) * (2 * n + 5)) / 18)
+  const at = (rank: number) => slopes[Math.max(0, Math.min(slopes.length - 1, rank))] ?? Number.NaN
+  const [below, above] = [Math.round((slopes.length - spread) / 2) - 1, Math.round((slopes.length + spread) / 2)]
+  return { slope: median(slopes), interval: [at(below), at(above)] }
 }
 
 /** The lowest sample of each window of time. */
