@@ -39,7 +39,7 @@ const rounds = 50
 /** By how much logits of one text differ from batch to batch: eight-bit sums are scaled by the batch's largest value. */
 const tolerances: Readonly<Record<Numerics, number>> = { float32: 1e-3, int8: 2 }
 
-type Watched = 'resident' | 'anonymous' | 'file' | 'heap' | 'external' | 'descriptors' | 'threads' | 'rows'
+type Watched = 'resident' | 'anonymous' | 'file' | 'heap' | 'external' | 'descriptors' | 'threads' | 'rows' | 'oldest'
 
 export const soak =
   ({ minutes, numerics, engines, keys }: SoakOptions): Benchmark =>
@@ -88,6 +88,7 @@ async function held({ url, process }: ServerProcess, key: string | undefined) {
     heap: metric('nodejs_heap_size_used_bytes'),
     external: metric('nodejs_external_memory_bytes'),
     rows: metric('propetl_queue_rows'),
+    oldest: metric('propetl_queue_oldest_seconds'),
     tasks: metric('propetl_registered_tasks'),
     inBank: metric('propetl_bank_loads_total') - metric('propetl_bank_evictions_total'),
   }
@@ -110,19 +111,20 @@ async function watch(
     descriptors: [],
     threads: [],
     rows: [],
+    oldest: [],
   }
   const start = performance.now()
   let said = start
   for (let at = 0; at < ms; at = performance.now() - start) {
-    const { all, anonymous, file, heap, external, kinds, threads, rows } = await held(server, key)
-    const values = { resident: all, anonymous, file, heap, external, descriptors: sumOf(kinds), threads, rows }
+    const { all, anonymous, file, heap, external, kinds, threads, rows, oldest } = await held(server, key)
+    const values = { resident: all, anonymous, file, heap, external, descriptors: sumOf(kinds), threads, rows, oldest }
     for (const name of Object.keys(values) as Watched[]) watched[name].push({ at, value: values[name] })
     if (performance.now() - said > windowMs) {
       said = performance.now()
       const mb = (bytes: number) => (bytes / 1e6).toFixed(1)
       say(
         `soak: ${(at / 60_000).toFixed(1)} min: ${mb(all)} MB, ${mb(anonymous)} anonymous, ${mb(file)} of files, ` +
-          `${mb(heap)} heap, ${mb(external)} external; ${values.descriptors} descriptors, ${threads} threads, ${rows} rows`,
+          `${mb(heap)} heap, ${mb(external)} external; ${values.descriptors} descriptors, ${threads} threads, ${rows} rows, the oldest for ${oldest.toFixed(1)} s`,
       )
     }
     await pause(sampleMs)
@@ -227,7 +229,10 @@ function figuresOf({ minutes, watched, before, after, unheld, tallies }: Found, 
       unit: '',
       ...once(after.rows),
       target: { atMost: 0 },
-      notes: { 'most under load': Math.max(...values('rows')) },
+      notes: {
+        'most under load': Math.max(...values('rows')),
+        'longest wait under load, s': Math.max(...values('oldest')),
+      },
     },
     {
       what: `masks of ${slots} tasks that ${slots} slots did not hold after the load`,
