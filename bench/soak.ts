@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Numerics } from '../src/engine/session.js'
 import { type Benchmark, type Figure, lowerEnvelope, median, type Sample, slopeOf } from './figures.js'
-import { withDirectory } from './material.js'
+import { mixedTexts, withDirectory } from './material.js'
 import {
   descriptors,
   metricsOf,
@@ -34,6 +34,8 @@ const sampleMs = 2_000
 /** Long enough for collections of garbage to come by: what is lowest in it is what is really held. */
 const windowMs = 30_000
 const settleMs = 10_000
+const warmUpTexts = 768
+const textsAtOnce = 128
 /** In which as many tasks as there are slots come to lie in all banks. */
 const rounds = 50
 /** By how much logits of one text differ from batch to batch: eight-bit sums are scaled by the batch's largest value. */
@@ -55,7 +57,8 @@ export const soak =
       const counts = new Counts()
       const client = new SoakClient(server.url, counts, operatorKey)
       const tolerance = tolerances[numerics]
-      // Whatever the first request of a kind opens is there before anything is counted.
+      // What first requests open, and large ones take, is there before anything is counted.
+      await warmUp(client)
       await loadsOnceFull(server, client, tolerance)
       const before = await held(server, operatorKey)
 
@@ -130,6 +133,19 @@ async function watch(
     await pause(sampleMs)
   }
   return watched
+}
+
+/** Texts of the bundled tasks, many at once, and texts as long as the model takes: engines get the memory that their largest batches need. */
+async function warmUp(client: SoakClient): Promise<void> {
+  const all = mixedTexts().map(({ task, text, textPair }) => ({
+    task,
+    text,
+    ...(textPair !== undefined && { text_pair: textPair }),
+  }))
+  const long = all.slice(0, 16).map(({ task, text }) => ({ task, text: `${text} `.repeat(200) }))
+  for (let first = 0; first < warmUpTexts; first += textsAtOnce)
+    for (const inputs of [all.slice(first, first + textsAtOnce), long])
+      await client.ask('predict, to warm up', ['200'], { path: '/predict', body: { inputs } })
 }
 
 const sumOf = (kinds: Held['kinds']) => [...kinds.values()].reduce((sum, count) => sum + count, 0)
