@@ -35,7 +35,7 @@ const sampleMs = 2_000
 const windowMs = 30_000
 const settleMs = 10_000
 const warmUpTexts = 768
-const textsAtOnce = 128
+const textsAtOnce = 64
 /** In which as many tasks as there are slots come to lie in all banks. */
 const rounds = 50
 /** By how much logits of one text differ from batch to batch: eight-bit sums are scaled by the batch's largest value. */
