@@ -28,6 +28,39 @@ export function quantile(values: readonly number[], share: number): number {
 
 export const median = (values: readonly number[]): number => quantile(values, 0.5)
 
+/** One value of something that is watched over time. */
+export interface Sample {
+  readonly at: number
+  readonly value: number
+}
+
+/**
+ * How fast values rise, robustly: the median slope over all pairs of samples (Theil 1950, Sen 1968), and the slopes
+ * between which it lies with 95 % confidence (Sen's interval from the variance of Kendall's S).
+ */
+export function slopeOf(samples: readonly Sample[]): {
+  readonly slope: number
+  readonly interval: readonly [number, number]
+} {
+  const slopes = sorted(samples.flatMap((a, i) => samples.slice(i + 1).map((b) => (b.value - a.value) / (b.at - a.at))))
+  const n = samples.length
+  const spread = 1.96 * Math.sqrt((n * (n - 1) * (2 * n + 5)) / 18)
+  const at = (rank: number) => slopes[Math.max(0, Math.min(slopes.length - 1, rank))] ?? Number.NaN
+  const [below, above] = [Math.round((slopes.length - spread) / 2) - 1, Math.round((slopes.length + spread) / 2)]
+  return { slope: median(slopes), interval: [at(below), at(above)] }
+}
+
+/** The lowest sample of each window of time. */
+export function lowerEnvelope(samples: readonly Sample[], window: number): Sample[] {
+  const lowest = new Map<number, Sample>()
+  for (const sample of samples) {
+    const index = Math.floor(sample.at / window)
+    const low = lowest.get(index)
+    if (low === undefined || sample.value < low.value) lowest.set(index, sample)
+  }
+  return [...lowest.values()]
+}
+
 /** Value, spread and number of repeats of a figure. */
 export const summary = (values: readonly number[]) => ({
   value: median(values),

@@ -23,6 +23,7 @@ import { learningStepAgainstPyTorch } from './peers/learning-step.js'
 import { peft } from './peers/peft.js'
 import { transformersJs } from './peers/transformers-js.js'
 import { queue } from './queue.js'
+import { soak } from './soak.js'
 import { memory, start } from './start.js'
 import { upload } from './upload.js'
 
@@ -45,6 +46,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
 
 /** Benchmarks on what an option brings, or that take long: they run if they are named. */
 const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
+  soak: ({ minutes, numerics, engines, keys }) => soak({ minutes, numerics, engines, keys: keys === true }),
   'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
   'int8-loss': ({ data }) => int8Loss(data),
   'million-tasks': () => millionTasks,
@@ -74,6 +76,9 @@ interface Options {
   readonly data: string
   readonly numerics: Numerics
   readonly tasks: readonly number[]
+  readonly minutes: number
+  readonly engines: number
+  readonly keys?: boolean
   readonly json?: string
   readonly jsonOnly?: boolean
 }
@@ -82,6 +87,12 @@ function taskCounts(list: string): number[] {
   const counts = list.split(',').map(Number)
   if (counts.every((count, i) => Number.isInteger(count) && count > (counts[i - 1] ?? 0))) return counts
   throw new InvalidArgumentError('expected whole numbers from 1, ascending, such as 1,16')
+}
+
+function positive(text: string): number {
+  const value = Number(text)
+  if (value > 0 && value < Number.POSITIVE_INFINITY) return value
+  throw new InvalidArgumentError('expected a number above 0')
 }
 
 const program: Command = new Command('bench')
@@ -94,10 +105,13 @@ const program: Command = new Command('bench')
   .option('--model-dir <dir>', 'Hugging Face directory for other-backbone', modelDir)
   .option('--data <dir>', 'folder of tasks with dev.jsonl for int8-loss', 'data')
   .addOption(
-    new Option('--numerics <kind>', 'what the server computes in beside a peer')
+    new Option('--numerics <kind>', 'what the server computes in beside a peer and in soak')
       .choices(settings.numerics.kind.choices)
       .default(settings.numerics.value),
   )
+  .option('--minutes <n>', 'how long soak lasts', positive, 20)
+  .option('--engines <n>', 'engines of the server of soak', positive, settings.engines.value)
+  .option('--keys', 'tenants with keys in soak, which come and go')
   .option('--tasks <counts>', 'numbers of tasks beside a peer, separated by commas', taskCounts, [1, 16, 256, 4096])
   .option('--json <file>', 'write the figures to a file as well')
   .option('--json-only', 'print JSON in place of the table')
@@ -131,3 +145,4 @@ const report = JSON.stringify(
 )
 if (options.json) await writeFile(options.json, `${report}\n`)
 if (!table) console.log(report)
+if (figures.some((figure) => isMet(figure) === false)) process.exitCode = 1

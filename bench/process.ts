@@ -2,12 +2,14 @@
 
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { CrowdRequest } from './crowd.js'
 import type { LoadRequest, LoadResult } from './load.js'
 import type { OpenLoadRequest, OpenLoadResult } from './open-load.js'
+import type { Tally } from './soak-client.js'
+import type { SoakLoad } from './soak-load.js'
 
 const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url))
 
@@ -20,13 +22,20 @@ export interface ServerProcess {
 }
 
 /** Starts a server on a free port and waits until it is ready. */
-export async function startServerProcess(dataDir: string, flags: readonly string[] = []): Promise<ServerProcess> {
+export async function startServerProcess(
+  dataDir: string,
+  flags: readonly string[] = [],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<ServerProcess> {
   const start = performance.now()
   const child = spawn(
     process.execPath,
     [cli, 'serve', '--port', '0', '--provider', 'cpu', '--data-dir', dataDir, '--log-level', 'info', ...flags],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
+    { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...environment } },
   )
+  const end = () => child.kill()
+  process.once('exit', end)
+  child.once('exit', () => process.off('exit', end))
   const url = await listeningAddress(child)
   while (!(await fetch(`${url}/health/ready`)).ok) await new Promise((resolve) => setTimeout(resolve, 5))
   return {
@@ -55,19 +64,50 @@ async function listeningAddress(child: ChildProcess): Promise<string> {
   return address
 }
 
-/** Resident memory of a process in bytes: all of it, and the part that no file backs. */
-export function residentBytes(pid: number | undefined): { readonly all: number; readonly anonymous: number } {
+/** What a process holds: its resident memory in bytes, with and without a file behind it, and its threads. */
+export function residentBytes(pid: number | undefined): {
+  readonly all: number
+  readonly anonymous: number
+  readonly file: number
+  readonly threads: number
+} {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
-  const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) * 1024
-  return { all: field('VmRSS'), anonymous: field('RssAnon') }
+  const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1])
+  const bytes = (name: string) => field(name) * 1024
+  return { all: bytes('VmRSS'), anonymous: bytes('RssAnon'), file: bytes('RssFile'), threads: field('Threads') }
+}
+
+/** Open descriptors of a process by what they are: socket, pipe, anon_inode:[eventpoll], or the path of a file. */
+export function descriptors(pid: number | undefined): ReadonlyMap<string, number> {
+  const folder = `/proc/${pid}/fd`
+  const counts = new Map<string, number>()
+  for (const name of readdirSync(folder)) {
+    let target: string
+    try {
+      target = readlinkSync(`${folder}/${name}`)
+    } catch {
+      // Closed since it was listed.
+      continue
+    }
+    const kind = target.replace(/^(socket|pipe):.*/, '$1')
+    counts.set(kind, (counts.get(kind) ?? 0) + 1)
+  }
+  return counts
 }
 
 /** Clients in a process of their own, so that the server's event loop carries none of them. */
 class Clients<Request extends object, Result> {
   readonly #child: ChildProcess
+  /** Rejects if the process ends before it is stopped. */
+  readonly lost: Promise<never>
 
   constructor(script: string) {
     this.#child = fork(fileURLToPath(new URL(script, import.meta.url)))
+    this.lost = once(this.#child, 'exit').then(([code]) => {
+      throw new Error(`${script} ended with code ${code}`)
+    })
+    // Whoever waits for an answer is told; nobody has to.
+    this.lost.catch(() => {})
   }
 
   /** A load whose result nobody waits for; it goes on until it is stopped. */
@@ -78,7 +118,7 @@ class Clients<Request extends object, Result> {
   async run(request: Request): Promise<Result> {
     const answer = once(this.#child, 'message')
     this.start(request)
-    const [result] = (await answer) as [Result]
+    const [result] = (await Promise.race([answer, this.lost])) as [Result]
     return result
   }
 
@@ -115,10 +155,27 @@ export class CrowdProcess extends Clients<CrowdRequest, never> {
   }
 }
 
-/** A figure of a server's metrics that has no labels. */
-export async function metricOf(url: string, name: string): Promise<number> {
-  const text = await (await fetch(`${url}/metrics`)).text()
-  const value = new RegExp(`^${name} (.+)$`, 'm').exec(text)?.[1]
-  if (value === undefined) throw new Error(`there is no metric ${name}`)
-  return Number(value)
+/** A mixed load without an end, until it is told to finish what it does. */
+export class SoakLoadProcess extends Clients<SoakLoad | { stop: true }, Tally> {
+  constructor() {
+    super('./soak-load.js')
+  }
 }
+
+/** The figures of a server's metrics that have no labels. */
+export async function metricsOf(
+  url: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<(name: string) => number> {
+  const answer = await fetch(`${url}/metrics`, { headers })
+  const text = await answer.text()
+  if (!answer.ok) throw new Error(`/metrics: ${answer.status} ${text}`)
+  return (name) => {
+    const value = new RegExp(`^${name} (.+)$`, 'm').exec(text)?.[1]
+    if (value === undefined) throw new Error(`there is no metric ${name}`)
+    return Number(value)
+  }
+}
+
+/** A figure of a server's metrics that has no labels. */
+export const metricOf = async (url: string, name: string): Promise<number> => (await metricsOf(url))(name)

@@ -67,6 +67,6 @@ export function request(
 ): string {
   const length =
     body === '' ? {} : { 'content-type': 'application/json', 'content-length': `${Buffer.byteLength(body)}` }
-  const lines = Object.entries({ host: 'x', ...length, ...headers }).map(([name, value]) => `${name}: ${value}`)
+  const lines = Object.entries({ host: 'localhost', ...length, ...headers }).map(([name, value]) => `${name}: ${value}`)
   return [`${method} ${path} HTTP/1.1`, ...lines, '', body].join('\r\n')
 }
