@@ -14,8 +14,6 @@ import type { BatchTiming } from './warm-up.js'
 
 export interface EngineOptions extends SessionOptions {
   readonly provider: Provider | 'auto'
-  /** Tasks whose bitsets are in the bank at once, and so the most that one batch can mix. */
-  readonly slots: number
   /** See packRows. */
   readonly computePadding?: boolean
 }

@@ -10,7 +10,6 @@ import type { BatchTiming } from './warm-up.js'
 /** How the thread starts (its workerData). */
 export interface ThreadOptions extends SessionOptions {
   readonly provider: Provider | 'auto'
-  readonly slots: number
 }
 
 export interface RunRequest {
