@@ -6,7 +6,7 @@ import { type InferenceSession, Tensor } from 'onnxruntime-node'
 import { bytesOf, type Graph, GraphBuilder } from '../graph/graph.js'
 import { cast, concat, div, expand, mul, reshape, scatter, slice, sub } from '../graph/operators.js'
 import { Bank, type Loads } from './bank.js'
-import { openOnWebGpu } from './on-device.js'
+import { openOnDevice, UnfitDevice } from './on-device.js'
 
 export interface BankShape {
   readonly slots: number
@@ -23,13 +23,24 @@ export class DeviceBank {
     readonly loader: InferenceSession,
   ) {}
 
-  /** @throws Error if the device cannot hold it */
+  /** @throws UnfitDevice if the device cannot hold it */
   static async open(shape: BankShape): Promise<DeviceBank> {
-    const maker = await openOnWebGpu(emptyBank(shape), { preferredOutputLocation: 'gpu-buffer' })
-    const loader = await openOnWebGpu(loading(shape))
-    const { bank } = await maker.run({ zero: new Tensor('float32', Float32Array.of(0), [1, 1, 1]) })
-    if (bank?.location !== 'gpu-buffer') throw new Error('the bank did not stay on the device')
-    return new DeviceBank(shape, bank, maker, loader)
+    const maker = await openOnDevice(emptyBank(shape), { preferredOutputLocation: 'gpu-buffer' })
+    const loader = await openOnDevice(loading(shape))
+    try {
+      const { bank } = await maker.run({ zero: new Tensor('float32', Float32Array.of(0), [1, 1, 1]) })
+      if (bank?.location !== 'gpu-buffer') throw new Error('the bank did not stay on the device')
+      return new DeviceBank(shape, bank, maker, loader)
+    } catch (error) {
+      await maker.release()
+      await loader.release()
+      const { slots, layers, maskBytes } = shape
+      const megabytes = Math.ceil((slots * layers * maskBytes * Float32Array.BYTES_PER_ELEMENT) / 1e6)
+      const reason = (error as Error).message.split('\n')[0]
+      throw new UnfitDevice(
+        `its memory takes no bank of ${slots} slots, ${megabytes} MB; expected fewer slots (${reason})`,
+      )
+    }
   }
 
   async load({ slots, planes, bitsets }: Loads): Promise<void> {

@@ -1,20 +1,23 @@
-// Sessions of a GPU's provider all of whose operators run there. onnxruntime would compute on the CPU, without a word,
-// what a provider lacks, and carry its inputs and outputs there and back in every run.
+// Sessions on WebGPU all of whose operators run on the device. onnxruntime would compute what the provider lacks on the
+// CPU without a word, and carry inputs and outputs there and back in every run.
 
 import { InferenceSession } from 'onnxruntime-node'
 import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
 
-/** A graph with operators that a provider does not run. */
-export class NotOnDevice extends Error {}
+/** A device is there, but it does not do what it is to do. The message says what, as the rest of a sentence about it. */
+export class UnfitDevice extends Error {}
+
+type Options = Omit<InferenceSession.SessionOptions, 'executionProviders' | 'extra'>
 
 /**
- * Opens a session on WebGPU.
- * @throws NotOnDevice if an operator of the graph would run on the CPU
+ * @param entries onnxruntime's session configuration, of the keys that begin with "session."
+ * @throws UnfitDevice if an operator of the graph would run on the CPU
  */
-export async function openOnWebGpu(
+export async function openOnDevice(
   graph: Graph,
-  { extra, ...options }: InferenceSession.SessionOptions = {},
+  options: Options = {},
+  entries: Readonly<Record<string, unknown>> = {},
 ): Promise<InferenceSession> {
   try {
     return await InferenceSession.create(serializeOnnx(graph), {
@@ -22,13 +25,10 @@ export async function openOnWebGpu(
       logSeverityLevel: 4,
       ...options,
       executionProviders: ['webgpu'],
-      extra: { ...extra, session: { ...sessionEntries(extra), disable_cpu_ep_fallback: '1' } },
+      extra: { session: { ...entries, disable_cpu_ep_fallback: '1' } },
     })
   } catch (error) {
     if (!(error as Error).message.includes('fallback to CPU EP has been explicitly disabled')) throw error
-    throw new NotOnDevice('it does not run all operators of the graph, and some would be computed on the CPU')
+    throw new UnfitDevice('it lacks operators of the graph, which would be computed on the CPU in every batch')
   }
 }
-
-const sessionEntries = (extra: InferenceSession.SessionOptions['extra']): object =>
-  (extra?.session as object | undefined) ?? {}

@@ -3,7 +3,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
-import { NotOnDevice } from './on-device.js'
+import { UnfitDevice } from './on-device.js'
 import type { PackedRows } from './rows.js'
 import { EngineSession, type Provider, type SessionOptions } from './session.js'
 import { batchOf, runTime } from './warm-up.js'
@@ -120,7 +120,7 @@ const libraries: Partial<Record<Provider, string>> = {
 }
 
 function unavailable(provider: Provider, error: Error): Problem {
-  const advice = error instanceof NotOnDevice ? undefined : libraries[provider]
+  const advice = error instanceof UnfitDevice ? undefined : libraries[provider]
   return new Problem(
     'provider_unavailable',
     `provider "${provider}" does not load here: ${sentence(error)}.${advice ? ` ${advice}` : ''}`,

@@ -7,7 +7,7 @@ import type { Prototype } from '../petl/prototype.js'
 import { Bank, type Loads } from './bank.js'
 import { DeviceBank } from './device-bank.js'
 import { largestExactWeight } from './integer-sums.js'
-import { openOnWebGpu } from './on-device.js'
+import { openOnDevice } from './on-device.js'
 import type { PackedRows } from './rows.js'
 import { type GraphTraits, servingGraph } from './serving-graph.js'
 
@@ -59,36 +59,35 @@ export class EngineSession {
   ): Promise<EngineSession> {
     const quantized = numerics === 'int8' && { quantizeTo: await largestExactWeight() }
     const graph = servingGraph(backbone, prototype, { ...traits[provider], ...quantized })
-    const options: InferenceSession.SessionOptions = {
+    const options = {
       intraOpNumThreads: threads,
       // Beyond constant folding the extended fusions gain nothing on this graph and cost 45 MB.
       graphOptimizationLevel: 'basic',
       logSeverityLevel: 4,
-      extra: {
-        session: {
-          model_external_initializers_file_folder_path: backbone.weightsFolder,
-          // Threads that spin between runs take the cores from tokenising and HTTP.
-          intra_op: { allow_spinning: '0' },
-          // Work is handed out in pieces that shrink: a thread that HTTP has held up does not hold up the others.
-          dynamic_block_base: '4',
-        },
-      },
+    } as const
+    const entries = {
+      model_external_initializers_file_folder_path: backbone.weightsFolder,
+      // Threads that spin between runs take the cores from tokenising and HTTP.
+      intra_op: { allow_spinning: '0' },
+      // Work is handed out in pieces that shrink: a thread that HTTP has held up does not hold up the others.
+      dynamic_block_base: '4',
     }
-    if (provider !== 'webgpu') {
-      const session = await InferenceSession.create(serializeOnnx(graph), {
-        ...options,
-        executionProviders: [provider],
-      })
-      return new EngineSession(provider, session, prototype && new Bank(slots, prototype.layers, prototype.maskBytes))
+    const shape = prototype && { slots, layers: prototype.layers, maskBytes: prototype.maskBytes }
+    if (provider === 'webgpu') {
+      const bank = shape && (await DeviceBank.open(shape))
+      try {
+        return new EngineSession(provider, await openOnDevice(graph, options, entries), bank)
+      } catch (error) {
+        await bank?.release()
+        throw error
+      }
     }
-    const session = await openOnWebGpu(graph, options)
-    try {
-      const { layers, maskBytes } = prototype ?? { layers: 0, maskBytes: 0 }
-      return new EngineSession(provider, session, prototype && (await DeviceBank.open({ slots, layers, maskBytes })))
-    } catch (error) {
-      await session.release()
-      throw error
-    }
+    const session = await InferenceSession.create(serializeOnnx(graph), {
+      ...options,
+      executionProviders: [provider],
+      extra: { session: entries },
+    })
+    return new EngineSession(provider, session, shape && new Bank(shape.slots, shape.layers, shape.maskBytes))
   }
 
   /** Puts bitsets into the bank. If it fails, nobody knows what the slots hold. */
