@@ -35,7 +35,12 @@ export async function openSession(
   const batch = (rows: number, tokens: number) => batchOf(rows, Math.min(tokens, maxTokensOf(backbone.config)))
   const open: Open = async (provider) => {
     const session = await EngineSession.open(provider, options)
-    await runTime(session, batch(1, 8))
+    try {
+      await runTime(session, batch(1, 8))
+    } catch (error) {
+      await session.release()
+      throw error
+    }
     return session
   }
   if (wanted === 'auto' && numerics === 'int8')

@@ -6,6 +6,7 @@ import { serializeOnnx } from '../graph/onnx.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Bank, type Loads } from './bank.js'
 import { DeviceBank } from './device-bank.js'
+import { inTurn } from './device-turn.js'
 import { largestExactWeight } from './integer-sums.js'
 import { openOnDevice } from './on-device.js'
 import type { PackedRows } from './rows.js'
@@ -73,15 +74,16 @@ export class EngineSession {
       dynamic_block_base: '4',
     }
     const shape = prototype && { slots, layers: prototype.layers, maskBytes: prototype.maskBytes }
-    if (provider === 'webgpu') {
-      const bank = shape && (await DeviceBank.open(shape))
-      try {
-        return new EngineSession(provider, await openOnDevice(graph, options, entries), bank)
-      } catch (error) {
-        await bank?.release()
-        throw error
-      }
-    }
+    if (provider === 'webgpu')
+      return inTurn(async () => {
+        const bank = shape && (await DeviceBank.open(shape))
+        try {
+          return new EngineSession(provider, await openOnDevice(graph, options, entries), bank)
+        } catch (error) {
+          await bank?.release()
+          throw error
+        }
+      })
     const session = await InferenceSession.create(serializeOnnx(graph), {
       ...options,
       executionProviders: [provider],
@@ -92,7 +94,9 @@ export class EngineSession {
 
   /** Puts bitsets into the bank. If it fails, nobody knows what the slots hold. */
   async load(loads: Loads): Promise<void> {
-    await this.bank?.load(loads)
+    const { bank } = this
+    if (bank instanceof DeviceBank) await inTurn(() => bank.load(loads))
+    else bank?.load(loads)
   }
 
   /** @param slots the bank's slot of each row; ignored by a bare backbone */
@@ -108,13 +112,18 @@ export class EngineSession {
       pool_weights: new Tensor('float32', rows.poolWeights, [B, 1, S]),
       ...(this.bank && this.#bankFeeds(this.bank, slots)),
     }
-    const { pooled, hidden } = await this.session.run(feeds, withHidden ? ['pooled', 'hidden'] : ['pooled'])
+    const run = () => this.session.run(feeds, withHidden ? ['pooled', 'hidden'] : ['pooled'])
+    const { pooled, hidden } = await (this.provider === 'webgpu' ? inTurn(run) : run())
     return { pooled: floats(pooled), ...(hidden && { hidden: floats(hidden) }) }
   }
 
   async release(): Promise<void> {
-    if (this.bank instanceof DeviceBank) await this.bank.release()
-    await this.session.release()
+    const { bank, session } = this
+    const release = async () => {
+      if (bank instanceof DeviceBank) await bank.release()
+      await session.release()
+    }
+    await (this.provider === 'webgpu' ? inTurn(release) : release())
   }
 
   /**
