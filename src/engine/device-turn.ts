@@ -3,21 +3,24 @@
 
 import { workerData } from 'node:worker_threads'
 
-const free = 0
-const taken = 1
+/** The next turn to be given out, and the one that is on. */
+const next = 0
+const current = 1
 
-/** Whether a thread has its turn. A worker thread is given that of the thread that starts it. */
+/** The turns of the process. A worker thread is given those of the thread that starts it. */
 export const deviceTurn: Int32Array<SharedArrayBuffer> =
   (workerData as { readonly deviceTurn?: Int32Array<SharedArrayBuffer> } | null)?.deviceTurn ??
-  new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
+  new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT))
 
-/** Does the work when no other thread has its turn; until then this thread stands still. Turns do not nest. */
+/** Does the work when this thread's turn comes, first come, first served; until then it stands still. Turns do not nest. */
 export async function inTurn<T>(work: () => Promise<T>): Promise<T> {
-  while (Atomics.compareExchange(deviceTurn, 0, free, taken) !== free) Atomics.wait(deviceTurn, 0, taken)
+  const mine = Atomics.add(deviceTurn, next, 1)
+  for (let on = Atomics.load(deviceTurn, current); on !== mine; on = Atomics.load(deviceTurn, current))
+    Atomics.wait(deviceTurn, current, on)
   try {
     return await work()
   } finally {
-    Atomics.store(deviceTurn, 0, free)
-    Atomics.notify(deviceTurn, 0, 1)
+    Atomics.add(deviceTurn, current, 1)
+    Atomics.notify(deviceTurn, current)
   }
 }

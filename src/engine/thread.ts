@@ -32,8 +32,13 @@ try {
 
 async function run(session: EngineSession, { id, rows, slots, loads, withHidden }: RunRequest): Promise<void> {
   const start = performance.now()
-  // The engine takes the slots for loaded. Where they are not, the thread ends, and its successor begins with none.
-  await session.load(loads)
+  try {
+    await session.load(loads)
+  } catch (error) {
+    // The engine takes the slots for loaded. As they are not, the thread ends, and its successor begins with none.
+    await session.release()
+    throw error
+  }
   try {
     const { pooled, hidden } = await session.run(rows, slots, withHidden)
     const runMs = performance.now() - start
