@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
+import { deviceTurn } from './device-turn.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import type { ProviderChoice } from './providers.js'
 import { packRows, type TokenRow } from './rows.js'
@@ -14,8 +15,6 @@ import type { BatchTiming } from './warm-up.js'
 
 export interface EngineOptions extends SessionOptions {
   readonly provider: Provider | 'auto'
-  /** Tasks whose bitsets are in the bank at once, and so the most that one batch can mix. */
-  readonly slots: number
   /** See packRows. */
   readonly computePadding?: boolean
 }
@@ -76,7 +75,7 @@ export class Engine {
    */
   static async start(options: EngineOptions): Promise<Engine> {
     const { backbone, prototype, numerics, threads, provider, slots } = options
-    const workerData: ThreadOptions = { backbone, prototype, numerics, threads, provider, slots }
+    const workerData: ThreadOptions = { backbone, prototype, numerics, threads, provider, slots, deviceTurn }
     const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData, name: 'engine' })
     const ended = new Promise<string>((resolve) => {
       worker.once('error', (error: Error) => resolve(`the engine's thread failed: ${error.message}`))

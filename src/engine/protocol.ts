@@ -10,7 +10,8 @@ import type { BatchTiming } from './warm-up.js'
 /** How the thread starts (its workerData). */
 export interface ThreadOptions extends SessionOptions {
   readonly provider: Provider | 'auto'
-  readonly slots: number
+  /** See device-turn.ts, which reads it. */
+  readonly deviceTurn: Int32Array<SharedArrayBuffer>
 }
 
 export interface RunRequest {

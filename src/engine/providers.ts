@@ -3,7 +3,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
-import type { Bank } from './bank.js'
+import { UnfitDevice } from './on-device.js'
 import type { PackedRows } from './rows.js'
 import { EngineSession, type Provider, type SessionOptions } from './session.js'
 import { batchOf, runTime } from './warm-up.js'
@@ -25,7 +25,6 @@ type Open = (provider: Provider) => Promise<EngineSession>
 export async function openSession(
   wanted: Provider | 'auto',
   options: SessionOptions,
-  bank: Bank | undefined,
 ): Promise<{ readonly session: EngineSession; readonly choice: ProviderChoice }> {
   const { backbone, numerics } = options
   if (numerics === 'int8' && wanted !== 'auto' && wanted !== 'cpu')
@@ -35,8 +34,13 @@ export async function openSession(
     )
   const batch = (rows: number, tokens: number) => batchOf(rows, Math.min(tokens, maxTokensOf(backbone.config)))
   const open: Open = async (provider) => {
-    const session = await EngineSession.open(provider, options, bank)
-    await runTime(session, batch(1, 8))
+    const session = await EngineSession.open(provider, options)
+    try {
+      await runTime(session, batch(1, 8))
+    } catch (error) {
+      await session.release()
+      throw error
+    }
     return session
   }
   if (wanted === 'auto' && numerics === 'int8')
@@ -121,7 +125,7 @@ const libraries: Partial<Record<Provider, string>> = {
 }
 
 function unavailable(provider: Provider, error: Error): Problem {
-  const advice = libraries[provider]
+  const advice = error instanceof UnfitDevice ? undefined : libraries[provider]
   return new Problem(
     'provider_unavailable',
     `provider "${provider}" does not load here: ${sentence(error)}.${advice ? ` ${advice}` : ''}`,

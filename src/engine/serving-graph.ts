@@ -13,8 +13,8 @@ import { Problem } from '../problem.js'
 
 /** What differs between execution providers, and with the numerics. */
 export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf' | 'quantizeTo'> {
-  /** Element type of the bank: uint16, or int32 where a provider cannot convert short integers. */
-  readonly bank: Extract<DataType, 'uint16' | 'int32'>
+  /** Element type of the bank's words: uint16, or float32 where a provider slices nothing else. */
+  readonly bank: Extract<DataType, 'uint16' | 'float32'>
 }
 
 /**

@@ -4,8 +4,11 @@ import { env, InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Backbone } from '../backbones/backbone.js'
 import { serializeOnnx } from '../graph/onnx.js'
 import type { Prototype } from '../petl/prototype.js'
-import type { Bank } from './bank.js'
+import { Bank, type Loads } from './bank.js'
+import { DeviceBank } from './device-bank.js'
+import { inTurn } from './device-turn.js'
 import { largestExactWeight } from './integer-sums.js'
+import { openOnDevice } from './on-device.js'
 import type { PackedRows } from './rows.js'
 import { type GraphTraits, servingGraph } from './serving-graph.js'
 
@@ -22,6 +25,8 @@ export interface SessionOptions {
   readonly numerics: Numerics
   /** Intra-operator threads of the CPU provider; 0 leaves the choice to onnxruntime. */
   readonly threads: number
+  /** Tasks whose bitsets are in the bank at once, and so the most that one batch can mix. */
+  readonly slots: number
 }
 
 // What fails is thrown and told by whoever tried it; onnxruntime's own lines on stderr would only repeat it.
@@ -34,47 +39,64 @@ export interface SessionResult {
   readonly hidden?: Float32Array
 }
 
-/**
- * WebGPU converts neither short integers nor, on many adapters, halves. A device copies what it is fed, so it is fed the
- * slots of the batch alone; the CPU reads the whole bank where it lies.
- */
-const traits: Record<Provider, Omit<GraphTraits, 'quantizeTo'> & { readonly wholeBank: boolean }> = {
-  cpu: { bank: 'uint16', gatherHalf: true, wholeBank: true },
-  cuda: { bank: 'uint16', gatherHalf: true, wholeBank: false },
-  webgpu: { bank: 'int32', gatherHalf: false, wholeBank: false },
+/** WebGPU neither slices integers nor converts short ones nor, on many adapters, halves. */
+const traits: Record<Provider, Omit<GraphTraits, 'quantizeTo'>> = {
+  cpu: { bank: 'uint16', gatherHalf: true },
+  cuda: { bank: 'uint16', gatherHalf: true },
+  webgpu: { bank: 'float32', gatherHalf: false },
 }
 
 export class EngineSession {
   private constructor(
     readonly provider: Provider,
     readonly session: InferenceSession,
-    readonly bank: Bank | undefined,
+    /** Absent for a bare backbone. */
+    readonly bank: Bank | DeviceBank | undefined,
   ) {}
 
   static async open(
     provider: Provider,
-    { backbone, prototype, numerics, threads }: SessionOptions,
-    bank: Bank | undefined,
+    { backbone, prototype, numerics, threads, slots }: SessionOptions,
   ): Promise<EngineSession> {
     const quantized = numerics === 'int8' && { quantizeTo: await largestExactWeight() }
-    const model = serializeOnnx(servingGraph(backbone, prototype, { ...traits[provider], ...quantized }))
-    const session = await InferenceSession.create(model, {
-      executionProviders: [provider],
+    const graph = servingGraph(backbone, prototype, { ...traits[provider], ...quantized })
+    const options = {
       intraOpNumThreads: threads,
       // Beyond constant folding the extended fusions gain nothing on this graph and cost 45 MB.
       graphOptimizationLevel: 'basic',
       logSeverityLevel: 4,
-      extra: {
-        session: {
-          model_external_initializers_file_folder_path: backbone.weightsFolder,
-          // Threads that spin between runs take the cores from tokenising and HTTP.
-          intra_op: { allow_spinning: '0' },
-          // Work is handed out in pieces that shrink: a thread that HTTP has held up does not hold up the others.
-          dynamic_block_base: '4',
-        },
-      },
+    } as const
+    const entries = {
+      model_external_initializers_file_folder_path: backbone.weightsFolder,
+      // Threads that spin between runs take the cores from tokenising and HTTP.
+      intra_op: { allow_spinning: '0' },
+      // Work is handed out in pieces that shrink: a thread that HTTP has held up does not hold up the others.
+      dynamic_block_base: '4',
+    }
+    const shape = prototype && { slots, layers: prototype.layers, maskBytes: prototype.maskBytes }
+    if (provider === 'webgpu')
+      return inTurn(async () => {
+        const bank = shape && (await DeviceBank.open(shape))
+        try {
+          return new EngineSession(provider, await openOnDevice(graph, options, entries), bank)
+        } catch (error) {
+          await bank?.release()
+          throw error
+        }
+      })
+    const session = await InferenceSession.create(serializeOnnx(graph), {
+      ...options,
+      executionProviders: [provider],
+      extra: { session: entries },
     })
-    return new EngineSession(provider, session, bank)
+    return new EngineSession(provider, session, shape && new Bank(shape.slots, shape.layers, shape.maskBytes))
+  }
+
+  /** Puts bitsets into the bank. If it fails, nobody knows what the slots hold. */
+  async load(loads: Loads): Promise<void> {
+    const { bank } = this
+    if (bank instanceof DeviceBank) await inTurn(() => bank.load(loads))
+    else bank?.load(loads)
   }
 
   /** @param slots the bank's slot of each row; ignored by a bare backbone */
@@ -90,25 +112,30 @@ export class EngineSession {
       pool_weights: new Tensor('float32', rows.poolWeights, [B, 1, S]),
       ...(this.bank && this.#bankFeeds(this.bank, slots)),
     }
-    const { pooled, hidden } = await this.session.run(feeds, withHidden ? ['pooled', 'hidden'] : ['pooled'])
+    const run = () => this.session.run(feeds, withHidden ? ['pooled', 'hidden'] : ['pooled'])
+    const { pooled, hidden } = await (this.provider === 'webgpu' ? inTurn(run) : run())
     return { pooled: floats(pooled), ...(hidden && { hidden: floats(hidden) }) }
   }
 
   async release(): Promise<void> {
-    await this.session.release()
+    const { bank, session } = this
+    const release = async () => {
+      if (bank instanceof DeviceBank) await bank.release()
+      await session.release()
+    }
+    await (this.provider === 'webgpu' ? inTurn(release) : release())
   }
 
-  #bankFeeds(bank: Bank, slots: Int32Array<ArrayBuffer>): InferenceSession.FeedsType {
-    const { wholeBank, bank: type } = traits[this.provider]
-    const used = wholeBank ? { words: bank.words, slots, count: bank.slots } : bank.compact(slots)
-    const dims = [used.count, bank.layers, bank.maskBytes]
-    return {
-      bank:
-        type === 'uint16'
-          ? new Tensor('uint16', used.words, dims)
-          : new Tensor('int32', Int32Array.from(used.words), dims),
-      row_slots: new Tensor('int32', used.slots, [slots.length]),
-    }
+  /**
+   * The CPU reads the whole bank where it lies, and so does WebGPU. CUDA copies what it is fed in every run, so it is fed
+   * the slots of the batch alone.
+   */
+  #bankFeeds(bank: Bank | DeviceBank, slots: Int32Array<ArrayBuffer>): InferenceSession.FeedsType {
+    const rowSlots = (places: Int32Array<ArrayBuffer>) => new Tensor('int32', places, [slots.length])
+    if (bank instanceof DeviceBank) return { bank: bank.words, row_slots: rowSlots(slots) }
+    const used = this.provider === 'cuda' ? bank.compact(slots) : { words: bank.words, slots, count: bank.slots }
+    const words = new Tensor('uint16', used.words, [used.count, bank.layers, bank.maskBytes])
+    return { bank: words, row_slots: rowSlots(used.slots) }
   }
 }
 

@@ -3,7 +3,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
-import { Bank } from './bank.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import { openSession } from './providers.js'
 import type { EngineSession } from './session.js'
@@ -14,10 +13,8 @@ if (port === null) throw new Error('engine/thread.js runs as a worker thread')
 const send = (message: ThreadMessage) => port.postMessage(message)
 
 try {
-  const { provider, slots, ...options } = workerData as ThreadOptions
-  const { prototype } = options
-  const bank = prototype && new Bank(slots, prototype.layers, prototype.maskBytes)
-  const { session, choice } = await openSession(provider, options, bank)
+  const { provider, ...options } = workerData as ThreadOptions
+  const { session, choice } = await openSession(provider, options)
   const timings = await timeBatches(session, maxTokensOf(options.backbone.config))
   let previous: Promise<void> = Promise.resolve()
   port.on('message', (request: RunRequest | 'stop') => {
@@ -34,9 +31,15 @@ try {
 }
 
 async function run(session: EngineSession, { id, rows, slots, loads, withHidden }: RunRequest): Promise<void> {
+  const start = performance.now()
   try {
-    const start = performance.now()
-    session.bank?.load(loads)
+    await session.load(loads)
+  } catch (error) {
+    // The engine takes the slots for loaded. As they are not, the thread ends, and its successor begins with none.
+    await session.release()
+    throw error
+  }
+  try {
     const { pooled, hidden } = await session.run(rows, slots, withHidden)
     const runMs = performance.now() - start
     send({ kind: 'result', id, pooled, hidden, runMs })

@@ -1,7 +1,7 @@
 // A small typed graph: values, the nodes that make them, and the constants they start from.
 // It knows ONNX's operators by name only; operators.ts gives each its signature and shape rule.
 
-export type DataType = 'float32' | 'float16' | 'bfloat16' | 'int32' | 'int64' | 'int8' | 'uint16' | 'bool'
+export type DataType = 'float32' | 'float16' | 'bfloat16' | 'int32' | 'int64' | 'int8' | 'uint16' | 'uint32' | 'bool'
 
 /** A dimension is a size, or the name of one that is known only when the graph runs. */
 export type Dimension = number | string

@@ -17,6 +17,7 @@ const elementType: Record<DataType, number> = {
   int64: onnx.TensorProto.DataType.INT64,
   int8: onnx.TensorProto.DataType.INT8,
   uint16: onnx.TensorProto.DataType.UINT16,
+  uint32: onnx.TensorProto.DataType.UINT32,
   bool: onnx.TensorProto.DataType.BOOL,
 }
 

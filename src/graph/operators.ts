@@ -173,8 +173,12 @@ export const reduceSum = (g: GraphBuilder, x: Value, axes: readonly number[], ke
   )
 
 /** x repeated along axes of size 1 and new leading ones. */
-export const expand = (g: GraphBuilder, x: Value, shape: Shape): Value =>
-  g.node('Expand', [x, sizes(g, shape)], { dtype: x.dtype, shape })
+export function expand(g: GraphBuilder, x: Value, shape: Shape): Value {
+  // The operator leaves an axis as it is where 1 is asked for: a length that x has need not be found out.
+  const added = shape.length - x.shape.length
+  const target = shape.map((dim, axis) => (dim === x.shape[axis - added] ? 1 : dim))
+  return g.node('Expand', [x, sizes(g, target)], { dtype: x.dtype, shape })
+}
 
 /**
  * Zeros around x: `before` and `after` along one axis.
@@ -213,6 +217,10 @@ export function scatterAdd(g: GraphBuilder, shape: Shape, index: Value, x: Value
   const attributes = { reduction: 'add' }
   return g.node('ScatterND', [zeros, places, x], { dtype: x.dtype, shape }, { attributes })
 }
+
+/** x with the elements `fresh` in place of those that lie at `index` of its first axis; the last two have one shape. */
+export const scatter = (g: GraphBuilder, x: Value, index: Value, fresh: Value): Value =>
+  g.node('ScatterElements', [x, index, fresh], x, { attributes: { axis: 0 } })
 
 function elementwise(g: GraphBuilder, operator: string, a: Value, b: Value): Value {
   return g.node(operator, [a, b], { dtype: a.dtype, shape: broadcast(operator, a.shape, b.shape) })

@@ -19,7 +19,7 @@ export function entryTable(g: GraphBuilder): Value {
 
 /**
  * Masked weights of each row, `weight ⊙ mask`: [B, …shape of the weight].
- * @param masks the rows' mask words for one layer, uint16 or int32 [B, ⌈n/8⌉]
+ * @param masks the rows' mask words for one layer, uint16 or float32 [B, ⌈n/8⌉]
  * @param firstBit where the weight's bits start in a mask
  */
 export function maskedWeight(g: GraphBuilder, table: Value, masks: Value, weight: Value, firstBit: number): Value {

@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test'
 import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
 import { TextTokenizer } from '../../src/backbones/tokenizer.js'
 import { Engine, type EngineRow } from '../../src/engine/engine.js'
+import { Engines } from '../../src/engine/engines.js'
 import { type Combining, type Pooling, readTaskFile } from '../../src/formats/task-file.js'
 import { effectiveBitset } from '../../src/petl/combining.js'
 import { elementCount } from '../../src/petl/module.js'
@@ -153,6 +154,35 @@ describe(`the engine on ${testProvider}`, () => {
     })
     assert.ok(distance(mean, rows[1]?.pooled ?? []) < 1e-5)
   })
+})
+
+test(`two engines on ${testProvider} at once, each with a bank of its own, give the logits of PyTorch`, async () => {
+  const options = { provider: testProvider, numerics: 'float32', slots: 4, threads: 2, runTimeoutMs: 600_000 } as const
+  const lost = () => assert.fail('an engine was lost')
+  const report = { lost, replaced: lost, notReplaced: lost }
+  const engines = await Engines.start(
+    2,
+    { ...options, backbone: await readBackbone(modelDir), prototype },
+    () => report,
+  )
+  try {
+    // The engines' slots hold different tasks: the first batch of one is the second of the other.
+    const batches = [0, 3].map((first) =>
+      Array.from({ length: 3 }, (_, i) => examples[(first + i) * rowsPerTask] ?? assert.fail()),
+    )
+    const ran = engines.all.map(async (engine, at) => {
+      for (const batch of at === 0 ? batches : batches.toReversed()) {
+        const { rows } = await engine.run(batch.map((example) => example.engineRow))
+        for (const [index, { task, row }] of batch.entries()) {
+          const logits = logitsOf(headOf(task), rows[index]?.pooled ?? new Float32Array())
+          assert.ok(distance(logits, row.logits) < 1e-3, `${row.text}: ${logits} against ${row.logits}`)
+        }
+      }
+    })
+    await Promise.all(ran)
+  } finally {
+    await engines.close()
+  }
 })
 
 const modules: ModuleConfig[] = [

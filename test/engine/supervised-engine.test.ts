@@ -6,6 +6,7 @@ import { describe, test } from 'node:test'
 import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
 import type { EngineRow } from '../../src/engine/engine.js'
 import { Engines } from '../../src/engine/engines.js'
+import { packRows } from '../../src/engine/rows.js'
 import { SupervisedEngine, type SupervisorReport } from '../../src/engine/supervised-engine.js'
 import { readTaskFile } from '../../src/formats/task-file.js'
 import type { Prototype } from '../../src/petl/prototype.js'
@@ -58,6 +59,18 @@ describe('an engine whose thread', () => {
     assert.match(told.join('\n'), /^lost: the engine's thread failed: .*\nreplaced$/)
     // One mask was loaded into the bank that is gone, and again into the new one.
     assert.equal(engine.bank.loads, 2)
+  })
+
+  test('cannot load a mask ends, too: other batches would find another mask in its slot', async (t) => {
+    const { told, report } = recorded()
+    const engine = await SupervisedEngine.start(setting(backbone, prototype), report)
+    t.after(() => engine.close())
+    const loads = { slots: [0], planes: [1], bitsets: new Uint8Array(3) }
+    const slots = new Int32Array(rows.length)
+    engine.first.worker.postMessage({ id: 0, rows: packRows(rows), slots, loads, withHidden: false })
+    await assert.rejects(engine.run(rows), { code: 'engine_lost', message: /thread failed: 3 bytes for 1 slots/ })
+    assert.equal((await engine.run(rows)).rows.length, rows.length)
+    assert.match(told.join('\n'), /^lost: .*3 bytes for 1 slots.*\nreplaced$/)
   })
 
   test('gives back no batch in time is given up, and answers no more', async (t) => {

@@ -110,7 +110,11 @@ describe('what is no address, header or number', () => {
       'x y: 1',
       'content-length: 1\r\ncontent-length: 2',
     ])
-      assert.equal((await raw(`GET /tasks HTTP/1.1\r\nHost: localhost\r\n${header}\r\n\r\n`)).code, 'invalid_request', header)
+      assert.equal(
+        (await raw(`GET /tasks HTTP/1.1\r\nHost: localhost\r\n${header}\r\n\r\n`)).code,
+        'invalid_request',
+        header,
+      )
   })
 
   test('is refused: numbers that are none, or come twice', async () => {

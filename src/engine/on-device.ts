@@ -1,0 +1,34 @@
+// Sessions on WebGPU all of whose operators run on the device. onnxruntime would compute what the provider lacks on the
+// CPU without a word, and carry inputs and outputs there and back in every run.
+
+import { InferenceSession } from 'onnxruntime-node'
+import type { Graph } from '../graph/graph.js'
+import { serializeOnnx } from '../graph/onnx.js'
+
+/** A device is there, but it does not do what it is to do. The message says what, as the rest of a sentence about it. */
+export class UnfitDevice extends Error {}
+
+type Options = Omit<InferenceSession.SessionOptions, 'executionProviders' | 'extra'>
+
+/**
+ * @param entries onnxruntime's session configuration, of the keys that begin with "session."
+ * @throws UnfitDevice if an operator of the graph would run on the CPU
+ */
+export async function openOnDevice(
+  graph: Graph,
+  options: Options = {},
+  entries: Readonly<Record<string, unknown>> = {},
+): Promise<InferenceSession> {
+  try {
+    return await InferenceSession.create(serializeOnnx(graph), {
+      graphOptimizationLevel: 'basic',
+      logSeverityLevel: 4,
+      ...options,
+      executionProviders: ['webgpu'],
+      extra: { session: { ...entries, disable_cpu_ep_fallback: '1' } },
+    })
+  } catch (error) {
+    if (!(error as Error).message.includes('fallback to CPU EP has been explicitly disabled')) throw error
+    throw new UnfitDevice('it lacks operators of the graph, which would be computed on the CPU in every batch')
+  }
+}
