@@ -1,10 +1,10 @@
-// How much JSON is read out of a file that anybody may have written: a value takes up to fifty times the memory of its
-// text, and parsing many of them stops the server for seconds.
+// What JSON.parse does not say of JSON in a file that anybody may have written. How much it is: a value takes up to fifty
+// times the memory of its text, and parsing many of them stops the server for seconds. And whether a key comes twice.
 
 /** Values of a header or of one metadata text; a hundred thousand labels are well within it. */
 export const maxValues = 200_000
 
-const [quotationMark, backslash, comma, bracket, brace] = [0x22, 0x5c, 0x2c, 0x5b, 0x7b]
+const [quotationMark, backslash, comma, bracket, brace, closingBrace] = [0x22, 0x5c, 0x2c, 0x5b, 0x7b, 0x7d]
 
 /** Whether a JSON text has at most `maxValues`, counted by what begins or parts them outside of strings. */
 export function hasFewValues(text: string): boolean {
@@ -17,6 +17,31 @@ export function hasFewValues(text: string): boolean {
   }
   return true
 }
+
+/** A key that an object within a text of sound JSON has twice, of which JSON.parse would take the last; or undefined. */
+export function repeatedKey(json: string): string | undefined {
+  const open: Set<string>[] = []
+  for (let at = 0; at < json.length; at++) {
+    const code = json.charCodeAt(at)
+    if (code === brace) open.push(new Set())
+    else if (code === closingBrace) open.pop()
+    else if (code === quotationMark) {
+      const end = endOfString(json, at)
+      // A text with a colon behind it is a key, of the innermost object.
+      colon.lastIndex = end + 1
+      if (colon.test(json)) {
+        const key = JSON.parse(json.slice(at, end + 1)) as string
+        const keys = open.at(-1)
+        if (keys?.has(key)) return key
+        keys?.add(key)
+      }
+      at = end
+    }
+  }
+  return undefined
+}
+
+const colon = /[ \t\n\r]*:/y
 
 /** Where the quotation mark is that ends the string which begins at `start`, or where the text ends. */
 function endOfString(text: string, start: number): number {

@@ -3,7 +3,7 @@
 // It knows no tensor's meaning; prototype.ts and task-file.ts do.
 
 import { Problem, quoted } from '../problem.js'
-import { hasFewValues, maxValues } from './json.js'
+import { hasFewValues, maxValues, repeatedKey } from './json.js'
 
 /** Bytes of one element. Sub-byte types of newer files are refused as unknown. */
 const elementBytes = {
@@ -107,38 +107,6 @@ function parseJson(bytes: Uint8Array): object {
   const twice = repeatedKey(text)
   if (twice !== undefined) return refuse(`the header names ${quoted(twice)} twice in one object`)
   return value
-}
-
-/** A key that an object within a text of sound JSON has twice, of which JSON.parse would take the last; or undefined. */
-function repeatedKey(json: string): string | undefined {
-  const open: Set<string>[] = []
-  for (let at = 0; at < json.length; at++) {
-    const char = json[at]
-    if (char === '{') open.push(new Set())
-    else if (char === '}') open.pop()
-    else if (char === '"') {
-      const end = endOfString(json, at)
-      // A text with a colon behind it is a key, of the innermost object.
-      colon.lastIndex = end
-      if (colon.test(json)) {
-        const key = JSON.parse(json.slice(at, end)) as string
-        const keys = open.at(-1)
-        if (keys?.has(key)) return key
-        keys?.add(key)
-      }
-      at = end - 1
-    }
-  }
-  return undefined
-}
-
-const colon = /[ \t\n\r]*:/y
-
-/** Behind the closing quote of the text that begins at `start`. */
-function endOfString(json: string, start: number): number {
-  let at = start + 1
-  while (json[at] !== '"') at += json[at] === '\\' ? 2 : 1
-  return at + 1
 }
 
 function readMetadata(entry: unknown, into: Map<string, string>): void {

@@ -35,7 +35,7 @@ export function readPrototype(file: Uint8Array): Prototype {
 
   const tensors = new Map<string, Float32Array>()
   for (const { name, shape } of moduleTensors(petl)) {
-    const info = header.tensors.get(name) ?? refuse(`tensor "${name}" [${shape.join(', ')}] is missing`)
+    const info = header.tensors.get(name) ?? refuse(`tensor "${name}" ${shapeText(shape)} is missing`)
     if (!isShape(info.shape, shape))
       refuse(`tensor "${name}" has shape ${shapeText(info.shape)}; expected ${shapeText(shape)}`)
     const values = tensorFloats(file, name, info)
