@@ -3,6 +3,7 @@
 import { writeFile } from 'node:fs/promises'
 import { availableParallelism, cpus } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { positive, whole } from '../src/commands/learning-options.js'
 import { settings } from '../src/config.js'
 import type { Numerics } from '../src/engine/session.js'
 import { badClients } from './bad-clients.js'
@@ -89,12 +90,6 @@ function taskCounts(list: string): number[] {
   throw new InvalidArgumentError('expected whole numbers from 1, ascending, such as 1,16')
 }
 
-function positive(text: string): number {
-  const value = Number(text)
-  if (value > 0 && value < Number.POSITIVE_INFINITY) return value
-  throw new InvalidArgumentError('expected a number above 0')
-}
-
 const program: Command = new Command('bench')
   .description('measure what the README states, on the CPU of this machine')
   .argument(
@@ -110,7 +105,7 @@ const program: Command = new Command('bench')
       .default(settings.numerics.value),
   )
   .option('--minutes <n>', 'how long soak lasts', positive, 20)
-  .option('--engines <n>', 'engines of the server of soak', positive, settings.engines.value)
+  .option('--engines <n>', 'engines of the server of soak', whole(1, 256), settings.engines.value)
   .option('--keys', 'tenants with keys in soak, which come and go')
   .option('--tasks <counts>', 'numbers of tasks beside a peer, separated by commas', taskCounts, [1, 16, 256, 4096])
   .option('--json <file>', 'write the figures to a file as well')

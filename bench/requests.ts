@@ -2,8 +2,14 @@
 
 import type { TaskText } from './material.js'
 
+/** A text, or a pair of them, as an input of a request. */
+export const inputOf = ({ text, textPair }: Pick<TaskText, 'text' | 'textPair'>) => ({
+  text,
+  ...(textPair !== undefined && { text_pair: textPair }),
+})
+
 export const predictRequests = (texts: readonly TaskText[]) =>
-  texts.map(({ task, text, textPair }) => ({
-    path: `/tasks/${task}/predict`,
-    body: JSON.stringify({ inputs: textPair === undefined ? text : { text, text_pair: textPair } }),
+  texts.map((text) => ({
+    path: `/tasks/${text.task}/predict`,
+    body: JSON.stringify({ inputs: text.textPair === undefined ? text.text : inputOf(text) }),
   }))

@@ -1,8 +1,9 @@
 // What a soak asks a server, and a tally of what came back: by what was asked, status and problem code. What an answer
 // may be is said with each request; whatever else comes is unexpected.
 
-import { createHash } from 'node:crypto'
+import { digestOf } from '../src/formats/digest.js'
 import { bundledTasks, mixedTexts, type TaskText, taskFileBytes } from './material.js'
+import { inputOf } from './requests.js'
 import { withShiftedBias } from './upload.js'
 
 export interface Tally {
@@ -136,13 +137,12 @@ export function newUpload(id: string, count: number): Upload {
   const bundled = anyBundled()
   const shift = 1 + count / 1024
   const file = withShiftedBias(files.get(bundled) ?? new Uint8Array(), shift)
-  return { id, bundled, shift, file, version: createHash('sha256').update(file).digest('hex') }
+  return { id, bundled, shift, file, version: digestOf(file) }
 }
 
 /** A text of a bundled task, or a pair where the task reads pairs, as an input. */
 export function anyInput(bundled: string): { readonly text: string; readonly text_pair?: string } {
-  const { text, textPair } = any(textsOf.get(bundled) ?? [])
-  return { text, ...(textPair !== undefined && { text_pair: textPair }) }
+  return inputOf(any(textsOf.get(bundled) ?? []))
 }
 
 interface Prediction {

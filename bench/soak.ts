@@ -14,6 +14,7 @@ import {
   SoakLoadProcess,
   startServerProcess,
 } from './process.js'
+import { inputOf } from './requests.js'
 import { anyInput, Counts, checkUpload, newUpload, SoakClient, type Tally } from './soak-client.js'
 
 export interface SoakOptions {
@@ -137,11 +138,7 @@ async function watch(
 
 /** Texts of the bundled tasks, many at once, and texts as long as the model takes: engines get the memory that their largest batches need. */
 async function warmUp(client: SoakClient): Promise<void> {
-  const all = mixedTexts().map(({ task, text, textPair }) => ({
-    task,
-    text,
-    ...(textPair !== undefined && { text_pair: textPair }),
-  }))
+  const all = mixedTexts().map((text) => ({ task: text.task, ...inputOf(text) }))
   const long = all.slice(0, 16).map(({ task, text }) => ({ task, text: `${text} `.repeat(200) }))
   for (let first = 0; first < warmUpTexts; first += textsAtOnce)
     for (const inputs of [all.slice(first, first + textsAtOnce), long])
