@@ -6,6 +6,7 @@ import { type InferenceSession, Tensor } from 'onnxruntime-node'
 import { bytesOf, type Graph, GraphBuilder } from '../graph/graph.js'
 import { cast, concat, div, expand, mul, reshape, scatter, slice, sub } from '../graph/operators.js'
 import { Bank, type Loads } from './bank.js'
+import { inTurn } from './device-turn.js'
 import { openOnDevice, UnfitDevice } from './on-device.js'
 
 export interface BankShape {
@@ -43,6 +44,7 @@ export class DeviceBank {
     }
   }
 
+  /** Takes a turn on the device, if there is something to load. */
   async load({ slots, planes, bitsets }: Loads): Promise<void> {
     if (slots.length === 0) return
     const { layers, maskBytes } = this.shape
@@ -54,8 +56,10 @@ export class DeviceBank {
       fresh: new Tensor('uint32', pairs(fresh), [slots.length, pairsOf(fresh.slotWords), 1]),
     }
     // The bank is what the session reads and what it writes: nothing but the slots changes, and nothing is copied.
-    const { loaded } = await this.loader.run(feeds, { loaded: this.words })
-    loaded?.dispose()
+    await inTurn(async () => {
+      const { loaded } = await this.loader.run(feeds, { loaded: this.words })
+      loaded?.dispose()
+    })
   }
 
   async release(): Promise<void> {

@@ -94,9 +94,7 @@ export class EngineSession {
 
   /** Puts bitsets into the bank. If it fails, nobody knows what the slots hold. */
   async load(loads: Loads): Promise<void> {
-    const { bank } = this
-    if (bank instanceof DeviceBank) await inTurn(() => bank.load(loads))
-    else bank?.load(loads)
+    await this.bank?.load(loads)
   }
 
   /** @param slots the bank's slot of each row; ignored by a bare backbone */
