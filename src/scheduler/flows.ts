@@ -33,7 +33,6 @@ export const byDeadline = <Row extends Waiting>(a: Entry<Row>, b: Entry<Row>) =>
   a.row.deadline - b.row.deadline || a.order - b.order
 
 export interface TenantFlow<Row> extends Flow {
-  weight: number
   rows: number
   tokens: number
   readonly rowsOfLength: number[]

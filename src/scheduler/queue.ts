@@ -59,9 +59,8 @@ export class RowQueue<Row extends Waiting> {
     const lengthClass = lengthClassOf(row.tokens)
     const tenant = this.#tenants.flows.get(row.tenant) ?? newTenant(row.tenant, row.weight)
     const flow = tenant.tasks.flows.get(row.task) ?? newTask(row.task, tenant)
-    tenant.weight = row.weight
-    this.#tenants.enter(tenant, lengthClass)
-    tenant.tasks.enter(flow, lengthClass)
+    this.#tenants.enter(tenant, lengthClass, row.weight)
+    tenant.tasks.enter(flow, lengthClass, 1)
     flow.latest = flow.rows === 0 ? row.deadline : Math.max(flow.latest, row.deadline)
     const entry = { row, flow, lengthClass, order: this.#order++, waits: true }
     flow.byLength[lengthClass] ??= new Heap<Entry<Row>>(byDeadline)
@@ -157,15 +156,18 @@ export class RowQueue<Row extends Waiting> {
 
   #serve(entry: Entry<Row>): void {
     const { row, flow } = entry
+    flow.tenant.tasks.served(flow, row.tokens)
+    this.#tenants.served(flow.tenant, row.tokens)
     this.#take(entry)
-    flow.turn += row.tokens
-    flow.tenant.turn += row.tokens / flow.tenant.weight
   }
 
   #take(entry: Entry<Row>): void {
     entry.waits = false
     this.#entries.delete(entry.row)
     this.#count(entry, -1)
+    const { flow } = entry
+    if (flow.rows === 0) flow.tenant.tasks.leave(flow)
+    if (flow.tenant.rows === 0) this.#tenants.leave(flow.tenant)
     // What was taken is left in the heaps until it comes to the front; here it would stay until its deadline.
     if (this.#deadlines.size() > 2 * this.size + 1000)
       this.#deadlines.init(this.#deadlines.toArray().filter(({ waits }) => waits))

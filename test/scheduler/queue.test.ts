@@ -145,6 +145,23 @@ describe('fairness', () => {
     assert.ok(Math.abs(served.big / served.small - 3) < 0.05, `${served.big} : ${served.small}`)
   })
 
+  test('lets nobody who was ahead wait for all that come anew', () => {
+    // It was served a batch while ten others had a row that did not fit: it is ahead by most of a batch.
+    const queue = queueOf(Array.from({ length: 5 }, () => row(20)))
+    for (let other = 0; other < 10; other++) queue.add(row(1, { task: `other ${other}` }))
+    queue.next(0, limits)
+    queue.next(0, limits)
+    const waits = row(20)
+    queue.add(waits)
+    let batches = 0
+    for (let taken = false; !taken; batches++) {
+      assert.ok(batches < 100, 'it waits for ever')
+      for (let fresh = 0; fresh < 5; fresh++) queue.add(row(20, { task: `fresh ${count}` }))
+      taken = queue.next(0, limits).batch.includes(waits)
+    }
+    assert.ok(batches > 4, 'it was ahead')
+  })
+
   test('earns nobody anything for having been idle', () => {
     const queue = queueOf([row(20, { task: 'idle' })])
     queue.next(0, limits)
