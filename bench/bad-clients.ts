@@ -23,14 +23,9 @@ export const badClients: Benchmark = (say) =>
     const rates: { alone: number[]; beside: number[] } = { alone: [], beside: [] }
     const held: number[] = []
     const measure = async (side: keyof typeof middles) => {
-      const {
-        p50Ms,
-        p99Ms,
-        requests: answered,
-        seconds,
-      } = await load.run({ url, clients, requests, amount: requestsPerTurn })
+      const { p50Ms, p99Ms, perSecond: rate } = await load.run({ url, clients, requests, amount: requestsPerTurn })
       middles[side].push(p50Ms)
-      rates[side].push(answered / seconds)
+      rates[side].push(rate)
       return p99Ms
     }
     await load.run({ url, clients, requests, amount: requestsPerTurn })

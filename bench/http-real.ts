@@ -29,11 +29,11 @@ export const httpReal: Benchmark = (say) =>
     }
     const overHttp = (numerics: Numerics) => async () => {
       const { url } = servers[numerics]
-      const { seconds, p99Ms } = await load.run({ url, clients, requests, amount: textsOfTurn })
+      const { perSecond, p99Ms } = await load.run({ url, clients, requests, amount: textsOfTurn })
       latencies[numerics].push(p99Ms)
       // Of the time since it was last asked for.
       lags[numerics].push(1000 * (await metricOf(url, 'nodejs_eventloop_lag_p99_seconds')))
-      return textsOfTurn / seconds
+      return perSecond
     }
     const oneAtATime = async () => {
       const start = performance.now()

@@ -1,12 +1,13 @@
 // The load: so many clients, each sending its next request when the last was answered. Runs as a forked process.
 
-import autocannon from 'autocannon'
+import { Connection, type PostRequest, requestText } from './connection.js'
+import { quantile } from './figures.js'
 
 export interface LoadRequest {
   readonly url: string
   readonly clients: number
-  /** Sent in this order, over and over, until `amount` were sent. */
-  readonly requests: readonly { readonly path: string; readonly body: string }[]
+  /** Sent in this order, over and over, until `amount` were sent; the next one goes to whichever client is free. */
+  readonly requests: readonly PostRequest[]
   readonly amount: number
 }
 
@@ -14,7 +15,10 @@ export interface LoadResult {
   readonly requests: number
   readonly failed: number
   readonly firstFailure: string
+  /** Until the last answer. */
   readonly seconds: number
+  /** Answers a second while every client was busy: until the last request was sent. */
+  readonly perSecond: number
   readonly p50Ms: number
   readonly p99Ms: number
 }
@@ -24,35 +28,40 @@ process.on('message', (request: LoadRequest) => {
 })
 
 async function run({ url, clients, requests, amount }: LoadRequest): Promise<LoadResult> {
-  let next = 0
+  const { hostname, port } = new URL(url)
+  const texts = requests.map((each) => requestText(hostname, each))
+  const latenciesMs: number[] = []
+  let [sent, failed, answered, answeredWhileBusy] = [0, 0, 0, 0]
   let firstFailure = ''
-  const take = () => requests[next++ % requests.length]
   const start = performance.now()
-  // autocannon itself ends on a whole second.
-  let lastAnswer = start
-  const result = await autocannon({
-    url,
-    connections: clients,
-    amount,
-    timeout: 60,
-    requests: [
-      {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        setupRequest: (request) => ({ ...request, ...take() }),
-        onResponse: (status, body) => {
-          lastAnswer = performance.now()
-          if (status !== 200) firstFailure ||= `${status} ${body}`
-        },
-      },
-    ],
-  })
+  let busyUntil = start
+  const client = async () => {
+    const connection = new Connection(hostname, Number(port))
+    while (sent < amount) {
+      const text = texts[sent++ % texts.length] ?? ''
+      if (sent === amount) {
+        busyUntil = performance.now()
+        answeredWhileBusy = answered
+      }
+      const sentAt = performance.now()
+      const { status, body } = await connection.ask(text)
+      answered++
+      latenciesMs.push(performance.now() - sentAt)
+      if (status !== '200') {
+        failed++
+        firstFailure ||= `${status} ${body}`
+      }
+    }
+    connection.close()
+  }
+  await Promise.all(Array.from({ length: Math.min(clients, amount) }, client))
   return {
-    requests: result.requests.total,
-    failed: result.non2xx + result.errors,
+    requests: amount,
+    failed,
     firstFailure,
-    seconds: (lastAnswer - start) / 1000,
-    p50Ms: result.latency.p50,
-    p99Ms: result.latency.p99,
+    seconds: (performance.now() - start) / 1000,
+    perSecond: (1000 * answeredWhileBusy) / (busyUntil - start),
+    p50Ms: quantile(latenciesMs, 0.5),
+    p99Ms: quantile(latenciesMs, 0.99),
   }
 }

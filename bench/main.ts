@@ -47,7 +47,8 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
 
 /** Benchmarks on what an option brings, or that take long: they run if they are named. */
 const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
-  soak: ({ minutes, numerics, engines, keys }) => soak({ minutes, numerics, engines, keys: keys === true }),
+  soak: ({ minutes, numerics, engines, keys }) =>
+    soak({ minutes, numerics, ...(engines && { engines }), keys: keys === true }),
   'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
   'int8-loss': ({ data }) => int8Loss(data),
   'million-tasks': () => millionTasks,
@@ -78,7 +79,7 @@ interface Options {
   readonly numerics: Numerics
   readonly tasks: readonly number[]
   readonly minutes: number
-  readonly engines: number
+  readonly engines?: number
   readonly keys?: boolean
   readonly json?: string
   readonly jsonOnly?: boolean
@@ -105,7 +106,7 @@ const program: Command = new Command('bench')
       .default(settings.numerics.value),
   )
   .option('--minutes <n>', 'how long soak lasts', positive, 20)
-  .option('--engines <n>', 'engines of the server of soak', whole(1, 256), settings.engines.value)
+  .option('--engines <n>', 'engines of the server of soak, if not as many as it takes by itself', whole(1, 256))
   .option('--keys', 'tenants with keys in soak, which come and go')
   .option('--tasks <counts>', 'numbers of tasks beside a peer, separated by commas', taskCounts, [1, 16, 256, 4096])
   .option('--json <file>', 'write the figures to a file as well')

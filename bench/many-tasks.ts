@@ -57,8 +57,8 @@ const against = ({ many, spread, how, atLeast }: Comparison, say: (progress: str
     const load = new LoadProcess()
     const random = randomBytes(7)
     const uniform = () => (random() * 65_536 + random() * 256 + random()) / 256 ** 3
-    const perSecond = async (side: 'many' | 'few') => {
-      const { requests: sent, seconds } = await load.run({
+    const throughput = async (side: 'many' | 'few') => {
+      const { perSecond } = await load.run({
         url: servers[side].url,
         clients: 64,
         requests: predictRequests(
@@ -68,14 +68,14 @@ const against = ({ many, spread, how, atLeast }: Comparison, say: (progress: str
         ),
         amount: requestsPerRound,
       })
-      return sent / seconds
+      return perSecond
     }
-    await perSecond('many')
-    await perSecond('few')
+    await throughput('many')
+    await throughput('few')
     const turns = await inTurns(
       rounds,
-      () => perSecond('many'),
-      () => perSecond('few'),
+      () => throughput('many'),
+      () => throughput('few'),
       (round) => say(`many tasks: ${round} of ${rounds} rounds`),
     )
     load.stop()

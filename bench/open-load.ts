@@ -1,13 +1,12 @@
 // The load of clients that do not wait for each other: so many requests a second, whatever becomes of them. Runs as a
-// forked process. It shares the machine with the server, so it writes and reads plain sockets: a request costs it a
-// few microseconds.
+// forked process.
 
-import { connect, type Socket } from 'node:net'
+import { Connection, type PostRequest, requestText } from './connection.js'
 
 export interface OpenLoadRequest {
   readonly url: string
   /** Sent in this order, over and over. */
-  readonly requests: readonly { readonly path: string; readonly body: string }[]
+  readonly requests: readonly PostRequest[]
   readonly perSecond: number
   readonly seconds: number
   /** Within which an answer is of use; each request says so. */
@@ -36,11 +35,7 @@ process.on('message', (request: OpenLoadRequest) => {
 
 async function run({ url, requests, perSecond, seconds, timeoutMs }: OpenLoadRequest): Promise<OpenLoadResult> {
   const { hostname, port } = new URL(url)
-  const texts = requests.map(
-    ({ path, body }) =>
-      `POST ${path} HTTP/1.1\r\nhost: ${hostname}\r\ncontent-type: application/json\r\n` +
-      `x-request-timeout-ms: ${timeoutMs}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  )
+  const texts = requests.map((each) => requestText(hostname, each, { 'x-request-timeout-ms': `${timeoutMs}` }))
   const refused: Record<string, number> = {}
   const idle: Connection[] = []
   const all: Connection[] = []
@@ -55,7 +50,7 @@ async function run({ url, requests, perSecond, seconds, timeoutMs }: OpenLoadReq
       all.push(connection)
     }
     const asked = connection
-    asked.ask(texts[sent++ % texts.length] ?? '', (status) => {
+    void asked.ask(texts[sent++ % texts.length] ?? '').then(({ status }) => {
       answered++
       if (status !== '200') refused[status] = (refused[status] ?? 0) + 1
       else if (performance.now() - dueAt <= timeoutMs) inTime++
@@ -76,38 +71,4 @@ async function run({ url, requests, perSecond, seconds, timeoutMs }: OpenLoadReq
   for (const connection of all) connection.close()
   const { user, system } = process.cpuUsage(cpu)
   return { sent, inTime, late, refused, seconds, cpuSeconds: (user + system) / 1e6 }
-}
-
-/** One request at a time, over one socket. */
-class Connection {
-  readonly #socket: Socket
-  #received = ''
-  #answered: (status: string) => void = () => {}
-
-  constructor(host: string, port: number) {
-    this.#socket = connect({ host, port, noDelay: true })
-    this.#socket.setEncoding('latin1')
-    this.#socket.on('data', (text: string) => this.#receive(text))
-    this.#socket.on('error', (error: Error) => this.#answered(error.message))
-  }
-
-  ask(request: string, answered: (status: string) => void): void {
-    this.#answered = answered
-    this.#socket.write(request)
-  }
-
-  close(): void {
-    this.#socket.destroy()
-  }
-
-  #receive(text: string): void {
-    this.#received += text
-    const head = this.#received.indexOf('\r\n\r\n')
-    if (head < 0) return
-    const length = Number(/\r\ncontent-length: (\d+)/i.exec(this.#received)?.[1] ?? 0)
-    if (this.#received.length < head + 4 + length) return
-    const status = this.#received.slice(9, 12)
-    this.#received = ''
-    this.#answered(status)
-  }
 }

@@ -18,7 +18,7 @@ export const overloaded: Benchmark = (say) =>
     const requests = predictRequests(mixedTexts())
     const perSecond = async (amount: number) => {
       const result = await closed.run({ url: server.url, clients, requests, amount })
-      return result.requests / result.seconds
+      return result.perSecond
     }
     const lagMs = async () => 1000 * (await metricOf(server.url, 'nodejs_eventloop_lag_p99_seconds'))
     let peak = await perSecond(500)

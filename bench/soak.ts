@@ -20,7 +20,8 @@ import { anyInput, Counts, checkUpload, newUpload, SoakClient, type Tally } from
 export interface SoakOptions {
   readonly minutes: number
   readonly numerics: Numerics
-  readonly engines: number
+  /** As many as the server takes by itself, unless given. */
+  readonly engines?: number
   /** Tenants' keys are asked for, and tenants come and go. */
   readonly keys: boolean
 }
@@ -49,7 +50,13 @@ export const soak =
   (say) =>
     withDirectory(async (directory) => {
       const operatorKey = keys ? randomBytes(24).toString('hex') : undefined
-      const flags = { numerics, engines, slots, 'cache-bytes': 4 * 1024 * 1024, 'metrics-tenants': 8 }
+      const flags = {
+        numerics,
+        ...(engines && { engines }),
+        slots,
+        'cache-bytes': 4 * 1024 * 1024,
+        'metrics-tenants': 8,
+      }
       const server = await startServerProcess(
         directory,
         Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]),

@@ -101,10 +101,9 @@ export const settings = {
     'What dense layers compute in: single precision, or eight-bit integers, which is faster and a little less exact.',
   ),
   threads: whole(0, [0, 1024], 'Threads that compute on the CPU, of all engines together; 0 is one for each core.'),
-  engines: whole(
-    1,
+  engines: wholeOrAuto(
     [1, 256],
-    'Engine threads, each with a bank of its own and its share of the threads; several pay on machines of many cores.',
+    'Engines, each with a bank of its own and its share of the threads. `auto` is one for each thread on the CPU, at most four, and one on a GPU.',
   ),
   engineTimeoutMs: whole(
     30_000,

@@ -1,24 +1,43 @@
 // All engines of a server. Each has a thread, a session and a bank of its own, and its share of the processor's threads.
 
 import { availableParallelism } from 'node:os'
-import type { ProviderChoice } from './providers.js'
+import { mayTakeDevice, type ProviderChoice } from './providers.js'
 import { type SlotCounters, sumOf } from './slots.js'
 import { SupervisedEngine, type SupervisedOptions, type SupervisorReport } from './supervised-engine.js'
 
+type Report = (engine: number) => SupervisorReport
+
+/** So many engines have what there is to gain by them; more would only take memory. */
+const mostByAuto = 4
+
 export class Engines {
-  private constructor(readonly all: readonly [SupervisedEngine, ...SupervisedEngine[]]) {}
+  private constructor(
+    readonly all: readonly [SupervisedEngine, ...SupervisedEngine[]],
+    /** The provider that they run on, and why. */
+    readonly choice: ProviderChoice = all[0].first.choice,
+  ) {}
 
   /**
-   * Starts `count` engines; resolves when all of them have answered a warm-up batch.
+   * Starts engines; resolves when all of them have answered a warm-up batch.
+   * @param count `auto`: on the CPU one for each thread, at most four. Small batches gain little by a second thread, and an
+   *   engine that has one waits for no other: see docs/performance.md. On a device one, for it runs one batch at a time.
    * @param options `threads` are those of all engines together; 0: one for each core
    * @param report told of the engine by its number, from 0
    * @throws as Engine.start, once those that did start are closed
    */
-  static async start(
-    count: number,
-    { threads, ...options }: SupervisedOptions,
-    report: (engine: number) => SupervisorReport,
-  ): Promise<Engines> {
+  static async start(count: number | 'auto', options: SupervisedOptions, report: Report): Promise<Engines> {
+    if (count !== 'auto') return Engines.#start(count, options, report)
+    const several = Math.min(options.threads || availableParallelism(), mostByAuto)
+    if (several === 1 || !mayTakeDevice(options)) return Engines.#start(several, options, report)
+    // The device is to beat all of the processor.
+    const one = await Engines.#start(1, options, report)
+    if (one.choice.provider !== 'cpu') return one
+    await one.close()
+    const { all } = await Engines.#start(several, { ...options, provider: 'cpu' }, report)
+    return new Engines(all, one.choice)
+  }
+
+  static async #start(count: number, { threads, ...options }: SupervisedOptions, report: Report): Promise<Engines> {
     const share = Math.max(1, Math.floor((threads || availableParallelism()) / count))
     // A single engine leaves the choice to onnxruntime, which knows cores from hyperthreads.
     const each = { ...options, threads: count === 1 ? threads : share }
@@ -29,11 +48,6 @@ export class Engines {
     if (first !== undefined && started.length === count) return new Engines([first, ...others])
     await Promise.all(started.map((engine) => engine.close()))
     throw settled.find((result) => result.status === 'rejected')?.reason
-  }
-
-  /** The provider that they run on, and why. */
-  get choice(): ProviderChoice {
-    return this.all[0].first.choice
   }
 
   /** Engines whose thread answers, as far as is known. */

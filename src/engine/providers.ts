@@ -1,11 +1,13 @@
 // Which execution provider runs: the one that was asked for, or the best that really loads here.
 
 import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
 import { UnfitDevice } from './on-device.js'
 import type { PackedRows } from './rows.js'
-import { EngineSession, type Provider, type SessionOptions } from './session.js'
+import { EngineSession, type Numerics, type Provider, type SessionOptions } from './session.js'
 import { batchOf, runTime } from './warm-up.js'
 
 export interface ProviderChoice {
@@ -56,6 +58,10 @@ export async function openSession(
   }
 }
 
+/** Whether anything but the CPU may come of a choice: where nothing else is installed, nothing needs to be tried. */
+export const mayTakeDevice = ({ provider, numerics }: { provider: Provider | 'auto'; numerics: Numerics }): boolean =>
+  provider === 'auto' ? numerics !== 'int8' && (hasCudaProvider() || hasVulkanDriver()) : provider !== 'cpu'
+
 /** CUDA if it loads. WebGPU loads on software renderers too, so it must beat the CPU at a batch. */
 async function openBest(
   open: Open,
@@ -100,6 +106,15 @@ async function openBest(
     `cpu takes ${cpuMs.toFixed(1)} ms for 8 rows of 32 tokens, webgpu ${webgpuMs.toFixed(1)} ms for ${webgpuBatch}`,
   )
   return take(best)
+}
+
+/** Whether onnxruntime's CUDA library is installed: it is found beside the binding, or not at all. */
+function hasCudaProvider(): boolean {
+  const { platform, arch } = process
+  const bin = fileURLToPath(new URL('../bin', import.meta.resolve('onnxruntime-node')))
+  return readdirSync(bin).some((version) =>
+    existsSync(join(bin, version, platform, arch, 'libonnxruntime_providers_cuda.so')),
+  )
 }
 
 /**

@@ -39,7 +39,7 @@ export class Batch<Row extends Waiting> {
     readonly limits: BatchLimits,
   ) {
     const { flow, row } = leader
-    // Flows that always wait are apart by what one row is, or a few; one that is half a batch ahead floods.
+    // Flows that always wait are apart by what one row is, or a few; one that floods is half a batch ahead, and more.
     const ahead = (limits.taskTokens ?? limits.maxTokens) / 2
     this.entries = [leader]
     this.task = { flow, until: flow.turn + ahead }
@@ -94,9 +94,18 @@ export class Batch<Row extends Waiting> {
 const isBefore = <Row>(a: TaskFlow<Row>, b: TaskFlow<Row>) =>
   a.tenant === b.tenant ? a.turn < b.turn : a.tenant.turn < b.tenant.turn
 
-/** The next flow that is not ahead of the one that leads, or else that one. */
-export function nextBeside<F extends Flow>(turns: Turns<F>, lead: Lead<F>, lengthClass: number): F | undefined {
+/**
+ * The next flow that may share a batch: any, but one that floods. Such a one is ahead of the flow that leads, and most of
+ * what waits is its.
+ * @param waiting tokens that wait of all flows
+ */
+export function nextBeside<F extends Flow>(
+  turns: Turns<F>,
+  lead: Lead<F>,
+  lengthClass: number,
+  waiting: number,
+): F | undefined {
   const first = turns.firstOf(lengthClass)
-  if (first === undefined || first.turn <= lead.until) return first
+  if (first === undefined || first.turn <= lead.until || 2 * first.tokens <= waiting) return first
   return (lead.flow.rowsOfLength[lengthClass] ?? 0) > 0 ? lead.flow : undefined
 }

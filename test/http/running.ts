@@ -23,7 +23,7 @@ export async function startRunning(flags: Partial<Record<keyof Config, string>> 
   const log: Record<string, unknown>[] = []
   const logger = pino({ level: 'info' }, { write: (line: string) => void log.push(JSON.parse(line)) })
   const [modelDir, dataDir] = await Promise.all([referenceModelDir(), temporaryDirectory()])
-  const config = readConfig({ port: '0', provider: 'cpu', modelDir, masksDir, dataDir, ...flags }, {})
+  const config = readConfig({ port: '0', provider: 'cpu', engines: '1', modelDir, masksDir, dataDir, ...flags }, {})
   const server = await startServer(config, logger)
   open.push(server)
   return { server, app: server.app, log }
