@@ -1,13 +1,16 @@
 // The store of one machine: one lmdb file. What it holds takes no memory of this process but the pages that are being
 // read. Several processes of the machine may share it.
 
-import type { Problem } from '../problem.js'
+import { Problem } from '../problem.js'
 import { asBuffer } from './bytes.js'
 import { countOf, Environment, type Records, readRange } from './environment.js'
 import { PendingChange } from './pending.js'
 import { forTables, type RecordRange, type Store, type StoreWriter, type Table } from './store.js'
 
 export const taskFile = (directory: string): string => `${directory}/tasks.lmdb`
+
+/** The number of what is stored and how: a later version of this program tells by it what it has to change. */
+const schema = '1'
 
 export class LmdbStore implements Store {
   readonly following = undefined
@@ -17,15 +20,27 @@ export class LmdbStore implements Store {
   private constructor(
     readonly environment: Environment,
     readonly records: Readonly<Record<Table, Records>>,
+    readonly about: Records,
   ) {}
 
-  /** @throws Problem `invalid_setting` if the directory cannot be used, `storage_damaged` */
+  /**
+   * @throws Problem `invalid_setting` if the directory cannot be used, or a later version of this program wrote to it;
+   *   `storage_damaged`
+   */
   static open(directory: string): LmdbStore {
     const environment = Environment.open(taskFile(directory))
-    return new LmdbStore(
-      environment,
-      forTables((table) => environment.records(table)),
-    )
+    const about = environment.records('about')
+    const found = about.get('schema')?.toString() ?? schema
+    if (found !== schema) {
+      void environment.close()
+      throw new Problem(
+        'invalid_setting',
+        `the database ${environment.path} has schema ${found}, and this version of propetl takes schema ${schema}; ` +
+          'run the version that wrote it, or restore a backup from before',
+      )
+    }
+    const tables = forTables((table) => environment.records(table))
+    return new LmdbStore(environment, tables, about)
   }
 
   get(table: Table, key: string): Buffer | undefined {
@@ -58,6 +73,8 @@ export class LmdbStore implements Store {
       const changes = this.#waiting.splice(0)
       try {
         await this.environment.commit(() => {
+          // Stores from before there was a number get theirs with the first change.
+          if (this.about.get('schema') === undefined) void this.about.put('schema', Buffer.from(schema))
           for (const change of changes) change.run(this.#writer)
         })
         for (const change of changes) change.settle()

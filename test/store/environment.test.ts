@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { copyFile, open, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
+import { open as openLmdb } from 'lmdb'
 import { pino } from 'pino'
 import { LmdbStore } from '../../src/store/lmdb.js'
 import { openMirror } from '../../src/store/mirror.js'
@@ -56,12 +57,34 @@ describe('a database file', () => {
     await empty.close()
   })
 
+  test('of a later schema is refused with both numbers; one without a number gets it with the first change', async () => {
+    const directory = await temporaryDirectory()
+    const path = join(directory, 'tasks.lmdb')
+    const written = openLmdb({ path, maxDbs: 32 })
+    await written.openDB<Buffer, string>({ name: 'files', encoding: 'binary' }).put('old', Buffer.from('kept'))
+    await written.close()
+    const store = LmdbStore.open(directory)
+    assert.equal(store.get('files', 'old')?.toString(), 'kept')
+    await store.change((records) => records.put('files', 'new', Buffer.from('too')))
+    await store.close()
+
+    const later = openLmdb({ path, maxDbs: 32 })
+    const about = later.openDB<Buffer, string>({ name: 'about', encoding: 'binary' })
+    assert.equal(about.get('schema')?.toString(), '1')
+    await about.put('schema', Buffer.from('2'))
+    await later.close()
+    assert.throws(() => LmdbStore.open(directory), {
+      code: 'invalid_setting',
+      message: new RegExp(`the database ${path} has schema 2, and this version of propetl takes schema 1`),
+    })
+  })
+
   test('that ends before a last page that is free is sound', async () => {
     const directory = await temporaryDirectory()
     const store = LmdbStore.open(directory)
     const put = (bytes: number) => store.change((records) => records.put('files', 'x', Buffer.alloc(bytes, 1)))
     await put(400_000)
-    for (let i = 0; i < 5; i++) await put(5_000)
+    for (let i = 0; i < 8; i++) await put(5_000)
     await store.close()
     const path = join(directory, 'tasks.lmdb')
     // lmdb need not have written a page that was freed again.
