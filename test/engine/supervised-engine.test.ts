@@ -117,3 +117,21 @@ test('several engines share the threads, and count their banks together', async 
   assert.equal(engines.bank.loads, 2)
   assert.equal(engines.available, 2)
 })
+
+test('left to themselves there is an engine for each thread, at most four', async () => {
+  const { report } = recorded()
+  const tiny = await readBackbone(directoryOf('bert'))
+  for (const [threads, each] of [
+    [1, [1]],
+    [3, [1, 1, 1]],
+    [9, [2, 2, 2, 2]],
+  ] as const) {
+    const engines = await Engines.start('auto', { ...setting(tiny, undefined), threads }, () => report)
+    await engines.close()
+    assert.deepEqual(
+      engines.all.map(({ options }) => options.threads),
+      each,
+    )
+    assert.equal(engines.choice.provider, 'cpu')
+  }
+})

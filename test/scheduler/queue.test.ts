@@ -145,6 +145,23 @@ describe('fairness', () => {
     assert.ok(Math.abs(served.big / served.small - 3) < 0.05, `${served.big} : ${served.small}`)
   })
 
+  test('lets one who is ahead share a batch, unless most of what waits is its', () => {
+    for (const [waiting, shared] of [
+      [1, 1],
+      [50, 0],
+    ] as const) {
+      const queue = queueOf(Array.from({ length: 5 }, () => row(20)))
+      for (let other = 0; other < 10; other++) queue.add(row(1, { task: `other ${other}` }))
+      queue.next(0, limits)
+      queue.next(0, limits)
+      for (let more = 0; more < waiting; more++) queue.add(row(20))
+      for (let fresh = 0; fresh < 4; fresh++) queue.add(row(20, { task: `fresh ${count}` }))
+      const { batch } = queue.next(0, limits)
+      assert.equal(batch.filter(({ task }) => task === 'a').length, shared)
+      assert.equal(batch.filter(({ task }) => task !== 'a').length, 4)
+    }
+  })
+
   test('lets nobody who was ahead wait for all that come anew', () => {
     // It was served a batch while ten others had a row that did not fit: it is ahead by most of a batch.
     const queue = queueOf(Array.from({ length: 5 }, () => row(20)))
