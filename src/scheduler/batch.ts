@@ -18,10 +18,11 @@ export interface BatchLimits {
 /** Attention pads the rows of a batch to its longest. A row joins while at most half of those places are padding. */
 const maxPlacesPerToken = 2
 
-/** The flow that leads a batch, and the turn up to which another one is not ahead of it. */
+/** The flow that leads a batch, and the turns up to which another one is not ahead of it, and not by much. */
 interface Lead<F> {
   readonly flow: F
-  readonly until: number
+  readonly even: number
+  readonly near: number
 }
 
 /** A batch while it is put together. */
@@ -40,14 +41,23 @@ export class Batch<Row extends Waiting> {
   ) {
     const { flow, row } = leader
     // Flows that always wait are apart by what one row is, or a few; one that floods is half a batch ahead, and more.
-    const ahead = (limits.taskTokens ?? limits.maxTokens) / 2
+    const { maxTokens, taskTokens = maxTokens } = limits
+    const leadOf = <F extends Flow>(leading: F): Lead<F> => ({
+      flow: leading,
+      even: leading.turn + taskTokens / 2 / leading.weight,
+      near: leading.turn + maxTokens / leading.weight,
+    })
     this.entries = [leader]
-    this.task = { flow, until: flow.turn + ahead }
-    this.tenant = { flow: flow.tenant, until: flow.tenant.turn + ahead / flow.tenant.weight }
+    this.task = leadOf(flow)
+    this.tenant = leadOf(flow.tenant)
     this.#flows = new Set([flow])
     this.#masks = new Set([row.maskKey])
     this.#tokens = row.tokens
     this.#longest = row.tokens
+  }
+
+  get tokens(): number {
+    return this.#tokens
   }
 
   get masksAreFull(): boolean {
@@ -95,17 +105,18 @@ const isBefore = <Row>(a: TaskFlow<Row>, b: TaskFlow<Row>) =>
   a.tenant === b.tenant ? a.turn < b.turn : a.tenant.turn < b.tenant.turn
 
 /**
- * The next flow that may share a batch: any, but one that floods. Such a one is ahead of the flow that leads, and most of
- * what waits is its.
- * @param waiting tokens that wait of all flows
+ * The next flow that may share a batch, or else the one that leads it. One that is ahead may while that is less than a whole
+ * batch, and as long as it does not flood: then most of what there is to serve is its.
+ * @param all tokens that wait, of all flows, and those of the batch
  */
 export function nextBeside<F extends Flow>(
   turns: Turns<F>,
   lead: Lead<F>,
   lengthClass: number,
-  waiting: number,
+  all: number,
 ): F | undefined {
   const first = turns.firstOf(lengthClass)
-  if (first === undefined || first.turn <= lead.until || 2 * first.tokens <= waiting) return first
+  if (first === undefined || first.turn <= lead.even) return first
+  if (first.turn <= lead.near && 2 * first.tokens <= all) return first
   return (lead.flow.rowsOfLength[lengthClass] ?? 0) > 0 ? lead.flow : undefined
 }

@@ -2,8 +2,8 @@
 //
 // Tenants share the engine by weight, and a tenant's tasks share its part evenly (turns.ts). Within a task the earliest
 // deadline goes first: whoever is in a hurry overtakes his own rows, and nobody else's. The row that leads fills its
-// batch with rows of about its length; a flow that is ahead of it, and has most of what waits, stays outside, so that who
-// comes seldom does not pay for the rows of who floods.
+// batch with rows of about its length; a flow that is much ahead of it, or ahead and has most of what waits, stays
+// outside, so that who comes seldom does not pay for the rows of who floods.
 
 import { Heap } from 'heap-js'
 import { Batch, type BatchLimits, nextBeside } from './batch.js'
@@ -133,11 +133,11 @@ export class RowQueue<Row extends Waiting> {
   /** The row of a length whose turn is next among those that may join. */
   #candidate(batch: Batch<Row>, lengthClass: number): Entry<Row> | undefined {
     if (batch.masksAreFull) return batch.next(lengthClass)
-    const tenant = nextBeside(this.#tenants, batch.tenant, lengthClass, this.#tokens)
+    const tenant = nextBeside(this.#tenants, batch.tenant, lengthClass, this.#tokens + batch.tokens)
     if (tenant === undefined) return undefined
     const flow =
       tenant === batch.tenant.flow
-        ? nextBeside(tenant.tasks, batch.task, lengthClass, tenant.tokens)
+        ? nextBeside(tenant.tasks, batch.task, lengthClass, tenant.tokens + batch.tokens)
         : tenant.tasks.firstOf(lengthClass)
     return flow && earliestOfLength(flow, lengthClass)
   }
