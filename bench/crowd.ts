@@ -2,16 +2,15 @@
 // answers. Runs as a forked process, until it is ended.
 
 import { connect, type Socket } from 'node:net'
+import { type PostRequest, requestText } from './connection.js'
 
-export interface CrowdRequest {
+/** The request of `path` and `body` is that of those who leave; only its path is used by the others. */
+export interface CrowdRequest extends PostRequest {
   readonly url: string
   /** Connections that are held: a third each sends nothing after a while, headers slowly, a body slowly. */
   readonly holding: number
   /** How many a second send headers that are too large, as many a body that is, and as many leave at once. */
   readonly perSecond: number
-  /** Body of a prediction request of `path`, for those that leave. */
-  readonly path: string
-  readonly body: string
 }
 
 const everyMs = 500
@@ -48,7 +47,7 @@ process.on('message', ({ url, holding, perSecond, path, body }: CrowdRequest) =>
 
   const large = 'x'.repeat(100_000)
   const chunks = `${large.length.toString(16)}\r\n${large}\r\n`.repeat(15)
-  const request = `${head('POST', path, [json, `content-length: ${Buffer.byteLength(body)}`])}\r\n\r\n${body}`
+  const request = requestText(host, { path, body })
   setInterval(() => {
     open(`${head('GET', '/tasks', [`x: ${large}`])}\r\n\r\n`)
     open(`${head('POST', path, [json, 'transfer-encoding: chunked'])}\r\n\r\n${chunks}0\r\n\r\n`)

@@ -12,7 +12,6 @@ export interface LoadRequest {
 }
 
 export interface LoadResult {
-  readonly requests: number
   readonly failed: number
   readonly firstFailure: string
   /** Until the last answer. */
@@ -56,7 +55,6 @@ async function run({ url, clients, requests, amount }: LoadRequest): Promise<Loa
   }
   await Promise.all(Array.from({ length: Math.min(clients, amount) }, client))
   return {
-    requests: amount,
     failed,
     firstFailure,
     seconds: (performance.now() - start) / 1000,

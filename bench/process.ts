@@ -136,7 +136,7 @@ export class LoadProcess extends Clients<LoadRequest, LoadResult> {
   override async run(request: LoadRequest): Promise<LoadResult> {
     const result = await super.run(request)
     if (result.failed > 0)
-      throw new Error(`${result.failed} of ${result.requests} requests failed: ${result.firstFailure}`)
+      throw new Error(`${result.failed} of ${request.amount} requests failed: ${result.firstFailure}`)
     return result
   }
 }

@@ -2,7 +2,7 @@
 
 import { closeSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
-import { type TensorInfo, type TensorType, tensorFloats } from '../formats/safetensors.js'
+import { isShape, shapeText, type TensorInfo, type TensorType, tensorFloats } from '../formats/safetensors.js'
 import { bytesOf, type DataType, type GraphBuilder, type Value } from '../graph/graph.js'
 import { cast } from '../graph/operators.js'
 import { Problem } from '../problem.js'
@@ -75,9 +75,9 @@ export class Weights {
       throw new Problem('invalid_backbone', `${directory}/${weightsName}: tensor "${this.#prefix}${name}" ${what}`)
     }
     const tensor = (spelling: string) => weights.tensors.get(this.#prefix + spelling)
-    const info = tensor(name) ?? tensor(olderSpelling(name)) ?? refuse(`[${shape.join(', ')}] is missing`)
-    if (info.shape.join() !== shape.join())
-      refuse(`has shape [${info.shape.join(', ')}]; config.json asks for [${shape.join(', ')}]`)
+    const info = tensor(name) ?? tensor(olderSpelling(name)) ?? refuse(`${shapeText(shape)} is missing`)
+    if (!isShape(info.shape, shape))
+      refuse(`has shape ${shapeText(info.shape)}; config.json asks for ${shapeText(shape)}`)
     const dtype = dataTypes[info.dtype] ?? refuse(`is ${info.dtype}; expected F32, F16 or BF16`)
     return { info, dtype }
   }

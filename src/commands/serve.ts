@@ -13,7 +13,7 @@ export async function serve(config: Config): Promise<void> {
   const started = startServer(config, logger, start.signal)
   closeWithGrace({ delay: config.shutdownTimeoutMs, logger: false }, async ({ signal, err }) => {
     if (err) logger.fatal({ err }, 'stopping after an error that nothing caught')
-    else logger.info({ signal }, 'stopping: new work is refused, accepted work is finished')
+    else logger.info({ signal }, 'stopping: no connection is kept, accepted work is finished')
     start.abort()
     const server = await started.catch(unlessStopped)
     await server?.close()

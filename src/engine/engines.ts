@@ -10,6 +10,8 @@ type Report = (engine: number) => SupervisorReport
 /** So many engines have what there is to gain by them; more would only take memory. */
 const mostByAuto = 4
 
+const threadsOf = ({ threads }: SupervisedOptions): number => threads || availableParallelism()
+
 export class Engines {
   private constructor(
     readonly all: readonly [SupervisedEngine, ...SupervisedEngine[]],
@@ -27,7 +29,7 @@ export class Engines {
    */
   static async start(count: number | 'auto', options: SupervisedOptions, report: Report): Promise<Engines> {
     if (count !== 'auto') return Engines.#start(count, options, report)
-    const several = Math.min(options.threads || availableParallelism(), mostByAuto)
+    const several = Math.min(threadsOf(options), mostByAuto)
     if (several === 1 || !mayTakeDevice(options)) return Engines.#start(several, options, report)
     // The device is to beat all of the processor.
     const one = await Engines.#start(1, options, report)
@@ -37,10 +39,10 @@ export class Engines {
     return new Engines(all, one.choice)
   }
 
-  static async #start(count: number, { threads, ...options }: SupervisedOptions, report: Report): Promise<Engines> {
-    const share = Math.max(1, Math.floor((threads || availableParallelism()) / count))
+  static async #start(count: number, options: SupervisedOptions, report: Report): Promise<Engines> {
+    const share = Math.max(1, Math.floor(threadsOf(options) / count))
     // A single engine leaves the choice to onnxruntime, which knows cores from hyperthreads.
-    const each = { ...options, threads: count === 1 ? threads : share }
+    const each = count === 1 ? options : { ...options, threads: share }
     const starting = Array.from({ length: count }, (_, at) => SupervisedEngine.start(each, report(at)))
     const settled = await Promise.allSettled(starting)
     const started = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))

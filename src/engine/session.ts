@@ -110,18 +110,23 @@ export class EngineSession {
       pool_weights: new Tensor('float32', rows.poolWeights, [B, 1, S]),
       ...(this.bank && this.#bankFeeds(this.bank, slots)),
     }
-    const run = () => this.session.run(feeds, withHidden ? ['pooled', 'hidden'] : ['pooled'])
-    const { pooled, hidden } = await (this.provider === 'webgpu' ? inTurn(run) : run())
+    const { pooled, hidden } = await this.#use(() =>
+      this.session.run(feeds, withHidden ? ['pooled', 'hidden'] : ['pooled']),
+    )
     return { pooled: floats(pooled), ...(hidden && { hidden: floats(hidden) }) }
   }
 
   async release(): Promise<void> {
     const { bank, session } = this
-    const release = async () => {
+    await this.#use(async () => {
       if (bank instanceof DeviceBank) await bank.release()
       await session.release()
-    }
-    await (this.provider === 'webgpu' ? inTurn(release) : release())
+    })
+  }
+
+  /** Works at once, on a device that is shared in turn. */
+  #use<T>(work: () => Promise<T>): Promise<T> {
+    return this.provider === 'webgpu' ? inTurn(work) : work()
   }
 
   /**

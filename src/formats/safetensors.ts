@@ -118,6 +118,9 @@ function readMetadata(entry: unknown, into: Map<string, string>): void {
   }
 }
 
+export const isShape = (shape: readonly number[], expected: readonly number[]): boolean =>
+  shape.length === expected.length && shape.every((dim, i) => dim === expected[i])
+
 /** As a message shows it. */
 export const shapeText = (shape: readonly number[]): string =>
   `[${shape.slice(0, 8).join(', ')}${shape.length > 8 ? `, … ${shape.length} dimensions` : ''}]`

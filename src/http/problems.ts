@@ -98,8 +98,11 @@ function detailOf(code: AnswerCode, request: FastifyRequest): string | undefined
   if (code !== 'unsupported_media_type') return undefined
   const given = request.headers['content-type']
   const expected = (schema as { consumes?: readonly string[] } | undefined)?.consumes ?? ['application/json']
-  return `the content type is ${given === undefined ? 'not given' : quoted(given)}; expected ${expected.join(' or ')}`
+  return contentTypeDetail(given, expected.join(' or '))
 }
+
+export const contentTypeDetail = (given: string | undefined, expected: string): string =>
+  `the content type is ${given === undefined ? 'not given' : quoted(given)}; expected ${expected}`
 
 /** The whole answer's body. */
 export function problemBody(code: AnswerCode, detail: string, requestId?: string, details: object = {}) {

@@ -4,6 +4,7 @@ import { Type } from 'typebox'
 import { digestOf } from '../formats/digest.js'
 import { Metadata } from '../formats/metadata.js'
 import {
+  isShape,
   parseHeader,
   serializeSafetensors,
   shapeText,
@@ -93,9 +94,6 @@ export function serializePrototype(prototype: Omit<Prototype, 'digest' | 'maskab
 function refuse(message: string): never {
   throw new Problem('invalid_prototype', message)
 }
-
-const isShape = (shape: readonly number[], expected: readonly number[]): boolean =>
-  shape.length === expected.length && shape.every((dim, i) => dim === expected[i])
 
 const taskIds = Type.Array(Type.String())
 const positive = Type.Integer({ minimum: 1, maximum: 100_000 })

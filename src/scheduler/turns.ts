@@ -96,16 +96,12 @@ export class Turns<F extends Flow> {
     const due = Math.max(0, this.#next - flow.turn) * flow.weight
     flow.turn += tokens / flow.weight
     let left = Math.max(0, tokens - due)
-    for (let first = this.#ahead.peek(); first !== undefined; first = this.#ahead.peek()) {
-      const isOver = this.#sharing.has(first.flow) && first.flow.rows === 0 && first.flow.turn === first.turn
-      if (isOver) {
-        const until = Math.max(0, first.turn - this.#next) * this.#weights
-        if (until > left) break
-        left -= until
-        this.#next = Math.max(this.#next, first.turn)
-        this.#stopSharing(first.flow)
-      }
-      this.#ahead.pop()
+    for (let first = this.#firstAhead(); first !== undefined; first = this.#firstAhead()) {
+      const until = Math.max(0, first.turn - this.#next) * this.#weights
+      if (until > left) break
+      left -= until
+      this.#next = Math.max(this.#next, first.turn)
+      this.#stopSharing(first)
     }
     this.#next += left / Math.max(this.#weights, flow.weight)
   }
@@ -114,6 +110,16 @@ export class Turns<F extends Flow> {
   leave(flow: F): void {
     if (flow.turn > this.#next) this.#ahead.push({ flow, turn: flow.turn })
     else this.#stopSharing(flow)
+  }
+
+  /** The flow without rows that stops sharing first. Those that have stopped, or have come back since, are let go. */
+  #firstAhead(): F | undefined {
+    for (let first = this.#ahead.peek(); first !== undefined; first = this.#ahead.peek()) {
+      const { flow, turn } = first
+      if (this.#sharing.has(flow) && flow.rows === 0 && flow.turn === turn) return flow
+      this.#ahead.pop()
+    }
+    return undefined
   }
 
   #stopSharing(flow: F): void {

@@ -106,25 +106,27 @@ const readers = {
     }
   },
 
-  task(file: Uint8Array) {
-    const task = readTaskFile(file)
-    return () => {
-      checkTask(task, file)
-      const again = readTaskFile(serializeTaskFile(task))
-      checkTask(again)
-      assert.deepEqual(comparableTask(again), comparableTask(task))
-    }
-  },
+  task: readAndWritten((file) => readTaskFile(file), serializeTaskFile, checkTask, comparableTask),
 
-  prototype(file: Uint8Array) {
-    const prototype = readPrototype(file)
+  prototype: readAndWritten(readPrototype, serializePrototype, checkPrototype, comparablePrototype),
+}
+
+/** A reader whose writer gives an equal file. */
+function readAndWritten<T>(
+  read: (file: Uint8Array) => T,
+  write: (value: T) => Uint8Array,
+  check: (value: T, file?: Uint8Array) => void,
+  comparable: (value: T) => unknown,
+) {
+  return (file: Uint8Array) => {
+    const value = read(file)
     return () => {
-      checkPrototype(prototype, file)
-      const again = readPrototype(serializePrototype(prototype))
-      checkPrototype(again)
-      assert.deepEqual(comparablePrototype(again), comparablePrototype(prototype))
+      check(value, file)
+      const again = read(write(value))
+      check(again)
+      assert.deepEqual(comparable(again), comparable(value))
     }
-  },
+  }
 }
 
 const sha256 = (file: Uint8Array) => createHash('sha256').update(file).digest('hex')
@@ -191,10 +193,12 @@ function comparableTask({ digest: _, mask: { rows, bits }, head, ...rest }: Task
   return { rows, bits: Buffer.from(bits), head, rest: withoutNegativeZero(rest) }
 }
 
-const comparablePrototype = ({ digest: _, module, ...rest }: Prototype) => ({
-  ...rest,
-  module: withoutNegativeZero(module),
-})
+function comparablePrototype({ digest: _, module, ...rest }: Prototype) {
+  return {
+    ...rest,
+    module: withoutNegativeZero(module),
+  }
+}
 
 /** JSON.stringify knows no −0. */
 const withoutNegativeZero = (value: unknown): unknown =>

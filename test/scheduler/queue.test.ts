@@ -23,6 +23,14 @@ const queueOf = (rows: readonly Row[]) => {
   for (const each of rows) queue.add(each)
   return queue
 }
+/** Task a was served a batch while ten others had a row that did not fit: it is ahead by most of a batch. */
+function aheadByABatch(): RowQueue<Row> {
+  const queue = queueOf(Array.from({ length: 5 }, () => row(20)))
+  for (let other = 0; other < 10; other++) queue.add(row(1, { task: `other ${other}` }))
+  queue.next(0, limits)
+  queue.next(0, limits)
+  return queue
+}
 const tokensOf = (rows: readonly Row[]) => rows.reduce((sum, { tokens }) => sum + tokens, 0)
 
 describe('a batch', () => {
@@ -150,10 +158,7 @@ describe('fairness', () => {
       [1, 1],
       [50, 0],
     ] as const) {
-      const queue = queueOf(Array.from({ length: 5 }, () => row(20)))
-      for (let other = 0; other < 10; other++) queue.add(row(1, { task: `other ${other}` }))
-      queue.next(0, limits)
-      queue.next(0, limits)
+      const queue = aheadByABatch()
       for (let more = 0; more < waiting; more++) queue.add(row(20))
       for (let fresh = 0; fresh < 4; fresh++) queue.add(row(20, { task: `fresh ${count}` }))
       const { batch } = queue.next(0, limits)
@@ -163,11 +168,7 @@ describe('fairness', () => {
   })
 
   test('lets nobody who was ahead wait for all that come anew', () => {
-    // It was served a batch while ten others had a row that did not fit: it is ahead by most of a batch.
-    const queue = queueOf(Array.from({ length: 5 }, () => row(20)))
-    for (let other = 0; other < 10; other++) queue.add(row(1, { task: `other ${other}` }))
-    queue.next(0, limits)
-    queue.next(0, limits)
+    const queue = aheadByABatch()
     const waits = row(20)
     queue.add(waits)
     let batches = 0

@@ -10,6 +10,7 @@ import { checkTaskId, type Origin, type Registry, type Task } from '../../tasks/
 import { callerOf, recordChange } from '../callers.js'
 import { etagOf, isUnchanged, preconditionOf } from '../etags.js'
 import { pageOf } from '../page.js'
+import { contentTypeDetail } from '../problems.js'
 import {
   bytesBody,
   etagHeader,
@@ -229,11 +230,7 @@ function expectType(...types: readonly string[]) {
   return async ({ headers }: FastifyRequest): Promise<void> => {
     const given = headers['content-type']
     if (given !== undefined && types.includes((given.split(';')[0] ?? '').trim().toLowerCase())) return
-    const is = given === undefined ? 'not given' : quoted(given)
-    throw new Problem(
-      'unsupported_media_type',
-      `the content type is ${is}; expected ${types[0]}, with a task file in it`,
-    )
+    throw new Problem('unsupported_media_type', contentTypeDetail(given, `${types[0]}, with a task file in it`))
   }
 }
 
