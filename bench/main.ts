@@ -5,8 +5,9 @@ import { availableParallelism, cpus } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { positive, whole } from '../src/commands/learning-options.js'
 import { settings } from '../src/config.js'
-import type { Numerics } from '../src/engine/session.js'
+import { type Numerics, type Provider, providers } from '../src/engine/session.js'
 import { badClients } from './bad-clients.js'
+import { device } from './device.js'
 import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './figures.js'
 import { flood } from './flood.js'
 import { http } from './http.js'
@@ -50,6 +51,7 @@ const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
   soak: ({ minutes, numerics, engines, keys }) =>
     soak({ minutes, numerics, ...(engines && { engines }), keys: keys === true }),
   'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
+  device: ({ provider }) => device(provider),
   'int8-loss': ({ data }) => int8Loss(data),
   'million-tasks': () => millionTasks,
   'other-backbone': ({ modelDir }) => mixedBatchOn(modelDir),
@@ -76,6 +78,7 @@ interface Options {
   readonly python: string
   readonly modelDir: string
   readonly data: string
+  readonly provider: Provider
   readonly numerics: Numerics
   readonly tasks: readonly number[]
   readonly minutes: number
@@ -104,6 +107,11 @@ const program: Command = new Command('bench')
     new Option('--numerics <kind>', 'what the server computes in beside a peer and in soak')
       .choices(settings.numerics.kind.choices)
       .default(settings.numerics.value),
+  )
+  .addOption(
+    new Option('--provider <name>', 'execution provider for device')
+      .choices(providers.filter((name) => name !== 'cpu'))
+      .default('webgpu'),
   )
   .option('--minutes <n>', 'how long soak lasts', positive, 20)
   .option('--engines <n>', 'engines of the server of soak, if not as many as it takes by itself', whole(1, 256))

@@ -10,7 +10,7 @@ import { maxTokensOf } from '../src/backbones/families.js'
 import { type Text, TextTokenizer } from '../src/backbones/tokenizer.js'
 import { settings } from '../src/config.js'
 import { Engine, type EngineRow } from '../src/engine/engine.js'
-import type { Numerics } from '../src/engine/session.js'
+import type { Numerics, Provider } from '../src/engine/session.js'
 import { digestOf } from '../src/formats/digest.js'
 import { readFileAs } from '../src/formats/file.js'
 import { readTaskFile } from '../src/formats/task-file.js'
@@ -68,11 +68,12 @@ export function randomPrototype(backbone: Backbone, module: ModuleConfig): Proto
   return readPrototype(serializePrototype({ backbone: backbone.digest, module, layers, hiddenSize, tensors }))
 }
 
-/** An engine on the CPU, with or without the prototype. */
+/** An engine, on the CPU unless told, with or without the prototype. */
 export const startEngine = (
   { backbone, prototype }: Pick<Model, 'backbone' | 'prototype'>,
   options: {
     readonly bare?: boolean
+    readonly provider?: Provider
     readonly numerics?: Numerics
     readonly computePadding?: boolean
     readonly slots?: number
@@ -81,7 +82,7 @@ export const startEngine = (
   Engine.start({
     backbone,
     prototype: options.bare ? undefined : prototype,
-    provider: 'cpu',
+    provider: options.provider ?? 'cpu',
     numerics: options.numerics ?? 'float32',
     slots: options.slots ?? 64,
     threads: 0,

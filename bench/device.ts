@@ -1,0 +1,89 @@
+// On a GPU: what rows that are each of a task of their own cost there, from small batches to large ones; and what clients
+// get over HTTP, beside the same server on the CPU of the machine.
+
+import { join } from 'node:path'
+import type { Provider } from '../src/engine/session.js'
+import { type Benchmark, type Figure, inTurns, median, summary } from './figures.js'
+import { loadModel, type Model, mixedTexts, randomRows, startEngine, timeBatches, withDirectory } from './material.js'
+import { LoadProcess, startServerProcess } from './process.js'
+import { predictRequests } from './requests.js'
+
+const rowTokens = 64
+const batchSizes = [1, 16, 64, 256]
+const repeats = 20
+const clients = 64
+const turns = 5
+const requestsOfTurn = 1_000
+
+/** @param provider one that runs on a device */
+export const device =
+  (provider: Provider): Benchmark =>
+  async (say) => {
+    const model = await loadModel()
+    const figures = [...(await mixed(model, provider, say)), await overHttp(provider, say)]
+    return figures
+  }
+
+async function mixed(model: Model, provider: Provider, say: (progress: string) => void): Promise<Figure[]> {
+  const slots = Math.max(...batchSizes)
+  const masked = await startEngine(model, { provider, slots })
+  const bare = await startEngine(model, { provider, bare: true })
+  const figures: Figure[] = []
+  for (const size of batchSizes) {
+    const batch = [randomRows(model, size, rowTokens)]
+    for (const engine of [masked, bare, masked, bare]) await timeBatches(engine, batch)
+    const { a, b, ratios } = await inTurns(
+      repeats,
+      () => timeBatches(masked, batch),
+      () => timeBatches(bare, batch),
+    )
+    const tokens = size * rowTokens
+    figures.push({
+      what: `${provider}: ${size} rows × ${rowTokens} tokens of ${size} tasks, time against the bare backbone`,
+      unit: '×',
+      ...summary(ratios),
+      notes: {
+        'masked ms': median(a),
+        'bare ms': median(b),
+        'tokens/s': (1000 * tokens) / median(a),
+      },
+    })
+    say(`device: batches of ${size} rows`)
+  }
+  await Promise.all([masked.close(), bare.close()])
+  return figures
+}
+
+const overHttp = (provider: Provider, say: (progress: string) => void): Promise<Figure> =>
+  withDirectory(async (directory) => {
+    const requests = predictRequests(mixedTexts())
+    const servers = {
+      device: await startServerProcess(join(directory, 'device'), ['--provider', provider]),
+      cpu: await startServerProcess(join(directory, 'cpu')),
+    }
+    const load = new LoadProcess()
+    const latencies = { device: [] as number[], cpu: [] as number[] }
+    const rate = (side: keyof typeof servers) => async () => {
+      const { url } = servers[side]
+      const { perSecond, p99Ms } = await load.run({ url, clients, requests, amount: requestsOfTurn })
+      latencies[side].push(p99Ms)
+      return perSecond
+    }
+    for (const side of ['device', 'cpu'] as const) await rate(side)()
+    const { a, b, ratios } = await inTurns(turns, rate('device'), rate('cpu'), (turn) =>
+      say(`device: ${turn} of ${turns} turns over HTTP`),
+    )
+    load.stop()
+    await Promise.all([servers.device.stop(), servers.cpu.stop()])
+    return {
+      what: `texts of all bundled tasks from ${clients} clients over HTTP, throughput on ${provider} against the CPU`,
+      unit: '×',
+      ...summary(ratios),
+      notes: {
+        [`${provider} texts/s`]: median(a),
+        'CPU texts/s': median(b),
+        [`${provider} p99 ms`]: median(latencies.device),
+        'CPU p99 ms': median(latencies.cpu),
+      },
+    }
+  })
