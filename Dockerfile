@@ -1,6 +1,6 @@
 # Two images from one file:
 #   docker build --target cpu  -t propetl .           (the default)
-#   docker build --target cuda -t propetl:cuda .      (linux/amd64; needs api.nuget.org while it builds)
+#   docker build --target cuda -t propetl:cuda .      (linux/amd64; needs PyPI while it builds)
 # Settings go into the environment: what is given as a flag the health check does not see.
 
 FROM node:22-bookworm-slim AS build
@@ -16,18 +16,25 @@ RUN npm run build && rm -rf dist/test dist/bench && npm prune --omit=dev --ignor
 RUN cd node_modules/onnxruntime-node/bin/napi-v6 && \
     arch="$(node -p process.arch)" && find . -mindepth 2 -maxdepth 2 -not -path "./linux/$arch" -exec rm -rf {} +
 
-# The CUDA binaries of onnxruntime, which are too large for the npm registry.
-FROM build AS build-cuda
-RUN ONNXRUNTIME_NODE_INSTALL=cuda12 node node_modules/onnxruntime-node/script/install.js
+# The CUDA library of onnxruntime, which is too large for the npm registry: that of the Python package of the same version.
+FROM python:3.13-slim-bookworm AS cuda-library
+WORKDIR /wheel
+COPY --from=build /app/node_modules/onnxruntime-node/package.json ./
+RUN version="$(python -c 'import json; print(json.load(open("package.json"))["version"])')" && \
+    pip download --no-cache-dir --no-deps --only-binary=:all: "onnxruntime-gpu==$version" && \
+    python -m zipfile -e ./*.whl .
 
-FROM nvidia/cuda:12.6.3-cudnn-runtime-ubuntu22.04 AS cuda
+FROM nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04 AS cuda
 COPY --from=node:22-bookworm-slim /usr/local/bin/node /usr/local/bin/node
-RUN groupadd --gid 1000 node && useradd --uid 1000 --gid node --create-home node && \
+RUN userdel --remove ubuntu && groupadd --gid 1000 node && useradd --uid 1000 --gid node --create-home node && \
     install -d -o node -g node /data
 WORKDIR /app
-COPY --from=build-cuda /app/package.json ./
-COPY --from=build-cuda /app/node_modules node_modules
-COPY --from=build-cuda /app/dist dist
+COPY --from=build /app/package.json ./
+COPY --from=build /app/node_modules node_modules
+COPY --from=cuda-library \
+    /wheel/onnxruntime/capi/libonnxruntime_providers_cuda.so /wheel/onnxruntime/capi/libonnxruntime_providers_shared.so \
+    node_modules/onnxruntime-node/bin/napi-v6/linux/x64/
+COPY --from=build /app/dist dist
 COPY models models
 COPY masks masks
 ENV NODE_ENV=production PROPETL_HOST=0.0.0.0 PROPETL_DATA_DIR=/data PROPETL_PROVIDER=cuda

@@ -12,6 +12,8 @@ export interface Loads {
 
 export class Bank {
   readonly words: Uint16Array<ArrayBuffer>
+  /** Kept: to allocate it for a batch of many tasks takes as long as to fill it. */
+  #compact = new Uint16Array()
 
   constructor(
     readonly slots: number,
@@ -41,7 +43,7 @@ export class Bank {
     }
   }
 
-  /** A bank of the given slots alone, each once, and the slots renumbered for it. */
+  /** A bank of the given slots alone, each once, and the slots renumbered for it. It holds until the next call. */
   compact(slots: Int32Array): {
     readonly words: Uint16Array<ArrayBuffer>
     readonly slots: Int32Array<ArrayBuffer>
@@ -49,7 +51,9 @@ export class Bank {
   } {
     const renumbered = new Map<number, number>()
     for (const slot of slots) if (!renumbered.has(slot)) renumbered.set(slot, renumbered.size)
-    const words = new Uint16Array(renumbered.size * this.slotWords)
+    const length = renumbered.size * this.slotWords
+    if (this.#compact.length < length) this.#compact = new Uint16Array(length)
+    const words = this.#compact.subarray(0, length)
     for (const [slot, place] of renumbered)
       words.set(this.words.subarray(slot * this.slotWords, (slot + 1) * this.slotWords), place * this.slotWords)
     return { words, slots: Int32Array.from(slots, (slot) => renumbered.get(slot) ?? 0), count: renumbered.size }

@@ -26,8 +26,8 @@ export class DeviceBank {
 
   /** @throws UnfitDevice if the device cannot hold it */
   static async open(shape: BankShape): Promise<DeviceBank> {
-    const maker = await openOnDevice(emptyBank(shape), { preferredOutputLocation: 'gpu-buffer' })
-    const loader = await openOnDevice(loading(shape))
+    const maker = await openOnDevice('webgpu', emptyBank(shape), { preferredOutputLocation: 'gpu-buffer' })
+    const loader = await openOnDevice('webgpu', loading(shape))
     try {
       const { bank } = await maker.run({ zero: new Tensor('float32', Float32Array.of(0), [1, 1, 1]) })
       if (bank?.location !== 'gpu-buffer') throw new Error('the bank did not stay on the device')

@@ -74,6 +74,9 @@ export class Engine {
    * @throws Problem `provider_unavailable`, `invalid_backbone`, `invalid_prototype`, `prototype_mismatch`
    */
   static async start(options: EngineOptions): Promise<Engine> {
+    // On NVIDIA's tensor cores cuBLAS takes TF32 for float32, with 10 bits of mantissa for 23, unless the environment of the
+    // process says otherwise; a thread has a copy of its own.
+    process.env.NVIDIA_TF32_OVERRIDE ??= '0'
     const { backbone, prototype, numerics, threads, provider, slots } = options
     const workerData: ThreadOptions = { backbone, prototype, numerics, threads, provider, slots, deviceTurn }
     const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData, name: 'engine' })

@@ -1,5 +1,5 @@
-// Sessions on WebGPU all of whose operators run on the device. onnxruntime would compute what the provider lacks on the
-// CPU without a word, and carry inputs and outputs there and back in every run.
+// Sessions all of whose operators run on the device. onnxruntime would compute what a provider lacks on the CPU without a
+// word, and carry inputs and outputs there and back in every run.
 
 import { InferenceSession } from 'onnxruntime-node'
 import type { Graph } from '../graph/graph.js'
@@ -15,6 +15,7 @@ type Options = Omit<InferenceSession.SessionOptions, 'executionProviders' | 'ext
  * @throws UnfitDevice if an operator of the graph would run on the CPU
  */
 export async function openOnDevice(
+  provider: 'webgpu' | 'cuda',
   graph: Graph,
   options: Options = {},
   entries: Readonly<Record<string, unknown>> = {},
@@ -24,7 +25,7 @@ export async function openOnDevice(
       graphOptimizationLevel: 'basic',
       logSeverityLevel: 4,
       ...options,
-      executionProviders: ['webgpu'],
+      executionProviders: [provider],
       extra: { session: { ...entries, disable_cpu_ep_fallback: '1' } },
     })
   } catch (error) {

@@ -134,8 +134,8 @@ function hasVulkanDriver(): boolean {
 
 const libraries: Partial<Record<Provider, string>> = {
   cuda:
-    'It needs Linux x64, an NVIDIA driver, CUDA 12 with cuDNN 9, and the CUDA binaries of onnxruntime: ' +
-    'install with ONNXRUNTIME_NODE_INSTALL=cuda12 (the Dockerfile\'s "cuda" target does).',
+    'It needs Linux x64, an NVIDIA driver, CUDA 13 with cuDNN 9, and the CUDA library of onnxruntime, which npm does not ' +
+    'bring: the README says where it is to be had, and the Dockerfile\'s "cuda" target has all of it.',
   webgpu: 'It needs a Vulkan, Metal or Direct3D 12 driver.',
 }
 

@@ -5,10 +5,10 @@ import { type EncoderOptions, encoder, encoderInputs } from '../backbones/encode
 import { byName, bytesOf, type DataType, type Graph, GraphBuilder } from '../graph/graph.js'
 import { gather, matmul, reshape, slice } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
-import { type LayerModules, maskRange, type NamedShape } from '../petl/module.js'
+import type { LayerModules, NamedShape } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
-import { entryTable, maskedWeight } from '../petl/unpacking.js'
+import { entryTable, maskableWeights, maskedWeights } from '../petl/unpacking.js'
 import { Problem } from '../problem.js'
 
 /** What differs between execution providers, and with the numerics. */
@@ -48,17 +48,15 @@ function maskedModules(
   const bank = g.input('bank', traits.bank, ['slots', layers, maskBytes])
   const rowMasks = gather(g, bank, g.input('row_slots', 'int32', ['B']))
   const table = entryTable(g)
-  const constant = ({ name, shape }: NamedShape) =>
-    g.constant(`module.${name}`, 'float32', shape, bytesOf(prototypeTensor(prototype, name)))
-  const unmasked = module.unmasked.map((tensor) => [tensor.name, constant(tensor)] as const)
-  const maskable = module.maskable.map((tensor) => {
-    return { name: tensor.name, weight: constant(tensor), firstBit: maskRange(module, tensor.name).first }
+  const values = ({ name }: NamedShape) => prototypeTensor(prototype, name)
+  const weights = maskableWeights(g, module.maskable.map(values), maskBytes)
+  const unmasked = module.unmasked.map((tensor) => {
+    const { name, shape } = tensor
+    return [name, g.constant(`module.${name}`, 'float32', shape, bytesOf(values(tensor)))] as const
   })
   return (layer) => {
-    const masks = reshape(g, slice(g, rowMasks, 1, layer, layer + 1), ['B', maskBytes])
-    const masked = maskable.map(
-      ({ name, weight, firstBit }) => [name, maskedWeight(g, table, masks, weight, firstBit)] as const,
-    )
+    const words = slice(g, rowMasks, 1, layer, layer + 1)
+    const masked = maskedWeights(g, table, words, weights, module.maskable)
     return module.layer(g, byName([...unmasked, ...masked]), packing)
   }
 }

@@ -78,17 +78,20 @@ export class EngineSession {
       return inTurn(async () => {
         const bank = shape && (await DeviceBank.open(shape))
         try {
-          return new EngineSession(provider, await openOnDevice(graph, options, entries), bank)
+          return new EngineSession(provider, await openOnDevice(provider, graph, options, entries), bank)
         } catch (error) {
           await bank?.release()
           throw error
         }
       })
-    const session = await InferenceSession.create(serializeOnnx(graph), {
-      ...options,
-      executionProviders: [provider],
-      extra: { session: entries },
-    })
+    const session =
+      provider === 'cuda'
+        ? await openOnDevice(provider, graph, options, entries)
+        : await InferenceSession.create(serializeOnnx(graph), {
+            ...options,
+            executionProviders: [provider],
+            extra: { session: entries },
+          })
     return new EngineSession(provider, session, shape && new Bank(shape.slots, shape.layers, shape.maskBytes))
   }
 

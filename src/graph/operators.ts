@@ -33,6 +33,16 @@ function sliceTo(g: GraphBuilder, x: Value, axis: number, start: number, end: nu
   })
 }
 
+/** Parts of an axis of known size, one behind the other from its start; what they leave of it is dropped. */
+export function split(g: GraphBuilder, x: Value, axis: number, lengths: readonly number[]): readonly Value[] {
+  const rest = (x.shape[axis] as number) - lengths.reduce((sum, length) => sum + length, 0)
+  const all = rest > 0 ? [...lengths, rest] : lengths
+  const part = (length: number) => ({ dtype: x.dtype, shape: x.shape.map((dim, i) => (i === axis ? length : dim)) })
+  const first = g.node('Split', [x, g.integers(all)], part(all[0] ?? 0), { attributes: { axis } })
+  const others = all.slice(1).map((length, i) => ({ name: `${first.name}_${i + 1}`, ...part(length) }))
+  return [first, ...g.addOutputs(first, others)].slice(0, lengths.length)
+}
+
 export const cast = (g: GraphBuilder, x: Value, to: DataType): Value =>
   x.dtype === to ? x : g.node('Cast', [x], { dtype: to, shape: x.shape }, { attributes: { to: onnxElementType(to) } })
 

@@ -71,7 +71,7 @@ for (const name of tinyBackbones)
 
     for (const module of modules)
       test(`gives what PyTorch gives with the module ${module.kind} in every layer`, {
-        skip: testProvider !== 'cpu' && 'a software renderer takes minutes',
+        skip: testProvider === 'webgpu' && !process.env.PROPETL_TEST_MODULES && 'a software renderer takes minutes',
       }, async () => {
         const backbone = await readBackbone(directory)
         const { hidden_size: hiddenSize, num_hidden_layers: layers } = backbone.config

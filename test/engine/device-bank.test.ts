@@ -15,12 +15,13 @@ async function wordsOf(bank: DeviceBank): Promise<number[][]> {
   const { slots, layers, maskBytes } = bank.shape
   const g = new GraphBuilder()
   const words = g.input('bank', 'float32', [slots, layers, maskBytes])
-  const session = await openOnDevice(g.build([g.output('all', gather(g, words, g.input('slots', 'int32', ['B'])))]))
-  const all = Int32Array.from({ length: slots }, (_, slot) => slot)
-  const { all: read } = await session.run({ bank: bank.words, slots: new Tensor('int32', all, [slots]) })
+  const all = gather(g, words, g.input('slots', 'int32', ['B']))
+  const session = await openOnDevice('webgpu', g.build([g.output('all', all)]))
+  const every = Int32Array.from({ length: slots }, (_, slot) => slot)
+  const { all: read } = await session.run({ bank: bank.words, slots: new Tensor('int32', every, [slots]) })
   await session.release()
   const data = Array.from(read?.data as Float32Array)
-  return Array.from(all, (slot) => data.slice(slot * layers * maskBytes, (slot + 1) * layers * maskBytes))
+  return Array.from(every, (slot) => data.slice(slot * layers * maskBytes, (slot + 1) * layers * maskBytes))
 }
 
 describe('the bank on a WebGPU device', { skip }, () => {
@@ -74,5 +75,8 @@ test('a graph with an operator that WebGPU lacks does not start, where it would 
   const graph = g.build([g.output('y', slice(g, x, 0, 1, 3))])
   const unnoticed = await InferenceSession.create(serializeOnnx(graph), { executionProviders: ['webgpu'] })
   await unnoticed.release()
-  await assert.rejects(openOnDevice(graph), /it lacks operators of the graph, which would be computed on the CPU/)
+  await assert.rejects(
+    openOnDevice('webgpu', graph),
+    /it lacks operators of the graph, which would be computed on the CPU/,
+  )
 })
