@@ -159,7 +159,7 @@ async function loadServices(store: Store, config: Config, metrics: Metrics, logg
       starting,
       TaskStore.open(store).then((tasks) => Registry.open(prototype, tasks, masksDir, config)),
     ])
-    const { timings } = engines.all[0].first
+    const { timings } = engines
     const limits = { ...batchTokens(maxBatchTokens, timings), maxMasks: slots, maxQueueRows }
     const dispatcher = new Dispatcher(engines.all, limits, new CostModel(timings))
     dispatcher.onBatch = (report) => metrics.batch(report)

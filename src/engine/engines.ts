@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { mayTakeDevice, type ProviderChoice } from './providers.js'
 import { type SlotCounters, sumOf } from './slots.js'
 import { SupervisedEngine, type SupervisedOptions, type SupervisorReport } from './supervised-engine.js'
+import type { BatchTiming } from './warm-up.js'
 
 type Report = (engine: number) => SupervisorReport
 
@@ -55,6 +56,17 @@ export class Engines {
   /** Engines whose thread answers, as far as is known. */
   get available(): number {
     return this.all.filter(({ available }) => available).length
+  }
+
+  /**
+   * What the batches took that warmed the engines up, by ascending size: of each size the fastest of all engines, in which
+   * the least of what else the machine did is counted.
+   */
+  get timings(): readonly BatchTiming[] {
+    const fastest = new Map<number, BatchTiming>()
+    for (const timing of this.all.flatMap(({ first }) => first.timings))
+      if (timing.ms < (fastest.get(timing.tokens)?.ms ?? Number.POSITIVE_INFINITY)) fastest.set(timing.tokens, timing)
+    return [...fastest.values()].sort((a, b) => a.tokens - b.tokens)
   }
 
   /** Counters of all banks together. */

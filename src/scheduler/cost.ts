@@ -13,13 +13,18 @@ const outlier = 4
 
 /**
  * Tokens of the smallest batch that has about the best throughput. A larger one would only make rows wait longer for
- * each other.
- * @param timings at least one
+ * each other. Between two sizes that were measured throughput is taken to rise with the logarithm of the size: the answer
+ * then moves a little with what was measured, where the next size would be twice as large.
+ * @param timings at least one, by ascending size
  */
 export function efficientTokens(timings: readonly BatchTiming[]): number {
   const rate = ({ tokens, ms }: BatchTiming) => tokens / ms
-  const best = Math.max(...timings.map(rate))
-  return Math.min(...timings.filter((timing) => rate(timing) >= (1 - forgone) * best).map(({ tokens }) => tokens))
+  const enough = (1 - forgone) * Math.max(...timings.map(rate))
+  const at = timings.findIndex((timing) => rate(timing) >= enough)
+  const [below, above] = [timings[at - 1], timings[at] as BatchTiming]
+  if (below === undefined) return above.tokens
+  const share = (enough - rate(below)) / (rate(above) - rate(below))
+  return Math.round(below.tokens * (above.tokens / below.tokens) ** share)
 }
 
 /** Tasks that share a batch may make it so many times as long as one that has a single task's rows. */
