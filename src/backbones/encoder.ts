@@ -108,7 +108,8 @@ export function encoder(g: GraphBuilder, backbone: Backbone, inputs: EncoderInpu
     const inner = dense(x, `${name}.${names.inner}`, config.intermediate_size, H)
     const f = dense(activations[config.hidden_act](g, inner), `${name}.${names.outer}`, H, config.intermediate_size)
     const norm = norms(`${name}.${names.outputNorm}`, H)
-    hidden = norm(add(g, module.feedForward?.(x, f, norm) ?? f, x))
+    const sum = add(g, f, x)
+    hidden = norm(module.feedForward ? add(g, module.feedForward(sum, norm), sum) : sum)
   }
   return hidden
 }

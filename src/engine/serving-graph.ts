@@ -3,18 +3,20 @@
 import type { Backbone } from '../backbones/backbone.js'
 import { type EncoderOptions, encoder, encoderInputs } from '../backbones/encoder.js'
 import { byName, bytesOf, type DataType, type Graph, GraphBuilder } from '../graph/graph.js'
-import { gather, matmul, reshape, slice } from '../graph/operators.js'
+import { cast, gather, matmul, reshape } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
-import type { LayerModules, NamedShape } from '../petl/module.js'
+import { type LayerModules, maskRange, type NamedShape } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
-import { entryTable, maskableWeights, maskedWeights } from '../petl/unpacking.js'
+import { entryTable, maskedWeight } from '../petl/unpacking.js'
 import { Problem } from '../problem.js'
 
 /** What differs between execution providers, and with the numerics. */
 export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf' | 'quantizeTo'> {
   /** Element type of the bank's words: uint16, or float32 where a provider slices nothing else. */
   readonly bank: Extract<DataType, 'uint16' | 'float32'>
+  /** Whether it has a kernel for a product with a transposed matrix. */
+  readonly fusedMatMul: boolean
 }
 
 /**
@@ -24,7 +26,7 @@ export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf' | 'quanti
  * @throws Problem `prototype_mismatch` or `invalid_prototype` if the prototype does not belong to the backbone
  */
 export function servingGraph(backbone: Backbone, prototype: Prototype | undefined, traits: GraphTraits): Graph {
-  const g = new GraphBuilder()
+  const g = new GraphBuilder({ fusedMatMul: traits.fusedMatMul })
   const inputs = encoderInputs(g)
   const { packing } = inputs
   const poolWeights = g.input('pool_weights', 'float32', ['B', 1, 'S'])
@@ -46,17 +48,20 @@ function maskedModules(
   const { module: config, layers, maskBytes, hiddenSize } = prototype
   const module = petlModule(config, hiddenSize)
   const bank = g.input('bank', traits.bank, ['slots', layers, maskBytes])
-  const rowMasks = gather(g, bank, g.input('row_slots', 'int32', ['B']))
+  const found = gather(g, bank, g.input('row_slots', 'int32', ['B']))
+  // What looks words up takes integers of 32 bits; they are sliced as floats where the provider slices nothing else.
+  const words = reshape(g, traits.bank === 'float32' ? found : cast(g, found, 'int32'), ['B', layers * maskBytes])
   const table = entryTable(g)
-  const values = ({ name }: NamedShape) => prototypeTensor(prototype, name)
-  const weights = maskableWeights(g, module.maskable.map(values), maskBytes)
-  const unmasked = module.unmasked.map((tensor) => {
-    const { name, shape } = tensor
-    return [name, g.constant(`module.${name}`, 'float32', shape, bytesOf(values(tensor)))] as const
+  const constant = ({ name, shape }: NamedShape) =>
+    g.constant(`module.${name}`, 'float32', shape, bytesOf(prototypeTensor(prototype, name)))
+  const unmasked = module.unmasked.map((tensor) => [tensor.name, constant(tensor)] as const)
+  const maskable = module.maskable.map((tensor) => {
+    return { name: tensor.name, weight: constant(tensor), firstBit: maskRange(module, tensor.name).first }
   })
   return (layer) => {
-    const words = slice(g, rowMasks, 1, layer, layer + 1)
-    const masked = maskedWeights(g, table, words, weights, module.maskable)
+    const masked = maskable.map(({ name, weight, firstBit }) => {
+      return [name, maskedWeight(g, table, words, weight, 8 * maskBytes * layer + firstBit)] as const
+    })
     return module.layer(g, byName([...unmasked, ...masked]), packing)
   }
 }

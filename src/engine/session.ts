@@ -39,11 +39,11 @@ export interface SessionResult {
   readonly hidden?: Float32Array
 }
 
-/** WebGPU neither slices integers nor converts short ones nor, on many adapters, halves. */
+/** WebGPU neither slices integers nor converts short ones nor, on many adapters, halves, and transposes for a product. */
 const traits: Record<Provider, Omit<GraphTraits, 'quantizeTo'>> = {
-  cpu: { bank: 'uint16', gatherHalf: true },
-  cuda: { bank: 'uint16', gatherHalf: true },
-  webgpu: { bank: 'float32', gatherHalf: false },
+  cpu: { bank: 'uint16', gatherHalf: true, fusedMatMul: true },
+  cuda: { bank: 'uint16', gatherHalf: true, fusedMatMul: true },
+  webgpu: { bank: 'float32', gatherHalf: false, fusedMatMul: false },
 }
 
 export class EngineSession {

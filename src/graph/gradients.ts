@@ -24,6 +24,7 @@ import {
   sliceFrom,
   softmax,
   sub,
+  swapLast,
   transpose,
 } from './operators.js'
 
@@ -199,11 +200,6 @@ function sumTo(g: GraphBuilder, x: Value, shape: Shape): Value {
 }
 
 const sumLast = (g: GraphBuilder, x: Value): Value => reduceSum(g, x, [x.shape.length - 1], true)
-
-function swapLast(g: GraphBuilder, x: Value): Value {
-  const rank = x.shape.length
-  return transpose(g, x, [...Array(rank - 2).keys(), rank - 1, rank - 2])
-}
 
 /** Φ(x) + x·φ(x) = ½ + ½·erf(s) + s·exp(−s²)/√π with s = x/√2. */
 function geluSlope(g: GraphBuilder, x: Value): Value {

@@ -58,6 +58,12 @@ export interface Graph {
   readonly nodes: readonly Node[]
 }
 
+/** Operators of onnxruntime's own that a provider has kernels for. */
+export interface Kernels {
+  /** A product with a transposed matrix, without a transposed copy of it. */
+  readonly fusedMatMul?: boolean
+}
+
 /** Collects the parts of a graph; every call returns the value that it added. */
 export class GraphBuilder {
   readonly #inputs: Value[] = []
@@ -65,6 +71,8 @@ export class GraphBuilder {
   readonly #nodes: Node[] = []
   readonly #names = new Set<string>()
   readonly #scalars = new Map<string, Value>()
+
+  constructor(readonly kernels: Kernels = {}) {}
 
   input(name: string, dtype: DataType, shape: Shape): Value {
     const value = this.#declare(name, dtype, shape)

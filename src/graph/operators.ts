@@ -33,16 +33,6 @@ function sliceTo(g: GraphBuilder, x: Value, axis: number, start: number, end: nu
   })
 }
 
-/** Parts of an axis of known size, one behind the other from its start; what they leave of it is dropped. */
-export function split(g: GraphBuilder, x: Value, axis: number, lengths: readonly number[]): readonly Value[] {
-  const rest = (x.shape[axis] as number) - lengths.reduce((sum, length) => sum + length, 0)
-  const all = rest > 0 ? [...lengths, rest] : lengths
-  const part = (length: number) => ({ dtype: x.dtype, shape: x.shape.map((dim, i) => (i === axis ? length : dim)) })
-  const first = g.node('Split', [x, g.integers(all)], part(all[0] ?? 0), { attributes: { axis } })
-  const others = all.slice(1).map((length, i) => ({ name: `${first.name}_${i + 1}`, ...part(length) }))
-  return [first, ...g.addOutputs(first, others)].slice(0, lengths.length)
-}
-
 export const cast = (g: GraphBuilder, x: Value, to: DataType): Value =>
   x.dtype === to ? x : g.node('Cast', [x], { dtype: to, shape: x.shape }, { attributes: { to: onnxElementType(to) } })
 
@@ -90,6 +80,22 @@ export const matmul = (g: GraphBuilder, a: Value, b: Value): Value =>
     shape: [...broadcast('MatMul', a.shape.slice(0, -2), b.shape.slice(0, -2)), at(a.shape, -2), at(b.shape, -1)],
   })
 
+/** a · bᵀ of the last two axes, batched: […,M,K] · […,N,K]. It has a gradient only where no kernel does both in one. */
+export const matmulTransposed = (g: GraphBuilder, a: Value, b: Value): Value => {
+  if (!g.kernels.fusedMatMul) return matmul(g, a, swapLast(g, b))
+  const shape = [
+    ...broadcast('FusedMatMul', a.shape.slice(0, -2), b.shape.slice(0, -2)),
+    at(a.shape, -2),
+    at(b.shape, -2),
+  ]
+  return g.node(
+    'FusedMatMul',
+    [a, b],
+    { dtype: a.dtype, shape },
+    { domain: 'com.microsoft', attributes: { transB: 1 } },
+  )
+}
+
 /** Axes in a new order: axis i of the result is axis `order[i]` of x. */
 export const transpose = (g: GraphBuilder, x: Value, order: readonly number[]): Value =>
   g.node(
@@ -98,6 +104,12 @@ export const transpose = (g: GraphBuilder, x: Value, order: readonly number[]): 
     { dtype: x.dtype, shape: order.map((axis) => at(x.shape, axis)) },
     { attributes: { perm: order } },
   )
+
+/** The last two axes swapped. */
+export function swapLast(g: GraphBuilder, x: Value): Value {
+  const rank = x.shape.length
+  return transpose(g, x, [...Array(rank - 2).keys(), rank - 1, rank - 2])
+}
 
 export const add = (g: GraphBuilder, a: Value, b: Value): Value => elementwise(g, 'Add', a, b)
 export const sub = (g: GraphBuilder, a: Value, b: Value): Value => elementwise(g, 'Sub', a, b)

@@ -1,7 +1,7 @@
 // The adapter after a layer's feed-forward block (Houlsby et al. 2019; placement of Pfeiffer et al. 2021; paper,
 // section 3.1).
 
-import { add, gelu, relu, scale, tanh } from '../graph/operators.js'
+import { gelu, relu, scale, tanh } from '../graph/operators.js'
 import type { PetlModule } from './module.js'
 import { enter, product, productLeaving } from './products.js'
 
@@ -17,7 +17,7 @@ const activations = { relu, gelu, tanh }
 
 /**
  * With x the block's input, f its output and h = LN(f + x):
- * u = (act(h · downᵀ + b_down) · upᵀ + b_up) · scaling; u + f is the block's new output.
+ * u = (act(h · downᵀ + b_down) · upᵀ + b_up) · scaling; LN(u + f + x) is the layer's output.
  */
 export const adapter = ({ bottleneck: r, activation, scaling }: AdapterConfig, H: number): PetlModule => ({
   maskable: [
@@ -31,11 +31,11 @@ export const adapter = ({ bottleneck: r, activation, scaling }: AdapterConfig, H
   layer(g, weights, packing) {
     const down = weights('down.weight')
     return {
-      feedForward(x, f, norm) {
-        const h = enter(g, norm(add(g, f, x)), down, packing)
+      feedForward(sum, norm) {
+        const h = enter(g, norm(sum), down, packing)
         const d = activations[activation](g, product(g, h, down, weights('down.bias')))
         const u = productLeaving(g, d, weights('up.weight'), packing, weights('up.bias'))
-        return add(g, scaling === 1 ? u : scale(g, u, scaling), f)
+        return scaling === 1 ? u : scale(g, u, scaling)
       },
     }
   },

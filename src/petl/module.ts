@@ -40,12 +40,12 @@ export interface LayerModule {
   /** Keys and values before the row's own, that every token attends to: [B,P,H] each. */
   readonly prefix?: { readonly keys: Value; readonly values: Value }
   /**
-   * The output of the feed-forward block, before it is added to x and normalised.
-   * @param x the block's input, packed [T,H]
-   * @param f the block's output, packed [T,H]
-   * @param norm the normalisation that the layer applies to their sum
+   * What is added to the sum of the feed-forward block's input and output, before it is normalised.
+   * @param sum packed [T,H]
+   * @param norm the normalisation that the layer applies to it
+   * @returns packed [T,H]
    */
-  readonly feedForward?: (x: Value, f: Value, norm: (value: Value) => Value) => Value
+  readonly feedForward?: (sum: Value, norm: (value: Value) => Value) => Value
 }
 
 /** The module of every layer. */

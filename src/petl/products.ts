@@ -2,7 +2,7 @@
 // tokens [T,I]; where each row has its own, [B,O,I], it is a batched one on padded rows [B,S,I].
 
 import type { GraphBuilder, Value } from '../graph/graph.js'
-import { add, gemm, linear, matmul, transpose } from '../graph/operators.js'
+import { add, gemm, linear, matmulTransposed } from '../graph/operators.js'
 import { type Packing, pack, pad } from '../graph/packing.js'
 
 const eachRow = (weight: Value) => weight.shape.length === 3
@@ -14,7 +14,7 @@ export const enter = (g: GraphBuilder, x: Value, weight: Value, packing: Packing
 /** x · weightᵀ + bias, in the layout that {@link enter} gave. The bias [O] is the same for all rows. */
 export function product(g: GraphBuilder, x: Value, weight: Value, bias?: Value): Value {
   if (!eachRow(weight)) return bias ? linear(g, x, weight, bias) : gemm(g, x, weight, { transB: 1 })
-  const y = matmul(g, x, transpose(g, weight, [0, 2, 1]))
+  const y = matmulTransposed(g, x, weight)
   return bias ? add(g, y, bias) : y
 }
 

@@ -3,8 +3,8 @@
 
 import type { GraphBuilder, Value } from '../graph/graph.js'
 import { bytesOf } from '../graph/graph.js'
-import { cast, gather, mul, reshape, split } from '../graph/operators.js'
-import { elementCount, type NamedShape } from './module.js'
+import { cast, gather, mul, reshape, slice } from '../graph/operators.js'
+import { elementCount } from './module.js'
 
 /** float32 [65536,8]: the entries of every word, least significant bit first. Masks of one plane use its first 256 rows. */
 export function entryTable(g: GraphBuilder): Value {
@@ -18,36 +18,17 @@ export function entryTable(g: GraphBuilder): Value {
 }
 
 /**
- * float32 [8 · ⌈n/8⌉]: the weights that masks cover, one tensor behind the other as mask bits count through them, and
- * zeros where the bits of the last byte cover none.
+ * Masked weights of each row, `weight ⊙ mask`: [B, …shape of the weight].
+ * @param masks the rows' mask words, int32 or float32 [B,W]
+ * @param firstBit where the weight's bits start in a row's words
  */
-export function maskableWeights(g: GraphBuilder, tensors: readonly Float32Array[], maskBytes: number): Value {
-  const weights = new Float32Array(8 * maskBytes)
-  let first = 0
-  for (const tensor of tensors) {
-    weights.set(tensor, first)
-    first += tensor.length
-  }
-  return g.constant('maskable_weights', 'float32', [weights.length], bytesOf(weights))
-}
-
-/**
- * Masked weights of each row, `weight ⊙ mask`, by tensor: [B, …shape]. All tensors of a layer are unpacked at once: on a
- * device it is the number of operators that takes time, and not their size.
- * @param words the rows' mask words for one layer, uint16 or float32 [B,1,⌈n/8⌉]
- * @param weights as {@link maskableWeights} gives them
- * @param tensors what the mask covers, in its order
- */
-export function maskedWeights(
-  g: GraphBuilder,
-  table: Value,
-  words: Value,
-  weights: Value,
-  tensors: readonly NamedShape[],
-): (readonly [name: string, Value])[] {
-  const [bits = 0] = weights.shape as readonly number[]
-  const entries = reshape(g, gather(g, table, cast(g, words, 'int32')), ['B', bits])
-  const sizes = tensors.map(({ shape }) => elementCount(shape))
-  const parts = split(g, mul(g, entries, weights), 1, sizes)
-  return tensors.map(({ name, shape }, i) => [name, reshape(g, parts[i] as Value, ['B', ...shape])] as const)
+export function maskedWeight(g: GraphBuilder, table: Value, masks: Value, weight: Value, firstBit: number): Value {
+  const shape = weight.shape as readonly number[]
+  const size = elementCount(shape)
+  const firstWord = firstBit >> 3
+  const lastWord = Math.ceil((firstBit + size) / 8)
+  const words = cast(g, slice(g, masks, 1, firstWord, lastWord), 'int32')
+  const found = reshape(g, gather(g, table, words), ['B', (lastWord - firstWord) * 8])
+  const start = firstBit - firstWord * 8
+  return mul(g, reshape(g, slice(g, found, 1, start, start + size), ['B', ...shape]), weight)
 }
