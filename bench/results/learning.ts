@@ -1,5 +1,6 @@
 // One run, by the learning functions that users call: which of them, with what settings, and what counts of it.
 
+import type { LearningProvider } from '../../src/engine/graph-session.js'
 import { headAlone } from '../../src/learn/baseline.js'
 import type { Model } from '../../src/learn/model.js'
 import { learnNewTask } from '../../src/learn/new-task.js'
@@ -17,6 +18,7 @@ export interface Material {
   readonly model: Model
   /** What masks are learned on, where a run learns any. */
   readonly prototype: Prototype | undefined
+  readonly provider: LearningProvider
   readonly threads: number
 }
 
@@ -42,7 +44,7 @@ export async function learn(
 }
 
 async function learnHead(
-  { model, threads }: Material,
+  { model, provider, threads }: Material,
   task: NamedTaskData,
   seed: number,
   settings: HeadSettings,
@@ -51,7 +53,7 @@ async function learnHead(
   const { score, bestEpoch, epochs, steps } = await headAlone(
     model.backbone,
     task,
-    { ...settings, head: 'linear', seed, threads },
+    { ...settings, head: 'linear', seed, provider, threads },
     signal,
   )
   return {
@@ -65,7 +67,7 @@ async function learnHead(
 }
 
 async function learnModule(
-  { model, threads }: Material,
+  { model, provider, threads }: Material,
   tasks: readonly NamedTaskData[],
   seed: number,
   settings: ModuleSettings,
@@ -82,6 +84,7 @@ async function learnModule(
       combine: 'or',
       head: 'linear',
       seed,
+      provider,
       threads,
     },
     {
@@ -103,7 +106,7 @@ async function learnModule(
 }
 
 async function learnMask(
-  { model, prototype, threads }: Material,
+  { model, prototype, provider, threads }: Material,
   task: NamedTaskData,
   seed: number,
   settings: MaskSettings,
@@ -116,7 +119,7 @@ async function learnMask(
     model,
     prototype,
     task,
-    { ...settings, maskRows, head: 'linear', normalize: true, seed, threads, baseline: false },
+    { ...settings, maskRows, head: 'linear', normalize: true, seed, provider, threads, baseline: false },
     {
       onProgress: (progress) => {
         steps = progress.step

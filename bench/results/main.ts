@@ -5,6 +5,7 @@ import { untilInterrupted } from '../../src/commands/interrupt.js'
 import { whole } from '../../src/commands/learning-options.js'
 import { duration, ProgressLine } from '../../src/commands/progress-line.js'
 import { settings } from '../../src/config.js'
+import { learningProviders } from '../../src/engine/graph-session.js'
 import { combinings } from '../../src/formats/task-file.js'
 import { Problem } from '../../src/problem.js'
 import { type Method, methods } from './method.js'
@@ -69,6 +70,7 @@ program
       .choices(combinings)
       .default('none'),
   )
+  .addOption(new Option('--provider <name>', 'where it learns').choices(learningProviders).default('cpu'))
   .option('--threads <number>', 'threads that compute; 0 is one for each core', whole(0, 1024), 0)
   .addHelpText(
     'after',

@@ -4,6 +4,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { availableParallelism, cpus } from 'node:os'
 import { join } from 'node:path'
 import { duration } from '../../src/commands/progress-line.js'
+import type { LearningProvider } from '../../src/engine/graph-session.js'
 import type { Combining } from '../../src/formats/task-file.js'
 import { defaultColumns } from '../../src/learn/examples.js'
 import { loadModel, loadPrototypeOf, type Model } from '../../src/learn/model.js'
@@ -31,6 +32,7 @@ export interface RunnerOptions {
   /** Where the prototype.safetensors is that masks are learned on. */
   readonly prototypeDir: string
   readonly store: string
+  readonly provider: LearningProvider
   readonly threads: number
 }
 
@@ -66,14 +68,14 @@ export async function runAll(
   { say, show }: RunnerReport,
   signal: AbortSignal,
 ): Promise<RunnerResult> {
-  const { data, methods, seeds, store, threads } = options
+  const { data, methods, seeds, store, provider, threads } = options
   const tasks = await tasksIn(data, options.tasks)
   const finished = [...(await readRuns(store))]
   await claimStore(store)
   const model = await loadModel(options.modelDir, maxLength)
   const masks = methods.some((method) => method === 'mask-one' || method === 'mask-layer')
   const prototype = masks ? await loadPrototypeOf(model.backbone, options.prototypeDir) : undefined
-  const material: Material = { model, prototype, threads }
+  const material: Material = { model, prototype, provider, threads }
   const choices = {
     ...options,
     backbone: shortDigest(model.backbone.digest),
@@ -172,8 +174,8 @@ function loader(model: Model, { data, maxRows }: RunnerOptions, say: (line: stri
   }
 }
 
-const machineOf = ({ threads }: Material): string =>
-  `${cpus()[0]?.model ?? 'unknown'}, threads: ${threads || availableParallelism()}, Node ${process.version}`
+const machineOf = ({ provider, threads }: Material): string =>
+  `${cpus()[0]?.model ?? 'unknown'}${provider === 'cpu' ? '' : ` with ${provider}`}, threads: ${threads || availableParallelism()}, Node ${process.version}`
 
 const described = ({ method, tasks, seed }: WantedRun): string =>
   `${method}, ${tasks.length === 1 ? tasks[0] : `${tasks.length} tasks`}, seed ${seed}`

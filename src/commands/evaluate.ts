@@ -127,7 +127,7 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
   const textsTogether = 512
   const dispatcher = new Dispatcher(
     [engine],
-    { maxTokens: tokensTogether, maxMasks: 1, maxQueueRows: textsTogether },
+    { maxTokens: tokensTogether.cpu, maxMasks: 1, maxQueueRows: textsTogether },
     new CostModel(engine.timings),
   )
   const predictor = new Predictor({ get: () => task }, tokenizer, dispatcher)

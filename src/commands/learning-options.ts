@@ -2,6 +2,7 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { settings } from '../config.js'
+import { type LearningProvider, learningProviders } from '../engine/graph-session.js'
 import { combinings, type ProblemType, poolings, problemTypes } from '../formats/task-file.js'
 import { type Columns, defaultColumns } from '../learn/examples.js'
 import { type Metric, metrics } from '../learn/metrics.js'
@@ -43,6 +44,7 @@ export interface LearningFlags extends DataFlags {
   readonly weightDecay: number
   readonly pooling: (typeof poolings)[number]
   readonly head: HeadKind
+  readonly provider: LearningProvider
 }
 
 /** The model, and how rows are read. */
@@ -75,6 +77,11 @@ export const addLearningOptions = (command: Command): Command =>
     .option('--batch-rows <number>', 'rows of a step', whole(1, 100_000), 32)
     .option('--head-rate <rate>', 'learning rate of heads', positive, 0.005)
     .option('--weight-decay <number>', 'weight decay of AdamW', decay, 0.1)
+    .addOption(
+      new Option('--provider <name>', 'where it learns; cuda is for NVIDIA GPUs, as in serving')
+        .choices(learningProviders)
+        .default('cpu'),
+    )
     .addOption(new Option('--pooling <kind>', 'how a row becomes a vector').choices(poolings).default('mean'))
     .addOption(
       new Option('--head <kind>', 'a linear map, or a dense layer with tanh before it')

@@ -10,6 +10,7 @@ import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import type { ProviderChoice } from './providers.js'
 import { packRows, type TokenRow } from './rows.js'
 import type { Provider, SessionOptions } from './session.js'
+import { withoutTf32 } from './single-precision.js'
 import { type SlotCounters, SlotTable } from './slots.js'
 import type { BatchTiming } from './warm-up.js'
 
@@ -74,9 +75,7 @@ export class Engine {
    * @throws Problem `provider_unavailable`, `invalid_backbone`, `invalid_prototype`, `prototype_mismatch`
    */
   static async start(options: EngineOptions): Promise<Engine> {
-    // On NVIDIA's tensor cores cuBLAS takes TF32 for float32, with 10 bits of mantissa for 23, unless the environment of the
-    // process says otherwise; a thread has a copy of its own.
-    process.env.NVIDIA_TF32_OVERRIDE ??= '0'
+    withoutTf32()
     const { backbone, prototype, numerics, threads, provider, slots } = options
     const workerData: ThreadOptions = { backbone, prototype, numerics, threads, provider, slots, deviceTurn }
     const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData, name: 'engine' })

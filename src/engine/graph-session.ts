@@ -1,8 +1,14 @@
-// One onnxruntime session that runs any graph on the CPU, arrays in and arrays out: what learning steps with.
+// One onnxruntime session that runs any graph, arrays in and arrays out: what learning steps with.
 
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
+import { unavailable } from './providers.js'
+import { withoutTf32 } from './single-precision.js'
+
+/** Where learning runs. On CUDA what it has no kernels for is computed on the CPU. */
+export const learningProviders = ['cpu', 'cuda'] as const
+export type LearningProvider = (typeof learningProviders)[number]
 
 /** A dense array, row-major. */
 export interface NumberArray {
@@ -13,16 +19,21 @@ export interface NumberArray {
 export interface GraphSessionOptions {
   /** Folder of the files that constants are ranges of. */
   readonly directory?: string
-  /** Intra-operator threads; 0 leaves the choice to onnxruntime. */
+  /** The CPU, unless given. */
+  readonly provider?: LearningProvider
+  /** Intra-operator threads of the CPU; 0 leaves the choice to onnxruntime. */
   readonly threads: number
 }
 
 export class GraphSession {
   private constructor(readonly session: InferenceSession) {}
 
-  static async open(graph: Graph, { directory, threads }: GraphSessionOptions): Promise<GraphSession> {
+  /** @throws Problem `provider_unavailable` */
+  static async open(graph: Graph, options: GraphSessionOptions): Promise<GraphSession> {
+    const { directory, provider = 'cpu', threads } = options
+    withoutTf32()
     const session = await InferenceSession.create(serializeOnnx(graph), {
-      executionProviders: ['cpu'],
+      executionProviders: [provider],
       intraOpNumThreads: threads,
       graphOptimizationLevel: 'basic',
       logSeverityLevel: 4,
@@ -33,6 +44,8 @@ export class GraphSession {
           force_spinning_stop: '1',
         },
       },
+    }).catch((error: Error) => {
+      throw provider === 'cpu' ? error : unavailable(provider, error)
     })
     return new GraphSession(session)
   }

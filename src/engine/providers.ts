@@ -139,7 +139,8 @@ const libraries: Partial<Record<Provider, string>> = {
   webgpu: 'It needs a Vulkan, Metal or Direct3D 12 driver.',
 }
 
-function unavailable(provider: Provider, error: Error): Problem {
+/** What a user is told whose provider does not load. */
+export function unavailable(provider: Provider, error: Error): Problem {
   const advice = error instanceof UnfitDevice ? undefined : libraries[provider]
   return new Problem(
     'provider_unavailable',

@@ -2,7 +2,7 @@
 // head, the vectors as they are. Every mask has to beat it.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { GraphSession } from '../engine/graph-session.js'
+import { GraphSession, type LearningProvider } from '../engine/graph-session.js'
 import type { Pooling } from '../formats/task-file.js'
 import { shuffledBatches, targetInputs, targetWeights } from './batches.js'
 import { batchRowsOf, type Part, rowCount, sample, targetsOf, unitStarts } from './data-set.js'
@@ -51,15 +51,16 @@ export async function headAlone(
     readonly batchRows: number
     readonly pooling: Pooling
     readonly seed: number
+    readonly provider?: LearningProvider | undefined
     readonly threads: number
   },
   signal?: AbortSignal,
   onRows?: OnRows,
 ): Promise<HeadOnly> {
-  const { head, epochs = headLearning.epochs, batchRows, pooling, seed, threads } = options
+  const { head, epochs = headLearning.epochs, batchRows, pooling, seed, provider, threads } = options
   const { headRate, weightDecay } = headLearning
   const rates = { weights: 0, scores: 0, heads: head === 'dense' ? denseHeadRate : headRate }
-  const bare = new Learner(backbone, undefined, [], { rates, weightDecay, density: 1, pooling, threads })
+  const bare = new Learner(backbone, undefined, [], { rates, weightDecay, density: 1, pooling, provider, threads })
   const { problem } = data.space
   const { unit } = kinds[problem]
   try {

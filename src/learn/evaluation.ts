@@ -6,7 +6,7 @@ import { batchesByTokens } from './batches.js'
 import { type BatchRow, batchRowsOf, type Part, targetsOf, unitStarts } from './data-set.js'
 import { kinds, type Unit } from './kinds.js'
 import { type LabelSpace, outputsOf } from './label-space.js'
-import { type LearnedTask, type Learner, tokensTogether } from './learner.js'
+import type { LearnedTask, Learner } from './learner.js'
 import { accuracy, f1, type Metric, macroF1, matthews, pearson, spanCounts, spanF1, spearman } from './metrics.js'
 import type { Random } from './random.js'
 import { noToken } from './word-table.js'
@@ -35,7 +35,7 @@ export interface Judged {
 
 /** How a task does on the rows of a part. */
 export async function judge(learner: Learner, task: LearnedTask, space: LabelSpace, part: Part): Promise<Judged> {
-  const outputs = await inOrder(part, outputsOf(space), (rows) => learner.outputs(rows, task))
+  const outputs = await inOrder(learner, part, outputsOf(space), (rows) => learner.outputs(rows, task))
   return judgedBy(outputs, space, part)
 }
 
@@ -59,13 +59,15 @@ export const vectorsOf = (
   part: Part,
   unit: Exclude<Unit, 'pair'>,
   onRows?: OnRows,
-): Promise<Float32Array> => inOrder(part, bare.backbone.config.hidden_size, (rows) => bare.vectors(rows, unit), onRows)
+): Promise<Float32Array> =>
+  inOrder(bare, part, bare.backbone.config.hidden_size, (rows) => bare.vectors(rows, unit), onRows)
 
 /** Told how many rows of a part are done. */
 export type OnRows = (done: number, all: number) => void
 
 /** @param run gives [units, width] of a batch */
 async function inOrder(
+  { tokensTogether }: Learner,
   part: Part,
   width: number,
   run: (rows: readonly BatchRow[]) => Promise<Float32Array>,

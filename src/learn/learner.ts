@@ -2,7 +2,7 @@
 // Which rows come next and when to stop is training.ts's to know.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { GraphSession } from '../engine/graph-session.js'
+import { GraphSession, type LearningProvider } from '../engine/graph-session.js'
 import { packRows } from '../engine/rows.js'
 import type { Pooling, ProblemType } from '../formats/task-file.js'
 import { maskOf, throughMask } from '../petl/scores.js'
@@ -38,6 +38,7 @@ export interface LearnerOptions {
   readonly density: number
   readonly weightDecay: number
   readonly pooling: Pooling
+  readonly provider?: LearningProvider | undefined
   readonly threads: number
 }
 
@@ -50,12 +51,14 @@ export interface LearnedTask {
 }
 
 /** Tokens of one run of a graph: more gain no speed and cost memory. */
-export const tokensTogether = 1024
+export const tokensTogether: Readonly<Record<LearningProvider, number>> = { cpu: 1024, cuda: 8192 }
 
 export class Learner {
   readonly #optimiser: AdamW
   readonly #masks = new Map<Tensor, Float32Array>()
   readonly #sessions = new Map<string, GraphSession>()
+  /** Tokens of one run. */
+  readonly tokensTogether: number
 
   /** @param shared the module's tensors that all tasks have in common */
   constructor(
@@ -65,6 +68,7 @@ export class Learner {
     readonly options: LearnerOptions,
   ) {
     this.#optimiser = new AdamW({ weightDecay: options.weightDecay })
+    this.tokensTogether = tokensTogether[options.provider ?? 'cpu']
   }
 
   /**
@@ -85,7 +89,7 @@ export class Learner {
     const sums = new Map<string, Float32Array>()
     const tokensAt = (at: number) => tokensOf(rows[at] ?? { texts: [] })
     let first = 0
-    for (const { start, end } of pieces(rows.length, tokensAt, tokensTogether)) {
+    for (const { start, end } of pieces(rows.length, tokensAt, this.tokensTogether)) {
       const piece = rows.slice(start, end)
       const last = first + piece.reduce((sum, row) => sum + unitsOf(row), 0)
       const own = targetInputs(targets.subarray(first * C, last * C), weights.subarray(first, last))
@@ -167,7 +171,9 @@ export class Learner {
     const known = this.#sessions.get(key)
     if (known) return known
     const graph = trainingGraph(backbone, plan, step)
-    const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, threads: options.threads })
+    const { provider, threads } = options
+    const on = { directory: backbone.weightsFolder, ...(provider && { provider }), threads }
+    const session = await GraphSession.open(graph, on)
     this.#sessions.set(key, session)
     return session
   }

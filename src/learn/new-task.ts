@@ -1,5 +1,6 @@
 // A new task on a frozen prototype, as a user learns one: a mask and a head, from a file of examples to a task file.
 
+import type { LearningProvider } from '../engine/graph-session.js'
 import type { Combining, Pooling, TaskFile, TaskMask } from '../formats/task-file.js'
 import { packBits } from '../petl/bitset.js'
 import type { Prototype } from '../petl/prototype.js'
@@ -32,6 +33,7 @@ export interface NewTaskOptions extends Schedule {
   /** A feature extraction's vectors are scaled to an L2 norm of 1. */
   readonly normalize: boolean
   readonly seed: number
+  readonly provider?: LearningProvider | undefined
   readonly threads: number
   /** Learn a head alone too, to compare with; where there is no head, compare with the bare backbone. */
   readonly baseline: boolean
@@ -67,7 +69,7 @@ export async function learnNewTask(
   { onProgress, onBaseline, signal }: Watch & { readonly onBaseline?: OnRows },
 ): Promise<NewTask> {
   const { num_hidden_layers: layers, hidden_size: H } = backbone.config
-  const { head, seed, batchRows, pooling, threads } = options
+  const { head, seed, batchRows, pooling, provider, threads } = options
   checkOptions(data.space, options)
   const plan = planOf(prototype, options)
   const maskRows = options.maskRows === 'one' ? 1 : layers
@@ -75,7 +77,7 @@ export async function learnNewTask(
   const learnerOptions = { ...options, rates: { ...options.rates, weights: 0 } }
 
   const headOnly = options.baseline
-    ? await headAlone(backbone, data, { head, seed, batchRows, pooling, threads }, signal, onBaseline).catch(
+    ? await headAlone(backbone, data, { head, seed, batchRows, pooling, provider, threads }, signal, onBaseline).catch(
         (error: unknown) => {
           if (signal.aborted) return undefined
           throw error

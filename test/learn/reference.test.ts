@@ -12,7 +12,9 @@ import { poolInputs, targetInputs, textInputs } from '../../src/learn/batches.js
 import { headParameters, type ModulePlan, moduleParameters } from '../../src/learn/plan.js'
 import { trainingGraph } from '../../src/learn/training-graph.js'
 import { maskOf, throughMask } from '../../src/petl/scores.js'
-import { modelDir, root } from '../material.js'
+import { modelDir, root, testProvider } from '../material.js'
+
+const provider = testProvider === 'cuda' ? testProvider : 'cpu'
 
 const file = await readFile(join(root, 'test/fixtures/reference/gradients.safetensors'))
 const header = parseHeader(file)
@@ -60,7 +62,7 @@ test('loss, logits and every gradient are those of PyTorch', async () => {
   const packed = packRows(rows)
   const problem = 'single_label_classification'
   const graph = trainingGraph(backbone, plan, { mode: 'learn', problem, head: 'linear' })
-  const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, threads: 2 })
+  const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, provider, threads: 2 })
   const outputs = await session.run({
     ...textInputs(packed),
     ...poolInputs(packed),

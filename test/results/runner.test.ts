@@ -39,6 +39,7 @@ const options: RunnerOptions = {
   modelDir,
   prototypeDir: dirname(prototypeFile),
   store,
+  provider: 'cpu',
   threads: 1,
 }
 const silent = { say: () => {}, show: () => {} }
