@@ -137,6 +137,12 @@ addLearningOptions(
   .addOption(
     new Option('--combine <kind>', 'how layer and task masks meet').choices(['or', 'and', 'add']).default('or'),
   )
+  .option(
+    '--finish-epochs <number>',
+    'times that every row is seen again when, after learning together, each task goes on alone with its mask and head',
+    whole(0, 10_000),
+    0,
+  )
   .addOption(new Option('--module <kind>', 'what the prototype is').choices(moduleKinds).default('adapter'))
   .option('--bottleneck <size>', "an adapter's inner size (default: 32)", whole(1, 100_000))
   .addOption(new Option('--activation <name>', "an adapter's (default: relu)").choices(['relu', 'gelu', 'tanh']))

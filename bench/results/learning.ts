@@ -89,7 +89,7 @@ async function learnModule(
     },
     {
       onProgress: (progress) => {
-        steps = progress.step
+        steps++
         onProgress(progress)
       },
       signal,

@@ -85,6 +85,8 @@ export interface ModuleSettings extends CommonSettings {
   readonly module: ModuleConfig
   readonly density: number
   readonly rates: Rates
+  /** Of `multi`: epochs that each task goes on alone, after those that all learn together. */
+  readonly finishEpochs?: number
 }
 
 export interface MaskSettings extends CommonSettings {
@@ -111,10 +113,18 @@ export interface Choices {
   readonly combine: Combining
 }
 
+/** Tasks learn together for the first half of the epochs, and alone for the second. */
+function halves(epochs: number | undefined): Pick<ModuleSettings, 'epochs' | 'finishEpochs'> {
+  if (epochs === undefined) return { finishEpochs: epochsAlone }
+  const finishEpochs = Math.floor(epochs / 2)
+  return { epochs: epochs - finishEpochs, finishEpochs }
+}
+
 /** Tokens that longer texts are cut to. */
 export const maxLength = 128
 const weightDecay = 0.1
 const density = 0.5
+const epochsAlone = 3
 
 export function settingsOf(
   method: Method,
@@ -149,7 +159,8 @@ export function settingsOf(
       const { module, learning } = moduleMethods[method]
       const { density, scoreRate } = learnsBest[learning]
       const rates = { weights: weightRates[module.kind], scores: scoreRate, heads: 0.005 }
-      return { method, ...common, module, density, rates }
+      const settings = { method, ...common, module, density, rates }
+      return method === 'multi' ? { ...settings, ...halves(epochs) } : settings
     }
   }
 }

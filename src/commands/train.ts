@@ -22,6 +22,7 @@ export interface TrainFlags extends Omit<LearningFlags, 'dev' | 'problemType' | 
   readonly out?: string
   readonly method?: Method
   readonly combine: Exclude<Combining, 'none'>
+  readonly finishEpochs: number
   readonly module: ModuleConfig['kind']
   readonly bottleneck?: number
   readonly activation?: AdapterConfig['activation']

@@ -7,6 +7,7 @@ import type { Combining, Pooling, TaskMask } from '../formats/task-file.js'
 import type { ModuleConfig } from '../petl/modules.js'
 import { readPrototype, serializePrototype } from '../petl/prototype-file.js'
 import { Problem } from '../problem.js'
+import { finishAlone, type MultiTaskPlan } from './finishing.js'
 import { hasHead } from './kinds.js'
 import { learnedFile } from './learned-file.js'
 import { Learner, type Rates } from './learner.js'
@@ -23,6 +24,8 @@ export interface PrototypeOptions extends Schedule {
   readonly method: Method
   /** How layer and task masks meet (`multi`). */
   readonly combine: Exclude<Combining, 'none'>
+  /** Epochs that each task goes on alone when all have learned together (`multi`); none unless given. */
+  readonly finishEpochs?: number | undefined
   readonly module: ModuleConfig
   readonly density: number
   readonly rates: Rates
@@ -59,8 +62,9 @@ export async function trainPrototype(
   backbone: Backbone,
   data: readonly NamedTaskData[],
   options: PrototypeOptions,
-  { onProgress, signal }: Watch,
+  watch: Watch,
 ): Promise<Trained> {
+  const { onProgress, signal } = watch
   const { method, head, seed } = options
   if (method !== 'multi' && data.length !== 1)
     throw new Problem('invalid_setting', `method "${method}" takes one task, not ${data.length}; expected multi`)
@@ -89,9 +93,14 @@ export async function trainPrototype(
     const own = headBeginning(task.space, H, head, random)
     return { ...task, problem: task.space.problem, head, masks, tensors: [...masks, ...own] }
   })
-  const learner = new Learner(backbone, plan, shared, options)
-  const result = await train(learner, tasks, options, new Random(seed, 'batches'), onProgress, signal)
-  await learner.release()
+  const together = new Learner(backbone, plan, shared, options)
+  const joint = await train(together, tasks, options, new Random(seed, 'batches'), onProgress, signal)
+  await together.release()
+  const { finishEpochs = 0 } = options
+  const { learner, ...result } =
+    isMultiTask(plan) && finishEpochs > 0 && !joint.stopped
+      ? { ...joint, ...(await finishAlone(backbone, plan, together, tasks, { ...options, finishEpochs }, watch)) }
+      : { learner: together, ...joint }
 
   const scored = tasks.map((task) => ({ id: task.id, metric: task.metric, score: result.scores.get(task.id) ?? 0 }))
   const storage = { shared: storageBits(shared), each: Math.max(...tasks.map(({ masks }) => storageBits(masks))) }
@@ -120,6 +129,9 @@ export async function trainPrototype(
     storage,
   }
 }
+
+const isMultiTask = (plan: ModulePlan | undefined): plan is MultiTaskPlan =>
+  plan?.kind === 'prototype' && plan.masks.kind === 'layer and task'
 
 function planOf({ method, module: config, combine }: PrototypeOptions): ModulePlan | undefined {
   switch (method) {

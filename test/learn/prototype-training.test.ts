@@ -13,6 +13,7 @@ import { type Metric, pearson } from '../../src/learn/metrics.js'
 import { loadModel } from '../../src/learn/model.js'
 import { type NamedTaskData, type PrototypeOptions, trainPrototype } from '../../src/learn/prototype-training.js'
 import { loadTaskData } from '../../src/learn/task-data.js'
+import type { Progress } from '../../src/learn/training.js'
 import { checkFits } from '../../src/petl/combining.js'
 import { readPrototype } from '../../src/petl/prototype-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
@@ -106,6 +107,35 @@ for (const { module, combine, maskable, weights } of kinds)
     }
     await engine.close()
   })
+
+test('each task goes on alone on what all share, which stays as it is, and keeps what is better', async () => {
+  // So slowly that a single epoch leaves something to learn.
+  const slow = { ...options, epochs: 1, rates: { weights: 3e-3, scores: 1e-2, heads: 1e-4 } }
+  const together = await trained([kind, count], slow)
+  const seen: [step: number, steps: number][] = []
+  const onProgress = ({ step, steps }: Progress) => seen.push([step, steps])
+  const alone = await trainPrototype(
+    model.backbone,
+    [kind, count],
+    { ...slow, finishEpochs: 8 },
+    { onProgress, signal: unstopped },
+  )
+  assert.deepEqual(alone.prototype, together.prototype)
+  assert.deepEqual(alone.storage, together.storage)
+  // 24 rows of each task are 3 batches: an epoch of both together, and 8 of each alone.
+  assert.deepEqual(seen.at(5), [6, 6])
+  assert.deepEqual([seen.length, seen.at(-1)], [6 + 48, [48, 48]])
+  const better = alone.tasks.map(({ score }, at) => score - (together.tasks[at]?.score ?? Number.NaN))
+  assert.ok(Math.min(...better) >= 0 && Math.max(...better) > 0, `${better}`)
+  const files = (tasks: typeof alone.tasks) => tasks.map(({ file }) => readTaskFile(file ?? assert.fail('no file')))
+  for (const [at, task] of files(alone.tasks).entries()) {
+    const before = files(together.tasks)[at] ?? assert.fail()
+    assert.equal(task.prototype, before.prototype)
+    if ((better[at] ?? 0) > 0) assert.notDeepEqual(task.mask.bits, before.mask.bits)
+  }
+  const mean = alone.tasks.reduce((sum, { score }) => sum + score / 2, 0)
+  assert.ok(Math.abs(alone.result.score - mean) < 1e-12)
+})
 
 test('one task under a mask a layer: the task file holds the layers’ own masks', async () => {
   const { prototype: file, tasks, storage } = await trained([kind], { method: 'single' })

@@ -1,0 +1,68 @@
+// The end of a multi-task run. Together, tasks learn what they share; then the prototype and its layer masks are frozen, and
+// each goes on alone with its own mask and head, on what no other task moves any more. Storage is the same. The paper
+// (section 3.3) ends where this begins.
+
+import type { Backbone } from '../backbones/backbone.js'
+import { Learner, type LearnerOptions } from './learner.js'
+import type { MaskPlan, ModulePlan } from './plan.js'
+import { Random } from './random.js'
+import type { Tensor } from './tensors.js'
+import { type Schedule, type TrainingResult, type TrainingTask, train, type Watch } from './training.js'
+
+export interface FinishingOptions extends LearnerOptions, Pick<Schedule, 'batchRows'> {
+  /** Times that every row is seen again. */
+  readonly finishEpochs: number
+  readonly seed: number
+}
+
+export type MultiTaskPlan = Extract<ModulePlan, { kind: 'prototype' }> & {
+  readonly masks: Extract<MaskPlan, { kind: 'layer and task' }>
+}
+
+/**
+ * Goes on with each task alone. When it returns, the tasks' tensors hold what was best, which may be what they began with.
+ * @param together the learner that they learned with
+ * @returns the learner that has the masks as they are now, and the dev scores
+ * @throws Problem `learning_diverged`
+ */
+export async function finishAlone(
+  backbone: Backbone,
+  plan: MultiTaskPlan,
+  together: Learner,
+  tasks: readonly TrainingTask[],
+  options: FinishingOptions,
+  { onProgress, signal }: Watch,
+): Promise<Pick<TrainingResult, 'score' | 'scores' | 'stopped'> & { readonly learner: Learner }> {
+  const { batchRows, finishEpochs, seed } = options
+  const frozen: ModulePlan = { ...plan, weights: 'frozen', masks: { ...plan.masks, layer: 'frozen' } }
+  const shared = together.shared.map((tensor): Tensor => {
+    return { ...tensor, training: 'frozen', values: tensor.kind === 'mask' ? together.maskOf(tensor) : tensor.values }
+  })
+  const learner = new Learner(backbone, frozen, shared, options)
+  const scores = new Map<string, number>()
+  const start = performance.now()
+  const stepsOf = ({ train }: TrainingTask) => finishEpochs * Math.ceil(train.rows.length / batchRows)
+  const steps = tasks.reduce((sum, task) => sum + stepsOf(task), 0)
+  let before = 0
+  for (const task of tasks) {
+    const schedule = { batchRows, epochs: finishEpochs, keepBeginning: true }
+    const random = new Random(seed, `finishing ${task.id}`)
+    const { score } = await train(
+      learner,
+      [task],
+      schedule,
+      random,
+      (progress) => {
+        const step = before + progress.step
+        const millisecondsLeft = ((performance.now() - start) / step) * (steps - step)
+        onProgress({ ...progress, step, steps, millisecondsLeft })
+      },
+      signal,
+    )
+    scores.set(task.id, score)
+    before += stepsOf(task)
+  }
+  await learner.release()
+  const score = [...scores.values()].reduce((sum, own) => sum + own, 0) / scores.size
+  return { learner, score, scores, stopped: signal.aborted }
+}
