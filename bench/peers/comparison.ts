@@ -39,6 +39,7 @@ export const compare =
       const figures: Figure[] = []
       try {
         let growth: Growth = { fits: true }
+        const measured: Size[] = []
         for (const tasks of sizes) {
           const what = `${tasks} ${tasks === 1 ? 'task' : 'tasks'}, ours in ${numerics} against ${peer.name}`
           say(`${what} …`)
@@ -48,7 +49,8 @@ export const compare =
           const ours = await Ours.start(directory, tasks, numerics)
           const found = growth.fits
             ? await sideBySide(ours, process, texts)
-            : await alone(ours, texts, { growth, tasks })
+            : await alone(ours, texts, { growth, measured, tasks })
+          if (growth.fits) measured.push({ tasks, bytes: found.peer.bytes })
           await ours.stop()
           const size = figuresOf(what, tasks, found, comparison.targets)
           // A peer may take minutes a size: what was found is told at once.
@@ -86,6 +88,12 @@ interface Found {
   readonly peer: { readonly side?: Side; readonly bytes: number; readonly remark: string }
 }
 
+/** Tasks that a peer took on and was asked for, and its memory then. */
+interface Size {
+  readonly tasks: number
+  readonly bytes: number
+}
+
 type Turn = { readonly perSecond: number; readonly p50Ms: number; readonly p99Ms: number }
 
 async function sideBySide(ours: Ours, process: PeerProcess, texts: readonly PeerText[]): Promise<Found> {
@@ -113,17 +121,34 @@ async function sideBySide(ours: Ours, process: PeerProcess, texts: readonly Peer
 async function alone(
   ours: Ours,
   texts: readonly PeerText[],
-  { growth, tasks }: { readonly growth: Extract<Growth, { fits: false }>; readonly tasks: number },
+  {
+    growth,
+    measured,
+    tasks,
+  }: {
+    readonly growth: Extract<Growth, { fits: false }>
+    readonly measured: readonly Size[]
+    readonly tasks: number
+  },
 ): Promise<Found> {
   await turnOf(ours, texts)
   const found: Turn[] = []
   for (let turn = 0; turn < turns; turn++) found.push(await turnOf(ours, texts))
-  const bytes = growth.bytesAt(tasks)
+  const asked = projected(measured, tasks)
+  const bytes = asked ?? growth.bytesAt(tasks)
+  const how = asked === undefined ? 'by its growth before it is asked anything' : 'as it grew from size to size'
   const remark =
     growth.why === 'memory'
-      ? `does not fit: about ${(bytes / 1e9).toFixed(1)} GB by its growth`
+      ? `does not fit: about ${(bytes / 1e9).toFixed(1)} GB ${how}`
       : `not ready in time: more than ${(growth.secondsAt(tasks) / 60).toFixed(0)} minutes by its growth`
   return { ours: { ...sideOf(found), bytes: ours.bytes }, peer: { bytes, remark } }
+}
+
+/** What a peer would take: a session takes more once it was asked, so sizes that were measured tell better than its growth. */
+function projected(measured: readonly Size[], tasks: number): number | undefined {
+  const [before, last] = measured.slice(-2)
+  if (before === undefined || last === undefined) return undefined
+  return last.bytes + ((last.bytes - before.bytes) / (last.tasks - before.tasks)) * (tasks - last.tasks)
 }
 
 async function turnOf(ours: Ours, texts: readonly PeerText[]): Promise<Turn> {
