@@ -5,7 +5,7 @@ import type { BatchTiming } from '../engine/warm-up.js'
 import type { BatchLimits } from './batch.js'
 
 /** Of the best throughput that was measured, what a batch may fall short to be answered sooner. */
-const forgone = 0.05
+const forgone = 0.1
 /** Share of the newest batch in the pace. */
 const newest = 0.1
 /** One batch that was held up, or one that the clock missed, says no more than this of the pace. */
