@@ -1,6 +1,6 @@
 // One run, by the learning functions that users call: which of them, with what settings, and what counts of it.
 
-import type { LearningProvider } from '../../src/engine/graph-session.js'
+import type { LearningProvider } from '../../src/engine/learning-providers.js'
 import { headAlone } from '../../src/learn/baseline.js'
 import type { Model } from '../../src/learn/model.js'
 import { learnNewTask } from '../../src/learn/new-task.js'

@@ -2,7 +2,7 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { settings } from '../config.js'
-import { type LearningProvider, learningProviders } from '../engine/graph-session.js'
+import { type LearningProvider, learningProviders } from '../engine/learning-providers.js'
 import { combinings, type ProblemType, poolings, problemTypes } from '../formats/task-file.js'
 import { type Columns, defaultColumns } from '../learn/examples.js'
 import { type Metric, metrics } from '../learn/metrics.js'

@@ -3,12 +3,9 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
+import type { LearningProvider } from './learning-providers.js'
 import { unavailable } from './providers.js'
 import { withoutTf32 } from './single-precision.js'
-
-/** Where learning runs. On CUDA what it has no kernels for is computed on the CPU. */
-export const learningProviders = ['cpu', 'cuda'] as const
-export type LearningProvider = (typeof learningProviders)[number]
 
 /** A dense array, row-major. */
 export interface NumberArray {

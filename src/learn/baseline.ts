@@ -2,7 +2,8 @@
 // head, the vectors as they are. Every mask has to beat it.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { GraphSession, type LearningProvider } from '../engine/graph-session.js'
+import { GraphSession } from '../engine/graph-session.js'
+import type { LearningProvider } from '../engine/learning-providers.js'
 import type { Pooling } from '../formats/task-file.js'
 import { shuffledBatches, targetInputs, targetWeights } from './batches.js'
 import { batchRowsOf, type Part, rowCount, sample, targetsOf, unitStarts } from './data-set.js'

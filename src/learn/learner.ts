@@ -2,7 +2,8 @@
 // Which rows come next and when to stop is training.ts's to know.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { GraphSession, type LearningProvider } from '../engine/graph-session.js'
+import { GraphSession } from '../engine/graph-session.js'
+import type { LearningProvider } from '../engine/learning-providers.js'
 import { packRows } from '../engine/rows.js'
 import type { Pooling, ProblemType } from '../formats/task-file.js'
 import { maskOf, throughMask } from '../petl/scores.js'

@@ -1,6 +1,6 @@
 // A new task on a frozen prototype, as a user learns one: a mask and a head, from a file of examples to a task file.
 
-import type { LearningProvider } from '../engine/graph-session.js'
+import type { LearningProvider } from '../engine/learning-providers.js'
 import type { Combining, Pooling, TaskFile, TaskMask } from '../formats/task-file.js'
 import { packBits } from '../petl/bitset.js'
 import type { Prototype } from '../petl/prototype.js'

@@ -2,7 +2,7 @@
 // adapters and heads alone. All of it is one loop over the same data; only the plan differs.
 
 import type { Backbone } from '../backbones/backbone.js'
-import type { LearningProvider } from '../engine/graph-session.js'
+import type { LearningProvider } from '../engine/learning-providers.js'
 import type { Combining, Pooling, TaskMask } from '../formats/task-file.js'
 import type { ModuleConfig } from '../petl/modules.js'
 import { readPrototype, serializePrototype } from '../petl/prototype-file.js'
