@@ -129,7 +129,8 @@ const notes = [
   'its best epoch by the very dev score that is told, so scores are a little too good, for every method alike. Storage is',
   'bit-level, as in the paper (section 4.1): a weight counts 32 bits, a mask entry 1; heads are not counted. The prototype',
   'is counted once, for all tasks; for single-task PROPETL once a task. A task learned together with others takes its share',
-  'of their time.',
+  'of their time. With `finishEpochs` tasks learn together for `epochs`, and then each goes on alone with its mask and head,',
+  'all that is shared being frozen: the paper has the first half of that.',
 ].join('\n')
 
 function howMade(all: readonly Table[]): string {
