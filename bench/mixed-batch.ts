@@ -10,7 +10,7 @@ const repeats = 40
 
 export const mixedBatch: Benchmark = async (say) => {
   const model = await loadModel()
-  const figures = [await against(model, 'tasks of the bundled prototype', 1.1)]
+  const figures = [await against(model, 'tasks of the bundled prototype', 1.07)]
   for (const { module, what, target } of modules) {
     say(`mixed batch: ${module.kind}`)
     figures.push(await against({ ...model, prototype: randomPrototype(model.backbone, module) }, what, target))
