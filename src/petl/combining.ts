@@ -50,7 +50,7 @@ export function checkFits(task: TaskFile, prototype: Prototype): void {
   if (task.prototype !== prototype.digest)
     throw new Problem(
       'prototype_mismatch',
-      `the task was learned on prototype ${task.prototype}, but this server runs prototype ${prototype.digest}`,
+      `the task was learned on prototype ${task.prototype}, but the one here is ${prototype.digest}`,
       { task_prototype: task.prototype, server_prototype: prototype.digest },
     )
   const { mask, head } = task
