@@ -4,7 +4,8 @@
 import { join } from 'node:path'
 import type { Provider } from '../src/engine/session.js'
 import { type Benchmark, type Figure, inTurns, median, summary } from './figures.js'
-import { loadModel, type Model, mixedTexts, randomRows, startEngine, timeBatches, withDirectory } from './material.js'
+import { loadModel, type Model, mixedTexts, randomRows, startEngine, withDirectory } from './material.js'
+import { againstBare } from './mixed-batch.js'
 import { LoadProcess, startServerProcess } from './process.js'
 import { predictRequests } from './requests.js'
 
@@ -20,8 +21,7 @@ export const device =
   (provider: Provider): Benchmark =>
   async (say) => {
     const model = await loadModel()
-    const figures = [...(await mixed(model, provider, say)), await overHttp(provider, say)]
-    return figures
+    return [...(await mixed(model, provider, say)), await overHttp(provider, say)]
   }
 
 async function mixed(model: Model, provider: Provider, say: (progress: string) => void): Promise<Figure[]> {
@@ -30,23 +30,11 @@ async function mixed(model: Model, provider: Provider, say: (progress: string) =
   const bare = await startEngine(model, { provider, bare: true })
   const figures: Figure[] = []
   for (const size of batchSizes) {
-    const batch = [randomRows(model, size, rowTokens)]
-    for (const engine of [masked, bare, masked, bare]) await timeBatches(engine, batch)
-    const { a, b, ratios } = await inTurns(
-      repeats,
-      () => timeBatches(masked, batch),
-      () => timeBatches(bare, batch),
-    )
-    const tokens = size * rowTokens
+    const { notes, ...found } = await againstBare(masked, bare, randomRows(model, size, rowTokens), repeats)
     figures.push({
       what: `${provider}: ${size} rows × ${rowTokens} tokens of ${size} tasks, time against the bare backbone`,
-      unit: '×',
-      ...summary(ratios),
-      notes: {
-        'masked ms': median(a),
-        'bare ms': median(b),
-        'tokens/s': (1000 * tokens) / median(a),
-      },
+      ...found,
+      notes: { ...notes, 'tokens/s': (1000 * size * rowTokens) / notes['masked ms'] },
     })
     say(`device: batches of ${size} rows`)
   }

@@ -2,6 +2,7 @@
 
 import { basename, resolve } from 'node:path'
 import { readBackbone } from '../src/backbones/backbone.js'
+import type { Engine, EngineRow } from '../src/engine/engine.js'
 import type { ModuleConfig } from '../src/petl/modules.js'
 import { type Benchmark, type Figure, inTurns, median, summary } from './figures.js'
 import { loadModel, type Model, randomPrototype, randomRows, startEngine, timeBatches } from './material.js'
@@ -37,20 +38,24 @@ const modules: readonly { readonly module: ModuleConfig; readonly what: string; 
 ]
 
 async function against(model: Pick<Model, 'backbone' | 'prototype'>, what: string, atMost: number): Promise<Figure> {
-  const batch = [randomRows(model, 16, 64)]
   const [masked, bare] = await Promise.all([startEngine(model), startEngine(model, { bare: true })])
-  for (const engine of [masked, bare, masked, bare]) await timeBatches(engine, batch)
-  const turns = await inTurns(
-    repeats,
-    () => timeBatches(masked, batch),
-    () => timeBatches(bare, batch),
-  )
+  const found = await againstBare(masked, bare, randomRows(model, 16, 64), repeats)
   await Promise.all([masked.close(), bare.close()])
-  return {
-    what: `16 rows × 64 tokens of 16 ${what}, time against the bare backbone`,
-    unit: '×',
-    ...summary(turns.ratios),
-    target: { atMost },
-    notes: { 'masked ms': median(turns.a), 'bare ms': median(turns.b) },
-  }
+  return { what: `16 rows × 64 tokens of 16 ${what}, time against the bare backbone`, ...found, target: { atMost } }
+}
+
+/** Time that a batch takes on an engine with the module, against one without it. */
+export async function againstBare(
+  masked: Engine,
+  bare: Engine,
+  rows: readonly EngineRow[],
+  turns: number,
+): Promise<Omit<Figure, 'what' | 'notes'> & { readonly notes: Readonly<Record<'masked ms' | 'bare ms', number>> }> {
+  for (const engine of [masked, bare, masked, bare]) await timeBatches(engine, [rows])
+  const { a, b, ratios } = await inTurns(
+    turns,
+    () => timeBatches(masked, [rows]),
+    () => timeBatches(bare, [rows]),
+  )
+  return { unit: '×', ...summary(ratios), notes: { 'masked ms': median(a), 'bare ms': median(b) } }
 }

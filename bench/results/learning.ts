@@ -1,12 +1,12 @@
 // One run, by the learning functions that users call: which of them, with what settings, and what counts of it.
 
-import type { LearningProvider } from '../../src/engine/learning-providers.js'
+import type { Compute } from '../../src/engine/learning-providers.js'
 import { headAlone } from '../../src/learn/baseline.js'
 import type { Model } from '../../src/learn/model.js'
 import { learnNewTask } from '../../src/learn/new-task.js'
 import { type NamedTaskData, trainPrototype } from '../../src/learn/prototype-training.js'
 import { backboneBits } from '../../src/learn/tensors.js'
-import type { Watch } from '../../src/learn/training.js'
+import type { Progress, Watch } from '../../src/learn/training.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { prototypeBits, taskBits } from '../../src/petl/storage.js'
 import { Problem } from '../../src/problem.js'
@@ -14,12 +14,10 @@ import { type HeadSettings, type MaskSettings, type ModuleSettings, moduleMethod
 import type { Outcome, TaskScore } from './run.js'
 
 /** What runs learn from and on. */
-export interface Material {
+export interface Material extends Compute {
   readonly model: Model
   /** What masks are learned on, where a run learns any. */
   readonly prototype: Prototype | undefined
-  readonly provider: LearningProvider
-  readonly threads: number
 }
 
 /** @throws Problem `learning_diverged` */
@@ -71,10 +69,10 @@ async function learnModule(
   tasks: readonly NamedTaskData[],
   seed: number,
   settings: ModuleSettings,
-  { onProgress, signal }: Watch,
+  watch: Watch,
 ): Promise<Outcome> {
   const { learning: method } = moduleMethods[settings.method]
-  let steps = 0
+  const counted = new StepCount(watch)
   const { result, storage } = await trainPrototype(
     model.backbone,
     tasks,
@@ -87,19 +85,13 @@ async function learnModule(
       provider,
       threads,
     },
-    {
-      onProgress: (progress) => {
-        steps++
-        onProgress(progress)
-      },
-      signal,
-    },
+    counted,
   )
   return {
     scores: tasks.map((task) => scored(task, result.scores.get(task.id) ?? Number.NaN)),
     bestEpoch: result.bestEpoch,
     epochs: result.epochs.length,
-    steps,
+    steps: counted.steps,
     storage: method === 'multi' ? storage : { shared: 0, each: storage.shared + storage.each },
     backboneBits: backboneBits(model.backbone),
   }
@@ -110,35 +102,45 @@ async function learnMask(
   task: NamedTaskData,
   seed: number,
   settings: MaskSettings,
-  { onProgress, signal }: Watch,
+  watch: Watch,
 ): Promise<Outcome> {
   if (prototype === undefined) throw new Error('a mask is to be learned on no prototype')
   const maskRows = settings.method === 'mask-one' ? 'one' : 'layer'
-  let steps = 0
+  const counted = new StepCount(watch)
   const { result } = await learnNewTask(
     model,
     prototype,
     task,
     { ...settings, maskRows, head: 'linear', normalize: true, seed, provider, threads, baseline: false },
-    {
-      onProgress: (progress) => {
-        steps = progress.step
-        onProgress(progress)
-      },
-      signal,
-    },
+    counted,
   )
   const { weights, layerMasks } = prototypeBits(prototype)
   return {
     scores: [scored(task, result.score)],
     bestEpoch: result.bestEpoch,
     epochs: result.epochs.length,
-    steps,
+    steps: counted.steps,
     storage: {
       shared: weights + (settings.combine === 'none' ? 0 : layerMasks),
       each: taskBits(prototype, maskRows === 'one' ? 1 : prototype.layers),
     },
     backboneBits: backboneBits(model.backbone),
+  }
+}
+
+/** A watch that counts steps, also where a run has several stages. */
+class StepCount implements Watch {
+  steps = 0
+
+  constructor(readonly watch: Watch) {}
+
+  get signal(): AbortSignal {
+    return this.watch.signal
+  }
+
+  readonly onProgress = (progress: Progress): void => {
+    this.steps++
+    this.watch.onProgress(progress)
   }
 }
 

@@ -4,7 +4,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { availableParallelism, cpus } from 'node:os'
 import { join } from 'node:path'
 import { duration } from '../../src/commands/progress-line.js'
-import type { LearningProvider } from '../../src/engine/learning-providers.js'
+import type { Compute } from '../../src/engine/learning-providers.js'
 import type { Combining } from '../../src/formats/task-file.js'
 import { defaultColumns } from '../../src/learn/examples.js'
 import { loadModel, loadPrototypeOf, type Model } from '../../src/learn/model.js'
@@ -18,7 +18,7 @@ import { runsWanted, secondsFor } from './order.js'
 import { type FinishedRun, keyOf, runFormat, shortDigest, versionOf, type WantedRun } from './run.js'
 import { appendRun, claimStore, readRuns } from './store.js'
 
-export interface RunnerOptions {
+export interface RunnerOptions extends Required<Compute> {
   /** A folder of tasks, each a folder with train.jsonl, and perhaps dev.jsonl and task.json. */
   readonly data: string
   /** Without it all tasks of the folder. */
@@ -32,8 +32,6 @@ export interface RunnerOptions {
   /** Where the prototype.safetensors is that masks are learned on. */
   readonly prototypeDir: string
   readonly store: string
-  readonly provider: LearningProvider
-  readonly threads: number
 }
 
 /** Where the loop tells how far it is. */
@@ -175,7 +173,7 @@ function loader(model: Model, { data, maxRows }: RunnerOptions, say: (line: stri
 }
 
 const machineOf = ({ provider, threads }: Material): string =>
-  `${cpus()[0]?.model ?? 'unknown'}${provider === 'cpu' ? '' : ` with ${provider}`}, threads: ${threads || availableParallelism()}, Node ${process.version}`
+  `${cpus()[0]?.model ?? 'unknown'}${provider === 'cuda' ? ' with cuda' : ''}, threads: ${threads || availableParallelism()}, Node ${process.version}`
 
 const described = ({ method, tasks, seed }: WantedRun): string =>
   `${method}, ${tasks.length === 1 ? tasks[0] : `${tasks.length} tasks`}, seed ${seed}`

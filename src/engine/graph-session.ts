@@ -3,7 +3,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
-import type { LearningProvider } from './learning-providers.js'
+import type { Compute } from './learning-providers.js'
 import { unavailable } from './providers.js'
 import { withoutTf32 } from './single-precision.js'
 
@@ -13,13 +13,9 @@ export interface NumberArray {
   readonly data: Float32Array | Int32Array
 }
 
-export interface GraphSessionOptions {
+export interface GraphSessionOptions extends Compute {
   /** Folder of the files that constants are ranges of. */
   readonly directory?: string
-  /** The CPU, unless given. */
-  readonly provider?: LearningProvider
-  /** Intra-operator threads of the CPU; 0 leaves the choice to onnxruntime. */
-  readonly threads: number
 }
 
 export class GraphSession {

@@ -3,3 +3,11 @@
 /** On `cuda` what it has no kernels for is computed on the CPU. */
 export const learningProviders = ['cpu', 'cuda'] as const
 export type LearningProvider = (typeof learningProviders)[number]
+
+/** What learning runs on. */
+export interface Compute {
+  /** The CPU, unless given. */
+  readonly provider?: LearningProvider | undefined
+  /** Intra-operator threads of the CPU; 0 leaves the choice to onnxruntime. */
+  readonly threads: number
+}

@@ -3,7 +3,7 @@
 
 import type { Backbone } from '../backbones/backbone.js'
 import { GraphSession } from '../engine/graph-session.js'
-import type { LearningProvider } from '../engine/learning-providers.js'
+import type { Compute } from '../engine/learning-providers.js'
 import type { Pooling } from '../formats/task-file.js'
 import { shuffledBatches, targetInputs, targetWeights } from './batches.js'
 import { batchRowsOf, type Part, rowCount, sample, targetsOf, unitStarts } from './data-set.js'
@@ -16,6 +16,7 @@ import type { HeadKind } from './plan.js'
 import { Random } from './random.js'
 import type { TaskData } from './task-data.js'
 import { headBeginning, type Tensor } from './tensors.js'
+import { stepsOfEpoch } from './training.js'
 import { headGraph } from './training-graph.js'
 
 export interface HeadOnly {
@@ -52,9 +53,7 @@ export async function headAlone(
     readonly batchRows: number
     readonly pooling: Pooling
     readonly seed: number
-    readonly provider?: LearningProvider | undefined
-    readonly threads: number
-  },
+  } & Compute,
   signal?: AbortSignal,
   onRows?: OnRows,
 ): Promise<HeadOnly> {
@@ -108,7 +107,7 @@ async function learnHeadOnly(
   const forward = await GraphSession.open(headGraph(H, headKind), options)
   const head = () => Object.fromEntries(tensors.map(({ name, shape, values }) => [name, { shape, data: values }]))
   const optimiser = new AdamW({ weightDecay: bare.options.weightDecay })
-  const steps = epochs * Math.ceil(train.rows.length / batchRows)
+  const steps = epochs * stepsOfEpoch([{ train }], batchRows)
   let step = 0
   let best: { score: number; bestEpoch: number; values: Float32Array[] } | undefined
   for (let epoch = 0; epoch < epochs; epoch++) {

@@ -7,7 +7,15 @@ import { Learner, type LearnerOptions } from './learner.js'
 import type { MaskPlan, ModulePlan } from './plan.js'
 import { Random } from './random.js'
 import type { Tensor } from './tensors.js'
-import { type Schedule, type TrainingResult, type TrainingTask, train, type Watch } from './training.js'
+import {
+  mean,
+  type Schedule,
+  stepsOfEpoch,
+  type TrainingResult,
+  type TrainingTask,
+  train,
+  type Watch,
+} from './training.js'
 
 export interface FinishingOptions extends LearnerOptions, Pick<Schedule, 'batchRows'> {
   /** Times that every row is seen again. */
@@ -41,8 +49,7 @@ export async function finishAlone(
   const learner = new Learner(backbone, frozen, shared, options)
   const scores = new Map<string, number>()
   const start = performance.now()
-  const stepsOf = ({ train }: TrainingTask) => finishEpochs * Math.ceil(train.rows.length / batchRows)
-  const steps = tasks.reduce((sum, task) => sum + stepsOf(task), 0)
+  const steps = finishEpochs * stepsOfEpoch(tasks, batchRows)
   let before = 0
   for (const task of tasks) {
     const schedule = { batchRows, epochs: finishEpochs, keepBeginning: true }
@@ -60,9 +67,8 @@ export async function finishAlone(
       signal,
     )
     scores.set(task.id, score)
-    before += stepsOf(task)
+    before += finishEpochs * stepsOfEpoch([task], batchRows)
   }
   await learner.release()
-  const score = [...scores.values()].reduce((sum, own) => sum + own, 0) / scores.size
-  return { learner, score, scores, stopped: signal.aborted }
+  return { learner, score: mean([...scores.values()]), scores, stopped: signal.aborted }
 }

@@ -3,7 +3,7 @@
 
 import type { Backbone } from '../backbones/backbone.js'
 import { GraphSession } from '../engine/graph-session.js'
-import type { LearningProvider } from '../engine/learning-providers.js'
+import type { Compute, LearningProvider } from '../engine/learning-providers.js'
 import { packRows } from '../engine/rows.js'
 import type { Pooling, ProblemType } from '../formats/task-file.js'
 import { maskOf, throughMask } from '../petl/scores.js'
@@ -33,14 +33,12 @@ export interface Rates {
   readonly heads: number
 }
 
-export interface LearnerOptions {
+export interface LearnerOptions extends Compute {
   readonly rates: Rates
   /** k: share of a mask's entries that are 1. */
   readonly density: number
   readonly weightDecay: number
   readonly pooling: Pooling
-  readonly provider?: LearningProvider | undefined
-  readonly threads: number
 }
 
 /** What a task adds to the shared tensors: its mask, if masks differ between tasks, and its head, if it has one. */
@@ -58,8 +56,6 @@ export class Learner {
   readonly #optimiser: AdamW
   readonly #masks = new Map<Tensor, Float32Array>()
   readonly #sessions = new Map<string, GraphSession>()
-  /** Tokens of one run. */
-  readonly tokensTogether: number
 
   /** @param shared the module's tensors that all tasks have in common */
   constructor(
@@ -69,7 +65,11 @@ export class Learner {
     readonly options: LearnerOptions,
   ) {
     this.#optimiser = new AdamW({ weightDecay: options.weightDecay })
-    this.tokensTogether = tokensTogether[options.provider ?? 'cpu']
+  }
+
+  /** Tokens of one run. */
+  get tokensTogether(): number {
+    return tokensTogether[this.options.provider ?? 'cpu']
   }
 
   /**
@@ -173,8 +173,7 @@ export class Learner {
     if (known) return known
     const graph = trainingGraph(backbone, plan, step)
     const { provider, threads } = options
-    const on = { directory: backbone.weightsFolder, ...(provider && { provider }), threads }
-    const session = await GraphSession.open(graph, on)
+    const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, provider, threads })
     this.#sessions.set(key, session)
     return session
   }

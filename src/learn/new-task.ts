@@ -1,6 +1,6 @@
 // A new task on a frozen prototype, as a user learns one: a mask and a head, from a file of examples to a task file.
 
-import type { LearningProvider } from '../engine/learning-providers.js'
+import type { Compute } from '../engine/learning-providers.js'
 import type { Combining, Pooling, TaskFile, TaskMask } from '../formats/task-file.js'
 import { packBits } from '../petl/bitset.js'
 import type { Prototype } from '../petl/prototype.js'
@@ -20,7 +20,7 @@ import type { TaskData } from './task-data.js'
 import { headBeginning, type ModuleTensor, moduleBeginning } from './tensors.js'
 import { type Schedule, type TrainingResult, train, type Watch } from './training.js'
 
-export interface NewTaskOptions extends Schedule {
+export interface NewTaskOptions extends Schedule, Compute {
   /** A mask for each layer, or one for all of them. */
   readonly maskRows: 'layer' | 'one'
   /** With the prototype's layer masks; all but `none` need one mask row. */
@@ -33,8 +33,6 @@ export interface NewTaskOptions extends Schedule {
   /** A feature extraction's vectors are scaled to an L2 norm of 1. */
   readonly normalize: boolean
   readonly seed: number
-  readonly provider?: LearningProvider | undefined
-  readonly threads: number
   /** Learn a head alone too, to compare with; where there is no head, compare with the bare backbone. */
   readonly baseline: boolean
   readonly description?: string

@@ -2,7 +2,7 @@
 // adapters and heads alone. All of it is one loop over the same data; only the plan differs.
 
 import type { Backbone } from '../backbones/backbone.js'
-import type { LearningProvider } from '../engine/learning-providers.js'
+import type { Compute } from '../engine/learning-providers.js'
 import type { Combining, Pooling, TaskMask } from '../formats/task-file.js'
 import type { ModuleConfig } from '../petl/modules.js'
 import { readPrototype, serializePrototype } from '../petl/prototype-file.js'
@@ -20,7 +20,7 @@ import type { TaskData } from './task-data.js'
 import { headBeginning, moduleBeginning, storageBits, type Tensor } from './tensors.js'
 import { type Schedule, type TrainingResult, train, type Watch } from './training.js'
 
-export interface PrototypeOptions extends Schedule {
+export interface PrototypeOptions extends Schedule, Compute {
   readonly method: Method
   /** How layer and task masks meet (`multi`). */
   readonly combine: Exclude<Combining, 'none'>
@@ -33,8 +33,6 @@ export interface PrototypeOptions extends Schedule {
   readonly pooling: Pooling
   readonly head: HeadKind
   readonly seed: number
-  readonly provider?: LearningProvider | undefined
-  readonly threads: number
 }
 
 export interface NamedTaskData extends TaskData {

@@ -75,7 +75,7 @@ export async function train(
   const tensors = [...learner.shared, ...tasks.flatMap((task) => task.tensors)].filter(
     ({ training }) => training === 'learned',
   )
-  const epochSteps = tasks.reduce((sum, { train }) => sum + Math.ceil(train.rows.length / batchRows), 0)
+  const epochSteps = stepsOfEpoch(tasks, batchRows)
   const epochs = wanted ?? Math.min(Math.max(Math.ceil(enoughSteps / epochSteps), epochBounds[0]), epochBounds[1])
   const steps = epochs * epochSteps
   const start = performance.now()
@@ -127,4 +127,8 @@ async function devScores(learner: Learner, tasks: readonly TrainingTask[]): Prom
   return scores
 }
 
-const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
+/** Batches of all rows, each of one task. */
+export const stepsOfEpoch = (tasks: readonly Pick<TrainingTask, 'train'>[], batchRows: number): number =>
+  tasks.reduce((sum, { train }) => sum + Math.ceil(train.rows.length / batchRows), 0)
+
+export const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length

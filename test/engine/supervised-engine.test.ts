@@ -116,6 +116,13 @@ test('several engines share the threads, and count their banks together', async 
   assert.ok(distance(a?.rows[3]?.pooled ?? [], b?.rows[3]?.pooled ?? [1]) < 1e-6)
   assert.equal(engines.bank.loads, 2)
   assert.equal(engines.available, 2)
+  const each = engines.all.flatMap(({ first }) => first.timings)
+  const sizes = [...new Set(each.map(({ tokens }) => tokens))].sort((a, b) => a - b)
+  const fastest = sizes.map((size) => Math.min(...each.filter(({ tokens }) => tokens === size).map(({ ms }) => ms)))
+  assert.deepEqual(
+    engines.timings,
+    sizes.map((tokens, at) => ({ tokens, ms: fastest[at] })),
+  )
 })
 
 test('left to themselves there is an engine for each thread, at most four', async () => {
