@@ -66,6 +66,11 @@ export async function trainPrototype(
   const { method, head, seed } = options
   if (method !== 'multi' && data.length !== 1)
     throw new Problem('invalid_setting', `method "${method}" takes one task, not ${data.length}; expected multi`)
+  if (method !== 'multi' && options.finishEpochs)
+    throw new Problem(
+      'invalid_setting',
+      `finish epochs are ${options.finishEpochs}, but method "${method}" learns nothing together; expected 0, or multi`,
+    )
   const headless = data.find(({ space }) => !hasHead(space.problem))
   if (method === 'head' && headless)
     throw new Problem(

@@ -159,5 +159,8 @@ for (const [method, bits] of [
     assert.ok(result.score > 0.5)
   })
 
+test('only multi has something to go on from alone', () =>
+  assert.rejects(trained([kind], { method: 'single', finishEpochs: 2 }), /finish epochs are 2, but method "single"/))
+
 test('only multi takes several tasks', () =>
   assert.rejects(trained([kind, count], { method: 'plain' }), /method "plain" takes one task, not 2; expected multi/))
