@@ -1,19 +1,22 @@
 // What JSON.parse does not say of JSON in a file that anybody may have written. How much it is: a value takes up to fifty
 // times the memory of its text, and parsing many of them stops the server for seconds. And whether a key comes twice.
 
+import type { Steps } from '../steps.js'
+
 /** Values of a header or of one metadata text; a hundred thousand labels are well within it. */
 export const maxValues = 200_000
 
-const [quotationMark, backslash, comma, bracket, brace, closingBrace] = [0x22, 0x5c, 0x2c, 0x5b, 0x7b, 0x7d]
+const [quotationMark, backslash, comma] = [0x22, 0x5c, 0x2c]
+const [bracket, closingBracket, brace, closingBrace] = [0x5b, 0x5d, 0x7b, 0x7d]
 
-/** Whether a JSON text has at most `maxValues`, counted by what begins or parts them outside of strings. */
-export function hasFewValues(text: string): boolean {
-  if (text.length <= maxValues) return true
+/** Whether a JSON text has at most `most` values, counted by what begins or parts them outside of strings. */
+export function hasFewValues(text: string, most = maxValues): boolean {
+  if (text.length <= most) return true
   let values = 0
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at)
     if (code === quotationMark) at = endOfString(text, at)
-    else if ((code === comma || code === bracket || code === brace) && ++values > maxValues) return false
+    else if ((code === comma || code === bracket || code === brace) && ++values > most) return false
   }
   return true
 }
@@ -49,4 +52,50 @@ function endOfString(text: string, start: number): number {
   for (let code = text.charCodeAt(at); at < text.length && code !== quotationMark; code = text.charCodeAt(at))
     at += code === backslash ? 2 : 1
   return at
+}
+
+/** Strings between two pauses. */
+const stringsAtOnce = 2_000
+
+/**
+ * Reads a JSON array of strings, in steps: it may be long.
+ * @param accepts looks at each string; it throws to refuse it
+ * @returns undefined if the text is anything else, or an empty array
+ */
+export function* readStrings(
+  text: string,
+  accepts: (value: string, index: number) => void,
+): Steps<readonly string[] | undefined> {
+  const strings: string[] = []
+  let at = behindSpace(text, 0)
+  if (text.charCodeAt(at) !== bracket) return undefined
+  for (;;) {
+    at = behindSpace(text, at + 1)
+    if (text.charCodeAt(at) !== quotationMark) return undefined
+    const end = endOfString(text, at)
+    const value = stringOf(text.slice(at, end + 1))
+    if (value === undefined) return undefined
+    accepts(value, strings.length)
+    strings.push(value)
+    at = behindSpace(text, end + 1)
+    const next = text.charCodeAt(at)
+    if (next === closingBracket) return behindSpace(text, at + 1) === text.length ? strings : undefined
+    if (next !== comma) return undefined
+    if (strings.length % stringsAtOnce === 0) yield
+  }
+}
+
+function behindSpace(text: string, start: number): number {
+  space.lastIndex = start
+  return start + (space.exec(text)?.[0].length ?? 0)
+}
+
+const space = /[ \t\n\r]*/y
+
+function stringOf(json: string): string | undefined {
+  try {
+    return JSON.parse(json) as string
+  } catch {
+    return undefined
+  }
 }

@@ -3,6 +3,7 @@
 // It knows no tensor's meaning; prototype.ts and task-file.ts do.
 
 import { Problem, quoted } from '../problem.js'
+import { finish, type Steps } from '../steps.js'
 import { hasFewValues, maxValues, repeatedKey } from './json.js'
 
 /** Bytes of one element. Sub-byte types of newer files are refused as unknown. */
@@ -46,7 +47,15 @@ export interface TensorData {
 }
 
 const lengthPrefix = 8
-const maxHeaderBytes = 100 * 1024 * 1024
+
+/** How much a header may be. */
+export interface HeaderLimits {
+  readonly bytes: number
+  /** Of JSON: keys of tensors and metadata, and what they hold. */
+  readonly values: number
+}
+
+const anyHeader: HeaderLimits = { bytes: 100 * 1024 * 1024, values: maxValues }
 
 const refuse = (message: string): never => {
   throw new Problem('not_safetensors', message)
@@ -58,13 +67,12 @@ const refuse = (message: string): never => {
  * @param fileBytes size of the whole file in bytes
  * @throws Problem `not_safetensors`
  */
-export function headerLength(prefix: Uint8Array, fileBytes: number): number {
+export function headerLength(prefix: Uint8Array, fileBytes: number, { bytes: most } = anyHeader): number {
   if (fileBytes < lengthPrefix || prefix.byteLength < lengthPrefix)
     return refuse(`a safetensors file starts with an 8-byte header length; this one ends after ${fileBytes} bytes`)
   const view = new DataView(prefix.buffer, prefix.byteOffset, lengthPrefix)
   const length = view.getBigUint64(0, true)
-  if (length > BigInt(maxHeaderBytes))
-    return refuse(`the header says it is ${length} bytes long; at most ${maxHeaderBytes} are allowed`)
+  if (length > BigInt(most)) return refuse(`the header says it is ${length} bytes long; at most ${most} are allowed`)
   if (length > BigInt(fileBytes - lengthPrefix))
     return refuse(`the header says it is ${length} bytes long, but only ${fileBytes - lengthPrefix} bytes follow`)
   return Number(length)
@@ -77,9 +85,20 @@ export function headerLength(prefix: Uint8Array, fileBytes: number): number {
  * @param fileBytes size of the whole file in bytes
  * @throws Problem `not_safetensors` for anything but a sound file
  */
-export function parseHeader(head: Uint8Array, fileBytes: number = head.byteLength): SafetensorsHeader {
-  const length = headerLength(head, fileBytes)
-  const entries = Object.entries(parseJson(head.subarray(lengthPrefix, lengthPrefix + length)))
+export function parseHeader(
+  head: Uint8Array,
+  fileBytes: number = head.byteLength,
+  limits: HeaderLimits = anyHeader,
+): SafetensorsHeader {
+  return finish(headerInSteps(head, fileBytes, limits))
+}
+
+/** The same in steps: the header of a file with many labels is long. */
+export function* headerInSteps(head: Uint8Array, fileBytes: number, limits: HeaderLimits): Steps<SafetensorsHeader> {
+  const length = headerLength(head, fileBytes, limits)
+  const json = yield* parseJson(head.subarray(lengthPrefix, lengthPrefix + length), limits)
+  yield
+  const entries = Object.entries(json)
   const dataStart = lengthPrefix + length
   const metadata = new Map<string, string>()
   const tensors = new Map<string, TensorInfo>()
@@ -91,17 +110,19 @@ export function parseHeader(head: Uint8Array, fileBytes: number = head.byteLengt
   return { metadata, tensors }
 }
 
-function parseJson(bytes: Uint8Array): object {
+function* parseJson(bytes: Uint8Array, limits: HeaderLimits): Steps<object> {
   let text: string
   let value: unknown
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    yield
     // One of too many values is not even parsed.
-    value = hasFewValues(text) ? JSON.parse(text) : undefined
+    value = hasFewValues(text, limits.values) ? JSON.parse(text) : undefined
+    yield
   } catch (error) {
     return refuse(`the header is not JSON in UTF-8: ${(error as Error).message}`)
   }
-  if (value === undefined) return refuse(`the header has more than ${maxValues} values`)
+  if (value === undefined) return refuse(`the header has more than ${limits.values} values`)
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return refuse('the header is not a JSON object')
   const twice = repeatedKey(text)
@@ -206,6 +227,11 @@ export function serializeSafetensors(
  * @throws Problem `not_safetensors` for other types
  */
 export function tensorFloats(file: Uint8Array, name: string, info: TensorInfo): Float32Array {
+  return finish(floatsInSteps(file, name, info))
+}
+
+/** The same in steps: a tensor may be large. */
+export function* floatsInSteps(file: Uint8Array, name: string, info: TensorInfo): Steps<Float32Array> {
   if (info.dtype !== 'F32' && info.dtype !== 'F16' && info.dtype !== 'BF16')
     return refuse(`tensor ${quoted(name)}: expected F32, F16 or BF16, not ${info.dtype}`)
   const stored = tensorBytes(file, info)
@@ -214,16 +240,22 @@ export function tensorFloats(file: Uint8Array, name: string, info: TensorInfo): 
   const bytes = new Uint8Array(stored)
   if (info.dtype === 'F32') return new Float32Array(bytes.buffer)
   const halves = new Uint16Array(bytes.buffer)
-  if (info.dtype === 'F16') return floatsOfHalves(halves)
+  if (info.dtype === 'F16') return yield* floatsOfHalves(halves)
   return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer)
 }
 
+/** Elements that are converted or looked at between two pauses. */
+export const elementsAtOnce = 2 ** 17
+
 /** Where there are many it pays to convert every half there is, once, and to look up those that come. */
-function floatsOfHalves(halves: Uint16Array): Float32Array {
+function* floatsOfHalves(halves: Uint16Array): Steps<Float32Array> {
   if (halves.length < 10_000) return Float32Array.from(halves, floatOfHalf)
   everyHalf ??= Float32Array.from({ length: 2 ** 16 }, (_, half) => floatOfHalf(half))
   const floats = new Float32Array(halves.length)
-  for (let i = 0; i < halves.length; i++) floats[i] = everyHalf[halves[i] ?? 0] ?? 0
+  for (let i = 0; i < halves.length; i++) {
+    floats[i] = everyHalf[halves[i] ?? 0] ?? 0
+    if (i % elementsAtOnce === elementsAtOnce - 1) yield
+  }
   return floats
 }
 

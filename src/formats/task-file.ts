@@ -3,17 +3,21 @@
 
 import { Type } from 'typebox'
 import { Problem, quoted } from '../problem.js'
-import { digestOf } from './digest.js'
+import { finish, type Steps } from '../steps.js'
+import { digestInSteps } from './digest.js'
+import { readStrings } from './json.js'
 import { Metadata } from './metadata.js'
 import {
-  parseHeader,
+  elementsAtOnce,
+  floatsInSteps,
+  type HeaderLimits,
+  headerInSteps,
   type SafetensorsHeader,
   serializeSafetensors,
   shapeText,
   type TensorData,
   type TensorInfo,
   tensorBytes,
-  tensorFloats,
 } from './safetensors.js'
 
 export const taskFormat = 'propetl-task/1'
@@ -101,8 +105,15 @@ export type TaskFile = TaskContent & {
 
 export const defaultThreshold = 0.5
 
-const maxLabels = 100_000
-const labelList = Type.Array(Type.String({ minLength: 1, maxLength: 1_000 }), { minItems: 1, maxItems: maxLabels })
+/** What a task file may say of itself. A hundred thousand labels are within it. */
+export const taskFileLimits = {
+  labels: 100_000,
+  labelLength: 1_000,
+  descriptionLength: 10_000,
+  metricsLength: 65_536,
+  header: { bytes: 4 * 1024 * 1024, values: 1_000 } satisfies HeaderLimits,
+} as const
+
 const rangePair = Type.Tuple([Type.Number(), Type.Number()])
 const thresholdNumber = Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1 })
 const metricsObject = Type.Record(Type.String(), Type.Unknown())
@@ -114,28 +125,43 @@ const metricsObject = Type.Record(Type.String(), Type.Unknown())
  * @param digest of the file, where it is known
  * @throws Problem `not_safetensors` or `invalid_task_file`
  */
-export function readTaskFile(file: Uint8Array, digest: string = digestOf(file)): TaskFile {
-  const header = parseHeader(file)
+export function readTaskFile(file: Uint8Array, digest?: string): TaskFile {
+  return finish(taskFileInSteps(file, digest))
+}
+
+/** The same in steps: a file may be large, and a server reads it while others wait. */
+export function* taskFileInSteps(file: Uint8Array, known?: string): Steps<TaskFile> {
+  const digest = known ?? (yield* digestInSteps(file))
+  const header = yield* headerInSteps(file, file.byteLength, taskFileLimits.header)
   const metadata = new Metadata(header.metadata, refuse)
   metadata.choice('format', [taskFormat])
-  const known = new Set(['mask', 'head.weight', 'head.bias', 'head.dense.weight', 'head.dense.bias'])
   for (const name of header.tensors.keys())
-    if (!known.has(name))
-      refuse(`tensor ${quoted(name)} is not part of a task file; known are ${[...known].join(', ')}`)
-  const answering = readAnswering(file, header, metadata)
+    if (!tensorNames.has(name))
+      refuse(`tensor ${quoted(name)} is not part of a task file; known are ${[...tensorNames].join(', ')}`)
+  const answering = yield* readAnswering(file, header, metadata)
   const description = header.metadata.get('description')
+  const { descriptionLength, metricsLength } = taskFileLimits
+  checkLength('description', description, descriptionLength)
+  checkLength('metrics', header.metadata.get('metrics'), metricsLength)
   return {
     digest,
     prototype: metadata.digest('prototype'),
     combine: metadata.choice('combine', combinings),
     ...answering,
     pooling: metadata.choice('pooling', poolings),
-    labels: readLabels(metadata, answering),
-    mask: readMask(file, header),
+    labels: yield* readLabels(metadata, answering),
+    mask: yield* readMask(file, header),
     ...(description !== undefined && { description }),
     ...(header.metadata.has('metrics') && { metrics: metadata.json('metrics', metricsObject, 'a JSON object') }),
     ...(header.metadata.has('range') && { range: readRange(metadata) }),
   }
+}
+
+const tensorNames = new Set(['mask', 'head.weight', 'head.bias', 'head.dense.weight', 'head.dense.bias'])
+
+function checkLength(key: string, text: string | undefined, most: number): void {
+  if (text !== undefined && text.length > most)
+    refuse(`metadata "${key}" has ${text.length} characters; at most ${most} are allowed`)
 }
 
 /** Writes a task file, its mask as packed bits and its head as float32: readTaskFile gives the same task again. */
@@ -174,7 +200,7 @@ function refuse(message: string): never {
   throw new Problem('invalid_task_file', message)
 }
 
-function readAnswering(file: Uint8Array, header: SafetensorsHeader, metadata: Metadata): Answering {
+function* readAnswering(file: Uint8Array, header: SafetensorsHeader, metadata: Metadata): Steps<Answering> {
   const problemType = metadata.choice('problem_type', problemTypes)
   const onlyOf = (key: string, owner: ProblemType) => {
     if (problemType !== owner && metadata.fields.has(key))
@@ -192,16 +218,16 @@ function readAnswering(file: Uint8Array, header: SafetensorsHeader, metadata: Me
       const threshold = metadata.fields.has('threshold')
         ? metadata.json('threshold', thresholdNumber, 'a number above 0 and below 1')
         : defaultThreshold
-      return { problemType, threshold, head: readHead(file, header, metadata) }
+      return { problemType, threshold, head: yield* readHead(file, header, metadata) }
     }
     case 'single_label_classification':
     case 'regression':
     case 'token_classification':
-      return { problemType, head: readHead(file, header, metadata) }
+      return { problemType, head: yield* readHead(file, header, metadata) }
   }
 }
 
-function readLabels(metadata: Metadata, { problemType, head }: Answering): readonly string[] {
+function* readLabels(metadata: Metadata, { problemType, head }: Answering): Steps<readonly string[]> {
   if (problemType === 'regression' || problemType === 'feature_extraction') {
     if (problemType === 'regression' && head.output.outputs !== 1)
       refuse(`head.weight has ${head.output.outputs} rows; a regression has exactly one output`)
@@ -209,13 +235,18 @@ function readLabels(metadata: Metadata, { problemType, head }: Answering): reado
     return []
   }
   const { outputs } = head.output
-  const labels = metadata.json('labels', labelList, 'an array of label names')
-  if (labels.length !== outputs) refuse(`${labels.length} labels, but head.weight has ${outputs} rows`)
+  const text = metadata.text('labels')
+  const { labels: most, labelLength } = taskFileLimits
   const seen = new Set<string>()
-  for (const label of labels) {
+  const labels = yield* readStrings(text, (label, at) => {
+    if (at >= most) refuse(`metadata "labels" has more than ${most} labels`)
+    if (label.length === 0 || label.length > labelLength)
+      refuse(`metadata "labels": label ${at} has ${label.length} characters; expected 1 to ${labelLength}`)
     if (seen.has(label)) refuse(`metadata "labels" names ${quoted(label)} twice`)
     seen.add(label)
-  }
+  })
+  if (labels === undefined) return refuse(`metadata "labels" is ${quoted(text)}; expected an array of label names`)
+  if (labels.length !== outputs) refuse(`${labels.length} labels, but head.weight has ${outputs} rows`)
   return labels
 }
 
@@ -231,7 +262,7 @@ function tensor(header: SafetensorsHeader, name: string, rank: number): TensorIn
   return info
 }
 
-function readMask(file: Uint8Array, header: SafetensorsHeader): TaskMask {
+function* readMask(file: Uint8Array, header: SafetensorsHeader): Steps<TaskMask> {
   const info = tensor(header, 'mask', 2)
   const [rows = 0, columns = 0] = info.shape
   const bytes = tensorBytes(file, info)
@@ -239,29 +270,31 @@ function readMask(file: Uint8Array, header: SafetensorsHeader): TaskMask {
   if (info.dtype !== 'BOOL') return refuse(`mask is ${info.dtype}; expected U8 (packed bits) or BOOL`)
   const rowBytes = Math.ceil(columns / 8)
   const bits = new Uint8Array(rows * rowBytes)
-  bytes.forEach((bit, index) => {
+  for (let index = 0, row = 0, column = 0; index < bytes.length; index++, column++) {
+    if (column === columns) [row, column] = [row + 1, 0]
+    const bit = bytes[index] ?? 0
     if (bit > 1) refuse(`mask: byte ${index} is ${bit}; a BOOL is 0 or 1`)
-    const column = index % columns
-    const byte = Math.floor(index / columns) * rowBytes + (column >> 3)
+    const byte = row * rowBytes + (column >> 3)
     bits[byte] = (bits[byte] ?? 0) | (bit << (column & 7))
-  })
+    if (index % elementsAtOnce === elementsAtOnce - 1) yield
+  }
   return { rows, weights: columns, exact: true, bits }
 }
 
-function readHead(file: Uint8Array, header: SafetensorsHeader, metadata: Metadata): Head {
-  const output = readLinear(file, header, 'head')
+function* readHead(file: Uint8Array, header: SafetensorsHeader, metadata: Metadata): Steps<Head> {
+  const output = yield* readLinear(file, header, 'head')
   if (!header.tensors.has('head.dense.weight')) {
     if (header.tensors.has('head.dense.bias')) refuse('tensor "head.dense.weight" is missing')
     return { output }
   }
   const activation = metadata.choice('head_activation', activations, 'tanh')
-  const dense = { ...readLinear(file, header, 'head.dense'), activation }
+  const dense = { ...(yield* readLinear(file, header, 'head.dense')), activation }
   if (output.inputs !== dense.outputs)
     refuse(`head.weight takes ${output.inputs} values, but head.dense.weight gives ${dense.outputs}`)
   return { dense, output }
 }
 
-function readLinear(file: Uint8Array, header: SafetensorsHeader, name: string): Linear {
+function* readLinear(file: Uint8Array, header: SafetensorsHeader, name: string): Steps<Linear> {
   const weight = tensor(header, `${name}.weight`, 2)
   const bias = tensor(header, `${name}.bias`, 1)
   const [outputs = 0, inputs = 0] = weight.shape
@@ -270,17 +303,20 @@ function readLinear(file: Uint8Array, header: SafetensorsHeader, name: string): 
   return {
     inputs,
     outputs,
-    weight: finiteFloats(file, `${name}.weight`, weight),
-    bias: finiteFloats(file, `${name}.bias`, bias),
+    weight: yield* finiteFloats(file, `${name}.weight`, weight),
+    bias: yield* finiteFloats(file, `${name}.bias`, bias),
   }
 }
 
-function finiteFloats(file: Uint8Array, name: string, info: TensorInfo): Float32Array {
+function* finiteFloats(file: Uint8Array, name: string, info: TensorInfo): Steps<Float32Array> {
   if (info.dtype !== 'F32' && info.dtype !== 'F16') refuse(`${name} is ${info.dtype}; expected F32 or F16`)
-  const values = tensorFloats(file, name, info)
-  // Not a number if any of them is none or infinite: a task that comes into use is not kept waiting for a test of each.
+  const values = yield* floatsInSteps(file, name, info)
+  // The sum is not a number if any of them is not finite. That is faster than a test of each.
   let zeros = 0
-  for (let i = 0; i < values.length; i++) zeros += 0 * (values[i] as number)
+  for (let i = 0; i < values.length; i++) {
+    zeros += 0 * (values[i] as number)
+    if (i % elementsAtOnce === elementsAtOnce - 1) yield
+  }
   if (zeros === 0) return values
   const at = values.findIndex((value) => !Number.isFinite(value))
   return refuse(`${name}: element ${at} is ${values[at]}; expected finite numbers`)

@@ -35,7 +35,7 @@ const refused: [string, Partial<TaskParts>, string, RegExp][] = [
   ['a prototype that is no digest', { metadata: { prototype: 'abc' } }, 'invalid_task_file', /SHA-256/],
   [
     'metrics of arrays within arrays',
-    { metadata: { metrics: `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}` } },
+    { metadata: { metrics: `{"a":${'['.repeat(30_000)}${']'.repeat(30_000)}}` } },
     'invalid_task_file',
     /"metrics" is nested in more than 32 levels; expected a JSON object$/,
   ],
@@ -66,7 +66,12 @@ const refused: [string, Partial<TaskParts>, string, RegExp][] = [
   ['an inherited problem type', { metadata: { problem_type: 'constructor' } }, 'invalid_task_file', /"constructor"/],
   ['an unknown pooling', { metadata: { pooling: 'max' } }, 'invalid_task_file', /"pooling" is "max"/],
   ['no labels', { metadata: { labels: undefined } }, 'invalid_task_file', /"labels" is missing/],
-  ['labels that are not JSON', { metadata: { labels: '[' } }, 'invalid_task_file', /not JSON/],
+  [
+    'labels that are not JSON',
+    { metadata: { labels: '[' } },
+    'invalid_task_file',
+    /is "\["; expected an array of label/,
+  ],
   [
     'labels that are numbers',
     { metadata: { labels: '[1,2]' } },
@@ -89,7 +94,25 @@ const refused: [string, Partial<TaskParts>, string, RegExp][] = [
     'metrics of a million values',
     { metadata: { metrics: `{"a":[${'[1],'.repeat(500_000)}1]}` } },
     'invalid_task_file',
-    /"metrics" has more than 200000 values; expected a JSON object$/,
+    /"metrics" has 2000009 characters; at most 65536 are allowed$/,
+  ],
+  [
+    'a description as long as a book',
+    { metadata: { description: 'x'.repeat(10_001) } },
+    'invalid_task_file',
+    /"description" has 10001 characters; at most 10000 are allowed$/,
+  ],
+  [
+    'a thousand keys of metadata',
+    { metadata: Object.fromEntries(Array.from({ length: 1_000 }, (_, at) => [`key${at}`, 'x'])) },
+    'not_safetensors',
+    /the header has more than 1000 values$/,
+  ],
+  [
+    'a header of more than 4 MiB',
+    { metadata: { anything: 'x'.repeat(4 * 1024 * 1024) } },
+    'not_safetensors',
+    /the header says it is \d+ bytes long; at most 4194304 are allowed$/,
   ],
   ['a label twice', { metadata: { labels: '["a","a"]' } }, 'invalid_task_file', /names "a" twice/],
   [
