@@ -128,7 +128,29 @@ export const settings = {
   maxInputs: whole(256, [1, 1_000_000], 'Texts of one request.'),
   maxBodyBytes: whole(MiB, [1, 1024 * MiB], 'Body of a prediction request, in bytes.'),
   maxUploadBytes: whole(16 * MiB, [1, 1024 * MiB], 'Size of an uploaded task file, in bytes.'),
-  cacheBytes: whole(64 * MiB, [MiB, 1024 * 1024 * MiB], 'Bound of the cache of tasks in use, in bytes.'),
+  memoryBytes: wholeOrAuto(
+    [64 * MiB, 1024 * 1024 * MiB],
+    "Memory that the process may take, in bytes; the cache and what requests hold are shares of it. `auto` is the container's limit, or all of the machine's memory.",
+  ),
+  cacheBytes: wholeOrAuto(
+    [MiB, 1024 * 1024 * MiB],
+    'Bound of the cache of tasks that were used lately, in bytes; `auto` is a sixteenth of the memory, at most 1 GiB.',
+  ),
+  maxTaskBytes: whole(
+    32 * MiB,
+    [MiB, 1024 * 1024 * MiB],
+    'Memory of all tasks that one request names, in bytes; a single task is always taken.',
+  ),
+  maxHeadMultiplyAdds: whole(
+    500_000_000,
+    [1_000_000, 1_000_000_000_000],
+    "Multiply-adds of the tasks' heads for all texts or words of one request.",
+  ),
+  maxAnswerBytes: whole(
+    16 * MiB,
+    [64 * 1024, 1024 * MiB],
+    'Size of an answer, in bytes, as estimated before the work begins.',
+  ),
   operatorKey: {
     kind: { kind: 'secret' },
     value: undefined,

@@ -32,6 +32,8 @@ export type ProblemCode =
   | 'text_pair_not_taken'
   | 'threshold_not_taken'
   | 'too_many_inputs'
+  | 'request_too_costly'
+  | 'answer_too_large'
   // tenants
   | 'unauthenticated'
   | 'forbidden'

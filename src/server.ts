@@ -7,6 +7,9 @@ import { readBackbone } from './backbones/backbone.js'
 import { maxTokensOf } from './backbones/families.js'
 import { TextTokenizer } from './backbones/tokenizer.js'
 import { type Config, environmentVariableOf, flagOf } from './config.js'
+import { type Costs, openCosts } from './costs/costs.js'
+import { Gate } from './costs/gate.js'
+import { bytesPerCharacter } from './costs/memory.js'
 import { Engines } from './engine/engines.js'
 import type { SupervisorReport } from './engine/supervised-engine.js'
 import { readFileAs } from './formats/file.js'
@@ -23,6 +26,7 @@ import { openMirror } from './store/mirror.js'
 import { PostgresStore } from './store/postgres.js'
 import type { Store } from './store/store.js'
 import { Predictor } from './tasks/predictor.js'
+import { ReadyTasks } from './tasks/ready-tasks.js'
 import { Registry } from './tasks/registry.js'
 import { finishRemovals } from './tasks/removal.js'
 import { TaskStore } from './tasks/store.js'
@@ -48,11 +52,12 @@ export interface Server {
 export async function startServer(config: Config, logger: Logger, signal?: AbortSignal): Promise<Server> {
   const { tlsCert: cert, tlsKey: key } = config
   const certificate = cert === undefined || key === undefined ? undefined : new Certificate({ cert, key })
+  const costs = openCosts(config)
   // Who may ask is in the store: nothing listens before it can be read.
   const store = await openStore(config, logger, signal)
   try {
     const access = guardedAccess(store, config)
-    return await startOn(store, { access, certificate, config, logger })
+    return await startOn(store, { access, certificate, config, costs, logger })
   } catch (error) {
     await store.close()
     throw error
@@ -63,15 +68,16 @@ interface Parts {
   readonly access: Access
   readonly certificate: Certificate | undefined
   readonly config: Config
+  readonly costs: Costs
   readonly logger: Logger
 }
 
 /** @param store closed by the server that comes of it, and left open where none does */
-async function startOn(store: Store, { access, certificate, config, logger }: Parts): Promise<Server> {
+async function startOn(store: Store, { access, certificate, config, costs, logger }: Parts): Promise<Server> {
   const lifecycle = new Lifecycle()
   const metrics = new Metrics(lifecycle, config.metricsTenants, certificate)
   // The engine's thread loads the model while this one puts the application together.
-  const loading = loadServices(store, config, metrics, logger)
+  const loading = loadServices(store, config, costs, metrics, logger)
   const opening = listen({ config, lifecycle, metrics, access, certificate, logger }, config)
   const [loaded, opened] = await Promise.allSettled([loading, opening])
   if (loaded.status === 'rejected' || opened.status === 'rejected') {
@@ -143,7 +149,14 @@ function openStore({ dataDir, databaseUrl }: Config, logger: Logger, signal?: Ab
   return PostgresStore.open({ url: databaseUrl, mirror: openMirror(dataDir, logger), logger, signal })
 }
 
-async function loadServices(store: Store, config: Config, metrics: Metrics, logger: Logger): Promise<Services> {
+async function loadServices(
+  store: Store,
+  config: Config,
+  costs: Costs,
+  metrics: Metrics,
+  logger: Logger,
+): Promise<Services> {
+  const { shares, pools, work } = costs
   const { modelDir, masksDir, slots, threads, provider, numerics, maxBatchTokens, maxQueueRows } = config
   const prototype = await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype)
   const backbone = await readBackbone(modelDir)
@@ -155,9 +168,10 @@ async function loadServices(store: Store, config: Config, metrics: Metrics, logg
   )
   try {
     const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), maxTokensOf(backbone.config))
+    const ready = new ReadyTasks(prototype, work, pools.tasks, shares.cache)
     const [engines, registry] = await Promise.all([
       starting,
-      TaskStore.open(store).then((tasks) => Registry.open(prototype, tasks, masksDir, config)),
+      TaskStore.open(store).then((tasks) => Registry.open(ready, tasks, masksDir)),
     ])
     const { timings } = engines
     const limits = { ...batchTokens(maxBatchTokens, timings), maxMasks: slots, maxQueueRows }
@@ -165,9 +179,23 @@ async function loadServices(store: Store, config: Config, metrics: Metrics, logg
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
     dispatcher.onRefused = (reason) => metrics.refused(reason)
-    const predictor = new Predictor(registry, tokenizer, dispatcher)
+    const predictor = new Predictor({
+      registry,
+      tokenizer,
+      dispatcher,
+      work,
+      hiddenSize: prototype.hiddenSize,
+      // Two of the longest texts have to fit.
+      gate: new Gate(Math.max(Math.floor(shares.texts / bytesPerCharacter), 2 * tokenizer.maxCharacters)),
+      answers: pools.answers,
+      limits: {
+        maxTaskBytes: config.maxTaskBytes,
+        maxMultiplyAdds: config.maxHeadMultiplyAdds,
+        maxAnswerBytes: config.maxAnswerBytes,
+      },
+    })
     const [tenants, keys] = [new Tenants(store), new Keys(store)]
-    return { store, registry, engines, dispatcher, predictor, tenants, keys }
+    return { costs, store, registry, engines, dispatcher, predictor, tenants, keys }
   } catch (error) {
     const engines = await starting.catch(() => undefined)
     await engines?.close()

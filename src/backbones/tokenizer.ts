@@ -9,16 +9,27 @@ export interface Text {
 }
 
 export interface EncodedText {
+  /** What was read of the text: all of it, unless it has more characters than the tokenizer reads. */
+  readonly text: string
   readonly inputIds: readonly number[]
   readonly tokenTypeIds: readonly number[]
-  /** Tokens of the whole text; more than were kept if it was cut. */
+  /** Tokens of what was read; more than were kept if it was cut. */
   readonly fullLength: number
   /** What the tokens stand for. */
   readonly encoding: Encoding
 }
 
+/**
+ * Characters (UTF-16) that are read of a text, for each token that the backbone takes. Texts have three to six characters a
+ * token; what has many more is mostly white space, or words that no vocabulary has. A tokenizer needs time and memory for
+ * every character, also for those whose tokens are cut off afterwards.
+ */
+const charactersPerToken = 32
+
 export class TextTokenizer {
   readonly #tokenizer: Tokenizer
+  /** Characters that are read of a text; what follows them is not tokenised. */
+  readonly maxCharacters: number
 
   /**
    * @param file path of tokenizer.json; its own padding and truncation are ignored
@@ -34,12 +45,22 @@ export class TextTokenizer {
     } catch (error) {
       throw new Problem('invalid_backbone', `${file}: ${(error as Error).message}`)
     }
+    this.maxCharacters = charactersPerToken * maxTokens
     this.#tokenizer.disablePadding()
     this.#tokenizer.disableTruncation()
   }
 
-  /** Encodes a text or a pair; one that is too long is cut at its end, the longer part of a pair first. */
-  async encode({ text, textPair }: Text): Promise<EncodedText> {
+  /**
+   * Encodes a text or a pair; one that is too long is cut at its end, the longer part of a pair first. Of each text at most
+   * `maxCharacters` are read.
+   */
+  async encode(whole: Text): Promise<EncodedText> {
+    const text = beginningOf(whole.text, this.maxCharacters)
+    const textPair = whole.textPair === undefined ? undefined : beginningOf(whole.textPair, this.maxCharacters)
+    return { text, ...(await this.#encode(text, textPair)) }
+  }
+
+  async #encode(text: string, textPair: string | undefined): Promise<Omit<EncodedText, 'text'>> {
     const whole = await this.#tokenizer.encode(text, textPair ?? null)
     const fullLength = whole.getLength()
     const encoding = fullLength <= this.maxTokens ? whole : await this.#cut(text, textPair, fullLength)
@@ -58,6 +79,13 @@ export class TextTokenizer {
     second?.truncate(b, 0, 'right')
     return this.#tokenizer.postProcess(first, second, true)
   }
+}
+
+/** At most so many characters of a text, without half of a surrogate pair at the end. */
+function beginningOf(text: string, most: number): string {
+  if (text.length <= most) return text
+  const last = text.charCodeAt(most - 1)
+  return text.slice(0, last >= 0xd800 && last < 0xdc00 ? most - 1 : most)
 }
 
 /** Lengths of a pair cut to `room` tokens together by taking from the longer one, as `longest_first` does. */

@@ -2,6 +2,9 @@
 // the way that a server takes, so that both give the same score.
 
 import type { Text } from '../backbones/tokenizer.js'
+import { Gate } from '../costs/gate.js'
+import { Pool } from '../costs/pool.js'
+import { SlicedWork } from '../costs/sliced-work.js'
 import { Engine } from '../engine/engine.js'
 import type { Numerics } from '../engine/session.js'
 import { type ProblemType, problemTypes } from '../formats/task-file.js'
@@ -14,11 +17,12 @@ import { type LabelSpace, outputsOf } from '../learn/label-space.js'
 import { tokensTogether } from '../learn/learner.js'
 import { loadModel, loadPrototypeOf, loadTask } from '../learn/model.js'
 import { Random } from '../learn/random.js'
-import { effectiveBitset } from '../petl/combining.js'
 import { Problem } from '../problem.js'
 import { CostModel } from '../scheduler/cost.js'
 import { Dispatcher } from '../scheduler/dispatcher.js'
+import { finish } from '../steps.js'
 import { Predictor } from '../tasks/predictor.js'
+import { taskInSteps } from '../tasks/ready-tasks.js'
 import { operator } from '../tenants/tenant.js'
 import { columnsOf, type DataFlags } from './learning-options.js'
 import { ProgressLine } from './progress-line.js'
@@ -115,7 +119,6 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
   const { backbone, tokenizer } = await loadModel(flags.modelDir, flags.maxLength)
   const prototype = await loadPrototypeOf(backbone)
   const file = await loadTask(path, prototype)
-  const task = { file, bitset: effectiveBitset(file, prototype) }
   const engine = await Engine.start({
     backbone,
     prototype,
@@ -130,7 +133,19 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
     { maxTokens: tokensTogether.cpu, maxMasks: 1, maxQueueRows: textsTogether },
     new CostModel(engine.timings),
   )
-  const predictor = new Predictor({ get: () => task }, tokenizer, dispatcher)
+  const task = finish(taskInSteps(file, prototype))
+  // Nobody else is served, so that nothing but the texts that are tokenised at one time is bounded.
+  const most = Number.POSITIVE_INFINITY
+  const predictor = new Predictor({
+    registry: { use: async () => ({ task, release: () => {} }) },
+    tokenizer,
+    dispatcher,
+    work: new SlicedWork(),
+    hiddenSize: prototype.hiddenSize,
+    gate: new Gate(64 * tokenizer.maxCharacters),
+    answers: new Pool('answers', most),
+    limits: { maxTaskBytes: most, maxMultiplyAdds: most, maxAnswerBytes: most },
+  })
   const { problemType: problem, labels } = file
   const threshold = file.problemType === 'multi_label_classification' ? { threshold: file.threshold } : {}
   return {
@@ -144,7 +159,9 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
         truncate: true,
         deadline: Number.POSITIVE_INFINITY,
       }
-      return (await predictor.predict(inputs, options)).map(({ prediction }) => prediction)
+      const { predicted, holding } = await predictor.predict(inputs, options)
+      holding.release()
+      return predicted.map(({ prediction }) => prediction)
     },
     close: () => engine.close(),
   }

@@ -83,12 +83,12 @@ export class Metrics {
     this.#gauge(
       'cache_bytes',
       'Bytes of tasks in use that are cached',
-      watch((s) => s.registry.cached.bytes, 0),
+      watch((s) => s.registry.ready.cached.bytes, 0),
     )
     this.#gauge(
       'cache_tasks',
       'Tasks in use that are cached',
-      watch((s) => s.registry.cached.tasks, 0),
+      watch((s) => s.registry.ready.cached.tasks, 0),
     )
     this.#gauge(
       'engines_available',
@@ -106,6 +106,37 @@ export class Metrics {
         bankMeanings[event],
         watch((s) => s.engines.bank[event], 0),
       )
+    this.#gauge(
+      'memory_limit_bytes',
+      'Memory that the process may take',
+      watch((s) => s.costs.memory.bytes, 0),
+    )
+    new Gauge({
+      name: 'propetl_memory_share_bytes',
+      help: 'What each use of memory may take at one time',
+      labelNames: ['use'],
+      registers: this.#registers,
+      collect() {
+        for (const [use, bytes] of Object.entries(lifecycle.current?.costs.shares ?? {})) this.set({ use }, bytes)
+      },
+    })
+    new Gauge({
+      name: 'propetl_memory_held_bytes',
+      help: 'What each use of memory takes now',
+      labelNames: ['use'],
+      registers: this.#registers,
+      collect() {
+        if (lifecycle.current === undefined) return
+        const { costs, registry } = lifecycle.current
+        this.set({ use: 'cache' }, registry.ready.cached.bytes)
+        for (const [use, { held }] of Object.entries(costs.pools)) this.set({ use }, held)
+      },
+    })
+    this.#gauge(
+      'sliced_work_waiting',
+      'Pieces of work that the event loop does in slices and that are not finished',
+      watch((s) => s.costs.work.waiting, 0),
+    )
     const following = () => lifecycle.current?.store.following
     this.#gauge('database_connected', '1 while changes of the shared database are taken and followed', () => {
       const database = following()

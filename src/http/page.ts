@@ -1,14 +1,13 @@
 // A page of a list, and where the next one begins.
 
 /**
- * @param list up to so many of the things that follow, in the order of their ids
+ * @param found the things that follow, in the order of their ids, up to one more than `limit`
  * @returns at most `limit` of them; `next` is the last one's id if there are more, else null
  */
 export function pageOf<T extends { readonly id: string }>(
   limit: number,
-  list: (most: number) => readonly T[],
+  found: readonly T[],
 ): { readonly page: readonly T[]; readonly next: string | null } {
-  const found = list(limit + 1)
   const page = found.slice(0, limit)
   return { page, next: found.length > limit ? (page.at(-1)?.id ?? null) : null }
 }

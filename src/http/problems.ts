@@ -38,6 +38,8 @@ export const problems = {
   text_pair_not_taken: { status: 422, title: 'The task takes one text, not a pair' },
   threshold_not_taken: { status: 422, title: 'The tasks take no threshold' },
   too_many_inputs: { status: 422, title: 'The request has too many inputs' },
+  request_too_costly: { status: 422, title: 'The request would take too much work or memory' },
+  answer_too_large: { status: 422, title: 'The answer would be too large' },
   overloaded: { status: 429, title: 'Too much is waiting', retryAfter: 1 },
   rate_limited: { status: 429, title: 'The tenant asks too fast' },
   headers_too_large: { status: 431, title: 'The headers are too large' },

@@ -261,6 +261,20 @@ export const readyAnswer = Type.Object({
   }),
   prototype: Type.Object({ kind: Type.String(), digest: Type.String() }),
   tasks: Type.Integer(),
+  memory: Type.Object(
+    {
+      limit_bytes: Type.Integer({ description: 'What the process may take' }),
+      source: words(['setting', 'container', 'machine'], { description: 'Where the limit comes from' }),
+      shares_bytes: Type.Object({
+        cache: Type.Integer({ description: 'Tasks that were used lately' }),
+        tasks: Type.Integer({ description: 'Tasks that requests use at this moment' }),
+        bodies: Type.Integer({ description: 'Bodies of requests' }),
+        texts: Type.Integer({ description: 'Texts while they are tokenised' }),
+        answers: Type.Integer({ description: 'Answers that are being made or sent' }),
+      }),
+    },
+    { description: 'How memory is divided; the rest is for the model, the engines and the heap' },
+  ),
   database: Type.Optional(
     Type.Object(
       {

@@ -1,5 +1,6 @@
 // What the routes work with, and whether it is there yet: the server listens before the model is loaded.
 
+import type { Costs } from '../costs/costs.js'
 import type { Engines } from '../engine/engines.js'
 import { Problem } from '../problem.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
@@ -10,6 +11,7 @@ import type { Keys } from '../tenants/keys.js'
 import type { Tenants } from '../tenants/tenants.js'
 
 export interface Services {
+  readonly costs: Costs
   readonly store: Store
   readonly registry: Registry
   readonly engines: Engines

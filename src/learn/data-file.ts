@@ -74,7 +74,7 @@ async function encode(
   return Promise.all([tokenizer.encode({ text }), tokenizer.encode({ text: textPair })])
 }
 
-function firstTokens({ text, words = [] }: Example, { encoding }: EncodedText): readonly number[] {
+function firstTokens({ words = [] }: Example, { text, encoding }: EncodedText): readonly number[] {
   const found = wordsOf(text, encoding)
   return wordsBeginningIn(words, found).map((at) => found[at]?.token ?? noToken)
 }

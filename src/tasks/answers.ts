@@ -1,9 +1,17 @@
 // What a task answers of a text, by its problem type, from what the backbone made of the text.
 
-import type { EncodedText } from '../backbones/tokenizer.js'
+import type { Word } from '../backbones/words.js'
 import type { RowResult } from '../engine/engine.js'
 import type { ProblemType, TaskFile } from '../formats/task-file.js'
-import { type Classification, classify, classifyEach, labelsReaching, logitsOf, type ScoreOptions } from './heads.js'
+import type { Steps } from '../steps.js'
+import {
+  type Classification,
+  classify,
+  classifyEach,
+  labelsReaching,
+  logitsInSteps,
+  type ScoreOptions,
+} from './heads.js'
 import { labelWords, type TokenClassification } from './words.js'
 
 export interface MultiLabelClassification extends Classification {
@@ -42,27 +50,36 @@ export const readings: Readonly<Record<ProblemType, { readonly pairs: boolean; r
   feature_extraction: { pairs: false, hidden: false },
 }
 
-/** @param row what the engine gave for the text, its hidden states too if the problem type reads them */
-export function answerOf(
+/** A text as its task's head reads it. */
+export interface ReadText {
+  readonly text: string
+  /** Its words, for a problem type that reads hidden states. */
+  readonly words: readonly Word[]
+}
+
+/**
+ * The answer of a task for one text.
+ * @param row what the engine gave for the text, with hidden states if the problem type reads them
+ */
+export function* answerInSteps(
   task: TaskFile,
-  text: string,
-  { encoding }: EncodedText,
+  { text, words }: ReadText,
   { pooled, hidden }: RowResult,
   options: AnswerOptions,
-): Prediction {
+): Steps<Prediction> {
   switch (task.problemType) {
     case 'single_label_classification':
-      return classify(task.labels, logitsOf(task.head, pooled), options)
+      return yield* classify(task.labels, yield* logitsInSteps(task.head, pooled), options)
     case 'multi_label_classification': {
-      const logits = logitsOf(task.head, pooled)
-      const labels = labelsReaching(options.threshold ?? task.threshold, task.labels, logits)
-      return { ...classifyEach(task.labels, logits, options), labels }
+      const logits = yield* logitsInSteps(task.head, pooled)
+      const labels = yield* labelsReaching(options.threshold ?? task.threshold, task.labels, logits)
+      return { ...(yield* classifyEach(task.labels, logits, options)), labels }
     }
     case 'regression':
-      return { score: logitsOf(task.head, pooled)[0] ?? Number.NaN }
+      return { score: (yield* logitsInSteps(task.head, pooled))[0] ?? Number.NaN }
     case 'token_classification':
       if (hidden === undefined) throw new Error('a token classification got no hidden states')
-      return labelWords(task, text, encoding, hidden, options)
+      return yield* labelWords(task, text, words, hidden, options)
     case 'feature_extraction':
       return { embedding: Array.from(task.normalize ? normalized(pooled) : pooled) }
   }

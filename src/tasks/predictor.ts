@@ -1,13 +1,22 @@
-// Texts of tasks to predictions: tokenises, hands rows to the dispatcher, lets tasks answer. One call sees one version of
-// each task, whatever is uploaded meanwhile.
+// Texts of tasks to predictions: loads tasks, tokenises, hands rows to the dispatcher, and lets tasks answer. Before each of
+// these its cost is known, and bounded. One call sees one version of each task, whatever is uploaded meanwhile.
 
-import type { EncodedText, Text, TextTokenizer } from '../backbones/tokenizer.js'
+import type { Text, TextTokenizer } from '../backbones/tokenizer.js'
+import { type Word, wordsOf } from '../backbones/words.js'
+import type { Gate } from '../costs/gate.js'
+import { answerFactor } from '../costs/memory.js'
+import type { Holding, Pool } from '../costs/pool.js'
+import { exceeds } from '../costs/resources.js'
+import type { SlicedWork } from '../costs/sliced-work.js'
 import type { EngineRow } from '../engine/engine.js'
 import { Problem } from '../problem.js'
 import type { Dispatcher, Order } from '../scheduler/dispatcher.js'
+import { finish } from '../steps.js'
 import type { Owner } from '../tenants/tenant.js'
-import { type AnswerOptions, answerOf, type Prediction, readings } from './answers.js'
-import type { Registry, Task } from './registry.js'
+import { type AnswerOptions, answerInSteps, type Prediction, readings } from './answers.js'
+import { type AnswerCost, answerCost, isSmall, sumOfCosts, tokensOfCost } from './costs.js'
+import type { Task, TaskInUse } from './ready-tasks.js'
+import type { Registry } from './registry.js'
 
 export interface PredictionInput extends Text {
   readonly task: string
@@ -18,14 +27,16 @@ export interface Account {
   readonly owner: Owner
   /** Weight of its turns at the engine, against other owners'. */
   readonly share: number
-  /** Told the tokens of a request's texts before they wait for the engine; it throws to refuse them. */
+  /** Takes the cost of an admitted request, in tokens, from the owner's rate. It throws to refuse the request. */
   readonly spend: (tokens: number) => void
 }
 
-export interface PredictOptions extends AnswerOptions, Pick<Order, 'deadline' | 'signal'> {
+export interface PredictOptions extends AnswerOptions, Pick<Order, 'deadline'> {
   readonly account: Account
   /** Cut what is longer than the model takes; otherwise refuse it. */
   readonly truncate: boolean
+  /** Aborted when nobody waits for the answer any more. */
+  readonly signal?: AbortSignal
 }
 
 export interface Predicted {
@@ -35,72 +46,197 @@ export interface Predicted {
   readonly prediction: Prediction
 }
 
+/** Predictions, and what they hold of the memory for answers until they are sent. */
+export interface Predictions {
+  readonly predicted: readonly Predicted[]
+  /** Estimated; at least what the answer has. */
+  readonly cost: AnswerCost
+  readonly holding: Holding
+}
+
+/** What one request may cost. */
+export interface RequestLimits {
+  /** Of the tasks that it asks, in memory. */
+  readonly maxTaskBytes: number
+  /** Of its tasks' heads, for all its texts. */
+  readonly maxMultiplyAdds: number
+  readonly maxAnswerBytes: number
+}
+
+export interface PredictorParts {
+  readonly registry: Pick<Registry, 'use'>
+  readonly tokenizer: TextTokenizer
+  readonly dispatcher: Dispatcher
+  readonly work: SlicedWork
+  /** Numbers of a vector. */
+  readonly hiddenSize: number
+  /** For characters of texts that are being tokenised. */
+  readonly gate: Gate
+  readonly answers: Pool
+  readonly limits: RequestLimits
+}
+
+/** An input, the task that it asks, and its tokens. */
+interface Asked {
+  readonly input: PredictionInput
+  readonly task: Task
+}
+
+interface Read extends Asked {
+  readonly inputIds: Int32Array
+  readonly tokenTypeIds: Int32Array
+  /** For a task that reads hidden states. */
+  readonly words: readonly Word[]
+  readonly cost: AnswerCost
+}
+
 export class Predictor {
-  constructor(
-    readonly registry: Pick<Registry, 'get'>,
-    readonly tokenizer: TextTokenizer,
-    readonly dispatcher: Dispatcher,
-  ) {}
+  constructor(readonly parts: PredictorParts) {}
 
   /**
    * Refuses what could not be answered in time, before it has been read.
    * @throws Problem `overloaded`, `deadline_exceeded`
    */
   check(task: string, { owner, share }: Pick<Account, 'owner' | 'share'>, deadline: number): void {
-    this.dispatcher.check({ tenant: owner, weight: share, deadline }, task)
+    this.parts.dispatcher.check({ tenant: owner, weight: share, deadline }, task)
   }
 
   /**
-   * Predictions in the order of the inputs.
+   * Predictions in the order of the inputs. Whoever calls gives back what they hold.
    * @throws Problem `unknown_task`, `empty_text`, `text_too_long`, `text_pair_not_taken` with the index of the input;
-   *   `threshold_not_taken`; whatever the account and the dispatcher throw
+   *   `threshold_not_taken`; `request_too_costly`, `answer_too_large`; `overloaded` if there is no memory for the tasks or
+   *   the answer; whatever the account and the dispatcher throw
    */
-  async predict(inputs: readonly PredictionInput[], options: PredictOptions): Promise<Predicted[]> {
-    const { owner, share, spend } = options.account
-    const tasks = new Map(inputs.map(({ task }) => [task, this.registry.get(owner, task)]))
-    const taskOf = (id: string): Task => tasks.get(id) ?? this.registry.get(owner, id)
-    for (const [index, input] of inputs.entries()) checkText(input, taskOf(input.task), index)
-    if (options.threshold !== undefined) checkThreshold(tasks)
-    const texts = await Promise.all(inputs.map((input) => this.tokenizer.encode(input)))
-    if (!options.truncate) for (const [index, text] of texts.entries()) this.#checkLength(text, index)
-    spend(texts.reduce((sum, { inputIds }) => sum + inputIds.length, 0))
-    const rows = inputs.map((input, index) => ({
-      task: input.task,
-      row: engineRow(taskOf(input.task), present(texts[index])),
-    }))
-    const results = await this.dispatcher.submit(rows, { tenant: owner, weight: share, ...options })
-    return inputs.map((input, index): Predicted => {
-      const task = taskOf(input.task)
-      const prediction = answerOf(task.file, input.text, present(texts[index]), present(results[index]), options)
-      return { task: input.task, version: task.file.digest, prediction }
-    })
+  async predict(inputs: readonly PredictionInput[], options: PredictOptions): Promise<Predictions> {
+    const tasks = new Map<string, TaskInUse>()
+    try {
+      await this.#useTasks(inputs, options.account.owner, tasks)
+      const asked = inputs.map((input) => ({ input, task: present(tasks.get(input.task)).task }))
+      for (const [index, each] of asked.entries()) this.#checkText(each, index, options)
+      if (options.threshold !== undefined) checkThreshold(tasks)
+      // What cannot be answered is refused before its texts are tokenised: they have at least one word each.
+      this.#checkCost(sumOfCosts(asked.map(({ task }) => this.#costOf(task, 1, options))))
+      const [first] = inputs
+      if (first) this.check(first.task, options.account, options.deadline)
+      return await this.#answer(asked, options)
+    } finally {
+      for (const { release } of tasks.values()) release()
+    }
   }
 
-  #checkLength({ fullLength }: EncodedText, index: number): void {
-    const { maxTokens } = this.tokenizer
-    if (fullLength <= maxTokens) return
-    throw new Problem(
-      'text_too_long',
-      `inputs[${index}] has ${fullLength} tokens; the model takes ${maxTokens}, special tokens included`,
-      { input: index, tokens: fullLength, limit: maxTokens },
+  async #answer(asked: readonly Asked[], options: PredictOptions): Promise<Predictions> {
+    const { account, deadline, signal } = options
+    const { owner, share } = account
+    const texts = await Promise.all(asked.map((each, index) => this.#read(each, index, options)))
+    const cost = sumOfCosts(texts.map((text) => text.cost))
+    this.#checkCost(cost)
+    const holding = this.parts.answers.take(owner, answerFactor * cost.bytes)
+    try {
+      const rows = texts.map((text) => ({
+        task: text.input.task,
+        row: engineRow(text),
+        cost: text.inputIds.length + tokensOfCost(text.cost),
+      }))
+      const results = await this.parts.dispatcher.submit(rows, {
+        tenant: owner,
+        weight: share,
+        deadline,
+        ...(signal && { signal }),
+        onAdmitted: () => account.spend(rows.reduce((sum, row) => sum + row.cost, 0)),
+      })
+      const predicted: Predicted[] = []
+      for (const [index, { input, task, words, cost }] of texts.entries()) {
+        const steps = answerInSteps(task.file, { text: input.text, words }, present(results[index]), options)
+        const prediction = isSmall(cost) ? finish(steps) : await this.parts.work.run(owner, steps, signal)
+        predicted.push({ task: input.task, version: task.file.digest, prediction })
+      }
+      return { predicted, cost, holding }
+    } catch (error) {
+      holding.release()
+      throw error
+    }
+  }
+
+  async #useTasks(inputs: readonly PredictionInput[], owner: Owner, tasks: Map<string, TaskInUse>): Promise<void> {
+    const { registry, limits } = this.parts
+    let bytes = 0
+    for (const { task: id } of inputs) {
+      if (tasks.has(id)) continue
+      const used = await registry.use(owner, id)
+      tasks.set(id, used)
+      bytes += used.task.bytes
+      if (bytes > limits.maxTaskBytes && tasks.size > 1)
+        throw exceeds('taskBytes', bytes, limits.maxTaskBytes, `the first ${tasks.size} tasks that the request names`)
+    }
+  }
+
+  #checkText({ input, task }: Asked, index: number, { truncate }: PredictOptions): void {
+    const { problemType } = task.file
+    const { maxCharacters } = this.parts.tokenizer
+    for (const [name, value] of [['text', input.text] as const, ['text_pair', input.textPair] as const]) {
+      if (value === undefined) continue
+      if (isBlank(value.slice(0, maxCharacters)))
+        throw new Problem('empty_text', `inputs[${index}]: ${name} is empty or blank`, { input: index, field: name })
+      if (!truncate && value.length > maxCharacters)
+        throw new Problem(
+          'text_too_long',
+          `inputs[${index}]: ${name} has ${value.length} characters; at most ${maxCharacters} are read`,
+          { input: index, characters: value.length, limit: maxCharacters },
+        )
+    }
+    if (input.textPair !== undefined && !readings[problemType].pairs)
+      throw new Problem('text_pair_not_taken', `inputs[${index}]: a ${problemType} takes one text, not a pair`, {
+        input: index,
+      })
+  }
+
+  async #read({ input, task }: Asked, index: number, options: PredictOptions): Promise<Read> {
+    const { tokenizer, gate } = this.parts
+    const charactersOf = (text: string) => Math.min(text.length, tokenizer.maxCharacters)
+    const characters = charactersOf(input.text) + charactersOf(input.textPair ?? '')
+    const { text, inputIds, tokenTypeIds, fullLength, encoding } = await gate.pass(
+      options.account.owner,
+      characters,
+      () => tokenizer.encode(input),
+      options.signal,
     )
+    const { maxTokens } = tokenizer
+    if (!options.truncate && fullLength > maxTokens)
+      throw new Problem(
+        'text_too_long',
+        `inputs[${index}] has ${fullLength} tokens; the model takes ${maxTokens}, special tokens included`,
+        { input: index, tokens: fullLength, limit: maxTokens },
+      )
+    // The encoding holds far more than is needed from here on, in memory that the garbage collector does not see.
+    const words = readings[task.file.problemType].hidden ? wordsOf(text, encoding) : []
+    const cost = this.#costOf(task, readings[task.file.problemType].hidden ? words.length : 1, options)
+    return {
+      input,
+      task,
+      inputIds: Int32Array.from(inputIds),
+      tokenTypeIds: Int32Array.from(tokenTypeIds),
+      words,
+      cost,
+    }
+  }
+
+  #costOf(task: Task, units: number, { topK }: PredictOptions): AnswerCost {
+    return answerCost(task, units, topK, this.parts.hiddenSize)
+  }
+
+  #checkCost({ multiplyAdds, bytes }: AnswerCost): void {
+    const { maxMultiplyAdds, maxAnswerBytes } = this.parts.limits
+    if (multiplyAdds > maxMultiplyAdds)
+      throw exceeds('multiplyAdds', multiplyAdds, maxMultiplyAdds, 'the heads of the request')
+    if (bytes > maxAnswerBytes) throw exceeds('answerBytes', bytes, maxAnswerBytes, 'the answer')
   }
 }
 
-function checkText({ text, textPair }: Text, task: Task, index: number): void {
-  for (const [name, value] of [['text', text] as const, ['text_pair', textPair] as const])
-    if (value !== undefined && value.trim() === '')
-      throw new Problem('empty_text', `inputs[${index}]: ${name} is empty or blank`, { input: index, field: name })
-  const { problemType } = task.file
-  if (textPair !== undefined && !readings[problemType].pairs)
-    throw new Problem('text_pair_not_taken', `inputs[${index}]: a ${problemType} takes one text, not a pair`, {
-      input: index,
-    })
-}
+const isBlank = (text: string): boolean => !/\S/.test(text)
 
 /** Beside a multi-label task others may be asked: as with top_k, an option is for those that it says something to. */
-function checkThreshold(tasks: ReadonlyMap<string, Task>): void {
-  const types = Array.from(tasks, ([id, { file }]) => ({ id, type: file.problemType }))
+function checkThreshold(tasks: ReadonlyMap<string, TaskInUse>): void {
+  const types = Array.from(tasks, ([id, { task }]) => ({ id, type: task.file.problemType }))
   if (types.some(({ type }) => type === 'multi_label_classification')) return
   throw new Problem(
     'threshold_not_taken',
@@ -109,7 +245,7 @@ function checkThreshold(tasks: ReadonlyMap<string, Task>): void {
   )
 }
 
-function engineRow({ file, bitset }: Task, { inputIds, tokenTypeIds }: EncodedText): EngineRow {
+function engineRow({ task: { file, bitset }, inputIds, tokenTypeIds }: Read): EngineRow {
   return {
     inputIds,
     tokenTypeIds,
@@ -121,6 +257,6 @@ function engineRow({ file, bitset }: Task, { inputIds, tokenTypeIds }: EncodedTe
 }
 
 function present<T>(value: T | undefined): T {
-  if (value === undefined) throw new Error('an input has no text or no result')
+  if (value === undefined) throw new Error('an input has no task or no result')
   return value
 }

@@ -1,11 +1,11 @@
 // Token classification: hidden states → a label for each word of the text, and the entities that such labels mark. A
 // word takes the label of its first token, as BERT's authors do for named entities (Devlin et al. 2019, section 5.3).
 
-import type { Encoding } from 'tokenizers'
-import { wordsOf } from '../backbones/words.js'
-import { entitiesOf, type Tags, tagsOf } from '../formats/iob.js'
+import type { Word } from '../backbones/words.js'
+import { entitiesOf, type Tag, tagsOf } from '../formats/iob.js'
 import type { Head } from '../formats/task-file.js'
-import { type Classification, classify, logitsOf, type ScoreOptions } from './heads.js'
+import type { Steps } from '../steps.js'
+import { type Classification, classify, logitsInSteps, type ScoreOptions } from './heads.js'
 
 interface TextSpan {
   /** The span as the text has it, and where: UTF-16 offsets into the text, the end exclusive. */
@@ -29,30 +29,44 @@ export interface TokenClassification {
   readonly entities?: readonly LabelledEntity[]
 }
 
-/** @param hidden [tokens, H], the row's hidden states */
-export function labelWords(
+/**
+ * @param words of the text
+ * @param hidden [tokens, H], the row's hidden states
+ */
+export function* labelWords(
   { labels, head }: { readonly labels: readonly string[]; readonly head: Head },
   text: string,
-  encoding: Encoding,
+  words: readonly Word[],
   hidden: Float32Array,
   options: ScoreOptions,
-): TokenClassification {
+): Steps<TokenClassification> {
   const H = (head.dense ?? head.output).inputs
-  const words = wordsOf(text, encoding).map(({ token, start, end }): LabelledWord => {
-    const logits = logitsOf(head, hidden.subarray(token * H, (token + 1) * H))
-    return { text: text.slice(start, end), start, end, ...classify(labels, logits, options) }
-  })
-  const tags = tagsOf(labels)
-  return tags ? { words, entities: joinWords(text, words, labels, tags) } : { words }
+  const labelled: LabelledWord[] = []
+  for (const { token, start, end } of words) {
+    const logits = yield* logitsInSteps(head, hidden.subarray(token * H, (token + 1) * H))
+    labelled.push({ text: text.slice(start, end), start, end, ...(yield* classify(labels, logits, options)) })
+    yield
+  }
+  const tags = tagsByLabel(labels)
+  return tags ? { words: labelled, entities: joinWords(text, labelled, tags) } : { words: labelled }
 }
 
-function joinWords(
-  text: string,
-  words: readonly LabelledWord[],
-  labels: readonly string[],
-  tags: Tags,
-): readonly LabelledEntity[] {
-  const found = entitiesOf(words.map(({ label }) => tags[labels.indexOf(label)]))
+type TagsByLabel = ReadonlyMap<string, Tag | undefined>
+
+/** Made once for each list of labels: a list may be long, and a request may have many texts. */
+const knownTags = new WeakMap<readonly string[], { readonly tags: TagsByLabel | undefined }>()
+
+function tagsByLabel(labels: readonly string[]): TagsByLabel | undefined {
+  const known = knownTags.get(labels)
+  if (known) return known.tags
+  const list = tagsOf(labels)
+  const tags = list && new Map(labels.map((label, c) => [label, list[c]] as const))
+  knownTags.set(labels, { tags })
+  return tags
+}
+
+function joinWords(text: string, words: readonly LabelledWord[], tags: TagsByLabel): readonly LabelledEntity[] {
+  const found = entitiesOf(words.map(({ label }) => tags.get(label)))
   return found.map(({ type, first, end }): LabelledEntity => {
     const own = words.slice(first, end)
     const span = { start: own[0]?.start ?? 0, end: own.at(-1)?.end ?? 0 }

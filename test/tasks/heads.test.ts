@@ -1,8 +1,18 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { readTaskFile } from '../../src/formats/task-file.js'
-import { classify, classifyEach, labelsReaching, logitsOf } from '../../src/tasks/heads.js'
+import { finish } from '../../src/steps.js'
+import type { ScoreOptions } from '../../src/tasks/heads.js'
+import * as heads from '../../src/tasks/heads.js'
 import { changedTask, distance, floats, headOf, taskBytes } from '../material.js'
+
+const { logitsOf } = heads
+const classify = (labels: readonly string[], logits: Float64Array, options: ScoreOptions) =>
+  finish(heads.classify(labels, logits, options))
+const classifyEach = (labels: readonly string[], logits: Float64Array, options: ScoreOptions) =>
+  finish(heads.classifyEach(labels, logits, options))
+const labelsReaching = (threshold: number, labels: readonly string[], logits: Float64Array) =>
+  finish(heads.labelsReaching(threshold, labels, logits))
 
 const logits = Float64Array.of(-1, 2, 0.5)
 const labels = ['a', 'b', 'c']

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Tokenizer } from 'tokenizers'
 import { wordsOf } from '../../src/backbones/words.js'
+import { finish } from '../../src/steps.js'
 import { labelWords } from '../../src/tasks/words.js'
 import { distance, modelDir } from '../material.js'
 
@@ -92,7 +93,7 @@ describe('labelled words', () => {
     const weight = Float32Array.from({ length: C * C }, (_, i) => (i % (C + 1) === 0 ? 1 : 0))
     const head = { output: { inputs: C, outputs: C, weight, bias: new Float32Array(C) } }
     const task = { labels, head }
-    return (rawScores: boolean) => labelWords(task, text, encoding, hidden, { rawScores })
+    return (rawScores: boolean) => finish(labelWords(task, text, wordsOf(text, encoding), hidden, { rawScores }))
   }
 
   test('are joined into entities by their B- and I-, in the text’s own offsets', async () => {

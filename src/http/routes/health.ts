@@ -45,7 +45,7 @@ export const healthRoutes =
       },
       async () => {
         if (lifecycle.stopping) throw new Problem('shutting_down', 'the server is stopping')
-        const { engines, registry, store } = lifecycle.services
+        const { costs, engines, registry, store } = lifecycle.services
         if (engines.available === 0) throw new Problem('engine_lost', 'no engine answers; a new one is being started')
         const { backbone, numerics } = engines.all[0].options
         const { config, digest } = backbone
@@ -63,6 +63,7 @@ export const healthRoutes =
           },
           prototype: { kind: registry.prototype.module.kind, digest: registry.prototype.digest },
           tasks: registry.countOf(operator),
+          memory: { limit_bytes: costs.memory.bytes, source: costs.memory.source, shares_bytes: costs.shares },
           ...(following && {
             database: { connected: following.connected, behind_seconds: secondsBehind(following) },
           }),

@@ -1,5 +1,6 @@
 // Predictions: of one task, or of many in one batch.
 
+import { finished } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
@@ -9,6 +10,7 @@ import type { Caller } from '../../tenants/access.js'
 import type { Rates } from '../../tenants/rates.js'
 import { defaults } from '../../tenants/tenant.js'
 import { callerOf } from '../callers.js'
+import { sendLarge, smallAnswerValues } from '../large-answers.js'
 import type { Metrics } from '../metrics.js'
 import {
   predictAnswer,
@@ -49,13 +51,14 @@ export const predictRoutes =
       }
     }
 
-    const predict = async (
+    const predict = async <T extends object>(
       inputs: readonly PredictionInput[],
       body: Pick<Static<typeof predictBody>, 'top_k' | 'raw_scores' | 'threshold' | 'truncate'>,
       request: FastifyRequest,
       reply: FastifyReply,
-    ): Promise<Predicted[]> => {
-      const { predictor } = lifecycle.services
+      answerOf: (predicted: readonly Predicted[]) => T,
+    ): Promise<T> => {
+      const { predictor, costs } = lifecycle.services
       if (inputs.length > limits.maxInputs)
         throw new Problem(
           'too_many_inputs',
@@ -66,17 +69,21 @@ export const predictRoutes =
           },
         )
       const account = accountOf(callerOf(request))
-      // Who is in debt is told so before anything is computed.
+      // A tenant in debt is refused before anything is computed.
       account.spend(0)
-      return predictor.predict(inputs, {
+      const signal = abandoned(reply)
+      const { predicted, cost, holding } = await predictor.predict(inputs, {
         account,
         topK: body.top_k,
         rawScores: body.raw_scores ?? false,
         threshold: body.threshold,
         truncate: body.truncate ?? true,
         deadline: deadlineOf(request, reply),
-        signal: abandoned(reply),
+        signal,
       })
+      finished(reply.raw, holding.release)
+      const answer = answerOf(predicted)
+      return cost.values < smallAnswerValues ? answer : sendLarge(reply, costs.work, account.owner, answer, signal)
     }
 
     /** The server's limit or the client's, whichever is shorter, from when the request came. */
@@ -115,9 +122,11 @@ export const predictRoutes =
           (input): PredictionInput =>
             typeof input === 'string' ? { task, text: input } : { task, ...textOf(input.text, input.text_pair) },
         )
-        const predicted = await predict(list, request.body, request, reply)
-        const predictions = predicted.map(({ prediction }) => prediction)
-        return { task, version: predicted[0]?.version ?? '', predictions }
+        return predict(list, request.body, request, reply, (predicted) => ({
+          task,
+          version: predicted[0]?.version ?? '',
+          predictions: predicted.map(({ prediction }) => prediction),
+        }))
       },
     )
 
@@ -140,8 +149,9 @@ export const predictRoutes =
             ...textOf(input.text, input.text_pair),
           }),
         )
-        const predicted = await predict(list, request.body, request, reply)
-        return { predictions: predicted.map(({ prediction, ...of }) => ({ ...of, ...prediction })) }
+        return predict(list, request.body, request, reply, (predicted) => ({
+          predictions: predicted.map(({ prediction, ...of }) => ({ ...of, ...prediction })),
+        }))
       },
     )
   }

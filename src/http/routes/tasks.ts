@@ -1,14 +1,18 @@
 // Tasks as a resource: list, describe, download, upload, remove.
 
+import { finished } from 'node:stream'
 import multipart from '@fastify/multipart'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { Problem, quoted } from '../../problem.js'
 import { describeTask } from '../../tasks/description.js'
-import { checkTaskId, type Origin, type Registry, type Task } from '../../tasks/registry.js'
+import type { Task } from '../../tasks/ready-tasks.js'
+import { checkTaskId, type Origin, type Registry } from '../../tasks/registry.js'
+import type { Owner } from '../../tenants/tenant.js'
 import { callerOf, recordChange } from '../callers.js'
 import { etagOf, isUnchanged, preconditionOf } from '../etags.js'
+import { sendLarge, smallAnswerValues } from '../large-answers.js'
 import { pageOf } from '../page.js'
 import { contentTypeDetail } from '../problems.js'
 import {
@@ -60,13 +64,15 @@ export const taskRoutes =
           response: { 200: listAnswer, ...problemAnswers(400, 401, 429, 503) },
         },
       },
-      async (request) => {
-        const { registry } = lifecycle.services
+      async (request, reply) => {
+        const { costs, registry } = lifecycle.services
         const { owner } = callerOf(request)
         const { after = '', limit = 100 } = request.query
-        const { page, next } = pageOf(limit, (most) => registry.list(owner, after, most))
+        const found = await costs.work.run(owner, registry.list(owner, after, limit + 1))
+        const { page, next } = pageOf(limit, found)
         const tasks = page.map(({ id, digest, origin }) => ({ id, version: digest, origin }))
-        return { total: registry.countOf(owner), tasks, next }
+        const answer = { total: registry.countOf(owner), tasks, next }
+        return 3 * tasks.length < smallAnswerValues ? answer : sendLarge(reply, costs.work, owner, answer)
       },
     )
 
@@ -90,10 +96,12 @@ export const taskRoutes =
         const { registry } = lifecycle.services
         const { owner } = callerOf(request)
         const { id } = request.params
-        const task = registry.get(owner, id)
-        reply.header('etag', etagOf(task.file.digest))
-        if (isUnchanged(request.headers, task.file.digest)) return notModified(reply)
-        return answerOf(id, task, registry.origin(owner, id), registry)
+        const version = registry.version(owner, id)
+        reply.header('etag', etagOf(version))
+        if (isUnchanged(request.headers, version)) return notModified(reply)
+        const { task, release } = await registry.use(owner, id)
+        finished(reply.raw, release)
+        return describe(id, task, registry.origin(owner, id), reply, owner)
       },
     )
 
@@ -117,7 +125,7 @@ export const taskRoutes =
         const { registry } = lifecycle.services
         const { owner } = callerOf(request)
         const { id } = request.params
-        const { digest } = registry.get(owner, id).file
+        const digest = registry.version(owner, id)
         reply.header('etag', etagOf(digest))
         if (isUnchanged(request.headers, digest)) return notModified(reply)
         reply.header('content-disposition', `attachment; filename="${id}.safetensors"`)
@@ -211,7 +219,13 @@ export const taskRoutes =
       })
       reply.header('etag', etagOf(task.file.digest)).code(previous === undefined ? 201 : 200)
       if (previous === undefined) reply.header('location', `/tasks/${id}`)
-      return answerOf(id, task, 'uploaded', registry)
+      return describe(id, task, 'uploaded', reply, owner)
+    }
+
+    async function describe(id: string, task: Task, origin: Origin, reply: FastifyReply, owner: Owner) {
+      const { registry, costs } = lifecycle.services
+      const answer = answerOf(id, task, origin, registry)
+      return answer.labels.length < smallAnswerValues ? answer : sendLarge(reply, costs.work, owner, answer)
     }
   }
 

@@ -46,7 +46,7 @@ export const tenantRoutes =
       async (request) => {
         const { tenants } = lifecycle.services
         const { after = '', limit = 100 } = request.query
-        const { page, next } = pageOf(limit, (most) => tenants.list(after, most))
+        const { page, next } = pageOf(limit, tenants.list(after, limit + 1))
         return { tenants: page.map((tenant) => answerOf(tenant, tenants.usage(tenant.id))), next }
       },
     )

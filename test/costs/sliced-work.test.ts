@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { SlicedWork } from '../../src/costs/sliced-work.js'
+import type { Steps } from '../../src/steps.js'
+
+/** Each step takes a millisecond of a clock that nothing else moves. */
+function workshop() {
+  let now = 0
+  const done: string[] = []
+  function* steps(name: string, count: number): Steps<string> {
+    for (let step = 0; step < count; step++) {
+      now += 1
+      done.push(name)
+      yield
+    }
+    return name
+  }
+  const work = new SlicedWork(() => now)
+  return { work, steps, done }
+}
+
+describe('work of the event loop', () => {
+  test('returns what its steps return, and throws what they throw', async () => {
+    const { work, steps } = workshop()
+    assert.equal(await work.run('a', steps('x', 20)), 'x')
+    const broken = function* (): Steps<never> {
+      yield
+      throw new Error('broken')
+    }
+    await assert.rejects(work.run('a', broken()), /broken/)
+    assert.equal(work.waiting, 0)
+  })
+
+  test('lets the event loop handle what has arrived between two slices', async () => {
+    const { work, steps, done } = workshop()
+    const running = work.run('a', steps('x', 100))
+    const seen: number[] = []
+    const look = () => {
+      seen.push(done.length)
+      if (done.length < 100) setImmediate(look)
+    }
+    setImmediate(look)
+    await running
+    for (const [at, count] of seen.entries()) assert.ok(count - (seen[at - 1] ?? 0) <= 2, seen.join(' '))
+  })
+
+  test('gives owners a slice in turn, and the work of one owner too', async () => {
+    const { work, steps, done } = workshop()
+    await Promise.all([work.run('a', steps('a1', 4)), work.run('a', steps('a2', 4)), work.run('b', steps('b', 8))])
+    assert.equal(done.join(' '), 'a1 a1 b b a2 a2 b b a1 a1 b b a2 a2 b b')
+  })
+
+  test('is not done for a client that has left', async () => {
+    const { work, steps, done } = workshop()
+    const client = new AbortController()
+    const running = work.run('a', steps('x', 1_000), client.signal)
+    setImmediate(() => setImmediate(() => client.abort()))
+    await assert.rejects(running, { code: 'client_closed_request' })
+    assert.ok(done.length < 10)
+    assert.equal(work.waiting, 0)
+  })
+})
