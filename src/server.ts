@@ -100,8 +100,9 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
   const { maxTokens } = services.dispatcher.options
   const keys = access.open ? 'none' : 'asked for'
   logger.info({ address, ...choice, numerics, batchTokens: maxTokens, tasks: services.registry.count, keys }, 'ready')
-  // It looks at every tenant, which nobody who asks has to wait for.
-  const removing = finishRemovals(services.tenants, services.registry.store).catch((error: Error) =>
+  const stop = new AbortController()
+  const stores = { tenants: services.tenants, tasks: services.registry.store }
+  const removing = finishRemovals(stores, { actor: 'server', logger }, stop.signal).catch((error: Error) =>
     logger.error({ reason: error.message }, 'a tenant that was being removed is not gone yet; the next start goes on'),
   )
   return {
@@ -110,6 +111,7 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
     address,
     async close() {
       lifecycle.stop()
+      stop.abort()
       certificate?.close()
       await app.close()
       await services.engines.close()

@@ -6,11 +6,11 @@ import { pino } from 'pino'
 import { environmentVariableOf } from '../config.js'
 import { LmdbStore } from '../store/lmdb.js'
 import type { Store } from '../store/store.js'
-import { removeTenant } from '../tasks/removal.js'
+import { type Remover, removeTenant } from '../tasks/removal.js'
 import { TaskStore } from '../tasks/store.js'
 import { audit, type Change } from '../tenants/audit.js'
 import { Keys, type KeyTerms } from '../tenants/keys.js'
-import { defaults, type Limits, limitNames, type Tenant } from '../tenants/tenant.js'
+import { defaults, type Limits, limitNames, type Tenant, type TenantSettings } from '../tenants/tenant.js'
 import { Tenants } from '../tenants/tenants.js'
 import { refuseMirror } from './data-directory.js'
 
@@ -30,15 +30,16 @@ export interface KeyFlags extends StoreFlags, Partial<KeyTerms> {}
 export const setTenant = (id: string, flags: TenantFlags): Promise<string> =>
   onStore(flags, async (store) => {
     const tenants = new Tenants(store)
-    const { tenant, previous } = await tenants.set(id, (current = { id, created: '', ...defaults }) => ({
+    const { tenant, previous } = await tenants.set(id, (current: TenantSettings = defaults) => ({
       limits: { ...current.limits, ...definedLimits(flags) },
       share: flags.share ?? current.share,
     }))
-    const { limits, share } = tenant
+    const { incarnation, limits, share } = tenant
     record({
       action: 'tenant.put',
       tenant: id,
       object: id,
+      incarnation,
       ...(previous && { before: { limits: previous.limits, share: previous.share } }),
       after: { limits, share },
     })
@@ -54,8 +55,8 @@ export const listTenants = (flags: StoreFlags): Promise<string> =>
 
 export const deleteTenant = (id: string, flags: StoreFlags): Promise<string> =>
   onStore(flags, async (store) => {
-    const tasks = await removeTenant(new Tenants(store), await TaskStore.open(store), id)
-    record({ action: 'tenant.delete', tenant: id, object: id, before: { tasks } })
+    const stores = { tenants: new Tenants(store), tasks: await TaskStore.open(store) }
+    const tasks = await removeTenant(stores, id, terminal())
     return shown(flags, { id, tasks }, `tenant ${id} is removed, with its keys and ${tasks} tasks`)
   })
 
@@ -93,9 +94,15 @@ async function onStore<T>({ dataDir }: StoreFlags, use: (store: Store) => Promis
   }
 }
 
-function record(change: Change): void {
+/** Someone at a terminal. The audit trail goes to standard error. */
+function terminal(): Remover {
   const logger = pino({ timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }))
-  audit(logger, `terminal/${userInfo().username}`, change)
+  return { actor: `terminal/${userInfo().username}`, logger }
+}
+
+function record(change: Change): void {
+  const { actor, logger } = terminal()
+  audit(logger, actor, change)
 }
 
 const definedLimits = (flags: TenantFlags): Partial<Limits> =>

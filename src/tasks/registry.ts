@@ -9,7 +9,7 @@ import { checkFits } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem, quoted } from '../problem.js'
 import type { Steps } from '../steps.js'
-import type { Owner } from '../tenants/tenant.js'
+import { type Owner, ownerOf, type TaskOwner } from '../tenants/tenant.js'
 import type { ReadyTasks, Task, TaskInUse } from './ready-tasks.js'
 import type { Precondition, StoredTask, TaskStore } from './store.js'
 
@@ -128,17 +128,17 @@ export class Registry {
   /**
    * Registers a task file under an owner's id; resolves once that would survive a power cut, and then serves it.
    * @returns the task, and the version that it replaced
-   * @throws Problem for a file that is not a task of this prototype, `task_read_only`, `quota_exceeded`, whatever the
-   *   precondition throws
+   * @throws Problem for a file that is not a task of this prototype, `task_read_only`, `unknown_tenant`, `quota_exceeded`,
+   *   whatever the precondition throws
    */
   async put(
-    owner: Owner,
+    owner: TaskOwner,
     id: string,
     bytes: Uint8Array,
     precondition: Precondition,
   ): Promise<{ task: Task; previous: string | undefined }> {
-    this.#checkWritable(owner, id)
-    const task = await this.ready.make(owner, bytes)
+    this.#checkWritable(ownerOf(owner), id)
+    const task = await this.ready.make(ownerOf(owner), bytes)
     const previous = await this.store.put(owner, id, task.file.digest, bytes, precondition)
     this.ready.keep(task)
     return { task, previous }
@@ -146,10 +146,10 @@ export class Registry {
 
   /**
    * @returns the version that was removed
-   * @throws Problem `unknown_task`, `task_read_only`, whatever the precondition throws
+   * @throws Problem `unknown_task`, `task_read_only`, `unknown_tenant`, whatever the precondition throws
    */
-  async delete(owner: Owner, id: string, precondition: Precondition): Promise<string | undefined> {
-    this.#checkWritable(owner, id)
+  async delete(owner: TaskOwner, id: string, precondition: Precondition): Promise<string | undefined> {
+    this.#checkWritable(ownerOf(owner), id)
     return this.store.delete(owner, id, (current) => {
       if (current === undefined) throw unknownTask(id)
       precondition(current)

@@ -1,22 +1,73 @@
-// A tenant removed with all that is its own. It can be cut off at any moment: the tenant is gone for everybody at the
-// first step, and whoever opens the store next finishes.
+// A tenant is removed in many transactions, for its tasks may be many. The first one closes it, so that it is gone for
+// everybody; the last one frees its id. Each checks that it still is this tenant and no other of its id: a removal can
+// be cut off at any moment, and several processes can work on the same one.
 
-import type { Tenants } from '../tenants/tenants.js'
+import { type AuditLog, audit } from '../tenants/audit.js'
+import type { Leaving, Tenants } from '../tenants/tenants.js'
 import type { TaskStore } from './store.js'
 
+export interface TenantStores {
+  readonly tenants: Tenants
+  readonly tasks: TaskStore
+}
+
+/** Who removes, and the log that is told of each step. */
+export interface Remover {
+  readonly actor: string
+  readonly logger: AuditLog & { error(details: object, message: string): void }
+}
+
 /**
- * Removes a tenant, its keys and its tasks.
+ * Removes a tenant, its keys and its tasks, or goes on with a removal that was begun before.
  * @returns how many tasks it had
  * @throws Problem `unknown_tenant`
  */
-export async function removeTenant(tenants: Tenants, tasks: TaskStore, id: string): Promise<number> {
-  await tenants.close(id)
-  const count = await tasks.clear(id)
-  await tenants.forget(id)
-  return count
+export async function removeTenant(stores: TenantStores, id: string, by: Remover): Promise<number> {
+  const { leaving, closed } = await stores.tenants.close(id)
+  if (closed) {
+    const { incarnation, limits, share } = closed
+    audit(by.logger, by.actor, {
+      action: 'tenant.close',
+      tenant: id,
+      object: id,
+      incarnation,
+      before: { limits, share },
+    })
+  }
+  await finish(stores, leaving, by)
+  return leaving.stored.tasks
 }
 
-/** Finishes removals that were begun before. */
-export async function finishRemovals(tenants: Tenants, tasks: TaskStore): Promise<void> {
-  for (const id of [...tenants.leaving()]) await removeTenant(tenants, tasks, id)
+/** Finishes removals that were begun before, until the signal. */
+export async function finishRemovals(stores: TenantStores, by: Remover, signal: AbortSignal): Promise<void> {
+  for await (const leaving of stores.tenants.leaving()) {
+    if (signal.aborted) return
+    await finish(stores, leaving, by, signal)
+  }
+}
+
+/** @param signal stops it between two transactions, without an error */
+async function finish(
+  { tenants, tasks }: TenantStores,
+  leaving: Leaving,
+  { actor, logger }: Remover,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { id, incarnation, stored } = leaving
+  let removed = 0
+  try {
+    for await (const count of tasks.clear(leaving)) {
+      removed += count
+      if (signal?.aborted) return
+    }
+    const before = await tenants.forget(leaving)
+    // Where another one finished the removal, it wrote the line.
+    if (before) audit(logger, actor, { action: 'tenant.delete', tenant: id, object: id, incarnation, before })
+  } catch (error) {
+    logger.error(
+      { tenant: id, incarnation, tasks: stored.tasks, removed, reason: (error as Error).message },
+      'the removal of a tenant was cut off; the next start goes on with it',
+    )
+    throw error
+  }
 }

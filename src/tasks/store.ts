@@ -1,9 +1,9 @@
 // Uploaded task files, in the store: of each task its file and the file's digest, and of each owner what it has stored,
 // changed together.
 
-import { type RecordRange, recordsIn, type Store, type StoreWriter } from '../store/store.js'
-import { type Owner, operator } from '../tenants/tenant.js'
-import { charge, setUsage, type Usage, usageOf } from '../tenants/usage.js'
+import { type RecordRange, recordsIn, type Store } from '../store/store.js'
+import { isLeaving, type Owner, operator, ownerOf, type TaskOwner, type TenantIdentity } from '../tenants/tenant.js'
+import { charge, limitsOf, setUsage, type Usage, usageOf } from '../tenants/usage.js'
 
 export interface StoredTask {
   readonly id: string
@@ -14,7 +14,7 @@ export interface StoredTask {
 /** Looks at the version that is there, undefined for none, and throws if it is not the one that was expected. */
 export type Precondition = (current: string | undefined) => void
 
-/** Tasks that go in one change when all of an owner's do: the server answers others in between. */
+/** Tasks that are removed in one transaction of a removal: requests are answered in between. */
 const removedTogether = 500
 
 export class TaskStore {
@@ -59,21 +59,24 @@ export class TaskStore {
   /**
    * Stores a file under an id, in place of what was there; resolves once it would survive a power cut.
    * @returns the version that it replaced
-   * @throws Problem `quota_exceeded`, `unknown_tenant`, whatever the precondition throws
+   * @throws Problem `unknown_tenant` if the owner is gone, even if another tenant has its id; `quota_exceeded`; whatever
+   *   the precondition throws
    */
   async put(
-    owner: Owner,
+    by: TaskOwner,
     id: string,
     digest: string,
     file: Uint8Array,
     precondition: Precondition,
   ): Promise<string | undefined> {
+    const owner = ownerOf(by)
     const key = recordKey(owner, id)
     return this.store.change((records) => {
+      const limits = limitsOf(records, by)
       const current = records.get('versions', key)?.toString()
       precondition(current)
       const bytes = file.byteLength - (records.get('files', key)?.byteLength ?? 0)
-      charge(records, owner, { tasks: current === undefined ? 1 : 0, bytes })
+      charge(records, owner, limits, { tasks: current === undefined ? 1 : 0, bytes })
       records.put('versions', key, Buffer.from(digest))
       records.put('files', key, file)
       return current
@@ -83,36 +86,44 @@ export class TaskStore {
   /**
    * Removes a task; resolves once that would survive a power cut.
    * @returns the version that it removed, undefined where the precondition let none be removed
+   * @throws Problem `unknown_tenant` as `put`, whatever the precondition throws
    */
-  async delete(owner: Owner, id: string, precondition: Precondition): Promise<string | undefined> {
+  async delete(by: TaskOwner, id: string, precondition: Precondition): Promise<string | undefined> {
+    const owner = ownerOf(by)
+    const key = recordKey(owner, id)
     return this.store.change((records) => {
-      const current = records.get('versions', recordKey(owner, id))?.toString()
+      const limits = limitsOf(records, by)
+      const current = records.get('versions', key)?.toString()
       precondition(current)
-      if (current !== undefined) remove(records, owner, [id])
+      if (current === undefined) return undefined
+      charge(records, owner, limits, { tasks: -1, bytes: -(records.get('files', key)?.byteLength ?? 0) })
+      records.remove('versions', key)
+      records.remove('files', key)
       return current
     })
   }
 
-  /** Removes all tasks of an owner. @returns how many there were */
-  async clear(owner: Owner): Promise<number> {
-    let count = 0
+  /**
+   * Removes all tasks of a tenant that is leaving, in many transactions, and stops if another removal has finished. Yields
+   * how many tasks each transaction removed. The usage counters stay, for the audit trail.
+   */
+  async *clear(leaving: TenantIdentity): AsyncIterable<number> {
+    const owner = leaving.id
     for (;;) {
-      const ids = this.list(owner, '', removedTogether).map(({ id }) => id)
-      if (ids.length === 0) return count
-      count += await this.store.change((records) => remove(records, owner, ids))
+      const removed = await this.store.change((records) => {
+        const keys = isLeaving(records, leaving)
+          ? Array.from(records.range('versions', { ...rangeOf(owner), limit: removedTogether }), ([key]) => key)
+          : []
+        for (const key of keys) {
+          records.remove('versions', key)
+          records.remove('files', key)
+        }
+        return keys.length
+      })
+      yield removed
+      if (removed < removedTogether) return
     }
   }
-}
-
-/** Removes those of the tasks that are there. @returns how many that were */
-function remove(records: StoreWriter, owner: Owner, ids: readonly string[]): number {
-  const sizes = ids.flatMap((id) => records.get('files', recordKey(owner, id))?.byteLength ?? [])
-  charge(records, owner, { tasks: -sizes.length, bytes: -sizes.reduce((sum, size) => sum + size, 0) })
-  for (const id of ids) {
-    records.remove('versions', recordKey(owner, id))
-    records.remove('files', recordKey(owner, id))
-  }
-  return sizes.length
 }
 
 /** The operator's tasks lie under their bare ids, before all others: "~" sorts behind every character of an id. */

@@ -4,7 +4,7 @@ import { Problem } from '../problem.js'
 import type { Store } from '../store/store.js'
 import { Keys } from './keys.js'
 import { hashOfKey, isKeyOf } from './secret.js'
-import { type Owner, operator, readTenant, scraper, type Tenant } from './tenant.js'
+import { type Owner, operator, readAgain, scraper, type TaskOwner, type Tenant } from './tenant.js'
 
 export interface Caller {
   readonly owner: Owner
@@ -24,8 +24,18 @@ export interface Access {
   readonly open: boolean
 }
 
+/** Who a caller changes tasks for. @throws Problem `forbidden` for the key of metrics */
+export function taskOwnerOf({ owner, tenant }: Caller): TaskOwner {
+  if (tenant !== undefined) return tenant
+  if (owner === operator) return operator
+  throw new Problem('forbidden', `the key is of "${owner}", which has no tasks`)
+}
+
 /** The one user of a server without keys: the operator, without a key. */
-export const singleUser: Access = { open: true, identify: () => ({ owner: operator, key: null }) }
+export const singleUser: Access = {
+  open: true,
+  identify: () => ({ owner: operator, key: null }),
+}
 
 export interface AccessOptions {
   /** The operator's key beside those in the store, or undefined. */
@@ -63,12 +73,12 @@ export class KeyedAccess implements Access {
     const text = /^Bearer +([^ ]+) *$/i.exec(authorization ?? '')?.[1]
     const caller = text === undefined ? undefined : this.#callerOf(text)
     if (caller !== undefined) return caller
-    throw new Problem(
-      'unauthenticated',
-      text === undefined
-        ? 'this server answers holders of a key; expected the header Authorization: Bearer <key>'
-        : 'the key of the Authorization header is none, or is none any more',
-    )
+    throw text === undefined
+      ? new Problem(
+          'unauthenticated',
+          'this server answers holders of a key; expected the header Authorization: Bearer <key>',
+        )
+      : wrongKey()
   }
 
   /** Asked with every request of an open server: to look for one record costs less than to count them. */
@@ -82,9 +92,13 @@ export class KeyedAccess implements Access {
       return { owner: operator, key: 'environment' }
     const key = this.keys.find(text)
     if (key === undefined) return undefined
-    const caller = { owner: key.owner, key: key.id }
-    if (key.owner === operator || key.owner === scraper) return caller
-    const tenant = readTenant(this.store, key.owner)
+    const { owner, incarnation } = key
+    const caller = { owner, key: key.id }
+    if (owner === operator || owner === scraper) return caller
+    const tenant = readAgain(this.store, { id: owner, incarnation })
     return tenant && { ...caller, tenant }
   }
 }
+
+const wrongKey = (): Problem =>
+  new Problem('unauthenticated', 'the key of the Authorization header is none, or is none any more')

@@ -3,9 +3,19 @@
 import type { Owner } from './tenant.js'
 
 export interface Change {
-  readonly action: 'task.put' | 'task.delete' | 'tenant.put' | 'tenant.delete' | 'key.create' | 'key.revoke'
+  /** A tenant is removed from `tenant.close`, when it is gone for everybody, to `tenant.delete`, when its id is free. */
+  readonly action:
+    | 'task.put'
+    | 'task.delete'
+    | 'tenant.put'
+    | 'tenant.close'
+    | 'tenant.delete'
+    | 'key.create'
+    | 'key.revoke'
   /** Whose it is. */
   readonly tenant: Owner
+  /** Of the tenant, where the change is one of the tenant itself: its id may have been another's before. */
+  readonly incarnation?: string
   /** A task's, key's or tenant's id. */
   readonly object: string
   /** What was there and what is there now: a task's digest, a tenant's settings. Absent for nothing. */
@@ -19,7 +29,7 @@ export interface AuditLog {
   child(bindings: object, options: { readonly level: string }): { info(line: object, message: string): void }
 }
 
-/** Who made a change: a key, as owner and id; a server's only user; someone at a terminal. */
+/** Who makes a change with a key: its owner and id. Without keys that is a server's only user. */
 export const actorOf = ({ owner, key }: { readonly owner: Owner; readonly key: string | null }): string =>
   key === null ? owner : `${owner}/${key}`
 

@@ -1,10 +1,11 @@
-// The API keys in the store: each under its owner and id, as a hash and what is said of it. Every request looks its key
-// up anew, so that one that is revoked, here or by another process on the same store, is one no more at once.
+// The API keys in the store: each under its owner and id, as a hash, its terms and the incarnation of its tenant. Every
+// request looks its key up anew, so that one that is revoked, here or by another process on the same store, stops working
+// at once.
 
 import { Problem, quoted } from '../problem.js'
 import { recordsIn, type Store, type StoreReader, type StoreWriter } from '../store/store.js'
 import { hashOfKey, isKeyOf, type KeyName, makeKey, nameOfKey } from './secret.js'
-import { type Owner, operator, readTenant, scraper, unknownTenant } from './tenant.js'
+import { type Owner, operator, readTenant, scraper, type TenantIdentity, unknownTenant } from './tenant.js'
 
 export interface KeyTerms {
   /** ISO 8601: from then on it is no key any more. Null for never. */
@@ -18,7 +19,10 @@ export interface Key extends KeyName, KeyTerms {
   readonly created: string
 }
 
-interface KeyRecord extends Omit<Key, 'owner' | 'id'> {
+/** A key that was sent. It works only while its tenant has this incarnation. */
+export interface FoundKey extends Key, Pick<TenantIdentity, 'incarnation'> {}
+
+interface KeyRecord extends Omit<FoundKey, 'owner' | 'id'> {
   /** SHA-256 in hex. */
   readonly hash: string
 }
@@ -46,8 +50,8 @@ export class Keys {
   async create(owner: Owner, { expires: given, description }: KeyTerms): Promise<{ key: Key; text: string }> {
     const expires = given === null ? null : this.#timeToCome(given)
     return this.store.change((records) => {
-      checkOwner(records, owner)
-      if (keysOf(records, owner).length >= maxKeys)
+      const incarnation = incarnationOf(records, owner)
+      if (keysOf(records, owner, incarnation).length >= maxKeys)
         throw new Problem('quota_exceeded', `"${owner}" has ${maxKeys} keys, and more are not taken; revoke one`, {
           quota: 'keys',
           used: maxKeys,
@@ -55,7 +59,7 @@ export class Keys {
         })
       const { id, key: text } = makeKey(owner)
       const terms = { created: new Date(this.now()).toISOString(), expires, description }
-      const record: KeyRecord = { hash: hashOfKey(text).toString('hex'), ...terms }
+      const record: KeyRecord = { hash: hashOfKey(text).toString('hex'), incarnation, ...terms }
       records.put('keys', recordKey({ owner, id }), Buffer.from(JSON.stringify(record)))
       return { key: { owner, id, ...terms }, text }
     })
@@ -63,8 +67,8 @@ export class Keys {
 
   /** In the order of their making. @throws Problem `unknown_tenant` */
   list(owner: Owner): Key[] {
-    checkOwner(this.store, owner)
-    return keysOf(this.store, owner).toSorted((a, b) => (a.created < b.created ? -1 : 1))
+    const keys = keysOf(this.store, owner, incarnationOf(this.store, owner))
+    return keys.toSorted((a, b) => (a.created < b.created ? -1 : 1))
   }
 
   /**
@@ -73,8 +77,7 @@ export class Keys {
    */
   async revoke(owner: Owner, id: string): Promise<void> {
     await this.store.change((records) => {
-      checkOwner(records, owner)
-      const keys = keysOf(records, owner)
+      const keys = keysOf(records, owner, incarnationOf(records, owner))
       if (!keys.some((key) => key.id === id)) throw new Problem('unknown_key', `"${owner}" has no key ${quoted(id)}`)
       if (owner === operator && !keys.some((key) => key.id !== id && this.#isLive(key)))
         throw new Problem('last_operator_key', `key "${id}" is the operator's last; make another one before it goes`)
@@ -82,13 +85,13 @@ export class Keys {
     })
   }
 
-  /** The key that a text is; undefined for any other text. */
-  find(text: string): Key | undefined {
+  /** The key that a text is; undefined for any other text. The caller compares the incarnation with the tenant's. */
+  find(text: string): FoundKey | undefined {
     const name = nameOfKey(text)
     const record = name && readKey(this.store, name)
     const right = isKeyOf(record ? Buffer.from(record.hash, 'hex') : noHash, text)
     if (name === undefined || record === undefined || !right || !this.#isLive(record)) return undefined
-    return { ...name, ...withoutHash(record) }
+    return { ...name, ...termsOf(record), incarnation: record.incarnation }
   }
 
   #timeToCome(text: string): string {
@@ -105,30 +108,41 @@ export class Keys {
   }
 }
 
-/** As part of a change: none of an owner's keys is one any more. */
+/** As part of a change: removes all keys under an owner's name, whichever incarnation they are of. */
 export function removeKeys(records: StoreWriter, owner: Owner): void {
-  for (const { id } of keysOf(records, owner)) records.remove('keys', recordKey({ owner, id }))
+  for (const [key] of [...records.range('keys', recordsIn(owner))]) records.remove('keys', key)
 }
 
 const recordKey = ({ owner, id }: KeyName): string => `${owner}/${id}`
 
+/** Keys from before there were incarnations are of tenants from before, whose incarnation is empty. */
+const parseRecord = (bytes: Buffer): KeyRecord => ({
+  incarnation: '',
+  ...(JSON.parse(bytes.toString()) as Omit<KeyRecord, 'incarnation'> & Partial<KeyRecord>),
+})
+
 function readKey(records: StoreReader, name: KeyName): KeyRecord | undefined {
   const bytes = records.get('keys', recordKey(name))
-  return bytes && (JSON.parse(bytes.toString()) as KeyRecord)
+  return bytes && parseRecord(bytes)
 }
 
-function keysOf(records: StoreReader, owner: Owner): Key[] {
+function keysOf(records: StoreReader, owner: Owner, incarnation: string): Key[] {
   return Array.from(records.range('keys', recordsIn(owner)), ([key, bytes]) => ({
-    owner,
     id: key.slice(owner.length + 1),
-    ...withoutHash(JSON.parse(bytes.toString()) as KeyRecord),
-  }))
+    record: parseRecord(bytes),
+  })).flatMap(({ id, record }) => (record.incarnation === incarnation ? [{ owner, id, ...termsOf(record) }] : []))
 }
 
-function withoutHash({ created, expires, description }: KeyRecord): Omit<Key, 'owner' | 'id'> {
-  return { created, expires, description }
-}
+const termsOf = ({ created, expires, description }: KeyRecord): Omit<Key, 'owner' | 'id'> => ({
+  created,
+  expires,
+  description,
+})
 
-function checkOwner(records: StoreReader, owner: Owner): void {
-  if (owner !== operator && owner !== scraper && readTenant(records, owner) === undefined) throw unknownTenant(owner)
+/** Which incarnation an owner's keys must have; the owners that are no tenants have one for ever. */
+function incarnationOf(records: StoreReader, owner: Owner): string {
+  if (owner === operator || owner === scraper) return ''
+  const tenant = readTenant(records, owner)
+  if (tenant === undefined) throw unknownTenant(owner)
+  return tenant.incarnation
 }

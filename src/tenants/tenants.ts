@@ -1,20 +1,33 @@
-// The tenants in the store: made, changed, listed, and removed in two steps, for their tasks may be many.
+// The tenants in the store: made, changed, listed, and removed in two steps, with their tasks in between.
 
+import { randomUUID } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 import { Problem } from '../problem.js'
 import type { Store } from '../store/store.js'
 import { removeKeys } from './keys.js'
 import {
   checkTenantId,
+  isLeaving,
   parseRecord,
   readRecord,
   readTenant,
   type Tenant,
+  type TenantIdentity,
   type TenantRecord,
   type TenantSettings,
   tenantOf,
   unknownTenant,
 } from './tenant.js'
 import { removeUsage, type Usage, usageOf } from './usage.js'
+
+/** A tenant that is being removed. */
+export interface Leaving extends TenantIdentity {
+  /** What it had stored when its removal began. */
+  readonly stored: Usage
+}
+
+/** Tenants that are looked at in one turn of the event loop. */
+const pageTenants = 500
 
 export class Tenants {
   constructor(readonly store: Store) {}
@@ -45,7 +58,7 @@ export class Tenants {
   /**
    * Makes a tenant, or changes one.
    * @param settings what it is to have, from what it has: undefined where it is new
-   * @throws Problem `invalid_tenant_id`; `tenant_leaving` while one of that name is being removed
+   * @throws Problem `invalid_tenant_id`; `tenant_leaving` while one of that id is being removed
    */
   async set(
     id: string,
@@ -55,39 +68,71 @@ export class Tenants {
     return this.store.change((records) => {
       const current = readRecord(records, id)
       if (current?.leaving)
-        throw new Problem('tenant_leaving', `tenant "${id}" is being removed; its name is free once that is done`)
+        throw new Problem('tenant_leaving', `tenant "${id}" is being removed; its id is free once that is done`)
       const previous = tenantOf(id, current)
       const { limits, share } = settings(previous)
-      const record: TenantRecord = { created: previous?.created ?? new Date().toISOString(), limits, share }
+      // Keys that an earlier version of this program left behind would not work, but would be counted.
+      if (previous === undefined) removeKeys(records, id)
+      const { incarnation, created } = previous ?? newBorn()
+      const record: TenantRecord = { incarnation, created, limits, share }
       records.put('tenants', id, Buffer.from(JSON.stringify(record)))
       return { tenant: { id, ...record }, previous }
     })
   }
 
   /**
-   * The first step of removing a tenant: from now on none of its keys is one, and it takes no task. Of a tenant that is
-   * leaving already nothing changes.
+   * The first step of a removal: from now on the tenant has no keys and takes no tasks. Where it is leaving already, that
+   * removal goes on.
+   * @returns whom to remove, and the tenant if it was not leaving yet
    * @throws Problem `unknown_tenant`
    */
-  async close(id: string): Promise<void> {
-    await this.store.change((records) => {
+  async close(id: string): Promise<{ leaving: Leaving; closed: Tenant | undefined }> {
+    return this.store.change((records) => {
       const record = readRecord(records, id)
       if (record === undefined) throw unknownTenant(id)
-      records.put('tenants', id, Buffer.from(JSON.stringify({ ...record, leaving: true } satisfies TenantRecord)))
-      removeKeys(records, id)
+      const closed = tenantOf(id, record)
+      if (closed) {
+        records.put('tenants', id, Buffer.from(JSON.stringify({ ...record, leaving: true } satisfies TenantRecord)))
+        removeKeys(records, id)
+      }
+      return { leaving: { id, incarnation: record.incarnation, stored: usageOf(records, id) }, closed }
     })
   }
 
-  /** The last step, once its tasks are gone: the name is free. */
-  async forget(id: string): Promise<void> {
-    await this.store.change((records) => {
+  /**
+   * The last step, once its tasks are gone: the id is free.
+   * @returns what it had stored; undefined if another removal of it was first
+   */
+  async forget(leaving: TenantIdentity): Promise<Usage | undefined> {
+    const { id } = leaving
+    return this.store.change((records) => {
+      if (!isLeaving(records, leaving)) return undefined
+      const usage = usageOf(records, id)
       records.remove('tenants', id)
+      removeKeys(records, id)
       removeUsage(records, id)
+      return usage
     })
   }
 
-  /** Ids of tenants whose removal was begun and is not done. */
-  *leaving(): Iterable<string> {
-    for (const [id, bytes] of this.store.range('tenants')) if (parseRecord(bytes).leaving) yield id
+  /** Tenants whose removal was begun and is not done. */
+  async *leaving(): AsyncIterable<Leaving> {
+    for (let after = ''; ; ) {
+      const page = [...this.store.range('tenants', { after, limit: pageTenants })]
+      for (const [id, bytes] of page) {
+        const { incarnation, leaving } = parseRecord(bytes)
+        if (leaving) yield { id, incarnation, stored: this.usage(id) }
+      }
+      const last = page.at(-1)
+      if (last === undefined) return
+      after = last[0]
+      // Requests are answered in between.
+      await setImmediate()
+    }
   }
 }
+
+const newBorn = (): Pick<Tenant, 'incarnation' | 'created'> => ({
+  incarnation: randomUUID(),
+  created: new Date().toISOString(),
+})

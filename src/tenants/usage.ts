@@ -1,9 +1,9 @@
 // What each owner has stored, as counters that change in the transaction of the tasks themselves: a quota is checked in
-// the time of one look-up, and no two uploads can pass it together.
+// the time of one look-up, and no two uploads can exceed it together.
 
 import { Problem } from '../problem.js'
 import type { StoreReader, StoreWriter } from '../store/store.js'
-import { type Owner, operator, readTenant, unknownTenant } from './tenant.js'
+import { defaults, type Limits, type Owner, operator, readAgain, type TaskOwner, unknownTenant } from './tenant.js'
 
 export interface Usage {
   readonly tasks: number
@@ -17,27 +17,33 @@ export function usageOf(records: StoreReader, owner: Owner): Usage {
 }
 
 /**
- * Adds what a change brings to an owner's counters; what it takes away is negative.
- * @throws Problem `quota_exceeded` if it grows beyond a limit, `unknown_tenant` if it grows and there is no such tenant
- *   any more; nothing is written then
+ * What an owner may store.
+ * @throws Problem `unknown_tenant` if the tenant is leaving or gone, even if another one has its id
  */
-export function charge(records: StoreWriter, owner: Owner, change: Usage): void {
+export function limitsOf(records: StoreReader, owner: TaskOwner): Limits {
+  if (owner === operator) return defaults.limits
+  const tenant = readAgain(records, owner)
+  if (tenant === undefined) throw unknownTenant(owner.id)
+  return tenant.limits
+}
+
+/**
+ * Adds a change to an owner's counters; what it removes is negative.
+ * @throws Problem `quota_exceeded` if it grows beyond a limit; nothing is written then
+ */
+export function charge(records: StoreWriter, owner: Owner, limits: Limits, change: Usage): void {
   const { tasks, bytes } = usageOf(records, owner)
   const usage = { tasks: tasks + change.tasks, bytes: bytes + change.bytes }
-  if (owner !== operator && (change.tasks > 0 || change.bytes > 0)) {
-    const tenant = readTenant(records, owner)
-    if (tenant === undefined) throw unknownTenant(owner)
-    for (const what of ['tasks', 'bytes'] as const) {
-      const limit = tenant.limits[what]
-      if (limit !== null && change[what] > 0 && usage[what] > limit)
-        throw new Problem(
-          'quota_exceeded',
-          what === 'tasks'
-            ? `tenant "${owner}" has ${tasks} tasks; at most ${limit} are allowed`
-            : `tenant "${owner}" would store ${usage.bytes} bytes; at most ${limit} are allowed`,
-          { quota: what, used: what === 'tasks' ? tasks : bytes, limit },
-        )
-    }
+  for (const what of ['tasks', 'bytes'] as const) {
+    const limit = limits[what]
+    if (limit !== null && change[what] > 0 && usage[what] > limit)
+      throw new Problem(
+        'quota_exceeded',
+        what === 'tasks'
+          ? `tenant "${owner}" has ${tasks} tasks; at most ${limit} are allowed`
+          : `tenant "${owner}" would store ${usage.bytes} bytes; at most ${limit} are allowed`,
+        { quota: what, used: what === 'tasks' ? tasks : bytes, limit },
+      )
   }
   setUsage(records, owner, usage)
 }

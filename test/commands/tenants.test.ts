@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { holder, startRunning, upload } from '../http/running.js'
 import { root, temporaryDirectory } from '../material.js'
+import { any, newTenant, openStore } from '../tenants/material.js'
 
 const cli = join(root, 'dist/src/cli.js')
 
@@ -55,8 +56,34 @@ describe('propetl tenants', () => {
     assert.deepEqual([audit.audit, audit.action, audit.tenant, audit.object], [true, 'key.revoke', 'acme', id])
     assert.match(String(audit.actor), /^terminal\/.+/)
 
-    assert.equal((await run('remove', 'acme')).out, 'tenant acme is removed, with its keys and 2 tasks')
+    const removed = await run('remove', 'acme')
+    assert.equal(removed.out, 'tenant acme is removed, with its keys and 2 tasks')
+    const steps = removed.error
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+    assert.deepEqual(
+      steps.map(({ action, tenant }) => [action, tenant]),
+      [
+        ['tenant.close', 'acme'],
+        ['tenant.delete', 'acme'],
+      ],
+    )
+    assert.match(String(steps[0]?.actor), /^terminal\/.+/)
+    assert.ok(steps[0]?.incarnation === steps[1]?.incarnation && steps[0]?.incarnation !== undefined)
     assert.equal((await operator('GET', '/tenants/acme')).statusCode, 404)
+  })
+
+  test('goes on with a removal that was cut off', async () => {
+    const dataDir = await temporaryDirectory()
+    const { store, tasks, tenants } = await openStore(dataDir)
+    await tasks.put(await newTenant(tenants, 'acme'), 'mine', 'd', Buffer.alloc(3), any)
+    await tenants.close('acme')
+    await store.close()
+    const { code, out } = await propetl(dataDir, 'remove', 'acme')
+    assert.deepEqual([code, out], [0, 'tenant acme is removed, with its keys and 1 tasks'])
+    assert.match((await propetl(dataDir, 'remove', 'acme')).error, /^propetl: there is no tenant "acme"$/m)
+    assert.equal((await propetl(dataDir, 'set', 'acme')).code, 0)
   })
 
   test('says what is wrong, and exits 1', async () => {

@@ -160,10 +160,15 @@ describe('the audit trail', () => {
         [`acme/${id}`, 'task.put', 'acme', 'mine'],
         [`acme/${id}`, 'task.delete', 'acme', 'mine'],
         ['operator/environment', 'key.revoke', 'acme', id],
+        ['operator/environment', 'tenant.close', 'acme', 'acme'],
         ['operator/environment', 'tenant.delete', 'acme', 'acme'],
       ],
     )
     assert.deepEqual([lines[0]?.request_id, lines[2]?.after, lines[3]?.before], ['first', version, version])
+    assert.deepEqual(lines[6]?.before, { tasks: 0, bytes: 0 })
+    const incarnations = [lines[0], lines[5], lines[6]].map((line) => line?.incarnation)
+    assert.match(String(incarnations[0]), /^[0-9a-f-]{36}$/)
+    assert.equal(new Set(incarnations).size, 1)
     assert.ok(lines.every(({ request_id }) => typeof request_id === 'string'))
   })
 })

@@ -5,6 +5,7 @@ import { defaults, type Limits, type Tenant } from '../../src/tenants/tenant.js'
 
 const tenant = (limits: Partial<Limits>, id = 'acme'): Tenant => ({
   id,
+  incarnation: 'first',
   created: '',
   share: 1,
   limits: { ...defaults.limits, ...limits },

@@ -9,6 +9,7 @@ import { Problem, quoted } from '../../problem.js'
 import { describeTask } from '../../tasks/description.js'
 import type { Task } from '../../tasks/ready-tasks.js'
 import { checkTaskId, type Origin, type Registry } from '../../tasks/registry.js'
+import { taskOwnerOf } from '../../tenants/access.js'
 import type { Owner } from '../../tenants/tenant.js'
 import { callerOf, recordChange } from '../callers.js'
 import { etagOf, isUnchanged, preconditionOf } from '../etags.js'
@@ -150,7 +151,7 @@ export const taskRoutes =
           response: {
             200: { ...taskAnswer, description: 'Replaced', headers: etagHeader },
             201: { ...taskAnswer, description: 'New', headers: { ...etagHeader, ...locationHeader } },
-            ...problemAnswers(400, 401, 403, 409, 412, 413, 415, 422, 429, 503),
+            ...problemAnswers(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
           },
         },
       },
@@ -175,7 +176,7 @@ export const taskRoutes =
           response: {
             200: { ...taskAnswer, description: 'Replaced', headers: etagHeader },
             201: { ...taskAnswer, description: 'New', headers: { ...etagHeader, ...locationHeader } },
-            ...problemAnswers(400, 401, 403, 409, 412, 413, 415, 422, 429, 503),
+            ...problemAnswers(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
           },
         },
       },
@@ -198,28 +199,29 @@ export const taskRoutes =
         },
       },
       async (request, reply) => {
-        const { owner } = callerOf(request)
+        const caller = callerOf(request)
         const { id } = request.params
-        const before = await lifecycle.services.registry.delete(owner, id, preconditionOf(request.headers))
-        recordChange(request, { action: 'task.delete', tenant: owner, object: id, before })
+        const { registry } = lifecycle.services
+        const before = await registry.delete(taskOwnerOf(caller), id, preconditionOf(request.headers))
+        recordChange(request, { action: 'task.delete', tenant: caller.owner, object: id, before })
         return reply.code(204).send(null)
       },
     )
 
     async function upload(id: string, bytes: Buffer, request: FastifyRequest, reply: FastifyReply) {
       const { registry } = lifecycle.services
-      const { owner } = callerOf(request)
-      const { task, previous } = await registry.put(owner, id, bytes, preconditionOf(request.headers))
+      const caller = callerOf(request)
+      const { task, previous } = await registry.put(taskOwnerOf(caller), id, bytes, preconditionOf(request.headers))
       recordChange(request, {
         action: 'task.put',
-        tenant: owner,
+        tenant: caller.owner,
         object: id,
         ...(previous !== undefined && { before: previous }),
         after: task.file.digest,
       })
       reply.header('etag', etagOf(task.file.digest)).code(previous === undefined ? 201 : 200)
       if (previous === undefined) reply.header('location', `/tasks/${id}`)
-      return describe(id, task, 'uploaded', reply, owner)
+      return describe(id, task, 'uploaded', reply, caller.owner)
     }
 
     async function describe(id: string, task: Task, origin: Origin, reply: FastifyReply, owner: Owner) {

@@ -4,6 +4,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Static } from 'typebox'
 import { Problem } from '../../problem.js'
 import { removeTenant } from '../../tasks/removal.js'
+import { actorOf } from '../../tenants/audit.js'
 import type { Key } from '../../tenants/keys.js'
 import { operator, type Tenant, type TenantSettings } from '../../tenants/tenant.js'
 import type { Usage } from '../../tenants/usage.js'
@@ -80,6 +81,7 @@ export const tenantRoutes =
           operationId: 'putTenant',
           tags,
           summary: 'Makes a tenant, or gives one other limits; what the body leaves out is unlimited',
+          description: 'Answered 409 `tenant_leaving` while a tenant of this id is being removed.',
           params: tenantParams,
           body: tenantBody,
           response: {
@@ -98,6 +100,7 @@ export const tenantRoutes =
           action: 'tenant.put',
           tenant: id,
           object: id,
+          incarnation: tenant.incarnation,
           ...(previous && { before: { limits: previous.limits, share: previous.share } }),
           after: settings,
         })
@@ -115,7 +118,10 @@ export const tenantRoutes =
           operationId: 'deleteTenant',
           tags,
           summary: 'Removes a tenant with its keys and tasks',
-          description: 'Its keys are none any more at once; answered once its last task is gone.',
+          description:
+            'Its keys stop working at once, and what it uploads is refused; predictions under way may still be answered. The ' +
+            'answer comes once its last task is gone and its id is free. A removal that was cut off goes on with the same ' +
+            'request, or at the next start. What is made under the same id later is another tenant: no key and no task comes back.',
           params: tenantParams,
           response: { 204: noContent('Removed'), ...problemAnswers(400, 401, 403, 404, 503) },
         },
@@ -123,8 +129,8 @@ export const tenantRoutes =
       async (request, reply) => {
         const { tenants, registry } = lifecycle.services
         const { id } = request.params
-        const tasks = await removeTenant(tenants, registry.store, id)
-        recordChange(request, { action: 'tenant.delete', tenant: id, object: id, before: { tasks } })
+        const stores = { tenants, tasks: registry.store }
+        await removeTenant(stores, id, { actor: actorOf(callerOf(request)), logger: request.log })
         return reply.code(204).send(null)
       },
     )

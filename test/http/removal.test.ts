@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict'
+import { before, describe, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { digestOf } from '../../src/formats/digest.js'
+import { shiftedTask, taskBytes, temporaryDirectory } from '../material.js'
+import { any, newTenant as makeTenant, openStore } from '../tenants/material.js'
+import { type Holder, holder, newTenant, operatorKey, type Running, startRunning } from './running.js'
+
+const sst2 = taskBytes('sst2')
+const [olds, news] = [Buffer.from(shiftedTask(sst2, 1)), Buffer.from(shiftedTask(sst2, 2))]
+const codeOf = async (answer: ReturnType<Holder>) => (await answer).json<{ code?: string }>().code
+
+describe('a tenant that is removed over HTTP', () => {
+  let running: Running
+  let operator: Holder
+  before(async () => {
+    running = await startRunning({ operatorKey })
+    operator = holder(running.app, operatorKey)
+  })
+  const newKey = async (id: string) => (await operator('POST', `/tenants/${id}/keys`, {})).json<{ key: string }>().key
+  const steps = (id: string) =>
+    running.log.filter(
+      ({ audit, tenant, action }) => audit && tenant === id && /^tenant\.(close|delete)/.test(`${action}`),
+    )
+
+  test('by many requests at once is removed once, and all of them are told so', async () => {
+    const acme = await newTenant(running.app, 'many')
+    for (const id of ['one', 'two']) assert.equal((await acme('PUT', `/tasks/${id}`, olds)).statusCode, 201)
+    const answers = await Promise.all(Array.from({ length: 20 }, () => operator('DELETE', '/tenants/many')))
+    for (const { statusCode, body } of answers) assert.ok([204, 404].includes(statusCode), body)
+    assert.equal(answers[0]?.statusCode, 204)
+    assert.equal(await codeOf(operator('DELETE', '/tenants/many')), 'unknown_tenant')
+    assert.deepEqual(
+      steps('many').map(({ actor, action }) => [actor, action]),
+      [
+        ['operator/environment', 'tenant.close'],
+        ['operator/environment', 'tenant.delete'],
+      ],
+    )
+    assert.deepEqual(steps('many')[1]?.before, { tasks: 2, bytes: 2 * olds.byteLength })
+  })
+
+  test('while its id is not free: it cannot be made, and has no keys', async () => {
+    const acme = await newTenant(running.app, 'leaver')
+    await running.server.services.tenants.close('leaver')
+    assert.equal((await acme('GET', '/tasks')).statusCode, 401)
+    assert.equal(await codeOf(operator('PUT', '/tenants/leaver', {})), 'tenant_leaving')
+    for (const [method, path] of [
+      ['GET', ''],
+      ['GET', '/keys'],
+      ['POST', '/keys'],
+      ['DELETE', '/keys/000000000000'],
+    ] as const)
+      assert.equal(
+        await codeOf(operator(method, `/tenants/leaver${path}`, method === 'POST' ? {} : undefined)),
+        'unknown_tenant',
+      )
+    assert.equal((await operator('DELETE', '/tenants/leaver')).statusCode, 204)
+    assert.equal((await operator('PUT', '/tenants/leaver', {})).statusCode, 201)
+  })
+
+  test('does not come back by a key record that does', async () => {
+    await newTenant(running.app, 'back')
+    const key = await newKey('back')
+    const { store } = running.server.services
+    const record = `back/${key.split('_')[2]}`
+    const bytes = store.get('keys', record) ?? assert.fail()
+    assert.equal((await operator('DELETE', '/tenants/back')).statusCode, 204)
+    const next = await newTenant(running.app, 'back')
+    await store.change((records) => records.put('keys', record, bytes))
+    assert.equal(await codeOf(holder(running.app, key)('GET', '/tasks')), 'unauthenticated')
+    assert.equal((await next('GET', '/tasks')).statusCode, 200)
+    assert.equal((await operator('GET', '/tenants/back/keys')).json<{ keys: object[] }>().keys.length, 1)
+  })
+})
+
+describe('removals that a server finds when it starts', () => {
+  test('are finished by it, and leave a tenant alone that was made of the same id meanwhile', async () => {
+    const dataDir = await temporaryDirectory()
+    const { store, tasks, tenants } = await openStore(dataDir)
+    const first = await makeTenant(tenants, 'aaa')
+    const second = await makeTenant(tenants, 'bbb')
+    await Promise.all(
+      Array.from({ length: 20_000 }, (_, i) => tasks.put(first, `t${i}`, 'd', olds.subarray(0, 200), any)),
+    )
+    await tasks.put(second, 'mine', digestOf(olds), olds, any)
+    for (const id of ['aaa', 'bbb']) await tenants.close(id)
+    await store.close()
+
+    const { app, log, server } = await startRunning({ operatorKey, dataDir })
+    const operator = holder(app, operatorKey)
+    assert.ok([204, 404].includes((await operator('DELETE', '/tenants/bbb')).statusCode))
+    const next = await newTenant(app, 'bbb')
+    assert.equal((await next('PUT', '/tasks/mine', news)).statusCode, 201)
+    for (let tries = 0; server.services.store.get('tenants', 'aaa') !== undefined; tries++) {
+      assert.ok(tries < 3_000, 'the removal that was found is never finished')
+      await delay(10)
+    }
+    // Changes are made in turn: after this one nothing of the round is left.
+    for (let i = 0; i < 3; i++) await server.services.store.change(() => {})
+    assert.equal((await next('GET', '/tasks/mine')).json<{ version: string }>().version, digestOf(news))
+    assert.deepEqual((await next('GET', '/tenants/bbb')).json<{ usage: object }>().usage, {
+      tasks: 1,
+      bytes: news.byteLength,
+    })
+    const done = log.filter(({ action }) => action === 'tenant.delete')
+    assert.deepEqual(done.map(({ tenant, before, incarnation }) => [tenant, before, incarnation]).toSorted(), [
+      ['aaa', { tasks: 20_000, bytes: 20_000 * 200 }, first.incarnation],
+      ['bbb', { tasks: 1, bytes: olds.byteLength }, second.incarnation],
+    ])
+    assert.equal(done.find(({ tenant }) => tenant === 'aaa')?.actor, 'server')
+  })
+})
