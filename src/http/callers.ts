@@ -44,6 +44,10 @@ export function identifyCallers(app: FastifyInstance, { access, rates, corsOrigi
     refuseOthers(caller, audience)
     if (caller.tenant) rates.take(caller.tenant, 'requests', 1)
   })
+  app.addHook('preHandler', async ({ caller, body }) => {
+    // The body may have taken as long as a client likes to send it.
+    if (caller !== null && body !== undefined) access.checkAgain(caller)
+  })
   app.addHook('onSend', async (request, reply) => {
     if (request.caller?.tenant) addRateHeaders(reply, rates.standings(request.caller.tenant))
   })

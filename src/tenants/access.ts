@@ -20,6 +20,12 @@ export interface Access {
    * @throws Problem `unauthenticated`, in the same words whatever is wrong with the key
    */
   identify(authorization: string | undefined): Caller
+  /**
+   * Checks once more after a request's body was read: the tenant may have been removed in the meantime, and another one may
+   * have its id.
+   * @throws Problem `unauthenticated`
+   */
+  checkAgain(caller: Caller): void
   /** Whether whoever reaches the server may use it, for there are no keys. */
   readonly open: boolean
 }
@@ -35,6 +41,7 @@ export function taskOwnerOf({ owner, tenant }: Caller): TaskOwner {
 export const singleUser: Access = {
   open: true,
   identify: () => ({ owner: operator, key: null }),
+  checkAgain: () => {},
 }
 
 export interface AccessOptions {
@@ -79,6 +86,10 @@ export class KeyedAccess implements Access {
           'this server answers holders of a key; expected the header Authorization: Bearer <key>',
         )
       : wrongKey()
+  }
+
+  checkAgain({ tenant }: Caller): void {
+    if (tenant !== undefined && readAgain(this.store, tenant) === undefined) throw wrongKey()
   }
 
   /** Asked with every request of an open server: to look for one record costs less than to count them. */

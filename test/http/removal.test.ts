@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
 import { before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { digestOf } from '../../src/formats/digest.js'
@@ -9,6 +11,28 @@ import { type Holder, holder, newTenant, operatorKey, type Running, startRunning
 const sst2 = taskBytes('sst2')
 const [olds, news] = [Buffer.from(shiftedTask(sst2, 1)), Buffer.from(shiftedTask(sst2, 2))]
 const codeOf = async (answer: ReturnType<Holder>) => (await answer).json<{ code?: string }>().code
+
+/** A request that the server has accepted, and whose body it waits for. */
+async function held(url: string, method: string, key: string, type: string, body: Buffer) {
+  const sent = request(url, {
+    method,
+    agent: false,
+    headers: {
+      authorization: `Bearer ${key}`,
+      'content-type': type,
+      'content-length': body.byteLength,
+      expect: '100-continue',
+    },
+  })
+  sent.flushHeaders()
+  await once(sent, 'continue')
+  return async () => {
+    sent.end(body)
+    const [response] = (await once(sent, 'response')) as [IncomingMessage]
+    const text = (await response.toArray()).join('')
+    return { status: response.statusCode, answer: JSON.parse(text) as Record<string, unknown> }
+  }
+}
 
 describe('a tenant that is removed over HTTP', () => {
   let running: Running
@@ -71,6 +95,46 @@ describe('a tenant that is removed over HTTP', () => {
     assert.equal(await codeOf(holder(running.app, key)('GET', '/tasks')), 'unauthenticated')
     assert.equal((await next('GET', '/tasks')).statusCode, 200)
     assert.equal((await operator('GET', '/tenants/back/keys')).json<{ keys: object[] }>().keys.length, 1)
+  })
+
+  test('neither changes nor asks tasks of the next of its id by requests whose bodies come late', async () => {
+    await newTenant(running.app, 'late')
+    const key = await newKey('late')
+    const { address } = running.server
+    const octets = 'application/octet-stream'
+    const form = `--x\r\ncontent-disposition: form-data; name="file"; filename="mine.safetensors"\r\n\r\n`
+    const requests = [
+      await held(`${address}/tasks/mine`, 'PUT', key, octets, olds),
+      await held(`${address}/tasks/other`, 'PUT', key, octets, olds),
+      await held(`${address}/tasks/mine/predict`, 'POST', key, 'application/json', Buffer.from('{"inputs":"a film"}')),
+      await held(
+        `${address}/predict`,
+        'POST',
+        key,
+        'application/json',
+        Buffer.from('{"inputs":[{"task":"mine","text":"a film"}]}'),
+      ),
+      await held(
+        `${address}/tasks`,
+        'POST',
+        key,
+        'multipart/form-data; boundary=x',
+        Buffer.concat([Buffer.from(form), olds, Buffer.from('\r\n--x--\r\n')]),
+      ),
+    ]
+    assert.equal((await operator('DELETE', '/tenants/late')).statusCode, 204)
+    const next = await newTenant(running.app, 'late')
+    assert.equal((await next('PUT', '/tasks/mine', news)).statusCode, 201)
+    const answers = []
+    for (const finish of requests) answers.push(await finish())
+    assert.deepEqual(
+      answers.map(({ status, answer }) => [status, answer.code]),
+      [...Array.from({ length: 4 }, () => [401, 'unauthenticated']), [404, 'unknown_tenant']],
+    )
+    assert.equal((await next('GET', '/tasks/mine')).json<{ version: string }>().version, digestOf(news))
+    assert.equal((await next('GET', '/tasks/other')).statusCode, 404)
+    const { usage } = (await next('GET', '/tenants/late')).json<{ usage: object }>()
+    assert.deepEqual(usage, { tasks: 1, bytes: news.byteLength })
   })
 })
 
