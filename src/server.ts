@@ -102,9 +102,7 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
   logger.info({ address, ...choice, numerics, batchTokens: maxTokens, tasks: services.registry.count, keys }, 'ready')
   const stop = new AbortController()
   const stores = { tenants: services.tenants, tasks: services.registry.store }
-  const removing = finishRemovals(stores, { actor: 'server', logger }, stop.signal).catch((error: Error) =>
-    logger.error({ reason: error.message }, 'a tenant that was being removed is not gone yet; the next start goes on'),
-  )
+  const removing = finishRemovals(stores, { actor: 'server', logger }, stop.signal)
   return {
     app,
     services,

@@ -2,6 +2,7 @@
 // everybody; the last one frees its id. Each checks that it still is this tenant and no other of its id: a removal can
 // be cut off at any moment, and several processes can work on the same one.
 
+import { setTimeout } from 'node:timers/promises'
 import { type AuditLog, audit } from '../tenants/audit.js'
 import type { Leaving, Tenants } from '../tenants/tenants.js'
 import type { TaskStore } from './store.js'
@@ -16,6 +17,16 @@ export interface Remover {
   readonly actor: string
   readonly logger: AuditLog & { error(details: object, message: string): void }
 }
+
+/** When to look for removals that were cut off, in milliseconds. */
+export interface Pauses {
+  /** After all that were found are finished. */
+  readonly look: number
+  /** After a failure; doubled with each further one in a row, up to `look`. */
+  readonly retry: number
+}
+
+const pauses: Pauses = { look: 60_000, retry: 1_000 }
 
 /**
  * Removes a tenant, its keys and its tasks, or goes on with a removal that was begun before.
@@ -38,12 +49,40 @@ export async function removeTenant(stores: TenantStores, id: string, by: Remover
   return leaving.stored.tasks
 }
 
-/** Finishes removals that were begun before, until the signal. */
-export async function finishRemovals(stores: TenantStores, by: Remover, signal: AbortSignal): Promise<void> {
-  for await (const leaving of stores.tenants.leaving()) {
-    if (signal.aborted) return
-    await finish(stores, leaving, by, signal)
+/** Finishes removals that were cut off, those that are found at once and those that are found later. Ends with the signal. */
+export async function finishRemovals(
+  stores: TenantStores,
+  by: Remover,
+  signal: AbortSignal,
+  { look, retry }: Pauses = pauses,
+): Promise<void> {
+  let afterFailure = retry
+  while (!signal.aborted) {
+    const failed = await finishRound(stores, by, signal)
+    const pause = failed ? afterFailure : look
+    afterFailure = failed ? Math.min(2 * afterFailure, look) : retry
+    await setTimeout(pause, undefined, { signal, ref: false }).catch(() => {})
   }
+}
+
+/** @returns whether something failed, which the log says */
+async function finishRound(stores: TenantStores, by: Remover, signal: AbortSignal): Promise<boolean> {
+  let failed = false
+  try {
+    for await (const leaving of stores.tenants.leaving()) {
+      if (signal.aborted) break
+      await finish(stores, leaving, by, signal).catch(() => {
+        failed = true
+      })
+    }
+  } catch (error) {
+    by.logger.error(
+      { reason: (error as Error).message },
+      'could not look for removals that were cut off; it is tried again',
+    )
+    failed = true
+  }
+  return failed
 }
 
 /** @param signal stops it between two transactions, without an error */
@@ -66,7 +105,7 @@ async function finish(
   } catch (error) {
     logger.error(
       { tenant: id, incarnation, tasks: stored.tasks, removed, reason: (error as Error).message },
-      'the removal of a tenant was cut off; the next start goes on with it',
+      'the removal of a tenant was cut off; a server on this store goes on with it',
     )
     throw error
   }

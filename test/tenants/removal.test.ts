@@ -141,6 +141,33 @@ describe('a tenant that is removed', () => {
     }
   })
 
+  test('is finished in the background, after failures and where it was cut off later, until that is told to end', async () => {
+    const { store, tasks, tenants } = await openStore()
+    const [acme, beta] = [await newTenant(tenants, 'acme'), await newTenant(tenants, 'beta')]
+    await Promise.all(many.map((id) => tasks.put(acme, id, 'd', file(3), any)))
+    await tasks.put(beta, 'mine', 'd', file(3), any)
+    await tenants.close('acme')
+    let failures = 0
+    const failing = await storesOn(
+      gated(store, async (make) => {
+        if (failures === 3) return make()
+        failures++
+        throw new Problem('storage_failed', 'the disk is full')
+      }),
+    )
+    const by = removerOf('server')
+    const stop = new AbortController()
+    const finishing = finishRemovals(failing, by, stop.signal, { look: 20, retry: 1 })
+    await until(() => store.get('tenants', 'acme') === undefined, 'it is tried again until it works')
+    assert.deepEqual([failures, by.lines.filter(({ reason }) => reason === 'the disk is full').length], [3, 3])
+    await tenants.close('beta')
+    await until(() => store.count('tenants') === 0, 'a removal that was cut off later is finished')
+    stop.abort()
+    await finishing
+    assert.deepEqual([store.count('versions'), store.count('files'), store.count('usage')], [0, 0, 1])
+    await store.close()
+  })
+
   test('stops between two transactions when the server does, and goes on at the next start', async () => {
     const { store, tasks, tenants } = await openStore()
     const acme = await newTenant(tenants, 'acme')
@@ -294,13 +321,9 @@ async function race(stores: readonly Store[], order: TurnOrder) {
       }
   }
   const stop = new AbortController()
-  const background = actors.background.map(async (actor) => {
-    const view = await viewOf(actor)
-    while (!stop.signal.aborted) {
-      await finishRemovals(view, by, stop.signal)
-      await delay(1)
-    }
-  })
+  const background = actors.background.map(async (actor) =>
+    finishRemovals(await viewOf(actor), by, stop.signal, { look: 1, retry: 1 }),
+  )
   await Promise.all([...actors.remove.map(remove), ...actors.make.map(make), ...actors.use.map(use)])
   // Whatever is still being removed goes first.
   await until(() => !stores.some((store) => String(store.get('tenants', 'acme')).includes('leaving')), 'removals end')

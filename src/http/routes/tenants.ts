@@ -121,7 +121,7 @@ export const tenantRoutes =
           description:
             'Its keys stop working at once, and what it uploads is refused; predictions under way may still be answered. The ' +
             'answer comes once its last task is gone and its id is free. A removal that was cut off goes on with the same ' +
-            'request, or at the next start. What is made under the same id later is another tenant: no key and no task comes back.',
+            'request, or by itself. What is made under the same id later is another tenant: no key and no task comes back.',
           params: tenantParams,
           response: { 204: noContent('Removed'), ...problemAnswers(400, 401, 403, 404, 503) },
         },
