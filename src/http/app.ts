@@ -148,7 +148,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(swagger, { openapi: openapiDocument })
   await app.register(docs)
   const refuseOtherMethods = noteMethods(app)
-  await app.register(predictRoutes({ lifecycle, metrics, rates, limits: config }))
+  await app.register(predictRoutes({ access, lifecycle, metrics, rates, limits: config }))
   await app.register(taskRoutes(lifecycle, config))
   await app.register(tenantRoutes(lifecycle))
   await app.register(healthRoutes(lifecycle, metrics))

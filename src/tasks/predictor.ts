@@ -29,6 +29,8 @@ export interface Account {
   readonly share: number
   /** Takes the cost of an admitted request, in tokens, from the owner's rate. It throws to refuse the request. */
   readonly spend: (tokens: number) => void
+  /** Throws if the owner is no longer who it was when the request came: a tenant may have been removed and made again. */
+  readonly checkAgain: () => void
 }
 
 export interface PredictOptions extends AnswerOptions, Pick<Order, 'deadline'> {
@@ -111,6 +113,8 @@ export class Predictor {
     const tasks = new Map<string, TaskInUse>()
     try {
       await this.#useTasks(inputs, options.account.owner, tasks)
+      // To load tasks takes time.
+      options.account.checkAgain()
       const asked = inputs.map((input) => ({ input, task: present(tasks.get(input.task)).task }))
       for (const [index, each] of asked.entries()) this.#checkText(each, index, options)
       if (options.threshold !== undefined) checkThreshold(tasks)

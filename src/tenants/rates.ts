@@ -37,10 +37,11 @@ export class Rates {
    * no request is too large to ever be let in, and the rate holds over time. A cost of 0 only looks.
    * @throws Problem `rate_limited`
    */
-  take({ id, limits }: Tenant, rate: Rate, cost: number): void {
+  take(tenant: Tenant, rate: Rate, cost: number): void {
+    const { id, limits } = tenant
     const quota = limits[`${rate}PerSecond`]
     if (quota === null) return
-    const bucket = this.#bucket(id, rate)
+    const bucket = this.#bucket(tenant, rate)
     const level = bucket.level(quota, this.now())
     if (level < 1 - rounding) {
       const seconds = Math.ceil((1 - level) / quota)
@@ -58,17 +59,18 @@ export class Rates {
   }
 
   /** How the rates stand that the tenant has. */
-  standings({ id, limits }: Tenant): Standing[] {
+  standings(tenant: Tenant): Standing[] {
     return (['requests', 'tokens'] as const).flatMap((rate) => {
-      const quota = limits[`${rate}PerSecond`]
+      const quota = tenant.limits[`${rate}PerSecond`]
       if (quota === null) return []
-      const level = this.#bucket(id, rate).level(quota, this.now())
+      const level = this.#bucket(tenant, rate).level(quota, this.now())
       return [{ rate, quota, remaining: Math.max(0, Math.floor(level)), fullAfter: Math.ceil((quota - level) / quota) }]
     })
   }
 
-  #bucket(tenant: string, rate: Rate): Bucket {
-    const name = `${tenant}/${rate}`
+  /** A tenant that is made again under the name of a removed one does not take over its debt. */
+  #bucket({ id, incarnation }: Tenant, rate: Rate): Bucket {
+    const name = `${id}/${incarnation}/${rate}`
     const found = this.#buckets.get(name)
     if (found) return found
     const bucket = new Bucket()

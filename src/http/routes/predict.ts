@@ -6,7 +6,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import { Problem } from '../../problem.js'
 import type { Account, Predicted, PredictionInput } from '../../tasks/predictor.js'
-import type { Caller } from '../../tenants/access.js'
+import type { Access, Caller } from '../../tenants/access.js'
 import type { Rates } from '../../tenants/rates.js'
 import { defaults } from '../../tenants/tenant.js'
 import { callerOf } from '../callers.js'
@@ -29,6 +29,7 @@ export interface PredictLimits {
 }
 
 export interface PredictRoutesOptions {
+  readonly access: Access
   readonly lifecycle: Lifecycle
   readonly metrics: Metrics
   readonly rates: Rates
@@ -36,13 +37,15 @@ export interface PredictRoutesOptions {
 }
 
 export const predictRoutes =
-  ({ lifecycle, metrics, rates, limits }: PredictRoutesOptions): FastifyPluginAsyncTypebox =>
+  ({ access, lifecycle, metrics, rates, limits }: PredictRoutesOptions): FastifyPluginAsyncTypebox =>
   async (app) => {
     const accountOf = (caller: Caller): Account => {
       const { owner, tenant } = caller
-      if (tenant === undefined) return { owner, share: defaults.share, spend: () => {} }
+      const checkAgain = () => access.checkAgain(caller)
+      if (tenant === undefined) return { owner, share: defaults.share, spend: () => {}, checkAgain }
       return {
         owner,
+        checkAgain,
         share: tenant.share,
         spend: (tokens) => {
           rates.take(tenant, 'tokens', tokens)
