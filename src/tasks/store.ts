@@ -3,7 +3,7 @@
 
 import { type RecordRange, recordsIn, type Store } from '../store/store.js'
 import { isLeaving, type Owner, operator, ownerOf, type TaskOwner, type TenantIdentity } from '../tenants/tenant.js'
-import { charge, limitsOf, setUsage, type Usage, usageOf } from '../tenants/usage.js'
+import { charge, limitsOf, setUsage, type Usage, usageAfter, usageOf } from '../tenants/usage.js'
 
 export interface StoredTask {
   readonly id: string
@@ -54,6 +54,20 @@ export class TaskStore {
     const records = this.store.range('versions', { ...rangeOf(owner, after), limit })
     const prefix = recordKey(owner, '').length
     return Array.from(records, ([key, digest]) => ({ id: key.slice(prefix), digest: digest.toString() }))
+  }
+
+  /**
+   * Refuses a file that the owner's quotas have no room for, before it is read.
+   * @param id of the task that it replaces or makes; undefined while that is not known
+   * @throws Problem `quota_exceeded`, `unknown_tenant`
+   */
+  checkRoom(owner: TaskOwner, id: string | undefined, bytes: number): void {
+    const limits = limitsOf(this.store, owner)
+    if (limits.tasks === null && limits.bytes === null) return
+    const name = ownerOf(owner)
+    // A file without an id yet may replace any other: for certain it has no room if it is larger than the whole quota.
+    const before = id === undefined ? usageOf(this.store, name).bytes : this.file(name, id)?.byteLength
+    usageAfter(this.store, name, limits, { tasks: before === undefined ? 1 : 0, bytes: bytes - (before ?? 0) })
   }
 
   /**

@@ -32,6 +32,14 @@ export function limitsOf(records: StoreReader, owner: TaskOwner): Limits {
  * @throws Problem `quota_exceeded` if it grows beyond a limit; nothing is written then
  */
 export function charge(records: StoreWriter, owner: Owner, limits: Limits, change: Usage): void {
+  setUsage(records, owner, usageAfter(records, owner, limits, change))
+}
+
+/**
+ * What an owner would have stored after a change.
+ * @throws Problem `quota_exceeded` if it grows beyond a limit
+ */
+export function usageAfter(records: StoreReader, owner: Owner, limits: Limits, change: Usage): Usage {
   const { tasks, bytes } = usageOf(records, owner)
   const usage = { tasks: tasks + change.tasks, bytes: bytes + change.bytes }
   for (const what of ['tasks', 'bytes'] as const) {
@@ -45,7 +53,7 @@ export function charge(records: StoreWriter, owner: Owner, limits: Limits, chang
         { quota: what, used: what === 'tasks' ? tasks : bytes, limit },
       )
   }
-  setUsage(records, owner, usage)
+  return usage
 }
 
 export function setUsage(records: StoreWriter, owner: Owner, usage: Usage): void {
