@@ -284,6 +284,7 @@ function parse(kind: Kind, given: string, source: string): Value {
     case 'choice':
       return kind.choices.includes(given) ? given : refuse(kind.choices.join(' | '))
     case 'whole': {
+      if (source.startsWith('PROPETL_') && isServiceLink(given)) refuseServiceLink(given, source)
       if (kind.auto && given === 'auto') return given
       const value = /^\d+$/.test(given) ? Number(given) : Number.NaN
       return value >= kind.min && value <= kind.max
@@ -291,6 +292,18 @@ function parse(kind: Kind, given: string, source: string): Value {
         : refuse(`${kind.auto ? 'auto, or ' : ''}a whole number from ${kind.min} to ${kind.max}`)
     }
   }
+}
+
+/** As Kubernetes writes where a Service is. */
+const isServiceLink = (given: string): boolean => /^(tcp|udp|sctp):\/\//.test(given)
+
+/** A Service called "propetl" sets PROPETL_PORT in each pod of its namespace, unless the pod sets it itself. */
+function refuseServiceLink(given: string, source: string): never {
+  throw new Problem(
+    'invalid_setting',
+    `${source} is ${JSON.stringify(given)}; expected a whole number. Kubernetes sets it so for a Service called "propetl" ` +
+      `(service links): set "enableServiceLinks: false" in the pod's spec, or give ${source} a number there.`,
+  )
 }
 
 const secret = new RegExp(`^[!-~]{${minSecretLength},}$`)

@@ -27,6 +27,14 @@ describe('settings', () => {
   const refused: [Record<string, string>, Record<string, string>, RegExp][] = [
     [{ port: '-1' }, {}, /^--port is "-1"; expected a whole number from 0 to 65535$/],
     [{ port: '1e3' }, {}, /--port is "1e3"/],
+    ...['tcp://10.96.14.7:80', 'udp://10.0.0.1:53', 'tcp://[fd00::1]:80'].map(
+      (link): [Record<string, string>, Record<string, string>, RegExp] => [
+        {},
+        { PROPETL_PORT: link },
+        /^PROPETL_PORT is "(tcp|udp):.*"; expected a whole number\. Kubernetes .* \(service links\): set "enableServiceLinks: false"/,
+      ],
+    ),
+    [{ port: 'tcp://10.96.14.7:80' }, {}, /^--port is "tcp:.*"; expected a whole number from 0 to 65535$/],
     [{}, { PROPETL_SLOTS: '0' }, /^PROPETL_SLOTS is "0"; expected a whole number from 1/],
     [{}, { PROPETL_HOST: '' }, /PROPETL_HOST is ""; expected a value that is not empty/],
     [{ logLevel: 'loud' }, {}, /--log-level is "loud"; expected fatal \|/],

@@ -1,11 +1,11 @@
 // The files of deploy/ name settings, metrics, paths and times of the server: they must be its own.
 
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
-import { parse } from 'yaml'
-import { environmentVariableOf, settingNames, settings } from '../src/config.js'
+import { parse, parseAllDocuments } from 'yaml'
+import { environmentVariableOf, readConfig, settingNames, settings } from '../src/config.js'
 import { Metrics } from '../src/http/metrics.js'
 import { Lifecycle } from '../src/http/services.js'
 import { root } from './material.js'
@@ -222,6 +222,24 @@ describe('Kubernetes manifests', () => {
     assert.match(image, /PROPETL_DATA_DIR=\/data/)
     assert.ok(container.volumeMounts.some(({ mountPath }) => mountPath === '/data'))
     assert.match(text('kubernetes/secret.example.yaml'), /name: propetl-database\n.*\n {2}url: postgres:\/\//)
+  })
+
+  test('start in a namespace that has a Service called propetl, whose links set PROPETL_PORT in other pods', () => {
+    /** The pods' specs within a value: what has containers. */
+    const podsIn = (value: unknown): Record<string, unknown>[] => {
+      if (typeof value !== 'object' || value === null) return []
+      const inner = Object.values(value).flatMap(podsIn)
+      return 'containers' in value ? [{ ...value }, ...inner] : inner
+    }
+    const manifests = readdirSync(join(root, 'deploy/kubernetes')).filter((name) => name.endsWith('.yaml'))
+    const pods = manifests.flatMap((name) =>
+      parseAllDocuments(text(`kubernetes/${name}`)).flatMap((document) => podsIn(document.toJS())),
+    )
+    assert.ok(pods.length > 0)
+    for (const pod of pods) assert.equal(pod.enableServiceLinks, false)
+    const { metadata } = yaml<{ metadata: { name: string } }>('kubernetes/service.yaml')
+    const link = `${metadata.name.toUpperCase()}_PORT`
+    assert.throws(() => readConfig({}, { [link]: 'tcp://10.96.14.7:80' }), { code: 'invalid_setting' })
   })
 
   test('give the server the time that it takes to stop', () => {

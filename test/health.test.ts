@@ -71,6 +71,10 @@ describe('the health check of the image', () => {
       [{ PROPETL_PORT: await answering(undefined, false) }, /cannot be told: .*abort/],
       [{ PROPETL_PORT: await answering(200, false), ...secured }, /cannot be told: .*SSL/],
       [{ PROPETL_PORT: '1' }, /cannot be told: .*ECONNREFUSED/],
+      [
+        { PROPETL_PORT: 'tcp://10.96.14.7:80' },
+        /PROPETL_PORT is "tcp:.*\(service links\): set "enableServiceLinks: false"/,
+      ],
       [{ PROPETL_PORT: 'x' }, /PROPETL_PORT is "x"; expected a whole number/],
     ]
     for (const [environment, expected] of cases) {
