@@ -54,6 +54,20 @@ function metricsIn(expression: string): string[] {
   return selectors.map(({ metric }) => metricOf(metric))
 }
 
+test('the images run the server as their only process, which gets their signals', () => {
+  const image = readFileSync(join(root, 'Dockerfile'), 'utf8')
+  const [, ...stages] = image.split(/^FROM /m)
+  const served = stages.filter((stage) => / AS (cpu|cuda)\n/.test(stage))
+  assert.equal(served.length, 2)
+  for (const stage of served) {
+    // A text in place of a list would be run by a shell.
+    assert.deepEqual(stage.match(/^(ENTRYPOINT|CMD) .*$/gm), [
+      'ENTRYPOINT ["node", "dist/src/cli.js"]',
+      'CMD ["serve"]',
+    ])
+  }
+})
+
 describe('compose files', () => {
   for (const path of ['compose.yaml', 'replicas/compose.yaml']) {
     const { services, volumes } = yaml<Compose>(path)

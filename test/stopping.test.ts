@@ -1,14 +1,15 @@
 // SIGTERM while a server is at work: whoever was let in gets an answer, and nobody keeps it from ending.
 
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { Agent, request as ask } from 'node:http'
 import { describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { digestOf } from '../src/formats/digest.js'
 import type { ClassificationAnswer } from './http/running.js'
-import { shiftedTask, taskBytes, temporaryDirectory } from './material.js'
+import { root, shiftedTask, taskBytes, temporaryDirectory } from './material.js'
 import { RawClient, request } from './raw-client.js'
-import { predict, put, serve } from './server-process.js'
+import { predict, put, ready, referenceFlags, serve } from './server-process.js'
 
 interface Answer {
   readonly status: number
@@ -127,4 +128,32 @@ describe('a server that gets SIGTERM', () => {
     assert.match(answer?.headers ?? '', /^connection: close\r$/m)
     assert.deepEqual(await server.exit, [0, null])
   })
+
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    test(`by way of npm start stops and exits 0 after ${signal}; no process is left`, {
+      timeout: 120_000,
+    }, async (t) => {
+      const flags = ['--port', '0', '--provider', 'cpu', ...(await referenceFlags(await temporaryDirectory()))]
+      const npm = spawn('npm', ['--silent', 'start', '--', ...flags], {
+        cwd: root,
+        // A group of its own, so that whatever is left of it can be ended.
+        detached: true,
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      const killGroup = () => {
+        try {
+          process.kill(-(npm.pid ?? assert.fail('npm did not start')), 'SIGKILL')
+          return true
+        } catch {
+          return false
+        }
+      }
+      t.after(killGroup)
+      const { url, exit } = await ready(npm)
+      assert.equal((await predict(url, 'sst2')).status, 200)
+      npm.kill(signal)
+      assert.deepEqual(await exit, [0, null])
+      await assert.rejects(predict(url, 'sst2'))
+      assert.equal(killGroup(), false, 'a process of the group was left')
+    })
 })
