@@ -1,10 +1,8 @@
 // A running server, put together: it opens the store, listens, loads the model, answers, and stops without losing a request.
 
 import { isIPv4 } from 'node:net'
-import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { readBackbone } from './backbones/backbone.js'
-import { maxTokensOf } from './backbones/families.js'
 import { TextTokenizer } from './backbones/tokenizer.js'
 import { type Config, environmentVariableOf, flagOf } from './config.js'
 import { type Costs, openCosts } from './costs/costs.js'
@@ -12,12 +10,11 @@ import { Gate } from './costs/gate.js'
 import { bytesPerCharacter } from './costs/memory.js'
 import { Engines } from './engine/engines.js'
 import type { SupervisorReport } from './engine/supervised-engine.js'
-import { readFileAs } from './formats/file.js'
 import { type AppOptions, buildApp } from './http/app.js'
 import { Certificate } from './http/certificate.js'
 import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
-import { readPrototype } from './petl/prototype-file.js'
+import { readPrototypeIn } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
 import { batchTokens, CostModel } from './scheduler/cost.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
@@ -158,8 +155,8 @@ async function loadServices(
 ): Promise<Services> {
   const { shares, pools, work } = costs
   const { modelDir, masksDir, slots, threads, provider, numerics, maxBatchTokens, maxQueueRows } = config
-  const prototype = await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype)
   const backbone = await readBackbone(modelDir)
+  const prototype = await readPrototypeIn(modelDir)
   const runTimeoutMs = config.engineTimeoutMs
   const starting = Engines.start(
     config.engines,
@@ -167,7 +164,7 @@ async function loadServices(
     (engine) => supervision(logger.child({ engine }), metrics),
   )
   try {
-    const tokenizer = new TextTokenizer(join(modelDir, 'tokenizer.json'), maxTokensOf(backbone.config))
+    const tokenizer = await TextTokenizer.open(backbone)
     const ready = new ReadyTasks(prototype, work, pools.tasks, shares.cache)
     const [engines, registry] = await Promise.all([
       starting,

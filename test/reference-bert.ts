@@ -14,7 +14,7 @@ type Matrix = Float64Array[]
 export type MaskEntry = (layer: number, weight: number) => number
 
 export function referenceBert(backbone: Backbone, prototype: Prototype) {
-  const file = readFileSync(join(backbone.weightsFolder, backbone.weightsFile))
+  const file = readFileSync(join(backbone.directory, 'model.safetensors'))
   const header = parseHeader(file)
   const weights = new Map<string, Float32Array>()
   const weight = (name: string): Float32Array => {

@@ -94,7 +94,7 @@ describe('a server process', () => {
       ['--provider', 'cuda'],
       /provider "cuda" does not load here: .*cuDNN.*the README says where/,
     ],
-    ['a model directory that is none', ['--model-dir', '/nowhere'], /\/nowhere\/prototype.safetensors cannot be read/],
+    ['a model directory that is none', ['--model-dir', '/nowhere'], /\/nowhere is not a directory that can be read/],
     [
       'a masks directory with another file in it',
       ['--masks-dir', modelDir],

@@ -1,7 +1,8 @@
 // config.json of a Hugging Face directory: its fields, each checked before use. A field that is null counts as absent.
 
-import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Problem } from '../problem.js'
+import { configName, readModelJson } from './model-files.js'
 
 const maxSize = 1_000_000
 
@@ -11,18 +12,9 @@ export class ConfigFile {
     readonly fields: ReadonlyMap<string, unknown>,
   ) {}
 
-  /** @throws Problem `invalid_backbone` if there is no JSON object in the file */
-  static async read(path: string): Promise<ConfigFile> {
-    const text = await readFile(path, 'utf8').catch((error: Error) => refuse(path, `cannot be read: ${error.message}`))
-    let config: unknown
-    try {
-      config = JSON.parse(text)
-    } catch (error) {
-      return refuse(path, `not JSON: ${(error as Error).message}`)
-    }
-    if (typeof config !== 'object' || config === null || Array.isArray(config))
-      return refuse(path, `expected an object of fields; it is ${text.slice(0, 80)}`)
-    return new ConfigFile(path, new Map(Object.entries(config)))
+  /** @throws Problem `invalid_backbone` if the directory has no such file, or no JSON object is in it */
+  static async read(directory: string): Promise<ConfigFile> {
+    return new ConfigFile(join(directory, configName), await readModelJson(directory, configName))
   }
 
   /** A whole number from 1 to 1,000,000. `fallback` is taken where the field is absent, here and below. */
@@ -56,7 +48,7 @@ export class ConfigFile {
 
   /** @throws Problem `invalid_backbone`, with the file's name before the message */
   refuse(message: string): never {
-    return refuse(this.path, message)
+    throw new Problem('invalid_backbone', `${this.path}: ${message}`)
   }
 
   #wholeNumber(field: string, least: number, fallback?: number): number {
@@ -72,8 +64,4 @@ export class ConfigFile {
   #unexpected(field: string, value: unknown, expected: string): never {
     return this.refuse(`${field} is ${value === undefined ? 'missing' : JSON.stringify(value)}; expected ${expected}`)
   }
-}
-
-function refuse(path: string, message: string): never {
-  throw new Problem('invalid_backbone', `${path}: ${message}`)
 }

@@ -1,7 +1,11 @@
 // Texts to token ids, by Hugging Face's own tokenizers, off the main thread.
 
+import { join } from 'node:path'
 import { type Encoding, Tokenizer } from 'tokenizers'
 import { Problem } from '../problem.js'
+import type { Backbone } from './backbone.js'
+import { maxTokensOf } from './families.js'
+import { tokenizerName, withModelFile } from './model-files.js'
 
 export interface Text {
   readonly text: string
@@ -43,11 +47,25 @@ export class TextTokenizer {
     try {
       this.#tokenizer = Tokenizer.fromFile(file)
     } catch (error) {
-      throw new Problem('invalid_backbone', `${file}: ${(error as Error).message}`)
+      const reason = (error as Error).message.replace(/^Error loading from file/, '')
+      throw new Problem('invalid_backbone', `${file} cannot be loaded: ${reason}. Download it again.`)
     }
     this.maxCharacters = charactersPerToken * maxTokens
     this.#tokenizer.disablePadding()
     this.#tokenizer.disableTruncation()
+  }
+
+  /**
+   * The tokenizer in a backbone's directory.
+   * @param limit what longer texts are cut to, if the backbone takes longer ones
+   * @throws Problem `invalid_backbone` if there is none
+   */
+  static async open(
+    { directory, config }: Pick<Backbone, 'directory' | 'config'>,
+    limit = Number.POSITIVE_INFINITY,
+  ): Promise<TextTokenizer> {
+    await withModelFile(directory, tokenizerName, async () => {})
+    return new TextTokenizer(join(directory, tokenizerName), Math.min(limit, maxTokensOf(config)))
   }
 
   /**

@@ -1,4 +1,5 @@
-// A backbone's weights as constants of a graph. The bytes stay in the safetensors file: onnxruntime reads them there.
+// A backbone's weights as constants of a graph. The bytes stay in the safetensors files: onnxruntime
+// reads them there.
 
 import { closeSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,8 +7,9 @@ import { isShape, shapeText, type TensorInfo, type TensorType, tensorFloats } fr
 import { bytesOf, type DataType, type GraphBuilder, type Value } from '../graph/graph.js'
 import { cast } from '../graph/operators.js'
 import { Problem } from '../problem.js'
-import { type Backbone, weightsName } from './backbone.js'
+import type { Backbone } from './backbone.js'
 import { quantize } from './quantization.js'
+import type { StoredTensor } from './stored-weights.js'
 
 const dataTypes: Partial<Record<TensorType, DataType>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }
 
@@ -24,7 +26,7 @@ export class Weights {
     prefix: string,
     probe: string,
   ) {
-    this.#prefix = backbone.weights.tensors.has(prefix + probe) ? prefix : ''
+    this.#prefix = backbone.tensors.has(prefix + probe) ? prefix : ''
   }
 
   /**
@@ -36,11 +38,7 @@ export class Weights {
     const { info, dtype } = this.#find(name, shape)
     const [rows = 1, ...row] = shape
     const skipped = (info.length / rows) * skip
-    const range = {
-      file: this.backbone.weightsFile,
-      offset: info.offset + skipped,
-      length: info.length - skipped,
-    }
+    const range = { file: info.file, offset: info.offset + skipped, length: info.length - skipped }
     return this.graph.constant(name, dtype, [rows - skip, ...row], range)
   }
 
@@ -59,9 +57,8 @@ export class Weights {
     [outputs, inputs]: readonly [outputs: number, inputs: number],
     largest: number,
   ): { readonly integers: Value; readonly scales: Value } {
-    const { weightsFolder, weightsFile } = this.backbone
     const { info } = this.#find(name, [outputs, inputs])
-    const bytes = readRange(join(weightsFolder, weightsFile), info)
+    const bytes = readRange(join(this.backbone.weightsFolder, info.file), info)
     const { values, scales } = quantize(tensorFloats(bytes, name, { ...info, offset: 0 }), outputs, largest)
     return {
       integers: this.graph.constant(`${name}.integers`, 'int8', [inputs, outputs], bytesOf(values)),
@@ -69,12 +66,15 @@ export class Weights {
     }
   }
 
-  #find(name: string, shape: readonly number[]): { readonly info: TensorInfo; readonly dtype: DataType } {
-    const { weights, directory } = this.backbone
+  #find(name: string, shape: readonly number[]): { readonly info: StoredTensor; readonly dtype: DataType } {
+    const { tensors, directory, weightsSource } = this.backbone
     const refuse = (what: string): never => {
-      throw new Problem('invalid_backbone', `${directory}/${weightsName}: tensor "${this.#prefix}${name}" ${what}`)
+      throw new Problem(
+        'invalid_backbone',
+        `${join(directory, weightsSource)}: tensor "${this.#prefix}${name}" ${what}`,
+      )
     }
-    const tensor = (spelling: string) => weights.tensors.get(this.#prefix + spelling)
+    const tensor = (spelling: string) => tensors.get(this.#prefix + spelling)
     const info = tensor(name) ?? tensor(olderSpelling(name)) ?? refuse(`${shapeText(shape)} is missing`)
     if (!isShape(info.shape, shape))
       refuse(`has shape ${shapeText(info.shape)}; config.json asks for ${shapeText(shape)}`)

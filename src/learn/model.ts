@@ -2,14 +2,13 @@
 
 import { join } from 'node:path'
 import { type Backbone, readBackbone } from '../backbones/backbone.js'
-import { maxTokensOf } from '../backbones/families.js'
 import { TextTokenizer } from '../backbones/tokenizer.js'
 import { checkFits } from '../engine/serving-graph.js'
-import { readFileAs } from '../formats/file.js'
+import { inFile, readFileAs } from '../formats/file.js'
 import { readTaskFile, type TaskFile } from '../formats/task-file.js'
 import { checkFits as checkTaskFits } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
-import { readPrototype } from '../petl/prototype-file.js'
+import { prototypeName, readPrototypeIn } from '../petl/prototype-file.js'
 
 export interface Model {
   readonly backbone: Backbone
@@ -20,10 +19,9 @@ export interface Model {
  * @param maxTokens what longer texts are cut to
  * @throws Problem `invalid_backbone`
  */
-export async function loadModel(directory: string, maxTokens = Number.POSITIVE_INFINITY): Promise<Model> {
+export async function loadModel(directory: string, maxTokens?: number): Promise<Model> {
   const backbone = await readBackbone(directory)
-  const limit = Math.min(maxTokens, maxTokensOf(backbone.config))
-  return { backbone, tokenizer: new TextTokenizer(join(directory, 'tokenizer.json'), limit) }
+  return { backbone, tokenizer: await TextTokenizer.open(backbone, maxTokens) }
 }
 
 /**
@@ -31,12 +29,9 @@ export async function loadModel(directory: string, maxTokens = Number.POSITIVE_I
  * @throws Problem `invalid_prototype`, `prototype_mismatch`
  */
 export async function loadPrototypeOf(backbone: Backbone, directory = backbone.directory): Promise<Prototype> {
-  const path = join(directory, 'prototype.safetensors')
-  return readFileAs(path, 'invalid_prototype', (bytes) => {
-    const prototype = readPrototype(bytes)
-    checkFits(prototype, backbone)
-    return prototype
-  })
+  const prototype = await readPrototypeIn(directory)
+  inFile(join(directory, prototypeName), () => checkFits(prototype, backbone))
+  return prototype
 }
 
 /** @throws Problem `unreadable_file`, `invalid_task_file`, `prototype_mismatch` */

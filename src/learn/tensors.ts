@@ -116,5 +116,5 @@ export const storageBits = (tensors: readonly Tensor[]): number =>
   tensors.reduce((bits, tensor) => bits + parameterSize(tensor) * (tensor.kind === 'mask' ? 1 : 32), 0)
 
 /** Bits of the frozen backbone's weights, that storage is held against. */
-export const backboneBits = ({ weights }: Backbone): number =>
-  [...weights.tensors.values()].reduce((bits, { shape }) => bits + 32 * elementCount(shape), 0)
+export const backboneBits = ({ tensors }: Backbone): number =>
+  [...tensors.values()].reduce((bits, { shape }) => bits + 32 * elementCount(shape), 0)

@@ -1,7 +1,9 @@
 // The prototype file: safetensors ↔ a checked prototype.
 
+import { join } from 'node:path'
 import { Type } from 'typebox'
 import { digestOf } from '../formats/digest.js'
+import { readFileAs } from '../formats/file.js'
 import { Metadata } from '../formats/metadata.js'
 import {
   isShape,
@@ -18,6 +20,21 @@ import { type ModuleConfig, petlModule } from './modules.js'
 import type { Prototype } from './prototype.js'
 
 export const prototypeFormat = 'propetl-prototype/1'
+
+/** The prototype's file in the directory of its backbone. */
+export const prototypeName = 'prototype.safetensors'
+
+/**
+ * Reads the prototype in a model's directory.
+ * @throws Problem `not_safetensors` or `invalid_prototype`, which says what to do where there is none
+ */
+export const readPrototypeIn = (directory: string): Promise<Prototype> =>
+  readFileAs(
+    join(directory, prototypeName),
+    'invalid_prototype',
+    readPrototype,
+    'A prototype belongs to one backbone: learn one with "propetl train" and its --model-dir, and put it there.',
+  )
 
 /**
  * Reads a prototype file.

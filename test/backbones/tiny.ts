@@ -1,11 +1,17 @@
 // The tiny random backbones of test/fixtures/backbones, and what `transformers` says of them.
 
 import { readFileSync } from 'node:fs'
-import { copyFile } from 'node:fs/promises'
+import { copyFile, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ModelType } from '../../src/backbones/families.js'
 import type { Text } from '../../src/backbones/tokenizer.js'
-import { parseHeader, tensorBytes, tensorFloats } from '../../src/formats/safetensors.js'
+import {
+  parseHeader,
+  serializeSafetensors,
+  type TensorData,
+  tensorBytes,
+  tensorFloats,
+} from '../../src/formats/safetensors.js'
 import { root, temporaryDirectory } from '../material.js'
 
 const folder = join(root, 'test/fixtures/backbones')
@@ -73,4 +79,38 @@ export async function copyOf(name: ModelType): Promise<string> {
   for (const file of ['config.json', 'tokenizer.json', 'model.safetensors'])
     await copyFile(join(directoryOf(name), file), join(directory, file))
   return directory
+}
+
+export type Fields = Readonly<Record<string, unknown>>
+
+/** Changes fields of a JSON file in a directory; undefined takes one out. */
+export async function changeJson(directory: string, file: string, change: (fields: Fields) => Fields): Promise<void> {
+  const path = join(directory, file)
+  await writeFile(path, JSON.stringify(change(JSON.parse(await readFile(path, 'utf8')) as Fields)))
+}
+
+/** The tensors of a directory's model.safetensors. */
+export async function tensorsOf(directory: string): Promise<Map<string, TensorData>> {
+  const file = await readFile(join(directory, 'model.safetensors'))
+  return new Map(
+    Array.from(parseHeader(file).tensors, ([name, info]) => {
+      return [name, { dtype: info.dtype, shape: info.shape, data: tensorBytes(file, info) }] as const
+    }),
+  )
+}
+
+/** A copy of a backbone's directory, its weights in several files with an index, as transformers saves large models. */
+export async function shardedCopyOf(name: ModelType, count: number): Promise<{ directory: string; shards: string[] }> {
+  const directory = await copyOf(name)
+  const tensors = [...(await tensorsOf(directory))]
+  await rm(join(directory, 'model.safetensors'))
+  const digits = (number: number) => String(number).padStart(5, '0')
+  const shards = Array.from({ length: count }, (_, at) => `model-${digits(at + 1)}-of-${digits(count)}.safetensors`)
+  for (const [at, shard] of shards.entries()) {
+    const own = tensors.filter((_, number) => number % count === at)
+    await writeFile(join(directory, shard), serializeSafetensors({ format: 'pt' }, Object.fromEntries(own)))
+  }
+  const weight_map = Object.fromEntries(tensors.map(([tensor], number) => [tensor, shards[number % count]]))
+  await writeFile(join(directory, 'model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map }))
+  return { directory, shards }
 }

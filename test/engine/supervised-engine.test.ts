@@ -93,12 +93,12 @@ describe('an engine whose thread', () => {
     const options = { ...setting(tiny, undefined), backbone: { ...tiny } }
     const engine = await SupervisedEngine.start(options, report)
     t.after(() => engine.close())
-    Object.assign(options.backbone, { weightsFile: 'gone.safetensors' })
+    Object.assign(options.backbone, { weightsFolder: '/gone' })
     const ended = new Promise((resolve) => engine.first.worker.once('exit', resolve))
     endThread(engine)
     await ended
     await assert.rejects(engine.run([]), { code: 'engine_lost', message: /a new one did not start/ })
-    Object.assign(options.backbone, { weightsFile: tiny.weightsFile })
+    Object.assign(options.backbone, { weightsFolder: tiny.weightsFolder })
     while (!engine.available) await new Promise((resolve) => setTimeout(resolve, 50))
     assert.match(told.join('\n'), /^lost: .*\nnot replaced: .* path does not exist.*\nreplaced$/s)
   })

@@ -1,0 +1,294 @@
+// Model directories as they are in the field: weights in several files, and files that are missing, in another format, or
+// pointers of Git LFS.
+
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { copyFile, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
+import { Engine } from '../../src/engine/engine.js'
+import type { Numerics } from '../../src/engine/session.js'
+import { serializeSafetensors } from '../../src/formats/safetensors.js'
+import { loadModel, loadPrototypeOf } from '../../src/learn/model.js'
+import { distance, masksDir, modelDir, temporaryDirectory } from '../material.js'
+import { cli, refusal } from '../server-process.js'
+import { changeJson, copyOf, directoryOf, expectedRows, shardedCopyOf } from './tiny.js'
+
+const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'4d'.repeat(32)}\nsize 90868376\n`
+const sha256 = (bytes: string | Uint8Array) => createHash('sha256').update(bytes).digest('hex')
+
+/** Hidden states of the fixture's texts, computed on the CPU. */
+async function hiddenStates(backbone: Backbone, numerics: Numerics): Promise<readonly Float32Array[]> {
+  const options = { backbone, prototype: undefined, provider: 'cpu', numerics, slots: 1, threads: 1 } as const
+  const engine = await Engine.start(options)
+  try {
+    const rows = expectedRows('bert').map(({ inputIds, tokenTypeIds }) => {
+      return {
+        inputIds,
+        tokenTypeIds,
+        pooling: 'mean',
+        maskKey: '',
+        bitset: () => new Uint8Array(),
+        withHidden: true,
+      } as const
+    })
+    return (await engine.run(rows)).rows.map(({ hidden }) => hidden ?? assert.fail('hidden states were asked for'))
+  } finally {
+    await engine.close()
+  }
+}
+
+describe('weights in several files', () => {
+  test('give the hidden states that one file gives, in float32 and in int8', async () => {
+    const { directory } = await shardedCopyOf('bert', 3)
+    const backbone = await readBackbone(directory)
+    for (const [at, hidden] of (await hiddenStates(backbone, 'float32')).entries())
+      assert.ok(distance(hidden, expectedRows('bert')[at]?.hidden ?? []) < 1e-4)
+    const whole = await readBackbone(directoryOf('bert'))
+    assert.deepEqual(await hiddenStates(backbone, 'int8'), await hiddenStates(whole, 'int8'))
+  })
+
+  test('are read where they lie when the directory holds links to several folders', async () => {
+    const { directory, shards } = await shardedCopyOf('bert', 3)
+    for (const [at, shard] of shards.entries()) {
+      const folder = join(directory, 'blobs', String(at % 2))
+      await mkdir(folder, { recursive: true })
+      await rename(join(directory, shard), join(folder, `blob-${at}`))
+      await symlink(join(folder, `blob-${at}`), join(directory, shard))
+    }
+    const [hidden] = await hiddenStates(await readBackbone(directory), 'float32')
+    assert.ok(distance(hidden ?? [], expectedRows('bert')[0]?.hidden ?? []) < 1e-4)
+  })
+
+  test('have a digest made of those of the files, in the order of their names, whatever the order of the index', async () => {
+    const { directory, shards } = await shardedCopyOf('bert', 12)
+    const digests = await Promise.all(shards.map(async (shard) => sha256(await readFile(join(directory, shard)))))
+    const expected = sha256(digests.map((digest) => `${digest}\n`).join(''))
+    assert.equal((await readBackbone(directory)).digest, expected)
+    await changeJson(directory, 'model.safetensors.index.json', ({ weight_map }) => ({
+      weight_map: Object.fromEntries(Object.entries(weight_map as object).reverse()),
+    }))
+    assert.equal((await readBackbone(directory)).digest, expected)
+  })
+
+  test('have the digest of the file if there is only one', async () => {
+    const { directory, shards } = await shardedCopyOf('bert', 1)
+    const [only = ''] = shards
+    assert.equal((await readBackbone(directory)).digest, sha256(await readFile(join(directory, only))))
+  })
+
+  test('do not count beside a model.safetensors, whose digest is its own', async () => {
+    const { directory } = await shardedCopyOf('bert', 2)
+    const file = join(directoryOf('bert'), 'model.safetensors')
+    await copyFile(file, join(directory, 'model.safetensors'))
+    await writeFile(join(directory, 'model.safetensors.index.json'), 'damaged')
+    assert.equal((await readBackbone(directory)).digest, sha256(await readFile(file)))
+  })
+
+  const index = 'model\\.safetensors\\.index\\.json: '
+  const hostile: [what: string, index: string, message: RegExp][] = [
+    ['no JSON', '{"weight_map": ', new RegExp(`${index}not JSON`)],
+    ['no object', '[]', new RegExp(`${index}expected an object of fields; it is \\[\\]`)],
+    ['no map', '{"metadata": {}}', new RegExp(`${index}"weight_map" is missing`)],
+    [
+      'a map that is a list',
+      '{"weight_map": ["a"]}',
+      new RegExp(`${index}"weight_map" is missing; expected an object`),
+    ],
+    ['more than 10 MB', `{"weight_map": {}}${' '.repeat(10_000_000)}`, new RegExp(`${index}it has 10000018 bytes`)],
+    [
+      'too many values',
+      JSON.stringify({ weight_map: {}, a: Array(300_000).fill(0) }),
+      /it has more than 200000 values/,
+    ],
+    [
+      'more than a thousand files',
+      JSON.stringify({
+        weight_map: Object.fromEntries(Array.from({ length: 1_001 }, (_, n) => [n, `${n}.safetensors`])),
+      }),
+      new RegExp(`${index}it names 1001 files; expected at most 1000`),
+    ],
+    ...[
+      '../x.safetensors',
+      '/x.safetensors',
+      'x/y.safetensors',
+      'x\\\\y.safetensors',
+      '..',
+      '',
+      'x.bin',
+      '.safetensors',
+    ].map((name): [string, string, RegExp] => [
+      `the file ${name}`,
+      `{"weight_map": {"t": "${name}"}}`,
+      new RegExp(`${index}the file of tensor "t" is ".*"; expected the name of a \\.safetensors file beside the index`),
+    ]),
+    ['a file that is no text', '{"weight_map": {"t": 7}}', /the file of tensor "t" is of type number/],
+    [
+      'a tensor called __proto__',
+      '{"weight_map": {"__proto__": "../x"}}',
+      /the file of tensor "__proto__" is "\.\.\/x"/,
+    ],
+    [
+      'a file that is missing',
+      '{"weight_map": {"t": "lost.safetensors"}}',
+      /lost\.safetensors is missing\. Download it with the other files of the model/,
+    ],
+    ['nothing', '{"weight_map": {}}', /index\.json: "weight_map" names no file/],
+    ['a pointer in its place', pointer, /index\.json is a pointer of Git LFS/],
+  ]
+  for (const [what, text, message] of hostile)
+    test(`are refused by an index with ${what}`, async () => {
+      const { directory } = await shardedCopyOf('bert', 1)
+      await writeFile(join(directory, 'model.safetensors.index.json'), text)
+      await assert.rejects(readBackbone(directory), { code: 'invalid_backbone', message })
+    })
+
+  test('are refused if a file lacks a tensor, is damaged, a folder or a pointer, by its name', async () => {
+    const { directory, shards } = await shardedCopyOf('bert', 2)
+    const [, second = ''] = shards
+    const refused = (message: RegExp) => assert.rejects(readBackbone(directory), { code: 'invalid_backbone', message })
+    const path = join(directory, second)
+    await writeFile(path, serializeSafetensors({}, {}))
+    await refused(/index\.json: tensor "bert\..+" is not in model-00002-of-00002\.safetensors, where the index looks/)
+    await writeFile(path, Buffer.alloc(100, 0xff))
+    await refused(/model-00002-of-00002\.safetensors: the header says it is \d+ bytes long/)
+    await writeFile(path, pointer)
+    await refused(/model-00002-of-00002\.safetensors is a pointer of Git LFS.*Run "git lfs pull"/)
+    await rm(path)
+    await mkdir(path)
+    await refused(/model-00002-of-00002\.safetensors is not a file/)
+  })
+
+  test('are refused if the index leaves out a tensor that the config promises', async () => {
+    const { directory } = await shardedCopyOf('bert', 2)
+    const name = 'bert.encoder.layer.1.output.dense.bias'
+    await changeJson(directory, 'model.safetensors.index.json', ({ weight_map }) => ({
+      weight_map: Object.fromEntries(Object.entries(weight_map as object).filter(([tensor]) => tensor !== name)),
+    }))
+    await assert.rejects(hiddenStates(await readBackbone(directory), 'float32'), {
+      code: 'invalid_backbone',
+      message:
+        /model\.safetensors\.index\.json: tensor "bert\.encoder\.layer\.1\.output\.dense\.bias" \[32\] is missing/,
+    })
+  })
+})
+
+describe('a directory that is not whole is refused with what to do', () => {
+  const put = (file: string, text: string) => (directory: string) => writeFile(join(directory, file), text)
+  const remove = (file: string) => (directory: string) => rm(join(directory, file))
+  const replace = (file: string, other: string) => async (directory: string) => {
+    await rm(join(directory, file))
+    await writeFile(join(directory, other), 'PK\u0003\u0004')
+  }
+  const download = 'Download it with the other files of the model'
+  const convert = 'Save the model with the Python package transformers: AutoModel\\.from_pretrained'
+  const tokenize = 'Save the tokenizer with the Python package transformers: AutoTokenizer\\.from_pretrained'
+  const lfs =
+    'is a pointer of Git LFS, not the file itself\\. Run "git lfs pull" in its repository, or download the file'
+  const cases: [what: string, spoil: (directory: string) => Promise<unknown>, message: string][] = [
+    ['no config.json', remove('config.json'), `config\\.json is missing\\. ${download}`],
+    ['a pointer as config.json', put('config.json', pointer), `config\\.json ${lfs}`],
+    ['no weights', remove('model.safetensors'), `model\\.safetensors is missing\\. ${convert}`],
+    ['a pointer as weights', put('model.safetensors', pointer), `model\\.safetensors ${lfs}`],
+    ['empty weights', put('model.safetensors', ''), 'model\\.safetensors: a safetensors file starts with'],
+    ...['pytorch_model.bin', 'tf_model.h5', 'pytorch_model.bin.index.json'].map(
+      (other): [string, (directory: string) => Promise<unknown>, string] => [
+        `${other} alone`,
+        replace('model.safetensors', other),
+        `model\\.safetensors is missing, and ${other} is not read in its place\\. ${convert}`,
+      ],
+    ),
+    ['no tokenizer.json', remove('tokenizer.json'), `tokenizer\\.json is missing\\. ${tokenize}`],
+    ['a pointer as tokenizer.json', put('tokenizer.json', pointer), `tokenizer\\.json ${lfs}`],
+    [
+      'damaged tokenizer.json',
+      put('tokenizer.json', '{}'),
+      `tokenizer\\.json cannot be loaded: Model missing.*\\. Download it again`,
+    ],
+    ...['vocab.txt', 'sentencepiece.bpe.model'].map(
+      (other): [string, (directory: string) => Promise<unknown>, string] => [
+        `${other} alone`,
+        replace('tokenizer.json', other),
+        `tokenizer\\.json is missing, and ${other} is not read in its place\\. ${tokenize}`,
+      ],
+    ),
+    [
+      'a link to nothing',
+      async (directory) => {
+        await rm(join(directory, 'model.safetensors'))
+        await symlink('../gone', join(directory, 'model.safetensors'))
+      },
+      'model\\.safetensors is a link to a file that is not there\\. Download it again',
+    ],
+    [
+      'a folder as config.json',
+      async (directory) => {
+        await rm(join(directory, 'config.json'))
+        await mkdir(join(directory, 'config.json'))
+      },
+      'config\\.json is not a file',
+    ],
+    [
+      'nothing there',
+      (directory) => rm(directory, { recursive: true }),
+      ' is not a directory that can be read\\. Expected one with config\\.json, tokenizer\\.json and model\\.safetensors',
+    ],
+  ]
+  for (const [what, spoil, message] of cases)
+    test(what, async () => {
+      const directory = await copyOf('bert')
+      await spoil(directory)
+      await assert.rejects(loadModel(directory), (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'invalid_backbone')
+        assert.match(error.message, new RegExp(`^${directory}.*${message}`))
+        assert.doesNotMatch(error.message, /ENOENT|ENOTDIR/)
+        return true
+      })
+    })
+
+  test('a file in place of the directory', async () => {
+    const file = join(await temporaryDirectory(), 'model')
+    await writeFile(file, '')
+    await assert.rejects(loadModel(file), { code: 'invalid_backbone', message: /model is not a directory/ })
+  })
+
+  test('a prototype that is missing, or a pointer', async () => {
+    const directory = await copyOf('bert')
+    const backbone = await readBackbone(directory)
+    const refused = (message: RegExp) =>
+      assert.rejects(loadPrototypeOf(backbone), { code: 'invalid_prototype', message })
+    await refused(/prototype\.safetensors is missing\. .* learn one with "propetl train" and its --model-dir/)
+    await writeFile(join(directory, 'prototype.safetensors'), pointer)
+    await refused(/prototype\.safetensors is a pointer of Git LFS/)
+  })
+
+  test('by every command that takes one, on a line of standard error and with exit code 1', async () => {
+    const directory = await temporaryDirectory()
+    for (const file of ['config.json', 'model.safetensors', 'prototype.safetensors'])
+      await symlink(join(modelDir, file), join(directory, file))
+    await writeFile(join(directory, 'tokenizer.json'), pointer)
+    const data = join(directory, 'data.csv')
+    await writeFile(data, 'text,label\ngood,p\nbad,n\n')
+    const commands = [
+      ['serve', '--port', '0', '--provider', 'cpu', '--data-dir', join(directory, 'data')],
+      ['learn', data, '--out', join(directory, 'out.safetensors')],
+      ['train', data],
+      ['evaluate', join(masksDir, 'sst2.safetensors'), data],
+    ]
+    const said = await Promise.all(
+      commands.map((command) => {
+        const args = [cli, ...command, '--model-dir', directory]
+        return refusal(spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] }))
+      }),
+    )
+    const expected =
+      `propetl: ${directory}/tokenizer.json is a pointer of Git LFS, not the file itself. ` +
+      'Run "git lfs pull" in its repository, or download the file.\n'
+    assert.deepEqual(
+      said,
+      commands.map(() => ({ code: 1, said: expected })),
+    )
+  })
+})
