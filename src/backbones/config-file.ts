@@ -27,6 +27,13 @@ export class ConfigFile {
     return this.#wholeNumber(field, 0, fallback)
   }
 
+  /** Those of the fields that are a place in a table. */
+  indexes(...names: readonly string[]): ReadonlyMap<string, number> {
+    return new Map(
+      names.filter((name) => typeof this.fields.get(name) === 'number').map((name) => [name, this.index(name)]),
+    )
+  }
+
   /** A number above 0. */
   positive(field: string, fallback?: number): number {
     const value = this.#value(field, fallback)

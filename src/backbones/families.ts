@@ -27,6 +27,8 @@ export interface EncoderConfig {
   readonly layer_norm_eps: number
   /** 0: attention has no relative position bias. */
   readonly relative_attention_num_buckets: number
+  /** Ids of special tokens, by the fields of config.json that name them, in families whose configs are right about them. */
+  readonly special_ids: ReadonlyMap<string, number>
 }
 
 /** A layer's tensors, below its own name: each has a `.weight` and a `.bias`. */
@@ -73,7 +75,11 @@ const bert: Family = {
 /** Liu et al. 2019, arXiv 1907.11692. Positions begin behind the padding token's id. */
 const roberta: Family = {
   ...bert,
-  config: (file) => ({ ...bertConfig(file), first_position: file.index('pad_token_id', 1) + 1 }),
+  config: (file) => ({
+    ...bertConfig(file),
+    first_position: file.index('pad_token_id', 1) + 1,
+    special_ids: boundaryIds(file),
+  }),
   prefix: 'roberta.',
 }
 
@@ -92,6 +98,7 @@ const distilbert: Family = {
     hidden_act: file.choice('activation', activations, 'gelu'),
     layer_norm_eps: 1e-12,
     relative_attention_num_buckets: 0,
+    special_ids: new Map(),
   }),
   prefix: 'distilbert.',
   layers: 'transformer.layer',
@@ -111,7 +118,13 @@ const distilbert: Family = {
 const mpnet: Family = {
   config: (file) => {
     file.only('relative_attention_num_buckets', 32)
-    return { ...bertConfig(file), first_position: 2, type_vocab_size: 0, relative_attention_num_buckets: 32 }
+    return {
+      ...bertConfig(file),
+      first_position: 2,
+      type_vocab_size: 0,
+      relative_attention_num_buckets: 32,
+      special_ids: boundaryIds(file),
+    }
   },
   prefix: 'mpnet.',
   layers: 'encoder.layer',
@@ -176,5 +189,9 @@ function bertConfig(file: ConfigFile): Omit<EncoderConfig, 'model_type'> {
     hidden_act: file.choice('hidden_act', activations, 'gelu'),
     layer_norm_eps: file.positive('layer_norm_eps', 1e-12),
     relative_attention_num_buckets: 0,
+    special_ids: new Map(),
   }
 }
+
+/** What RoBERTa and MPNet begin and end a text with. Configs of BERTs often have other models' ids here. */
+const boundaryIds = (file: ConfigFile) => file.indexes('bos_token_id', 'eos_token_id')

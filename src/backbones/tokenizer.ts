@@ -6,6 +6,7 @@ import { Problem } from '../problem.js'
 import type { Backbone } from './backbone.js'
 import { maxTokensOf } from './families.js'
 import { tokenizerName, withModelFile } from './model-files.js'
+import { checkTokenizer } from './tokenizer-checks.js'
 
 export interface Text {
   readonly text: string
@@ -36,6 +37,7 @@ export class TextTokenizer {
   readonly maxCharacters: number
 
   /**
+   * Takes a tokenizer as it is; {@link open} checks it against a backbone.
    * @param file path of tokenizer.json; its own padding and truncation are ignored
    * @param maxTokens longest row that the backbone takes, special tokens included
    * @throws Problem `invalid_backbone`
@@ -58,14 +60,17 @@ export class TextTokenizer {
   /**
    * The tokenizer in a backbone's directory.
    * @param limit what longer texts are cut to, if the backbone takes longer ones
-   * @throws Problem `invalid_backbone` if there is none
+   * @throws Problem `invalid_backbone` if there is none, or if it does not belong to the backbone
    */
   static async open(
     { directory, config }: Pick<Backbone, 'directory' | 'config'>,
     limit = Number.POSITIVE_INFINITY,
   ): Promise<TextTokenizer> {
     await withModelFile(directory, tokenizerName, async () => {})
-    return new TextTokenizer(join(directory, tokenizerName), Math.min(limit, maxTokensOf(config)))
+    const file = join(directory, tokenizerName)
+    const text = new TextTokenizer(file, Math.min(limit, maxTokensOf(config)))
+    await checkTokenizer(text.#tokenizer, { file, config, maxTokens: text.maxTokens })
+    return text
   }
 
   /**
