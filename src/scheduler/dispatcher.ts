@@ -34,15 +34,11 @@ export interface Order {
   readonly deadline: number
   /** Aborted when nobody waits for the answer any more: rows that have not begun are taken out. */
   readonly signal?: AbortSignal
-  /** Called once the request is admitted, before its rows wait. It may throw to refuse the request. */
-  readonly onAdmitted?: () => void
 }
 
 export interface Submission {
   readonly task: string
   readonly row: EngineRow
-  /** What the row is charged, in tokens. */
-  readonly cost?: number
 }
 
 /** Why a request was refused when it came: it would have waited too long, there was no room, or no time at all. */
@@ -116,7 +112,6 @@ export class Dispatcher {
     const asked = new Map<string, number>()
     for (const { task, row } of submissions) asked.set(task, (asked.get(task) ?? 0) + row.inputIds.length)
     const estimatedMs = this.#admit(order, asked, submissions.length)
-    order.onAdmitted?.()
     const since = this.clock.now()
     const rows: QueuedRow[] = []
     const results = submissions.map(
