@@ -19,12 +19,14 @@ export const queue: Benchmark = async (say) => {
     const waiting = Array.from({ length: rows }, (_, index): Waiting => {
       const task = random() * 256 + random()
       const name = `t${task % tasks}`
+      const tokens = 4 + random()
       return {
         tenant: `o${task % tenants}`,
         weight: 1,
         task: name,
         maskKey: name,
-        tokens: 4 + random(),
+        tokens,
+        cost: tokens,
         deadline: index,
       }
     })
@@ -34,7 +36,11 @@ export const queue: Benchmark = async (say) => {
     })
     const estimated = cpuUs(() => {
       for (let i = 0; i < estimates; i++)
-        all.tokensUntilServed({ tenant: `o${i % tenants}`, weight: 1 }, new Map([[`t${i}`, 25]]), rows)
+        all.tokensUntilServed(
+          { tenant: `o${i % tenants}`, weight: 1 },
+          new Map([[`t${i}`, { tokens: 25, cost: 25 }]]),
+          rows,
+        )
     })
     const left = cpuUs(() => {
       while (all.size > 0) all.next(0, { maxTokens: 1024, maxMasks: 256 })

@@ -7,7 +7,7 @@ import { Calibration, roomFor } from './admission.js'
 import type { BatchLimits } from './batch.js'
 import { type Clock, realClock } from './clock.js'
 import type { CostModel } from './cost.js'
-import type { Waiting } from './flows.js'
+import type { Load, Waiting } from './flows.js'
 import { Lag } from './lag.js'
 import { Lane, type Runner } from './lane.js'
 import { RowQueue } from './queue.js'
@@ -39,6 +39,8 @@ export interface Order {
 export interface Submission {
   readonly task: string
   readonly row: EngineRow
+  /** What the row is charged when turns are counted, in token equivalents. At least, and by default, its tokens. */
+  readonly cost?: number
 }
 
 /** Why a request was refused when it came: it would have waited too long, there was no room, or no time at all. */
@@ -99,7 +101,7 @@ export class Dispatcher {
    * @throws Problem `overloaded`, `deadline_exceeded`
    */
   check(order: Order, task: string): void {
-    this.#admit(order, new Map([[task, 1]]), 1)
+    this.#admit(order, new Map([[task, { tokens: 1, cost: 1 }]]), 1)
   }
 
   /**
@@ -109,17 +111,22 @@ export class Dispatcher {
    */
   async submit(submissions: readonly Submission[], order: Order): Promise<RowResult[]> {
     const { tenant, weight, deadline, signal } = order
-    const asked = new Map<string, number>()
-    for (const { task, row } of submissions) asked.set(task, (asked.get(task) ?? 0) + row.inputIds.length)
+    const asked = new Map<string, Load>()
+    for (const submission of submissions) {
+      const { tokens, cost } = loadOf(submission)
+      const sum = asked.get(submission.task)
+      asked.set(submission.task, { tokens: tokens + (sum?.tokens ?? 0), cost: cost + (sum?.cost ?? 0) })
+    }
     const estimatedMs = this.#admit(order, asked, submissions.length)
     const since = this.clock.now()
     const rows: QueuedRow[] = []
     const results = submissions.map(
-      ({ task, row: engineRow }) =>
+      (submission) =>
         new Promise<RowResult>((resolve, reject) => {
+          const { task, row: engineRow } = submission
           const { maskKey } = engineRow
-          const tokens = engineRow.inputIds.length
-          rows.push({ tenant, weight, task, maskKey, tokens, deadline, engineRow, since, resolve, reject })
+          const { tokens, cost } = loadOf(submission)
+          rows.push({ tenant, weight, task, maskKey, tokens, cost, deadline, engineRow, since, resolve, reject })
         }),
     )
     for (const row of rows) this.#queue.add(row)
@@ -145,9 +152,9 @@ export class Dispatcher {
   }
 
   /** @returns the estimate before its calibration, where it took a closer look to tell that the answer comes in time */
-  #admit(order: Order, asked: ReadonlyMap<string, number>, count: number): number | undefined {
+  #admit(order: Order, asked: ReadonlyMap<string, Load>, count: number): number | undefined {
     const now = this.clock.now()
-    const ownTokens = Array.from(asked.values()).reduce((sum, tokens) => sum + tokens, 0)
+    const ownTokens = Array.from(asked.values()).reduce((sum, { tokens }) => sum + tokens, 0)
     const leftMs = Math.max(0, order.deadline - now)
     const { ratio } = this.#calibration
     const estimate = (tokens: number) => this.#freeInMs(now) + this.#servingMs(tokens)
@@ -179,7 +186,7 @@ export class Dispatcher {
     )
   }
 
-  #checkRoom({ tenant }: Order, asked: ReadonlyMap<string, number>, count: number): void {
+  #checkRoom({ tenant }: Order, asked: ReadonlyMap<string, Load>, count: number): void {
     const { maxQueueRows: limit } = this.options
     const waiting = Array.from(asked.keys(), (task) => this.#queue.rowsOf(tenant, task))
     const task = waiting.reduce((most, rows) => Math.max(most, rows.task), 0)
@@ -305,4 +312,9 @@ export class Dispatcher {
       row.reject(gone)
     }
   }
+}
+
+function loadOf({ row, cost = 0 }: Submission): Load {
+  const tokens = row.inputIds.length
+  return { tokens, cost: Math.max(tokens, cost) }
 }

@@ -1,25 +1,31 @@
-// Which rows run next: pure decisions over plain data. No clock, no timer, no tensor; the caller says what time it is.
+// Which rows run next: pure decisions over plain data. No clock, no timer, no tensor; the caller passes the time.
 //
-// Tenants share the engine by weight, and a tenant's tasks share its part evenly (turns.ts). Within a task the earliest
-// deadline goes first: whoever is in a hurry overtakes his own rows, and nobody else's. The row that leads fills its
-// batch with rows of about its length; a flow that is much ahead of it, or ahead and has most of what waits, stays
-// outside, so that who comes seldom does not pay for the rows of who floods.
+// Tenants share the engine by weight, and a tenant's tasks share its part evenly (turns.ts). Within a task the row with the
+// earliest deadline goes first: an urgent row overtakes rows of its own task, and no others. The row that leads fills its
+// batch with rows of about its length. A flow that is far ahead of it, or is ahead and has most of what waits, stays out of
+// that batch, so that a caller who sends little does not wait for the rows of one who floods.
 
-import { Heap } from 'heap-js'
 import { Batch, type BatchLimits, nextBeside } from './batch.js'
 import {
   byDeadline,
   type Entry,
   earliest,
   earliestOfLength,
+  type Load,
   lengthClassOf,
+  loadBefore,
   newTask,
   newTenant,
+  type TaskFlow,
   type TenantFlow,
-  tokensBefore,
   type Waiting,
 } from './flows.js'
-import { Turns } from './turns.js'
+import { type HeapNode, IndexedHeap } from './indexed-heap.js'
+import { IdleFlows, Turns } from './turns.js'
+
+/** Tenants and tasks without rows that are remembered because they were served more than the others. */
+const idleTenants = 1_000
+const idleTasks = 10_000
 
 export interface Decision<Row> {
   readonly batch: readonly Row[]
@@ -27,17 +33,24 @@ export interface Decision<Row> {
   readonly late: readonly Row[]
 }
 
+/** A row that waits, and where the heaps have it. */
+interface Queued<Row> {
+  readonly entry: Entry<Row>
+  readonly inDeadlines: HeapNode<Entry<Row>>
+  readonly inLength: HeapNode<Entry<Row>>
+}
+
 export class RowQueue<Row extends Waiting> {
-  readonly #tenants = new Turns<TenantFlow<Row>>()
-  readonly #entries = new Map<Row, Entry<Row>>()
-  /** Every row by its deadline, and some that do not wait any more. */
-  readonly #deadlines = new Heap<Entry<Row>>(byDeadline)
+  readonly #idleTasks = new IdleFlows<TaskFlow<Row>>(idleTasks)
+  readonly #tenants = new Turns<TenantFlow<Row>>(new IdleFlows(idleTenants), ({ tasks }) => tasks.forgetIdle())
+  readonly #rows = new Map<Row, Queued<Row>>()
+  readonly #deadlines = new IndexedHeap<Entry<Row>>(byDeadline)
   #tokens = 0
   #order = 0
 
   /** Rows that wait. */
   get size(): number {
-    return this.#entries.size
+    return this.#rows.size
   }
 
   get tokens(): number {
@@ -46,7 +59,12 @@ export class RowQueue<Row extends Waiting> {
 
   /** The row that came before all others that wait. */
   get oldest(): Row | undefined {
-    return this.#entries.keys().next().value
+    return this.#rows.keys().next().value
+  }
+
+  /** The earliest deadline of the rows that wait; infinity if none does. */
+  get earliestDeadline(): number {
+    return this.#deadlines.peek()?.row.deadline ?? Number.POSITIVE_INFINITY
   }
 
   /** Rows that wait of a tenant, and of one of its tasks. */
@@ -55,34 +73,47 @@ export class RowQueue<Row extends Waiting> {
     return { tenant: flow?.rows ?? 0, task: flow?.tasks.flows.get(task)?.rows ?? 0 }
   }
 
+  /** What waits of a tenant, and the part of the engines that it gets now. */
+  standingOf(
+    tenant: string,
+    weight: number,
+  ): { readonly rows: number; readonly tokens: number; readonly share: number } {
+    const flow = this.#tenants.flows.get(tenant)
+    return { rows: flow?.rows ?? 0, tokens: flow?.tokens ?? 0, share: this.#tenants.shareOf(flow, weight) }
+  }
+
   add(row: Row): void {
     const lengthClass = lengthClassOf(row.tokens)
-    const tenant = this.#tenants.flows.get(row.tenant) ?? newTenant(row.tenant, row.weight)
+    const tenant =
+      this.#tenants.flows.get(row.tenant) ??
+      newTenant(row.tenant, row.weight, new Turns<TaskFlow<Row>>(this.#idleTasks))
     const flow = tenant.tasks.flows.get(row.task) ?? newTask(row.task, tenant)
     this.#tenants.enter(tenant, lengthClass, row.weight)
     tenant.tasks.enter(flow, lengthClass, 1)
     flow.latest = flow.rows === 0 ? row.deadline : Math.max(flow.latest, row.deadline)
-    const entry = { row, flow, lengthClass, order: this.#order++, waits: true }
-    flow.byLength[lengthClass] ??= new Heap<Entry<Row>>(byDeadline)
-    flow.byLength[lengthClass].push(entry)
-    this.#deadlines.push(entry)
-    this.#entries.set(row, entry)
+    const entry = { row, flow, lengthClass, order: this.#order++ }
+    flow.byLength[lengthClass] ??= new IndexedHeap<Entry<Row>>(byDeadline)
+    const inLength = flow.byLength[lengthClass].push(entry)
+    this.#rows.set(row, { entry, inLength, inDeadlines: this.#deadlines.push(entry) })
     this.#count(entry, 1)
   }
 
   /** Takes a row out, if it waits. */
   remove(row: Row): boolean {
-    const entry = this.#entries.get(row)
-    if (entry) this.#take(entry)
-    return entry !== undefined
+    return this.#take(row)
+  }
+
+  /** Takes out the rows whose deadline has come. */
+  takeExpired(now: number): Row[] {
+    return this.#takeWhile(({ deadline }) => deadline <= now)
   }
 
   /**
    * Takes the next batch, led by the row whose turn it is.
-   * @param answeredBy when a batch that is begun now would be answered: rows that must be answered before are late
+   * @param answeredBy when a batch that is begun now would be answered: rows with an earlier deadline are late
    */
   next(answeredBy: number, limits: BatchLimits): Decision<Row> {
-    const late = this.#takeLate(answeredBy)
+    const late = this.#takeWhile(({ deadline }) => deadline < answeredBy)
     const tenant = this.#tenants.lead()
     const flow = tenant?.tasks.lead()
     const leader = flow && earliest(flow)
@@ -91,26 +122,27 @@ export class RowQueue<Row extends Waiting> {
   }
 
   /**
-   * Tokens that the engine would serve until it has served rows that came now, those rows included: of its own task
-   * what has an earlier deadline, of the others what is theirs before the task's turn has come so far.
-   * @param asked tokens of the new rows by task
+   * Tokens that the engine would serve until it has served rows that came now, those rows included. Of their own tasks it
+   * counts what has an earlier deadline, of the others what is theirs until the turn of these rows has come.
+   * @param asked the new rows by task
    */
   tokensUntilServed(
     { tenant: id, weight }: Pick<Waiting, 'tenant' | 'weight'>,
-    asked: ReadonlyMap<string, number>,
+    asked: ReadonlyMap<string, Load>,
     deadline: number,
   ): number {
     const tenant = this.#tenants.flows.get(id)
-    let [own, turn] = [0, 0]
-    for (const [task, tokens] of asked) {
+    let own: Load = { tokens: 0, cost: 0 }
+    let turn = 0
+    for (const [task, load] of asked) {
       const flow = tenant?.tasks.flows.get(task)
-      const served = tokens + (flow ? tokensBefore(flow, deadline) : 0)
-      own += served
-      turn = Math.max(turn, (tenant?.tasks.turnOf(flow) ?? 0) + served)
+      const served = sumOf(load, flow ? loadBefore(flow, deadline) : nothing)
+      own = sumOf(own, served)
+      turn = Math.max(turn, (tenant?.tasks.turnOf(flow) ?? 0) + served.cost)
     }
-    own += tenant?.tasks.tokensUntil(turn, (flow) => asked.has(flow.id)) ?? 0
-    const tenantTurn = this.#tenants.turnOf(tenant) + own / weight
-    return own + this.#tenants.tokensUntil(tenantTurn, (flow) => flow === tenant)
+    own = sumOf(own, tenant?.tasks.loadUntil(turn, (flow) => asked.has(flow.id)) ?? nothing)
+    const tenantTurn = this.#tenants.turnOf(tenant) + own.cost / weight
+    return own.tokens + this.#tenants.loadUntil(tenantTurn, (flow) => flow === tenant).tokens
   }
 
   #fill(leader: Entry<Row>, limits: BatchLimits): Row[] {
@@ -142,46 +174,52 @@ export class RowQueue<Row extends Waiting> {
     return flow && earliestOfLength(flow, lengthClass)
   }
 
-  #takeLate(answeredBy: number): Row[] {
-    const late: Row[] = []
-    for (let first = this.#deadlines.peek(); first !== undefined; first = this.#deadlines.peek()) {
-      if (first.waits && first.row.deadline >= answeredBy) break
-      this.#deadlines.pop()
-      if (!first.waits) continue
-      this.#take(first)
-      late.push(first.row)
+  #takeWhile(goes: (row: Row) => boolean): Row[] {
+    const taken: Row[] = []
+    for (let first = this.#deadlines.peek(); first !== undefined && goes(first.row); first = this.#deadlines.peek()) {
+      this.#take(first.row)
+      taken.push(first.row)
     }
-    return late
+    return taken
   }
 
-  #serve(entry: Entry<Row>): void {
-    const { row, flow } = entry
-    flow.tenant.tasks.served(flow, row.tokens)
-    this.#tenants.served(flow.tenant, row.tokens)
-    this.#take(entry)
+  #serve({ row, flow }: Entry<Row>): void {
+    flow.tenant.tasks.served(flow, row.cost)
+    this.#tenants.served(flow.tenant, row.cost)
+    this.#take(row)
   }
 
-  #take(entry: Entry<Row>): void {
-    entry.waits = false
-    this.#entries.delete(entry.row)
+  /** Removes a row from everything that refers to it. */
+  #take(row: Row): boolean {
+    const queued = this.#rows.get(row)
+    if (queued === undefined) return false
+    const { entry, inDeadlines, inLength } = queued
+    const { flow, lengthClass } = entry
+    this.#rows.delete(row)
+    this.#deadlines.remove(inDeadlines)
+    flow.byLength[lengthClass]?.remove(inLength)
     this.#count(entry, -1)
-    const { flow } = entry
-    if (flow.rows === 0) flow.tenant.tasks.leave(flow)
-    if (flow.tenant.rows === 0) this.#tenants.leave(flow.tenant)
-    // What was taken is left in the heaps until it comes to the front; here it would stay until its deadline.
-    if (this.#deadlines.size() > 2 * this.size + 1000)
-      this.#deadlines.init(this.#deadlines.toArray().filter(({ waits }) => waits))
+    flow.tenant.tasks.leave(flow, lengthClass)
+    this.#tenants.leave(flow.tenant, lengthClass)
+    return true
   }
 
   #count({ row, flow, lengthClass }: Entry<Row>, rows: 1 | -1): void {
     this.#tokens += rows * row.tokens
-    for (const of of [flow, flow.tenant]) {
-      of.rows += rows
-      of.tokens += rows * row.tokens
-      of.rowsOfLength[lengthClass] = (of.rowsOfLength[lengthClass] ?? 0) + rows
+    for (const each of [flow, flow.tenant]) {
+      each.rows += rows
+      each.tokens += rows * row.tokens
+      // Sums of fractions leave a remainder.
+      each.cost = each.rows === 0 ? 0 : each.cost + rows * row.cost
+      each.rowsOfLength[lengthClass] = (each.rowsOfLength[lengthClass] ?? 0) + rows
     }
+    if (flow.rows === 0) flow.byLength.length = 0
   }
 }
+
+const nothing: Load = { tokens: 0, cost: 0 }
+
+const sumOf = (a: Load, b: Load): Load => ({ tokens: a.tokens + b.tokens, cost: a.cost + b.cost })
 
 const longestClass = lengthClassOf(2 ** 20)
 

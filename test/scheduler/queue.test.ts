@@ -14,6 +14,7 @@ const row = (tokens: number, options: Partial<Row> = {}): Row => ({
   task: 'a',
   maskKey: options.task ?? 'a',
   tokens,
+  cost: tokens,
   deadline: 100,
   ...options,
 })
@@ -153,6 +154,22 @@ describe('fairness', () => {
     assert.ok(Math.abs(served.big / served.small - 3) < 0.05, `${served.big} : ${served.small}`)
   })
 
+  test('charges rows their cost: what costs four times as much gets a quarter of the tokens', () => {
+    const queue = queueOf([])
+    const served = { dear: 0, plain: 0 }
+    for (let batch = 0; batch < 1_000; batch++) {
+      for (const [task, cost] of [
+        ['dear', 80],
+        ['plain', 20],
+      ] as const)
+        while (queue.rowsOf('', task).task < 30) queue.add(row(20, { task, cost }))
+      const rows = queue.next(0, limits).batch
+      assert.ok(tokensOf(rows) <= limits.maxTokens, 'budgets are in tokens')
+      for (const { task, tokens } of rows) served[task as 'dear' | 'plain'] += tokens
+    }
+    assert.ok(Math.abs(served.plain / served.dear - 4) < 0.05, `${served.plain} : ${served.dear}`)
+  })
+
   test('lets one who is ahead share a batch, unless most of what waits is its', () => {
     for (const [waiting, shared] of [
       [1, 1],
@@ -253,7 +270,7 @@ describe('fairness', () => {
 })
 
 describe('the estimate of what goes before', () => {
-  const asked = (task: string, tokens: number) => new Map([[task, tokens]])
+  const asked = (task: string, tokens: number) => new Map([[task, { tokens, cost: tokens }]])
   const one = { tenant: '', weight: 1 }
 
   test('is all that waits for a task that waits alone', () => {
@@ -269,6 +286,13 @@ describe('the estimate of what goes before', () => {
   test('goes by weight between tenants', () => {
     const queue = queueOf(Array.from({ length: 100 }, () => row(20, { tenant: 'x', weight: 3 })))
     assert.equal(queue.tokensUntilServed({ tenant: 'y', weight: 1 }, asked('a', 30), 100), 30 + 3 * 30)
+  })
+
+  test('is in tokens, while turns go by cost', () => {
+    const dear = queueOf(Array.from({ length: 100 }, () => row(20, { cost: 80 })))
+    assert.equal(dear.tokensUntilServed(one, asked('quiet', 40), 100), 40 + 10)
+    const plain = queueOf(Array.from({ length: 100 }, () => row(20)))
+    assert.equal(plain.tokensUntilServed(one, new Map([['quiet', { tokens: 40, cost: 160 }]]), 100), 40 + 160)
   })
 
   test('leaves out rows of the task that have more time', () => {
