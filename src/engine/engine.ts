@@ -2,10 +2,10 @@
 // masks by key and bytes, and no task.
 
 import { once } from 'node:events'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
-import { deviceTurn } from './device-turn.js'
+import { startThread } from './device-turn.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import type { ProviderChoice } from './providers.js'
 import { packRows, type TokenRow } from './rows.js'
@@ -77,8 +77,8 @@ export class Engine {
   static async start(options: EngineOptions): Promise<Engine> {
     withoutTf32()
     const { backbone, prototype, numerics, threads, provider, slots } = options
-    const workerData: ThreadOptions = { backbone, prototype, numerics, threads, provider, slots, deviceTurn }
-    const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData, name: 'engine' })
+    const thread: ThreadOptions = { backbone, prototype, numerics, threads, provider, slots }
+    const worker = startThread(new URL('./thread.js', import.meta.url), thread, 'engine')
     const ended = new Promise<string>((resolve) => {
       worker.once('error', (error: Error) => resolve(`the engine's thread failed: ${error.message}`))
       worker.once('exit', (code) => resolve(`the engine's thread ended with code ${code}`))

@@ -10,8 +10,6 @@ import type { BatchTiming } from './warm-up.js'
 /** How the thread starts (its workerData). */
 export interface ThreadOptions extends SessionOptions {
   readonly provider: Provider | 'auto'
-  /** See device-turn.ts, which reads it. */
-  readonly deviceTurn: Int32Array<SharedArrayBuffer>
 }
 
 export interface RunRequest {
