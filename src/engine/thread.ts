@@ -5,17 +5,19 @@ import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import { openSession } from './providers.js'
+import { runRequest } from './run-request.js'
 import type { EngineSession } from './session.js'
 import { timeBatches } from './warm-up.js'
 
 const port = parentPort
 if (port === null) throw new Error('engine/thread.js runs as a worker thread')
+const { provider, ...options } = workerData as ThreadOptions
+const maxTokens = maxTokensOf(options.backbone.config)
 const send = (message: ThreadMessage) => port.postMessage(message)
 
 try {
-  const { provider, ...options } = workerData as ThreadOptions
   const { session, choice } = await openSession(provider, options)
-  const timings = await timeBatches(session, maxTokensOf(options.backbone.config))
+  const timings = await timeBatches(session, maxTokens)
   let previous: Promise<void> = Promise.resolve()
   port.on('message', (request: RunRequest | 'stop') => {
     previous = previous.then(() => (request === 'stop' ? stop(session) : run(session, request)))
@@ -30,21 +32,13 @@ try {
   port.close()
 }
 
-async function run(session: EngineSession, { id, rows, slots, loads, withHidden }: RunRequest): Promise<void> {
-  const start = performance.now()
+/** Should the session fail, the thread ends with it, and its successor begins with a sound one. */
+async function run(session: EngineSession, request: RunRequest): Promise<void> {
   try {
-    await session.load(loads)
+    send(await runRequest(session, request, maxTokens))
   } catch (error) {
-    // The engine takes the slots for loaded. As they are not, the thread ends, and its successor begins with none.
     await session.release()
     throw error
-  }
-  try {
-    const { pooled, hidden } = await session.run(rows, slots, withHidden)
-    const runMs = performance.now() - start
-    send({ kind: 'result', id, pooled, hidden, runMs })
-  } catch (error) {
-    send({ kind: 'error', id, message: (error as Error).message })
   }
 }
 

@@ -1,0 +1,28 @@
+// A batch as the engine's thread runs it, and what its failure means: a row is at fault, or the session is.
+
+import type { RunRequest, ThreadMessage } from './protocol.js'
+import type { EngineSession } from './session.js'
+import { batchOf } from './warm-up.js'
+
+/**
+ * Runs a batch. If it fails, a row that any sound session computes is run: if that is computed, a row of the batch is at
+ * fault, and the answer is an error.
+ * @param maxTokens tokens of the longest row that the backbone takes
+ * @throws Error if the session must not be used any more: it computes nothing, or its bank could not be loaded
+ */
+export async function runRequest(
+  session: Pick<EngineSession, 'load' | 'run'>,
+  { id, rows, slots, loads, withHidden }: RunRequest,
+  maxTokens: number,
+): Promise<ThreadMessage> {
+  const start = performance.now()
+  // Should it fail, the slots do not hold what the engine takes them to hold.
+  await session.load(loads)
+  try {
+    const { pooled, hidden } = await session.run(rows, slots, withHidden)
+    return { kind: 'result', id, pooled, hidden, runMs: performance.now() - start }
+  } catch (error) {
+    await session.run(batchOf(1, Math.min(8, maxTokens)), new Int32Array(1), false)
+    return { kind: 'error', id, message: (error as Error).message }
+  }
+}
