@@ -110,6 +110,11 @@ export const settings = {
     [1, 3_600_000],
     'How long a batch may run, in milliseconds; then its engine is given up and a new one takes its place.',
   ),
+  engineStartTimeoutMs: whole(
+    120_000,
+    [1, 3_600_000],
+    'How long an engine may take to start, in milliseconds: the server then does not start, and an engine that was lost is tried again.',
+  ),
   slots: whole(256, [1, 65_536], 'Tasks whose masks are in the bank at once, and so the most that one batch mixes.'),
   maxBatchTokens: wholeOrAuto(
     [1, 1_048_576],

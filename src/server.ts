@@ -157,10 +157,10 @@ async function loadServices(
   const { modelDir, masksDir, slots, threads, provider, numerics, maxBatchTokens, maxQueueRows } = config
   const backbone = await readBackbone(modelDir)
   const prototype = await readPrototypeIn(modelDir)
-  const runTimeoutMs = config.engineTimeoutMs
+  const { engineTimeoutMs: runTimeoutMs, engineStartTimeoutMs: startTimeoutMs } = config
   const starting = Engines.start(
     config.engines,
-    { backbone, prototype, provider, numerics, slots, threads, runTimeoutMs },
+    { backbone, prototype, provider, numerics, slots, threads, runTimeoutMs, startTimeoutMs },
     (engine) => supervision(logger.child({ engine }), metrics),
   )
   try {

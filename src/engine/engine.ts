@@ -2,10 +2,12 @@
 // masks by key and bytes, and no task.
 
 import { once } from 'node:events'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Worker } from 'node:worker_threads'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
 import { startThread } from './device-turn.js'
+import { leaveBehind } from './left-behind.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import type { ProviderChoice } from './providers.js'
 import { packRows, type TokenRow } from './rows.js'
@@ -18,6 +20,8 @@ export interface EngineOptions extends SessionOptions {
   readonly provider: Provider | 'auto'
   /** See packRows. */
   readonly computePadding?: boolean
+  /** How long the thread may take to answer a warm-up batch, in milliseconds; by default as long as it needs. */
+  readonly startTimeoutMs?: number
 }
 
 export interface EngineRow extends TokenRow {
@@ -53,8 +57,7 @@ export class Engine {
   readonly #waiting = new Map<number, Waiting>()
   #nextId = 0
   #death: Problem | undefined
-  /** Told once, when the engine takes no more batches. */
-  onDeath: (reason: string) => void = () => {}
+  #onDeath: (reason: string) => void = () => {}
 
   private constructor(
     readonly options: EngineOptions,
@@ -72,7 +75,8 @@ export class Engine {
 
   /**
    * Starts the thread and waits until the model has answered a warm-up batch.
-   * @throws Problem `provider_unavailable`, `invalid_backbone`, `invalid_prototype`, `prototype_mismatch`
+   * @throws Problem `provider_unavailable`, `invalid_backbone`, `invalid_prototype`, `prototype_mismatch`; `engine_lost` if
+   *   that takes too long: the thread is then left behind, for to terminate it may take the whole process down
    */
   static async start(options: EngineOptions): Promise<Engine> {
     withoutTf32()
@@ -83,7 +87,16 @@ export class Engine {
       worker.once('error', (error: Error) => resolve(`the engine's thread failed: ${error.message}`))
       worker.once('exit', (code) => resolve(`the engine's thread ended with code ${code}`))
     })
-    const first = await Promise.race([once(worker, 'message').then(([message]) => message as ThreadMessage), ended])
+    const answered = once(worker, 'message').then(([message]) => message as ThreadMessage)
+    const first = await within(options.startTimeoutMs, Promise.race([answered, ended]))
+    if (first === undefined) {
+      worker.postMessage('stop')
+      leaveBehind(worker)
+      throw new Problem(
+        'engine_lost',
+        `the engine did not start within ${options.startTimeoutMs} ms, the limit of the engine-start-timeout-ms setting`,
+      )
+    }
     if (typeof first === 'string') throw new Error(first)
     if (first.kind === 'failed')
       throw first.code
@@ -129,16 +142,25 @@ export class Engine {
    * would take the whole process down.
    */
   giveUp(reason: string): void {
+    if (this.#death) return
+    leaveBehind(this.worker)
     this.#die(reason)
     this.worker.postMessage('stop')
+  }
+
+  /** Calls back when the engine takes no more batches; at once if it takes none already. */
+  whenLost(callback: (reason: string) => void): void {
+    this.#onDeath = callback
+    if (this.#death) callback(this.#death.message)
   }
 
   #die(reason: string): void {
     if (this.#death) return
     this.#death = new Problem('engine_lost', reason)
+    // Before its batches fail it is known that the engine takes no other.
+    this.#onDeath(reason)
     for (const { reject } of this.#waiting.values()) reject(this.#death)
     this.#waiting.clear()
-    this.onDeath(reason)
   }
 
   #assignSlots(rows: readonly EngineRow[], { layers, maskBytes }: Prototype): Pick<RunRequest, 'slots' | 'loads'> {
@@ -181,6 +203,14 @@ export class Engine {
     if (message.kind === 'result') waiting?.resolve(message)
     else waiting?.reject(new Error(`onnxruntime failed on a batch: ${message.message}`))
   }
+}
+
+/** What a promise resolves with, or undefined once so many milliseconds have passed. */
+async function within<T>(ms: number | undefined, promise: Promise<T>): Promise<T | undefined> {
+  if (ms === undefined) return promise
+  const timeout = new AbortController()
+  const passed = delay(ms, undefined, { signal: timeout.signal }).catch(() => undefined)
+  return Promise.race([promise, passed]).finally(() => timeout.abort())
 }
 
 const noSlots = (): Pick<RunRequest, 'slots' | 'loads'> => ({

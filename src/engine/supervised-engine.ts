@@ -1,8 +1,10 @@
-// An engine that outlives its thread. A thread that ends, or gives back no batch in time, is replaced by a new one; the
-// batches that it had fail, and those that come meanwhile wait for the new one.
+// An engine that outlives its thread. A thread that ends, or returns no batch in time, is replaced by a new one. The batches
+// that it had fail; until the new one has started the engine is not available, and batches wait elsewhere.
 
+import { setTimeout as delay } from 'node:timers/promises'
 import { Problem } from '../problem.js'
 import { type BatchResult, Engine, type EngineOptions, type EngineRow } from './engine.js'
+import { allEnded, leftBehind, mostLeftBehind } from './left-behind.js'
 import { type SlotCounters, sumOf } from './slots.js'
 
 export interface SupervisedOptions extends EngineOptions {
@@ -10,7 +12,7 @@ export interface SupervisedOptions extends EngineOptions {
   readonly runTimeoutMs: number
 }
 
-/** What the supervisor has to tell. */
+/** What the supervisor reports. */
 export interface SupervisorReport {
   readonly lost: (reason: string) => void
   readonly replaced: (ms: number) => void
@@ -25,14 +27,13 @@ const longestRetryMs = 30_000
 export class SupervisedEngine {
   /** Counters of the banks that are gone. */
   #former = sumOf([])
-  /** The engine, or the one to come. It is rejected while attempts fail. */
-  #current: Promise<Engine>
   #engine: Engine | undefined
-  /** Threads that were given up and have not ended yet: a process cannot end before them. */
-  readonly #leaving = new Set<Engine>()
-  #closing = false
+  #replacing: Promise<void> | undefined
+  readonly #closing = new AbortController()
   #atEngine = 0
   #watchdog: NodeJS.Timeout | undefined
+  /** Called when a new thread has started after one was lost. */
+  onAvailable: () => void = () => {}
 
   private constructor(
     /** The first one: what it found out about model and machine holds for its successors. */
@@ -40,9 +41,7 @@ export class SupervisedEngine {
     readonly options: SupervisedOptions,
     readonly report: SupervisorReport,
   ) {
-    this.#engine = first
-    this.#current = Promise.resolve(first)
-    this.#watch(first)
+    this.#use(first)
   }
 
   /** @throws as Engine.start: a first thread that does not start is not tried again */
@@ -50,7 +49,7 @@ export class SupervisedEngine {
     return new SupervisedEngine(await Engine.start(options), options, report)
   }
 
-  /** Whether there is a thread that answers, as far as is known. */
+  /** Whether there is a thread that takes batches. */
   get available(): boolean {
     return this.#engine !== undefined
   }
@@ -62,10 +61,12 @@ export class SupervisedEngine {
 
   /**
    * Runs a batch.
-   * @throws Problem `engine_lost` if the thread ends or is given up while it has the batch, or a new one does not start
+   * @throws Problem `engine_lost` if the thread ends or is given up while it has the batch, or none is available; Error if
+   *   a row of the batch cannot be computed
    */
   async run(rows: readonly EngineRow[]): Promise<BatchResult> {
-    const engine = await this.#current
+    const engine = this.#engine
+    if (engine === undefined) throw new Problem('engine_lost', 'the engine was lost, and a new one has not started yet')
     if (this.#atEngine++ === 0) this.#startWatchdog(engine)
     try {
       return await engine.run(rows)
@@ -78,55 +79,55 @@ export class SupervisedEngine {
 
   /** Lets the batches that were sent finish, then ends the thread; waits for those that were given up, too. */
   async close(): Promise<void> {
-    this.#closing = true
-    const closing = this.#current.then(
-      (engine) => engine.close(),
-      () => {},
-    )
-    await Promise.all([closing, ...Array.from(this.#leaving, ({ ended }) => ended)])
+    this.#closing.abort()
+    await Promise.all([this.#engine?.close(), this.#replacing])
+    // A process cannot end before its threads.
+    await allEnded()
   }
 
   #startWatchdog(engine: Engine): void {
     const { runTimeoutMs } = this.options
     this.#watchdog = setTimeout(
-      () => engine.giveUp(`the engine gave back no batch for ${runTimeoutMs} ms`),
+      () => engine.giveUp(`the engine returned no batch for ${runTimeoutMs} ms`),
       runTimeoutMs,
     ).unref()
   }
 
-  #watch(engine: Engine): void {
-    engine.onDeath = (reason) => {
-      if (this.#closing) return
+  #use(engine: Engine): void {
+    this.#engine = engine
+    engine.whenLost((reason) => {
+      if (this.#closing.signal.aborted) return
       this.#engine = undefined
-      this.#leaving.add(engine)
-      engine.ended.then(() => this.#leaving.delete(engine))
       this.#former = sumOf([this.#former, engine.bank])
       this.report.lost(reason)
-      this.#replace(performance.now(), firstRetryMs)
+      this.#replacing = this.#replace()
+    })
+  }
+
+  async #replace(): Promise<void> {
+    const since = performance.now()
+    for (let retryMs = firstRetryMs; ; retryMs = Math.min(2 * retryMs, longestRetryMs)) {
+      const engine = await this.#startAnother(retryMs)
+      if (this.#closing.signal.aborted) return engine?.close()
+      if (engine === undefined) continue
+      this.report.replaced(performance.now() - since)
+      this.#use(engine)
+      this.onAvailable()
+      return
     }
   }
 
-  #replace(since: number, retryMs: number): void {
-    this.#current = Engine.start(this.options).then(
-      async (engine) => {
-        if (this.#closing) {
-          await engine.close()
-          return engine
-        }
-        this.#engine = engine
-        this.#watch(engine)
-        this.report.replaced(performance.now() - since)
-        return engine
-      },
-      (error: Error) => {
-        this.report.notReplaced(error.message, retryMs)
-        setTimeout(() => {
-          if (!this.#closing) this.#replace(since, Math.min(2 * retryMs, longestRetryMs))
-        }, retryMs).unref()
-        throw new Problem('engine_lost', `the engine was lost and a new one did not start: ${error.message}`)
-      },
-    )
-    // Whoever runs a batch is told; nobody may be there.
-    this.#current.catch(() => {})
+  /** @returns undefined after a pause if it did not start, or if the engine is closed meanwhile */
+  async #startAnother(retryMs: number): Promise<Engine | undefined> {
+    const { signal } = this.#closing
+    try {
+      const threads = leftBehind()
+      if (threads >= mostLeftBehind) throw new Error(`${threads} threads that were given up have not ended`)
+      return await Engine.start(this.options)
+    } catch (error) {
+      this.report.notReplaced((error as Error).message, retryMs)
+      await delay(retryMs, undefined, { signal, ref: false }).catch(() => {})
+      return undefined
+    }
   }
 }

@@ -3,9 +3,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { describe, test } from 'node:test'
+import { Worker } from 'node:worker_threads'
 import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
-import type { EngineRow } from '../../src/engine/engine.js'
+import { Engine, type EngineRow } from '../../src/engine/engine.js'
 import { Engines } from '../../src/engine/engines.js'
+import { allEnded, leaveBehind, leftBehind } from '../../src/engine/left-behind.js'
 import { packRows } from '../../src/engine/rows.js'
 import { SupervisedEngine, type SupervisorReport } from '../../src/engine/supervised-engine.js'
 import { readTaskFile } from '../../src/formats/task-file.js'
@@ -36,6 +38,29 @@ function recorded(): { readonly told: string[]; readonly report: SupervisorRepor
 /** A message that the thread cannot read: an error that nothing catches. */
 const endThread = (engine: SupervisedEngine) => engine.first.worker.postMessage(null)
 
+/** Resolves when the engine has a new thread. */
+async function isAvailable(engine: SupervisedEngine): Promise<void> {
+  // A pause between two attempts does not keep a process alive.
+  const alive = setInterval(() => {}, 1_000)
+  if (!engine.available)
+    await new Promise<void>((resolve) => {
+      engine.onAvailable = resolve
+    })
+  clearInterval(alive)
+  assert.equal(engine.available, true)
+}
+
+const shortRows: EngineRow[] = [
+  {
+    inputIds: [2, 5, 3],
+    tokenTypeIds: [0, 0, 0],
+    pooling: 'mean',
+    maskKey: '',
+    bitset: () => new Uint8Array(),
+    withHidden: false,
+  },
+]
+
 /** A batch that takes a core for seconds. */
 const longBatch: EngineRow[] = Array.from({ length: 128 }, () => ({
   ...(rows[0] as EngineRow),
@@ -52,9 +77,9 @@ describe('an engine whose thread', () => {
     endThread(engine)
     await assert.rejects(engine.run(rows), { code: 'engine_lost', message: /the engine's thread failed/ })
     assert.equal(engine.available, false)
-    // What comes while the new thread starts waits for it.
+    await assert.rejects(engine.run(rows), { code: 'engine_lost', message: /a new one has not started yet/ })
+    await isAvailable(engine)
     const after = await engine.run(rows)
-    assert.equal(engine.available, true)
     assert.ok(distance(before.rows[0]?.pooled ?? [], after.rows[0]?.pooled ?? [1]) < 1e-5)
     assert.match(told.join('\n'), /^lost: the engine's thread failed: .*\nreplaced$/)
     // One mask was loaded into the bank that is gone, and again into the new one.
@@ -69,6 +94,7 @@ describe('an engine whose thread', () => {
     const slots = new Int32Array(rows.length)
     engine.first.worker.postMessage({ id: 0, rows: packRows(rows), slots, loads, withHidden: false })
     await assert.rejects(engine.run(rows), { code: 'engine_lost', message: /thread failed: 3 bytes for 1 slots/ })
+    await isAvailable(engine)
     assert.equal((await engine.run(rows)).rows.length, rows.length)
     assert.match(told.join('\n'), /^lost: .*3 bytes for 1 slots.*\nreplaced$/)
   })
@@ -78,12 +104,34 @@ describe('an engine whose thread', () => {
     const engine = await SupervisedEngine.start(setting(backbone, prototype, 1500), report)
     t.after(() => engine.close())
     const { worker } = engine.first
-    await assert.rejects(engine.run(longBatch), { code: 'engine_lost', message: /gave back no batch for 1500 ms/ })
+    await assert.rejects(engine.run(longBatch), { code: 'engine_lost', message: /returned no batch for 1500 ms/ })
     const ended = once(worker, 'exit')
+    assert.equal(leftBehind(), 1)
+    await isAvailable(engine)
     const { rows: answers } = await engine.run(rows)
     assert.equal(answers.length, rows.length)
-    assert.deepEqual(told, ['lost: the engine gave back no batch for 1500 ms', 'replaced'])
+    assert.deepEqual(told, ['lost: the engine returned no batch for 1500 ms', 'replaced'])
     await ended
+    assert.equal(leftBehind(), 0)
+  })
+
+  test('is not replaced while two that were given up have not ended', async (t) => {
+    const { told, report } = recorded()
+    const tiny = await readBackbone(directoryOf('bert'))
+    const engine = await SupervisedEngine.start(setting(tiny, undefined), report)
+    const hung = [0, 1].map(() => new Worker('setInterval(() => {}, 1e6)', { eval: true }))
+    t.after(() => Promise.all(hung.map((worker) => worker.terminate())))
+    await Promise.all(hung.map((worker) => once(worker, 'online')))
+    for (const worker of hung) leaveBehind(worker)
+    endThread(engine)
+    await assert.rejects(engine.run(shortRows))
+    while (told.length < 2) await new Promise((resolve) => setTimeout(resolve, 10))
+    assert.equal(told[1], 'not replaced: 2 threads that were given up have not ended')
+    await hung[0]?.terminate()
+    await isAvailable(engine)
+    assert.equal(told.at(-1), 'replaced')
+    await hung[1]?.terminate()
+    await engine.close()
   })
 
   test('cannot be replaced says so to every batch, and is tried again', async (t) => {
@@ -97,11 +145,22 @@ describe('an engine whose thread', () => {
     const ended = new Promise((resolve) => engine.first.worker.once('exit', resolve))
     endThread(engine)
     await ended
-    await assert.rejects(engine.run([]), { code: 'engine_lost', message: /a new one did not start/ })
+    while (told.length < 2) await new Promise((resolve) => setTimeout(resolve, 10))
+    await assert.rejects(engine.run([]), { code: 'engine_lost', message: /a new one has not started yet/ })
     Object.assign(options.backbone, { weightsFolder: tiny.weightsFolder })
-    while (!engine.available) await new Promise((resolve) => setTimeout(resolve, 50))
+    await isAvailable(engine)
     assert.match(told.join('\n'), /^lost: .*\nnot replaced: .* path does not exist.*\nreplaced$/s)
   })
+})
+
+test('an engine that does not start in time is left behind, and its error names the setting', async () => {
+  await assert.rejects(Engine.start({ ...setting(backbone, prototype), startTimeoutMs: 1 }), {
+    code: 'engine_lost',
+    message: /did not start within 1 ms, the limit of the engine-start-timeout-ms setting/,
+  })
+  assert.equal(leftBehind(), 1)
+  await allEnded()
+  assert.equal(leftBehind(), 0)
 })
 
 test('several engines share the threads, and count their banks together', async (t) => {
