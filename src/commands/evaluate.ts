@@ -129,7 +129,7 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
   })
   const textsTogether = 512
   const dispatcher = new Dispatcher(
-    [engine],
+    [{ available: true, run: (rows) => engine.run(rows) }],
     { maxTokens: tokensTogether.cpu, maxMasks: 1, maxQueueRows: textsTogether },
     new CostModel(engine.timings),
   )

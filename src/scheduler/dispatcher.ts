@@ -1,23 +1,20 @@
-// The loop between queue and engines: whichever engine has room takes what waits. A request that would not be answered
-// before its deadline is refused when it comes, and not when it is too late.
+// The loop between queue and engines: whichever engine takes a batch gets the rows whose turn it is. Rows wait here, and
+// nowhere else, until an engine takes them, their deadline comes, or their client leaves.
 
 import type { BatchResult, EngineRow, RowResult } from '../engine/engine.js'
 import { Problem } from '../problem.js'
-import { Calibration, roomFor } from './admission.js'
+import { Admission, type AdmissionLimits, type Caller, type Demand, type Refusal } from './admission.js'
 import type { BatchLimits } from './batch.js'
 import { type Clock, realClock } from './clock.js'
 import type { CostModel } from './cost.js'
+import { EngineState, type Runner } from './engine-state.js'
+import { type Feedback, FeedbackByTenant } from './feedback.js'
 import type { Load, Waiting } from './flows.js'
-import { Lag } from './lag.js'
-import { Lane, type Runner } from './lane.js'
 import { RowQueue } from './queue.js'
 
-export interface DispatcherOptions extends BatchLimits {
-  /** Rows that may wait; see roomFor. */
-  readonly maxQueueRows: number
-}
+export interface DispatcherOptions extends BatchLimits, AdmissionLimits {}
 
-/** What the metrics want to know of each batch. */
+/** What the metrics need to know of each batch. */
 export interface BatchReport extends Omit<BatchResult, 'rows'> {
   readonly rows: number
   readonly tasks: number
@@ -26,14 +23,14 @@ export interface BatchReport extends Omit<BatchResult, 'rows'> {
 }
 
 /** Who asks, and until when. */
-export interface Order {
-  /** Tenants share the engines by weight, their tasks evenly. */
-  readonly tenant: string
-  readonly weight: number
-  /** In milliseconds of the clock (performance.now()): when the answer must be there. */
-  readonly deadline: number
+export interface Order extends Caller {
   /** Aborted when nobody waits for the answer any more: rows that have not begun are taken out. */
   readonly signal?: AbortSignal
+  /**
+   * Called by submit(), before it returns, when the request is admitted and no row is in the queue yet: only then is the
+   * work charged. It may throw to refuse the request.
+   */
+  readonly onAdmitted?: () => void
 }
 
 export interface Submission {
@@ -43,33 +40,43 @@ export interface Submission {
   readonly cost?: number
 }
 
-/** Why a request was refused when it came: it would have waited too long, there was no room, or no time at all. */
-export type Refusal = 'wait' | 'room' | 'deadline'
+/** The request that a row belongs to. */
+interface Request {
+  /** One of its rows has failed, so that the others need not be computed. */
+  failed: boolean
+}
 
 interface QueuedRow extends Waiting {
+  readonly request: Request
+  readonly feedback: Feedback
   readonly engineRow: EngineRow
   readonly since: number
   readonly resolve: (result: RowResult) => void
   readonly reject: (error: Error) => void
 }
 
+type Rows = readonly QueuedRow[]
+
 export class Dispatcher {
   readonly #queue = new RowQueue<QueuedRow>()
-  readonly #calibration = new Calibration()
-  readonly #lanes: readonly Lane[]
-  readonly #lag = new Lag()
+  readonly #feedback = new FeedbackByTenant()
+  readonly #engines: readonly EngineState[]
+  readonly #admission: Admission
   #planned: { readonly at: number; readonly cancel: () => void } | undefined
   onBatch: (report: BatchReport) => void = () => {}
   onDropped: (reason: 'deadline' | 'cancelled', rows: number) => void = () => {}
   onRefused: (reason: Refusal) => void = () => {}
 
   constructor(
-    engines: readonly Runner[],
+    runners: readonly Runner[],
     readonly options: DispatcherOptions,
     readonly cost: CostModel,
     readonly clock: Clock = realClock,
   ) {
-    this.#lanes = engines.map((engine) => new Lane(engine))
+    this.#engines = runners.map((runner) => new EngineState(runner))
+    this.#admission = new Admission(this.#queue, this.#engines, options, cost, clock)
+    this.#admission.onRefused = (reason) => this.onRefused(reason)
+    for (const runner of runners) runner.onAvailable = () => this.#pump()
   }
 
   get queuedRows(): number {
@@ -78,15 +85,12 @@ export class Dispatcher {
 
   /** Nothing waits and nothing runs. */
   get idle(): boolean {
-    return this.#queue.size === 0 && this.#lanes.every(({ busy }) => !busy)
+    return this.#queue.size === 0 && this.#engines.every(({ busy }) => !busy)
   }
 
   /** How long all that waits now will take, in milliseconds. */
   get estimatedWaitMs(): number {
-    const now = this.clock.now()
-    return this.#queue.size === 0
-      ? 0
-      : this.#calibration.ratio * (this.#freeInMs(now) + this.#servingMs(this.#queue.tokens))
+    return this.#queue.size === 0 ? 0 : this.#admission.estimateMs(this.#queue.tokens)
   }
 
   /** How long the row has been waiting that waits longest, in milliseconds. */
@@ -96,29 +100,33 @@ export class Dispatcher {
   }
 
   /**
-   * Refuses what could not be answered in time, however short its texts are. It is there to be asked before a request
-   * has been read.
+   * Refuses what could not be answered in time, however short its texts are. It can be asked before a request has been read.
    * @throws Problem `overloaded`, `deadline_exceeded`
    */
-  check(order: Order, task: string): void {
-    this.#admit(order, new Map([[task, { tokens: 1, cost: 1 }]]), 1)
+  check(caller: Caller, task: string): void {
+    const demand = { rows: 1, byTask: new Map([[task, { tokens: 1, cost: 1 }]]) }
+    this.#admission.admit(caller, demand, this.#feedback.of(caller.tenant))
   }
 
   /**
    * Runs rows, in whatever batches come to be, and answers in their order.
    * @throws Problem `overloaded` or `deadline_exceeded` at once if they would not be answered before the deadline, or if
-   *   there is no room for them; `deadline_exceeded` later if it took longer than was thought; `client_closed_request`
+   *   there is no room for them; whatever `onAdmitted` throws; later `deadline_exceeded` if it took longer than estimated,
+   *   `engine_lost`, `client_closed_request`; Error if a row cannot be computed
    */
   async submit(submissions: readonly Submission[], order: Order): Promise<RowResult[]> {
     const { tenant, weight, deadline, signal } = order
-    const asked = new Map<string, Load>()
-    for (const submission of submissions) {
-      const { tokens, cost } = loadOf(submission)
-      const sum = asked.get(submission.task)
-      asked.set(submission.task, { tokens: tokens + (sum?.tokens ?? 0), cost: cost + (sum?.cost ?? 0) })
+    if (signal?.aborted) {
+      this.onDropped('cancelled', submissions.length)
+      throw clientLeft()
     }
-    const estimatedMs = this.#admit(order, asked, submissions.length)
+    const feedback = this.#feedback.of(tenant)
+    const estimatedMs = this.#admission.admit(order, demandOf(submissions), feedback)
+    order.onAdmitted?.()
     const since = this.clock.now()
+    // A late process writes answers late: rows should be there that much earlier. Half of the time is left to them.
+    const early = Math.min(feedback.lag.allowanceMs, Math.max(0, deadline - since) / 2)
+    const request: Request = { failed: false }
     const rows: QueuedRow[] = []
     const results = submissions.map(
       (submission) =>
@@ -126,24 +134,24 @@ export class Dispatcher {
           const { task, row: engineRow } = submission
           const { maskKey } = engineRow
           const { tokens, cost } = loadOf(submission)
-          rows.push({ tenant, weight, task, maskKey, tokens, cost, deadline, engineRow, since, resolve, reject })
+          const waiting = { tenant, weight, task, maskKey, tokens, cost, deadline: deadline - early }
+          rows.push({ ...waiting, request, feedback, engineRow, since, resolve, reject })
         }),
     )
     for (const row of rows) this.#queue.add(row)
     const leave = () => this.#leave(rows)
     signal?.addEventListener('abort', leave, { once: true })
-    if (signal?.aborted) leave()
     // Requests that arrive in the same turn of the event loop meet in the first batch.
     this.#plan(since)
     const waited = () => this.clock.now() - since
     try {
       const answers = await Promise.all(results)
-      if (estimatedMs !== undefined) this.#calibration.learn(estimatedMs, waited())
+      if (estimatedMs !== undefined) feedback.calibration.learn(estimatedMs, waited())
       return answers
     } catch (error) {
       const late = error instanceof Problem && error.code === 'deadline_exceeded'
-      if (late && estimatedMs !== undefined) this.#calibration.learnLate(estimatedMs, waited())
-      // One row's failure is the request's: the others must not be computed for nothing.
+      if (late && estimatedMs !== undefined) feedback.calibration.learnLate(estimatedMs, waited())
+      // If one row fails, its request fails: the other rows need not be computed.
       for (const row of rows) this.#queue.remove(row)
       throw error
     } finally {
@@ -151,170 +159,159 @@ export class Dispatcher {
     }
   }
 
-  /** @returns the estimate before its calibration, where it took a closer look to tell that the answer comes in time */
-  #admit(order: Order, asked: ReadonlyMap<string, Load>, count: number): number | undefined {
-    const now = this.clock.now()
-    const ownTokens = Array.from(asked.values()).reduce((sum, { tokens }) => sum + tokens, 0)
-    const leftMs = Math.max(0, order.deadline - now)
-    const { ratio } = this.#calibration
-    const estimate = (tokens: number) => this.#freeInMs(now) + this.#servingMs(tokens)
-    this.#checkRoom(order, asked, count)
-    // An idle engine is always tried: by what it takes now the cost is put right, should it have been measured wrongly.
-    if (this.#queue.size === 0 && this.#lanes.some(({ busy }) => !busy)) return undefined
-    if (Calibration.most * estimate(this.#queue.tokens + ownTokens) <= leftMs) return undefined
-    const uncalibratedMs = estimate(this.#queue.tokensUntilServed(order, asked, order.deadline))
-    // Where rows wait, batches may turn out otherwise: there should be time for one more.
-    const estimatedMs =
-      this.#queue.size === 0
-        ? uncalibratedMs
-        : ratio * uncalibratedMs + this.cost.batchMs(this.options.maxTokens) + this.#lag.allowanceMs
-    if (estimatedMs <= leftMs) return uncalibratedMs
-    const aloneMs = this.#servingMs(ownTokens)
-    if (aloneMs > leftMs) {
-      this.onRefused('deadline')
-      throw new Problem(
-        'deadline_exceeded',
-        `the request takes about ${Math.ceil(aloneMs)} ms by itself, and must be answered within ${Math.floor(leftMs)} ms`,
-        { estimated_ms: Math.ceil(aloneMs), left_ms: Math.floor(leftMs) },
-      )
-    }
-    this.onRefused('wait')
-    throw this.#overloaded(
-      `the request would be answered in about ${Math.ceil(estimatedMs)} ms, and must be within ${Math.floor(leftMs)} ms`,
-      estimatedMs - leftMs,
-      { estimated_ms: Math.ceil(estimatedMs), left_ms: Math.floor(leftMs) },
-    )
-  }
-
-  #checkRoom({ tenant }: Order, asked: ReadonlyMap<string, Load>, count: number): void {
-    const { maxQueueRows: limit } = this.options
-    const waiting = Array.from(asked.keys(), (task) => this.#queue.rowsOf(tenant, task))
-    const task = waiting.reduce((most, rows) => Math.max(most, rows.task), 0)
-    const all = this.#queue.size
-    const room = roomFor({ limit, all, tenant: waiting[0]?.tenant ?? 0, task })
-    if (count <= room) return
-    this.onRefused('room')
-    throw this.#overloaded(
-      `the request brings ${count} rows, and there is room for ${room} of its task: ${all} rows are waiting, ${task} of them of its task; at most ${limit} may wait`,
-      this.#servingMs(this.#queue.tokens) / 2,
-      { request_rows: count, room, limit },
-    )
-  }
-
-  #overloaded(detail: string, retryAfterMs: number, figures: Readonly<Record<string, number>>): Problem {
-    const retryAfter = Math.max(1, Math.ceil(retryAfterMs / 1000))
-    return new Problem('overloaded', detail, {
-      ...figures,
-      waiting_rows: this.#queue.size,
-      retry_after_s: retryAfter,
-    })
-  }
-
-  /** Until an engine could begin a batch that is handed over now. */
-  #freeInMs(now: number): number {
-    return Math.min(...this.#lanes.map((lane) => lane.freeAt(now))) - now
-  }
-
-  /** Milliseconds that the engines take for tokens, in batches as large as they may be. */
-  #servingMs(tokens: number): number {
-    const { maxTokens } = this.options
-    if (tokens <= maxTokens) return this.cost.batchMs(tokens)
-    const batchMs = this.cost.batchMs(maxTokens)
-    return Math.ceil(tokens / maxTokens / this.#lanes.length) * batchMs
-  }
-
-  /** Hands batches over at a time of the clock, or sooner if that is planned. */
+  /** Wakes up at a time of the clock, or earlier if that is planned. */
   #plan(at: number): void {
-    if (this.#planned) {
+    if (at === Number.POSITIVE_INFINITY) return
+    if (this.#planned !== undefined) {
       if (this.#planned.at <= at) return
       this.#planned.cancel()
     }
     const cancel = this.clock.after(at - this.clock.now(), () => {
       this.#planned = undefined
-      this.#lag.observe(Math.max(0, this.clock.now() - at))
-      this.#pump()
+      this.#pump(Math.max(0, this.clock.now() - at))
     })
     this.#planned = { at, cancel }
   }
 
-  #pump(): void {
+  /**
+   * Drops what is late, hands batches to the engines that take one, and plans when to look again.
+   * @param lagMs how late this was called, if it was planned
+   */
+  #pump(lagMs?: number): void {
     const now = this.clock.now()
+    for (const row of this.#queue.takeExpired(now)) this.#drop(row, now)
     while (this.#queue.size > 0) {
-      const lane = this.#nextLane()
-      if (lane === undefined) return
-      if (lane.opensAt > now) {
-        if (lane.opensAt < Number.POSITIVE_INFINITY) this.#plan(lane.opensAt)
+      const engine = this.#nextEngine(now)
+      const opensAt = engine?.opensAt ?? Number.POSITIVE_INFINITY
+      if (engine === undefined || opensAt > now) {
+        this.#plan(Math.min(opensAt, this.#queue.earliestDeadline))
         return
       }
       const { maxTokens } = this.options
       const batchMs = this.cost.batchMs(Math.min(this.#queue.tokens, maxTokens))
-      const answeredBy = lane.busy ? lane.freeAt(now) + batchMs + this.#lag.allowanceMs : now
+      const answeredBy = engine.busy ? engine.freeAt(now) + batchMs : now
       const { batch, late } = this.#queue.next(answeredBy, this.options)
       for (const row of late) this.#drop(row, now)
-      if (batch.length > 0) void this.#run(lane, batch, now)
+      if (lagMs !== undefined) for (const { lag } of new Set(batch.map((row) => row.feedback))) lag.observe(lagMs)
+      void this.#run(engine, batch)
     }
+    this.#planned?.cancel()
+    this.#planned = undefined
   }
 
   /** The engine that takes a batch soonest; of those that would at once, the one that begins it soonest. */
-  #nextLane(): Lane | undefined {
-    const now = this.clock.now()
-    const before = (a: Lane, b: Lane) =>
-      Math.max(a.opensAt, now) - Math.max(b.opensAt, now) || a.freeAt(now) - b.freeAt(now)
-    return this.#lanes.reduce<Lane | undefined>(
-      (best, lane) => (best && before(best, lane) <= 0 ? best : lane),
-      undefined,
-    )
+  #nextEngine(now: number): EngineState | undefined {
+    const opening = (engine: EngineState) => Math.max(engine.opensAt, now)
+    const isSooner = (a: EngineState, b: EngineState) =>
+      opening(a) < opening(b) || (opening(a) === opening(b) && a.freeAt(now) < b.freeAt(now))
+    let soonest: EngineState | undefined
+    for (const engine of this.#engines) if (soonest === undefined || isSooner(engine, soonest)) soonest = engine
+    return soonest
   }
 
-  async #run(lane: Lane, batch: readonly QueuedRow[], begun: number): Promise<void> {
-    const tokens = batch.reduce((sum, row) => sum + row.tokens, 0)
-    lane.began(begun, this.cost.batchMs(tokens))
+  /**
+   * Runs a batch. If the engine cannot compute it, its halves are run, one after the other, until the rows at fault are
+   * alone: at most 2n - 1 runs for n rows. Between two parts the engine takes other batches.
+   */
+  async #run(engine: EngineState, batch: Rows): Promise<void> {
+    const parts: Rows[] = [batch]
+    let whole = true
+    for (let part = parts.pop(); part !== undefined; part = parts.pop()) {
+      const rows = this.#stillWanted(part)
+      if (rows.length === 0) continue
+      const running = this.#runOnce(engine, rows)
+      // The whole batch is sent by #pump itself.
+      if (!whole) this.#pump()
+      whole = false
+      const fault = await running
+      if (fault === undefined) continue
+      const middle = rows.length >> 1
+      if (rows.length > 1) parts.push(rows.slice(middle), rows.slice(0, middle))
+      else for (const row of rows) fail(row, fault)
+    }
+    this.#pump()
+  }
+
+  /** @returns the error if the engine could not compute the rows and at least one of them is at fault */
+  async #runOnce(engine: EngineState, rows: Rows): Promise<Error | undefined> {
+    const begun = this.clock.now()
+    const tokens = rows.reduce((sum, row) => sum + row.tokens, 0)
+    engine.began(begun, this.cost.batchMs(tokens))
     try {
-      const { rows, ...figures } = await lane.engine.run(batch.map((row) => row.engineRow))
+      const { rows: results, ...figures } = await engine.runner.run(rows.map((row) => row.engineRow))
+      engine.ended(this.clock.now(), 'answered')
       this.cost.observe({ tokens, ms: figures.runMs })
-      this.#end(lane, false)
-      batch.forEach((row, index) => {
-        const result = rows[index]
+      rows.forEach((row, index) => {
+        const result = results[index]
         if (result) row.resolve(result)
-        else row.reject(new Error('the engine left out a row'))
+        else fail(row, new Error('the engine left out a row'))
       })
       this.onBatch({
         ...figures,
-        rows: batch.length,
-        tasks: new Set(batch.map((row) => row.maskKey)).size,
-        waitsMs: batch.map((row) => begun - row.since),
+        rows: rows.length,
+        tasks: new Set(rows.map((row) => row.maskKey)).size,
+        waitsMs: rows.map((row) => begun - row.since),
       })
+      return undefined
     } catch (error) {
-      this.#end(lane, true)
-      for (const row of batch) row.reject(error as Error)
+      const lost = error instanceof Problem && error.code === 'engine_lost'
+      engine.ended(this.clock.now(), lost ? 'engine_lost' : 'row_failed')
+      if (!lost) return error as Error
+      for (const row of rows) fail(row, error)
+      return undefined
     }
   }
 
-  /** The engine must not wait for the answers to be written. */
-  #end(lane: Lane, failed: boolean): void {
-    lane.ended(this.clock.now(), failed)
-    this.#pump()
+  /** Rows of requests that have not failed. Those whose deadline has come are dropped. */
+  #stillWanted(rows: Rows): Rows {
+    const now = this.clock.now()
+    const [wanted, late]: [QueuedRow[], QueuedRow[]] = [[], []]
+    for (const row of rows) if (!row.request.failed) (row.deadline > now ? wanted : late).push(row)
+    for (const row of late) this.#drop(row, now)
+    return wanted.length === rows.length ? rows : wanted
   }
 
   #drop(row: QueuedRow, now: number): void {
     this.onDropped('deadline', 1)
-    const waited = Math.round(now - row.since)
-    row.reject(
-      new Problem('deadline_exceeded', `the request waited ${waited} ms and was not begun`, { waited_ms: waited }),
+    const figures = { waited_ms: Math.round(now - row.since) }
+    const waited = `the request waited ${figures.waited_ms} ms`
+    fail(
+      row,
+      this.#engines.some(({ runner }) => runner.available)
+        ? new Problem('deadline_exceeded', `${waited} and was not begun`, figures)
+        : new Problem('engine_lost', `${waited}, and no engine is available: a new one is being started`, figures),
     )
   }
 
-  #leave(rows: readonly QueuedRow[]): void {
-    const gone = new Problem('client_closed_request', 'the client left before the request was computed')
+  #leave(rows: Rows): void {
     for (const row of rows) {
       if (!this.#queue.remove(row)) continue
       this.onDropped('cancelled', 1)
-      row.reject(gone)
+      fail(row, clientLeft())
     }
   }
 }
 
+/** Fails a row, and with it its request. */
+function fail({ request, reject }: QueuedRow, error: Error): void {
+  request.failed = true
+  reject(error)
+}
+
+const clientLeft = (): Problem =>
+  new Problem('client_closed_request', 'the client left before the request was computed')
+
 function loadOf({ row, cost = 0 }: Submission): Load {
   const tokens = row.inputIds.length
   return { tokens, cost: Math.max(tokens, cost) }
+}
+
+function demandOf(submissions: readonly Submission[]): Demand {
+  const byTask = new Map<string, { tokens: number; cost: number }>()
+  for (const submission of submissions) {
+    const { tokens, cost } = loadOf(submission)
+    const sum = byTask.get(submission.task) ?? { tokens: 0, cost: 0 }
+    byTask.set(submission.task, { tokens: sum.tokens + tokens, cost: sum.cost + cost })
+  }
+  return { rows: submissions.length, byTask }
 }

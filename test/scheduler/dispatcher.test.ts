@@ -1,6 +1,20 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { arrivals, batchMs, flood, type Outcome, poisson, simulate } from './simulation.js'
+import fc from 'fast-check'
+import type { EngineRow } from '../../src/engine/engine.js'
+import { Problem } from '../../src/problem.js'
+import { FeedbackByTenant } from '../../src/scheduler/feedback.js'
+import {
+  arrivals,
+  batchMs,
+  flood,
+  LateClock,
+  type Outcome,
+  poisson,
+  rowOf,
+  type Simulation,
+  simulate,
+} from './simulation.js'
 
 const lengths = (rows: readonly { inputIds: ArrayLike<number> }[]) => rows.map(({ inputIds }) => inputIds.length)
 const ms = ({ endedAt, cameAt }: Outcome) => endedAt - cameAt
@@ -74,7 +88,7 @@ describe('the dispatcher', () => {
   test('computes no further row of a request that has failed, and fails only the requests of that batch', async () => {
     const { ask, clock, batches } = simulate({
       maxTokens: 10,
-      fails: (_, rows) => rows.some((r) => r.maskKey === 'bad'),
+      fails: (rows) => rows.some((r) => r.maskKey === 'bad'),
     })
     const bad = ask({ task: 'bad', tokens: [10, 10, 10] })
     const good = ask({ task: 'good', tokens: [10] })
@@ -94,18 +108,18 @@ describe('several engines', () => {
     assert.ok(simulation.batches.length > 1.9 * (3_000 / batchMs(125)))
   })
 
-  test('go on beside one that fails at everything: it does not eat what waits', async () => {
-    const simulation = simulate({ engines: 2, fails: (engine) => engine === 0 })
+  test('go on beside one that is lost with every batch: it does not take all that waits', async () => {
+    const simulation = simulate({ engines: 2, loses: (engine) => engine === 0 })
     flood(simulation, 40, { tokens: [25] }, 5_000)
     await simulation.clock.run()
-    const failed = simulation.outcomes.filter(({ end }) => end === 'the engine failed').length
+    const failed = simulation.outcomes.filter(({ end }) => end === 'engine_lost').length
     const answered = simulation.outcomes.filter(({ end }) => end === 'answered').length
     assert.ok(failed > 0 && answered > 10 * failed, `${answered} answered, ${failed} failed`)
   })
 
   test('are used again once they work', async () => {
     let broken = true
-    const simulation = simulate({ engines: 2, fails: (engine) => engine === 0 && broken })
+    const simulation = simulate({ engines: 2, loses: (engine) => engine === 0 && broken })
     flood(simulation, 40, { tokens: [25] }, 20_000)
     await simulation.clock.run(5_000)
     broken = false
@@ -285,4 +299,271 @@ describe('admission', () => {
       1,
     )
   })
+})
+
+describe('what one tenant experiences', () => {
+  /** Of a request that is refused because it would have to wait. */
+  const refusalOf = ({ dispatcher, clock }: Simulation, tenant: string, timeoutMs: number) => {
+    try {
+      dispatcher.check({ tenant, weight: 1, deadline: clock.now() + timeoutMs }, 'a')
+    } catch (error) {
+      if (error instanceof Problem) return error.details
+    }
+    return assert.fail('it was admitted')
+  }
+  const rowsWait = async (simulation: Simulation) => {
+    for (let request = 0; request < 1_000; request++) void simulation.ask({ tenant: 'other', task: `t${request % 9}` })
+    await simulation.clock.run(simulation.clock.now() + 1)
+  }
+
+  test('does not change the estimates of another', async () => {
+    // Rows of the tenant that pays overtake those of the free one, which learns that its estimates are too low.
+    const simulation = simulate()
+    const capacity = 125 / batchMs(125) / 25
+    arrivals(simulation, poisson(capacity / 2, 20_000, 5), () => ({ tenant: 'paying', weight: 3, timeoutMs: 2_000 }))
+    arrivals(simulation, poisson(3 * capacity, 20_000, 6), () => ({ tenant: 'free', timeoutMs: 2_000 }))
+    await simulation.clock.run()
+    await rowsWait(simulation)
+    const fresh = simulate()
+    await rowsWait(fresh)
+    const expected = refusalOf(fresh, 'quiet', 40).estimated_ms
+    assert.equal(refusalOf(simulation, 'quiet', 40).estimated_ms, expected)
+    assert.ok(Number(refusalOf(simulation, 'free', 40).estimated_ms) > Number(expected))
+    await Promise.all([simulation.clock.run(), fresh.clock.run()])
+  })
+
+  test('is learned from its own rows only, when the process is late', async () => {
+    const late = new LateClock()
+    const simulation = simulate({}, late)
+    for (let request = 0; request < 20; request++) {
+      late.ms = request % 2 === 0 ? 0 : 50
+      await Promise.all([simulation.ask({ tenant: 'late' }), late.run()])
+    }
+    late.ms = 0
+    await rowsWait(simulation)
+    const estimates = ['late', 'quiet'].map((tenant) => Number(refusalOf(simulation, tenant, 40).estimated_ms))
+    assert.ok((estimates[0] ?? 0) > (estimates[1] ?? 0) + 25, estimates.join(' and '))
+    await late.run()
+  })
+
+  test('is all that it is told of when it finds no room', async () => {
+    for (const others of [100, 200]) {
+      const simulation = simulate({ maxQueueRows: 300 })
+      for (let request = 0; request < others; request++) void simulation.ask({ tenant: `o${request % 50}` })
+      for (let request = 0; request < 40; request++) void simulation.ask({ tenant: 'own', timeoutMs: 1e6 })
+      await simulation.clock.run(0)
+      const [refused] = await Promise.allSettled([
+        simulation.dispatcher.submit(
+          Array.from({ length: 290 }, () => ({ task: 'a', row: rowOf('a', 25) })),
+          { tenant: 'own', weight: 1, deadline: 1e6 },
+        ),
+      ])
+      const { code, details } = (refused as PromiseRejectedResult).reason as Problem
+      assert.equal(code, 'overloaded')
+      const own = details.waiting_rows as number
+      assert.ok(own <= 40 && own > 30, `${own} rows`)
+      // Half of its own rows, at a share of one of 51 tenants.
+      const expected = Math.ceil((Math.ceil((own * 25) / 128) * batchMs(128) * 51) / 2 / 1_000)
+      assert.ok(Math.abs(Number(details.retry_after_s) - expected) <= 1, `${details.retry_after_s} s, not ${expected}`)
+      await simulation.clock.run()
+    }
+  })
+
+  test('is kept for thousands of tenants, and not for all', () => {
+    const feedback = new FeedbackByTenant()
+    const [first, second] = [feedback.of('first'), feedback.of('second')]
+    for (let tenant = 0; tenant < 10_000; tenant++) {
+      feedback.of(`t${tenant}`)
+      assert.equal(feedback.of('second'), second)
+    }
+    assert.notEqual(feedback.of('first'), first)
+  })
+})
+
+describe('what a request is charged for', () => {
+  test('is asked once, when it is admitted and before any row waits', async () => {
+    const { ask, clock, dispatcher } = simulate()
+    const waiting: number[] = []
+    const answer = ask({ tokens: [25, 25], onAdmitted: () => waiting.push(dispatcher.queuedRows) })
+    assert.deepEqual([waiting, dispatcher.queuedRows], [[0], 2])
+    await clock.run()
+    assert.deepEqual([(await answer).end, waiting], ['answered', [0]])
+  })
+
+  test('is nothing if it is refused, or its client has left', async () => {
+    const { ask, clock, dispatcher } = simulate({ maxQueueRows: 300 })
+    let charged = 0
+    const onAdmitted = () => charged++
+    for (let request = 0; request < 100; request++) void ask({ timeoutMs: 1e6 })
+    await clock.run(1)
+    const ends = await Promise.all([
+      ask({ onAdmitted, tokens: new Array<number>(200).fill(25) }),
+      ask({ onAdmitted, tokens: [25, 25, 25, 25], timeoutMs: 60 }),
+      ask({ onAdmitted, tokens: [500], timeoutMs: 100 }),
+      ask({ onAdmitted, signal: AbortSignal.abort() }),
+    ])
+    assert.deepEqual(
+      ends.map(({ end }) => end),
+      ['overloaded', 'overloaded', 'deadline_exceeded', 'client_closed_request'],
+    )
+    dispatcher.check({ tenant: '', weight: 1, deadline: 1e6 }, 'a')
+    assert.equal(charged, 0)
+    await clock.run()
+  })
+
+  test('may be refused: then no row waits', async () => {
+    const { ask, dispatcher, batches, clock } = simulate()
+    const refused = await ask({
+      onAdmitted: () => {
+        throw new Problem('rate_limited', 'too fast')
+      },
+    })
+    await clock.run()
+    assert.deepEqual([refused.end, dispatcher.queuedRows, batches.length], ['rate_limited', 0, 0])
+  })
+
+  test('decides its turns: of two tasks the one that costs four times as much is served a quarter', async () => {
+    const simulation = simulate()
+    flood(simulation, 40, { task: 'dear', cost: 100 }, 20_000)
+    flood(simulation, 40, { task: 'plain' }, 20_000)
+    await simulation.clock.run()
+    const of = (task: string) => simulation.outcomes.filter(({ ask }) => ask.task === task).length
+    assert.ok(Math.abs(of('plain') / of('dear') - 4) < 0.4, `${of('plain')} : ${of('dear')}`)
+  })
+})
+
+describe('a row that cannot be computed', () => {
+  const isBad = (task: string) => task.startsWith('bad')
+  const fails = (rows: readonly EngineRow[]) => rows.some(({ maskKey }) => isBad(maskKey))
+
+  test('fails alone: every other row of its batch is answered, in at most two runs a row', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.boolean(), { minLength: 1, maxLength: 40 }), async (bad) => {
+        const { ask, clock, batches, dispatcher } = simulate({ fails, maxTokens: 10_000 })
+        const outcomes = bad.map((is, index) => ask({ task: `${is ? 'bad' : 'good'} ${index}`, tokens: [10] }))
+        await clock.run()
+        assert.deepEqual(
+          (await Promise.all(outcomes)).map(({ end }) => end),
+          bad.map((is) => (is ? 'the engine failed' : 'answered')),
+        )
+        assert.ok(batches[0]?.rows.length === bad.length && batches.length < 2 * bad.length)
+        assert.ok(dispatcher.idle)
+      }),
+      { numRuns: 50 },
+    )
+  })
+
+  test('does not hold up others while it is looked for', async () => {
+    const { ask, clock, batches } = simulate({ fails, maxTokens: 4_000 })
+    const rows = Array.from({ length: 64 }, (_, index) => ask({ task: index === 40 ? 'bad' : `t${index}` }))
+    await clock.run(10)
+    const quiet = ask({ task: 'quiet' })
+    await clock.run()
+    await Promise.all(rows)
+    const last = Math.max(...(await Promise.all(rows)).map(({ endedAt }) => endedAt))
+    assert.ok((await quiet).endedAt < last / 2, `${(await quiet).endedAt} of ${last} ms`)
+    assert.ok(batches.length > 5)
+  })
+
+  test('says nothing about the engine: whoever sends many does not make it pause', async () => {
+    const { ask, clock, batches } = simulate({ fails })
+    for (let request = 0; request < 100; request++) {
+      const bad = ask({ task: 'bad' })
+      await clock.run()
+      assert.equal((await bad).end, 'the engine failed')
+    }
+    const runs = batches.length
+    const good = ask({ task: 'good' })
+    await clock.run()
+    assert.equal(runs, 100)
+    assert.ok(ms(await good) <= batchMs(25))
+  })
+
+  test('fails its request, whose other rows are not run again', async () => {
+    const { ask, clock, batches } = simulate({ fails: (rows) => rows[0]?.inputIds.length === 11, maxTokens: 10_000 })
+    const request = ask({ tokens: [11, 10, 10, 10, 10, 10, 10, 10] })
+    await clock.run()
+    assert.equal((await request).end, 'the engine failed')
+    assert.deepEqual(
+      batches.map(({ rows }) => rows.length),
+      [8, 4, 2, 1],
+    )
+  })
+
+  test('is not looked for if the engine is lost', async () => {
+    const { ask, clock, batches } = simulate({ loses: () => true })
+    const rows = Array.from({ length: 5 }, () => ask({}))
+    await clock.run()
+    assert.deepEqual(
+      (await Promise.all(rows)).map(({ end }) => end),
+      new Array<string>(5).fill('engine_lost'),
+    )
+    assert.equal(batches.length, 1)
+  })
+
+  test('is given up once its time is over', async () => {
+    const { ask, clock, batches } = simulate({ fails, maxTokens: 800, pace: () => 4 })
+    const good = Array.from({ length: 30 }, (_, index) => ask({ task: `t${index}`, timeoutMs: 450 }))
+    const bad = ask({ task: 'bad', timeoutMs: 450 })
+    await clock.run()
+    const ends = (await Promise.all([...good, bad])).map(({ end }) => end)
+    assert.ok(ends.includes('deadline_exceeded') && ends.includes('answered'), ends.join())
+    assert.ok(batches.every(({ at }) => at < 450))
+  })
+})
+
+describe('while no engine is available', () => {
+  test('rows wait, and are computed once one is', async () => {
+    const { ask, clock, batches, runners } = simulate()
+    const [runner] = runners
+    assert.ok(runner)
+    runner.available = false
+    const early = ask({ timeoutMs: 5_000 })
+    await clock.run(2_000)
+    assert.equal(batches.length, 0)
+    runner.available = true
+    runner.onAvailable?.()
+    await clock.run()
+    assert.deepEqual([(await early).end, (await early).endedAt], ['answered', 2_000 + batchMs(25)])
+  })
+
+  test('each request is answered by its deadline that the engine is lost', async () => {
+    const { ask, clock, batches, runners, dispatcher } = simulate({ engines: 2 })
+    for (const runner of runners) runner.available = false
+    const outcomes = [3_000, 1_000, 2_000].map((timeoutMs) => ask({ timeoutMs }))
+    await clock.run()
+    assert.deepEqual(
+      (await Promise.all(outcomes)).map(({ end, endedAt }) => [end, endedAt]),
+      [3_000, 1_000, 2_000].map((timeoutMs) => ['engine_lost', timeoutMs]),
+    )
+    assert.ok(dispatcher.idle && batches.length === 0)
+  })
+
+  test('another one takes all that waits', async () => {
+    const simulation = simulate({ engines: 2 })
+    const [first] = simulation.runners
+    assert.ok(first)
+    first.available = false
+    flood(simulation, 10, {}, 1_000)
+    await simulation.clock.run()
+    assert.ok(simulation.outcomes.every(({ end }) => end === 'answered'))
+    assert.ok(simulation.batches.every(({ engine }) => engine === 1))
+  })
+})
+
+test('an engine that hangs does not keep rows in the queue beyond their deadlines', async () => {
+  const { ask, clock, batches } = simulate({ pace: () => 1e6 })
+  const runs = ask({})
+  await clock.run(1)
+  const ready = ask({})
+  await clock.run(100)
+  const outcomes = [1_000, 500].map((timeoutMs) => ask({ timeoutMs, task: 'waits' }))
+  await clock.run(2_000)
+  assert.deepEqual(
+    (await Promise.all(outcomes)).map(({ end, endedAt }) => [end, endedAt]),
+    [1_000, 500].map((timeoutMs) => ['deadline_exceeded', 100 + timeoutMs]),
+  )
+  await clock.run()
+  await Promise.all([runs, ready])
+  assert.equal(batches.length, 2)
 })

@@ -5,6 +5,7 @@ import { Problem } from '../../src/problem.js'
 import type { Clock } from '../../src/scheduler/clock.js'
 import { CostModel } from '../../src/scheduler/cost.js'
 import { Dispatcher, type DispatcherOptions } from '../../src/scheduler/dispatcher.js'
+import type { Runner } from '../../src/scheduler/engine-state.js'
 
 interface Event {
   readonly at: number
@@ -41,6 +42,15 @@ export class VirtualClock implements Clock {
   }
 }
 
+/** A clock of a process that is late: it calls back so much later than it should. */
+export class LateClock extends VirtualClock {
+  ms = 0
+
+  override after(ms: number, callback: () => void): () => void {
+    return super.after(ms + this.ms, callback)
+  }
+}
+
 /** When all promises that can go on have done so. */
 const settled = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -51,6 +61,9 @@ export interface Ask {
   /** Tokens of each row. */
   readonly tokens?: readonly number[]
   readonly timeoutMs?: number
+  /** What each row is charged. */
+  readonly cost?: number
+  readonly onAdmitted?: () => void
   readonly signal?: AbortSignal
 }
 
@@ -63,9 +76,15 @@ export interface Outcome {
   readonly inTime: boolean
 }
 
+/** A runner whose test says whether it is available. */
+export interface SimulatedRunner extends Runner {
+  available: boolean
+}
+
 export interface Simulation {
   readonly clock: VirtualClock
   readonly dispatcher: Dispatcher
+  readonly runners: readonly SimulatedRunner[]
   /** Every batch that was begun, with the engine it was at. */
   readonly batches: { readonly at: number; readonly engine: number; readonly rows: readonly EngineRow[] }[]
   readonly outcomes: Outcome[]
@@ -77,26 +96,29 @@ export interface SimulationOptions extends Partial<DispatcherOptions> {
   readonly engines?: number
   /** Real milliseconds against those of the cost model, for a batch. */
   readonly pace?: (batch: number) => number
-  /** Whether an engine fails on a batch. */
-  readonly fails?: (engine: number, rows: readonly EngineRow[]) => boolean
+  /** Whether an engine cannot compute a batch. */
+  readonly fails?: (rows: readonly EngineRow[]) => boolean
+  /** Whether an engine is lost when it gets a batch. */
+  readonly loses?: (engine: number) => boolean
 }
 
 export const cost = { fixedMs: 5, tokenMs: 0.25 }
 export const batchMs = (tokens: number) => cost.fixedMs + cost.tokenMs * tokens
 
-export function simulate(options: SimulationOptions = {}): Simulation {
-  const { engines = 1, pace = () => 1, fails = () => false } = options
-  const clock = new VirtualClock()
+export function simulate(options: SimulationOptions = {}, clock = new VirtualClock()): Simulation {
+  const { engines = 1, pace = () => 1, fails = () => false, loses = () => false } = options
   const batches: Simulation['batches'] = []
   const outcomes: Outcome[] = []
-  const engine = (index: number) => {
+  const engine = (index: number): SimulatedRunner => {
     let freeAt = 0
     return {
+      available: true,
       run: (rows: readonly EngineRow[]): Promise<BatchResult> => {
         const tokens = rows.reduce((sum, { inputIds }) => sum + inputIds.length, 0)
         const runMs = batchMs(tokens) * pace(batches.length)
         batches.push({ at: clock.now(), engine: index, rows })
-        if (fails(index, rows)) return Promise.reject(new Error('the engine failed'))
+        if (loses(index)) return Promise.reject(new Problem('engine_lost', 'the thread ended'))
+        if (fails(rows)) return Promise.reject(new Error('the engine failed'))
         freeAt = Math.max(freeAt, clock.now()) + runMs
         const longest = Math.max(...rows.map(({ inputIds }) => inputIds.length))
         const result = {
@@ -109,8 +131,9 @@ export function simulate(options: SimulationOptions = {}): Simulation {
       },
     }
   }
+  const runners = Array.from({ length: engines }, (_, index) => engine(index))
   const dispatcher = new Dispatcher(
-    Array.from({ length: engines }, (_, index) => engine(index)),
+    runners,
     { maxTokens: 128, maxMasks: 64, maxQueueRows: 100_000, ...options },
     new CostModel([32, 128].map((tokens) => ({ tokens, ms: batchMs(tokens) }))),
     clock,
@@ -118,16 +141,17 @@ export function simulate(options: SimulationOptions = {}): Simulation {
   return {
     clock,
     dispatcher,
+    runners,
     batches,
     outcomes,
     async ask(ask) {
-      const { tenant = '', weight = 1, task = 'a', tokens = [25], timeoutMs = 60_000, signal } = ask
+      const { tenant = '', weight = 1, task = 'a', tokens = [25], timeoutMs = 60_000, cost, onAdmitted, signal } = ask
       const cameAt = clock.now()
       const deadline = cameAt + timeoutMs
       const end = await dispatcher
         .submit(
-          tokens.map((length) => ({ task, row: rowOf(task, length) })),
-          { tenant, weight, deadline, ...(signal && { signal }) },
+          tokens.map((length) => ({ task, row: rowOf(task, length), ...(cost && { cost }) })),
+          { tenant, weight, deadline, ...(onAdmitted && { onAdmitted }), ...(signal && { signal }) },
         )
         .then(
           (results) => {
@@ -145,7 +169,7 @@ export function simulate(options: SimulationOptions = {}): Simulation {
   }
 }
 
-const rowOf = (task: string, tokens: number): EngineRow => ({
+export const rowOf = (task: string, tokens: number): EngineRow => ({
   inputIds: new Int32Array(tokens),
   tokenTypeIds: new Int32Array(tokens),
   pooling: 'mean',
