@@ -154,7 +154,7 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
     ask: async (texts) => {
       const inputs = texts.map((text) => ({ ...text, task: path }))
       const options = {
-        account: { owner: operator, share: 1, spend: () => {}, checkAgain: () => {} },
+        account: { owner: operator, share: 1, spend: () => {}, giveBack: () => {}, checkAgain: () => {} },
         rawScores: true,
         truncate: true,
         deadline: Number.POSITIVE_INFINITY,

@@ -41,7 +41,9 @@ export class Metrics {
     'tenant',
     'status',
   ])
-  readonly #tenantTokens = this.#counter('tenant_tokens_total', 'Tokens of texts by tenant', ['tenant'])
+  readonly #tenantTokens = this.#counter('tenant_tokens_total', 'Tokens of texts that were admitted, by tenant', [
+    'tenant',
+  ])
   readonly #namedTenants = new Set<Owner>()
 
   constructor(

@@ -31,6 +31,8 @@ export interface Order extends Caller {
    * work charged. It may throw to refuse the request.
    */
   readonly onAdmitted?: () => void
+  /** Called when the server failed the request: the cost of its rows that no engine has begun is not charged. */
+  readonly onNotBegun?: (cost: number) => void
 }
 
 export interface Submission {
@@ -51,6 +53,8 @@ interface QueuedRow extends Waiting {
   readonly feedback: Feedback
   readonly engineRow: EngineRow
   readonly since: number
+  /** An engine has computed it, or tried to. */
+  begun: boolean
   readonly resolve: (result: RowResult) => void
   readonly reject: (error: Error) => void
 }
@@ -135,7 +139,7 @@ export class Dispatcher {
           const { maskKey } = engineRow
           const { tokens, cost } = loadOf(submission)
           const waiting = { tenant, weight, task, maskKey, tokens, cost, deadline: deadline - early }
-          rows.push({ ...waiting, request, feedback, engineRow, since, resolve, reject })
+          rows.push({ ...waiting, request, feedback, engineRow, since, begun: false, resolve, reject })
         }),
     )
     for (const row of rows) this.#queue.add(row)
@@ -153,6 +157,8 @@ export class Dispatcher {
       if (late && estimatedMs !== undefined) feedback.calibration.learnLate(estimatedMs, waited())
       // If one row fails, its request fails: the other rows need not be computed.
       for (const row of rows) this.#queue.remove(row)
+      const left = error instanceof Problem && error.code === 'client_closed_request'
+      if (!left) order.onNotBegun?.(rows.reduce((sum, { begun, cost }) => sum + (begun ? 0 : cost), 0))
       throw error
     } finally {
       signal?.removeEventListener('abort', leave)
@@ -237,6 +243,7 @@ export class Dispatcher {
     const begun = this.clock.now()
     const tokens = rows.reduce((sum, row) => sum + row.tokens, 0)
     engine.began(begun, this.cost.batchMs(tokens))
+    for (const row of rows) row.begun = true
     try {
       const { rows: results, ...figures } = await engine.runner.run(rows.map((row) => row.engineRow))
       engine.ended(this.clock.now(), 'answered')

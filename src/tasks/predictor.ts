@@ -29,6 +29,8 @@ export interface Account {
   readonly share: number
   /** Takes the cost of an admitted request, in tokens, from the owner's rate. It throws to refuse the request. */
   readonly spend: (tokens: number) => void
+  /** Gives back the cost of what was admitted and then not begun. */
+  readonly giveBack: (tokens: number) => void
   /** Throws if the owner is no longer who it was when the request came: a tenant may have been removed and made again. */
   readonly checkAgain: () => void
 }
@@ -147,6 +149,7 @@ export class Predictor {
         deadline,
         ...(signal && { signal }),
         onAdmitted: () => account.spend(rows.reduce((sum, row) => sum + row.cost, 0)),
+        onNotBegun: account.giveBack,
       })
       const predicted: Predicted[] = []
       for (const [index, { input, task, words, cost }] of texts.entries()) {

@@ -58,6 +58,11 @@ export class Rates {
     bucket.take(cost)
   }
 
+  /** Gives back what was taken for work that was not done. */
+  giveBack(tenant: Tenant, rate: Rate, cost: number): void {
+    if (tenant.limits[`${rate}PerSecond`] !== null) this.#bucket(tenant, rate).take(-cost)
+  }
+
   /** How the rates stand that the tenant has. */
   standings(tenant: Tenant): Standing[] {
     return (['requests', 'tokens'] as const).flatMap((rate) => {

@@ -68,6 +68,25 @@ describe('rates', () => {
     assert.equal(taken(acme, 'tokens', 0), 1)
   })
 
+  test('get back what was not used, and never more than they hold', () => {
+    const { rates, taken } = clocked()
+    const acme = tenant({ tokensPerSecond: 10 })
+    assert.equal(taken(acme, 'tokens', 30), true)
+    rates.giveBack(acme, 'tokens', 25)
+    assert.equal(rates.standings(acme)[0]?.remaining, 5)
+    rates.giveBack(acme, 'tokens', 1_000)
+    assert.equal(rates.standings(acme)[0]?.remaining, 10)
+    rates.giveBack(tenant({}), 'tokens', 1)
+  })
+
+  test('of a tenant that is made again begin anew', () => {
+    const { taken } = clocked()
+    const acme = tenant({ tokensPerSecond: 1 })
+    assert.equal(taken(acme, 'tokens', 100), true)
+    assert.equal(taken(acme, 'tokens', 1), 100)
+    assert.equal(taken({ ...acme, incarnation: 'another' }, 'tokens', 1), true)
+  })
+
   test('are each tenant’s own, and of requests and tokens apart', () => {
     const { taken } = clocked()
     const limits = { requestsPerSecond: 1, tokensPerSecond: 1 }

@@ -42,10 +42,11 @@ export const predictRoutes =
     const accountOf = (caller: Caller): Account => {
       const { owner, tenant } = caller
       const checkAgain = () => access.checkAgain(caller)
-      if (tenant === undefined) return { owner, share: defaults.share, spend: () => {}, checkAgain }
+      if (tenant === undefined) return { owner, share: defaults.share, spend: () => {}, giveBack: () => {}, checkAgain }
       return {
         owner,
         checkAgain,
+        giveBack: (tokens) => rates.giveBack(tenant, 'tokens', tokens),
         share: tenant.share,
         spend: (tokens) => {
           rates.take(tenant, 'tokens', tokens)
