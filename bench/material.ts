@@ -13,6 +13,7 @@ import { Engine, type EngineRow } from '../src/engine/engine.js'
 import type { Numerics, Provider } from '../src/engine/session.js'
 import { digestOf } from '../src/formats/digest.js'
 import { readFileAs } from '../src/formats/file.js'
+import { parseHeader, serializeSafetensors, type TensorData, tensorBytes } from '../src/formats/safetensors.js'
 import { readTaskFile } from '../src/formats/task-file.js'
 import { effectiveBitset } from '../src/petl/combining.js'
 import { elementCount, moduleTensors } from '../src/petl/module.js'
@@ -105,6 +106,23 @@ export const bundledTasks: readonly string[] = readdirSync(masksDir)
   .sort()
 
 export const taskFileBytes = (task: string): Buffer => readFileSync(join(masksDir, `${task}${taskFile}`))
+
+/** The same task with `shift` added to its logits, so that its answers tell this version from every other. */
+export function withShiftedBias(file: Uint8Array, shift: number): Uint8Array<ArrayBuffer> {
+  const { metadata, tensors } = parseHeader(file)
+  const parts: Record<string, TensorData> = {}
+  for (const [name, info] of tensors) {
+    const data = Uint8Array.from(tensorBytes(file, info))
+    if (name === 'head.bias') {
+      const bias = new Float32Array(data.buffer)
+      bias.forEach((value, index) => {
+        bias[index] = value + shift
+      })
+    }
+    parts[name] = { dtype: info.dtype, shape: info.shape, data }
+  }
+  return Uint8Array.from(serializeSafetensors(Object.fromEntries(metadata), parts))
+}
 
 /** Tokenised rows of texts, each with its bundled task's mask. */
 export async function rowsOf({ prototype, tokenizer }: Model, texts: readonly TaskText[]): Promise<EngineRow[]> {

@@ -4,8 +4,7 @@ import { digestOf } from '../src/formats/digest.js'
 import { LmdbStore } from '../src/store/lmdb.js'
 import { TaskStore } from '../src/tasks/store.js'
 import { operator } from '../src/tenants/tenant.js'
-import { taskFileBytes } from './material.js'
-import { withShiftedBias } from './upload.js'
+import { taskFileBytes, withShiftedBias } from './material.js'
 
 export const taskId = (index: number) => `task-${String(index).padStart(6, '0')}`
 

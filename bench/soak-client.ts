@@ -2,9 +2,8 @@
 // may be is said with each request; whatever else comes is unexpected.
 
 import { digestOf } from '../src/formats/digest.js'
-import { bundledTasks, mixedTexts, type TaskText, taskFileBytes } from './material.js'
+import { bundledTasks, mixedTexts, type TaskText, taskFileBytes, withShiftedBias } from './material.js'
 import { inputOf } from './requests.js'
-import { withShiftedBias } from './upload.js'
 
 export interface Tally {
   /** Answers by what was asked, and by what came: `200`, `404 unknown_task`, or `left`. */

@@ -1,8 +1,7 @@
 // From sending an upload to the first correct prediction of that task: durable, then live.
 
-import { parseHeader, serializeSafetensors, type TensorData, tensorBytes } from '../src/formats/safetensors.js'
 import { type Benchmark, quantile } from './figures.js'
-import { taskFileBytes, withDirectory } from './material.js'
+import { taskFileBytes, withDirectory, withShiftedBias } from './material.js'
 import { startServerProcess } from './process.js'
 
 const uploads = 300
@@ -54,21 +53,4 @@ async function predict(url: string, task: string): Promise<number[]> {
   if (!answer.ok) throw new Error(`${task}: ${answer.status} ${await answer.text()}`)
   const { predictions } = (await answer.json()) as { predictions: { scores: { score: number }[] }[] }
   return predictions[0]?.scores.map(({ score }) => score) ?? []
-}
-
-/** The same task, its logits moved by `shift`: a version that is told from every other by what it answers. */
-export function withShiftedBias(file: Uint8Array, shift: number): Uint8Array<ArrayBuffer> {
-  const { metadata, tensors } = parseHeader(file)
-  const parts: Record<string, TensorData> = {}
-  for (const [name, info] of tensors) {
-    const data = Uint8Array.from(tensorBytes(file, info))
-    if (name === 'head.bias') {
-      const bias = new Float32Array(data.buffer)
-      bias.forEach((value, index) => {
-        bias[index] = value + shift
-      })
-    }
-    parts[name] = { dtype: info.dtype, shape: info.shape, data }
-  }
-  return Uint8Array.from(serializeSafetensors(Object.fromEntries(metadata), parts))
 }
