@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { positive, whole } from '../src/commands/learning-options.js'
 import { settings } from '../src/config.js'
 import { type Numerics, type Provider, providers } from '../src/engine/session.js'
+import { attackNames, attacks } from './attacks/benchmark.js'
 import { badClients } from './bad-clients.js'
 import { device } from './device.js'
 import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './figures.js'
@@ -50,6 +51,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
 const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
   soak: ({ minutes, numerics, engines, keys }) =>
     soak({ minutes, numerics, ...(engines && { engines }), keys: keys === true }),
+  attacks: ({ only, seconds }) => attacks({ ...(only && { only }), seconds }),
   'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
   device: ({ provider }) => device(provider),
   'int8-loss': ({ data }) => int8Loss(data),
@@ -84,6 +86,8 @@ interface Options {
   readonly minutes: number
   readonly engines?: number
   readonly keys?: boolean
+  readonly only?: readonly string[]
+  readonly seconds: number
   readonly json?: string
   readonly jsonOnly?: boolean
 }
@@ -92,6 +96,13 @@ function taskCounts(list: string): number[] {
   const counts = list.split(',').map(Number)
   if (counts.every((count, i) => Number.isInteger(count) && count > (counts[i - 1] ?? 0))) return counts
   throw new InvalidArgumentError('expected whole numbers from 1, ascending, such as 1,16')
+}
+
+function namesOfAttacks(list: string): string[] {
+  const names = list.split(',')
+  const unknown = names.find((name) => !attackNames.includes(name))
+  if (unknown === undefined) return names
+  throw new InvalidArgumentError(`there is no attack "${unknown}"; there are ${attackNames.join(', ')}`)
 }
 
 const program: Command = new Command('bench')
@@ -116,6 +127,8 @@ const program: Command = new Command('bench')
   .option('--minutes <n>', 'how long soak lasts', positive, 20)
   .option('--engines <n>', 'engines of the server of soak, if not as many as it takes by itself', whole(1, 256))
   .option('--keys', 'tenants with keys in soak, which come and go')
+  .option('--only <names>', 'attacks of attacks, separated by commas, if not all', namesOfAttacks)
+  .option('--seconds <n>', 'how long each of the attacks lasts; all take about 40 minutes by default', positive, 10)
   .option('--tasks <counts>', 'numbers of tasks beside a peer, separated by commas', taskCounts, [1, 16, 256, 4096])
   .option('--json <file>', 'write the figures to a file as well')
   .option('--json-only', 'print JSON in place of the table')

@@ -5,6 +5,8 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import type { AttackerMessage, AttackerReport } from './attacks/attacker.js'
+import type { SteadyRequest, SteadyResult } from './attacks/steady-client.js'
 import type { CrowdRequest } from './crowd.js'
 import type { LoadRequest, LoadResult } from './load.js'
 import type { OpenLoadRequest, OpenLoadResult } from './open-load.js'
@@ -21,18 +23,32 @@ export interface ServerProcess {
   stop(): Promise<void>
 }
 
+/** How the server's process is started, where that is not the same Node with this build. */
+export interface Launch {
+  /** Runs the script that follows it. */
+  readonly command?: Command
+  /** The server's script: that of another build. */
+  readonly cli?: string
+  /** Whether its errors are shown. */
+  readonly quiet?: boolean
+}
+
+/** A program and its first arguments. */
+export type Command = readonly [program: string, ...args: string[]]
+
 /** Starts a server on a free port and waits until it is ready. */
 export async function startServerProcess(
   dataDir: string,
   flags: readonly string[] = [],
   environment: Readonly<Record<string, string>> = {},
+  { command: [program, ...args] = [process.execPath], cli: script = cli, quiet = false }: Launch = {},
 ): Promise<ServerProcess> {
   const start = performance.now()
-  const child = spawn(
-    process.execPath,
-    [cli, 'serve', '--port', '0', '--provider', 'cpu', '--data-dir', dataDir, '--log-level', 'info', ...flags],
-    { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...environment } },
-  )
+  const serve = ['serve', '--port', '0', '--provider', 'cpu', '--data-dir', dataDir, '--log-level', 'info']
+  const child = spawn(program, [...args, script, ...serve, ...flags], {
+    stdio: ['ignore', 'pipe', quiet ? 'ignore' : 'inherit'],
+    env: { ...process.env, ...environment },
+  })
   const end = () => child.kill()
   process.once('exit', end)
   child.once('exit', () => process.off('exit', end))
@@ -61,12 +77,17 @@ async function listeningAddress(child: ChildProcess): Promise<string> {
     })
     child.once('exit', (code) => reject(new Error(`the server ended with code ${code} before it listened`)))
   })
+  // The lines that follow are read so that the pipe does not fill, but not looked at.
+  lines.close()
+  child.stdout.resume()
   return address
 }
 
 /** What a process holds: its resident memory in bytes, with and without a file behind it, and its threads. */
 export function residentBytes(pid: number | undefined): {
   readonly all: number
+  /** The most that `all` has been. */
+  readonly peak: number
   readonly anonymous: number
   readonly file: number
   readonly threads: number
@@ -74,7 +95,13 @@ export function residentBytes(pid: number | undefined): {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
   const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1])
   const bytes = (name: string) => field(name) * 1024
-  return { all: bytes('VmRSS'), anonymous: bytes('RssAnon'), file: bytes('RssFile'), threads: field('Threads') }
+  return {
+    all: bytes('VmRSS'),
+    peak: bytes('VmHWM'),
+    anonymous: bytes('RssAnon'),
+    file: bytes('RssFile'),
+    threads: field('Threads'),
+  }
 }
 
 /** Open descriptors of a process by what they are: socket, pipe, anon_inode:[eventpoll], or the path of a file. */
@@ -95,7 +122,7 @@ export function descriptors(pid: number | undefined): ReadonlyMap<string, number
   return counts
 }
 
-/** Clients in a process of their own, so that the server's event loop carries none of them. */
+/** A script in a process of its own that answers messages, such as clients that the server's event loop must not carry. */
 class Clients<Request extends object, Result> {
   readonly #child: ChildProcess
   /** Rejects if the process ends before it is stopped. */
@@ -159,6 +186,20 @@ export class CrowdProcess extends Clients<CrowdRequest, never> {
 export class SoakLoadProcess extends Clients<SoakLoad | { stop: true }, Tally> {
   constructor() {
     super('./soak-load.js')
+  }
+}
+
+/** One attack on a server. */
+export class AttackerProcess extends Clients<AttackerMessage, AttackerReport> {
+  constructor() {
+    super('./attacks/attacker.js')
+  }
+}
+
+/** The well-behaved client beside an attack. */
+export class SteadyProcess extends Clients<SteadyRequest, SteadyResult> {
+  constructor() {
+    super('./attacks/steady-client.js')
   }
 }
 
