@@ -26,6 +26,7 @@ import { learningStepAgainstPyTorch } from './peers/learning-step.js'
 import { peft } from './peers/peft.js'
 import { transformersJs } from './peers/transformers-js.js'
 import { queue } from './queue.js'
+import { residue } from './residue.js'
 import { soak } from './soak.js'
 import { memory, start } from './start.js'
 import { upload } from './upload.js'
@@ -52,6 +53,7 @@ const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
   soak: ({ minutes, numerics, engines, keys }) =>
     soak({ minutes, numerics, ...(engines && { engines }), keys: keys === true }),
   attacks: ({ only, seconds }) => attacks({ ...(only && { only }), seconds }),
+  residue: ({ requests }) => residue(requests),
   'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
   device: ({ provider }) => device(provider),
   'int8-loss': ({ data }) => int8Loss(data),
@@ -88,6 +90,7 @@ interface Options {
   readonly keys?: boolean
   readonly only?: readonly string[]
   readonly seconds: number
+  readonly requests: number
   readonly json?: string
   readonly jsonOnly?: boolean
 }
@@ -129,6 +132,12 @@ const program: Command = new Command('bench')
   .option('--keys', 'tenants with keys in soak, which come and go')
   .option('--only <names>', 'attacks of attacks, separated by commas, if not all', namesOfAttacks)
   .option('--seconds <n>', 'how long each of the attacks lasts; all take about 40 minutes by default', positive, 10)
+  .option(
+    '--requests <n>',
+    'how many requests residue sends; by default it takes 10 to 30 minutes',
+    whole(2_000, 100_000_000),
+    200_000,
+  )
   .option('--tasks <counts>', 'numbers of tasks beside a peer, separated by commas', taskCounts, [1, 16, 256, 4096])
   .option('--json <file>', 'write the figures to a file as well')
   .option('--json-only', 'print JSON in place of the table')

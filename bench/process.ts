@@ -10,6 +10,7 @@ import type { SteadyRequest, SteadyResult } from './attacks/steady-client.js'
 import type { CrowdRequest } from './crowd.js'
 import type { LoadRequest, LoadResult } from './load.js'
 import type { OpenLoadRequest, OpenLoadResult } from './open-load.js'
+import type { Held, ResidueMessage } from './residue-server.js'
 import type { Tally } from './soak-client.js'
 import type { SoakLoad } from './soak-load.js'
 
@@ -128,8 +129,8 @@ class Clients<Request extends object, Result> {
   /** Rejects if the process ends before it is stopped. */
   readonly lost: Promise<never>
 
-  constructor(script: string) {
-    this.#child = fork(fileURLToPath(new URL(script, import.meta.url)))
+  constructor(script: string, execArgv: readonly string[] = []) {
+    this.#child = fork(fileURLToPath(new URL(script, import.meta.url)), { execArgv: [...execArgv] })
     this.lost = once(this.#child, 'exit').then(([code]) => {
       throw new Error(`${script} ended with code ${code}`)
     })
@@ -186,6 +187,13 @@ export class CrowdProcess extends Clients<CrowdRequest, never> {
 export class SoakLoadProcess extends Clients<SoakLoad | { stop: true }, Tally> {
   constructor() {
     super('./soak-load.js')
+  }
+}
+
+/** A server that collects its garbage when it is asked what it holds. */
+export class ResidueProcess extends Clients<ResidueMessage, string | Held> {
+  constructor() {
+    super('./residue-server.js', ['--expose-gc'])
   }
 }
 
