@@ -30,6 +30,7 @@ import { residue } from './residue.js'
 import { soak } from './soak.js'
 import { memory, start } from './start.js'
 import { upload } from './upload.js'
+import { versions } from './versions.js'
 
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   'mixed-batch': mixedBatch,
@@ -54,6 +55,10 @@ const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
     soak({ minutes, numerics, ...(engines && { engines }), keys: keys === true }),
   attacks: ({ only, seconds }) => attacks({ ...(only && { only }), seconds }),
   residue: ({ requests }) => residue(requests),
+  versions: ({ against }) => {
+    if (against === undefined) program.error('versions needs --against, the folder of another checkout')
+    return versions(against)
+  },
   'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
   device: ({ provider }) => device(provider),
   'int8-loss': ({ data }) => int8Loss(data),
@@ -91,6 +96,7 @@ interface Options {
   readonly only?: readonly string[]
   readonly seconds: number
   readonly requests: number
+  readonly against?: string
   readonly json?: string
   readonly jsonOnly?: boolean
 }
@@ -138,6 +144,7 @@ const program: Command = new Command('bench')
     whole(2_000, 100_000_000),
     200_000,
   )
+  .option('--against <dir>', 'checkout of another version, built, for versions; it takes about three minutes')
   .option('--tasks <counts>', 'numbers of tasks beside a peer, separated by commas', taskCounts, [1, 16, 256, 4096])
   .option('--json <file>', 'write the figures to a file as well')
   .option('--json-only', 'print JSON in place of the table')
