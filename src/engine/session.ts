@@ -64,6 +64,8 @@ export class EngineSession {
       intraOpNumThreads: threads,
       // Beyond constant folding the extended fusions gain nothing on this graph and cost 45 MB.
       graphOptimizationLevel: 'basic',
+      // A plan of memory is kept for each shape of batch, and hardly any shape comes twice.
+      enableMemPattern: false,
       logSeverityLevel: 4,
     } as const
     const entries = {
