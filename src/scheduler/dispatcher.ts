@@ -310,7 +310,8 @@ const clientLeft = (): Problem =>
 
 function loadOf({ row, cost = 0 }: Submission): Load {
   const tokens = row.inputIds.length
-  return { tokens, cost: Math.max(tokens, cost) }
+  // A turn that is no number would never come.
+  return { tokens, cost: Number.isFinite(cost) ? Math.max(tokens, cost) : tokens }
 }
 
 function demandOf(submissions: readonly Submission[]): Demand {

@@ -56,7 +56,7 @@ class TurnOrder<F extends Flow> {
   first(): F | undefined {
     for (let front = this.#heap.peek(); front !== undefined; front = this.#heap.peek()) {
       const { flow } = front
-      if (front.turn === flow.turn) return flow
+      if (!(front.turn < flow.turn)) return flow
       front.turn = flow.turn
       front.order = this.#order++
       const node = this.#nodes.get(flow)

@@ -422,6 +422,17 @@ describe('what a request is charged for', () => {
     assert.deepEqual([refused.end, dispatcher.queuedRows, batches.length], ['rate_limited', 0, 0])
   })
 
+  test('is its tokens if what is asked is less, or no number', async () => {
+    for (const cost of [Number.NaN, Number.POSITIVE_INFINITY, -1_000, 0.5]) {
+      const simulation = simulate()
+      flood(simulation, 20, { task: 'odd', cost }, 5_000)
+      flood(simulation, 20, { task: 'plain' }, 5_000)
+      await simulation.clock.run()
+      const of = (task: string) => simulation.outcomes.filter(({ ask }) => ask.task === task).length
+      assert.ok(Math.abs(of('plain') / of('odd') - 1) < 0.1, `${of('plain')} : ${of('odd')} at ${cost}`)
+    }
+  })
+
   test('decides its turns: of two tasks the one that costs four times as much is served a quarter', async () => {
     const simulation = simulate()
     flood(simulation, 40, { task: 'dear', cost: 100 }, 20_000)

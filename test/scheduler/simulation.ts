@@ -150,7 +150,7 @@ export function simulate(options: SimulationOptions = {}, clock = new VirtualClo
       const deadline = cameAt + timeoutMs
       const end = await dispatcher
         .submit(
-          tokens.map((length) => ({ task, row: rowOf(task, length), ...(cost && { cost }) })),
+          tokens.map((length) => ({ task, row: rowOf(task, length), ...(cost !== undefined && { cost }) })),
           { tenant, weight, deadline, ...(onAdmitted && { onAdmitted }), ...(signal && { signal }) },
         )
         .then(
