@@ -11,7 +11,7 @@ export interface SteadyRequest {
 }
 
 export interface SteadyResult {
-  /** Of predictions, in milliseconds. */
+  /** In milliseconds; a request that failed counts as one that took at least as long as an answer is of use. */
   readonly latenciesMs: readonly number[]
   /** Everything that was no prediction, by status and code. */
   readonly failures: Readonly<Record<string, number>>
@@ -49,8 +49,10 @@ async function run({ url, key, seconds }: SteadyRequest): Promise<SteadyResult> 
       pause(patienceMs, { status: 'no answer', body: '' }, { signal: giveUp.signal }),
     ])
     giveUp.abort()
-    if (status === '200') latenciesMs.push(performance.now() - sentAt)
+    const tookMs = performance.now() - sentAt
+    if (status === '200') latenciesMs.push(tookMs)
     else {
+      latenciesMs.push(Math.max(tookMs, deadlineMs))
       const outcome = `${status} ${/"code":"(\w+)"/.exec(body)?.[1] ?? ''}`.trim()
       failures[outcome] = (failures[outcome] ?? 0) + 1
     }
