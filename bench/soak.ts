@@ -35,6 +35,8 @@ const warmUpShare = 0.2
 const sampleMs = 2_000
 /** Long enough for collections of garbage to come by: what is lowest in it is what is really held. */
 const windowMs = 30_000
+/** A slope is one of at least two windows behind the warm-up. */
+const shortestMinutes = Math.ceil((3 * windowMs) / (1 - warmUpShare) / 60_000)
 const settleMs = 10_000
 const warmUpTexts = 768
 const textsAtOnce = 64
@@ -49,6 +51,8 @@ export const soak =
   ({ minutes, numerics, engines, keys }: SoakOptions): Benchmark =>
   (say) =>
     withDirectory(async (directory) => {
+      if (minutes < shortestMinutes)
+        throw new Error(`a soak of ${minutes} minutes shows no slope; it takes at least ${shortestMinutes}`)
       const operatorKey = keys ? randomBytes(24).toString('hex') : undefined
       const flags = {
         numerics,
