@@ -1,6 +1,6 @@
 // What waits, as the queue keeps it: rows of tasks of tenants, by length and deadline.
 
-import type { IndexedHeap } from './indexed-heap.js'
+import type { IndexedHeap, Placed } from './indexed-heap.js'
 import type { Flow, Turns } from './turns.js'
 
 export interface Waiting {
@@ -28,7 +28,8 @@ export const lengthClassOf = (tokens: number) => Math.floor(2 * Math.log2(Math.m
 
 export const shortestOf = (lengthClass: number) => 2 ** (lengthClass / 2)
 
-export interface Entry<Row> {
+/** A row among those of its task that have about its length. */
+export interface Entry<Row> extends Placed {
   readonly row: Row
   readonly flow: TaskFlow<Row>
   readonly lengthClass: number

@@ -1,90 +1,88 @@
-// A binary heap that knows where each of its items is, so that any item can be removed in O(log n) and none has to stay
-// behind as a deleted entry.
+// A binary heap whose items know where they are, so that any item can be removed in O(log n) and none has to stay behind as
+// a deleted entry.
 
-/** An item's place in a heap. The heap that returned it keeps it up to date. */
-export interface HeapNode<T> {
-  readonly item: T
-  /** Position in the heap's array; -1 once the item is removed. */
+/** What a heap holds. An item can be in one heap at a time. */
+export interface Placed {
+  /** Where it is in the heap's array, kept up to date by the heap; -1 if it is in none. */
   position: number
 }
 
-export class IndexedHeap<T> {
-  readonly #nodes: HeapNode<T>[] = []
+export class IndexedHeap<T extends Placed> {
+  readonly #items: T[] = []
 
   /** @param compare negative if `a` comes before `b` */
   constructor(readonly compare: (a: T, b: T) => number) {}
 
   get size(): number {
-    return this.#nodes.length
+    return this.#items.length
   }
 
   /** The first item. */
   peek(): T | undefined {
-    return this.#nodes[0]?.item
+    return this.#items[0]
   }
 
-  push(item: T): HeapNode<T> {
-    const node = { item, position: this.#nodes.length }
-    this.#nodes.push(node)
-    this.#moveUp(node)
-    return node
+  push(item: T): void {
+    this.#items.push(item)
+    this.#moveUp(item, this.#items.length - 1)
   }
 
-  /** @returns false if the item has been removed already */
-  remove(node: HeapNode<T>): boolean {
-    if (this.#nodes[node.position] !== node) return false
-    const last = this.#nodes.pop()
-    if (last !== undefined && last !== node) {
-      this.#place(last, node.position)
-      this.#moveUp(last)
-      this.#moveDown(last)
-    }
-    node.position = -1
+  /** @returns false if the item is not in this heap */
+  remove(item: T): boolean {
+    const { position } = item
+    if (this.#items[position] !== item) return false
+    const last = this.#items.pop()
+    item.position = -1
+    if (last === undefined || last === item) return true
+    this.#moveUp(last, position)
+    this.#moveDown(last, last.position)
     return true
   }
 
   /** Moves an item whose key has grown. */
-  moveBack(node: HeapNode<T>): void {
-    this.#moveDown(node)
+  moveBack(item: T): void {
+    this.#moveDown(item, item.position)
   }
 
   /** All items, in no order. */
-  *[Symbol.iterator](): Iterator<T> {
-    for (const { item } of this.#nodes) yield item
+  [Symbol.iterator](): Iterator<T> {
+    return this.#items.values()
   }
 
-  #place(node: HeapNode<T>, position: number): void {
-    this.#nodes[position] = node
-    node.position = position
+  #place(item: T, position: number): void {
+    this.#items[position] = item
+    item.position = position
   }
 
-  #moveUp(node: HeapNode<T>): void {
-    let { position } = node
+  /** Places an item where it belongs between the root and a position. */
+  #moveUp(item: T, from: number): void {
+    let position = from
     while (position > 0) {
       const above = (position - 1) >> 1
-      const parent = this.#nodes[above]
-      if (parent === undefined || this.compare(parent.item, node.item) <= 0) break
+      const parent = this.#items[above]
+      if (parent === undefined || this.compare(parent, item) <= 0) break
       this.#place(parent, position)
       position = above
     }
-    this.#place(node, position)
+    this.#place(item, position)
   }
 
-  #moveDown(node: HeapNode<T>): void {
-    let { position } = node
+  /** Places an item where it belongs between a position and the leaves. */
+  #moveDown(item: T, from: number): void {
+    let position = from
     for (;;) {
-      const first = this.#firstChild(position)
-      if (first === undefined || this.compare(node.item, first.item) <= 0) break
-      const below = first.position
-      this.#place(first, position)
+      let below = 2 * position + 1
+      let child = this.#items[below]
+      if (child === undefined) break
+      const right = this.#items[below + 1]
+      if (right !== undefined && this.compare(right, child) < 0) {
+        child = right
+        below++
+      }
+      if (this.compare(item, child) <= 0) break
+      this.#place(child, position)
       position = below
     }
-    this.#place(node, position)
-  }
-
-  #firstChild(position: number): HeapNode<T> | undefined {
-    const left = this.#nodes[2 * position + 1]
-    const right = this.#nodes[2 * position + 2]
-    return left && right && this.compare(right.item, left.item) < 0 ? right : left
+    this.#place(item, position)
   }
 }

@@ -20,7 +20,7 @@ import {
   type TenantFlow,
   type Waiting,
 } from './flows.js'
-import { type HeapNode, IndexedHeap } from './indexed-heap.js'
+import { IndexedHeap, type Placed } from './indexed-heap.js'
 import { IdleFlows, Turns } from './turns.js'
 
 /** Tenants and tasks without rows that are remembered because they were served more than the others. */
@@ -33,18 +33,16 @@ export interface Decision<Row> {
   readonly late: readonly Row[]
 }
 
-/** A row that waits, and where the heaps have it. */
-interface Queued<Row> {
+/** A row among all that wait, by deadline. */
+interface Deadline<Row> extends Placed {
   readonly entry: Entry<Row>
-  readonly inDeadlines: HeapNode<Entry<Row>>
-  readonly inLength: HeapNode<Entry<Row>>
 }
 
 export class RowQueue<Row extends Waiting> {
   readonly #idleTasks = new IdleFlows<TaskFlow<Row>>(idleTasks)
   readonly #tenants = new Turns<TenantFlow<Row>>(new IdleFlows(idleTenants), ({ tasks }) => tasks.forgetIdle())
-  readonly #rows = new Map<Row, Queued<Row>>()
-  readonly #deadlines = new IndexedHeap<Entry<Row>>(byDeadline)
+  readonly #rows = new Map<Row, Deadline<Row>>()
+  readonly #deadlines = new IndexedHeap<Deadline<Row>>((a, b) => byDeadline(a.entry, b.entry))
   #tokens = 0
   #order = 0
 
@@ -64,7 +62,7 @@ export class RowQueue<Row extends Waiting> {
 
   /** The earliest deadline of the rows that wait; infinity if none does. */
   get earliestDeadline(): number {
-    return this.#deadlines.peek()?.row.deadline ?? Number.POSITIVE_INFINITY
+    return this.#mostUrgent?.deadline ?? Number.POSITIVE_INFINITY
   }
 
   /** Rows that wait of a tenant, and of one of its tasks. */
@@ -91,10 +89,12 @@ export class RowQueue<Row extends Waiting> {
     this.#tenants.enter(tenant, lengthClass, row.weight)
     tenant.tasks.enter(flow, lengthClass, 1)
     flow.latest = flow.rows === 0 ? row.deadline : Math.max(flow.latest, row.deadline)
-    const entry = { row, flow, lengthClass, order: this.#order++ }
+    const entry = { row, flow, lengthClass, order: this.#order++, position: -1 }
     flow.byLength[lengthClass] ??= new IndexedHeap<Entry<Row>>(byDeadline)
-    const inLength = flow.byLength[lengthClass].push(entry)
-    this.#rows.set(row, { entry, inLength, inDeadlines: this.#deadlines.push(entry) })
+    flow.byLength[lengthClass].push(entry)
+    const deadline = { entry, position: -1 }
+    this.#deadlines.push(deadline)
+    this.#rows.set(row, deadline)
     this.#count(entry, 1)
   }
 
@@ -174,11 +174,15 @@ export class RowQueue<Row extends Waiting> {
     return flow && earliestOfLength(flow, lengthClass)
   }
 
+  get #mostUrgent(): Row | undefined {
+    return this.#deadlines.peek()?.entry.row
+  }
+
   #takeWhile(goes: (row: Row) => boolean): Row[] {
     const taken: Row[] = []
-    for (let first = this.#deadlines.peek(); first !== undefined && goes(first.row); first = this.#deadlines.peek()) {
-      this.#take(first.row)
-      taken.push(first.row)
+    for (let row = this.#mostUrgent; row !== undefined && goes(row); row = this.#mostUrgent) {
+      this.#take(row)
+      taken.push(row)
     }
     return taken
   }
@@ -191,13 +195,13 @@ export class RowQueue<Row extends Waiting> {
 
   /** Removes a row from everything that refers to it. */
   #take(row: Row): boolean {
-    const queued = this.#rows.get(row)
-    if (queued === undefined) return false
-    const { entry, inDeadlines, inLength } = queued
+    const deadline = this.#rows.get(row)
+    if (deadline === undefined) return false
+    const { entry } = deadline
     const { flow, lengthClass } = entry
     this.#rows.delete(row)
-    this.#deadlines.remove(inDeadlines)
-    flow.byLength[lengthClass]?.remove(inLength)
+    this.#deadlines.remove(deadline)
+    flow.byLength[lengthClass]?.remove(entry)
     this.#count(entry, -1)
     flow.tenant.tasks.leave(flow, lengthClass)
     this.#tenants.leave(flow.tenant, lengthClass)

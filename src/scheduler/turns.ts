@@ -7,7 +7,7 @@
 // 1993), and is never behind the turn that is being served (Goyal, Vin, Cheng 1996). By the latter alone it would stand still
 // while new flows keep arriving, and a flow that has a few rows more than they would wait for all of them.
 
-import { type HeapNode, IndexedHeap } from './indexed-heap.js'
+import { IndexedHeap, type Placed } from './indexed-heap.js'
 
 export interface Flow {
   readonly id: string
@@ -21,7 +21,7 @@ export interface Flow {
   readonly rowsOfLength: readonly number[]
 }
 
-interface Place<F> {
+interface Place<F> extends Placed {
   readonly flow: F
   /** The flow's turn when it was put here. */
   turn: number
@@ -31,26 +31,28 @@ interface Place<F> {
 
 /** Flows by turn. A turn only grows, so a flow's place is corrected when it reaches the front, and not before. */
 class TurnOrder<F extends Flow> {
-  readonly #nodes = new Map<F, HeapNode<Place<F>>>()
+  readonly #places = new Map<F, Place<F>>()
   readonly #heap = new IndexedHeap<Place<F>>((a, b) => a.turn - b.turn || a.order - b.order)
   #order = 0
 
   get size(): number {
-    return this.#nodes.size
+    return this.#places.size
   }
 
   has(flow: F): boolean {
-    return this.#nodes.has(flow)
+    return this.#places.has(flow)
   }
 
   add(flow: F): void {
-    if (this.#nodes.has(flow)) return
-    this.#nodes.set(flow, this.#heap.push({ flow, turn: flow.turn, order: this.#order++ }))
+    if (this.#places.has(flow)) return
+    const place = { flow, turn: flow.turn, order: this.#order++, position: -1 }
+    this.#places.set(flow, place)
+    this.#heap.push(place)
   }
 
   remove(flow: F): boolean {
-    const node = this.#nodes.get(flow)
-    return node !== undefined && this.#nodes.delete(flow) && this.#heap.remove(node)
+    const place = this.#places.get(flow)
+    return place !== undefined && this.#places.delete(flow) && this.#heap.remove(place)
   }
 
   first(): F | undefined {
@@ -59,8 +61,7 @@ class TurnOrder<F extends Flow> {
       if (!(front.turn < flow.turn)) return flow
       front.turn = flow.turn
       front.order = this.#order++
-      const node = this.#nodes.get(flow)
-      if (node !== undefined) this.#heap.moveBack(node)
+      this.#heap.moveBack(front)
     }
     return undefined
   }

@@ -1,20 +1,21 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { type HeapNode, IndexedHeap } from '../../src/scheduler/indexed-heap.js'
+import { IndexedHeap, type Placed } from '../../src/scheduler/indexed-heap.js'
 
-interface Item {
+interface Item extends Placed {
   key: number
 }
 
 const byKey = (a: Item, b: Item) => a.key - b.key
-const drained = (heap: IndexedHeap<Item>, nodes: Iterable<HeapNode<Item>>) => {
-  const nodeOf = new Map(Array.from(nodes, (node) => [node.item, node]))
+const itemOf = (key: number): Item => ({ key, position: -1 })
+const sortedKeys = (items: Iterable<Item>) => Array.from(items, ({ key }) => key).sort((a, b) => a - b)
+
+function drained(heap: IndexedHeap<Item>): number[] {
   const keys: number[] = []
   for (let first = heap.peek(); first !== undefined; first = heap.peek()) {
     keys.push(first.key)
-    const node = nodeOf.get(first)
-    assert.ok(node !== undefined && heap.remove(node))
+    assert.ok(heap.remove(first))
   }
   return keys
 }
@@ -32,37 +33,36 @@ describe('an indexed heap', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 100 }), (steps) => {
         const heap = new IndexedHeap<Item>(byKey)
-        const nodes: HeapNode<Item>[] = []
+        const items: Item[] = []
         for (const each of steps) {
-          const node = each.kind === 'push' ? undefined : nodes[each.which % Math.max(nodes.length, 1)]
-          if (each.kind === 'push') nodes.push(heap.push({ key: each.key }))
-          else if (node !== undefined && each.kind === 'move') {
-            node.item.key += each.by
-            heap.moveBack(node)
-          } else if (node !== undefined) {
-            assert.equal(heap.remove(node), true)
-            assert.equal(heap.remove(node), false, 'it was removed already')
-            nodes.splice(nodes.indexOf(node), 1)
+          const item = each.kind === 'push' ? undefined : items[each.which % Math.max(items.length, 1)]
+          if (each.kind === 'push') {
+            const pushed = itemOf(each.key)
+            items.push(pushed)
+            heap.push(pushed)
+          } else if (item !== undefined && each.kind === 'move') {
+            item.key += each.by
+            heap.moveBack(item)
+          } else if (item !== undefined) {
+            assert.equal(heap.remove(item), true)
+            assert.equal(heap.remove(item), false, 'it was removed already')
+            items.splice(items.indexOf(item), 1)
           }
-          const keys = nodes.map(({ item }) => item.key).sort((a, b) => a - b)
-          assert.equal(heap.size, keys.length)
-          assert.equal(heap.peek()?.key, keys[0])
-          assert.deepEqual(
-            Array.from(heap, ({ key }) => key).sort((a, b) => a - b),
-            keys,
-          )
+          assert.equal(heap.size, items.length)
+          assert.equal(heap.peek()?.key, sortedKeys(items)[0])
+          assert.deepEqual(sortedKeys(heap), sortedKeys(items))
         }
-        const keys = nodes.map(({ item }) => item.key).sort((a, b) => a - b)
-        assert.deepEqual(drained(heap, nodes), keys)
+        assert.deepEqual(drained(heap), sortedKeys(items))
       }),
     )
   })
 
-  test('does not remove a node of another heap', () => {
+  test('does not remove an item of another heap', () => {
     const [one, other] = [new IndexedHeap<Item>(byKey), new IndexedHeap<Item>(byKey)]
-    const node = one.push({ key: 1 })
-    other.push({ key: 1 })
-    assert.equal(other.remove(node), false)
+    const item = itemOf(1)
+    one.push(item)
+    other.push(itemOf(1))
+    assert.equal(other.remove(item), false)
     assert.deepEqual([one.size, other.size], [1, 1])
   })
 })
