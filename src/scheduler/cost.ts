@@ -4,8 +4,8 @@
 import type { BatchTiming } from '../engine/warm-up.js'
 import type { BatchLimits } from './batch.js'
 
-/** Of the best throughput that was measured, what a batch may fall short to be answered sooner. */
-const forgone = 0.1
+/** Share of the best measured throughput that a batch may lose, so that its rows are answered sooner. */
+const throughputLoss = 0.1
 /** Share of the newest batch in the pace. */
 const newest = 0.1
 /** One batch that was held up, or one that the clock missed, says no more than this of the pace. */
@@ -19,7 +19,7 @@ const outlier = 4
  */
 export function efficientTokens(timings: readonly BatchTiming[]): number {
   const rate = ({ tokens, ms }: BatchTiming) => tokens / ms
-  const enough = (1 - forgone) * Math.max(...timings.map(rate))
+  const enough = (1 - throughputLoss) * Math.max(...timings.map(rate))
   const at = timings.findIndex((timing) => rate(timing) >= enough)
   const [below, above] = [timings[at - 1], timings[at] as BatchTiming]
   if (below === undefined) return above.tokens
