@@ -7,12 +7,16 @@ export interface BatchLimits {
   /** Tokens of a batch; a single longer row still runs, alone. */
   readonly maxTokens: number
   /**
-   * Of them for each task that the batch serves, where that is less: what takes long should answer many. Between two
-   * batches of one that floods another need not wait for long.
+   * Tokens for each task that the batch serves, if that is less. A long batch should answer many tasks; between two batches
+   * of a task that floods, other tasks need not wait for long.
    */
   readonly taskTokens?: number
   /** Different masks in a batch. */
   readonly maxMasks: number
+  /** `taskTokens` are for each tenant that the batch serves, and not for each task. */
+  readonly byTenant?: boolean
+  /** Tokens of the row that leads a batch. */
+  readonly maxLeaderTokens?: number
 }
 
 /** Attention pads the rows of a batch to its longest. A row joins while at most half of those places are padding. */
@@ -31,6 +35,7 @@ export class Batch<Row extends Waiting> {
   readonly tenant: Lead<TenantFlow<Row>>
   readonly task: Lead<TaskFlow<Row>>
   readonly #flows: Set<TaskFlow<Row>>
+  readonly #tenants: Set<TenantFlow<Row>>
   readonly #masks: Set<string>
   #tokens: number
   #longest: number
@@ -51,6 +56,7 @@ export class Batch<Row extends Waiting> {
     this.task = leadOf(flow)
     this.tenant = leadOf(flow.tenant)
     this.#flows = new Set([flow])
+    this.#tenants = new Set([flow.tenant])
     this.#masks = new Set([row.maskKey])
     this.#tokens = row.tokens
     this.#longest = row.tokens
@@ -65,7 +71,8 @@ export class Batch<Row extends Waiting> {
   }
 
   takes({ row, flow }: Entry<Row>): boolean {
-    return this.#takesFrom(row.tokens, row.tokens, this.#flows.has(flow) ? 0 : 1)
+    const isServed = this.limits.byTenant ? this.#tenants.has(flow.tenant) : this.#flows.has(flow)
+    return this.#takesFrom(row.tokens, row.tokens, isServed ? 0 : 1)
   }
 
   /** Whether there may be a row of a length class that it takes. */
@@ -73,9 +80,11 @@ export class Batch<Row extends Waiting> {
     return this.#takesFrom(shortestOf(lengthClass), shortestOf(lengthClass + 1), 1)
   }
 
-  #takesFrom(shortest: number, longest: number, furtherTasks: number): boolean {
-    const { maxTokens, taskTokens = maxTokens } = this.limits
-    const most = Math.min(maxTokens, (this.#flows.size + furtherTasks) * taskTokens)
+  /** @param further tasks, or tenants, that the batch does not serve yet */
+  #takesFrom(shortest: number, longest: number, further: number): boolean {
+    const { maxTokens, taskTokens = maxTokens, byTenant } = this.limits
+    const served = (byTenant ? this.#tenants : this.#flows).size + further
+    const most = Math.min(maxTokens, served * taskTokens)
     const places = (this.entries.length + 1) * Math.max(this.#longest, shortest)
     return this.#tokens + shortest <= most && places <= maxPlacesPerToken * (this.#tokens + longest)
   }
@@ -84,6 +93,7 @@ export class Batch<Row extends Waiting> {
     const { row, flow } = entry
     this.entries.push(entry)
     this.#flows.add(flow)
+    this.#tenants.add(flow.tenant)
     this.#masks.add(row.maskKey)
     this.#tokens += row.tokens
     this.#longest = Math.max(this.#longest, row.tokens)

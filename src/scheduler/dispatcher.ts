@@ -3,6 +3,7 @@
 
 import type { BatchResult, EngineRow, RowResult } from '../engine/engine.js'
 import { Problem } from '../problem.js'
+import { Activity } from './activity.js'
 import { Admission, type AdmissionLimits, type Caller, type Demand, type Refusal } from './admission.js'
 import type { BatchLimits } from './batch.js'
 import { type Clock, realClock } from './clock.js'
@@ -61,9 +62,13 @@ interface QueuedRow extends Waiting {
 
 type Rows = readonly QueuedRow[]
 
+/** Of what a batch of one task may have: a row of more tokens is long. */
+const longRowShare = 1.5
+
 export class Dispatcher {
   readonly #queue = new RowQueue<QueuedRow>()
   readonly #feedback = new FeedbackByTenant()
+  readonly #activity = new Activity()
   readonly #engines: readonly EngineState[]
   readonly #admission: Admission
   #planned: { readonly at: number; readonly cancel: () => void } | undefined
@@ -128,6 +133,7 @@ export class Dispatcher {
     const estimatedMs = this.#admission.admit(order, demandOf(submissions), feedback)
     order.onAdmitted?.()
     const since = this.clock.now()
+    this.#activity.asked(tenant, since)
     // A late process writes answers late: rows should be there that much earlier. Half of the time is left to them.
     const early = Math.min(feedback.lag.allowanceMs, Math.max(0, deadline - since) / 2)
     const request: Request = { failed: false }
@@ -187,32 +193,44 @@ export class Dispatcher {
     const now = this.clock.now()
     for (const row of this.#queue.takeExpired(now)) this.#drop(row, now)
     while (this.#queue.size > 0) {
-      const engine = this.#nextEngine(now)
-      const opensAt = engine?.opensAt ?? Number.POSITIVE_INFINITY
-      if (engine === undefined || opensAt > now) {
-        this.#plan(Math.min(opensAt, this.#queue.earliestDeadline))
-        return
-      }
-      const { maxTokens } = this.options
-      const batchMs = this.cost.batchMs(Math.min(this.#queue.tokens, maxTokens))
-      const answeredBy = engine.busy ? engine.freeAt(now) + batchMs : now
-      const { batch, late } = this.#queue.next(answeredBy, this.options)
-      for (const row of late) this.#drop(row, now)
-      if (lagMs !== undefined) for (const { lag } of new Set(batch.map((row) => row.feedback))) lag.observe(lagMs)
-      void this.#run(engine, batch)
+      const open = this.#engines.filter(({ opensAt }) => opensAt <= now).sort((a, b) => a.freeAt(now) - b.freeAt(now))
+      if (open.some((engine) => this.#send(engine, now, lagMs))) continue
+      const opening = this.#engines.map(({ opensAt }) => (opensAt > now ? opensAt : Number.POSITIVE_INFINITY))
+      this.#plan(Math.min(...opening, this.#queue.earliestDeadline))
+      return
     }
     this.#planned?.cancel()
     this.#planned = undefined
   }
 
-  /** The engine that takes a batch soonest; of those that would at once, the one that begins it soonest. */
-  #nextEngine(now: number): EngineState | undefined {
-    const opening = (engine: EngineState) => Math.max(engine.opensAt, now)
-    const isSooner = (a: EngineState, b: EngineState) =>
-      opening(a) < opening(b) || (opening(a) === opening(b) && a.freeAt(now) < b.freeAt(now))
-    let soonest: EngineState | undefined
-    for (const engine of this.#engines) if (soonest === undefined || isSooner(engine, soonest)) soonest = engine
-    return soonest
+  /** Hands the next batch over to an engine that takes one. @returns whether there is one for it */
+  #send(engine: EngineState, now: number, lagMs: number | undefined): boolean {
+    const { maxTokens } = this.options
+    const batchMs = this.cost.batchMs(Math.min(this.#queue.tokens, maxTokens))
+    const answeredBy = engine.busy ? engine.freeAt(now) + batchMs : now
+    const { batch, late } = this.#queue.next(answeredBy, this.#limitsFor(engine, now))
+    for (const row of late) this.#drop(row, now)
+    if (batch.length === 0) return false
+    if (lagMs !== undefined) for (const { lag } of new Set(batch.map((row) => row.feedback))) lag.observe(lagMs)
+    void this.#run(engine, batch)
+    return true
+  }
+
+  /**
+   * While several tenants are active, a tenant's part of a batch is as short as a task's otherwise, and one engine is kept
+   * from long rows: a short row never waits for long ones on all engines.
+   */
+  #limitsFor(engine: EngineState, now: number): BatchLimits {
+    if (!this.#activity.several(now)) return this.options
+    const others = this.#engines.filter((other) => other !== engine && other.runner.available)
+    const isLast = others.length > 0 && others.every(({ hasLong }) => hasLong)
+    return { ...this.options, byTenant: true, ...(isLast && { maxLeaderTokens: this.#longRow }) }
+  }
+
+  /** Tokens beyond which a row is long: others notice that they wait for it. */
+  get #longRow(): number {
+    const { maxTokens, taskTokens = maxTokens } = this.options
+    return longRowShare * taskTokens
   }
 
   /**
@@ -242,7 +260,8 @@ export class Dispatcher {
   async #runOnce(engine: EngineState, rows: Rows): Promise<Error | undefined> {
     const begun = this.clock.now()
     const tokens = rows.reduce((sum, row) => sum + row.tokens, 0)
-    engine.began(begun, this.cost.batchMs(tokens))
+    const longest = rows.reduce((most, row) => Math.max(most, row.tokens), 0)
+    engine.began(begun, this.cost.batchMs(tokens), longest > this.#longRow)
     for (const row of rows) row.begun = true
     try {
       const { rows: results, ...figures } = await engine.runner.run(rows.map((row) => row.engineRow))

@@ -29,6 +29,8 @@ const longestPauseMs = 5_000
 export class EngineState {
   /** When the batches at the engine should end, in their order. */
   readonly #ends: number[] = []
+  /** Whether each of them is long. */
+  readonly #long: boolean[] = []
   #lastMs = 0
   #losses = 0
   #pausedUntil = Number.NEGATIVE_INFINITY
@@ -37,6 +39,11 @@ export class EngineState {
 
   get busy(): boolean {
     return this.#ends.length > 0
+  }
+
+  /** Whether a long batch runs or is ready. */
+  get hasLong(): boolean {
+    return this.#long.includes(true)
   }
 
   /** When a batch that is sent now would begin. */
@@ -53,13 +60,15 @@ export class EngineState {
   }
 
   /** A batch is sent that should take so many milliseconds. */
-  began(now: number, ms: number): void {
+  began(now: number, ms: number, long = false): void {
     this.#ends.push(this.freeAt(now) + ms)
+    this.#long.push(long)
     this.#lastMs = ms
   }
 
   ended(now: number, end: RunEnd): void {
     this.#ends.shift()
+    this.#long.shift()
     // The batch that was ready begins now, earlier or later than estimated.
     if (this.#ends.length > 0) this.#ends[0] = now + this.#lastMs
     if (end === 'answered') this.#losses = 0

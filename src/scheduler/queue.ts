@@ -16,6 +16,7 @@ import {
   loadBefore,
   newTask,
   newTenant,
+  shortestOf,
   type TaskFlow,
   type TenantFlow,
   type Waiting,
@@ -114,11 +115,27 @@ export class RowQueue<Row extends Waiting> {
    */
   next(answeredBy: number, limits: BatchLimits): Decision<Row> {
     const late = this.#takeWhile(({ deadline }) => deadline < answeredBy)
-    const tenant = this.#tenants.lead()
-    const flow = tenant?.tasks.lead()
+    const leader = this.#leader(limits.maxLeaderTokens ?? Number.POSITIVE_INFINITY)
+    return { batch: leader ? this.#fill(leader, limits) : [], late }
+  }
+
+  /** The row whose turn it is, of those that have at most so many tokens. */
+  #leader(maxTokens: number): Entry<Row> | undefined {
+    const flow = this.#tenants.lead()?.tasks.lead()
     const leader = flow && earliest(flow)
-    if (leader === undefined) return { batch: [], late }
-    return { batch: this.#fill(leader, limits), late }
+    return leader === undefined || leader.row.tokens <= maxTokens ? leader : this.#shortLeader(maxTokens)
+  }
+
+  #shortLeader(maxTokens: number): Entry<Row> | undefined {
+    let lengthClass = 0
+    let first: Entry<Row> | undefined
+    // Of the class that the bound lies in rows may be longer: none of them leads.
+    for (; shortestOf(lengthClass + 1) <= maxTokens; lengthClass++) {
+      const flow = this.#tenants.firstOf(lengthClass)?.tasks.firstOf(lengthClass)
+      const entry = flow && earliestOfLength(flow, lengthClass)
+      if (entry && (first === undefined || isBefore(entry, first))) first = entry
+    }
+    return first
   }
 
   /**
@@ -219,6 +236,13 @@ export class RowQueue<Row extends Waiting> {
     }
     if (flow.rows === 0) flow.byLength.length = 0
   }
+}
+
+/** Whether an entry's turn is first: its tenant's, its task's, and then its own. */
+function isBefore<Row extends Waiting>(a: Entry<Row>, b: Entry<Row>): boolean {
+  if (a.flow.tenant !== b.flow.tenant) return a.flow.tenant.turn < b.flow.tenant.turn
+  if (a.flow !== b.flow) return a.flow.turn < b.flow.turn
+  return byDeadline(a, b) < 0
 }
 
 const nothing: Load = { tokens: 0, cost: 0 }
