@@ -20,6 +20,7 @@ export type ProblemCode =
   | 'invalid_request'
   | 'invalid_json'
   | 'unsupported_media_type'
+  | 'expectation_failed'
   | 'body_too_large'
   | 'not_found'
   | 'method_not_allowed'

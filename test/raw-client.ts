@@ -36,6 +36,15 @@ export class RawClient {
     return this
   }
 
+  /** The first answers, once there are so many. */
+  async first(count: number): Promise<readonly RawAnswer[]> {
+    for (;;) {
+      const answers = answersOf(this.#received)
+      if (answers.length >= count && isWhole(answers.at(-1))) return answers.slice(0, count)
+      await once(this.socket, 'data')
+    }
+  }
+
   /** All answers, once the server has closed its side. */
   async answers(): Promise<readonly RawAnswer[]> {
     if (!this.socket.readableEnded && !this.socket.closed)
@@ -44,13 +53,17 @@ export class RawClient {
   }
 }
 
-/** Of answers that say how long they are; those of 1xx are an answer too. */
+const lengthOf = (headers: string) => Number(/^content-length: (\d+)/im.exec(headers)?.[1] ?? 0)
+const isWhole = (answer: RawAnswer | undefined) =>
+  answer === undefined || Buffer.byteLength(answer.body) >= lengthOf(answer.headers)
+
+/** Of answers that say how long they are; those of 1xx are an answer too. The last may be cut. */
 function answersOf(text: string): RawAnswer[] {
   const answers: RawAnswer[] = []
-  for (let rest = text; rest !== ''; ) {
+  for (let rest = text; rest.includes('\r\n\r\n'); ) {
     const end = rest.indexOf('\r\n\r\n') + 4
     const headers = rest.slice(0, end)
-    const length = Number(/^content-length: (\d+)/im.exec(headers)?.[1] ?? 0)
+    const length = lengthOf(headers)
     const status = Number(/^HTTP\/1\.1 (\d+)/.exec(headers)?.[1])
     answers.push({ status, headers, body: Buffer.from(rest.slice(end, end + length), 'latin1').toString() })
     rest = rest.slice(end + length)

@@ -1,11 +1,9 @@
 // The HTTP application: limits, request ids, who calls, logs, errors, and the routes. It can be injected into without a
 // socket.
 
-import { randomUUID } from 'node:crypto'
-import { type IncomingMessage, STATUS_CODES } from 'node:http'
-import type { Socket } from 'node:net'
+import type { IncomingMessage } from 'node:http'
 import { finished } from 'node:stream/promises'
-import cors from '@fastify/cors'
+import cors, { type FastifyCorsOptions } from '@fastify/cors'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
@@ -15,19 +13,21 @@ import { Problem } from '../problem.js'
 import type { Access } from '../tenants/access.js'
 import { actorOf } from '../tenants/audit.js'
 import { Rates } from '../tenants/rates.js'
+import { addAnswerHeaders, answerHeaders } from './answer-headers.js'
 import { identifyCallers } from './callers.js'
 import type { Certificate } from './certificate.js'
 import { Connections } from './connections.js'
 import { createListener, type ListenerLimits } from './listener.js'
 import type { Metrics } from './metrics.js'
 import { noteMethods } from './other-methods.js'
-import { answerProblem, problemBody, problems } from './problems.js'
+import { answerProblem } from './problems.js'
+import { refuseOn } from './refusals.js'
+import { checkHeaders, requestIdOf } from './request-headers.js'
 import { healthRoutes } from './routes/health.js'
 import { predictRoutes } from './routes/predict.js'
 import { taskRoutes } from './routes/tasks.js'
 import { tenantRoutes } from './routes/tenants.js'
 import { openapiDocument } from './schemas.js'
-import { addSecurityHeaders } from './security-headers.js'
 import type { Lifecycle } from './services.js'
 import { validatorCompiler } from './validation.js'
 
@@ -57,27 +57,27 @@ export interface AppOptions {
  */
 const drainedBytes = 256 * 1024 * 1024
 
-/** How long a connection that is refused stays, so that its client can read why, in milliseconds. */
-const lingerMs = 1_000
-
-/** Ids that callers may choose: what is safe in a log line and a header. */
-const requestIdPattern = /^[\w.:-]{1,128}$/
-
 /** What pages of other origins may read of an answer beside its body. */
 const exposedHeaders = ['etag', 'location', 'x-request-id', 'retry-after', 'ratelimit', 'ratelimit-policy']
 
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const { config, lifecycle, metrics, access, certificate, logger } = options
   const rates = new Rates()
-  const connections = new Connections()
+  const headers = answerHeaders(certificate !== undefined)
+  const connections = new Connections(refuseOn(headers, logger))
   const app = fastify({
     serverFactory: (handler) => createListener(config, certificate, connections, handler),
     ...(logger ? { loggerInstance: logger } : { logger: false }),
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     bodyLimit: config.maxBodyBytes,
-    genReqId: requestId,
-    frameworkErrors: answerProblem,
-    clientErrorHandler: answerMalformed,
+    genReqId: requestIdOf,
+    // No hook sees such a request.
+    frameworkErrors: (error, request, reply) => {
+      reply.headers({ ...headers, 'x-request-id': request.id, connection: 'close' })
+      request.log.info({ method: request.method, reason: error.message }, 'request refused')
+      return answerProblem(error, request, reply)
+    },
+    clientErrorHandler: (error, socket) => connections.failed(socket, error),
     routerOptions: { maxParamLength: 1_000 },
     // Connections are closed then, but what comes on one that is open is still answered.
     return503OnClosing: false,
@@ -92,20 +92,10 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     ),
   )
   app.removeContentTypeParser('text/plain')
-  addSecurityHeaders(app, certificate !== undefined)
+  addAnswerHeaders(app, headers)
+  app.addHook('onRequest', async (request) => checkHeaders(request.raw))
   // A browser asks without a key whether it may send one.
-  if (config.corsOrigins.length > 0)
-    await app.register(cors, {
-      origin: [...config.corsOrigins],
-      methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'],
-      exposedHeaders,
-    })
-
-  app.addHook('onRequest', async (request, reply) => {
-    reply.header('x-request-id', request.id)
-    if (request.headers.host === undefined && request.raw.httpVersion === '1.1')
-      throw new Problem('invalid_request', 'the request has no Host header; HTTP/1.1 asks for one')
-  })
+  if (config.corsOrigins.length > 0) await app.register(cors, { delegator: corsOf(config.corsOrigins) })
   identifyCallers(app, { access, rates, corsOrigins: config.corsOrigins, anyHost: config.insecure })
   app.addHook('onRequest', async (request, reply) => {
     const bytes = Number(request.headers['content-length'] ?? 0)
@@ -167,37 +157,20 @@ async function docs(app: FastifyInstance): Promise<void> {
   })
 }
 
+/** OPTIONS requests that ask for nothing of CORS are answered as on a server without it. */
+const corsOf =
+  (origins: readonly string[]) =>
+  async ({ method, headers }: FastifyRequest): Promise<FastifyCorsOptions> => ({
+    origin: [...origins],
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'],
+    exposedHeaders,
+    preflight: method === 'OPTIONS' && headers.origin !== undefined && 'access-control-request-method' in headers,
+  })
+
 /** It sends its body once it is told to. */
 const asksToContinue = ({ headers }: FastifyRequest): boolean => /^100-continue$/i.test(headers.expect ?? '')
 
 async function drained(request: IncomingMessage): Promise<void> {
   request.resume()
   await finished(request, { writable: false }).catch(() => {})
-}
-
-function requestId(request: { readonly headers: IncomingMessage['headers'] }): string {
-  const given = request.headers['x-request-id']
-  return typeof given === 'string' && requestIdPattern.test(given) ? given : randomUUID()
-}
-
-/** What is no HTTP at all, or takes too long to come, never reaches a route. */
-function answerMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return
-  const [code, detail] = refusals[error.code ?? ''] ?? [
-    'invalid_request',
-    `this is not an HTTP request: ${error.message}`,
-  ]
-  const { status } = problems[code]
-  const body = JSON.stringify(problemBody(code, detail))
-  // Until the client has closed its side too, but not for ever.
-  setTimeout(() => socket.destroy(), lingerMs).unref()
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\n` +
-      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-  )
-}
-
-const refusals: Partial<Record<string, readonly [code: keyof typeof problems, detail: string]>> = {
-  ERR_HTTP_REQUEST_TIMEOUT: ['request_timeout', 'the request took too long to arrive'],
-  HPE_HEADER_OVERFLOW: ['headers_too_large', "the request's line and headers are larger than this server takes"],
 }

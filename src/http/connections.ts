@@ -1,8 +1,8 @@
-// The connections that are open, and what each waits for. Node alone would let a client keep its connection for ever by
-// not taking its answer, not tell who pipelined requests that their client has left, and wait, when it stops, for
-// clients that never send a request.
+// The open connections, and the requests of each. A connection has one request at work at a time: requests that a client
+// pipelines behind it wait for its answer to be sent. Node alone would start all of them, and keep all their answers in
+// memory until the client reads them. It would also let a client keep a connection for ever by not reading.
 
-import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
+import { IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
 interface Exchange {
@@ -10,27 +10,123 @@ interface Exchange {
   readonly response: ServerResponse
 }
 
+interface Connection {
+  /** The request at work, until its answer is sent or its client has left. */
+  current: Exchange | undefined
+  /** Requests behind it, in the order in which they came. */
+  readonly waiting: Exchange[]
+  /** Of their lines and headers. */
+  waitingChars: number
+  /** What came last cannot be answered by a route; the connection ends with it. */
+  failure: Error | undefined
+}
+
+/** Writes an answer to a socket that no request can be answered on any more, and ends it. */
+export type Refuse = (socket: Socket, error: NodeJS.ErrnoException) => void
+
+/** Requests that may wait on one connection. Browsers and most client libraries do not pipeline at all. */
+export const maxWaiting = 16
+/** Characters of lines and headers of these together, unless it is one alone. */
+const maxWaitingChars = 16 * 1024
+
+/** The code of the error for a client that pipelines more. */
+export const tooManyWaiting = 'PROPETL_TOO_MANY_WAITING'
+
+/** Sockets that are closed for what was pipelined on them. */
+const givenUp = new WeakSet<Socket>()
+
+/**
+ * Node parses all that it has read of a socket, thousands of requests in one turn, whatever becomes of the first. It stops
+ * where it takes a request for an upgrade, and so it does on a socket that is given up.
+ */
+export class Request extends IncomingMessage {
+  private asksForUpgrade: boolean | null = null
+
+  get upgrade(): boolean | null {
+    return givenUp.has(this.socket) || this.asksForUpgrade
+  }
+
+  set upgrade(asks: boolean | null) {
+    this.asksForUpgrade = asks
+  }
+}
+
 /** How often a server that stops looks again, in milliseconds. */
 const sweepEveryMs = 100
 
 export class Connections {
-  /** By the client's address: a secure connection takes the place of the one that it is made on. */
+  /** By the client's address: a secure connection replaces the one that it is made on. */
   readonly #open = new Map<string, Socket>()
-  readonly #exchanges = new WeakMap<Socket, Set<Exchange>>()
+  readonly #connections = new WeakMap<Socket, Connection>()
+  readonly #refuse: Refuse
 
-  /** Hands a server's requests to a listener. @param sendTimeoutMs how long a client may take nothing of its answer */
+  constructor(refuse: Refuse) {
+    this.#refuse = refuse
+  }
+
+  /**
+   * Hands a server's requests to a listener, one at a time for each connection.
+   * @param sendTimeoutMs how long a client may leave its answer unread
+   */
   serve(server: Server, listener: RequestListener, sendTimeoutMs: number): void {
     server.on('connection', (socket) => this.#opened(socket))
     server.on('secureConnection', (socket) => this.#opened(socket))
-    const begin: RequestListener = (request, response) => {
-      this.#began({ request, response })
-      // Until it is answered; between requests it is Node that tells how long a connection may be idle.
-      request.socket.setTimeout(sendTimeoutMs)
+    const take: RequestListener = (request, response) => {
+      const connection = this.#connectionOf(request.socket)
+      if (connection.failure !== undefined) return
+      if (connection.current === undefined) begin(connection, { request, response })
+      else this.#wait(connection, { request, response })
+    }
+    const begin = (connection: Connection, exchange: Exchange) => {
+      const { request, response } = exchange
+      const { socket } = request
+      connection.current = exchange
+      // Between requests Node limits how long a connection may be idle.
+      socket.setTimeout(sendTimeoutMs)
+      // Without bytes to be sent it is the client that waits.
+      response.on('timeout', () => {
+        if (socket.writableLength > 0) socket.destroy()
+      })
+      // Node emits it behind the last byte of the answer, and if the client leaves before.
+      response.once('close', () => {
+        connection.current = undefined
+        if (!socket.writable) return
+        const next = connection.waiting.shift()
+        if (next) {
+          connection.waitingChars -= charsOf(next.request)
+          begin(connection, next)
+        } else if (connection.failure !== undefined) {
+          socket.resume()
+          this.#refuse(socket, connection.failure)
+        }
+      })
       listener(request, response)
     }
-    server.on('request', begin)
-    // Who asks before sending the body is told to go on once nothing but the body is missing.
-    server.on('checkContinue', begin)
+    server.on('request', take)
+    // A route asks for the body once nothing else is wrong with the request.
+    server.on('checkContinue', take)
+    server.on('checkExpectation', take)
+    // Node lets go of the socket, and of its errors.
+    server.on('connect', ({ socket }: IncomingMessage) => {
+      socket.on('error', () => {})
+      if (this.#connectionOf(socket).current) socket.destroy()
+      else this.#refuse(socket, new Error('CONNECT is for proxies'))
+    })
+  }
+
+  /** What comes on a connection is no HTTP, or takes too long. Requests before it are answered first. */
+  failed(socket: Socket, error: NodeJS.ErrnoException): void {
+    if (error.code === 'ECONNRESET' || !socket.writable) return
+    const connection = this.#connectionOf(socket)
+    if (connection.failure !== undefined) return
+    connection.failure = error
+    // A request whose end is missing is not begun.
+    if (connection.waiting.at(-1)?.request.complete === false) connection.waiting.pop()
+    const { current } = connection
+    // What follows is not read before there is room for the answer.
+    if (current?.request.complete) socket.pause()
+    else if (current?.response.headersSent) socket.destroy()
+    else this.#refuse(socket, error)
   }
 
   /**
@@ -52,25 +148,44 @@ export class Connections {
     this.#open.set(address, socket)
     socket.once('close', () => {
       if (this.#open.get(address) === socket) this.#open.delete(address)
-      // Node tells only the response that is being sent.
-      for (const { response } of this.#exchangesOf(socket)) if (response.socket === null) response.emit('close')
     })
   }
 
-  #began(exchange: Exchange): void {
-    const { request, response } = exchange
-    const { socket } = request
-    const exchanges = this.#exchanges.get(socket) ?? new Set()
-    this.#exchanges.set(socket, exchanges.add(exchange))
-    response.once('close', () => exchanges.delete(exchange))
-    // Nothing moved for so long. As long as nothing is to be sent, it is the client that waits.
-    response.on('timeout', () => {
-      if (socket.writableLength > 0) socket.destroy()
-    })
+  /** The socket is read on, for that is how a client that leaves is noticed. */
+  #wait(connection: Connection, exchange: Exchange): void {
+    const { socket } = exchange.request
+    connection.waiting.push(exchange)
+    connection.waitingChars += charsOf(exchange.request)
+    const { waiting, waitingChars } = connection
+    if (waiting.length === 1 || (waiting.length <= maxWaiting && waitingChars <= maxWaitingChars)) return
+    // Those that were read anyway take memory: they are given up, and so is the one at work.
+    givenUp.add(socket)
+    socket.on('error', () => {})
+    connection.failure = Object.assign(new Error('too many pipelined requests'), { code: tooManyWaiting })
+    waiting.length = 0
+    if (connection.current?.response.headersSent) socket.destroy()
+    else {
+      this.#refuse(socket, connection.failure)
+      socket.destroySoon()
+    }
   }
 
-  readonly #exchangesOf = (socket: Socket): readonly Exchange[] => [...(this.#exchanges.get(socket) ?? [])]
+  #connectionOf(socket: Socket): Connection {
+    const known = this.#connections.get(socket)
+    if (known) return known
+    const connection: Connection = { current: undefined, waiting: [], waitingChars: 0, failure: undefined }
+    this.#connections.set(socket, connection)
+    return connection
+  }
+
+  #exchangesOf(socket: Socket): readonly Exchange[] {
+    const { current, waiting } = this.#connectionOf(socket)
+    return current ? [current, ...waiting] : waiting
+  }
 }
+
+const charsOf = ({ url = '', rawHeaders }: IncomingMessage): number =>
+  rawHeaders.reduce((sum, text) => sum + text.length, url.length)
 
 /** It has not sent its whole request, or not taken its whole answer. */
 const waitsForClient = ({ request, response }: Exchange): boolean => !request.complete || response.writableEnded

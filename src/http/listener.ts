@@ -5,7 +5,7 @@ import { createServer, type RequestListener, type Server, type ServerOptions } f
 import { createServer as createSecureServer } from 'node:https'
 import type { Config } from '../config.js'
 import type { Certificate } from './certificate.js'
-import type { Connections } from './connections.js'
+import { type Connections, Request } from './connections.js'
 
 export type ListenerLimits = Pick<
   Config,
@@ -21,7 +21,8 @@ export function createListener(
   connections: Connections,
   handler: RequestListener,
 ): Server {
-  const options: ServerOptions = {
+  const options: ServerOptions<typeof Request> = {
+    IncomingMessage: Request,
     maxHeaderSize: limits.maxHeaderBytes,
     headersTimeout: limits.headersTimeoutMs,
     requestTimeout: limits.receiveTimeoutMs,
@@ -37,7 +38,7 @@ export function createListener(
 }
 
 /** Node's HTTPS server has all that its HTTP server has, though their types are strangers. */
-function secure(options: ServerOptions, certificate: Certificate, handshakeTimeout: number): Server {
+function secure(options: ServerOptions<typeof Request>, certificate: Certificate, handshakeTimeout: number): Server {
   const server = createSecureServer({ ...options, ...certificate.pair, handshakeTimeout })
   certificate.use(server)
   return server as unknown as Server

@@ -32,6 +32,7 @@ export const problems = {
   precondition_failed: { status: 412, title: 'The task is not at the expected version' },
   body_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'The content type is not taken here' },
+  expectation_failed: { status: 417, title: 'The expectation cannot be met' },
   invalid_task_file: { status: 422, title: 'The file is not a task of this server' },
   empty_text: { status: 422, title: 'A text is empty' },
   text_too_long: { status: 422, title: 'A text is longer than the model takes' },
