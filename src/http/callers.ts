@@ -79,15 +79,24 @@ function refuseOthers(caller: Caller, audience: Audience): void {
 }
 
 /**
- * Where no key is asked for, any page in the user's browser could post a form to a server of the same machine. Browsers
- * say so of such requests (Fetch Metadata), and other clients do not send the header.
+ * Where no key is asked for, any page in the user's browser could send requests to a server of the same machine. Browsers
+ * tell of such requests by Origin and Sec-Fetch-Site; other clients send neither.
  */
 function refuseForeignPages({ headers }: FastifyRequest, corsOrigins: readonly string[]): void {
-  if (headers['sec-fetch-site'] !== 'cross-site' || corsOrigins.includes(headers.origin ?? '')) return
+  const { origin, host } = headers
+  if (origin !== undefined && corsOrigins.includes(origin)) return
+  if (origin === undefined ? headers['sec-fetch-site'] !== 'cross-site' : isOriginOf(origin, host)) return
   throw new Problem(
     'forbidden',
-    `pages of ${headers.origin === undefined ? 'other sites' : quoted(headers.origin)} may not call this server; see --cors-origins`,
+    `pages of ${origin === undefined ? 'other sites' : quoted(origin)} may not call this server; see --cors-origins`,
   )
+}
+
+/** A proxy may speak another scheme to the server than browsers speak to it. */
+function isOriginOf(origin: string, host = ''): boolean {
+  if (!/^https?:\/\//.test(origin)) return false
+  const own = origin.replace(/\/\/.*/, `//${host}`)
+  return URL.canParse(origin) && URL.canParse(own) && new URL(origin).host === new URL(own).host
 }
 
 /**

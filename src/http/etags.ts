@@ -5,32 +5,48 @@ import type { Precondition } from '../tasks/store.js'
 
 export const etagOf = (digest: string): string => `"${digest}"`
 
+/** `*`, or a list of entity tags, of which empty members are ignored (RFC 9110, sections 5.6.1 and 8.8.3). */
+export const etagsPattern =
+  '^[ \\t]*(\\*|,?[ \\t]*(W/)?"[!#-~\\u0080-\\u00ff]*"[ \\t]*(,[ \\t]*((W/)?"[!#-~\\u0080-\\u00ff]*"[ \\t]*)?)*)$'
+
 export interface ConditionHeaders {
   readonly 'if-match'?: string | undefined
   readonly 'if-none-match'?: string | undefined
 }
 
-/** Whether a header names the version; `*` names any that exists. Weak tags never match a digest. */
-function names(header: string, current: string | undefined): boolean {
+/**
+ * Whether a header names the current version, if there is one; `*` names any.
+ * @param weakly a weak tag `W/"…"` names what its strong one does, which is asked of If-None-Match alone
+ */
+function names(header: string, current: string | undefined, weakly: boolean): boolean {
   if (current === undefined) return false
-  return header.trim() === '*' || header.split(',').some((tag) => tag.trim() === etagOf(current))
+  if (header.trim() === '*') return true
+  const tags = header.matchAll(/(W\/)?("[^"]*")/g)
+  return [...tags].some(([, weak, tag]) => tag === etagOf(current) && (weakly || weak === undefined))
 }
 
 /** What must hold of the current version before a change. It throws Problem `precondition_failed`. */
 export function preconditionOf(headers: ConditionHeaders): Precondition {
   const { 'if-match': match, 'if-none-match': noneMatch } = headers
   return (current) => {
-    const is = current === undefined ? 'there is no such task' : `the task is at version ${current}`
-    const refuse = (header: string, value: string): never => {
-      throw new Problem('precondition_failed', `${header} ${quoted(value)} does not hold: ${is}`, {
-        version: current ?? null,
-      })
-    }
-    if (match !== undefined && !names(match, current)) refuse('If-Match', match)
-    if (noneMatch !== undefined && names(noneMatch, current)) refuse('If-None-Match', noneMatch)
+    if (match !== undefined && !names(match, current, false)) refuse('If-Match', match, current)
+    if (noneMatch !== undefined && names(noneMatch, current, true)) refuse('If-None-Match', noneMatch, current)
   }
 }
 
-/** Whether a reader has the version already, so that 304 is the answer. */
-export const isUnchanged = (headers: ConditionHeaders, current: string): boolean =>
-  headers['if-none-match'] !== undefined && names(headers['if-none-match'], current)
+/**
+ * Whether a reader has the current version already, so that 304 is the answer.
+ * @throws Problem `precondition_failed` if it asked for another one
+ */
+export function isUnchanged(headers: ConditionHeaders, current: string): boolean {
+  const { 'if-match': match, 'if-none-match': noneMatch } = headers
+  if (match !== undefined && !names(match, current, false)) refuse('If-Match', match, current)
+  return noneMatch !== undefined && names(noneMatch, current, true)
+}
+
+function refuse(header: string, value: string, current: string | undefined): never {
+  const is = current === undefined ? 'there is no such task' : `the task is at version ${current}`
+  throw new Problem('precondition_failed', `${header} ${quoted(value)} does not hold: ${is}`, {
+    version: current ?? null,
+  })
+}

@@ -95,7 +95,25 @@ describe('tasks over HTTP', () => {
     assert.equal((await upload(running.app, 'cond', next, { 'if-none-match': '*' })).statusCode, 412)
     assert.equal((await upload(running.app, 'cond', next, { 'if-match': '"other"' })).statusCode, 412)
     assert.equal((await get('/tasks/cond')).headers.etag, etag(sst2))
-    assert.equal((await get('/tasks/cond', { 'if-none-match': etag(sst2) })).statusCode, 304)
+    for (const url of ['/tasks/cond', '/tasks/cond/file']) {
+      // Caches and proxies make a strong tag weak.
+      for (const tags of [etag(sst2), `W/${etag(sst2)}`, `"a,b", W/"c" ,, ${etag(sst2)},`, '*'])
+        assert.equal((await get(url, { 'if-none-match': tags })).statusCode, 304, tags)
+      for (const tags of ['"x"', `W/"x", "y"`])
+        assert.equal((await get(url, { 'if-none-match': tags })).statusCode, 200)
+      for (const tags of [etag(sst2), `"x", ${etag(sst2)}`, '*'])
+        assert.equal((await get(url, { 'if-match': tags })).statusCode, 200)
+      for (const tags of ['"x"', `W/${etag(sst2)}`])
+        assert.equal((await get(url, { 'if-match': tags })).statusCode, 412)
+      for (const tags of [digestOf(sst2), 'x', '"', '"a" "b"', 'w/"a"', '*, "a"', '', ',', `${'"a",'.repeat(2_000)}x`])
+        for (const name of ['if-match', 'if-none-match']) {
+          const answer = await get(url, { [name]: tags })
+          assert.deepEqual([answer.statusCode, answer.json<{ code: string }>().code], [400, 'invalid_request'], tags)
+        }
+    }
+    assert.equal((await upload(running.app, 'cond', next, { 'if-match': `W/${etag(sst2)}` })).statusCode, 412)
+    assert.equal((await upload(running.app, 'cond', next, { 'if-none-match': `W/${etag(sst2)}` })).statusCode, 412)
+    assert.equal((await upload(running.app, 'cond', next, { 'if-match': digestOf(sst2) })).statusCode, 400)
     assert.equal((await upload(running.app, 'cond', next, { 'if-match': `"x", ${etag(sst2)}` })).statusCode, 200)
     assert.equal((await remove('cond', { 'if-match': etag(sst2) })).statusCode, 412)
     assert.equal((await remove('cond', { 'if-match': etag(next) })).statusCode, 204)

@@ -141,6 +141,93 @@ describe('the walls of the server', () => {
     assert.equal((await get('https://evil.example')).json<{ code: string }>().code, 'forbidden')
   })
 
+  test('without keys pages of this server may call, those of other origins may not, and who is no page may', async () => {
+    const status = async (origin: string | undefined, host: string, app = running.app, headers = {}) =>
+      (await app.inject({ url: '/tasks/sst2', headers: { host, ...(origin !== undefined && { origin }), ...headers } }))
+        .statusCode
+    for (const [origin, host] of [
+      [undefined, 'localhost:8080'],
+      ['http://localhost:8080', 'localhost:8080'],
+      ['http://localhost', 'localhost'],
+      ['http://localhost', 'localhost:80'],
+      // Behind a proxy that has the certificate.
+      ['https://localhost', 'localhost:443'],
+      ['http://[::1]:8080', '[::1]:8080'],
+      ['https://app.example.com', 'localhost:8080'],
+    ] as const)
+      assert.equal(await status(origin, host), 200, `${origin} to ${host}`)
+    for (const origin of [
+      'null',
+      '',
+      'http://localhost:8081',
+      'http://localhost.evil.example:8080',
+      'http://localhost:8080@evil.example',
+      'http://127.0.0.1:8080',
+      'https://app.example.com.evil.example',
+      'https://app.example.com:8443',
+      'file://localhost:8080',
+      'chrome-extension://localhost:8080',
+      'http://localhost:8080, http://localhost:8080',
+    ])
+      assert.equal(await status(origin, 'localhost:8080'), 403, origin)
+    // A page that moved to the server's name, or whose browser says no more than that it is another site.
+    assert.equal(await status('http://evil.example', 'evil.example'), 403)
+    assert.equal(await status(undefined, 'localhost', running.app, { 'sec-fetch-site': 'cross-site' }), 403)
+    assert.equal(await status(undefined, 'localhost', running.app, { 'sec-fetch-site': 'same-origin' }), 200)
+    const posted = await running.app.inject({
+      method: 'POST',
+      url: '/tasks',
+      headers: { origin: 'http://localhost:3001', 'content-type': 'multipart/form-data; boundary=x' },
+      body: '--x--',
+    })
+    assert.equal(posted.json<{ code: string }>().code, 'forbidden')
+    // With a key it is the key that counts.
+    const keyed = await startRunning({ operatorKey })
+    const authorization = `Bearer ${operatorKey}`
+    assert.equal(await status('https://evil.example', 'localhost', keyed.app, { authorization }), 200)
+  })
+
+  test('every answer has its request id and tells browsers what it is, however early it is given', async () => {
+    const authorized = 'host: localhost\r\nconnection: close\r\n'
+    const preflight = 'origin: https://app.example.com\r\naccess-control-request-method: POST\r\n'
+    for (const [text, status] of [
+      [`OPTIONS /tasks HTTP/1.1\r\n${authorized}${preflight}\r\n`, 204],
+      [`OPTIONS /tasks HTTP/1.1\r\n${authorized}\r\n`, 405],
+      [`OPTIONS * HTTP/1.1\r\n${authorized}\r\n`, 404],
+      [`HEAD /tasks/sst2 HTTP/1.1\r\n${authorized}\r\n`, 200],
+      [`HEAD /nowhere HTTP/1.1\r\n${authorized}\r\n`, 404],
+      [`PATCH /tasks HTTP/1.1\r\n${authorized}\r\n`, 405],
+      [`GET /tasks/%zz HTTP/1.1\r\n${authorized}\r\n`, 400],
+      [`GET /${'a'.repeat(1_500)} HTTP/1.1\r\n${authorized}\r\n`, 404],
+      [`GET /tasks/${'a'.repeat(1_500)} HTTP/1.1\r\n${authorized}\r\n`, 400],
+      [`GET /tasks HTTP/1.1\r\nhost: localhost\r\nconnection: close, upgrade\r\nupgrade: websocket\r\n\r\n`, 200],
+      [`GET /docs/static/nothing HTTP/1.1\r\n${authorized}\r\n`, 404],
+      [`GET /docs/static/index.html HTTP/1.1\r\n${authorized}\r\n`, 302],
+      [`GET /tasks HTTP/1.1\r\n${authorized}expect: 200-ok\r\n\r\n`, 417],
+      [`GET /tasks?${'a=1&'.repeat(900)} HTTP/1.1\r\n${authorized}\r\n`, 400],
+      [`GET /tasks HTTP/1.1\r\n${authorized}__proto__: x\r\nconstructor: y\r\n!#$%&'*+-.^_\`|~: z\r\n\r\n`, 200],
+      [`GET /tasks HTTP/1.1\r\n${authorized}${'a:\r\n'.repeat(900)}\r\n`, 431],
+      [`GET /tasks HTTP/1.1\r\n${authorized}x: ${'a'.repeat(5_000)}\r\n\r\n`, 431],
+      ['GET /tasks HTTP/1.1\r\nhost: localhost\r\n', 408],
+      ['CONNECT /tasks HTTP/1.1\r\nhost: localhost\r\n\r\n', 400],
+      ['GET /tasks HTTP/1.1\r\nhost: localhost\r\nbad header: 1\r\n\r\n', 400],
+    ] as const) {
+      const answer = await raw(text)
+      const [head = '', body = ''] = answer.split('\r\n\r\n')
+      assert.match(head, new RegExp(`^HTTP/1\\.1 ${status} `), `${text.slice(0, 40)}: ${head}`)
+      const id = /^x-request-id: (\S+)$/m.exec(head)?.[1]
+      assert.ok(id, head)
+      for (const name of ['x-content-type-options', 'content-security-policy', 'referrer-policy'])
+        assert.equal(head.match(new RegExp(`^${name}: `, 'gim'))?.length, 1, `${name} of ${text.slice(0, 40)}`)
+      if (status >= 400 && !text.startsWith('HEAD'))
+        assert.equal((JSON.parse(body) as { request_id: string }).request_id, id)
+      assert.ok(
+        running.log.some((line) => line.request_id === id),
+        `${text.slice(0, 40)} is not in the log`,
+      )
+    }
+  })
+
   test('without keys the server is asked as this machine, by whatever name means it', async () => {
     const status = async (app: Running['app'], host: string) =>
       (await app.inject({ url: '/tasks/sst2', headers: { host } })).statusCode

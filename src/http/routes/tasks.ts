@@ -12,7 +12,7 @@ import { checkTaskId, type Origin, type Registry } from '../../tasks/registry.js
 import { taskOwnerOf } from '../../tenants/access.js'
 import type { Owner } from '../../tenants/tenant.js'
 import { callerOf, recordChange } from '../callers.js'
-import { etagOf, isUnchanged, preconditionOf } from '../etags.js'
+import { etagOf, etagsPattern, isUnchanged, preconditionOf } from '../etags.js'
 import { sendLarge, smallAnswerValues } from '../large-answers.js'
 import { pageOf } from '../page.js'
 import { contentTypeDetail } from '../problems.js'
@@ -39,9 +39,19 @@ const fileType = 'application/octet-stream'
 const curlType = 'application/x-www-form-urlencoded'
 
 const conditionHeaders = Type.Object({
-  'if-match': Type.Optional(Type.String({ description: 'Only if the task is at one of these ETags; * for any' })),
+  'if-match': Type.Optional(
+    Type.String({
+      pattern: etagsPattern,
+      examples: ['"v1", "v2"'],
+      description: 'Only if the task is at one of these ETags; * for any',
+    }),
+  ),
   'if-none-match': Type.Optional(
-    Type.String({ description: 'Only if it is at none of these; * for: only if it is new' }),
+    Type.String({
+      pattern: etagsPattern,
+      examples: ['*'],
+      description: 'Only if it is at none of these; * for: only if it is new',
+    }),
   ),
 })
 
@@ -89,7 +99,7 @@ export const taskRoutes =
           response: {
             200: { ...taskAnswer, headers: etagHeader },
             304: noContent('Unchanged', etagHeader),
-            ...problemAnswers(400, 401, 404, 409, 429, 503),
+            ...problemAnswers(400, 401, 404, 409, 412, 429, 503),
           },
         },
       },
@@ -118,7 +128,7 @@ export const taskRoutes =
           response: {
             200: { description: 'The task file', headers: etagHeader, content: { [fileType]: { schema: bytesBody } } },
             304: noContent('Unchanged', etagHeader),
-            ...problemAnswers(400, 401, 404, 409, 429, 503),
+            ...problemAnswers(400, 401, 404, 409, 412, 429, 503),
           },
         },
       },
