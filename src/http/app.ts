@@ -5,7 +5,6 @@ import type { IncomingMessage } from 'node:http'
 import { finished } from 'node:stream/promises'
 import cors, { type FastifyCorsOptions } from '@fastify/cors'
 import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
 import type { Config } from '../config.js'
@@ -17,6 +16,7 @@ import { addAnswerHeaders, answerHeaders } from './answer-headers.js'
 import { identifyCallers } from './callers.js'
 import type { Certificate } from './certificate.js'
 import { Connections } from './connections.js'
+import { docs } from './docs.js'
 import { createListener, type ListenerLimits } from './listener.js'
 import type { Metrics } from './metrics.js'
 import { noteMethods } from './other-methods.js'
@@ -144,17 +144,6 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(healthRoutes(lifecycle, metrics))
   refuseOtherMethods()
   return app
-}
-
-/** The description as pages. They say nothing but what openapi/openapi.json says, and a browser has no key to send. */
-async function docs(app: FastifyInstance): Promise<void> {
-  app.addHook('onRoute', (route) => {
-    route.config = { ...route.config, audience: 'everybody' }
-  })
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    staticCSP: "default-src 'self'; img-src 'self' data:; base-uri 'none'; object-src 'none'; frame-ancestors 'none'",
-  })
 }
 
 /** OPTIONS requests that ask for nothing of CORS are answered as on a server without it. */

@@ -12,6 +12,7 @@ import { checkTaskId, type Origin, type Registry } from '../../tasks/registry.js
 import { taskOwnerOf } from '../../tenants/access.js'
 import type { Owner } from '../../tenants/tenant.js'
 import { callerOf, recordChange } from '../callers.js'
+import { sendInChunks } from '../downloads.js'
 import { etagOf, etagsPattern, isUnchanged, preconditionOf } from '../etags.js'
 import { sendLarge, smallAnswerValues } from '../large-answers.js'
 import { pageOf } from '../page.js'
@@ -140,7 +141,7 @@ export const taskRoutes =
         reply.header('etag', etagOf(digest))
         if (isUnchanged(request.headers, digest)) return notModified(reply)
         reply.header('content-disposition', `attachment; filename="${id}.safetensors"`)
-        return reply.type(fileType).send(registry.file(owner, id))
+        return sendInChunks(reply.type(fileType), registry.file(owner, id))
       },
     )
 
