@@ -1,8 +1,6 @@
 // The HTTP application: limits, request ids, who calls, logs, errors, and the routes. It can be injected into without a
 // socket.
 
-import type { IncomingMessage } from 'node:http'
-import { finished } from 'node:stream/promises'
 import cors, { type FastifyCorsOptions } from '@fastify/cors'
 import swagger from '@fastify/swagger'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
@@ -13,6 +11,7 @@ import type { Access } from '../tenants/access.js'
 import { actorOf } from '../tenants/audit.js'
 import { Rates } from '../tenants/rates.js'
 import { addAnswerHeaders, answerHeaders } from './answer-headers.js'
+import { addBodyHooks, addJsonParser, bodyReader } from './bodies.js'
 import { identifyCallers } from './callers.js'
 import type { Certificate } from './certificate.js'
 import { Connections } from './connections.js'
@@ -51,12 +50,6 @@ export interface AppOptions {
   readonly logger?: NonNullable<FastifyServerOptions['loggerInstance']>
 }
 
-/**
- * Most clients read no answer before they have sent everything: a body up to this size is let in and thrown away
- * before it is refused. A larger one is cut off.
- */
-const drainedBytes = 256 * 1024 * 1024
-
 /** What pages of other origins may read of an answer beside its body. */
 const exposedHeaders = ['etag', 'location', 'x-request-id', 'retry-after', 'ratelimit', 'ratelimit-policy']
 
@@ -65,6 +58,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const rates = new Rates()
   const headers = answerHeaders(certificate !== undefined)
   const connections = new Connections(refuseOn(headers, logger))
+  const readBody = bodyReader(() => {})
   const app = fastify({
     serverFactory: (handler) => createListener(config, certificate, connections, handler),
     ...(logger ? { loggerInstance: logger } : { logger: false }),
@@ -91,26 +85,16 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
       reply,
     ),
   )
-  app.removeContentTypeParser('text/plain')
+  app.removeAllContentTypeParsers()
+  addJsonParser(app, readBody, config.maxInputs)
+  // What a DELETE request may have for a body means nothing (RFC 9110, section 9.3.5).
+  app.addHttpMethod('DELETE', { hasBody: false, overrideExisting: true })
   addAnswerHeaders(app, headers)
   app.addHook('onRequest', async (request) => checkHeaders(request.raw))
   // A browser asks without a key whether it may send one.
   if (config.corsOrigins.length > 0) await app.register(cors, { delegator: corsOf(config.corsOrigins) })
   identifyCallers(app, { access, rates, corsOrigins: config.corsOrigins, anyHost: config.insecure })
-  app.addHook('onRequest', async (request, reply) => {
-    const bytes = Number(request.headers['content-length'] ?? 0)
-    const limit = request.routeOptions.bodyLimit ?? config.maxBodyBytes
-    if (!(bytes > limit)) return
-    if (bytes <= drainedBytes && !asksToContinue(request)) await drained(request.raw)
-    else reply.header('connection', 'close')
-    throw new Problem('body_too_large', `the body has ${bytes} bytes; at most ${limit} are taken here`, {
-      bytes,
-      limit,
-    })
-  })
-  app.addHook('preParsing', async (request, reply) => {
-    if (asksToContinue(request)) reply.raw.writeContinue()
-  })
+  addBodyHooks(app)
   app.addHook('onSend', async (_request, reply) => {
     // A connection that is kept alive would keep the server from ending.
     if (lifecycle.stopping) reply.header('connection', 'close')
@@ -139,7 +123,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(docs)
   const refuseOtherMethods = noteMethods(app)
   await app.register(predictRoutes({ access, lifecycle, metrics, rates, limits: config }))
-  await app.register(taskRoutes(lifecycle, config))
+  await app.register(taskRoutes(lifecycle, config, readBody))
   await app.register(tenantRoutes(lifecycle))
   await app.register(healthRoutes(lifecycle, metrics))
   refuseOtherMethods()
@@ -155,11 +139,3 @@ const corsOf =
     exposedHeaders,
     preflight: method === 'OPTIONS' && headers.origin !== undefined && 'access-control-request-method' in headers,
   })
-
-/** It sends its body once it is told to. */
-const asksToContinue = ({ headers }: FastifyRequest): boolean => /^100-continue$/i.test(headers.expect ?? '')
-
-async function drained(request: IncomingMessage): Promise<void> {
-  request.resume()
-  await finished(request, { writable: false }).catch(() => {})
-}

@@ -31,7 +31,7 @@ export const problems = {
   task_read_only: { status: 409, title: 'The task cannot be changed' },
   precondition_failed: { status: 412, title: 'The task is not at the expected version' },
   body_too_large: { status: 413, title: 'The body is too large' },
-  unsupported_media_type: { status: 415, title: 'The content type is not taken here' },
+  unsupported_media_type: { status: 415, title: 'The content type or encoding is not taken here' },
   expectation_failed: { status: 417, title: 'The expectation cannot be met' },
   invalid_task_file: { status: 422, title: 'The file is not a task of this server' },
   empty_text: { status: 422, title: 'A text is empty' },
@@ -58,15 +58,9 @@ type AnswerCode = keyof typeof problems
 
 const isAnswerCode = (code: ProblemCode): code is ProblemCode & AnswerCode => Object.hasOwn(problems, code)
 
-/** What fastify and its plugins say of a request, in our words. */
+/** What fastify says of a request, in our words. */
 const codeOfFastify: Partial<Record<string, AnswerCode>> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
-  FST_REQ_FILE_TOO_LARGE: 'body_too_large',
-  FST_FILES_LIMIT: 'invalid_request',
-  FST_FIELDS_LIMIT: 'invalid_request',
-  FST_PARTS_LIMIT: 'invalid_request',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
-  FST_INVALID_MULTIPART_CONTENT_TYPE: 'unsupported_media_type',
   FST_ERR_CTP_EMPTY_JSON_BODY: 'invalid_json',
   FST_ERR_CTP_INVALID_JSON_BODY: 'invalid_json',
 }
@@ -96,9 +90,8 @@ function answerOf(error: FastifyError | Problem, request: FastifyRequest): Answe
 
 /** What was expected, where fastify only says that something else came. */
 function detailOf(code: AnswerCode, request: FastifyRequest): string | undefined {
-  const { bodyLimit, schema } = request.routeOptions
-  if (code === 'body_too_large') return `the body is larger than the ${bodyLimit} bytes that are taken here`
   if (code !== 'unsupported_media_type') return undefined
+  const { schema } = request.routeOptions
   const given = request.headers['content-type']
   const expected = (schema as { consumes?: readonly string[] } | undefined)?.consumes ?? ['application/json']
   return contentTypeDetail(given, expected.join(' or '))
@@ -134,6 +127,8 @@ export function answerProblem(
   const retryAfter = details?.retry_after_s ?? meaning.retryAfter
   if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
   if (code === 'unauthenticated') reply.header('www-authenticate', 'Bearer realm="propetl"')
+  // RFC 9110, section 12.5.3: which codings would have been taken.
+  if (code === 'unsupported_media_type') reply.header('accept-encoding', 'identity')
   return (
     reply
       .code(meaning.status)

@@ -61,7 +61,7 @@ const problemMeanings: Record<number, string> = {
   409: 'It cannot be changed, or belongs to another prototype',
   412: 'The task is not at the expected version',
   413: 'The body is too large',
-  415: 'The content type is not taken here',
+  415: 'The content type, its charset or the content encoding is not taken here',
   422: 'The content cannot be worked with',
   429: 'The tenant asks too fast, or too much is waiting to answer in time; Retry-After says when to try again',
   503: 'The server starts or stops, or could not store a change; Retry-After says when to try again',

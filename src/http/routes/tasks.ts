@@ -1,7 +1,7 @@
 // Tasks as a resource: list, describe, download, upload, remove.
 
+import type { IncomingMessage } from 'node:http'
 import { finished } from 'node:stream'
-import multipart from '@fastify/multipart'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
@@ -11,10 +11,13 @@ import type { Task } from '../../tasks/ready-tasks.js'
 import { checkTaskId, type Origin, type Registry } from '../../tasks/registry.js'
 import { taskOwnerOf } from '../../tenants/access.js'
 import type { Owner } from '../../tenants/tenant.js'
+import { type ReadBody, tooLarge } from '../bodies.js'
 import { callerOf, recordChange } from '../callers.js'
 import { sendInChunks } from '../downloads.js'
 import { etagOf, etagsPattern, isUnchanged, preconditionOf } from '../etags.js'
+import { type FormPart, readForm } from '../forms.js'
 import { sendLarge, smallAnswerValues } from '../large-answers.js'
+import { readMediaType } from '../media-types.js'
 import { pageOf } from '../page.js'
 import { contentTypeDetail } from '../problems.js'
 import {
@@ -56,14 +59,19 @@ const conditionHeaders = Type.Object({
   ),
 })
 
+const formType = 'multipart/form-data'
 /** What a form may hold around its file, in bytes. */
 const formBytes = 64 * 1024
+const formLimits = { parts: 5, headerBytes: 8 * 1024 }
 
 export const taskRoutes =
-  (lifecycle: Lifecycle, limits: TaskLimits): FastifyPluginAsyncTypebox =>
+  (lifecycle: Lifecycle, limits: TaskLimits, readBody: ReadBody): FastifyPluginAsyncTypebox =>
   async (app) => {
-    app.addContentTypeParser([fileType, curlType], { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
-    await app.register(multipart, { limits: { fileSize: limits.maxUploadBytes, files: 1, fields: 4, parts: 5 } })
+    app.addContentTypeParser([fileType, curlType], readBody)
+    app.addContentTypeParser(formType, async (request: FastifyRequest, payload: IncomingMessage) => {
+      const boundary = readMediaType(request.headers['content-type']).parameters.get('boundary') ?? ''
+      return readForm(await readBody(request, payload), boundary, formLimits)
+    })
 
     app.get(
       '/tasks',
@@ -175,14 +183,14 @@ export const taskRoutes =
       '/tasks',
       {
         bodyLimit: limits.maxUploadBytes + formBytes,
-        onRequest: expectType('multipart/form-data'),
-        // The multipart plugin reads the body itself; there is nothing left to validate.
+        onRequest: expectType(formType),
+        // The parts are checked one by one.
         validatorCompiler: () => (value: unknown) => ({ value }),
         schema: {
           operationId: 'postTask',
           tags: ['tasks'],
           summary: 'The same for forms: a file, and the id beside it or as the file’s name',
-          consumes: ['multipart/form-data'],
+          consumes: [formType],
           body: Type.Object({ id: Type.Optional(taskId), file: bytesBody }, { additionalProperties: false }),
           response: {
             200: { ...taskAnswer, description: 'Replaced', headers: etagHeader },
@@ -192,7 +200,7 @@ export const taskRoutes =
         },
       },
       async (request, reply) => {
-        const { id, file } = await readForm(request)
+        const { id, file } = uploadOf(request.body as unknown as readonly FormPart[], limits.maxUploadBytes)
         return upload(id, file, request, reply)
       },
     )
@@ -256,35 +264,28 @@ function notModified(reply: FastifyReply): never {
 function expectType(...types: readonly string[]) {
   return async ({ headers }: FastifyRequest): Promise<void> => {
     const given = headers['content-type']
-    if (given !== undefined && types.includes((given.split(';')[0] ?? '').trim().toLowerCase())) return
+    if (types.includes(readMediaType(given).type)) return
     throw new Problem('unsupported_media_type', contentTypeDetail(given, `${types[0]}, with a task file in it`))
   }
 }
 
-async function readForm(request: FastifyRequest): Promise<{ id: string; file: Buffer }> {
-  let id: string | undefined
-  let file: Buffer | undefined
-  let filename = ''
-  const others: string[] = []
-  try {
-    for await (const part of request.parts()) {
-      // Every file is read, wanted or not, for the parts behind it come after it.
-      const content = part.type === 'file' ? await part.toBuffer() : String(part.value)
-      if (part.type === 'file' && part.fieldname === 'file' && file === undefined) {
-        file = content as Buffer
-        filename = part.filename
-      } else if (part.type === 'field' && part.fieldname === 'id' && id === undefined) id = content as string
-      else others.push(`a ${part.type} ${quoted(part.fieldname)}`)
-    }
-  } catch (error) {
-    // What the parser finds wrong with the form has no code, unlike limits and connections that end.
-    if ((error as { code?: unknown }).code !== undefined) throw error
-    throw new Problem('invalid_request', `the body is not a form: ${(error as Error).message}`)
-  }
+/** @throws Problem `invalid_request` for other parts than one file and one id, `invalid_task_id`, `body_too_large` */
+function uploadOf(parts: readonly FormPart[], maxBytes: number): { id: string; file: Buffer } {
+  const file = parts.find(({ name, filename }) => name === 'file' && filename !== undefined)
+  const id = parts.find(({ name, filename }) => name === 'id' && filename === undefined)
+  const others = parts.filter((part) => part !== file && part !== id)
   if (file === undefined || others.length > 0)
     throw new Problem(
       'invalid_request',
-      `the form has ${others.length > 0 ? others.join(', ') : 'no file'}; expected one file "file", and optionally one field "id"`,
+      `the form has ${others.length > 0 ? others.map(described).join(', ') : 'no file'}; expected one file "file", and optionally one field "id"`,
     )
-  return { id: checkTaskId(id ?? filename.replace(/\.safetensors$/, '')), file }
+  const { content, filename = '' } = file
+  if (content.byteLength > maxBytes) throw tooLarge(maxBytes)
+  return {
+    id: checkTaskId(id?.content.toString('utf8', 0, 1_000) ?? filename.replace(/\.safetensors$/, '')),
+    file: content,
+  }
 }
+
+const described = ({ name, filename }: FormPart): string =>
+  `a ${filename === undefined ? 'field' : 'file'} ${quoted(name)}${filename === undefined && name === 'file' ? ' without a filename' : ''}`
