@@ -75,7 +75,7 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
   const metrics = new Metrics(lifecycle, config.metricsTenants, certificate)
   // The engine's thread loads the model while this one puts the application together.
   const loading = loadServices(store, config, costs, metrics, logger)
-  const opening = listen({ config, lifecycle, metrics, access, certificate, logger }, config)
+  const opening = listen({ config, costs, lifecycle, metrics, access, certificate, logger }, config)
   const [loaded, opened] = await Promise.allSettled([loading, opening])
   if (loaded.status === 'rejected' || opened.status === 'rejected') {
     if (loaded.status === 'fulfilled') await loaded.value.engines.close()

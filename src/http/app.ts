@@ -6,6 +6,7 @@ import swagger from '@fastify/swagger'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
 import type { Config } from '../config.js'
+import type { Costs } from '../costs/costs.js'
 import { Problem } from '../problem.js'
 import type { Access } from '../tenants/access.js'
 import { actorOf } from '../tenants/audit.js'
@@ -16,6 +17,7 @@ import { identifyCallers } from './callers.js'
 import type { Certificate } from './certificate.js'
 import { Connections } from './connections.js'
 import { docs } from './docs.js'
+import { holdBodies } from './held-bodies.js'
 import { createListener, type ListenerLimits } from './listener.js'
 import type { Metrics } from './metrics.js'
 import { noteMethods } from './other-methods.js'
@@ -42,6 +44,7 @@ export interface AppOptions {
       | 'corsOrigins'
       | 'insecure'
     >
+  readonly costs: Costs
   readonly lifecycle: Lifecycle
   readonly metrics: Metrics
   readonly access: Access
@@ -54,11 +57,10 @@ export interface AppOptions {
 const exposedHeaders = ['etag', 'location', 'x-request-id', 'retry-after', 'ratelimit', 'ratelimit-policy']
 
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
-  const { config, lifecycle, metrics, access, certificate, logger } = options
+  const { config, costs, lifecycle, metrics, access, certificate, logger } = options
   const rates = new Rates()
   const headers = answerHeaders(certificate !== undefined)
   const connections = new Connections(refuseOn(headers, logger))
-  const readBody = bodyReader(() => {})
   const app = fastify({
     serverFactory: (handler) => createListener(config, certificate, connections, handler),
     ...(logger ? { loggerInstance: logger } : { logger: false }),
@@ -86,7 +88,6 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     ),
   )
   app.removeAllContentTypeParsers()
-  addJsonParser(app, readBody, config.maxInputs)
   // What a DELETE request may have for a body means nothing (RFC 9110, section 9.3.5).
   app.addHttpMethod('DELETE', { hasBody: false, overrideExisting: true })
   addAnswerHeaders(app, headers)
@@ -95,6 +96,8 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   if (config.corsOrigins.length > 0) await app.register(cors, { delegator: corsOf(config.corsOrigins) })
   identifyCallers(app, { access, rates, corsOrigins: config.corsOrigins, anyHost: config.insecure })
   addBodyHooks(app)
+  const readBody = bodyReader(holdBodies(app, costs.pools.bodies))
+  addJsonParser(app, readBody, config.maxInputs, costs.work)
   app.addHook('onSend', async (_request, reply) => {
     // A connection that is kept alive would keep the server from ending.
     if (lifecycle.stopping) reply.header('connection', 'close')

@@ -1,6 +1,7 @@
 // The OpenAPI document, made from the routes' schemas. openapi/openapi.json is this text.
 
 import { readConfig } from '../config.js'
+import { openCosts } from '../costs/costs.js'
 import { singleUser } from '../tenants/access.js'
 import { buildApp } from './app.js'
 import { Metrics } from './metrics.js'
@@ -8,8 +9,10 @@ import { Lifecycle } from './services.js'
 
 export async function describeApi(): Promise<string> {
   const lifecycle = new Lifecycle()
+  const config = readConfig({}, {})
   const app = await buildApp({
-    config: readConfig({}, {}),
+    config,
+    costs: openCosts(config),
     lifecycle,
     metrics: new Metrics(lifecycle, 0),
     access: singleUser,

@@ -261,3 +261,70 @@ describe('what a tenant is charged', () => {
     assert.equal((await operator('GET', '/tenants/wide')).statusCode, 200)
   })
 })
+
+describe('the memory of requests', () => {
+  const MiB = 1024 * 1024
+
+  test('is refused to bodies before they are read, and given back when their requests end', async () => {
+    const { app, server } = await startRunning({ operatorKey, memoryBytes: String(1024 * MiB) })
+    const { bodies } = server.services.costs.pools
+    const tenant = await newTenant(app, 'full')
+    const other = await newTenant(app, 'beta')
+    // As if many uploads of the tenant were under way.
+    const held = bodies.take('full', bodies.limit / 2)
+    const refused = await tenant('PUT', '/tasks/one', taskBytes('sst2'))
+    assert.deepEqual([refused.statusCode, refused.json<Refusal>().code], [429, 'overloaded'])
+    assert.equal(refused.headers['retry-after'], '1')
+    assert.match(refused.json<Refusal>().detail, /bytes for bodies of requests, and 0 are free for its owner/)
+    assert.equal((await tenant('POST', '/tasks/sst2/predict', { inputs: 'a film' })).statusCode, 429)
+    assert.equal((await other('PUT', '/tasks/one', taskBytes('sst2'))).statusCode, 201)
+    held.release()
+    assert.equal((await tenant('PUT', '/tasks/one', taskBytes('sst2'))).statusCode, 201)
+    assert.equal(bodies.held, 0)
+  })
+
+  test('is refused to downloads and answers while clients do not take theirs', async () => {
+    const { app, server } = await startRunning({ operatorKey, memoryBytes: String(1024 * MiB) })
+    const { answers } = server.services.costs.pools
+    const tenant = await newTenant(app, 'slow')
+    const held = answers.take('slow', answers.limit / 2)
+    for (const [method, url, body] of [
+      ['GET', '/tasks/sst2/file', undefined],
+      ['POST', '/tasks/sst2/predict', { inputs: 'a film' }],
+    ] as const) {
+      const answer = await tenant(method, url, body)
+      assert.deepEqual([answer.statusCode, answer.json<Refusal>().code], [429, 'overloaded'], url)
+    }
+    held.release()
+    assert.equal((await tenant('GET', '/tasks/sst2/file')).statusCode, 200)
+    assert.equal(answers.held, 0)
+  })
+
+  test('is told by /health/ready and the metrics', async () => {
+    const { app, server } = await startRunning({ memoryBytes: String(1024 * MiB) })
+    const { memory } = (await app.inject('/health/ready')).json<{ memory: { shares_bytes: Record<string, number> } }>()
+    assert.deepEqual(memory, {
+      limit_bytes: 1024 * MiB,
+      source: 'setting',
+      shares_bytes: { cache: 64 * MiB, tasks: 64 * MiB, bodies: 64 * MiB, texts: 16 * MiB, answers: 96 * MiB },
+    })
+    const held = server.services.costs.pools.bodies.take('someone', 12_345)
+    const { body } = await app.inject('/metrics')
+    assert.match(body, /^propetl_memory_held_bytes\{use="bodies"\} 12345$/m)
+    assert.match(body, /^propetl_memory_share_bytes\{use="answers"\} 100663296$/m)
+    held.release()
+  })
+
+  test('is not needed for a file that the quota has no room for: it is refused before it is read', async () => {
+    const { app } = await startRunning({ operatorKey })
+    const file = taskBytes('sst2')
+    const tenant = await newTenant(app, 'small', { limits: { bytes: file.byteLength + 10, tasks: 1 } })
+    assert.equal((await tenant('PUT', '/tasks/one', file)).statusCode, 201)
+    // Not a task file, but nobody looks at that.
+    const large = await tenant('PUT', '/tasks/one', Buffer.alloc(file.byteLength + 11))
+    assert.deepEqual([large.statusCode, large.json<Refusal>().code], [403, 'quota_exceeded'])
+    const second = await tenant('PUT', '/tasks/two', Buffer.from('x'))
+    assert.deepEqual([second.statusCode, second.json<Refusal>().code], [403, 'quota_exceeded'])
+    assert.equal((await tenant('PUT', '/tasks/one', file)).statusCode, 200)
+  })
+})

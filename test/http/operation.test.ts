@@ -4,6 +4,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { readConfig } from '../../src/config.js'
+import { openCosts } from '../../src/costs/costs.js'
 import { buildApp } from '../../src/http/app.js'
 import { Metrics } from '../../src/http/metrics.js'
 import { describeApi } from '../../src/http/openapi.js'
@@ -76,7 +77,8 @@ describe('before the model is loaded', () => {
   test('the server lives, is not ready, and says when to try again', async () => {
     const lifecycle = new Lifecycle()
     const metrics = new Metrics(lifecycle, 0)
-    const app = await buildApp({ config: readConfig({}, {}), lifecycle, metrics, access: singleUser })
+    const config = readConfig({}, {})
+    const app = await buildApp({ config, costs: openCosts(config), lifecycle, metrics, access: singleUser })
     assert.equal((await app.inject('/health/live')).statusCode, 200)
     for (const answer of [
       await app.inject('/health/ready'),

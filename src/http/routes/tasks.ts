@@ -5,6 +5,7 @@ import { finished } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
+import { answerFactor } from '../../costs/memory.js'
 import { Problem, quoted } from '../../problem.js'
 import { describeTask } from '../../tasks/description.js'
 import type { Task } from '../../tasks/ready-tasks.js'
@@ -59,6 +60,9 @@ const conditionHeaders = Type.Object({
   ),
 })
 
+/** A task in a list, in bytes of JSON. */
+const bytesOfListed = 250
+
 const formType = 'multipart/form-data'
 /** What a form may hold around its file, in bytes. */
 const formBytes = 64 * 1024
@@ -92,7 +96,9 @@ export const taskRoutes =
         const { page, next } = pageOf(limit, found)
         const tasks = page.map(({ id, digest, origin }) => ({ id, version: digest, origin }))
         const answer = { total: registry.countOf(owner), tasks, next }
-        return 3 * tasks.length < smallAnswerValues ? answer : sendLarge(reply, costs.work, owner, answer)
+        if (3 * tasks.length < smallAnswerValues) return answer
+        hold(reply, owner, answerFactor * bytesOfListed * tasks.length)
+        return sendLarge(reply, costs.work, owner, answer)
       },
     )
 
@@ -142,14 +148,19 @@ export const taskRoutes =
         },
       },
       async (request, reply) => {
-        const { registry } = lifecycle.services
+        const { costs, registry } = lifecycle.services
         const { owner } = callerOf(request)
         const { id } = request.params
         const digest = registry.version(owner, id)
         reply.header('etag', etagOf(digest))
         if (isUnchanged(request.headers, digest)) return notModified(reply)
+        // Its size is known once it is read: there has to be room for the largest.
+        const held = costs.pools.answers.take(owner, limits.maxUploadBytes)
+        held.release()
+        const file = registry.file(owner, id)
+        hold(reply, owner, file.byteLength)
         reply.header('content-disposition', `attachment; filename="${id}.safetensors"`)
-        return sendInChunks(reply.type(fileType), registry.file(owner, id))
+        return sendInChunks(reply.type(fileType), file)
       },
     )
 
@@ -157,7 +168,10 @@ export const taskRoutes =
       '/tasks/:id',
       {
         bodyLimit: limits.maxUploadBytes,
-        onRequest: expectType(fileType, curlType),
+        onRequest: [
+          expectType(fileType, curlType),
+          async (request) => checkRoom(request, checkTaskId(request.params.id), 0),
+        ],
         schema: {
           operationId: 'putTask',
           tags: ['tasks'],
@@ -183,7 +197,7 @@ export const taskRoutes =
       '/tasks',
       {
         bodyLimit: limits.maxUploadBytes + formBytes,
-        onRequest: expectType(formType),
+        onRequest: [expectType(formType), async (request) => checkRoom(request, undefined, formBytes)],
         // The parts are checked one by one.
         validatorCompiler: () => (value: unknown) => ({ value }),
         schema: {
@@ -246,7 +260,20 @@ export const taskRoutes =
     async function describe(id: string, task: Task, origin: Origin, reply: FastifyReply, owner: Owner) {
       const { registry, costs } = lifecycle.services
       const answer = answerOf(id, task, origin, registry)
-      return answer.labels.length < smallAnswerValues ? answer : sendLarge(reply, costs.work, owner, answer)
+      if (answer.labels.length < smallAnswerValues) return answer
+      hold(reply, owner, answerFactor * task.labelBytes.all)
+      return sendLarge(reply, costs.work, owner, answer)
+    }
+
+    /** Takes memory for an answer until it is sent. @throws Problem `overloaded` */
+    function hold(reply: FastifyReply, owner: Owner, bytes: number): void {
+      finished(reply.raw, lifecycle.services.costs.pools.answers.take(owner, bytes).release)
+    }
+
+    /** Refuses a file that the quotas have no room for, before it is read. @param around bytes that are not the file's */
+    function checkRoom(request: FastifyRequest, id: string | undefined, around: number): void {
+      const bytes = Number(request.headers['content-length'] ?? 0) - around
+      if (bytes > 0) lifecycle.current?.registry.store.checkRoom(taskOwnerOf(callerOf(request)), id, bytes)
     }
   }
 
