@@ -2,6 +2,7 @@
 // deadline. A request that would be late is refused when it comes, and not when it is too late.
 
 import { Problem } from '../problem.js'
+import { type BatchLimits, largestBatch } from './batch.js'
 import type { Clock } from './clock.js'
 import type { CostModel } from './cost.js'
 import type { EngineState } from './engine-state.js'
@@ -75,18 +76,19 @@ export interface Demand {
 /** Why a request was refused when it came: it would have waited too long, there was no room, or no time at all. */
 export type Refusal = 'wait' | 'room' | 'deadline'
 
-export interface AdmissionLimits {
+export interface AdmissionLimits extends Pick<BatchLimits, 'maxTokens' | 'taskTokens'> {
   /** Rows that may wait; see roomFor. */
   readonly maxQueueRows: number
-  /** Tokens of a batch. */
-  readonly maxTokens: number
 }
 
 export class Admission {
   onRefused: (reason: Refusal) => void = () => {}
 
   constructor(
-    readonly queue: Pick<RowQueue<Waiting>, 'size' | 'tokens' | 'rowsOf' | 'standingOf' | 'tokensUntilServed'>,
+    readonly queue: Pick<
+      RowQueue<Waiting>,
+      'size' | 'tokens' | 'tasks' | 'rowsOf' | 'standingOf' | 'tokensUntilServed'
+    >,
     readonly engines: readonly EngineState[],
     readonly limits: AdmissionLimits,
     readonly cost: CostModel,
@@ -110,7 +112,7 @@ export class Admission {
     const estimatedMs =
       this.queue.size === 0
         ? uncalibratedMs
-        : calibration.ratio * uncalibratedMs + this.cost.batchMs(this.limits.maxTokens) + lag.allowanceMs
+        : calibration.ratio * uncalibratedMs + this.#largestBatchMs(demand) + lag.allowanceMs
     if (estimatedMs <= leftMs) return uncalibratedMs
     const aloneMs = this.#servingMs(ownTokens)
     if (aloneMs > leftMs) {
@@ -166,6 +168,11 @@ export class Admission {
       waiting_rows: this.queue.standingOf(tenant, weight).rows,
       retry_after_s: Math.max(1, Math.ceil(retryAfterMs / 1000)),
     })
+  }
+
+  /** Milliseconds of the largest batch that can be formed of the tasks that wait and those of a request. */
+  #largestBatchMs({ byTask }: Demand): number {
+    return this.cost.batchMs(largestBatch(this.limits, this.queue.tasks + byTask.size))
   }
 
   /** Milliseconds that the engines take for tokens, in batches as large as they may be. */

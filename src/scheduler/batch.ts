@@ -19,6 +19,12 @@ export interface BatchLimits {
   readonly maxLeaderTokens?: number
 }
 
+/** Tokens of the largest batch that rows of so many tasks can fill. */
+export const largestBatch = (
+  { maxTokens, taskTokens = maxTokens }: Pick<BatchLimits, 'maxTokens' | 'taskTokens'>,
+  tasks: number,
+): number => Math.min(maxTokens, tasks * taskTokens)
+
 /** Attention pads the rows of a batch to its longest. A row joins while at most half of those places are padding. */
 const maxPlacesPerToken = 2
 

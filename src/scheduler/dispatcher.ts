@@ -5,7 +5,7 @@ import type { BatchResult, EngineRow, RowResult } from '../engine/engine.js'
 import { Problem } from '../problem.js'
 import { Activity } from './activity.js'
 import { Admission, type AdmissionLimits, type Caller, type Demand, type Refusal } from './admission.js'
-import type { BatchLimits } from './batch.js'
+import { type BatchLimits, largestBatch } from './batch.js'
 import { type Clock, realClock } from './clock.js'
 import type { CostModel } from './cost.js'
 import { EngineState, type Runner } from './engine-state.js'
@@ -205,8 +205,8 @@ export class Dispatcher {
 
   /** Hands the next batch over to an engine that takes one. @returns whether there is one for it */
   #send(engine: EngineState, now: number, lagMs: number | undefined): boolean {
-    const { maxTokens } = this.options
-    const batchMs = this.cost.batchMs(Math.min(this.#queue.tokens, maxTokens))
+    const most = largestBatch(this.options, this.#queue.tasks)
+    const batchMs = this.cost.batchMs(Math.min(this.#queue.tokens, most))
     const answeredBy = engine.busy ? engine.freeAt(now) + batchMs : now
     const { batch, late } = this.#queue.next(answeredBy, this.#limitsFor(engine, now))
     for (const row of late) this.#drop(row, now)

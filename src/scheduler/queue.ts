@@ -45,6 +45,7 @@ export class RowQueue<Row extends Waiting> {
   readonly #rows = new Map<Row, Deadline<Row>>()
   readonly #deadlines = new IndexedHeap<Deadline<Row>>((a, b) => byDeadline(a.entry, b.entry))
   #tokens = 0
+  #tasks = 0
   #order = 0
 
   /** Rows that wait. */
@@ -54,6 +55,11 @@ export class RowQueue<Row extends Waiting> {
 
   get tokens(): number {
     return this.#tokens
+  }
+
+  /** Tasks that have rows waiting. */
+  get tasks(): number {
+    return this.#tasks
   }
 
   /** The row that came before all others that wait. */
@@ -227,6 +233,8 @@ export class RowQueue<Row extends Waiting> {
 
   #count({ row, flow, lengthClass }: Entry<Row>, rows: 1 | -1): void {
     this.#tokens += rows * row.tokens
+    // A task comes with its first row, and goes with its last.
+    if (flow.rows === (rows === 1 ? 0 : 1)) this.#tasks += rows
     for (const each of [flow, flow.tenant]) {
       each.rows += rows
       each.tokens += rows * row.tokens

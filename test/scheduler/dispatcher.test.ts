@@ -211,6 +211,16 @@ describe('admission', () => {
     assert.deepEqual([(await quiet).inTime, (await flooding).end], [true, 'overloaded'])
   })
 
+  test('allows for the largest batch that the tasks that wait can fill, and for no larger one', async () => {
+    // A batch of 4,000 tokens takes a second; one task fills 128 of them.
+    const simulation = simulate({ maxTokens: 4_000, taskTokens: 128 })
+    for (let request = 0; request < 1_000; request++) void simulation.ask({ task: 'flood', tenant: 'other' })
+    await simulation.clock.run(1)
+    const quiet = simulation.ask({ timeoutMs: 200 })
+    await simulation.clock.run()
+    assert.ok((await quiet).inTime)
+  })
+
   test('learns what an estimate cannot know: rows that come later and go first', async () => {
     // A tenant of weight 3 sends half of what can be served. The other one floods, and each of its rows is overtaken.
     const simulation = simulate()

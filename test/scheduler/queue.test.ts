@@ -106,7 +106,8 @@ describe('a batch', () => {
             now += step.after
             next()
           }
-          assert.deepEqual([queue.size, queue.tokens], [waiting.size, tokensOf([...waiting])])
+          const tasks = new Set(Array.from(waiting, ({ tenant, task }) => tenant + task)).size
+          assert.deepEqual([queue.size, queue.tokens, queue.tasks], [waiting.size, tokensOf([...waiting]), tasks])
         }
         while (queue.size > 0) next()
         assert.equal(waiting.size, 0)
