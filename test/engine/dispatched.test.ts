@@ -75,7 +75,7 @@ describe('when the thread of the only engine is lost', () => {
     const backbone = { ...tiny }
     const { engine, dispatcher, ask } = await dispatching(backbone)
     t.after(() => engine.close())
-    Object.assign(backbone, { weightsFile: 'gone.safetensors' })
+    Object.assign(backbone, { weightsFolder: '/gone' })
     endThread(engine)
     await assert.rejects(ask(), { code: 'engine_lost' })
     await Promise.all([300, 100].map((ms) => assert.rejects(ask(first, ms), { code: 'engine_lost' })))
