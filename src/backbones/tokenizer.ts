@@ -30,9 +30,13 @@ export interface EncodedText {
  * every character, also for those whose tokens are cut off afterwards.
  */
 const charactersPerToken = 32
+/** A text of more characters, for each token that the backbone takes, is likely to be cut. */
+const longTextShare = 4
 
 export class TextTokenizer {
   readonly #tokenizer: Tokenizer
+  /** Special tokens around one text, and around a pair. */
+  readonly #specials = new Map<boolean, number>()
   /** Characters that are read of a text; what follows them is not tokenised. */
   readonly maxCharacters: number
 
@@ -84,25 +88,42 @@ export class TextTokenizer {
   }
 
   async #encode(text: string, textPair: string | undefined): Promise<Omit<EncodedText, 'text'>> {
-    const whole = await this.#tokenizer.encode(text, textPair ?? null)
-    const fullLength = whole.getLength()
-    const encoding = fullLength <= this.maxTokens ? whole : await this.#cut(text, textPair, fullLength)
-    return { inputIds: encoding.getIds(), tokenTypeIds: encoding.getTypeIds(), fullLength, encoding }
-  }
-
-  async #cut(text: string, textPair: string | undefined, fullLength: number): Promise<Encoding> {
+    // A long text is tokenised once, without special tokens, and not first as a whole and then in parts.
+    const isLong = text.length + (textPair?.length ?? 0) > longTextShare * this.maxTokens
+    const whole = isLong ? undefined : await this.#tokenizer.encode(text, textPair ?? null)
+    if (whole && whole.getLength() <= this.maxTokens) return encoded(whole, whole.getLength())
     const bare = { addSpecialTokens: false }
     const first = await this.#tokenizer.encode(text, null, bare)
     const second = textPair === undefined ? null : await this.#tokenizer.encode(textPair, null, bare)
     const lengths = [first.getLength(), second?.getLength() ?? 0] as const
-    const specialTokens = fullLength - lengths[0] - lengths[1]
+    const specialTokens = await this.#specialTokens(second !== null)
     const [a, b] = longestFirst(lengths, this.maxTokens - specialTokens)
     // Unless told the side, this binding cuts the beginning.
     first.truncate(a, 0, 'right')
     second?.truncate(b, 0, 'right')
-    return this.#tokenizer.postProcess(first, second, true)
+    const encoding = this.#tokenizer.postProcess(first, second, true)
+    return encoded(encoding, lengths[0] + lengths[1] + specialTokens)
+  }
+
+  /** Special tokens of a text, or of a pair. */
+  async #specialTokens(pair: boolean): Promise<number> {
+    const known = this.#specials.get(pair)
+    if (known !== undefined) return known
+    const text = 'a'
+    const bare = await this.#tokenizer.encode(text, null, { addSpecialTokens: false })
+    const whole = await this.#tokenizer.encode(text, pair ? text : null)
+    const count = whole.getLength() - (pair ? 2 : 1) * bare.getLength()
+    this.#specials.set(pair, count)
+    return count
   }
 }
+
+const encoded = (encoding: Encoding, fullLength: number): Omit<EncodedText, 'text'> => ({
+  inputIds: encoding.getIds(),
+  tokenTypeIds: encoding.getTypeIds(),
+  fullLength,
+  encoding,
+})
 
 /** At most so many characters of a text, without half of a surrogate pair at the end. */
 function beginningOf(text: string, most: number): string {

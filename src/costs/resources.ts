@@ -89,7 +89,7 @@ export const resources = {
   multiplyAdds: {
     what: "Multiply-adds of the tasks' heads, for all texts or words of a request",
     perRequest: '`--max-head-multiply-adds`',
-    inFlight: 'Done in slices of 2 ms; owners take turns',
+    inFlight: 'Done in slices of 1 ms; owners take turns',
     charged: '100,000 are charged as a token',
     settings: ['maxHeadMultiplyAdds'],
     codes: ['request_too_costly'],

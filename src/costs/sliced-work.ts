@@ -1,13 +1,14 @@
 // Work of the event loop, done in slices. While a slice runs, the event loop does nothing else; between two slices it handles
-// all that has arrived. Where much is waiting, it rests between two slices for as long as the last one took, so that at
-// least half of its time is left for others. Owners take turns, and so does the work of one owner.
+// all that has arrived. Where much is waiting, it rests between two slices for twice as long as the last one took, so that most
+// of its time is left for others. Owners take turns, and so does the work of one owner.
 
 import { Problem } from '../problem.js'
 import type { Steps } from '../steps.js'
 import type { Owner } from '../tenants/tenant.js'
 
-/** How long one slice runs, in milliseconds. */
-const sliceMs = 2
+/** How long one slice runs, in milliseconds, and how much longer the rest is. */
+const sliceMs = 1
+const restFactor = 2
 
 interface Job {
   readonly steps: Steps<unknown>
@@ -59,7 +60,7 @@ export class SlicedWork {
       const begun = this.now()
       this.#slice(begun + sliceMs)
       const tookMs = this.now() - begun
-      this.#restMs = tookMs < sliceMs ? 0 : tookMs
+      this.#restMs = tookMs < sliceMs ? 0 : restFactor * tookMs
       this.#plan()
     }
     if (this.#restMs > 0) setTimeout(work, this.#restMs)

@@ -40,7 +40,7 @@ export const bodyReader =
           if (areTiny(pieces, bytes)) throw new Problem('invalid_request', 'the body comes in too many tiny chunks')
           onBytes(request, piece.byteLength)
         } catch (problem) {
-          body.off('data', take)
+          body.off('data', take).pause()
           reject(problem)
           return
         }
@@ -117,11 +117,30 @@ interface Discarded {
 }
 const discardedOf: Record<'stranger' | 'caller', Discarded> = {
   stranger: { bytes: 1024 * 1024, ms: 1_000 },
-  caller: { bytes: 64 * 1024 * 1024, ms: 30_000 },
+  caller: { bytes: 64 * 1024 * 1024, ms: 10_000 },
+}
+
+/** How often a piece of a refused body is read, of all connections together, in milliseconds: some 64 MB a second. */
+const discardEveryMs = 1
+
+/** Times that are so far apart, given out one after the other. */
+class Pace {
+  #next = 0
+
+  constructor(readonly everyMs: number) {}
+
+  /** Milliseconds until the next time that is free; it is taken. */
+  take(): number {
+    const now = performance.now()
+    const time = Math.max(now, this.#next)
+    this.#next = time + this.everyMs
+    return time - now
+  }
 }
 
 /** To be called behind what identifies callers. Bodies are refused before they are read where the headers tell enough. */
 export function addBodyHooks(app: FastifyInstance): void {
+  const pace = new Pace(discardEveryMs)
   app.addHook('onRequest', async ({ headers, routeOptions }) => {
     const bytes = Number(headers['content-length'] ?? 0)
     const limit = routeOptions.bodyLimit ?? 0
@@ -138,7 +157,7 @@ export function addBodyHooks(app: FastifyInstance): void {
   })
   app.addHook('onSend', async (request, reply) => {
     // Fastify closes the connection on errors of bodies, whether or not they were read.
-    if (request.raw.complete || (await isRead(request))) reply.removeHeader('connection')
+    if (request.raw.complete || (await isRead(request, pace))) reply.removeHeader('connection')
     else reply.header('connection', 'close')
   })
 }
@@ -161,18 +180,21 @@ function refuseEncoded({ headers }: FastifyRequest): void {
 
 /**
  * Whether nothing of a request is left to be read. Most clients read no answer before they have sent everything, so that
- * what is left is thrown away first, unless it is too much.
+ * what is left is thrown away first, unless it is too much. It is read slowly, so that refused bodies leave the event loop
+ * to others.
  */
-async function isRead(request: FastifyRequest): Promise<boolean> {
+async function isRead(request: FastifyRequest, pace: Pace): Promise<boolean> {
   const { raw, headers } = request
   if (raw.readableEnded || !hasBody(request)) return true
   const most = discardedOf[request.caller ? 'caller' : 'stranger']
   // A client that expects 100 Continue does not send it, or does not mind to be interrupted.
   if (headers.expect !== undefined || raw.destroyed || Number(headers['content-length'] ?? 0) > most.bytes) return false
   let [bytes, pieces] = [0, 0]
+  let next: NodeJS.Timeout | undefined
   return new Promise((resolve) => {
     const done = (read: boolean) => {
       clearTimeout(timer)
+      clearTimeout(next)
       raw.off('data', discard).pause()
       resolve(read)
     }
@@ -180,6 +202,10 @@ async function isRead(request: FastifyRequest): Promise<boolean> {
       bytes += piece.byteLength
       pieces++
       if (bytes > most.bytes || areTiny(pieces, bytes)) done(false)
+      else {
+        raw.pause()
+        next = setTimeout(() => raw.resume(), pace.take())
+      }
     }
     const timer = setTimeout(done, most.ms, false)
     raw.on('data', discard)

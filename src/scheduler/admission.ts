@@ -73,6 +73,9 @@ export interface Demand {
   readonly byTask: ReadonlyMap<string, Load>
 }
 
+/** The least that a request of a task brings. */
+export const oneToken = (task: string): Demand => ({ rows: 1, byTask: new Map([[task, { tokens: 1, cost: 1 }]]) })
+
 /** Why a request was refused when it came: it would have waited too long, there was no room, or no time at all. */
 export type Refusal = 'wait' | 'room' | 'deadline'
 

@@ -109,11 +109,11 @@ export class Dispatcher {
   }
 
   /**
-   * Refuses what could not be answered in time, however short its texts are. It can be asked before a request has been read.
+   * Refuses what could not be answered in time. It can be asked before a request has been read, or before its texts are
+   * tokenised, with the least that it may need.
    * @throws Problem `overloaded`, `deadline_exceeded`
    */
-  check(caller: Caller, task: string): void {
-    const demand = { rows: 1, byTask: new Map([[task, { tokens: 1, cost: 1 }]]) }
+  check(caller: Caller, demand: Demand): void {
     this.#admission.admit(caller, demand, this.#feedback.of(caller.tenant))
   }
 

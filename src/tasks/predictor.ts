@@ -10,6 +10,7 @@ import { exceeds } from '../costs/resources.js'
 import type { SlicedWork } from '../costs/sliced-work.js'
 import type { EngineRow } from '../engine/engine.js'
 import { Problem } from '../problem.js'
+import { type Demand, oneToken } from '../scheduler/admission.js'
 import type { Dispatcher, Order } from '../scheduler/dispatcher.js'
 import { finish } from '../steps.js'
 import type { Owner } from '../tenants/tenant.js'
@@ -80,6 +81,9 @@ export interface PredictorParts {
   readonly limits: RequestLimits
 }
 
+/** Texts have three to six characters a token. What has more than so many has fewer tokens than it is taken for. */
+const mostCharactersPerToken = 8
+
 /** An input, the task that it asks, and its tokens. */
 interface Asked {
   readonly input: PredictionInput
@@ -102,7 +106,7 @@ export class Predictor {
    * @throws Problem `overloaded`, `deadline_exceeded`
    */
   check(task: string, { owner, share }: Pick<Account, 'owner' | 'share'>, deadline: number): void {
-    this.parts.dispatcher.check({ tenant: owner, weight: share, deadline }, task)
+    this.parts.dispatcher.check({ tenant: owner, weight: share, deadline }, oneToken(task))
   }
 
   /**
@@ -122,8 +126,9 @@ export class Predictor {
       if (options.threshold !== undefined) checkThreshold(tasks)
       // What cannot be answered is refused before its texts are tokenised: they have at least one word each.
       this.#checkCost(sumOfCosts(asked.map(({ task }) => this.#costOf(task, 1, options))))
-      const [first] = inputs
-      if (first) this.check(first.task, options.account, options.deadline)
+      const { owner, share } = options.account
+      const caller = { tenant: owner, weight: share, deadline: options.deadline }
+      this.parts.dispatcher.check(caller, this.#leastDemand(inputs))
       return await this.#answer(asked, options)
     } finally {
       for (const { release } of tasks.values()) release()
@@ -225,6 +230,18 @@ export class Predictor {
       words,
       cost,
     }
+  }
+
+  /** What the texts need at least: to tokenise them only to refuse them would cost more than to refuse them now. */
+  #leastDemand(inputs: readonly PredictionInput[]): Demand {
+    const { maxTokens } = this.parts.tokenizer
+    const byTask = new Map<string, { tokens: number; cost: number }>()
+    for (const { task, text, textPair = '' } of inputs) {
+      const least = Math.min(maxTokens, Math.ceil((text.length + textPair.length) / mostCharactersPerToken))
+      const tokens = least + (byTask.get(task)?.tokens ?? 0)
+      byTask.set(task, { tokens, cost: tokens })
+    }
+    return { rows: inputs.length, byTask }
   }
 
   #costOf(task: Task, units: number, { topK }: PredictOptions): AnswerCost {

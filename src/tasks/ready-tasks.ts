@@ -40,11 +40,16 @@ interface Use {
   readonly task: Promise<Task>
 }
 
+/** Tasks whose size is remembered. */
+const mostSizes = 10_000
+
 /** A file up to this size is read at once, in bytes: it takes a fraction of a millisecond. */
 const readAtOnce = 32 * 1024
 
 export class ReadyTasks {
   readonly #cache: LRUCache<string, Task>
+  /** What tasks that were used once take, by digest. */
+  readonly #sizes = new LRUCache<string, number>({ max: mostSizes })
   /** By owner and digest. */
   readonly #uses = new Map<string, Use>()
 
@@ -103,17 +108,21 @@ export class ReadyTasks {
     const cached = this.#cache.get(digest)
     const use: Use = cached
       ? { requests: 0, holding: this.inUse.take(owner, cached.bytes), task: Promise.resolve(cached) }
-      : this.#load(owner, digest, read())
+      : this.#load(owner, digest, read)
     this.#uses.set(key, use)
     return use
   }
 
-  #load(owner: Owner, digest: string, bytes: Uint8Array): Use {
-    const holding = this.inUse.take(owner, bytes.byteLength)
+  #load(owner: Owner, digest: string, read: () => Uint8Array): Use {
+    // To read a large file takes milliseconds: nothing is read that there is no room for, once its size is known.
+    const holding = this.inUse.take(owner, this.#sizes.get(digest) ?? 0)
     const load = async () => {
+      const bytes = read()
+      holding.add(Math.max(0, bytes.byteLength - holding.bytes))
       const task = await this.make(owner, bytes, digest)
       holding.add(Math.max(0, task.bytes - holding.bytes))
       this.keep(task)
+      this.#sizes.set(digest, task.bytes)
       return task
     }
     return { requests: 0, holding, task: load() }

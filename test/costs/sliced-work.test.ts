@@ -3,13 +3,13 @@ import { describe, test } from 'node:test'
 import { SlicedWork } from '../../src/costs/sliced-work.js'
 import type { Steps } from '../../src/steps.js'
 
-/** Each step takes a millisecond of a clock that nothing else moves. */
+/** Each step takes half a millisecond of a clock that nothing else moves. */
 function workshop() {
   let now = 0
   const done: string[] = []
   function* steps(name: string, count: number): Steps<string> {
     for (let step = 0; step < count; step++) {
-      now += 1
+      now += 0.5
       done.push(name)
       yield
     }

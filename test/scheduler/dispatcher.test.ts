@@ -3,6 +3,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { EngineRow } from '../../src/engine/engine.js'
 import { Problem } from '../../src/problem.js'
+import { oneToken } from '../../src/scheduler/admission.js'
 import { FeedbackByTenant } from '../../src/scheduler/feedback.js'
 import {
   arrivals,
@@ -246,10 +247,10 @@ describe('admission', () => {
     for (let request = 0; request < 1_000; request++) void ask({ timeoutMs })
     await clock.run(0)
     const order = { tenant: '', weight: 1, deadline: clock.now() + timeoutMs }
-    assert.doesNotThrow(() => dispatcher.check(order, 'a'))
+    assert.doesNotThrow(() => dispatcher.check(order, oneToken('a')))
     for (let batch = 0; batch < 100; batch++) dispatcher.cost.observe({ tokens: 125, ms: 2 * batchMs(125) })
     assert.throws(
-      () => dispatcher.check(order, 'a'),
+      () => dispatcher.check(order, oneToken('a')),
       ({ code, details, message }: { code: string; message: string; details: Record<string, number> }) => {
         // 200 batches of 5 rows, on a machine that has become half as fast.
         const expected = 200 * 2 * batchMs(125)
@@ -315,7 +316,7 @@ describe('what one tenant experiences', () => {
   /** Of a request that is refused because it would have to wait. */
   const refusalOf = ({ dispatcher, clock }: Simulation, tenant: string, timeoutMs: number) => {
     try {
-      dispatcher.check({ tenant, weight: 1, deadline: clock.now() + timeoutMs }, 'a')
+      dispatcher.check({ tenant, weight: 1, deadline: clock.now() + timeoutMs }, oneToken('a'))
     } catch (error) {
       if (error instanceof Problem) return error.details
     }
@@ -416,7 +417,7 @@ describe('what a request is charged for', () => {
       ends.map(({ end }) => end),
       ['overloaded', 'overloaded', 'deadline_exceeded', 'client_closed_request'],
     )
-    dispatcher.check({ tenant: '', weight: 1, deadline: 1e6 }, 'a')
+    dispatcher.check({ tenant: '', weight: 1, deadline: 1e6 }, oneToken('a'))
     assert.equal(charged, 0)
     await clock.run()
   })
