@@ -47,6 +47,10 @@ export class LmdbStore implements Store {
     return this.records[table].get(key)
   }
 
+  prefetch(table: Table, key: string): Promise<void> {
+    return this.records[table].prefetch([key])
+  }
+
   range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {
     return readRange(this.records[table], range)
   }

@@ -48,6 +48,10 @@ export class Mirror implements StoreReader {
     return this.#current[table].get(key)
   }
 
+  prefetch(table: Table, key: string): Promise<void> {
+    return this.#current[table].prefetch([key])
+  }
+
   range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {
     return readRange(this.#current[table], range)
   }

@@ -82,6 +82,10 @@ export class PostgresStore implements Store {
     return this.#mirror.get(table, key)
   }
 
+  prefetch(table: Table, key: string): Promise<void> {
+    return this.#mirror.prefetch(table, key)
+  }
+
   range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {
     return this.#mirror.range(table, range)
   }

@@ -61,6 +61,8 @@ export interface Store extends StoreReader {
    *   whatever `change` throws
    */
   change<T>(change: (records: StoreWriter) => T): Promise<T>
+  /** Brings a record from the disk into memory, on another thread, so that `get` need not wait for the disk. */
+  prefetch(table: Table, key: string): Promise<void>
   /** Undefined where the records are this machine's own. */
   readonly following: Following | undefined
   close(): Promise<void>

@@ -5,7 +5,7 @@ import { multiplyAddsOf } from './heads.js'
 import type { Task } from './ready-tasks.js'
 
 export interface AnswerCost {
-  /** Of heads, on the host. */
+  /** Of heads, on the host, with what becomes of their outputs. */
   readonly multiplyAdds: number
   /** Scores of labels, and numbers of vectors. */
   readonly values: number
@@ -19,6 +19,8 @@ export interface LabelBytes {
   readonly longest: number
 }
 
+/** Multiply-adds that take as long as to make a probability of an output, and to rank it. */
+const multiplyAddsOfValue = 50
 /** `{"label":,"score":0.12345678901234567},` */
 const bytesOfScore = 48
 /** A number of a vector. */
@@ -66,7 +68,8 @@ export function answerCost(
       const bytes = bytesAround + longest + Math.min(all, listed * longest) + bytesOfScore * listed + reaching
       // Every score is computed, also one that is not in the answer.
       const values = file.labels.length
-      return { multiplyAdds: units * multiplyAddsOf(file.head), values: units * values, bytes: units * bytes }
+      const multiplyAdds = multiplyAddsOf(file.head) + multiplyAddsOfValue * values
+      return { multiplyAdds: units * multiplyAdds, values: units * values, bytes: units * bytes }
     }
   }
 }

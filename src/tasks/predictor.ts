@@ -84,6 +84,11 @@ export interface PredictorParts {
 /** Texts have three to six characters a token. What has more than so many has fewer tokens than it is taken for. */
 const mostCharactersPerToken = 8
 
+/** To tokenise a text takes as long as for so many characters, however short it is. */
+const charactersAround = 200
+/** Texts of a request between two looks whether it still finds room. */
+const checkedEvery = 32
+
 /** An input, the task that it asks, and its tokens. */
 interface Asked {
   readonly input: PredictionInput
@@ -126,9 +131,7 @@ export class Predictor {
       if (options.threshold !== undefined) checkThreshold(tasks)
       // What cannot be answered is refused before its texts are tokenised: they have at least one word each.
       this.#checkCost(sumOfCosts(asked.map(({ task }) => this.#costOf(task, 1, options))))
-      const { owner, share } = options.account
-      const caller = { tenant: owner, weight: share, deadline: options.deadline }
-      this.parts.dispatcher.check(caller, this.#leastDemand(inputs))
+      this.#checkDemand(this.#leastDemand(inputs), options)
       return await this.#answer(asked, options)
     } finally {
       for (const { release } of tasks.values()) release()
@@ -138,7 +141,7 @@ export class Predictor {
   async #answer(asked: readonly Asked[], options: PredictOptions): Promise<Predictions> {
     const { account, deadline, signal } = options
     const { owner, share } = account
-    const texts = await Promise.all(asked.map((each, index) => this.#read(each, index, options)))
+    const texts = await this.#readAll(asked, options)
     const cost = sumOfCosts(texts.map((text) => text.cost))
     this.#checkCost(cost)
     const holding = this.parts.answers.take(owner, answerFactor * cost.bytes)
@@ -202,14 +205,38 @@ export class Predictor {
       })
   }
 
-  async #read({ input, task }: Asked, index: number, options: PredictOptions): Promise<Read> {
+  /** Tokenises all texts. Once one of them is refused, no further one is tokenised. */
+  async #readAll(asked: readonly Asked[], options: PredictOptions): Promise<Read[]> {
+    const refused = new AbortController()
+    const signal = options.signal ? AbortSignal.any([options.signal, refused.signal]) : refused.signal
+    const demand = this.#leastDemand(asked.map(({ input }) => input))
+    try {
+      return await Promise.all(
+        asked.map((each, index) => {
+          // While the texts wait to be tokenised, others may fill the queue.
+          const check = () => {
+            if (index % checkedEvery === 0) this.#checkDemand(demand, options)
+          }
+          return this.#read(each, index, { ...options, signal }, check)
+        }),
+      )
+    } catch (error) {
+      refused.abort()
+      throw error
+    }
+  }
+
+  async #read({ input, task }: Asked, index: number, options: PredictOptions, check: () => void): Promise<Read> {
     const { tokenizer, gate } = this.parts
     const charactersOf = (text: string) => Math.min(text.length, tokenizer.maxCharacters)
     const characters = charactersOf(input.text) + charactersOf(input.textPair ?? '')
     const { text, inputIds, tokenTypeIds, fullLength, encoding } = await gate.pass(
       options.account.owner,
-      characters,
-      () => tokenizer.encode(input),
+      characters + charactersAround,
+      async () => {
+        check()
+        return tokenizer.encode(input)
+      },
       options.signal,
     )
     const { maxTokens } = tokenizer
@@ -230,6 +257,10 @@ export class Predictor {
       words,
       cost,
     }
+  }
+
+  #checkDemand(demand: Demand, { account, deadline }: PredictOptions): void {
+    this.parts.dispatcher.check({ tenant: account.owner, weight: account.share, deadline }, demand)
   }
 
   /** What the texts need at least: to tokenise them only to refuse them would cost more than to refuse them now. */

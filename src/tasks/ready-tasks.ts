@@ -40,6 +40,9 @@ interface Use {
   readonly task: Promise<Task>
 }
 
+/** Small files that are read in one turn of the event loop; a request may name hundreds. */
+const mostAtOnce = 8
+
 /** Tasks whose size is remembered. */
 const mostSizes = 10_000
 
@@ -48,6 +51,8 @@ const readAtOnce = 32 * 1024
 
 export class ReadyTasks {
   readonly #cache: LRUCache<string, Task>
+  /** Small tasks that were made in this turn of the event loop. */
+  #madeAtOnce = 0
   /** What tasks that were used once take, by digest. */
   readonly #sizes = new LRUCache<string, number>({ max: mostSizes })
   /** By owner and digest. */
@@ -66,6 +71,11 @@ export class ReadyTasks {
   /** Bytes that the cache holds, and its entries. */
   get cached(): { readonly bytes: number; readonly tasks: number } {
     return { bytes: this.#cache.calculatedSize, tasks: this.#cache.size }
+  }
+
+  /** Whether a task need not be read from its file. */
+  has(digest: string): boolean {
+    return this.#cache.has(digest)
   }
 
   /**
@@ -96,7 +106,12 @@ export class ReadyTasks {
    */
   async make(owner: Owner, bytes: Uint8Array, digest?: string): Promise<Task> {
     const steps = this.#makeInSteps(bytes, digest)
-    return bytes.byteLength <= readAtOnce ? finish(steps) : this.work.run(owner, steps)
+    if (bytes.byteLength > readAtOnce || this.#madeAtOnce >= mostAtOnce) return this.work.run(owner, steps)
+    if (this.#madeAtOnce++ === 0)
+      setImmediate(() => {
+        this.#madeAtOnce = 0
+      })
+    return finish(steps)
   }
 
   /** Keeps a task for those who ask next. */

@@ -40,6 +40,11 @@ export class TaskStore {
     return this.store.get('files', recordKey(owner, id))
   }
 
+  /** Brings a task's file from the disk into memory, on another thread. */
+  prefetch(owner: Owner, id: string): Promise<void> {
+    return this.store.prefetch('files', recordKey(owner, id))
+  }
+
   /** Of all owners. */
   get count(): number {
     return this.store.count('versions')

@@ -28,6 +28,7 @@ const many = Array.from({ length: 1_201 }, (_, i) => `t${i}`)
 /** A store whose changes `pass` makes or refuses. */
 const gated = (store: Store, pass: <T>(make: () => Promise<T>) => Promise<T>): Store => ({
   get: (table, key) => store.get(table, key),
+  prefetch: (table, key) => store.prefetch(table, key),
   range: (table, range) => store.range(table, range),
   count: (table) => store.count(table),
   change: (change) => pass(() => store.change(change)),

@@ -127,6 +127,7 @@ export const taskRoutes =
         if (isUnchanged(request.headers, version)) return notModified(reply)
         const { task, release } = await registry.use(owner, id)
         finished(reply.raw, release)
+        reply.header('etag', etagOf(task.file.digest))
         return describe(id, task, registry.origin(owner, id), reply, owner)
       },
     )
