@@ -3,7 +3,7 @@
 
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { settingsTable } from './config.js'
-import { boundsTable } from './costs/resources.js'
+import { boundsTable, limitsTable } from './costs/resources.js'
 import { readTaskFile, type TaskFile } from './formats/task-file.js'
 import { describeApi } from './http/openapi.js'
 import { type LockFile, licencesTable } from './licences.js'
@@ -13,6 +13,7 @@ const inProject = (path: string) => new URL(`../../${path}`, import.meta.url)
 await writeFile(inProject('openapi/openapi.json'), await describeApi())
 await fill('README.md', 'settings', settingsTable())
 await fill('SECURITY.md', 'bounds', boundsTable())
+await fill('docs/limits.md', 'limits', limitsTable())
 await fill('masks/README.md', 'tasks', await tasksTable())
 const lock = JSON.parse(await readFile(inProject('package-lock.json'), 'utf8')) as LockFile
 await fill('docs/licences.md', 'licences', licencesTable(lock))

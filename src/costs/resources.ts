@@ -1,7 +1,7 @@
 // Every resource that a caller can use up: its bound, the setting of the bound, who pays, and the error beyond it. This table
 // makes the errors of some rows, and the tables of SECURITY.md and docs/limits.md.
 
-import { flagOf, type SettingName } from '../config.js'
+import { flagOf, type SettingName, shownDefault } from '../config.js'
 import { Problem, type ProblemCode } from '../problem.js'
 
 interface Resource {
@@ -53,6 +53,22 @@ export const resources = {
     charged: "A task file: the tenant's quota of bytes, before the body is read",
     settings: ['maxBodyBytes', 'maxUploadBytes', 'receiveTimeoutMs', 'memoryBytes'],
     codes: ['body_too_large', 'request_timeout', 'quota_exceeded', 'overloaded'],
+  },
+  jsonValues: {
+    what: 'Values of a JSON body, and how deep they are nested; counted before the body is parsed',
+    perRequest: 'Four times `--max-inputs`, and 100; 8 levels. A large body is parsed in slices',
+    inFlight: 'As bodies',
+    charged: '',
+    settings: ['maxInputs'],
+    codes: ['too_many_inputs', 'invalid_request'],
+  },
+  refusedBodies: {
+    what: 'Bytes of a refused body that are read all the same, so that its client reads the answer',
+    perRequest: '64 MiB and 10 s; without a key 1 MiB and 1 s. Then the connection is closed',
+    inFlight: '64 MiB a second of all connections together; nothing is kept',
+    charged: '',
+    settings: [],
+    codes: [],
   },
   inputs: {
     what: 'Texts',
@@ -176,17 +192,24 @@ export function exceeds(resource: keyof typeof bounds, asked: number, limit: num
 }
 
 const allResources = Object.values<Resource>(resources)
-const codesOf = ({ codes }: Resource) => codes.map((code) => `\`${code}\``).join(', ')
+const listed = (words: readonly string[]) => words.map((word) => `\`${word}\``).join(', ')
+const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>
+  [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 
-/** The table of SECURITY.md, in Markdown. */
-export function boundsTable(): string {
-  const rows = allResources.map(
-    (resource) =>
-      `| ${resource.what} | ${resource.perRequest} | ${resource.inFlight} | ${resource.charged} | ${codesOf(resource)} |`,
+/** The table of SECURITY.md, in Markdown: what is bounded, and who pays. */
+export const boundsTable = (): string =>
+  table(
+    ['What a caller can use up', 'One request', 'In flight', 'Charged'],
+    allResources.map(({ what, perRequest, inFlight, charged }) => [what, perRequest, inFlight, charged]),
   )
-  return [
-    '| What a caller can use up | One request | In flight | Charged | Beyond it |',
-    '|---|---|---|---|---|',
-    ...rows,
-  ].join('\n')
-}
+
+/** The table of docs/limits.md, in Markdown: which settings to change, and which errors to expect. */
+export const limitsTable = (): string =>
+  table(
+    ['Resource', 'Settings and their defaults', 'Errors beyond the bounds'],
+    allResources.map(({ what, settings, codes }) => [
+      what,
+      settings.map((name) => `\`${flagOf(name)}\` ${shownDefault(name)}`).join(', '),
+      listed(codes),
+    ]),
+  )

@@ -1,9 +1,9 @@
 // Bodies of requests count as memory from before they are read until their request has been answered.
 
-import { finished } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { bodyFactor } from '../costs/memory.js'
 import type { Holding, Pool } from '../costs/pool.js'
+import { afterAnswer } from './after-answer.js'
 import type { OnBytes } from './bodies.js'
 
 declare module 'fastify' {
@@ -25,7 +25,7 @@ export function holdBodies(app: FastifyInstance, bodies: Pool): OnBytes {
     if (caller === null || !hasBody(request)) return
     const held = bodies.take(caller.owner, factorOf(request) * Number(headers['content-length'] ?? 0))
     request.heldBody = held
-    finished(reply.raw, held.release)
+    afterAnswer(reply, held.release)
   })
   return (request, bytes) => {
     if (request.headers['content-length'] === undefined) request.heldBody?.add(factorOf(request) * bytes)

@@ -1,6 +1,5 @@
 // Predictions: of one task, or of many in one batch.
 
-import { finished } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
@@ -9,6 +8,7 @@ import type { Account, Predicted, PredictionInput } from '../../tasks/predictor.
 import type { Access, Caller } from '../../tenants/access.js'
 import type { Rates } from '../../tenants/rates.js'
 import { defaults } from '../../tenants/tenant.js'
+import { afterAnswer } from '../after-answer.js'
 import { callerOf } from '../callers.js'
 import { sendLarge, smallAnswerValues } from '../large-answers.js'
 import type { Metrics } from '../metrics.js'
@@ -85,7 +85,7 @@ export const predictRoutes =
         deadline: deadlineOf(request, reply),
         signal,
       })
-      finished(reply.raw, holding.release)
+      afterAnswer(reply, holding.release)
       const answer = answerOf(predicted)
       return cost.values < smallAnswerValues ? answer : sendLarge(reply, costs.work, account.owner, answer, signal)
     }

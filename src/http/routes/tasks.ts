@@ -1,7 +1,6 @@
 // Tasks as a resource: list, describe, download, upload, remove.
 
 import type { IncomingMessage } from 'node:http'
-import { finished } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
@@ -12,6 +11,7 @@ import type { Task } from '../../tasks/ready-tasks.js'
 import { checkTaskId, type Origin, type Registry } from '../../tasks/registry.js'
 import { taskOwnerOf } from '../../tenants/access.js'
 import type { Owner } from '../../tenants/tenant.js'
+import { afterAnswer } from '../after-answer.js'
 import { type ReadBody, tooLarge } from '../bodies.js'
 import { callerOf, recordChange } from '../callers.js'
 import { sendInChunks } from '../downloads.js'
@@ -126,7 +126,7 @@ export const taskRoutes =
         reply.header('etag', etagOf(version))
         if (isUnchanged(request.headers, version)) return notModified(reply)
         const { task, release } = await registry.use(owner, id)
-        finished(reply.raw, release)
+        afterAnswer(reply, release)
         reply.header('etag', etagOf(task.file.digest))
         return describe(id, task, registry.origin(owner, id), reply, owner)
       },
@@ -268,7 +268,7 @@ export const taskRoutes =
 
     /** Takes memory for an answer until it is sent. @throws Problem `overloaded` */
     function hold(reply: FastifyReply, owner: Owner, bytes: number): void {
-      finished(reply.raw, lifecycle.services.costs.pools.answers.take(owner, bytes).release)
+      afterAnswer(reply, lifecycle.services.costs.pools.answers.take(owner, bytes).release)
     }
 
     /** Refuses a file that the quotas have no room for, before it is read. @param around bytes that are not the file's */
