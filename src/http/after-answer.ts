@@ -3,18 +3,27 @@
 import { finished } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 
-/** One listener for each answer, however much its request holds. */
-const releases = new WeakMap<FastifyReply['raw'], (() => void)[]>()
+interface Pending {
+  readonly releases: (() => void)[]
+  over: boolean
+}
 
+/** One listener for each answer, however much its request holds. */
+const pending = new WeakMap<FastifyReply['raw'], Pending>()
+
+/** Calls back at once if the answer is over already. */
 export function afterAnswer({ raw }: FastifyReply, release: () => void): void {
-  const known = releases.get(raw)
-  if (known) {
-    known.push(release)
-    return
-  }
-  const all = [release]
-  releases.set(raw, all)
+  const known = pending.get(raw) ?? listen(raw)
+  if (known.over) release()
+  else known.releases.push(release)
+}
+
+function listen(raw: FastifyReply['raw']): Pending {
+  const made: Pending = { releases: [], over: false }
+  pending.set(raw, made)
   finished(raw, () => {
-    for (const each of all) each()
+    made.over = true
+    for (const release of made.releases) release()
   })
+  return made
 }

@@ -329,3 +329,28 @@ describe('the memory of requests', () => {
     assert.equal((await tenant('PUT', '/tasks/one', file)).statusCode, 200)
   })
 })
+
+test('what a request holds is given back when its client leaves before the answer', async () => {
+  const { server } = await startRunning()
+  assert.equal((await upload(server.app, 'slow', manyLabels(20_000, 'single_label_classification'))).statusCode, 201)
+  const inputs = new Array<string>(20).fill('a film')
+  await Promise.all(
+    Array.from({ length: 20 }, async (_, at) => {
+      const client = new AbortController()
+      const answer = fetch(`${server.address}/tasks/slow/predict`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ inputs, top_k: 100 }),
+        signal: client.signal,
+      })
+      setTimeout(() => client.abort(), 10 * at)
+      await answer.then((response) => response.arrayBuffer()).catch(() => {})
+    }),
+  )
+  const { pools, work } = server.services.costs
+  const held = () => Object.values(pools).reduce((sum, pool) => sum + pool.held, 0)
+  for (let looks = 0; looks < 100 && (held() > 0 || work.waiting > 0); looks++)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  assert.equal(held(), 0)
+  assert.equal(work.waiting, 0)
+})
