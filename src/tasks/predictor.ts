@@ -86,8 +86,8 @@ const mostCharactersPerToken = 8
 
 /** To tokenise a text takes as long as for so many characters, however short it is. */
 const charactersAround = 200
-/** Texts of a request between two looks whether it still finds room. */
-const checkedEvery = 32
+/** Texts of a request that are tokenised together at most. */
+const textsTogether = 32
 
 /** An input, the task that it asks, and its tokens. */
 interface Asked {
@@ -205,40 +205,46 @@ export class Predictor {
       })
   }
 
-  /** Tokenises all texts. Once one of them is refused, no further one is tokenised. */
+  /** Tokenises the texts, some at a time. While they wait for that, others may fill the queue: then the rest is refused. */
   async #readAll(asked: readonly Asked[], options: PredictOptions): Promise<Read[]> {
-    const refused = new AbortController()
-    const signal = options.signal ? AbortSignal.any([options.signal, refused.signal]) : refused.signal
+    const { gate } = this.parts
     const demand = this.#leastDemand(asked.map(({ input }) => input))
-    try {
-      return await Promise.all(
-        asked.map((each, index) => {
-          // While the texts wait to be tokenised, others may fill the queue.
-          const check = () => {
-            if (index % checkedEvery === 0) this.#checkDemand(demand, options)
-          }
-          return this.#read(each, index, { ...options, signal }, check)
-        }),
+    const read: Read[] = []
+    while (read.length < asked.length) {
+      const first = read.length
+      const { texts, amount } = this.#nextTexts(asked, first)
+      const some = await gate.pass(
+        options.account.owner,
+        amount,
+        () => {
+          this.#checkDemand(demand, options)
+          return Promise.all(texts.map((each, at) => this.#read(each, first + at, options)))
+        },
+        options.signal,
       )
-    } catch (error) {
-      refused.abort()
-      throw error
+      read.push(...some)
     }
+    return read
   }
 
-  async #read({ input, task }: Asked, index: number, options: PredictOptions, check: () => void): Promise<Read> {
+  /** Texts that are tokenised together: as many as the gate lets in at one time for an owner, and not too many. */
+  #nextTexts(asked: readonly Asked[], first: number): { readonly texts: readonly Asked[]; readonly amount: number } {
     const { tokenizer, gate } = this.parts
     const charactersOf = (text: string) => Math.min(text.length, tokenizer.maxCharacters)
-    const characters = charactersOf(input.text) + charactersOf(input.textPair ?? '')
-    const { text, inputIds, tokenTypeIds, fullLength, encoding } = await gate.pass(
-      options.account.owner,
-      characters + charactersAround,
-      async () => {
-        check()
-        return tokenizer.encode(input)
-      },
-      options.signal,
-    )
+    let amount = 0
+    let end = first
+    for (; end < asked.length && end - first < textsTogether; end++) {
+      const { text = '', textPair = '' } = asked[end]?.input ?? {}
+      const more = charactersOf(text) + charactersOf(textPair) + charactersAround
+      if (end > first && amount + more > gate.capacity / 2) break
+      amount += more
+    }
+    return { texts: asked.slice(first, end), amount }
+  }
+
+  async #read({ input, task }: Asked, index: number, options: PredictOptions): Promise<Read> {
+    const { tokenizer } = this.parts
+    const { text, inputIds, tokenTypeIds, fullLength, encoding } = await tokenizer.encode(input)
     const { maxTokens } = tokenizer
     if (!options.truncate && fullLength > maxTokens)
       throw new Problem(
