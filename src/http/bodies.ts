@@ -208,7 +208,8 @@ async function isRead(request: FastifyRequest, pace: Pace): Promise<boolean> {
       }
     }
     const timer = setTimeout(done, most.ms, false)
-    raw.on('data', discard)
+    // Whoever refused the body may have paused it.
+    raw.on('data', discard).resume()
     raw.once('end', () => done(true))
     raw.once('close', () => done(false))
   })
