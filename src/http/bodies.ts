@@ -162,7 +162,7 @@ export function addBodyHooks(app: FastifyInstance): void {
   })
 }
 
-const hasBody = ({ headers }: FastifyRequest): boolean =>
+export const hasBody = ({ headers }: FastifyRequest): boolean =>
   headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
 
 /** @throws Problem `unsupported_media_type` */

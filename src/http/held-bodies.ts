@@ -4,7 +4,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { bodyFactor } from '../costs/memory.js'
 import type { Holding, Pool } from '../costs/pool.js'
 import { afterAnswer } from './after-answer.js'
-import type { OnBytes } from './bodies.js'
+import { hasBody, type OnBytes } from './bodies.js'
+import { readMediaType } from './media-types.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -32,8 +33,5 @@ export function holdBodies(app: FastifyInstance, bodies: Pool): OnBytes {
   }
 }
 
-const hasBody = ({ headers }: FastifyRequest): boolean =>
-  headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
-
 const factorOf = ({ headers }: FastifyRequest): number =>
-  /^application\/json\b/i.test(headers['content-type'] ?? '') ? bodyFactor.json : bodyFactor.file
+  readMediaType(headers['content-type']).type === 'application/json' ? bodyFactor.json : bodyFactor.file

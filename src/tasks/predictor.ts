@@ -131,17 +131,18 @@ export class Predictor {
       if (options.threshold !== undefined) checkThreshold(tasks)
       // What cannot be answered is refused before its texts are tokenised: they have at least one word each.
       this.#checkCost(sumOfCosts(asked.map(({ task }) => this.#costOf(task, 1, options))))
-      this.#checkDemand(this.#leastDemand(inputs), options)
-      return await this.#answer(asked, options)
+      const demand = this.#leastDemand(inputs)
+      this.#checkDemand(demand, options)
+      return await this.#answer(asked, demand, options)
     } finally {
       for (const { release } of tasks.values()) release()
     }
   }
 
-  async #answer(asked: readonly Asked[], options: PredictOptions): Promise<Predictions> {
+  async #answer(asked: readonly Asked[], demand: Demand, options: PredictOptions): Promise<Predictions> {
     const { account, deadline, signal } = options
     const { owner, share } = account
-    const texts = await this.#readAll(asked, options)
+    const texts = await this.#readAll(asked, demand, options)
     const cost = sumOfCosts(texts.map((text) => text.cost))
     this.#checkCost(cost)
     const holding = this.parts.answers.take(owner, answerFactor * cost.bytes)
@@ -206,9 +207,8 @@ export class Predictor {
   }
 
   /** Tokenises the texts, some at a time. While they wait for that, others may fill the queue: then the rest is refused. */
-  async #readAll(asked: readonly Asked[], options: PredictOptions): Promise<Read[]> {
+  async #readAll(asked: readonly Asked[], demand: Demand, options: PredictOptions): Promise<Read[]> {
     const { gate } = this.parts
-    const demand = this.#leastDemand(asked.map(({ input }) => input))
     const read: Read[] = []
     while (read.length < asked.length) {
       const first = read.length
@@ -253,8 +253,9 @@ export class Predictor {
         { input: index, tokens: fullLength, limit: maxTokens },
       )
     // The encoding holds far more than is needed from here on, in memory that the garbage collector does not see.
-    const words = readings[task.file.problemType].hidden ? wordsOf(text, encoding) : []
-    const cost = this.#costOf(task, readings[task.file.problemType].hidden ? words.length : 1, options)
+    const { hidden } = readings[task.file.problemType]
+    const words = hidden ? wordsOf(text, encoding) : []
+    const cost = this.#costOf(task, hidden ? words.length : 1, options)
     return {
       input,
       task,
