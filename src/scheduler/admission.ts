@@ -79,11 +79,6 @@ export const oneToken = (task: string): Demand => ({ rows: 1, byTask: new Map([[
 /** Why a request was refused when it came: it would have waited too long, there was no room, or no time at all. */
 export type Refusal = 'wait' | 'room' | 'deadline'
 
-export interface AdmissionLimits extends Pick<BatchLimits, 'maxTokens' | 'taskTokens'> {
-  /** Rows that may wait; see roomFor. */
-  readonly maxQueueRows: number
-}
-
 export class Admission {
   onRefused: (reason: Refusal) => void = () => {}
 
@@ -93,7 +88,10 @@ export class Admission {
       'size' | 'tokens' | 'tasks' | 'rowsOf' | 'standingOf' | 'tokensUntilServed'
     >,
     readonly engines: readonly EngineState[],
-    readonly limits: AdmissionLimits,
+    /** Rows that may wait; see roomFor. */
+    readonly maxQueueRows: number,
+    /** Of the batches that are formed now. */
+    readonly limits: () => BatchLimits,
     readonly cost: CostModel,
     readonly clock: Clock,
   ) {}
@@ -143,7 +141,7 @@ export class Admission {
   }
 
   #checkRoom(caller: Caller, { rows, byTask }: Demand): void {
-    const { maxQueueRows: limit } = this.limits
+    const limit = this.maxQueueRows
     const waiting = Array.from(byTask.keys(), (task) => this.queue.rowsOf(caller.tenant, task))
     const task = waiting.reduce((longest, { task }) => Math.max(longest, task), 0)
     const tenant = waiting[0]?.tenant ?? 0
@@ -175,12 +173,12 @@ export class Admission {
 
   /** Milliseconds of the largest batch that can be formed of the tasks that wait and those of a request. */
   #largestBatchMs({ byTask }: Demand): number {
-    return this.cost.batchMs(largestBatch(this.limits, this.queue.tasks + byTask.size))
+    return this.cost.batchMs(largestBatch(this.limits(), this.queue.tasks + byTask.size))
   }
 
   /** Milliseconds that the engines take for tokens, in batches as large as they may be. */
   #servingMs(tokens: number): number {
-    const { maxTokens } = this.limits
+    const { maxTokens } = this.limits()
     if (tokens <= maxTokens) return this.cost.batchMs(tokens)
     const engines = Math.max(1, this.engines.filter(({ runner }) => runner.available).length)
     return Math.ceil(tokens / maxTokens / engines) * this.cost.batchMs(maxTokens)

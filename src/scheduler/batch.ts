@@ -13,8 +13,8 @@ export interface BatchLimits {
   readonly taskTokens?: number
   /** Different masks in a batch. */
   readonly maxMasks: number
-  /** `taskTokens` are for each tenant that the batch serves, and not for each task. */
-  readonly byTenant?: boolean
+  /** Tokens of a batch while a tenant floods: most of what waits is its, and more than a batch. */
+  readonly floodTokens?: number
   /** Tokens of the row that leads a batch. */
   readonly maxLeaderTokens?: number
 }
@@ -24,6 +24,12 @@ export const largestBatch = (
   { maxTokens, taskTokens = maxTokens }: Pick<BatchLimits, 'maxTokens' | 'taskTokens'>,
   tasks: number,
 ): number => Math.min(maxTokens, tasks * taskTokens)
+
+/** The limits of a batch while a tenant floods. */
+export function whileFlooded(limits: BatchLimits): BatchLimits {
+  const { maxTokens, taskTokens = maxTokens, floodTokens = maxTokens } = limits
+  return { ...limits, maxTokens: Math.min(maxTokens, floodTokens), taskTokens: Math.min(taskTokens, floodTokens) }
+}
 
 /** Attention pads the rows of a batch to its longest. A row joins while at most half of those places are padding. */
 const maxPlacesPerToken = 2
@@ -41,7 +47,6 @@ export class Batch<Row extends Waiting> {
   readonly tenant: Lead<TenantFlow<Row>>
   readonly task: Lead<TaskFlow<Row>>
   readonly #flows: Set<TaskFlow<Row>>
-  readonly #tenants: Set<TenantFlow<Row>>
   readonly #masks: Set<string>
   #tokens: number
   #longest: number
@@ -62,7 +67,6 @@ export class Batch<Row extends Waiting> {
     this.task = leadOf(flow)
     this.tenant = leadOf(flow.tenant)
     this.#flows = new Set([flow])
-    this.#tenants = new Set([flow.tenant])
     this.#masks = new Set([row.maskKey])
     this.#tokens = row.tokens
     this.#longest = row.tokens
@@ -77,8 +81,7 @@ export class Batch<Row extends Waiting> {
   }
 
   takes({ row, flow }: Entry<Row>): boolean {
-    const isServed = this.limits.byTenant ? this.#tenants.has(flow.tenant) : this.#flows.has(flow)
-    return this.#takesFrom(row.tokens, row.tokens, isServed ? 0 : 1)
+    return this.#takesFrom(row.tokens, row.tokens, this.#flows.has(flow) ? 0 : 1)
   }
 
   /** Whether there may be a row of a length class that it takes. */
@@ -86,11 +89,9 @@ export class Batch<Row extends Waiting> {
     return this.#takesFrom(shortestOf(lengthClass), shortestOf(lengthClass + 1), 1)
   }
 
-  /** @param further tasks, or tenants, that the batch does not serve yet */
+  /** @param further tasks that the batch does not serve yet */
   #takesFrom(shortest: number, longest: number, further: number): boolean {
-    const { maxTokens, taskTokens = maxTokens, byTenant } = this.limits
-    const served = (byTenant ? this.#tenants : this.#flows).size + further
-    const most = Math.min(maxTokens, served * taskTokens)
+    const most = largestBatch(this.limits, this.#flows.size + further)
     const places = (this.entries.length + 1) * Math.max(this.#longest, shortest)
     return this.#tokens + shortest <= most && places <= maxPlacesPerToken * (this.#tokens + longest)
   }
@@ -99,7 +100,6 @@ export class Batch<Row extends Waiting> {
     const { row, flow } = entry
     this.entries.push(entry)
     this.#flows.add(flow)
-    this.#tenants.add(flow.tenant)
     this.#masks.add(row.maskKey)
     this.#tokens += row.tokens
     this.#longest = Math.max(this.#longest, row.tokens)

@@ -66,6 +66,11 @@ export class CostModel {
     return this.#pace * (this.fixedMs + this.tokenMs * tokens)
   }
 
+  /** Tokens of the largest batch that takes at most so many milliseconds, as the engine runs now; none if a batch takes longer. */
+  tokensWithin(ms: number): number {
+    return Math.max(0, Math.floor((ms / this.#pace - this.fixedMs) / this.tokenMs))
+  }
+
   /** A batch was served: an exponential moving average of the pace, for the machine's own is not always the same. */
   observe({ tokens, ms }: BatchTiming): void {
     const ratio = ms / (this.fixedMs + this.tokenMs * tokens)

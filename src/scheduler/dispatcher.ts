@@ -4,8 +4,8 @@
 import type { BatchResult, EngineRow, RowResult } from '../engine/engine.js'
 import { Problem } from '../problem.js'
 import { Activity } from './activity.js'
-import { Admission, type AdmissionLimits, type Caller, type Demand, type Refusal } from './admission.js'
-import { type BatchLimits, largestBatch } from './batch.js'
+import { Admission, type Caller, type Demand, type Refusal } from './admission.js'
+import { type BatchLimits, largestBatch, whileFlooded } from './batch.js'
 import { type Clock, realClock } from './clock.js'
 import type { CostModel } from './cost.js'
 import { EngineState, type Runner } from './engine-state.js'
@@ -13,7 +13,10 @@ import { type Feedback, FeedbackByTenant } from './feedback.js'
 import type { Load, Waiting } from './flows.js'
 import { RowQueue } from './queue.js'
 
-export interface DispatcherOptions extends BatchLimits, AdmissionLimits {}
+export interface DispatcherOptions extends BatchLimits {
+  /** Rows that may wait; see roomFor. */
+  readonly maxQueueRows: number
+}
 
 /** What the metrics need to know of each batch. */
 export interface BatchReport extends Omit<BatchResult, 'rows'> {
@@ -64,6 +67,11 @@ type Rows = readonly QueuedRow[]
 
 /** Of what a batch of one task may have: a row of more tokens is long. */
 const longRowShare = 1.5
+/**
+ * While one tenant floods and others ask too, a batch takes at most so many milliseconds, for the others wait for it. It is
+ * not shorter than this share of an efficient batch, so that most of the throughput is kept.
+ */
+const flood = { ms: 10, share: 0.25 }
 
 export class Dispatcher {
   readonly #queue = new RowQueue<QueuedRow>()
@@ -83,7 +91,7 @@ export class Dispatcher {
     readonly clock: Clock = realClock,
   ) {
     this.#engines = runners.map((runner) => new EngineState(runner))
-    this.#admission = new Admission(this.#queue, this.#engines, options, cost, clock)
+    this.#admission = new Admission(this.#queue, this.#engines, options.maxQueueRows, () => this.#limits(), cost, clock)
     this.#admission.onRefused = (reason) => this.onRefused(reason)
     for (const runner of runners) runner.onAvailable = () => this.#pump()
   }
@@ -205,7 +213,7 @@ export class Dispatcher {
 
   /** Hands the next batch over to an engine that takes one. @returns whether there is one for it */
   #send(engine: EngineState, now: number, lagMs: number | undefined): boolean {
-    const most = largestBatch(this.options, this.#queue.tasks)
+    const most = largestBatch(this.#limits(), this.#queue.tasks)
     const batchMs = this.cost.batchMs(Math.min(this.#queue.tokens, most))
     const answeredBy = engine.busy ? engine.freeAt(now) + batchMs : now
     const { batch, late } = this.#queue.next(answeredBy, this.#limitsFor(engine, now))
@@ -217,14 +225,29 @@ export class Dispatcher {
   }
 
   /**
-   * While several tenants are active, a tenant's part of a batch is as short as a task's otherwise, and one engine is kept
-   * from long rows: a short row never waits for long ones on all engines.
+   * While several tenants are active and one floods, batches are short; and one engine is kept from long rows: a
+   * short row never waits for long ones on all engines.
    */
   #limitsFor(engine: EngineState, now: number): BatchLimits {
-    if (!this.#activity.several(now)) return this.options
+    const floodTokens = this.#floodTokens(now)
+    if (floodTokens === undefined) return this.options
     const others = this.#engines.filter((other) => other !== engine && other.runner.available)
     const isLast = others.length > 0 && others.every(({ hasLong }) => hasLong)
-    return { ...this.options, byTenant: true, ...(isLast && { maxLeaderTokens: this.#longRow }) }
+    return { ...this.options, floodTokens, ...(isLast && { maxLeaderTokens: this.#longRow }) }
+  }
+
+  /** Tokens of a batch while a tenant floods; undefined while one tenant alone is active. */
+  #floodTokens(now: number): number | undefined {
+    if (!this.#activity.several(now)) return undefined
+    const { maxTokens, taskTokens = maxTokens } = this.options
+    return Math.max(Math.ceil(flood.share * taskTokens), this.cost.tokensWithin(flood.ms))
+  }
+
+  /** The limits of the batches that a row waits for now. */
+  #limits(): BatchLimits {
+    const { maxTokens, taskTokens = maxTokens } = this.options
+    const floodTokens = this.#queue.floodedBeyond(taskTokens) ? this.#floodTokens(this.clock.now()) : undefined
+    return floodTokens === undefined ? this.options : whileFlooded({ ...this.options, floodTokens })
   }
 
   /** Tokens beyond which a row is long: others notice that they wait for it. */

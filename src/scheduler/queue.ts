@@ -5,7 +5,7 @@
 // batch with rows of about its length. A flow that is far ahead of it, or is ahead and has most of what waits, stays out of
 // that batch, so that a caller who sends little does not wait for the rows of one who floods.
 
-import { Batch, type BatchLimits, nextBeside } from './batch.js'
+import { Batch, type BatchLimits, nextBeside, whileFlooded } from './batch.js'
 import {
   byDeadline,
   type Entry,
@@ -47,6 +47,8 @@ export class RowQueue<Row extends Waiting> {
   #tokens = 0
   #tasks = 0
   #order = 0
+  /** The tenant that was last seen to have most of what waits. */
+  #flooding: TenantFlow<Row> | undefined
 
   /** Rows that wait. */
   get size(): number {
@@ -60,6 +62,12 @@ export class RowQueue<Row extends Waiting> {
   /** Tasks that have rows waiting. */
   get tasks(): number {
     return this.#tasks
+  }
+
+  /** Whether most of what waits is one tenant's, and more than a batch of so many tokens. */
+  floodedBeyond(tokens: number): boolean {
+    const { tokens: most } = this.#flooding ?? { tokens: 0 }
+    return most > tokens && 2 * most > this.#tokens
   }
 
   /** The row that came before all others that wait. */
@@ -169,7 +177,8 @@ export class RowQueue<Row extends Waiting> {
   }
 
   #fill(leader: Entry<Row>, limits: BatchLimits): Row[] {
-    const batch = new Batch(leader, limits)
+    const { maxTokens, taskTokens = maxTokens } = limits
+    const batch = new Batch(leader, this.floodedBeyond(taskTokens) ? whileFlooded(limits) : limits)
     this.#serve(leader)
     for (const lengthClass of outwards(leader.lengthClass)) {
       if (!batch.mayTake(lengthClass)) continue
@@ -243,6 +252,8 @@ export class RowQueue<Row extends Waiting> {
       each.rowsOfLength[lengthClass] = (each.rowsOfLength[lengthClass] ?? 0) + rows
     }
     if (flow.rows === 0) flow.byLength.length = 0
+    if (this.#tokens === 0) this.#flooding = undefined
+    else if (2 * flow.tenant.tokens > this.#tokens) this.#flooding = flow.tenant
   }
 }
 

@@ -26,23 +26,42 @@ describe('while several tenants are active', () => {
     assert.ok(flooded.length >= 0.95 * (19_000 / batchMs(512)), `${flooded.length}`)
   })
 
-  test('a batch is as short for a tenant of many tasks as for one of a single task', async () => {
+  test('batches are short while a tenant floods, whether it asks one task or many', async () => {
+    for (const tasks of [1, 200]) {
+      // A batch of 20 tokens takes 10 ms.
+      const simulation = simulate({ maxTokens: 320, taskTokens: 40 })
+      const { clock, ask, batches } = simulation
+      const many = (tenant: string) => {
+        for (let index = 0; index < 200; index++) void ask({ tenant, task: `${index % tasks}`, tokens: [5] })
+      }
+      // What is left at the end is no flood.
+      const longest = () => Math.max(...batches.slice(0, 20).map(({ rows }) => tokensOf(rows)))
+      many('flooding')
+      await clock.run()
+      assert.equal(longest(), Math.min(320, 40 * tasks), 'alone')
+      batches.length = 0
+      void ask({ tenant: 'quiet', tokens: [5] })
+      many('flooding')
+      await clock.run()
+      assert.equal(longest(), 20, 'beside another tenant')
+    }
+  })
+
+  test('batches are not shorter than a quarter of an efficient one', async () => {
+    const simulation = simulate({ maxTokens: 512, taskTokens: 200 })
+    const { clock, ask, batches } = simulation
+    void ask({ tenant: 'quiet', tokens: [5] })
+    for (let index = 0; index < 200; index++) void ask({ tenant: 'flooding', tokens: [5] })
+    await clock.run()
+    assert.equal(Math.max(...batches.slice(0, 10).map(({ rows }) => tokensOf(rows))), 50)
+  })
+
+  test('rows of many tenants, none of which floods, share long batches', async () => {
     const simulation = simulate({ maxTokens: 512, taskTokens: 64 })
     const { clock, ask, batches } = simulation
-    const many = (tenant: string) => {
-      for (let task = 0; task < 200; task++) void ask({ tenant, task: `${tenant}${task}`, tokens: [16] })
-    }
-    many('alone')
+    for (let index = 0; index < 200; index++) void ask({ tenant: `${index}`, task: `${index}`, tokens: [16] })
     await clock.run()
     assert.equal(Math.max(...batches.map(({ rows }) => tokensOf(rows))), 512)
-    batches.length = 0
-    await clock.run(clock.now() + 10_000)
-    many('one')
-    void ask({ tenant: 'other', tokens: [16] })
-    await clock.run()
-    // The first batches have rows of both tenants.
-    assert.ok(batches.every(({ rows }) => tokensOf(rows) <= 128))
-    assert.ok(batches.slice(2).every(({ rows }) => tokensOf(rows) <= 64))
   })
 
   test('and no longer: a tenant alone has all engines for its long rows', async () => {
