@@ -7,6 +7,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from 'fastify'
 import type { Config } from '../config.js'
 import type { Costs } from '../costs/costs.js'
+import { LoopTurns } from '../costs/loop-turns.js'
 import { Problem } from '../problem.js'
 import type { Access } from '../tenants/access.js'
 import { actorOf } from '../tenants/audit.js'
@@ -21,6 +22,7 @@ import { holdBodies } from './held-bodies.js'
 import { createListener, type ListenerLimits } from './listener.js'
 import type { Metrics } from './metrics.js'
 import { noteMethods } from './other-methods.js'
+import { takeTurns } from './owner-turns.js'
 import { answerProblem } from './problems.js'
 import { refuseOn } from './refusals.js'
 import { checkHeaders, requestIdOf } from './request-headers.js'
@@ -95,6 +97,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   // A browser asks without a key whether it may send one.
   if (config.corsOrigins.length > 0) await app.register(cors, { delegator: corsOf(config.corsOrigins) })
   identifyCallers(app, { access, rates, corsOrigins: config.corsOrigins, anyHost: config.insecure })
+  takeTurns(app, new LoopTurns())
   addBodyHooks(app)
   const readBody = bodyReader(holdBodies(app, costs.pools.bodies))
   addJsonParser(app, readBody, config.maxInputs, costs.work)

@@ -1,0 +1,14 @@
+// Requests of tenants take turns at the event loop, before their bodies are read.
+
+import type { FastifyInstance } from 'fastify'
+import type { LoopTurns } from '../costs/loop-turns.js'
+
+/** To be called behind what identifies callers, and before what reads bodies. */
+export function takeTurns(app: FastifyInstance, turns: LoopTurns): void {
+  app.addHook('onRequest', async ({ caller }) => {
+    if (caller !== null) await turns.next(caller.owner)
+  })
+  app.addHook('onResponse', async ({ caller }, { statusCode }) => {
+    if (caller !== null && statusCode >= 400) turns.refused(caller.owner)
+  })
+}
