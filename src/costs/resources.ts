@@ -41,7 +41,8 @@ export const resources = {
   requests: {
     what: 'Requests',
     perRequest: '',
-    inFlight: '',
+    inFlight:
+      'While several owners ask, one is begun in each turn of the event loop, and owners take turns. After a refusal an owner rests for 10 ms',
     charged: "The tenant's requests per second, before anything else is done",
     settings: [],
     codes: ['rate_limited'],
@@ -97,7 +98,8 @@ export const resources = {
   tokens: {
     what: 'Tokens that are computed',
     perRequest: "Those that the model takes, for each text; and what can be answered before the request's deadline",
-    inFlight: 'What can be answered before the deadlines',
+    inFlight:
+      'What can be answered before the deadlines. While one tenant floods and others ask, a batch takes about 10 ms, and at least a quarter of an efficient batch',
     charged: "The tenant's tokens per second, and its turns at the engine; a refused request is not charged",
     settings: ['requestTimeoutMs'],
     codes: ['rate_limited', 'overloaded', 'deadline_exceeded'],
