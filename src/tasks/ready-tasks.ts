@@ -53,7 +53,7 @@ export class ReadyTasks {
   readonly #cache: LRUCache<string, Task>
   /** Small tasks that were made in this turn of the event loop. */
   #madeAtOnce = 0
-  /** What tasks that were used once take, by digest. */
+  /** What tasks that were made ready once take, by digest. */
   readonly #sizes = new LRUCache<string, number>({ max: mostSizes })
   /** By owner and digest. */
   readonly #uses = new Map<string, Use>()
@@ -73,9 +73,14 @@ export class ReadyTasks {
     return { bytes: this.#cache.calculatedSize, tasks: this.#cache.size }
   }
 
-  /** Whether a task need not be read from its file. */
-  has(digest: string): boolean {
-    return this.#cache.has(digest)
+  /**
+   * Whether a task has to be read from its file before an owner can use it.
+   * @throws Problem `overloaded` if its size is known and tasks in use have no room for it: then it is not read at all
+   */
+  mustRead(owner: Owner, digest: string): boolean {
+    if (this.#cache.has(digest) || this.#uses.has(keyOf(owner, digest))) return false
+    this.inUse.take(owner, this.#sizes.get(digest) ?? 0).release()
+    return true
   }
 
   /**
@@ -83,7 +88,7 @@ export class ReadyTasks {
    * @throws Problem `overloaded` if tasks in use have no room for it; whatever is wrong with the file
    */
   async use(owner: Owner, { digest, read }: TaskSource): Promise<TaskInUse> {
-    const key = `${owner}/${digest}`
+    const key = keyOf(owner, digest)
     const use = this.#uses.get(key) ?? this.#begin(owner, key, digest, read)
     use.requests++
     const release = () => {
@@ -117,6 +122,7 @@ export class ReadyTasks {
   /** Keeps a task for those who ask next. */
   keep(task: Task): void {
     this.#cache.set(task.file.digest, task)
+    this.#sizes.set(task.file.digest, task.bytes)
   }
 
   #begin(owner: Owner, key: string, digest: string, read: () => Uint8Array): Use {
@@ -137,7 +143,6 @@ export class ReadyTasks {
       const task = await this.make(owner, bytes, digest)
       holding.add(Math.max(0, task.bytes - holding.bytes))
       this.keep(task)
-      this.#sizes.set(digest, task.bytes)
       return task
     }
     return { requests: 0, holding, task: load() }
@@ -149,6 +154,8 @@ export class ReadyTasks {
     return yield* taskInSteps(file, this.prototype)
   }
 }
+
+const keyOf = (owner: Owner, digest: string): string => `${owner}/${digest}`
 
 /** Makes a task file that fits the prototype ready to run. */
 export function* taskInSteps(file: TaskFile, prototype: Prototype): Steps<Task> {

@@ -80,7 +80,7 @@ export class Registry {
    *   for an upload from before a new prototype; `overloaded` if tasks in use have no room for it
    */
   async use(owner: Owner, id: string): Promise<TaskInUse> {
-    if (!this.ready.has(this.version(owner, id))) await this.store.prefetch(owner, id)
+    if (this.ready.mustRead(owner, this.version(owner, id))) await this.store.prefetch(owner, id)
     // It may have been replaced meanwhile.
     const digest = this.version(owner, id)
     return this.ready.use(owner, { digest, read: () => this.file(owner, id) })
