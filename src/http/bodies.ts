@@ -8,6 +8,7 @@ import type { TObject } from 'typebox'
 import type { SlicedWork } from '../costs/sliced-work.js'
 import { Problem, quoted } from '../problem.js'
 import { finish, type Steps } from '../steps.js'
+import { Request } from './connections.js'
 import { excessOf, maxDepth, maxValues } from './json-shape.js'
 import { readMediaType } from './media-types.js'
 
@@ -37,7 +38,7 @@ export const bodyReader =
         pieces++
         try {
           if (bytes > limit) throw tooLarge(limit)
-          if (areTiny(pieces, bytes)) throw new Problem('invalid_request', 'the body comes in too many tiny chunks')
+          if (areTiny(pieces, bytes)) throw tooTiny(request)
           onBytes(request, piece.byteLength)
         } catch (problem) {
           body.off('data', take).pause()
@@ -62,6 +63,11 @@ function grown(held: Buffer, bytes: number): Buffer<ArrayBuffer> {
 
 /** A piece costs a turn through the parser, however small it is. Clients send some large ones. */
 const areTiny = (pieces: number, bytes: number): boolean => pieces > 1_000 && bytes < 16 * pieces
+
+function tooTiny({ raw }: FastifyRequest): Problem {
+  if (raw instanceof Request) raw.bodyIsGivenUp = true
+  return new Problem('invalid_request', 'the body comes in too many tiny chunks')
+}
 
 export const tooLarge = (limit: number): Problem =>
   new Problem('body_too_large', `the body is larger than the ${limit} bytes that are taken here`, { limit })
@@ -188,7 +194,9 @@ async function isRead(request: FastifyRequest, pace: Pace): Promise<boolean> {
   if (raw.readableEnded || !hasBody(request)) return true
   const most = discardedOf[request.caller ? 'caller' : 'stranger']
   // A client that expects 100 Continue does not send it, or does not mind to be interrupted.
-  if (headers.expect !== undefined || raw.destroyed || Number(headers['content-length'] ?? 0) > most.bytes) return false
+  const isGivenUp = raw instanceof Request && raw.bodyIsGivenUp
+  if (isGivenUp || headers.expect !== undefined || raw.destroyed || Number(headers['content-length'] ?? 0) > most.bytes)
+    return false
   let [bytes, pieces] = [0, 0]
   let next: NodeJS.Timeout | undefined
   return new Promise((resolve) => {

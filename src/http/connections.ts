@@ -36,11 +36,18 @@ export const tooManyWaiting = 'PROPETL_TOO_MANY_WAITING'
 const givenUp = new WeakSet<Socket>()
 
 /**
- * Node parses all that it has read of a socket, thousands of requests in one turn, whatever becomes of the first. It stops
- * where it takes a request for an upgrade, and so it does on a socket that is given up.
+ * Node parses all that it has read of a socket in one turn of the event loop, thousands of requests or of pieces of a body,
+ * whatever becomes of the first. It stops parsing where it takes a request for an upgrade, and so it does on a socket that
+ * is given up. Pieces of a body that is given up are thrown away, which costs a third of keeping them.
  */
 export class Request extends IncomingMessage {
   private asksForUpgrade: boolean | null = null
+  /** Nobody reads what is left of the body. */
+  bodyIsGivenUp = false
+
+  override push(piece: Buffer | string | null, encoding?: BufferEncoding): boolean {
+    return this.bodyIsGivenUp && piece !== null ? true : super.push(piece, encoding)
+  }
 
   get upgrade(): boolean | null {
     return givenUp.has(this.socket) || this.asksForUpgrade

@@ -170,6 +170,12 @@ describe('a body in many small pieces', () => {
       const [answer] = await client.send(inChunks(size)).answers()
       assert.equal(answer?.status, status, `${size} bytes a piece: ${answer?.body}`)
     }
+    // The rest is not read, so that the connection cannot be used again.
+    const { connection: _, ...keptAlive } = type
+    const client = new RawClient(running.server.address).send(request('PUT', '/tasks/chunked', '', keptAlive))
+    const [answer] = await client.send(inChunks(1)).answers()
+    assert.equal(answer?.status, 400)
+    assert.match(answer?.headers ?? '', /^connection: close/im)
   })
 })
 
