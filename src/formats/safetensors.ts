@@ -72,10 +72,36 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, { bytes: mos
     return refuse(`a safetensors file starts with an 8-byte header length; this one ends after ${fileBytes} bytes`)
   const view = new DataView(prefix.buffer, prefix.byteOffset, lengthPrefix)
   const length = view.getBigUint64(0, true)
+  if (length > BigInt(fileBytes - lengthPrefix)) {
+    const other = whatElse(prefix)
+    if (other !== undefined) return refuse(other)
+  }
   if (length > BigInt(most)) return refuse(`the header says it is ${length} bytes long; at most ${most} are allowed`)
   if (length > BigInt(fileBytes - lengthPrefix))
     return refuse(`the header says it is ${length} bytes long, but only ${fileBytes - lengthPrefix} bytes follow`)
   return Number(length)
+}
+
+/** What files of other kinds begin with. */
+const beginnings: readonly (readonly [string, string])[] = [
+  ['version https://git-lfs', 'a Git LFS pointer: fetch the file itself with `git lfs pull`'],
+  ['PK\x03\x04', 'a zip archive, as PyTorch checkpoints and spreadsheets are'],
+  ['\x1f\x8b', 'compressed with gzip: expand it first'],
+  ['\x80', 'a Python pickle'],
+]
+
+/** What a file is in place of a safetensors file, if its beginning tells. */
+function whatElse(prefix: Uint8Array): string | undefined {
+  const beginning = Buffer.from(prefix.subarray(0, 32)).toString('latin1')
+  const known = beginnings.find(([start]) => beginning.startsWith(start))
+  if (known) return `the file is no safetensors file; it is ${known[1]}`
+  // In a header of a sensible length one of the first eight bytes is zero.
+  if (!/^[\t\n\r\x20-\x7e\x80-\xff]*$/.test(beginning)) return undefined
+  const text =
+    Buffer.from(prefix.subarray(0, 32))
+      .toString()
+      .split(/[\r\n]/, 1)[0] ?? ''
+  return `the file is no safetensors file; it is a text that begins with ${quoted(text)}. \`propetl learn\` makes task files from tables of examples`
 }
 
 /**
