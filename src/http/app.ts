@@ -28,11 +28,12 @@ import { refuseOn } from './refusals.js'
 import { checkHeaders, requestIdOf } from './request-headers.js'
 import { healthRoutes } from './routes/health.js'
 import { predictRoutes } from './routes/predict.js'
+import { rootRoute } from './routes/root.js'
 import { taskRoutes } from './routes/tasks.js'
 import { tenantRoutes } from './routes/tenants.js'
 import { openapiDocument } from './schemas.js'
 import type { Lifecycle } from './services.js'
-import { validatorCompiler } from './validation.js'
+import { takeNoOtherParameters, validatorCompiler } from './validation.js'
 
 export interface AppOptions {
   readonly config: ListenerLimits &
@@ -128,6 +129,8 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(swagger, { openapi: openapiDocument })
   await app.register(docs)
   const refuseOtherMethods = noteMethods(app)
+  takeNoOtherParameters(app)
+  await app.register(rootRoute)
   await app.register(predictRoutes({ access, lifecycle, metrics, rates, limits: config }))
   await app.register(taskRoutes(lifecycle, config, readBody))
   await app.register(tenantRoutes(lifecycle))
@@ -141,7 +144,7 @@ const corsOf =
   (origins: readonly string[]) =>
   async ({ method, headers }: FastifyRequest): Promise<FastifyCorsOptions> => ({
     origin: [...origins],
-    methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'],
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
     exposedHeaders,
     preflight: method === 'OPTIONS' && headers.origin !== undefined && 'access-control-request-method' in headers,
   })

@@ -81,7 +81,7 @@ export function addJsonParser(app: FastifyInstance, readBody: ReadBody, maxInput
     void parse(request, text, (error, value) => {
       result = { error, value }
     })
-    if (result?.error) throw result.error
+    if (result?.error) throw invalidJson(text)
     return result?.value
   }
   function* parseInSteps(request: FastifyRequest, body: Buffer): Steps<unknown> {
@@ -98,6 +98,17 @@ export function addJsonParser(app: FastifyInstance, readBody: ReadBody, maxInput
     const steps = parseInSteps(request, body)
     return body.byteLength <= parsedAtOnce ? finish(steps) : work.run(request.caller?.owner ?? '', steps)
   })
+}
+
+/** The engine says where it is wrong; a body that it takes has a key that reaches for a prototype. */
+function invalidJson(text: string): Problem {
+  if (text.trim() === '') return new Problem('invalid_json', 'the body is empty; expected JSON')
+  try {
+    JSON.parse(text)
+  } catch (error) {
+    return new Problem('invalid_json', `the body is not JSON: ${(error as Error).message}`)
+  }
+  return new Problem('invalid_json', 'the body has a key __proto__, or constructor.prototype, which is not taken')
 }
 
 /** A body up to this size is parsed at once, in bytes: it takes a fraction of a millisecond. */

@@ -162,5 +162,5 @@ function describeValidation(error: FastifyError): string {
     .join(', or ')
 }
 
-const describeFinding = ({ instancePath, keyword, message }: ValidationFinding): string =>
-  `${shortened(instancePath, 200)} ${keyword === 'boolean' ? 'is not a known field' : (message ?? 'is not valid')}`
+const describeFinding = ({ instancePath, message = 'is not valid' }: ValidationFinding): string =>
+  `${shortened(instancePath, 200)} ${message}`

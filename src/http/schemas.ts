@@ -123,11 +123,10 @@ export const predictBody = Type.Object(
   {
     inputs: Type.Union([textOrPair, Type.Array(textOrPair, { minItems: 1 })], {
       description: 'A text, a pair of texts, or an array of these',
-      examples: ['a gorgeous film'],
     }),
     ...options,
   },
-  { additionalProperties: false },
+  { additionalProperties: false, examples: [{ inputs: ['a gorgeous film', 'two hours of nothing'], top_k: 1 }] },
 )
 
 export const predictManyBody = Type.Object(
@@ -138,7 +137,17 @@ export const predictManyBody = Type.Object(
     }),
     ...options,
   },
-  { additionalProperties: false },
+  {
+    additionalProperties: false,
+    examples: [
+      {
+        inputs: [
+          { task: 'sst2', text: 'a gorgeous film' },
+          { task: 'mrpc', text: 'It rained.', text_pair: 'Rain fell.' },
+        ],
+      },
+    ],
+  },
 )
 
 const labelScore = { label: Type.String(), score: Type.Number() }

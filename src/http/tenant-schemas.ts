@@ -15,6 +15,7 @@ export const tenantParams = Type.Object({
 export const ownerParams = Type.Object({
   id: Type.String({
     pattern: tenantIdPattern,
+    examples: ['acme'],
     description: "A tenant's id; or operator for keys that manage tenants, metrics for keys that read /metrics alone",
   }),
 })
@@ -42,7 +43,12 @@ export const tenantBody = Type.Object(
     limits: Type.Optional(Type.Partial(Type.Object(limits), { additionalProperties: false })),
     share: Type.Optional(share),
   },
-  { additionalProperties: false },
+  {
+    additionalProperties: false,
+    examples: [
+      { limits: { tasks: 100, bytes: 10_000_000, requests_per_second: 50, tokens_per_second: 20_000 }, share: 1 },
+    ],
+  },
 )
 
 export const tenantAnswer = Type.Object({
@@ -72,7 +78,10 @@ const terms = {
   ),
   description: orNull(Type.String({ maxLength: 200 }), 'For people: where it is used'),
 }
-export const keyBody = Type.Partial(Type.Object(terms), { additionalProperties: false })
+export const keyBody = Type.Partial(Type.Object(terms), {
+  additionalProperties: false,
+  examples: [{ description: 'the web shop', expires: null }],
+})
 export const keyAnswer = Type.Object({
   id: Type.String({ description: 'What logs call it; it is not the key' }),
   created: Type.String({ description: 'ISO 8601' }),

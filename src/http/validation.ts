@@ -1,7 +1,7 @@
 // How requests are held against the schemas of their routes. Bodies are taken as they are; of what comes as text, whole
 // numbers of a query alone become numbers, and only where they are written as such.
 
-import type { FastifySchemaCompiler, FastifySchemaValidationError } from 'fastify'
+import type { FastifyInstance, FastifySchemaCompiler, FastifySchemaValidationError } from 'fastify'
 import { type TSchema, Type } from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { TLocalizedValidationError } from 'typebox/error'
@@ -15,15 +15,36 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({ schema, http
   const numbers = httpPart === 'querystring' && Type.IsObject(schema) ? namesOf(schema.properties) : []
   return (given) => {
     const value = numbers.length > 0 ? withNumbers(given, numbers) : given
-    return check.Check(value) ? { value } : { error: errorOf(value, check.Errors(value)) }
+    return check.Check(value) ? { value } : { error: errorOf(schema, value, check.Errors(value)) }
   }
 }
 
+/** Refuses parameters of a query where a route has none: one that is misspelt would be without effect. */
+export function takeNoOtherParameters(app: FastifyInstance): void {
+  app.addHook('onRoute', (route) => {
+    // Probes and scrapers may add their own.
+    if (route.config?.audience === 'everybody' || route.config?.audience === 'scraper') return
+    route.schema = { querystring: none, ...route.schema }
+  })
+}
+
+const none = Type.Object({}, { additionalProperties: false })
+
 /** The same code for what is no task id, wherever it stands. */
-function errorOf(value: unknown, findings: readonly TLocalizedValidationError[]) {
+function errorOf(schema: TSchema, value: unknown, findings: readonly TLocalizedValidationError[]) {
   const id = findings.find(({ keyword, params }) => keyword === 'pattern' && params.pattern === taskIdPattern)
   if (id !== undefined) return invalidTaskId(String(Pointer.Get(value, id.instancePath)))
-  return findings as FastifySchemaValidationError[]
+  return findings.map((finding) => withKnownFields(schema, finding)) as FastifySchemaValidationError[]
+}
+
+/** A field that is not known: says which are. */
+function withKnownFields(schema: TSchema, finding: TLocalizedValidationError): TLocalizedValidationError {
+  const parent = finding.schemaPath.replace(/^#/, '').replace(/\/additionalProperties$/, '')
+  if (finding.keyword !== 'boolean' || !finding.schemaPath.endsWith('/additionalProperties')) return finding
+  const object = parent === '' ? schema : Pointer.Get(schema, parent)
+  const known = Object.keys((object as { properties?: object } | undefined)?.properties ?? {})
+  const message = known.length > 0 ? `is not a known field; known are ${known.join(', ')}` : 'is not taken here'
+  return { ...finding, message }
 }
 
 const namesOf = (properties: Readonly<Record<string, TSchema>>): string[] =>

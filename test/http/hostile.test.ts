@@ -142,7 +142,7 @@ describe('what is no address, header or number', () => {
       ['PATCH', '/tasks/sst2', 'DELETE, GET, HEAD, PUT'],
       ['TRACE', '/predict', 'POST'],
       ['OPTIONS', '/health/live', 'GET, HEAD'],
-      ['POST', '/tenants/acme', 'DELETE, GET, HEAD, PUT'],
+      ['POST', '/tenants/acme', 'DELETE, GET, HEAD, PATCH, PUT'],
     ] as const) {
       const answer = await running.app.inject({ method: method as 'GET', url })
       assert.deepEqual([answer.statusCode, answer.headers.allow], [405, allow])

@@ -178,7 +178,7 @@ describe('tenants', () => {
         guarded++
         assert.deepEqual([answer.statusCode, answer.headers['www-authenticate']], [401, 'Bearer realm="propetl"'])
       }
-    assert.equal(guarded, 16)
+    assert.equal(guarded, 17)
     assert.equal((await running.app.inject('/nowhere')).statusCode, 401)
     assert.equal((await running.app.inject('/docs/')).statusCode, 200)
   })

@@ -119,6 +119,7 @@ describe('the description of the API', () => {
         'get /tenants',
         'get /tenants/{id}',
         'get /tenants/{id}/keys',
+        'patch /tenants/{id}',
         'post /predict',
         'post /tasks',
         'post /tasks/{id}/predict',

@@ -47,14 +47,12 @@ const conditionHeaders = Type.Object({
   'if-match': Type.Optional(
     Type.String({
       pattern: etagsPattern,
-      examples: ['"v1", "v2"'],
-      description: 'Only if the task is at one of these ETags; * for any',
+      description: 'Only if the task is at one of these ETags, as in "v1", "v2"; * for any',
     }),
   ),
   'if-none-match': Type.Optional(
     Type.String({
       pattern: etagsPattern,
-      examples: ['*'],
       description: 'Only if it is at none of these; * for: only if it is new',
     }),
   ),

@@ -1,12 +1,13 @@
 // Tenants and their keys as resources, for the operator. A tenant reads its own limits and what it has used of them.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import { Problem } from '../../problem.js'
 import { removeTenant } from '../../tasks/removal.js'
 import { actorOf } from '../../tenants/audit.js'
 import type { Key } from '../../tenants/keys.js'
-import { operator, type Tenant, type TenantSettings } from '../../tenants/tenant.js'
+import { defaults, operator, type Tenant, type TenantSettings, unknownTenant } from '../../tenants/tenant.js'
 import type { Usage } from '../../tenants/usage.js'
 import { callerOf, recordChange } from '../callers.js'
 import { pageOf } from '../page.js'
@@ -80,8 +81,10 @@ export const tenantRoutes =
         schema: {
           operationId: 'putTenant',
           tags,
-          summary: 'Makes a tenant, or gives one other limits; what the body leaves out is unlimited',
-          description: 'Answered 409 `tenant_leaving` while a tenant of this id is being removed.',
+          summary: 'Makes a tenant, or replaces its limits',
+          description:
+            'A limit that the body does not name is lifted: use PATCH to change some limits and keep the others. Answered 409 ' +
+            '`tenant_leaving` while a tenant of this id is being removed.',
           params: tenantParams,
           body: tenantBody,
           response: {
@@ -94,18 +97,38 @@ export const tenantRoutes =
       async (request, reply) => {
         const { tenants } = lifecycle.services
         const { id } = request.params
-        const settings = settingsOf(request.body)
-        const { tenant, previous } = await tenants.set(id, () => settings)
-        recordChange(request, {
-          action: 'tenant.put',
-          tenant: id,
-          object: id,
-          incarnation: tenant.incarnation,
-          ...(previous && { before: { limits: previous.limits, share: previous.share } }),
-          after: settings,
-        })
+        const { tenant, previous } = await tenants.set(id, () => settingsOf(request.body, defaults))
+        recordSettings(request, tenant, previous)
         reply.code(previous ? 200 : 201)
         if (!previous) reply.header('location', `/tenants/${id}`)
+        return answerOf(tenant, tenants.usage(id))
+      },
+    )
+
+    app.patch(
+      '/tenants/:id',
+      {
+        config,
+        schema: {
+          operationId: 'patchTenant',
+          tags,
+          summary: "Changes some of a tenant's limits, or its share; what the body does not name stays as it is",
+          params: tenantParams,
+          body: tenantBody,
+          response: {
+            200: { ...tenantAnswer, description: 'Changed' },
+            ...problemAnswers(400, 401, 403, 404, 409, 413, 415, 503),
+          },
+        },
+      },
+      async (request) => {
+        const { tenants } = lifecycle.services
+        const { id } = request.params
+        const { tenant, previous } = await tenants.set(id, (current) => {
+          if (current === undefined) throw unknownTenant(id)
+          return settingsOf(request.body, current)
+        })
+        recordSettings(request, tenant, previous)
         return answerOf(tenant, tenants.usage(id))
       },
     )
@@ -194,12 +217,28 @@ export const tenantRoutes =
     )
   }
 
-function settingsOf({ limits = {}, share = 1 }: Static<typeof tenantBody>): TenantSettings {
-  const { tasks = null, bytes = null, requests_per_second = null, tokens_per_second = null } = limits
-  return {
-    limits: { tasks, bytes, requestsPerSecond: requests_per_second, tokensPerSecond: tokens_per_second },
-    share,
-  }
+/** What a body names, and of the rest what was there. */
+function settingsOf({ limits = {}, share }: Static<typeof tenantBody>, others: TenantSettings): TenantSettings {
+  const {
+    tasks = others.limits.tasks,
+    bytes = others.limits.bytes,
+    requests_per_second: requestsPerSecond = others.limits.requestsPerSecond,
+    tokens_per_second: tokensPerSecond = others.limits.tokensPerSecond,
+  } = limits
+  return { limits: { tasks, bytes, requestsPerSecond, tokensPerSecond }, share: share ?? others.share }
+}
+
+/** The line of the audit trail for a tenant that was made or changed. */
+function recordSettings(request: FastifyRequest, tenant: Tenant, previous: Tenant | undefined): void {
+  const settings = ({ limits, share }: Tenant) => ({ limits, share })
+  recordChange(request, {
+    action: 'tenant.put',
+    tenant: tenant.id,
+    object: tenant.id,
+    incarnation: tenant.incarnation,
+    ...(previous && { before: settings(previous) }),
+    after: settings(tenant),
+  })
 }
 
 function answerOf({ id, created, share, limits }: Tenant, usage: Usage): Static<typeof tenantAnswer> {
