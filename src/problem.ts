@@ -54,9 +54,11 @@ export type ProblemCode =
   | 'not_ready'
   | 'engine_lost'
   | 'shutting_down'
+  // storage: with `outcome_unknown` a change may have been made, with the others it was not
   | 'storage_failed'
   | 'storage_damaged'
   | 'storage_unavailable'
+  | 'outcome_unknown'
 
 /** An error for the one who asked. The message says what was wrong, where, and what was expected. */
 export class Problem extends Error {

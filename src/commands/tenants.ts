@@ -4,11 +4,12 @@
 import { userInfo } from 'node:os'
 import { pino } from 'pino'
 import { environmentVariableOf } from '../config.js'
+import type { Problem } from '../problem.js'
 import { LmdbStore } from '../store/lmdb.js'
 import type { Store } from '../store/store.js'
 import { type Remover, removeTenant } from '../tasks/removal.js'
 import { TaskStore } from '../tasks/store.js'
-import { audit, type Change } from '../tenants/audit.js'
+import { audit, auditIfUnknown, type Change } from '../tenants/audit.js'
 import { Keys, type KeyTerms } from '../tenants/keys.js'
 import { defaults, type Limits, limitNames, type Tenant, type TenantSettings } from '../tenants/tenant.js'
 import { Tenants } from '../tenants/tenants.js'
@@ -30,15 +31,15 @@ export interface KeyFlags extends StoreFlags, Partial<KeyTerms> {}
 export const setTenant = (id: string, flags: TenantFlags): Promise<string> =>
   onStore(flags, async (store) => {
     const tenants = new Tenants(store)
-    const { tenant, previous } = await tenants.set(id, (current: TenantSettings = defaults) => ({
+    const change = { action: 'tenant.put', tenant: id, object: id } as const
+    const setting = tenants.set(id, (current: TenantSettings = defaults) => ({
       limits: { ...current.limits, ...definedLimits(flags) },
       share: flags.share ?? current.share,
     }))
+    const { tenant, previous } = await recordIfUnknown(setting, () => ({ ...change, after: definedLimits(flags) }))
     const { incarnation, limits, share } = tenant
     record({
-      action: 'tenant.put',
-      tenant: id,
-      object: id,
+      ...change,
       incarnation,
       ...(previous && { before: { limits: previous.limits, share: previous.share } }),
       after: { limits, share },
@@ -64,8 +65,12 @@ export const deleteTenant = (id: string, flags: StoreFlags): Promise<string> =>
 export const createKey = (owner: string, flags: KeyFlags): Promise<string> =>
   onStore(flags, async (store) => {
     const { expires = null, description = null } = flags
-    const { key, text } = await new Keys(store).create(owner, { expires, description })
-    record({ action: 'key.create', tenant: owner, object: key.id, after: key })
+    const change = { action: 'key.create', tenant: owner } as const
+    const { key, text } = await recordIfUnknown(
+      new Keys(store).create(owner, { expires, description }),
+      ({ details }) => ({ ...change, object: String(details.key) }),
+    )
+    record({ ...change, object: key.id, after: key })
     return shown(flags, { ...key, key: text }, text)
   })
 
@@ -77,8 +82,9 @@ export const listKeys = (owner: string, flags: StoreFlags): Promise<string> =>
 
 export const revokeKey = (owner: string, id: string, flags: StoreFlags): Promise<string> =>
   onStore(flags, async (store) => {
-    await new Keys(store).revoke(owner, id)
-    record({ action: 'key.revoke', tenant: owner, object: id })
+    const change = { action: 'key.revoke', tenant: owner, object: id } as const
+    await recordIfUnknown(new Keys(store).revoke(owner, id), () => change)
+    record(change)
     return shown(flags, { owner, id }, `key ${id} of ${owner} is revoked`)
   })
 
@@ -103,6 +109,11 @@ function terminal(): Remover {
 function record(change: Change): void {
   const { actor, logger } = terminal()
   audit(logger, actor, change)
+}
+
+function recordIfUnknown<T>(change: Promise<T>, tried: (problem: Problem) => Change): Promise<T> {
+  const { actor, logger } = terminal()
+  return auditIfUnknown(logger, actor, change, tried)
 }
 
 const definedLimits = (flags: TenantFlags): Partial<Limits> =>

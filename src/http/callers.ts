@@ -4,7 +4,7 @@ import { isIP } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Problem, quoted } from '../problem.js'
 import type { Access, Caller } from '../tenants/access.js'
-import { actorOf, audit, type Change } from '../tenants/audit.js'
+import { actorOf, audit, auditIfUnknown, type Change } from '../tenants/audit.js'
 import type { Rates } from '../tenants/rates.js'
 import { operator, scraper } from '../tenants/tenant.js'
 
@@ -62,6 +62,13 @@ export function callerOf({ caller }: FastifyRequest): Caller {
 /** The line of the audit trail for a change that a request made. */
 export const recordChange = (request: FastifyRequest, change: Change): void =>
   audit(request.log, actorOf(callerOf(request)), change)
+
+/** Waits for a change that a request makes, and writes a line of the audit trail if its outcome is unknown. */
+export const recordIfUnknown = <T>(
+  request: FastifyRequest,
+  change: Promise<T>,
+  tried: (problem: Problem) => Change,
+): Promise<T> => auditIfUnknown(request.log, actorOf(callerOf(request)), change, tried)
 
 function refuseOthers(caller: Caller, audience: Audience): void {
   const { owner } = caller

@@ -64,7 +64,9 @@ const problemMeanings: Record<number, string> = {
   415: 'The content type, its charset or the content encoding is not taken here',
   422: 'The content cannot be worked with',
   429: 'The tenant asks too fast, or too much is waiting to answer in time; Retry-After says when to try again',
-  503: 'The server starts or stops, or could not store a change; Retry-After says when to try again',
+  503:
+    'The server starts or stops, or a change was not made; with the code `outcome_unknown` alone it may have been made. ' +
+    'Retry-After says when to try again',
   504: 'The request waited too long, or takes longer than it may',
 }
 

@@ -255,7 +255,7 @@ const unmade = () =>
   new Problem('storage_unavailable', 'the database that holds the tasks cannot be used now; the change was not made')
 const unknown = () =>
   new Problem(
-    'storage_unavailable',
+    'outcome_unknown',
     'the database was lost while the change was committed: it may have been made or not; look, or ask again',
   )
 const unusable = (error: unknown) =>

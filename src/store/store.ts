@@ -58,7 +58,7 @@ export interface Store extends StoreReader {
    *   nothing. It runs again where its transaction was lost before it was committed
    * @returns what `change` returned, once all of it is durable
    * @throws Problem `storage_failed` if it could not be stored; `storage_unavailable` while a shared database is away;
-   *   whatever `change` throws
+   *   `outcome_unknown` if it may have been made or not; whatever `change` throws. With all others it was not made
    */
   change<T>(change: (records: StoreWriter) => T): Promise<T>
   /** Brings a record from the disk into memory, on another thread, so that `get` need not wait for the disk. */

@@ -3,7 +3,7 @@
 // be cut off at any moment, and several processes can work on the same one.
 
 import { setTimeout } from 'node:timers/promises'
-import { type AuditLog, audit } from '../tenants/audit.js'
+import { type AuditLog, audit, auditIfUnknown } from '../tenants/audit.js'
 import type { Leaving, Tenants } from '../tenants/tenants.js'
 import type { TaskStore } from './store.js'
 
@@ -34,16 +34,12 @@ const pauses: Pauses = { look: 60_000, retry: 1_000 }
  * @throws Problem `unknown_tenant`
  */
 export async function removeTenant(stores: TenantStores, id: string, by: Remover): Promise<number> {
-  const { leaving, closed } = await stores.tenants.close(id)
+  const change = { action: 'tenant.close', tenant: id, object: id } as const
+  const closing = stores.tenants.close(id)
+  const { leaving, closed } = await auditIfUnknown(by.logger, by.actor, closing, () => change)
   if (closed) {
     const { incarnation, limits, share } = closed
-    audit(by.logger, by.actor, {
-      action: 'tenant.close',
-      tenant: id,
-      object: id,
-      incarnation,
-      before: { limits, share },
-    })
+    audit(by.logger, by.actor, { ...change, incarnation, before: { limits, share } })
   }
   await finish(stores, leaving, by)
   return leaving.stored.tasks
@@ -99,9 +95,10 @@ async function finish(
       removed += count
       if (signal?.aborted) return
     }
-    const before = await tenants.forget(leaving)
+    const change = { action: 'tenant.delete', tenant: id, object: id, incarnation } as const
+    const before = await auditIfUnknown(logger, actor, tenants.forget(leaving), () => change)
     // Where another one finished the removal, it wrote the line.
-    if (before) audit(logger, actor, { action: 'tenant.delete', tenant: id, object: id, incarnation, before })
+    if (before) audit(logger, actor, { ...change, before })
   } catch (error) {
     logger.error(
       { tenant: id, incarnation, tasks: stored.tasks, removed, reason: (error as Error).message },

@@ -1,5 +1,7 @@
-// The audit trail: one line of the log for every change of tasks, keys and tenants, over HTTP or by a command.
+// The audit trail: one line of the log for every change of tasks, keys and tenants, over HTTP or by a command, and for
+// every change of which the store cannot say whether it was made.
 
+import { Problem } from '../problem.js'
 import type { Owner } from './tenant.js'
 
 export interface Change {
@@ -21,6 +23,8 @@ export interface Change {
   /** What was there and what is there now: a task's digest, a tenant's settings. Absent for nothing. */
   readonly before?: unknown
   readonly after?: unknown
+  /** Whether the change was made is not known, and the rest of the line says what was tried. Absent: it was made. */
+  readonly outcome?: 'unknown'
 }
 
 /** What the line is written to: pino, or what fastify knows of it. */
@@ -38,3 +42,25 @@ export function audit(logger: AuditLog, actor: string, change: Change): void {
   if (logger.level === 'silent') return
   logger.child({ audit: true }, { level: 'info' }).info({ actor, ...change }, 'audit')
 }
+
+/**
+ * Waits for a change. If its outcome is unknown, writes a line with what was tried.
+ * @param tried is called only then
+ */
+export async function auditIfUnknown<T>(
+  logger: AuditLog,
+  actor: string,
+  change: Promise<T>,
+  tried: (problem: Problem) => Change,
+): Promise<T> {
+  try {
+    return await change
+  } catch (error) {
+    if (isUnknown(error)) audit(logger, actor, { ...tried(error), outcome: 'unknown' })
+    throw error
+  }
+}
+
+/** Whether a change failed in such a way that it may have been made. */
+export const isUnknown = (error: unknown): error is Problem =>
+  error instanceof Problem && error.code === 'outcome_unknown'

@@ -4,6 +4,7 @@
 
 import { Problem, quoted } from '../problem.js'
 import { recordsIn, type Store, type StoreReader, type StoreWriter } from '../store/store.js'
+import { isUnknown } from './audit.js'
 import { hashOfKey, isKeyOf, type KeyName, makeKey, nameOfKey } from './secret.js'
 import { type Owner, operator, readTenant, scraper, type TenantIdentity, unknownTenant } from './tenant.js'
 
@@ -45,11 +46,12 @@ export class Keys {
   /**
    * Makes a key. Its text is told here and never again.
    * @throws Problem `invalid_request` for an expiry that is no time to come; `unknown_tenant`; `quota_exceeded` beyond 100
-   *   keys of one owner
+   *   keys of one owner; of unknown outcome with the key's id in its details
    */
   async create(owner: Owner, { expires: given, description }: KeyTerms): Promise<{ key: Key; text: string }> {
     const expires = given === null ? null : this.#timeToCome(given)
-    return this.store.change((records) => {
+    const { id, key: text } = makeKey(owner)
+    const create = (records: StoreWriter) => {
       const incarnation = incarnationOf(records, owner)
       if (keysOf(records, owner, incarnation).length >= maxKeys)
         throw new Problem('quota_exceeded', `"${owner}" has ${maxKeys} keys, and more are not taken; revoke one`, {
@@ -57,11 +59,13 @@ export class Keys {
           used: maxKeys,
           limit: maxKeys,
         })
-      const { id, key: text } = makeKey(owner)
       const terms = { created: new Date(this.now()).toISOString(), expires, description }
       const record: KeyRecord = { hash: hashOfKey(text).toString('hex'), incarnation, ...terms }
       records.put('keys', recordKey({ owner, id }), Buffer.from(JSON.stringify(record)))
       return { key: { owner, id, ...terms }, text }
+    }
+    return this.store.change(create).catch((error) => {
+      throw isUnknown(error) ? new Problem(error.code, error.message, { ...error.details, key: id }) : error
     })
   }
 

@@ -5,6 +5,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { answerFactor } from '../../costs/memory.js'
+import { digestOf } from '../../formats/digest.js'
 import { Problem, quoted } from '../../problem.js'
 import { describeTask } from '../../tasks/description.js'
 import type { Task } from '../../tasks/ready-tasks.js'
@@ -13,7 +14,7 @@ import { taskOwnerOf } from '../../tenants/access.js'
 import type { Owner } from '../../tenants/tenant.js'
 import { afterAnswer } from '../after-answer.js'
 import { type ReadBody, tooLarge } from '../bodies.js'
-import { callerOf, recordChange } from '../callers.js'
+import { callerOf, recordChange, recordIfUnknown } from '../callers.js'
 import { sendInChunks } from '../downloads.js'
 import { etagOf, etagsPattern, isUnchanged, preconditionOf } from '../etags.js'
 import { type FormPart, readForm } from '../forms.js'
@@ -175,7 +176,10 @@ export const taskRoutes =
           operationId: 'putTask',
           tags: ['tasks'],
           summary: 'Registers a task file, or replaces one; live at once',
-          description: `Answered once the file would survive a power cut. ${curlType}, curl's default, is taken for ${fileType}.`,
+          description:
+            'Answered once the file would survive a power cut. The same file may be sent again: that changes nothing, ' +
+            'whether or not the first request was carried out (503 with the code `outcome_unknown`). ' +
+            `${curlType}, curl's default, is taken for ${fileType}.`,
           consumes: [fileType],
           params: taskParams,
           headers: conditionHeaders,
@@ -234,8 +238,10 @@ export const taskRoutes =
         const caller = callerOf(request)
         const { id } = request.params
         const { registry } = lifecycle.services
-        const before = await registry.delete(taskOwnerOf(caller), id, preconditionOf(request.headers))
-        recordChange(request, { action: 'task.delete', tenant: caller.owner, object: id, before })
+        const change = { action: 'task.delete', tenant: caller.owner, object: id } as const
+        const removing = registry.delete(taskOwnerOf(caller), id, preconditionOf(request.headers))
+        const before = await recordIfUnknown(request, removing, () => change)
+        recordChange(request, { ...change, before })
         return reply.code(204).send(null)
       },
     )
@@ -243,11 +249,11 @@ export const taskRoutes =
     async function upload(id: string, bytes: Buffer, request: FastifyRequest, reply: FastifyReply) {
       const { registry } = lifecycle.services
       const caller = callerOf(request)
-      const { task, previous } = await registry.put(taskOwnerOf(caller), id, bytes, preconditionOf(request.headers))
+      const change = { action: 'task.put', tenant: caller.owner, object: id } as const
+      const putting = registry.put(taskOwnerOf(caller), id, bytes, preconditionOf(request.headers))
+      const { task, previous } = await recordIfUnknown(request, putting, () => ({ ...change, after: digestOf(bytes) }))
       recordChange(request, {
-        action: 'task.put',
-        tenant: caller.owner,
-        object: id,
+        ...change,
         ...(previous !== undefined && { before: previous }),
         after: task.file.digest,
       })

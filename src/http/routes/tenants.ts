@@ -9,7 +9,7 @@ import { actorOf } from '../../tenants/audit.js'
 import type { Key } from '../../tenants/keys.js'
 import { defaults, operator, type Tenant, type TenantSettings, unknownTenant } from '../../tenants/tenant.js'
 import type { Usage } from '../../tenants/usage.js'
-import { callerOf, recordChange } from '../callers.js'
+import { callerOf, recordChange, recordIfUnknown } from '../callers.js'
 import { pageOf } from '../page.js'
 import { locationHeader, noContent, problemAnswers } from '../schemas.js'
 import type { Lifecycle } from '../services.js'
@@ -97,7 +97,12 @@ export const tenantRoutes =
       async (request, reply) => {
         const { tenants } = lifecycle.services
         const { id } = request.params
-        const { tenant, previous } = await tenants.set(id, () => settingsOf(request.body, defaults))
+        const settings = settingsOf(request.body, defaults)
+        const { tenant, previous } = await recordIfUnknown(
+          request,
+          tenants.set(id, () => settings),
+          () => changeOf(id, settings),
+        )
         recordSettings(request, tenant, previous)
         reply.code(previous ? 200 : 201)
         if (!previous) reply.header('location', `/tenants/${id}`)
@@ -124,10 +129,12 @@ export const tenantRoutes =
       async (request) => {
         const { tenants } = lifecycle.services
         const { id } = request.params
-        const { tenant, previous } = await tenants.set(id, (current) => {
+        const patched = tenants.set(id, (current) => {
           if (current === undefined) throw unknownTenant(id)
           return settingsOf(request.body, current)
         })
+        // What the tenant has beside that is not known here.
+        const { tenant, previous } = await recordIfUnknown(request, patched, () => changeOf(id, request.body))
         recordSettings(request, tenant, previous)
         return answerOf(tenant, tenants.usage(id))
       },
@@ -181,6 +188,9 @@ export const tenantRoutes =
           operationId: 'createKey',
           tags,
           summary: 'Makes a key of a tenant, beside those that it has; the answer alone tells it',
+          description:
+            'A 503 with the code `outcome_unknown` has the id of the key as `key`: it may exist, nobody knows its text, ' +
+            'and revoking it does no harm.',
           params: ownerParams,
           body: keyBody,
           response: { 201: newKeyAnswer, ...problemAnswers(400, 401, 403, 404, 413, 415, 503) },
@@ -188,9 +198,15 @@ export const tenantRoutes =
       },
       async (request, reply) => {
         const { expires = null, description = null } = request.body
-        const { key, text } = await lifecycle.services.keys.create(request.params.id, { expires, description })
+        const { id } = request.params
+        const change = { action: 'key.create', tenant: id } as const
+        const { key, text } = await recordIfUnknown(
+          request,
+          lifecycle.services.keys.create(id, { expires, description }),
+          ({ details }) => ({ ...change, object: String(details.key) }),
+        )
         const answer = keyAnswerOf(key)
-        recordChange(request, { action: 'key.create', tenant: key.owner, object: key.id, after: answer })
+        recordChange(request, { ...change, object: key.id, after: answer })
         reply.code(201).header('cache-control', 'no-store')
         return { ...answer, key: text }
       },
@@ -210,8 +226,9 @@ export const tenantRoutes =
       },
       async (request, reply) => {
         const { id, key } = request.params
-        await lifecycle.services.keys.revoke(id, key)
-        recordChange(request, { action: 'key.revoke', tenant: id, object: key })
+        const change = { action: 'key.revoke', tenant: id, object: key } as const
+        await recordIfUnknown(request, lifecycle.services.keys.revoke(id, key), () => change)
+        recordChange(request, change)
         return reply.code(204).send(null)
       },
     )
@@ -228,16 +245,15 @@ function settingsOf({ limits = {}, share }: Static<typeof tenantBody>, others: T
   return { limits: { tasks, bytes, requestsPerSecond, tokensPerSecond }, share: share ?? others.share }
 }
 
+const changeOf = (id: string, after: object) => ({ action: 'tenant.put', tenant: id, object: id, after }) as const
+
 /** The line of the audit trail for a tenant that was made or changed. */
 function recordSettings(request: FastifyRequest, tenant: Tenant, previous: Tenant | undefined): void {
   const settings = ({ limits, share }: Tenant) => ({ limits, share })
   recordChange(request, {
-    action: 'tenant.put',
-    tenant: tenant.id,
-    object: tenant.id,
+    ...changeOf(tenant.id, settings(tenant)),
     incarnation: tenant.incarnation,
     ...(previous && { before: settings(previous) }),
-    after: settings(tenant),
   })
 }
 
