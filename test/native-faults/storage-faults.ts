@@ -1,0 +1,150 @@
+// Storage faults for a process that a test starts: the C library beside this file is built, loaded with LD_PRELOAD and
+// steered while the process runs.
+
+import { execFile } from 'node:child_process'
+import { closeSync, openSync, readSync, writeFileSync, writeSync } from 'node:fs'
+import { constants as os } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { root, temporaryDirectory } from '../material.js'
+
+export type StorageCall = 'write' | 'flush' | 'resize'
+
+export type StorageFault =
+  /** The call fails and does nothing. */
+  | { readonly kind: 'fail'; readonly error: 'ENOSPC' | 'EIO' | 'EDQUOT' }
+  /** The process is killed before or after the call, or when half of it is done. */
+  | { readonly kind: 'kill'; readonly when: 'before' | 'after' | 'halfway' }
+  /** A write does half of its work and says so. */
+  | { readonly kind: 'shorten' }
+  /** The call takes longer; it ends early when another fault is set. */
+  | { readonly kind: 'delay'; readonly delayMs: number }
+
+export interface StorageFaultRange {
+  /** Which calls are counted and get the fault; all by default. */
+  readonly calls?: readonly StorageCall[]
+  /** The first counted call that gets the fault, from 1, counted from now on; 1 by default. */
+  readonly first?: number
+  /** How many calls get it from there on; all by default. */
+  readonly times?: number
+}
+
+/** Why processes cannot be given storage faults here; false if they can. */
+export const withoutStorageFaults: string | false =
+  process.platform !== 'linux' ? 'storage faults are injected with LD_PRELOAD, which only Linux has' : false
+
+// Places in the library's struct control, in numbers of 32 bits.
+const place = { action: 0, kinds: 1, first: 2, times: 3, error: 4, delay: 5, calls: 6, faults: 7 }
+const places = Object.keys(place).length
+const all = 0xffff_ffff
+const kindBits: Readonly<Record<StorageCall, number>> = { write: 1, flush: 2, resize: 4 }
+const killActions = { before: 2, after: 3, halfway: 4 }
+const numberBytes = 4
+
+export class StorageFaults {
+  readonly #control: number
+
+  private constructor(
+    control: string,
+    /** What the environment of the process needs. The process may start others: they share the counters. */
+    readonly env: Readonly<Record<string, string>>,
+  ) {
+    this.#control = openSync(control, 'r+')
+  }
+
+  /** @param path files whose path begins with it get the faults; it must be absolute and without symbolic links */
+  static async on(path: string): Promise<StorageFaults> {
+    library ??= buildLibrary()
+    const control = join(await temporaryDirectory(), 'control')
+    writeFileSync(control, Buffer.alloc(places * numberBytes))
+    const faults = new StorageFaults(control, {
+      LD_PRELOAD: await library,
+      STORAGE_FAULTS_PATH: path,
+      STORAGE_FAULTS_CONTROL: control,
+      // Writes through io_uring are no calls of the C library.
+      UV_USE_IO_URING: '0',
+    })
+    faults.count()
+    return faults
+  }
+
+  /** Sets the fault, in place of the one before, and counts calls from 0. */
+  set(fault: StorageFault, range: StorageFaultRange = {}): void {
+    this.#steer(actionOf(fault), range, {
+      error: fault.kind === 'fail' ? os.errno[fault.error] : 0,
+      delay: fault.kind === 'delay' ? fault.delayMs : 0,
+    })
+  }
+
+  /** Ends the fault and counts calls from 0. */
+  count(calls?: readonly StorageCall[]): void {
+    this.#steer(0, calls ? { calls } : {}, { error: 0, delay: 0 })
+  }
+
+  /** Calls that were counted since the fault was set. */
+  get calls(): number {
+    return this.#read(place.calls)
+  }
+
+  /** Calls that got the fault. */
+  get faults(): number {
+    return this.#read(place.faults)
+  }
+
+  close(): void {
+    closeSync(this.#control)
+  }
+
+  #steer(action: number, range: StorageFaultRange, { error, delay }: { error: number; delay: number }): void {
+    const { calls = ['write', 'flush', 'resize'], first = 1, times = all } = range
+    // Nothing happens while the numbers change one by one.
+    this.#write(place.action, 0)
+    this.#write(
+      place.kinds,
+      calls.reduce((bits, call) => bits | kindBits[call], 0),
+    )
+    this.#write(place.first, first)
+    this.#write(place.times, times)
+    this.#write(place.error, error)
+    this.#write(place.delay, delay)
+    this.#write(place.calls, 0)
+    this.#write(place.faults, 0)
+    this.#write(place.action, action)
+  }
+
+  #write(at: number, value: number): void {
+    writeSync(this.#control, bytesOf(value), 0, numberBytes, at * numberBytes)
+  }
+
+  #read(at: number): number {
+    const bytes = Buffer.alloc(numberBytes)
+    readSync(this.#control, bytes, 0, numberBytes, at * numberBytes)
+    return new Uint32Array(bytes.buffer, bytes.byteOffset, 1)[0] ?? 0
+  }
+}
+
+/** As the machine's memory has it. */
+const bytesOf = (value: number) => new Uint8Array(Uint32Array.of(value).buffer)
+
+function actionOf(fault: StorageFault): number {
+  switch (fault.kind) {
+    case 'fail':
+      return 1
+    case 'kill':
+      return killActions[fault.when]
+    case 'shorten':
+      return 5
+    case 'delay':
+      return 6
+  }
+}
+
+let library: Promise<string> | undefined
+
+/** Builds the library with the system's C compiler, once in a process. @returns its path */
+async function buildLibrary(): Promise<string> {
+  const built = join(await temporaryDirectory(), 'storage-faults.so')
+  const source = join(root, 'test/native-faults/storage-faults.c')
+  await promisify(execFile)('cc', ['-shared', '-fPIC', '-O2', '-Wall', '-Werror', '-o', built, source])
+  return built
+}
