@@ -142,7 +142,7 @@ async function listen(options: AppOptions, { host, port }: Pick<Config, 'host' |
 }
 
 function openStore({ dataDir, databaseUrl }: Config, logger: Logger, signal?: AbortSignal): Promise<Store> {
-  if (databaseUrl === '') return Promise.resolve(LmdbStore.open(dataDir))
+  if (databaseUrl === '') return Promise.resolve(LmdbStore.open(dataDir, { log: logger }))
   return PostgresStore.open({ url: databaseUrl, mirror: openMirror(dataDir, logger), logger, signal })
 }
 

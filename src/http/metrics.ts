@@ -1,6 +1,7 @@
 // Prometheus metrics of the server, under names that begin with propetl_, beside prom-client's own process figures.
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricRegistry } from 'prom-client'
+import { Problem } from '../problem.js'
 import type { BatchReport } from '../scheduler/dispatcher.js'
 import { secondsBehind } from '../store/store.js'
 import { type Owner, otherTenants } from '../tenants/tenant.js'
@@ -55,7 +56,7 @@ export class Metrics {
     collectDefaultMetrics({ register: this.registry })
     const watch =
       <T>(figure: (services: Services) => T, none: T) =>
-      () =>
+      (): T =>
         lifecycle.current ? figure(lifecycle.current) : none
     this.#gauge(
       'queue_rows',
@@ -80,7 +81,12 @@ export class Metrics {
     this.#gauge(
       'registered_tasks',
       'Tasks that are served',
-      watch((s) => s.registry.count, 0),
+      watch((s) => whileReadable(() => s.registry.count), 0),
+    )
+    this.#gauge(
+      'storage_available',
+      '1 while the files of the data directory are those that were opened, and take changes',
+      watch((s) => Number(s.store.trouble === undefined), 0),
     )
     this.#gauge(
       'cache_bytes',
@@ -237,6 +243,16 @@ export class Metrics {
         this.inc(total())
       },
     })
+  }
+}
+
+/** Undefined while the store cannot be read: the other metrics go on. */
+function whileReadable<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof Problem) return undefined
+    throw error
   }
 }
 

@@ -51,7 +51,7 @@ export const problems = {
   shutting_down: { status: 503, title: 'The server is stopping', retryAfter: 5 },
   storage_failed: { status: 503, title: 'The change could not be stored', retryAfter: 5 },
   outcome_unknown: { status: 503, title: 'The change may have been made or not', retryAfter: 5 },
-  storage_unavailable: { status: 503, title: 'The database that holds the tasks is away', retryAfter: 5 },
+  storage_unavailable: { status: 503, title: 'The store of tasks and keys cannot be used', retryAfter: 5 },
   deadline_exceeded: { status: 504, title: 'The request cannot be answered in time' },
 } as const satisfies Record<string, Meaning>
 

@@ -1,74 +1,136 @@
-// One lmdb file: opened only if it is sound, and one transaction after the other, each durable before it is answered.
+// One lmdb file: opened only if it is sound, changed by one transaction after the other, each durable before it is
+// answered. After a fault it is opened again and proved sound before it takes further changes.
 
-import { spawnSync } from 'node:child_process'
-import { closeSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { open as openFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { type Database, open, type RootDatabase } from 'lmdb'
+import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
+import { causeOfWrite, inWords, nameOf } from './causes.js'
+import { checkSound, makeLockFile, OpenedFiles, readableByAll } from './lmdb-file.js'
 import type { RecordRange } from './store.js'
 
-export type Records = Database<Buffer, string>
+export type StorageLog = Pick<Logger, 'info' | 'warn' | 'error'>
 
-const damaged = (path: string, what: string) =>
-  new Problem(
-    'storage_damaged',
-    `the database ${path} is damaged: ${what}; restore it from a backup, or move it away to begin without it`,
-  )
+export interface StorageOptions {
+  /** Is told of faults, and when they are over. */
+  readonly log?: StorageLog
+  /** Between two looks at the files, in milliseconds. */
+  readonly lookMs?: number
+}
+
+const noLog: StorageLog = { info: () => {}, warn: () => {}, error: () => {} }
+
+/** Looks after which a transaction counts as stuck. They are counted because a process that is paused takes none. */
+const stuckAfter = 30
+/** Looks between two attempts to prove the file sound, at most. */
+const proveWithin = 30
+
+/** Reasons of a failed transaction that say nothing against the file: the next one may succeed. */
+const refusals: readonly (string | undefined)[] = ['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EPERM']
+
+/** A transaction under way. */
+interface Running {
+  /** Its body was called. */
+  begun: boolean
+  /** Its caller does not wait for it any more. If its body was not called yet, it never is. */
+  abandoned: boolean
+  looks: number
+  /** What lmdb said of a write within it; the transaction then fails with a reason that says less. */
+  writeError?: unknown
+  readonly abandon: () => void
+}
+
+/** Since when it is not known that the file is sound. */
+interface Doubt {
+  readonly reason: string
+  /** Looks until the next attempt to prove it, and how many there were before the last. */
+  wait: number
+  waited: number
+  proving: boolean
+}
 
 export class Environment {
-  /** After a commit that failed lmdb never says that everything is flushed, and closing would wait for that. */
-  #lastCommitFailed = false
+  #root: RootDatabase
+  readonly #databases = new Map<string, Database<Buffer, string>>()
+  readonly #files: OpenedFiles
+  readonly #prefetches = new Set<() => void>()
+  readonly #looking: NodeJS.Timeout
+  #readable = true
+  #closed = false
+  #running: Running | undefined
+  #doubt: Doubt | undefined
+  #displaced: string | undefined
 
   private constructor(
     readonly path: string,
-    readonly root: RootDatabase,
-  ) {}
+    root: RootDatabase,
+    readonly log: StorageLog,
+    lookMs: number,
+  ) {
+    this.#root = root
+    this.#files = new OpenedFiles(path)
+    this.#looking = setInterval(() => this.#look(), lookMs).unref()
+  }
 
   /** @throws Problem `invalid_setting` if the directory cannot be used, `storage_damaged` */
-  static open(path: string): Environment {
+  static open(path: string, { log = noLog, lookMs = 1_000 }: StorageOptions = {}): Environment {
+    let root: RootDatabase | undefined
     try {
-      mkdirSync(dirname(path), { recursive: true })
-      checkSound(path)
-      // A batch of an event turn has a promise of its own that nobody could catch.
-      return new Environment(path, open({ path, maxDbs: 32, eventTurnBatching: false }))
+      mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+      const unflushed = checkSound(path)
+      makeLockFile(path)
+      // After a power cut lmdb goes back to what was flushed, if it is opened the way in which the file was written.
+      if (unflushed) void openLmdb(path, { overlappingSync: true }).close()
+      root = openLmdb(path)
+      checkReadable(root)
+      const others = otherReaders(root)
+      if (others.length > 0) log.warn({ path, processes: others }, 'other processes use the store too')
+      const readable = readableByAll(path)
+      if (readable !== undefined)
+        log.warn({ path: readable }, 'every user of the machine may read the store; chmod o-rwx')
+      return new Environment(path, root, log, lookMs)
     } catch (error) {
+      void root?.close()
       if (error instanceof Problem) throw error
-      throw new Problem(
-        'invalid_setting',
-        `the data directory ${dirname(path)} cannot be used: ${(error as Error).message}`,
-      )
+      throw new Problem('invalid_setting', `the data directory ${dirname(path)} cannot be used: ${inWords(error)}`)
     }
   }
 
   records(name: string): Records {
-    return this.root.openDB<Buffer, string>({ name, encoding: 'binary' })
+    this.#openDatabase(name)
+    return new Records(this, name)
+  }
+
+  /** Why no changes are taken; undefined while they are. */
+  get trouble(): string | undefined {
+    if (this.#displaced !== undefined)
+      return `${this.#displaced}; stop the server, put the right file in its place, and start it`
+    if (this.#running?.abandoned)
+      return `a change of ${this.path} does not end: the disk does not answer, or a process that is stopped has locked it`
+    return this.#doubt && `${this.path} may not be sound: ${this.#doubt.reason}`
   }
 
   /**
-   * Writes in one transaction, and resolves once it is durable. One at a time: what lmdb calls flushed is about all.
-   * @throws Problem `storage_failed`; then nothing was changed, and the next commit may succeed
+   * Writes in one transaction, and resolves once it is durable. One at a time.
+   * @throws Problem `storage_unavailable`, `storage_failed`: nothing was changed; `outcome_unknown`; what the body throws,
+   *   after its writes
    */
   async commit<T>(body: () => T): Promise<T> {
-    try {
-      this.#lastCommitFailed = true
-      const result = await this.root.transaction(body)
-      await this.root.flushed
-      this.#lastCommitFailed = false
-      return result
-    } catch (error) {
-      const { message } = await reasonOf(error as Error)
-      throw new Problem(
-        'storage_failed',
-        `${this.path} cannot be written: ${message}; make room, or the directory writable, and try again`,
-      )
-    }
+    this.#checkPlace()
+    if (this.trouble !== undefined) throw unavailable(this.trouble)
+    const result = await this.#transaction(body)
+    this.#checkPlace()
+    if (this.#displaced !== undefined) throw unknownOutcome(this.path, this.#displaced)
+    return result
   }
 
   /** Writes what one transaction left behind to a file that is not there yet, while others go on reading and writing. */
   async backup(path: string): Promise<void> {
-    await this.root.backup(path, false)
+    await this.#root.backup(path, false).catch(async (error) => {
+      throw await causeOfWrite(error, dirname(path))
+    })
     const file = await openFile(path)
     try {
       await file.sync()
@@ -78,13 +140,248 @@ export class Environment {
   }
 
   async close(): Promise<void> {
-    if (!this.#lastCommitFailed) await this.root.close()
+    this.#closed = true
+    clearInterval(this.#looking)
+    // lmdb would wait for the end of the transaction.
+    if (this.#running !== undefined) return
+    await this.#closeLmdb()
+    this.#files.close()
+  }
+
+  /** @throws Problem `storage_unavailable` where the file cannot be read now, or is another one */
+  database(name: string): Database<Buffer, string> {
+    if (this.#displaced !== undefined) throw unavailable(this.trouble)
+    const database = this.#databases.get(name)
+    if (!this.#readable || database === undefined) throw openingAgain(this.path)
+    return database
+  }
+
+  /** Brings a record into memory, or gives up where the file is closed meanwhile. */
+  prefetch(name: string, key: string): Promise<void> {
+    const database = this.database(name)
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#prefetches.delete(done)
+        resolve()
+      }
+      this.#prefetches.add(done)
+      void database.prefetch([key]).then(done)
+    })
+  }
+
+  /** A write within a transaction. */
+  write(name: string, use: (database: Database<Buffer, string>) => unknown): void {
+    try {
+      use(this.database(name))
+    } catch (error) {
+      if (this.#running) this.#running.writeError ??= error
+      throw error
+    }
+  }
+
+  #openDatabase(name: string): void {
+    this.#databases.set(name, this.#root.openDB<Buffer, string>({ name, encoding: 'binary' }))
+  }
+
+  /** @throws Problem `storage_failed`, `outcome_unknown`; what the body throws */
+  #transaction<T>(body: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const running: Running = {
+        begun: false,
+        abandoned: false,
+        looks: 0,
+        abandon: () => {
+          running.abandoned = true
+          const reason = this.trouble ?? ''
+          reject(running.begun ? unknownOutcome(this.path, reason) : failed(this.path, reason))
+        },
+      }
+      // lmdb would commit what a body wrote before it threw, and say that the transaction failed.
+      let settle = () => {}
+      const run = () => {
+        if (running.abandoned) return
+        running.begun = true
+        try {
+          const result = body()
+          settle = () => resolve(result)
+        } catch (error) {
+          settle = () => reject(error)
+        }
+      }
+      this.#running = running
+      this.#root.transaction(run).then(
+        () => {
+          this.#ended(running)
+          settle()
+        },
+        async (error) => {
+          const problem = await this.#failure(running.writeError ?? (await reasonOf(error)))
+          this.#ended(running)
+          reject(problem)
+          this.#proveIfDoubtful()
+        },
+      )
+    })
+  }
+
+  #ended({ abandoned }: Running): void {
+    this.#running = undefined
+    if (abandoned) this.log.info({ path: this.path }, 'the change that did not end is over')
+  }
+
+  /**
+   * What the failure of a transaction means for who asked for it. Afterwards the file is open as a restart would find it.
+   */
+  async #failure(error: unknown): Promise<Problem> {
+    // lmdb writes pages that nothing refers to yet, flushes them, and then writes the page that refers to them. Only if
+    // that one failed it refuses to go on. Before that nothing was changed.
+    const atLastPage = this.#refusesToGoOn
+    await this.#openAgain()
+    const cause = await causeOfWrite(error, dirname(this.path))
+    const reason = inWords(cause)
+    if (atLastPage || !refusals.includes(nameOf(cause))) this.#beginDoubt(reason)
+    return atLastPage ? unknownOutcome(this.path, reason) : failed(this.path, reason)
+  }
+
+  get #refusesToGoOn(): boolean {
+    try {
+      this.#root.resetReadTxn()
+      this.#root.get('a key that is not there')
+      return false
+    } catch (error) {
+      return isPanic(error)
+    }
+  }
+
+  #beginDoubt(reason: string): void {
+    if (this.#doubt !== undefined) return
+    this.#doubt = { reason, wait: 0, waited: 0, proving: false }
+    this.log.error({ path: this.path, reason }, 'the store failed; it takes no changes until it is proved sound')
+  }
+
+  /** With new descriptors: the kernel tells each of the old ones once more of the same error. */
+  async #openAgain(): Promise<void> {
+    try {
+      await this.#closeLmdb()
+      this.#checkPlace()
+      // Another file is left alone; lmdb would make one that is gone anew.
+      if (this.#displaced !== undefined) return this.#beginDoubt(this.#displaced)
+      this.#root = openLmdb(this.path)
+      for (const name of this.#databases.keys()) this.#openDatabase(name)
+      this.#readable = true
+    } catch (error) {
+      this.#beginDoubt(`it cannot be opened again: ${inWords(error)}`)
+    }
+  }
+
+  async #closeLmdb(): Promise<void> {
+    if (!this.#readable) return
+    this.#readable = false
+    for (const done of this.#prefetches) done()
+    await this.#root.close()
+  }
+
+  /**
+   * A transaction that becomes durable proves the file sound, whatever failed before:
+   * - A flush that failed concerned only pages of the transaction that failed with it. All others were flushed before. The
+   *   kernel may count such pages as written although they are not, but lmdb never builds on them: a transaction writes
+   *   each of its pages itself, and flushes them before anything refers to them.
+   * - If the page that refers to them failed, lmdb has put the old one back, but the disk may have the new one. What either
+   *   refers to was flushed. The flush that comes first settles which one the disk has, before the transaction uses pages
+   *   again that only the other refers to.
+   */
+  async #prove(doubt: Doubt): Promise<void> {
+    doubt.proving = true
+    try {
+      await this.#flush()
+      if (this.#closed) return
+      if (!this.#readable) await this.#openAgain()
+      if (!this.#readable) throw unavailable(this.trouble)
+      await this.#transaction(() => {
+        this.#openDatabase('proof')
+        this.write('proof', (database) => database.put('last', Buffer.from(crypto.randomUUID())))
+      })
+      this.#doubt = undefined
+      this.log.info({ path: this.path, reason: doubt.reason }, 'the store is proved sound, and takes changes again')
+    } catch {
+      doubt.waited = Math.min(2 * doubt.waited + 1, proveWithin)
+      doubt.wait = doubt.waited
+      doubt.proving = false
+    }
+  }
+
+  /** With a descriptor of its own: the others may have to tell once more of an error that is over. */
+  async #flush(): Promise<void> {
+    const file = await openFile(this.path)
+    try {
+      await file.datasync()
+    } finally {
+      await file.close()
+    }
+  }
+
+  #look(): void {
+    this.#checkPlace()
+    const running = this.#running
+    if (running !== undefined) {
+      if (running.abandoned || ++running.looks < stuckAfter) return
+      running.abandon()
+      this.log.error({ path: this.path, reason: this.trouble }, 'a change does not end; no others are taken meanwhile')
+    } else if (this.#doubt !== undefined && this.#doubt.wait-- <= 0) this.#proveIfDoubtful()
+  }
+
+  #proveIfDoubtful(): void {
+    const doubt = this.#doubt
+    if (doubt === undefined || doubt.proving || this.#displaced !== undefined) return
+    void this.#prove(doubt)
+  }
+
+  /** Looks whether the files are still those that were opened. */
+  #checkPlace(): void {
+    const before = this.#displaced
+    this.#displaced = this.#files.displaced
+    if ((this.#displaced === undefined) === (before === undefined)) return
+    const { path, trouble: reason } = this
+    if (this.#displaced === undefined) this.log.info({ path }, 'the store is in its place again')
+    else this.log.error({ path, reason }, 'the store is not the one that was opened: none of its keys and tasks counts')
   }
 }
 
-/** lmdb rejects with the reason of a failed commit in a promise of its own. */
-async function reasonOf(error: Error & { commitError?: Promise<never> }): Promise<Error> {
-  return (await error.commitError?.catch((reason: Error) => reason)) ?? error
+/** The records of one name, whether or not the file was opened again meanwhile. Reads throw Problem `storage_unavailable`. */
+export class Records {
+  constructor(
+    readonly environment: Environment,
+    readonly name: string,
+  ) {}
+
+  get(key: string): Buffer | undefined {
+    return this.read((database) => database.get(key))
+  }
+
+  prefetch([key]: readonly [string]): Promise<void> {
+    return this.environment.prefetch(this.name, key)
+  }
+
+  put(key: string, value: Buffer): void {
+    this.environment.write(this.name, (database) => database.put(key, value))
+  }
+
+  remove(key: string): void {
+    this.environment.write(this.name, (database) => database.remove(key))
+  }
+
+  clearSync(): void {
+    this.environment.write(this.name, (database) => database.clearSync())
+  }
+
+  read<T>(use: (database: Database<Buffer, string>) => T): T {
+    const database = this.environment.database(this.name)
+    try {
+      return use(database)
+    } catch (error) {
+      throw isPanic(error) ? openingAgain(this.environment.path) : error
+    }
+  }
 }
 
 export function* readRange(
@@ -96,53 +393,63 @@ export function* readRange(
     ...(before !== undefined && { end: before }),
     ...(limit !== undefined && { limit }),
   }
-  for (const { key, value } of records.getRange(bounds)) yield [key, value]
+  const { environment, name } = records
+  const database = environment.database(name)
+  for (const { key, value } of database.getRange(bounds)) {
+    yield [key, value]
+    if (environment.database(name) !== database) throw openingAgain(environment.path)
+  }
 }
 
-export const countOf = (records: Records): number => (records.getStats() as { entryCount: number }).entryCount
-
-/** Where lmdb's two meta pages hold what, in bytes from the page's begin. */
-const meta = { size: 160, magic: 24, version: 28, pageSize: 48, lastPage: 144 }
-const magic = 0xbeefc0de
-const version = 2
+export const countOf = (records: Records): number =>
+  records.read((database) => (database.getStats() as { entryCount: number }).entryCount)
 
 /**
- * lmdb trusts its file: a damaged one would end the process. A file that ends before its last page may be sound, if
- * that page is free; whether it is a process of its own finds out, by reading everything.
+ * Without lmdb's default, which commits first and flushes then: a transaction whose flush failed would be seen, and be
+ * there after a restart.
  */
-function checkSound(path: string): void {
-  const file = openIfThere(path)
-  if (file === undefined) return
-  try {
-    const { size } = fstatSync(file)
-    if (size === 0) return
-    const first = readMeta(file, 0)
-    const pageSize = first?.getUint32(meta.pageSize, true) ?? 0
-    const second = first && readMeta(file, pageSize)
-    if (!second) throw damaged(path, `its ${size} bytes are not those of an lmdb file`)
-    const pages = Math.max(...[first, second].map((page) => Number(page.getBigUint64(meta.lastPage, true)))) + 1
-    if (size >= pages * pageSize) return
-    const reader = fileURLToPath(new URL('./read-all.js', import.meta.url))
-    const { status, signal } = spawnSync(process.execPath, [reader, path], { stdio: 'ignore' })
-    if (status !== 0) throw damaged(path, `it has ${size} of ${pages * pageSize} bytes (${signal ?? 'unreadable'})`)
-  } finally {
-    closeSync(file)
-  }
+function openLmdb(path: string, { overlappingSync = false } = {}): RootDatabase {
+  const options = { path, maxDbs: 32, permissionsMode: 0o600, overlappingSync }
+  // A batch of an event turn has a promise of its own that nobody could catch.
+  return open({ ...options, eventTurnBatching: false })
 }
 
-function openIfThere(path: string): number | undefined {
+/**
+ * Each process that reads holds a lock of the operating system under its process id. If it is taken lmdb tries for ten
+ * seconds, and then throws an error without the reason.
+ */
+function checkReadable(root: RootDatabase): void {
   try {
-    return openSync(path, 'r')
+    root.get('a key that is not there')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
+    if (!(error instanceof TypeError)) throw error
+    throw new Error(
+      `another process with the process id ${process.pid} uses it, in another container; run one server for a data ` +
+        'directory, and commands in its container (docker exec, kubectl exec)',
+    )
   }
 }
 
-/** The meta page at an offset; undefined if that is none. */
-function readMeta(file: number, offset: number): DataView | undefined {
-  const bytes = new DataView(new ArrayBuffer(meta.size))
-  if (readSync(file, bytes, 0, meta.size, offset) < meta.size) return undefined
-  if (bytes.getUint32(meta.magic, true) !== magic) return undefined
-  return (bytes.getUint32(meta.version, true) & 0xffff) === version ? bytes : undefined
+/** Ids of other processes that have read the file and have it open. */
+function otherReaders(root: RootDatabase): number[] {
+  const rows = root.readerList().matchAll(/^ *(\d+) +[0-9a-f]+ /gm)
+  return [...new Set(Array.from(rows, ([, pid]) => Number(pid)))].filter((pid) => pid !== process.pid)
 }
+
+/** After a failure at its last page lmdb refuses everything until the file is opened again. */
+const isPanic = (error: unknown): boolean => error instanceof Error && error.message.includes('MDB_PANIC')
+
+/** lmdb rejects with the reason of a failed commit in a promise of its own. */
+async function reasonOf(error: Error & { commitError?: Promise<never> }): Promise<Error> {
+  return (await error.commitError?.catch((reason: Error) => reason)) ?? error
+}
+
+const unavailable = (reason = ''): Problem => new Problem('storage_unavailable', reason)
+
+const openingAgain = (path: string): Problem => unavailable(`${path} is being opened again after a fault`)
+
+const failed = (path: string, reason: string): Problem =>
+  new Problem('storage_failed', `${path} cannot be written: ${reason}; nothing was changed`)
+
+const unknownOutcome = (path: string, reason: string): Problem =>
+  new Problem('outcome_unknown', `${path} failed while it was written: ${reason}; the change may have been made or not`)

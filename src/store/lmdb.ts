@@ -3,7 +3,7 @@
 
 import { Problem } from '../problem.js'
 import { asBuffer } from './bytes.js'
-import { countOf, Environment, type Records, readRange } from './environment.js'
+import { countOf, Environment, type Records, readRange, type StorageOptions } from './environment.js'
 import { PendingChange } from './pending.js'
 import { forTables, type RecordRange, type Store, type StoreWriter, type Table } from './store.js'
 
@@ -27,8 +27,8 @@ export class LmdbStore implements Store {
    * @throws Problem `invalid_setting` if the directory cannot be used, or a later version of this program wrote to it;
    *   `storage_damaged`
    */
-  static open(directory: string): LmdbStore {
-    const environment = Environment.open(taskFile(directory))
+  static open(directory: string, options?: StorageOptions): LmdbStore {
+    const environment = Environment.open(taskFile(directory), options)
     const about = environment.records('about')
     const found = about.get('schema')?.toString() ?? schema
     if (found !== schema) {
@@ -41,6 +41,10 @@ export class LmdbStore implements Store {
     }
     const tables = forTables((table) => environment.records(table))
     return new LmdbStore(environment, tables, about)
+  }
+
+  get trouble(): string | undefined {
+    return this.environment.trouble
   }
 
   get(table: Table, key: string): Buffer | undefined {
@@ -78,7 +82,7 @@ export class LmdbStore implements Store {
       try {
         await this.environment.commit(() => {
           // Stores from before there was a number get theirs with the first change.
-          if (this.about.get('schema') === undefined) void this.about.put('schema', Buffer.from(schema))
+          if (this.about.get('schema') === undefined) this.about.put('schema', Buffer.from(schema))
           for (const change of changes) change.run(this.#writer)
         })
         for (const change of changes) change.settle()
@@ -94,7 +98,7 @@ export class LmdbStore implements Store {
     get: (table, key) => this.get(table, key),
     range: (table, range) => this.range(table, range),
     count: (table) => this.count(table),
-    put: (table, key, value) => void this.records[table].put(key, asBuffer(value)),
-    remove: (table, key) => void this.records[table].remove(key),
+    put: (table, key, value) => this.records[table].put(key, asBuffer(value)),
+    remove: (table, key) => this.records[table].remove(key),
   }
 }

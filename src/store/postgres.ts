@@ -32,6 +32,8 @@ export interface PostgresOptions {
 }
 
 export class PostgresStore implements Store {
+  /** The files are only a mirror: how that stands is told by `following`. */
+  readonly trouble = undefined
   readonly #mirror: Mirror
   readonly #logger: Pick<Logger, 'info' | 'warn'>
   readonly #waiting: PendingChange[] = []

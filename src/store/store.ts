@@ -28,6 +28,7 @@ export const recordsIn = (folder: string, after = ''): RecordRange => ({
   before: `${folder}0`,
 })
 
+/** Reading throws Problem `storage_unavailable` where the files are not those that were opened, or cannot be read. */
 export interface StoreReader {
   get(table: Table, key: string): Buffer | undefined
   /** Records in the order of their keys, which is that of their UTF-8 bytes. */
@@ -57,12 +58,14 @@ export interface Store extends StoreReader {
    * @param change reads and writes, without waiting for anything; it may throw until it first writes, and then changes
    *   nothing. It runs again where its transaction was lost before it was committed
    * @returns what `change` returned, once all of it is durable
-   * @throws Problem `storage_failed` if it could not be stored; `storage_unavailable` while a shared database is away;
+   * @throws Problem `storage_failed` if it could not be stored; `storage_unavailable` while the store takes no changes;
    *   `outcome_unknown` if it may have been made or not; whatever `change` throws. With all others it was not made
    */
   change<T>(change: (records: StoreWriter) => T): Promise<T>
   /** Brings a record from the disk into memory, on another thread, so that `get` need not wait for the disk. */
   prefetch(table: Table, key: string): Promise<void>
+  /** Why this machine's files take no changes, or cannot be read; undefined while they can. */
+  readonly trouble: string | undefined
   /** Undefined where the records are this machine's own. */
   readonly following: Following | undefined
   close(): Promise<void>

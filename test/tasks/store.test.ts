@@ -10,6 +10,7 @@ import { LmdbStore } from '../../src/store/lmdb.js'
 import { TaskStore } from '../../src/tasks/store.js'
 import { operator } from '../../src/tenants/tenant.js'
 import { root, temporaryDirectory } from '../material.js'
+import { StorageFaults, withoutStorageFaults } from '../native-faults/storage-faults.js'
 
 const any = () => {}
 const expect = (wanted: string | undefined) => (current: string | undefined) => {
@@ -64,33 +65,62 @@ describe('the task store', () => {
   })
 
   test('has every change that it acknowledged, if it is killed at any moment', async () => {
-    const directory = await temporaryDirectory()
-    const acknowledged = new Map<string, string>()
-    for (let round = 0; round < 8; round++) {
-      const writer = fork(fileURLToPath(new URL('./store-writer.js', import.meta.url)), [directory, String(round)])
-      writer.on('message', ([id, digest]: [string, string]) => acknowledged.set(id, digest))
+    await survives(await temporaryDirectory(), 8, {}, async (writer, round) => {
       await atLeast(writer, 5 + round * 3)
       writer.kill('SIGKILL')
-      await once(writer, 'exit')
-      const store = await openTasks(directory)
-      for (const [id, digest] of acknowledged) {
-        const stored = store.file(operator, id)
-        assert.ok(stored, `${id} was acknowledged and is gone`)
-        // A later change that was never acknowledged may have been stored too; but only as a whole.
-        assert.equal(store.digest(operator, id), digestOf(stored))
-        assert.ok(store.digest(operator, id) === digest || Buffer.from(stored).toString().startsWith(`${id} `))
-      }
-      assert.equal(store.countOf(operator), store.list(operator, '', 1_000).length)
-      await store.store.close()
-    }
-    assert.ok(acknowledged.size > 20)
+    })
   })
+
+  for (const when of ['before', 'halfway', 'after'] as const)
+    test(`has every change that it acknowledged, if it is killed ${when} a write or flush`, {
+      skip: withoutStorageFaults,
+    }, async () => {
+      const directory = await temporaryDirectory()
+      const faults = await StorageFaults.on(directory)
+      await survives(directory, 8, faults.env, async (writer, round) => {
+        await atLeast(writer, 1)
+        faults.set({ kind: 'kill', when }, { first: 7 + round })
+        await once(writer, 'exit')
+        faults.count()
+      })
+      faults.close()
+    })
 
   test('says which directory it cannot use', () => {
     const within = join(root, 'package.json')
     assert.throws(() => LmdbStore.open(within), { code: 'invalid_setting', message: /package\.json cannot be used/ })
   })
 })
+
+/** Lets a process store, kills it, and looks at what is stored, again and again. */
+async function survives(
+  directory: string,
+  rounds: number,
+  env: NodeJS.ProcessEnv,
+  kill: (writer: ChildProcess, round: number) => Promise<void>,
+): Promise<void> {
+  const acknowledged = new Map<string, string>()
+  for (let round = 0; round < rounds; round++) {
+    const writer = fork(fileURLToPath(new URL('./store-writer.js', import.meta.url)), [directory, String(round)], {
+      env: { ...process.env, ...env },
+    })
+    const exit = once(writer, 'exit')
+    writer.on('message', ([id, digest]: [string, string]) => acknowledged.set(id, digest))
+    await kill(writer, round)
+    assert.deepEqual(await exit, [null, 'SIGKILL'])
+    const store = await openTasks(directory)
+    for (const [id, digest] of acknowledged) {
+      const stored = store.file(operator, id)
+      assert.ok(stored, `${id} was acknowledged and is gone`)
+      // A later change that was never acknowledged may have been stored too; but only as a whole.
+      assert.equal(store.digest(operator, id), digestOf(stored))
+      assert.ok(store.digest(operator, id) === digest || Buffer.from(stored).toString().startsWith(`${id} `))
+    }
+    assert.equal(store.countOf(operator), store.list(operator, '', 1_000).length)
+    await store.store.close()
+  }
+  assert.ok(acknowledged.size > rounds)
+}
 
 async function atLeast(writer: ChildProcess, messages: number): Promise<void> {
   for (let count = 0; count < messages; count++) await once(writer, 'message')

@@ -39,7 +39,7 @@ export const healthRoutes =
           ...withoutKey,
           operationId: 'ready',
           tags: ['operation'],
-          summary: 'The model has answered a warm-up batch, and the server is not stopping',
+          summary: 'The model has answered a warm-up batch, the store is sound, and the server is not stopping',
           response: { 200: readyAnswer, ...problemAnswers(503) },
         },
       },
@@ -47,6 +47,7 @@ export const healthRoutes =
         if (lifecycle.stopping) throw new Problem('shutting_down', 'the server is stopping')
         const { costs, engines, registry, store } = lifecycle.services
         if (engines.available === 0) throw new Problem('engine_lost', 'no engine answers; a new one is being started')
+        if (store.trouble !== undefined) throw new Problem('storage_unavailable', store.trouble)
         const { backbone, numerics } = engines.all[0].options
         const { config, digest } = backbone
         const { following } = store

@@ -1,0 +1,72 @@
+// Why storage failed, in words: what the operating system said, and what to do about it.
+
+import { randomUUID } from 'node:crypto'
+import { rm, writeFile } from 'node:fs/promises'
+import { constants } from 'node:os'
+import { join } from 'node:path'
+
+interface Cause {
+  readonly what: string
+  readonly remedy: string
+}
+
+const notOwned = "make the directory and its files the property of the server's user"
+
+/** By the name of the error. */
+const causes: Partial<Record<string, Cause>> = {
+  ENOSPC: {
+    what: 'no space left on device',
+    remedy: 'make room on its file system (df; df -i for the number of files)',
+  },
+  EDQUOT: { what: 'disk quota exceeded', remedy: "raise the quota of the server's user, or make room under it" },
+  EFBIG: { what: 'file too large', remedy: 'raise the limit on the size of a file (ulimit -f)' },
+  EIO: {
+    what: 'input/output error',
+    remedy: 'the disk fails, or the connection to it; see the log of the kernel (dmesg)',
+  },
+  EROFS: {
+    what: 'read-only file system',
+    remedy:
+      'mount it for writing; after a fault of the disk the kernel makes it read-only, and its log (dmesg) says so',
+  },
+  EACCES: { what: 'permission denied', remedy: notOwned },
+  EPERM: { what: 'operation not permitted', remedy: notOwned },
+  EMFILE: { what: 'too many open files', remedy: 'raise the limit on open files of the process (ulimit -n)' },
+  ENFILE: { what: 'too many open files on the machine', remedy: 'raise its limit on open files (fs.file-max)' },
+  ENOMEM: { what: 'not enough memory', remedy: 'give the process more memory or address space' },
+  EEXIST: { what: 'there is a file of that name', remedy: 'give a directory' },
+  ENOTDIR: { what: 'a part of its path is not a directory', remedy: 'give a directory' },
+}
+
+/** Errors of Node have a name, those of lmdb a number. */
+export function nameOf(error: unknown): string | undefined {
+  const { code } = error as { code?: unknown }
+  if (typeof code !== 'number') return typeof code === 'string' ? code : undefined
+  return Object.entries(constants.errno).find(([, number]) => number === code)?.[0]
+}
+
+export function inWords(error: unknown): string {
+  const name = nameOf(error) ?? ''
+  const cause = causes[name]
+  return cause === undefined ? (error as Error).message : `${cause.what} (${name}); ${cause.remedy}`
+}
+
+/** More than what is left on a disk that is full up to its last blocks. */
+const probeBytes = 256 * 1024
+
+/**
+ * The cause of a write that failed in a directory. Where only a part of it could be written lmdb says EIO, and of a copy it
+ * names no error at all; the next write is told the reason, such as a full disk.
+ */
+export async function causeOfWrite(error: unknown, directory: string): Promise<unknown> {
+  if ((nameOf(error) ?? 'EIO') !== 'EIO') return error
+  const probe = join(directory, `.probe-${randomUUID()}`)
+  try {
+    await writeFile(probe, Buffer.alloc(probeBytes), { mode: 0o600 })
+    return error
+  } catch (reason) {
+    return reason
+  } finally {
+    await rm(probe, { force: true }).catch(() => {})
+  }
+}
