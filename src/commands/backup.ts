@@ -1,11 +1,11 @@
 // `propetl backup`: a copy of a data directory's tasks, tenants and keys as one moment has them, also of a server that runs.
 
 import { existsSync } from 'node:fs'
-import { rename, rm, stat } from 'node:fs/promises'
+import { rm, stat } from 'node:fs/promises'
 import { Problem } from '../problem.js'
 import { LmdbStore, taskFile } from '../store/lmdb.js'
 import { refuseMirror } from './data-directory.js'
-import { unwritable } from './output-file.js'
+import { publish, unwritable } from './output-file.js'
 
 /**
  * @param path of a file that is not there yet
@@ -19,11 +19,13 @@ export async function backup(path: string, { dataDir }: { readonly dataDir: stri
   if (!existsSync(source))
     throw new Problem('invalid_setting', `there is no ${source}: ${dataDir} is not the data directory of a server`)
   const partial = `${path}.partial`
+  // It holds what the data directory does.
+  process.umask(0o077)
   const store = LmdbStore.open(dataDir)
   try {
     await rm(partial, { force: true })
     await store.environment.backup(partial)
-    await rename(partial, path)
+    await publish(partial, path)
     return `${source} is in ${path} as it was: ${(await stat(path)).size} bytes`
   } catch (error) {
     await rm(partial, { force: true })

@@ -1,7 +1,9 @@
 // Files that a command writes: each appears whole or not at all.
 
-import { rename, rm, writeFile } from 'node:fs/promises'
+import { open, rename, rm, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { Problem } from '../problem.js'
+import { inWords } from '../store/causes.js'
 
 /** Says before any work is done whether a file can be written. @throws Problem `unwritable_file` */
 export async function claim(path: string): Promise<void> {
@@ -17,6 +19,20 @@ export async function write(path: string, bytes: Uint8Array): Promise<void> {
   await rename(partial, path).catch(unwritable(path))
 }
 
+/** Gives a file its name, which no other one has, and makes that durable. */
+export async function publish(partial: string, path: string): Promise<void> {
+  const directory = await open(dirname(path))
+  try {
+    await rename(partial, path)
+    await directory.sync()
+  } catch (error) {
+    await rm(path, { force: true })
+    throw error
+  } finally {
+    await directory.close()
+  }
+}
+
 export const unwritable = (path: string) => (error: Error) => {
-  throw new Problem('unwritable_file', `${path} cannot be written: ${error.message}`)
+  throw new Problem('unwritable_file', `${path} cannot be written: ${inWords(error)}`)
 }

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { digestOf } from '../../src/formats/digest.js'
+import { LmdbStore } from '../../src/store/lmdb.js'
 import { shiftedTask, taskBytes, temporaryDirectory } from '../material.js'
+import { StorageFaults, withoutStorageFaults } from '../native-faults/storage-faults.js'
 import { answerOf, cli, predict, put, serve } from '../server-process.js'
 import { smallDisk } from '../small-disk.js'
 
@@ -81,6 +83,28 @@ describe('propetl backup', () => {
     assert.deepEqual(await readdir(directory), ['there.lmdb'])
   })
 
+  test('is done once the file and its name are on the disk, and only its owner can read it', {
+    skip: withoutStorageFaults,
+  }, async () => {
+    const [dataDir, backups] = await Promise.all([temporaryDirectory(), temporaryDirectory()])
+    const store = LmdbStore.open(dataDir)
+    await store.change((records) => records.put('files', 'a', Buffer.alloc(50_000)))
+    await store.close()
+    const file = join(backups, 'backup.lmdb')
+    const faults = await StorageFaults.on(backups)
+    let flushes = 0
+    for (; ; flushes++) {
+      faults.set({ kind: 'fail', error: 'EIO' }, { calls: ['flush'], first: flushes + 1, times: 1 })
+      const { code, said } = await backup(file, dataDir, [], faults.env)
+      if (code === 0) break
+      assert.match(said, /backup\.lmdb cannot be written: input\/output error \(EIO\); the disk fails/)
+      assert.deepEqual(await readdir(backups), [])
+    }
+    assert.ok(flushes >= 2, 'of the file and of the directory')
+    assert.equal((await stat(file)).mode & 0o777, 0o600)
+    faults.close()
+  })
+
   test('that finds no room says so, and leaves nothing', async () => {
     const [dataDir, disk] = await Promise.all([temporaryDirectory(), smallDisk()])
     const { url, process: child, exit } = await serve(dataDir)
@@ -90,7 +114,7 @@ describe('propetl backup', () => {
     const before = await readdir(disk.directory)
     const { code, said } = await backup(join(disk.directory, 'backup.lmdb'), dataDir, disk.wrapper)
     assert.equal(code, 1)
-    assert.match(said, /backup\.lmdb cannot be written: (No space left on device|File too large)/)
+    assert.match(said, /backup\.lmdb cannot be written: (no space left on device \(ENOSPC\); make room|File too large)/)
     assert.deepEqual(await readdir(disk.directory), before)
   })
 })
