@@ -65,7 +65,7 @@ export async function causeOfWrite(error: unknown, directory: string): Promise<u
     await writeFile(probe, Buffer.alloc(probeBytes), { mode: 0o600 })
     return error
   } catch (reason) {
-    return reason
+    return ['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS'].includes(nameOf(reason) ?? '') ? reason : error
   } finally {
     await rm(probe, { force: true }).catch(() => {})
   }
