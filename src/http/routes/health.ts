@@ -82,7 +82,7 @@ export const healthRoutes =
           summary: 'Prometheus metrics, for the operator and keys of `metrics`',
           response: {
             200: { description: 'Metrics', content: { 'text/plain': { schema: Type.String() } } },
-            ...problemAnswers(401, 403),
+            ...problemAnswers(401, 403, 503),
           },
         },
       },
