@@ -8,7 +8,7 @@ import { type Database, open, type RootDatabase } from 'lmdb'
 import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
 import { causeOfWrite, inWords, nameOf } from './causes.js'
-import { checkSound, makeLockFile, OpenedFiles, readableByAll } from './lmdb-file.js'
+import { checkSound, makeLockFile, OpenedFiles, readableByAll, resetUnfinished } from './lmdb-file.js'
 import type { RecordRange } from './store.js'
 
 export type StorageLog = Pick<Logger, 'info' | 'warn' | 'error'>
@@ -79,6 +79,7 @@ export class Environment {
     let root: RootDatabase | undefined
     try {
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+      resetUnfinished(path)
       const unflushed = checkSound(path)
       makeLockFile(path)
       // After a power cut lmdb goes back to what was flushed, if it is opened the way in which the file was written.

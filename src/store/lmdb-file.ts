@@ -12,6 +12,7 @@ import {
   rmSync,
   statfsSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
@@ -26,6 +27,8 @@ const lockFileBytes = 16 * 1024
 
 /** Where lmdb's meta pages hold what, in bytes from the page's begin. */
 const meta = { size: 160, magic: 24, version: 28, pageSize: 48, flags: 52, lastPage: 144, transaction: 152 }
+/** Two meta pages of 4 KiB. */
+const smallestFile = 8_192
 const magic = 0xbeefc0de
 const version = 2
 /** The transaction was committed before it was flushed. */
@@ -60,6 +63,31 @@ export function checkSound(path: string): boolean {
     }
     const newest = transactionOf(metas[0]) >= transactionOf(metas[1]) ? metas[0] : metas[1]
     return (newest.getUint16(meta.flags, true) & committedUnflushed) !== 0
+  } finally {
+    closeSync(file)
+  }
+}
+
+/**
+ * Empties a file whose making was cut off before it held anything, so that lmdb makes it anew: it has not both of its meta
+ * pages, and no transaction, or is as zero as a power cut leaves it.
+ */
+export function resetUnfinished(path: string): void {
+  if (!isUnfinished(path)) return
+  // Another process may be just making it.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100)
+  if (isUnfinished(path)) truncateSync(path)
+}
+
+function isUnfinished(path: string): boolean {
+  const file = openIfThere(path)
+  if (file === undefined) return false
+  try {
+    const { size } = fstatSync(file)
+    const first = readMeta(file, 0)
+    if (first) return size < 2 * first.getUint32(meta.pageSize, true) && transactionOf(first) === 0n
+    const start = Buffer.alloc(size <= smallestFile ? size : 0)
+    return start.byteLength > 0 && readSync(file, start) === size && start.every((byte) => byte === 0)
   } finally {
     closeSync(file)
   }

@@ -58,6 +58,23 @@ describe('a database file', () => {
     await empty.close()
   })
 
+  test('whose making was cut off is made anew', async () => {
+    const directory = await temporaryDirectory()
+    const path = join(directory, 'tasks.lmdb')
+    const fresh = openLmdb({ path, overlappingSync: false })
+    await fresh.close()
+    const begin = readFileSync(path)
+    for (const left of [begin.subarray(0, 4_096), Buffer.alloc(4_096), Buffer.alloc(8_192)]) {
+      await writeFile(path, left)
+      const store = LmdbStore.open(directory)
+      await store.change((records) => records.put('files', 'x', Buffer.from('y')))
+      assert.equal(store.get('files', 'x')?.toString(), 'y')
+      await store.close()
+    }
+    await writeFile(path, Buffer.alloc(8_193))
+    assert.throws(() => LmdbStore.open(directory), { code: 'storage_damaged' })
+  })
+
   test('of a later schema is refused with both numbers; one without a number gets it with the first change', async () => {
     const directory = await temporaryDirectory()
     const path = join(directory, 'tasks.lmdb')
