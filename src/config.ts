@@ -11,6 +11,8 @@ type Kind =
   | { readonly kind: 'secret' }
   /** Given without a value on the command line. */
   | { readonly kind: 'switch' }
+  /** A change of the database: its number, ":" and its mark. */
+  | { readonly kind: 'change' }
   /** Origins of web pages, as browsers write them. */
   | { readonly kind: 'origins' }
   | { readonly kind: 'choice'; readonly choices: readonly string[] }
@@ -90,6 +92,14 @@ export const settings = {
     'PostgreSQL database that replicas share their uploads in; `--data-dir` then holds a mirror of it. ' +
       'It has a password in it: prefer the variable to the flag.',
   ),
+  acceptHistory: {
+    kind: { kind: 'change' },
+    value: undefined,
+    meaning:
+      'Change of the database, as the log names it, whose history this replica follows although its mirror holds ' +
+      'another one or more; it counts once for each mirror, whose changes are lost.',
+    shown: 'none',
+  } as SettingOf<string | undefined>,
   provider: choice(
     'auto',
     ['auto', 'cpu', 'webgpu', 'cuda'],
@@ -281,6 +291,8 @@ function parse(kind: Kind, given: string, source: string): Value {
       const origins = given.split(',').map((origin) => origin.trim())
       return origins.every(isOrigin) ? origins : refuse('origins like https://app.example.com, separated by commas')
     }
+    case 'change':
+      return changePattern.test(given) ? given : refuse('a change as the log names it, "number:mark"')
     case 'text':
       return given === '' ? refuse('a value that is not empty') : given
     case 'address':
@@ -310,6 +322,8 @@ function refuseServiceLink(given: string, source: string): never {
       `(service links): set "enableServiceLinks: false" in the pod's spec, or give ${source} a number there.`,
   )
 }
+
+const changePattern = /^\d{1,15}:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 const secret = new RegExp(`^[!-~]{${minSecretLength},}$`)
 

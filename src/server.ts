@@ -19,7 +19,7 @@ import { Problem } from './problem.js'
 import { batchTokens, CostModel } from './scheduler/cost.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
 import { LmdbStore } from './store/lmdb.js'
-import { openMirror } from './store/mirror.js'
+import { Mirror } from './store/mirror.js'
 import { PostgresStore } from './store/postgres.js'
 import type { Store } from './store/store.js'
 import { Predictor } from './tasks/predictor.js'
@@ -141,9 +141,14 @@ async function listen(options: AppOptions, { host, port }: Pick<Config, 'host' |
   return { app, address: schemed(address) }
 }
 
-function openStore({ dataDir, databaseUrl }: Config, logger: Logger, signal?: AbortSignal): Promise<Store> {
-  if (databaseUrl === '') return Promise.resolve(LmdbStore.open(dataDir, { log: logger }))
-  return PostgresStore.open({ url: databaseUrl, mirror: openMirror(dataDir, logger), logger, signal })
+async function openStore(
+  { dataDir, databaseUrl, acceptHistory }: Config,
+  logger: Logger,
+  signal?: AbortSignal,
+): Promise<Store> {
+  if (databaseUrl === '') return LmdbStore.open(dataDir, { log: logger })
+  const mirror = await Mirror.open(dataDir, logger, signal)
+  return PostgresStore.open({ url: databaseUrl, mirror, logger, acceptHistory, signal })
 }
 
 async function loadServices(

@@ -3,7 +3,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricRegistry } from 'prom-client'
 import { Problem } from '../problem.js'
 import type { BatchReport } from '../scheduler/dispatcher.js'
-import { secondsBehind } from '../store/store.js'
+import { followingStates, secondsBehind } from '../store/store.js'
 import { type Owner, otherTenants } from '../tenants/tenant.js'
 import type { Certificate } from './certificate.js'
 import type { Lifecycle, Services } from './services.js'
@@ -150,6 +150,31 @@ export class Metrics {
       const database = following()
       return database && Number(database.connected)
     })
+    new Gauge({
+      name: 'propetl_database_state',
+      help: '1 for how this replica stands to the shared database, as /health/ready tells, and 0 for the other states',
+      labelNames: ['state'],
+      registers: this.#registers,
+      collect() {
+        const current = following()?.state
+        if (current !== undefined) for (const state of followingStates) this.set({ state }, Number(state === current))
+      },
+    })
+    this.#gauge(
+      'mirror_unwritten_bytes',
+      'What is kept in memory because the mirror of the database cannot be written',
+      () => following()?.mirror.unwrittenBytes,
+    )
+    this.#runningTotal(
+      'mirror_copies_total',
+      'Full copies of the database that this replica made',
+      () => following()?.mirror.copies ?? 0,
+    )
+    this.#runningTotal(
+      'mirror_damaged_total',
+      'How often the mirror of the database was found damaged, lost or different from the database',
+      () => following()?.mirror.damaged ?? 0,
+    )
     this.#gauge('database_behind_seconds', 'Since this replica last knew every change of the shared database', () => {
       const database = following()
       return database && secondsBehind(database)

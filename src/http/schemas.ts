@@ -3,6 +3,7 @@
 import { type Static, type TArrayOptions, type TSchema, type TSchemaOptions, Type } from 'typebox'
 import { settings } from '../config.js'
 import { combinings, poolings, problemTypes } from '../formats/task-file.js'
+import { followingStates } from '../store/store.js'
 import { taskIdPattern } from '../tasks/registry.js'
 
 const words = (choices: readonly string[], options: TSchemaOptions = {}) => Type.Enum([...choices], options)
@@ -290,7 +291,15 @@ export const readyAnswer = Type.Object({
     Type.Object(
       {
         connected: Type.Boolean({ description: 'Changes are taken and followed' }),
+        state: words(followingStates, {
+          description:
+            'following; away: it cannot be reached or used; copying: a full copy is made or is to be; other_history: it ' +
+            'lacks what this replica holds and is not followed; mirror_failed: this replica cannot write its copy',
+        }),
         behind_seconds: Type.Number({ description: 'Since this replica last knew every change' }),
+        unwritten_bytes: Type.Integer({
+          description: 'What is kept in memory because the disk of the copy cannot be written',
+        }),
       },
       { description: 'Of a replica that shares its tasks with others; without it predictions go on' },
     ),

@@ -3,7 +3,7 @@
 
 import pg from 'pg'
 import { Problem } from '../problem.js'
-import type { Position } from './mirror.js'
+import { exactlyKnown, type Position, type Standing } from './mirror-file.js'
 import type { Write } from './overlay.js'
 import { migrations, rememberedChanges } from './schema.js'
 import { type Table, tables } from './store.js'
@@ -22,14 +22,50 @@ const timeouts = {
   idleInTransaction: 5_000,
 }
 
-/** Bytes of values of a page, at least those of one record. */
-const pageBytes = 8 * 1024 * 1024
-const pageRecords = 1_000
+/** How much of the records is read at once; at least one record. */
+interface Page {
+  readonly records: number
+  readonly bytes: number
+}
+/** Of a full copy. Requests are answered between two pages. */
+const copied: Page = { records: 1_000, bytes: 1024 * 1024 }
+/** Of a comparison. The hashes of so much are computed in about a millisecond. */
+const compared: Page = { records: 200, bytes: 256 * 1024 }
+
+/** Full copies that replicas make of a database at the same time. */
+const copiesAtOnce = 2
+/** How far changes are before the newest one by which a mirror finds where another history branched off. */
+const distances = [
+  ...Array.from({ length: exactlyKnown }, (_, i) => i + 1),
+  ...Array.from({ length: 17 }, (_, power) => 2 ** power),
+]
 
 const channel = 'propetl_changes'
 /** Of the advisory lock, among those of other programs in the database. */
 const lockKey = 0x70726f70
 const oldestServer = 13
+
+interface ChangeRow {
+  readonly number: string
+  readonly mark: string
+  readonly made_at: number
+}
+const changeColumns = 'number, mark, floor(extract(epoch from made_at) * 1000)::float8 as made_at'
+const positionOf = ({ number, mark, made_at }: ChangeRow): Position => ({
+  number: Number(number),
+  mark,
+  madeAt: made_at,
+})
+
+/** How two histories are related. */
+export interface Relation {
+  /** The newest change that is known to be of both. */
+  readonly common: Position | undefined
+  readonly forgotten: boolean
+  readonly accepted: boolean
+  /** By the database's clock, in milliseconds of the epoch. */
+  readonly now: number
+}
 
 interface RecordRow {
   readonly table_name: Table
@@ -80,13 +116,63 @@ export class Database {
 
   /** The newest change, and whether a mirror that stands at `position` can go on from there. */
   async head(position: Position | undefined): Promise<{ head: Position; known: boolean }> {
-    const [row] = await this.#rows<{ number: string; mark: string; known: boolean }>(
-      `select number, mark, exists (select from propetl_changes where number = $1 and mark = $2) as known
+    const [row] = await this.#rows<ChangeRow & { known: boolean }>(
+      `select ${changeColumns}, exists (select from propetl_changes where number = $1 and mark = $2) as known
        from propetl_changes order by number desc limit 1`,
       [position?.number ?? null, position?.mark ?? null],
     )
     if (!row) throw new Problem('storage_damaged', 'the table propetl_changes of the database is empty')
-    return { head: { number: Number(row.number), mark: row.mark }, known: row.known }
+    return { head: positionOf(row), known: row.known }
+  }
+
+  /** Some changes before `head`, newest first, as mirrors know them, and the first one of all. In a snapshot. */
+  async earlier({ number }: Position): Promise<Position[]> {
+    const rows = await this.#rows<ChangeRow>(
+      `select ${changeColumns} from propetl_changes where number = any ($1::bigint[]) order by number desc`,
+      [[...new Set([...distances.map((distance) => number - distance), 0])].filter((each) => each < number)],
+    )
+    return rows.map(positionOf)
+  }
+
+  /**
+   * How the database's history is related to a mirror's that stands at a change which the database does not know.
+   * @param accepted a change of which it is asked whether the database's history has it
+   */
+  async relation({ position, earlier }: Standing, accepted: Position | undefined): Promise<Relation> {
+    const [row] = await this.#rows<{ common: string | null; oldest: string | null; accepted: boolean; now: number }>(
+      `select
+         (select max(number) from propetl_changes join unnest($1::bigint[], $2::uuid[]) as known (n, m)
+          on number = n and mark = m) as common,
+         (select min(number) from propetl_changes where number > 0) as oldest,
+         exists (select from propetl_changes where number = $3 and mark = $4) as accepted,
+         floor(extract(epoch from now()) * 1000)::float8 as now`,
+      [
+        earlier.map(({ number }) => number),
+        earlier.map(({ mark }) => mark),
+        accepted?.number ?? null,
+        accepted?.mark ?? null,
+      ],
+    )
+    const common = row?.common ? earlier.find(({ number }) => number === Number(row.common)) : undefined
+    return {
+      common,
+      // All that the database remembers was made later: it has forgotten the mirror's change.
+      forgotten: row?.oldest != null && Number(row.oldest) > position.number,
+      accepted: row?.accepted ?? false,
+      now: row?.now ?? 0,
+    }
+  }
+
+  /** Whether this replica may make a full copy now: only so many do at once. Holds until the end of the transaction. */
+  async claimCopy(): Promise<boolean> {
+    for (let place = 0; place < copiesAtOnce; place++) {
+      const [row] = await this.#rows<{ got: boolean }>('select pg_try_advisory_xact_lock($1, $2) as got', [
+        lockKey,
+        place,
+      ])
+      if (row?.got) return true
+    }
+    return false
   }
 
   /** How much was changed since a position. In a snapshot, or under the lock. */
@@ -108,37 +194,58 @@ export class Database {
     return writesOf(rows)
   }
 
-  /** How many records there are. */
-  async count(): Promise<number> {
-    const [row] = await this.#rows<{ records: string }>(
-      'select count(*) as records from propetl_records where value is not null',
+  /** How many records there are, and how many bytes of disk a mirror of them takes: long values have pages of their own. */
+  async size(): Promise<{ records: number; diskBytes: number }> {
+    const [row] = await this.#rows<{ records: string; bytes: string }>(
+      `select count(*) as records, coalesce(sum(case when octet_length(value) > 1500
+         then 4096 * ((octet_length(value) + 4111) / 4096) else 1.5 * octet_length(value) end
+         + 2 * octet_length(key) + 64), 0)::bigint as bytes
+       from propetl_records where value is not null`,
       [],
       timeouts.records,
     )
-    return Number(row?.records)
+    return { records: Number(row?.records), diskBytes: Number(row?.bytes) }
   }
 
   /** All records, page by page. In a snapshot. */
   async *pages(): AsyncIterable<readonly Write[]> {
-    let last: RecordRow = { table_name: '' as Table, key: Buffer.alloc(0), value: null }
-    for (;;) {
-      const rows: RecordRow[] = await this.#rows<RecordRow>(
-        `select table_name, key, value from (
-           select table_name, key, value, coalesce(sum(octet_length(value)) over (
-             order by table_name, key rows between unbounded preceding and 1 preceding), 0) as bytes_before
-           from (
-             select table_name, key, value from propetl_records
-             where (table_name, key) > ($1, $2) and value is not null order by table_name, key limit ${pageRecords}
-           ) as page
-         ) as sized where bytes_before < ${pageBytes} order by table_name, key`,
-        [last.table_name, last.key],
-        timeouts.records,
-      )
-      const end = rows.at(-1)
-      if (end === undefined) return
-      last = end
-      yield writesOf(rows)
+    for (const table of tables) {
+      let after: Buffer = Buffer.alloc(0)
+      for (;;) {
+        const rows = await this.#page<RecordRow>('table_name, key, value', table, after, copied)
+        const end = rows.at(-1)
+        if (end === undefined) break
+        after = end.key
+        yield writesOf(rows)
+      }
     }
+  }
+
+  /** The next records of a table and their hashes (digest.ts); none behind the last one. In a snapshot. */
+  async hashes(table: Table, after: string): Promise<{ key: string; hash: number }[]> {
+    const hashed = `substring(sha256(convert_to(table_name, 'UTF8') || '\\x00' || key || '\\x00' || value) from 1 for 6)`
+    const rows = await this.#page<{ key: Buffer; hash: Buffer }>(
+      `key, ${hashed} as hash`,
+      table,
+      Buffer.from(after),
+      compared,
+    )
+    return rows.map(({ key, hash }) => ({ key: key.toString(), hash: hash.readUIntBE(0, 6) }))
+  }
+
+  #page<T extends object>(columns: string, table: Table, after: Buffer, { records, bytes }: Page): Promise<T[]> {
+    return this.#rows<T>(
+      `select ${columns} from (
+         select *, coalesce(sum(octet_length(value)) over (
+           order by key rows between unbounded preceding and 1 preceding), 0) as bytes_before
+         from (
+           select table_name, key, value from propetl_records
+           where table_name = $1 and key > $2 and value is not null order by key limit ${records}
+         ) as page
+       ) as sized where bytes_before < ${bytes} order by key`,
+      [table, after],
+      timeouts.records,
+    )
   }
 
   /** Runs `read` on one state of the database. */
@@ -161,26 +268,28 @@ export class Database {
   }
 
   async #write(writes: readonly Write[]): Promise<Position> {
-    const [row] = await this.#rows<{ number: string; mark: string }>(
+    const [row] = await this.#rows<ChangeRow>(
       `with change as (
-         insert into propetl_changes (number) select max(number) + 1 from propetl_changes returning number, mark
+         insert into propetl_changes (number) select max(number) + 1 from propetl_changes returning ${changeColumns}
        ), written as (
          insert into propetl_records (table_name, key, value, change)
          select unnest($1::text[]), unnest($2::bytea[]), unnest($3::bytea[]), number from change
          on conflict (table_name, key) do update set value = excluded.value, change = excluded.change
        )
-       select number, mark, pg_notify('${channel}', '') from change`,
+       select number, mark, made_at, pg_notify('${channel}', '') from change`,
       [writes.map(({ table }) => table), writes.map(({ key }) => Buffer.from(key)), writes.map(({ value }) => value)],
       timeouts.records,
     )
-    const position = { number: Number(row?.number), mark: row?.mark ?? '' }
+    if (!row) throw new Problem('storage_damaged', 'the table propetl_changes of the database is empty')
+    const position = positionOf(row)
     if (position.number % 1_000 === 0) await this.#forget(position.number - rememberedChanges)
     return position
   }
 
   async #forget(number: number): Promise<void> {
     await this.#rows('delete from propetl_records where value is null and change <= $1', [number], timeouts.records)
-    await this.#rows('delete from propetl_changes where number <= $1', [number], timeouts.records)
+    // The mark of the first change is that of the history.
+    await this.#rows('delete from propetl_changes where number between 1 and $1', [number], timeouts.records)
   }
 
   async #transaction<T>(begin: string, body: () => Promise<T>): Promise<T> {

@@ -18,6 +18,8 @@ export interface StorageOptions {
   readonly log?: StorageLog
   /** Between two looks at the files, in milliseconds. */
   readonly lookMs?: number
+  /** The file is only a copy: it is read until its owner has replaced it, even if it is not in its place any more. */
+  readonly readDisplaced?: boolean
 }
 
 const noLog: StorageLog = { info: () => {}, warn: () => {}, error: () => {} }
@@ -68,6 +70,7 @@ export class Environment {
     root: RootDatabase,
     readonly log: StorageLog,
     lookMs: number,
+    readonly readDisplaced: boolean,
   ) {
     this.#root = root
     this.#files = new OpenedFiles(path)
@@ -75,7 +78,7 @@ export class Environment {
   }
 
   /** @throws Problem `invalid_setting` if the directory cannot be used, `storage_damaged` */
-  static open(path: string, { log = noLog, lookMs = 1_000 }: StorageOptions = {}): Environment {
+  static open(path: string, { log = noLog, lookMs = 1_000, readDisplaced = false }: StorageOptions = {}): Environment {
     let root: RootDatabase | undefined
     try {
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
@@ -91,7 +94,7 @@ export class Environment {
       const readable = readableByAll(path)
       if (readable !== undefined)
         log.warn({ path: readable }, 'every user of the machine may read the store; chmod o-rwx')
-      return new Environment(path, root, log, lookMs)
+      return new Environment(path, root, log, lookMs, readDisplaced)
     } catch (error) {
       void root?.close()
       if (error instanceof Problem) throw error
@@ -102,6 +105,11 @@ export class Environment {
   records(name: string): Records {
     this.#openDatabase(name)
     return new Records(this, name)
+  }
+
+  /** What happened to the files since they were opened; undefined if they are the same. */
+  get displaced(): string | undefined {
+    return this.#displaced
   }
 
   /** Why no changes are taken; undefined while they are. */
@@ -151,7 +159,7 @@ export class Environment {
 
   /** @throws Problem `storage_unavailable` where the file cannot be read now, or is another one */
   database(name: string): Database<Buffer, string> {
-    if (this.#displaced !== undefined) throw unavailable(this.trouble)
+    if (this.#displaced !== undefined && !this.readDisplaced) throw unavailable(this.trouble)
     const database = this.#databases.get(name)
     if (!this.#readable || database === undefined) throw openingAgain(this.path)
     return database

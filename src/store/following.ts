@@ -1,23 +1,44 @@
-// How a mirror comes to the state of its database: change by change where it can, else by a full copy.
+// How a mirror comes to the state of its database: change by change where it can, else by a full copy. A database that
+// lacks what the mirror holds is followed only under the conditions of `planned`.
 
 import type { Logger } from 'pino'
+import { Problem } from '../problem.js'
 import type { Database } from './database.js'
-import { isSame, type Mirror } from './mirror.js'
+import { hashOf } from './digest.js'
+import type { Mirror } from './mirror.js'
+import { exactlyKnown, isSame, type Position, type Standing } from './mirror-file.js'
+import { type RecordRange, type Table, tables } from './store.js'
 
 /** More than this is not followed in one transaction; a full copy is made, in pages. */
 const followedAtMost = { records: 20_000, bytes: 64 * 1024 * 1024 }
 /** Between lines about a full copy, in milliseconds. */
 const progressMs = 5_000
+/** Changes that a failover may lose: a database that lost only changes made this lately is followed, in milliseconds. */
+const lostAtMostMs = 5 * 60_000
+
+export type Plan =
+  | { readonly kind: 'current' }
+  | { readonly kind: 'copy'; readonly because: string; readonly accepted?: string }
+  /** `accept`: what `--accept-history` has to be for the database to be followed. */
+  | { readonly kind: 'refuse'; readonly because: string; readonly accept: string }
+
+/** A change as `--accept-history` names it. */
+export const nameOf = ({ number, mark }: Position): string => `${number}:${mark}`
+
+function changeOf(name: string): Position {
+  const [number, mark = ''] = name.split(':')
+  return { number: Number(number), mark }
+}
 
 /**
  * Brings a mirror to the newest change that the transaction sees in which this runs.
- * @returns whether it could; else it takes a full copy
+ * @returns whether it could; else it takes a full copy, if the database is to be followed at all
  */
 export async function follow(database: Database, mirror: Mirror): Promise<boolean> {
   for (;;) {
     const { position } = mirror
     const { head, known } = await database.head(position)
-    if (position === undefined || !known) return false
+    if (position === undefined || !known || mirror.full) return false
     if (isSame(head, position)) return true
     const { records, bytes } = await database.pending(position)
     if (records > followedAtMost.records || bytes > followedAtMost.bytes) return false
@@ -25,10 +46,62 @@ export async function follow(database: Database, mirror: Mirror): Promise<boolea
   }
 }
 
-/** Makes a mirror anew, of the state that the snapshot has in which this runs. */
-export async function copy(database: Database, mirror: Mirror, logger: Pick<Logger, 'info'>): Promise<void> {
+/**
+ * Follows where that can be done, and else says what is to be done. A mirror may be the last copy of what it holds: it
+ * is not replaced by a database with another history, or by an older state of its own, as an empty volume or a backup
+ * has it. There are two exceptions. A failover to a standby that lagged loses the last changes, and is followed without
+ * asking. And an operator may have accepted the other history, which counts once for each mirror. In a snapshot.
+ * @param accepts the change that `--accept-history` names
+ */
+export async function planned(database: Database, mirror: Mirror, accepts: string | undefined): Promise<Plan> {
+  const { standing } = mirror
+  if (standing === undefined) return { kind: 'copy', because: mirror.flaw ?? 'nothing is known of the mirror' }
+  const { head, known } = await database.head(standing.position)
+  if (!known) {
+    const fresh = accepts === standing.accepted ? undefined : accepts
+    const { common, forgotten, accepted, now } = await database.relation(
+      standing,
+      fresh === undefined ? undefined : changeOf(fresh),
+    )
+    if (accepted && fresh !== undefined) return { kind: 'copy', because: 'its history was accepted', accepted: fresh }
+    if (!forgotten) {
+      const ours = `the mirror holds change ${standing.position.number}, which the database never had`
+      if (common === undefined)
+        return { kind: 'refuse', because: `${ours}: it is another database`, accept: nameOf(head) }
+      const { madeAt } = firstLost(standing, common)
+      if (madeAt === undefined || now - madeAt > lostAtMostMs)
+        return { kind: 'refuse', because: `${ours}: it was put back to change ${common.number}`, accept: nameOf(head) }
+      return { kind: 'copy', because: `the database lost the changes after ${common.number}, as by a failover` }
+    }
+  }
+  if (mirror.flaw !== undefined) return { kind: 'copy', because: mirror.flaw }
+  if (await follow(database, mirror)) return { kind: 'current' }
+  return { kind: 'copy', because: 'too much has changed to follow it' }
+}
+
+/** The first change after `common`, or a change that was made before it. */
+function firstLost({ position, earlier }: Standing, common: Position): Position {
+  if (position.number - common.number > exactlyKnown) return common
+  return earlier[earlier.indexOf(common) - 1] ?? position
+}
+
+/**
+ * Makes a mirror anew, of the state that the snapshot has in which this runs.
+ * @param accepted the change by which this history was accepted
+ * @returns whether it did; not where enough other replicas make copies now
+ * @throws Problem where the mirror cannot be written
+ */
+export async function copy(
+  database: Database,
+  mirror: Mirror,
+  { because, accepted }: Plan & { readonly kind: 'copy' },
+  pace: CopyPace,
+  logger: Pick<Logger, 'info'>,
+): Promise<boolean> {
+  if (!(await database.claimCopy())) return false
   const { head } = await database.head(undefined)
-  const total = await database.count()
+  const { records: total, diskBytes } = await database.size()
+  mirror.checkRoom(diskBytes)
   let copied = 0
   let saidAt = Date.now()
   const counted = async function* () {
@@ -40,7 +113,89 @@ export async function copy(database: Database, mirror: Mirror, logger: Pick<Logg
       logger.info({ copied, total }, 'copying the database')
     }
   }
-  logger.info({ total, change: head.number }, 'making a full copy of the database')
-  await mirror.replace(head, counted())
+  logger.info({ reason: because, total, change: head.number }, 'making a full copy of the database')
+  const earlier = await database.earlier(head)
+  try {
+    await mirror.replace({ position: head, earlier, accepted: accepted ?? mirror.standing?.accepted }, counted())
+  } finally {
+    pace.copied()
+  }
   logger.info({ copied }, 'the full copy of the database is complete')
+  return true
+}
+
+/** When the next full copy may be made: at once, and then after pauses that double, so that faults do not end in copies. */
+export class CopyPace {
+  #next = 0
+  #pauses = 0
+  #last = 0
+
+  /** Milliseconds until the next copy. */
+  get waitMs(): number {
+    return Math.max(0, this.#next - performance.now())
+  }
+
+  /** A copy was made, or failed. */
+  copied(): void {
+    const now = performance.now()
+    if (now - this.#last > pauses.forgottenMs) this.#pauses = 0
+    this.#last = now
+    const pause = Math.min(pauses.lastMs, pauses.firstMs * 2 ** this.#pauses++)
+    // Replicas that met the same fault do not all come back at the same time.
+    this.#next = now + pause * (0.5 + Math.random())
+  }
+}
+
+const pauses = { firstMs: 1_000, lastMs: 5 * 60_000, forgottenMs: 60 * 60_000 }
+
+/** Between two comparisons of everything, and between two parts of one, in milliseconds. */
+const comparing = { everyMs: 60 * 60_000, partMs: 100 }
+
+/** Compares a mirror with its database, a few records at a time: all of it after the start, and again each hour. */
+export class Comparison {
+  #table = 0
+  #after = ''
+  #next = 0
+
+  /** Milliseconds until the next part is due. */
+  get waitMs(): number {
+    return Math.max(0, this.#next - performance.now())
+  }
+
+  /** Compares the next records, if the mirror stands where the snapshot does in which this runs. */
+  async part(database: Database, mirror: Mirror): Promise<void> {
+    this.#next = performance.now() + comparing.partMs
+    const table = tables[this.#table]
+    if (table === undefined) return this.#done()
+    const { position } = mirror
+    const { head } = await database.head(position)
+    if (position === undefined || !isSame(head, position)) return
+    const expected = await database.hashes(table, this.#after)
+    const range = { after: this.#after, limit: Math.max(1, expected.length) }
+    const own = this.#read(mirror, table, range)
+    if (own === undefined) return
+    const at = expected.findIndex(({ key, hash }, i) => own[i]?.key !== key || own[i]?.hash !== hash)
+    const differs = at >= 0 ? expected[at] : own[expected.length]
+    // Another process may have moved the mirror meanwhile.
+    if (differs !== undefined && mirror.position && isSame(mirror.position, position))
+      mirror.doubt(`the record "${differs.key}" of ${table} is not what the database has`)
+    const last = expected.at(-1)
+    this.#after = last?.key ?? ''
+    if (last === undefined) this.#table++
+  }
+
+  /** Undefined where the mirror is damaged, which it notes itself. */
+  #read(mirror: Mirror, table: Table, range: RecordRange): { key: string; hash: number }[] | undefined {
+    try {
+      return Array.from(mirror.range(table, range), ([key, value]) => ({ key, hash: hashOf(table, key, value) }))
+    } catch (error) {
+      if (error instanceof Problem) return undefined
+      throw error
+    }
+  }
+
+  #done(): void {
+    this.#table = 0
+    this.#next = performance.now() + comparing.everyMs * (0.75 + Math.random() / 2)
+  }
 }

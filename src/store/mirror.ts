@@ -1,142 +1,354 @@
-// The local copy of a shared database, in one lmdb file: what a replica reads. It holds the state behind one change of
-// the database, always as a whole. Several processes of a machine may share it.
+// The local copy of a shared database: what a replica reads. `mirror.lmdb` is a link to one of two files. A full copy is
+// made in the other one while this one is read, and then the link is switched. What cannot be written to the file is kept
+// in memory within limits. Several processes of a machine may share a mirror.
 
-import { rmSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statfsSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs'
+import { basename, join } from 'node:path'
 import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
-import { countOf, Environment, type Records, readRange } from './environment.js'
-import type { Write } from './overlay.js'
-import { forTables, type RecordRange, type StoreReader, type Table, tables } from './store.js'
+import { inWords } from './causes.js'
+import { examine, isSame, isThere, MirrorFile, type Position, removeFile, type Standing } from './mirror-file.js'
+import { Overlay, type Write } from './overlay.js'
+import type { RecordRange, StoreReader, Table } from './store.js'
 
-/** A change of the database. The mark is random: a number that another history of the database has too says nothing. */
-export interface Position {
-  readonly number: number
-  readonly mark: string
+/** What may be kept in memory while the file cannot be written. */
+const aheadAtMost = { bytes: 32 * 1024 * 1024, records: 20_000 }
+/** Between attempts to write it, in milliseconds: doubled from the first to the last. */
+const retryMs = { first: 500, last: 30_000 }
+/** Room that must be free beside what is to be written. */
+const spareBytes = 256 * 1024
+
+const files = ['mirror.a.lmdb', 'mirror.b.lmdb'] as const
+
+/** Changes that are not in the file yet. */
+interface Ahead {
+  readonly from: Position
+  readonly overlay: Overlay
+  to: Position
+  records: number
 }
 
-/** A full copy is written to the side that is not read, and then the sides change. */
-type Side = 'a' | 'b'
-
-interface State {
-  readonly side: Side
-  readonly position: Position
-  /** Tables that it holds. A later program may know more, and then needs a copy with these. */
-  readonly tables: readonly string[]
+/** Why a mirror is to be made anew, and whether it may be read meanwhile. */
+interface Flaw {
+  readonly reason: string
+  readonly readable: boolean
 }
 
 export class Mirror implements StoreReader {
+  /** Copies that were completed, and those that turned out damaged, since the start. */
+  copies = 0
+  damaged = 0
+  #file: MirrorFile | undefined
+  #ahead: Ahead | undefined
+  #flaw: Flaw | undefined
+  /** Of the file, or of a damaged one as far as that could tell. */
+  #standing: Standing | undefined
+  #bytes = 0
+  /** The file that was put in place of the mirror and cannot be used. */
+  #examined: number | undefined
+  #retry = { ms: retryMs.first, at: 0 }
+
   private constructor(
-    readonly environment: Environment,
-    readonly sides: Readonly<Record<Side, Readonly<Record<Table, Records>>>>,
-    readonly state: Records,
+    readonly directory: string,
+    readonly logger: Pick<Logger, 'info' | 'warn'>,
   ) {}
 
-  /** @throws Problem `invalid_setting` if the directory cannot be used, `storage_damaged` */
-  static open(directory: string): Mirror {
-    const environment = Environment.open(mirrorFile(directory))
-    const side = (name: Side) => forTables((table) => environment.records(`${name}/${table}`))
-    return new Mirror(environment, { a: side('a'), b: side('b') }, environment.records('state'))
+  /**
+   * Opens the mirror of a directory, once all of it was read and is what its count and digest say. One that is damaged
+   * stays where it is until there is a new one.
+   * @param signal ends the check
+   * @throws Problem `invalid_setting` if the directory cannot be used; `shutting_down` if the check was ended
+   */
+  static async open(directory: string, logger: Pick<Logger, 'info' | 'warn'>, signal?: AbortSignal): Promise<Mirror> {
+    const mirror = new Mirror(directory, logger)
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 })
+    } catch (error) {
+      throw new Problem('invalid_setting', `the data directory ${directory} cannot be used: ${inWords(error)}`)
+    }
+    await mirror.#open(signal)
+    return mirror
   }
 
-  /** The change behind which this is the database's state; undefined before the first full copy. */
+  /** Whether there is something to read. */
+  get readable(): boolean {
+    return this.#flaw?.readable !== false && this.#file?.complete === true
+  }
+
+  /** The change behind which this is the database's state; undefined where nothing can be read. */
   get position(): Position | undefined {
-    const state = this.#state
-    return tables.every((table) => state?.tables.includes(table)) ? state?.position : undefined
+    return this.readable ? (this.#ahead?.to ?? this.#file?.standing?.position) : undefined
+  }
+
+  /** Where it stands, or stood before it was damaged. */
+  get standing(): Standing | undefined {
+    const inFile = this.readable ? this.#file?.standing : undefined
+    if (inFile === undefined || this.#ahead === undefined) return inFile ?? this.#standing
+    return { ...inFile, position: this.#ahead.to, earlier: [inFile.position, ...inFile.earlier] }
+  }
+
+  /** Why it is to be made anew; undefined where that is not so. */
+  get flaw(): string | undefined {
+    if (this.#flaw) return this.#flaw.reason
+    if (this.#file === undefined) return 'there is no mirror yet'
+    if (!this.#file.complete) return 'the mirror was not completed, or lacks tables that this version knows'
+    return this.#file.contents === undefined ? 'an earlier version made the mirror, without a digest' : undefined
+  }
+
+  /** Bytes that are kept in memory because the file cannot be written. */
+  get unwrittenBytes(): number {
+    return this.#ahead?.overlay.bytes ?? 0
+  }
+
+  /** Whether no more may be kept in memory. */
+  get full(): boolean {
+    if (this.#ahead === undefined) return false
+    return this.#ahead.overlay.bytes > aheadAtMost.bytes || this.#ahead.records > aheadAtMost.records
   }
 
   get(table: Table, key: string): Buffer | undefined {
-    return this.#current[table].get(key)
+    return this.#read((reader) => reader.get(table, key))
   }
 
-  prefetch(table: Table, key: string): Promise<void> {
-    return this.#current[table].prefetch([key])
+  async prefetch(table: Table, key: string): Promise<void> {
+    if (this.readable) await this.#file?.prefetch(table, key)
   }
 
-  range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {
-    return readRange(this.#current[table], range)
+  *range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {
+    const file = this.#file
+    const records = this.#read((reader) => reader.range(table, range)[Symbol.iterator]())
+    for (;;) {
+      const { done, value } = this.#read(() => records.next(), file)
+      if (done) return
+      yield value
+    }
   }
 
   count(table: Table): number {
-    return countOf(this.#current[table])
-  }
-
-  /** Goes from one position to a later one. Nothing happens if another process has gone on from there already. */
-  async advance(from: Position, to: Position, writes: readonly Write[]): Promise<void> {
-    await this.environment.commit(() => {
-      const state = this.#state
-      if (state === undefined || !isSame(state.position, from)) return
-      apply(this.sides[state.side], writes)
-      this.#write(state.side, to)
-    })
+    return this.#read((reader) => reader.count(table))
   }
 
   /**
-   * Becomes a full copy of the database at a position.
-   * @param pages of all records; until the last one is here, readers see what they saw before
+   * Goes from one position to a later one. Where the file cannot be written the changes are kept in memory, and written
+   * later. Nothing happens if another process has gone on from there already.
    */
-  async replace(position: Position, pages: AsyncIterable<readonly Write[]>): Promise<void> {
-    const before = this.#state?.side
-    const side = before === 'a' ? 'b' : 'a'
-    const own = Buffer.from(crypto.randomUUID())
-    const clear = async (side: Side) => {
-      for (const table of tables) await this.environment.commit(() => this.sides[side][table].clearSync())
+  async advance(from: Position, to: Position, writes: readonly Write[]): Promise<void> {
+    const file = this.#file
+    if (file === undefined || !this.readable) return
+    if (this.#ahead === undefined)
+      try {
+        return await file.advance(from, to, writes)
+      } catch (error) {
+        if (this.#noteDamage(error)) return
+        this.logger.warn({ reason: (error as Error).message }, 'the mirror cannot be written; changes stay in memory')
+        this.#ahead = { from, to: from, overlay: new Overlay(file), records: 0 }
+        this.#retry = { ms: retryMs.first, at: performance.now() + retryMs.first }
+      }
+    if (!isSame(from, this.#ahead.to)) return
+    for (const { table, key, value } of writes)
+      if (value === undefined) this.#ahead.overlay.remove(table, key)
+      else this.#ahead.overlay.put(table, key, value)
+    this.#ahead.to = to
+    this.#ahead.records += writes.length
+  }
+
+  /**
+   * Looks whether the file is still the one at its place and has its size, and writes what could not be written before.
+   * To be called now and then, by who calls `advance`.
+   */
+  async look(): Promise<void> {
+    const found = statSync(this.#link, { throwIfNoEntry: false })
+    if (this.#file && (found === undefined || !this.#file.is(found))) await this.#replaced(found)
+    else if (found && this.#file) this.#checkInPlace(this.#file, found)
+    await this.#writeAhead()
+  }
+
+  /** The mirror is to be made anew, but may be read until then. */
+  doubt(reason: string): void {
+    if (this.#flaw !== undefined) return
+    this.damaged++
+    this.#flaw = { reason, readable: true }
+    this.logger.warn({ reason }, 'the mirror of the database is in doubt, and is made anew')
+  }
+
+  /** @throws Problem `storage_failed` if there is no room for so much */
+  checkRoom(bytes: number): void {
+    const free = this.#freeBytes()
+    if (free >= bytes + spareBytes) return
+    throw new Problem(
+      'storage_failed',
+      `no space left on device (ENOSPC): a full copy takes about ${bytes} bytes, and ${free} are free in ${this.directory}`,
+    )
+  }
+
+  /**
+   * Becomes a full copy of the database as `standing` says.
+   * @param pages of all records; until the last one is here, readers see what they saw before
+   * @throws Problem `storage_failed`, `invalid_setting` if it cannot be written
+   */
+  async replace(standing: Standing, pages: AsyncIterable<readonly Write[]>): Promise<void> {
+    const [first, second] = files
+    const path = join(this.directory, basename(this.#path() ?? '') === first ? second : first)
+    removeFile(path)
+    const file = MirrorFile.open(path)
+    try {
+      await file.fill(standing, pages)
+      if (!isThere(path, file))
+        throw new Problem('storage_failed', 'another process makes a full copy in the same directory')
+      this.#switchTo(file)
+    } catch (error) {
+      await file.discard()
+      throw error
     }
-    await this.environment.commit(() => void this.state.put('copying', own))
-    await clear(side)
-    for await (const page of pages)
-      await this.environment.commit(() => {
-        this.#checkCopying(own)
-        apply(this.sides[side], page)
-      })
-    await this.environment.commit(() => {
-      this.#checkCopying(own)
-      this.#write(side, position)
-    })
-    if (before !== undefined) await clear(before)
+    this.copies++
+    this.#take(file)
   }
 
-  close(): Promise<void> {
-    return this.environment.close()
+  async close(): Promise<void> {
+    await this.#file?.close()
   }
 
-  get #state(): State | undefined {
-    const bytes = this.state.get('current')
-    return bytes && (JSON.parse(bytes.toString()) as State)
+  get #link(): string {
+    return mirrorLink(this.directory)
   }
 
-  #write(side: Side, position: Position): void {
-    const state: State = { side, position, tables }
-    this.state.put('current', Buffer.from(JSON.stringify(state)))
+  /** The file that is the mirror. Earlier versions had a file in place of the link. */
+  #path(): string | undefined {
+    try {
+      return realpathSync(this.#link)
+    } catch {
+      return undefined
+    }
   }
 
-  get #current(): Readonly<Record<Table, Records>> {
-    return this.sides[this.#state?.side ?? 'a']
+  async #open(signal?: AbortSignal): Promise<void> {
+    const path = this.#path()
+    if (path === undefined) return
+    const { standing, damage } = await examine(path, signal)
+    if (damage === undefined) return this.#take(MirrorFile.open(path))
+    this.#standing = standing
+    this.#noteFlaw(damage)
   }
 
-  #checkCopying(own: Buffer): void {
-    if (this.state.get('copying')?.equals(own)) return
-    throw new Error('another process makes a full copy in the same directory')
+  #take(file: MirrorFile): void {
+    const before = this.#file
+    this.#file = file
+    this.#ahead = undefined
+    this.#flaw = undefined
+    this.#standing = file.standing
+    this.#bytes = 0
+    before?.close().catch((error: Error) => this.logger.warn({ reason: error.message }, 'the mirror before stays open'))
+  }
+
+  /** Another process has made a new mirror, or somebody has removed or replaced the file. */
+  async #replaced(found: Stats | undefined): Promise<void> {
+    const path = this.#path()
+    if (found !== undefined && path !== undefined && found.ino !== this.#examined) {
+      const { standing, damage } = await examine(path)
+      if (damage === undefined && standing !== undefined) {
+        this.logger.info(
+          { change: standing.position.number },
+          'another mirror was put in place, and is read from now on',
+        )
+        return this.#take(MirrorFile.open(path))
+      }
+      this.#examined = found.ino
+    }
+    this.doubt(`${this.#link} was removed or replaced`)
+  }
+
+  /** lmdb's files never become smaller, and reading what is gone ends the process. */
+  #checkInPlace({ environment }: MirrorFile, { size }: Stats): void {
+    if (environment.displaced !== undefined) this.#noteFlaw(environment.displaced)
+    else if (size < this.#bytes) this.#noteFlaw(`its file was cut off at ${size} of ${this.#bytes} bytes`)
+    else this.#bytes = size
+  }
+
+  async #writeAhead(): Promise<void> {
+    const [file, ahead] = [this.#file, this.#ahead]
+    if (file === undefined || ahead === undefined || performance.now() < this.#retry.at) return
+    // A write that fails costs much more than this look.
+    if (this.#freeBytes() < ahead.overlay.bytes + spareBytes) return
+    try {
+      await file.advance(ahead.from, ahead.to, ahead.overlay.writes)
+      this.#ahead = undefined
+      this.logger.info({ change: ahead.to.number }, 'the mirror can be written again')
+    } catch (error) {
+      if (this.#noteDamage(error)) return
+      const ms = Math.min(2 * this.#retry.ms, retryMs.last)
+      this.#retry = { ms, at: performance.now() + ms }
+    }
+  }
+
+  #freeBytes(): number {
+    try {
+      const { bavail, bsize } = statfsSync(this.directory)
+      return bavail * bsize
+    } catch {
+      // Whatever is wrong with the directory, writing to it tells.
+      return Number.POSITIVE_INFINITY
+    }
+  }
+
+  #read<T>(read: (reader: StoreReader) => T, file = this.#file): T {
+    const reader = this.#ahead?.overlay ?? this.#file
+    if (reader === undefined || !this.readable)
+      throw new Problem('storage_unavailable', "this replica's copy of the database cannot be read, and is made anew")
+    try {
+      return read(reader)
+    } catch (error) {
+      if (error instanceof Problem) throw error
+      if (file === this.#file) this.#noteFlaw((error as Error).message)
+      throw new Problem('storage_unavailable', "this replica's copy of the database is damaged, and is made anew")
+    }
+  }
+
+  /** Whether an error says that the file is damaged, and not that it cannot be written. */
+  #noteDamage(error: unknown): boolean {
+    const { message } = error as Error
+    if (!/\bMDB_(?!MAP_FULL|READERS_FULL|TXN_FULL)/.test(message)) return false
+    this.#noteFlaw(message)
+    return true
+  }
+
+  #noteFlaw(reason: string): void {
+    if (this.#flaw?.readable === false) return
+    this.damaged++
+    this.#flaw = { reason, readable: false }
+    this.logger.warn(
+      { reason: `${this.#link} is damaged: ${reason}` },
+      'the mirror of the database is damaged: it is not read any more, and is made anew',
+    )
+  }
+
+  /** Makes a complete file the mirror, and removes the one before. */
+  #switchTo(file: MirrorFile): void {
+    const next = `${this.#link}.new`
+    rmSync(next, { force: true })
+    symlinkSync(basename(file.path), next)
+    renameSync(next, this.#link)
+    const directory = openSync(this.directory, 'r')
+    try {
+      fsyncSync(directory)
+    } finally {
+      closeSync(directory)
+    }
+    for (const name of files) if (name !== basename(file.path)) removeFile(join(this.directory, name))
+    // Of the file that earlier versions had in place of the link.
+    rmSync(`${this.#link}-lock`, { force: true })
   }
 }
 
-const mirrorFile = (directory: string): string => `${directory}/mirror.lmdb`
-
-/** Opens the mirror in a directory. One that is damaged is only a copy: it is thrown away. */
-export function openMirror(directory: string, logger: Pick<Logger, 'warn'>): Mirror {
-  try {
-    return Mirror.open(directory)
-  } catch (error) {
-    if (!(error instanceof Problem) || error.code !== 'storage_damaged') throw error
-    logger.warn({ reason: error.message }, 'the mirror of the database is damaged, and is made anew')
-    for (const file of [mirrorFile(directory), `${mirrorFile(directory)}-lock`]) rmSync(file, { force: true })
-    return Mirror.open(directory)
-  }
-}
-
-export const isSame = (a: Position, b: Position): boolean => a.number === b.number && a.mark === b.mark
-
-function apply(records: Readonly<Record<Table, Records>>, writes: readonly Write[]): void {
-  for (const { table, key, value } of writes)
-    if (value === undefined) void records[table].remove(key)
-    else void records[table].put(key, value)
-}
+const mirrorLink = (directory: string): string => join(directory, 'mirror.lmdb')

@@ -7,11 +7,12 @@ import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
 import { Bell } from './bell.js'
 import { CommitError, Database, isLasting, isRefusal, reasonOf } from './database.js'
-import { copy, follow } from './following.js'
-import { isSame, type Mirror, type Position } from './mirror.js'
+import { Comparison, CopyPace, copy, follow, type Plan, planned } from './following.js'
+import type { Mirror } from './mirror.js'
+import { isSame, type Position } from './mirror-file.js'
 import { Overlay } from './overlay.js'
 import { PendingChange } from './pending.js'
-import type { Following, RecordRange, Store, StoreWriter, Table } from './store.js'
+import type { Following, FollowingState, RecordRange, Store, StoreWriter, Table } from './store.js'
 
 /** A notification wakes the replica; it looks by itself this often, in milliseconds. */
 const pollMs = 1_000
@@ -27,8 +28,16 @@ export interface PostgresOptions {
   readonly url: string
   readonly mirror: Mirror
   readonly logger: Pick<Logger, 'info' | 'warn'>
+  /** A change whose history is followed even if it is not the mirror's (following.ts). */
+  readonly acceptHistory?: string | undefined
   /** Ends the wait for a database that is not there. */
   readonly signal?: AbortSignal | undefined
+}
+
+/** Why changes are refused now. */
+interface Obstacle {
+  readonly state: Exclude<FollowingState, 'following'>
+  readonly reason: string
 }
 
 export class PostgresStore implements Store {
@@ -39,18 +48,24 @@ export class PostgresStore implements Store {
   readonly #waiting: PendingChange[] = []
   readonly #bell = new Bell()
   readonly #stop = new AbortController()
-  /** Why changes are refused now. A connection that is lost and replaced at once is no reason. */
-  #obstacle: string | undefined = 'it has not been reached yet'
+  readonly #acceptHistory: string | undefined
+  readonly #pace = new CopyPace()
+  readonly #comparison = new Comparison()
+  /** A connection that is lost and replaced at once is none. */
+  #obstacle: Obstacle | undefined = { state: 'away', reason: 'it has not been reached yet' }
+  /** The obstacle that was logged last. */
+  #logged: string | undefined
   #upToDateAt = Date.now()
   #database: Database | undefined
   #running = Promise.resolve()
 
   private constructor(
     readonly url: string,
-    { mirror, logger }: PostgresOptions,
+    { mirror, logger, acceptHistory }: PostgresOptions,
   ) {
     this.#mirror = mirror
     this.#logger = logger
+    this.#acceptHistory = acceptHistory
   }
 
   /**
@@ -77,7 +92,13 @@ export class PostgresStore implements Store {
   }
 
   get following(): Following {
-    return { connected: this.#obstacle === undefined, upToDateAt: this.#upToDateAt }
+    const { copies, damaged, unwrittenBytes } = this.#mirror
+    return {
+      connected: this.#obstacle === undefined,
+      state: this.#obstacle?.state ?? 'following',
+      upToDateAt: this.#upToDateAt,
+      mirror: { copies, damaged, unwrittenBytes },
+    }
   }
 
   get(table: Table, key: string): Buffer | undefined {
@@ -100,7 +121,7 @@ export class PostgresStore implements Store {
     const pending = new PendingChange(change)
     this.#waiting.push(pending as PendingChange)
     if (this.#obstacle === undefined) this.#bell.ring()
-    else this.#refuse(this.#waiting, unmade())
+    else this.#refuse(this.#waiting, unmade(this.#obstacle))
     return pending.settled
   }
 
@@ -122,15 +143,13 @@ export class PostgresStore implements Store {
         await this.#catchUp(this.#database)
         followed = true
         retry = retryMs.first
-        this.#back()
-        onReadable()
-        await this.#work(this.#database)
+        await this.#work(this.#database, onReadable)
       } catch (error) {
         if (this.#stop.signal.aborted) break
-        if (this.#mirror.position === undefined && isLasting(error)) return onUnusable(unusable(error))
+        if (!this.#mirror.readable && isLasting(error)) return onUnusable(unusable(error))
         if (followed) this.#logger.warn({ reason: reasonOf(error) }, 'the connection to the database is lost')
-        else this.#away(reasonOf(error))
-        if (this.#mirror.position !== undefined) onReadable()
+        else this.#blocked({ state: 'away', reason: reasonOf(error) })
+        if (this.#mirror.readable) onReadable()
       } finally {
         this.#database?.close()
         this.#database = undefined
@@ -147,42 +166,80 @@ export class PostgresStore implements Store {
     if (this.#obstacle !== undefined)
       this.#logger.info({ change: this.#mirror.position?.number }, 'following the database')
     this.#obstacle = undefined
+    this.#logged = undefined
   }
 
-  #away(reason: string): void {
-    const meanwhile =
-      this.#mirror.position === undefined
-        ? 'nothing was copied from it before: waiting for it'
-        : 'what was copied from it is served, and changes are refused'
-    if (reason !== this.#obstacle) this.#logger.warn({ reason }, `the database cannot be followed; ${meanwhile}`)
-    this.#obstacle = reason
-    this.#refuse(this.#waiting, unmade())
+  #blocked(obstacle: Obstacle, details: object = {}): void {
+    const { state, reason } = obstacle
+    const meanwhile = this.#mirror.readable
+      ? 'what was copied from it is served, and changes are refused'
+      : 'there is no copy of it that could be served: waiting for it'
+    if (reason !== this.#logged) this.#logger.warn({ ...details, reason }, `${obstacles[state].logged}; ${meanwhile}`)
+    this.#logged = reason
+    this.#obstacle = obstacle
+    this.#refuse(this.#waiting, unmade(obstacle))
   }
 
-  async #work(database: Database): Promise<void> {
+  async #work(database: Database, onReadable: () => void): Promise<void> {
     while (!this.#stop.signal.aborted) {
-      if (this.#waiting.length === 0) await this.#bell.rung(pollMs)
+      if (this.#mirror.readable) onReadable()
+      if (this.#waiting.length === 0) await this.#bell.rung(this.#idleMs)
       if (this.#waiting.length > 0) await this.#makeChanges(database)
       else await this.#catchUp(database)
+      if (this.#obstacle === undefined && this.#comparison.waitMs === 0)
+        await database.snapshot(() => this.#comparison.part(database, this.#mirror))
     }
+  }
+
+  get #idleMs(): number {
+    return this.#obstacle === undefined ? Math.min(pollMs, this.#comparison.waitMs) : pollMs
   }
 
   async #catchUp(database: Database): Promise<void> {
     const asked = Date.now()
+    await this.#mirror.look()
     const { position } = this.#mirror
     const { head } = await database.head(position)
-    if (position === undefined || !isSame(head, position)) {
-      const followed = await database.snapshot(() => follow(database, this.#mirror))
-      if (!followed) await this.#copy(database)
+    const { flaw, full } = this.#mirror
+    if (position === undefined || !isSame(head, position) || flaw !== undefined || full) {
+      const plan = await database.snapshot(() => planned(database, this.#mirror, this.#acceptHistory))
+      if (!(await this.#carryOut(database, plan))) return
     }
     this.#upToDateAt = asked
+    this.#back()
   }
 
-  async #copy(database: Database): Promise<void> {
-    this.#obstacle = 'this replica makes a full copy of it'
-    this.#refuse(this.#waiting, unmade())
-    await database.snapshot(() => copy(database, this.#mirror, this.#logger))
-    this.#back()
+  /** @returns whether the mirror follows the database now */
+  async #carryOut(database: Database, plan: Plan): Promise<boolean> {
+    switch (plan.kind) {
+      case 'current':
+        return true
+      case 'refuse':
+        this.#blocked({ state: 'other_history', reason: plan.because }, { accept_history: plan.accept })
+        return false
+      case 'copy':
+        if (this.#mirror.full)
+          this.#blocked({ state: 'mirror_failed', reason: 'the mirror cannot be written, nor more be kept in memory' })
+        else if (this.#pace.waitMs > 0)
+          this.#blocked({ state: 'copying', reason: `a full copy follows soon: ${plan.because}` })
+        else return this.#copy(database, plan)
+        return false
+    }
+  }
+
+  /** @returns whether a copy was made */
+  async #copy(database: Database, plan: Plan & { readonly kind: 'copy' }): Promise<boolean> {
+    this.#obstacle = { state: 'copying', reason: plan.because }
+    this.#refuse(this.#waiting, unmade(this.#obstacle))
+    try {
+      const made = await database.snapshot(() => copy(database, this.#mirror, plan, this.#pace, this.#logger))
+      if (!made) this.#obstacle = { state: 'copying', reason: 'other replicas make full copies now' }
+      return made
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      this.#blocked({ state: 'mirror_failed', reason: error.message })
+      return false
+    }
   }
 
   /** Makes what waits, in one transaction behind everybody's changes. */
@@ -206,19 +263,12 @@ export class PostgresStore implements Store {
         return overlay.writes
       })
     } catch (error) {
-      if (error instanceof TooFarBehind) return this.#copy(database)
+      if (error instanceof TooFarBehind) return this.#catchUp(database)
       return this.#notMade(batch, error)
     }
     this.#upToDateAt = asked
-    try {
-      if (from && to) await this.#mirror.advance(from, to, overlay.writes)
-    } catch (error) {
-      const problem = new Problem(
-        'storage_failed',
-        `the change was made, but this replica cannot show it: ${reasonOf(error)}`,
-      )
-      return this.#refuse(batch, problem)
-    }
+    // Whatever becomes of the mirror, the changes were made.
+    if (from && to) await this.#mirror.advance(from, to, overlay.writes)
     for (const change of batch) change.settle()
   }
 
@@ -240,7 +290,7 @@ export class PostgresStore implements Store {
     this.#waiting.unshift(...batch.filter(({ attempts }) => attempts < attemptsAtMost))
     this.#refuse(
       batch.filter(({ attempts }) => attempts >= attemptsAtMost),
-      unmade(),
+      unmade({ state: 'away', reason: '' }),
     )
     throw error
   }
@@ -253,8 +303,27 @@ export class PostgresStore implements Store {
 class TooFarBehind extends Error {}
 
 // The reason stands in the log: it names hosts and users, which are none of the caller's business.
-const unmade = () =>
-  new Problem('storage_unavailable', 'the database that holds the tasks cannot be used now; the change was not made')
+const unmade = ({ state }: Obstacle) =>
+  new Problem('storage_unavailable', `${obstacles[state].answered}; the change was not made`)
+const obstacles = {
+  away: {
+    logged: 'the database cannot be followed',
+    answered: 'the database that holds the tasks cannot be used now',
+  },
+  copying: {
+    logged: 'the mirror is to be made anew',
+    answered: 'this replica makes a full copy of the database that holds the tasks',
+  },
+  other_history: {
+    logged:
+      'the database is not followed: connect to the right one, or start with --accept-history and the value of accept_history to take it over and lose what only the mirror has',
+    answered: 'the database is not the one that this replica has a copy of, or lacks changes that the copy has',
+  },
+  mirror_failed: {
+    logged: 'the mirror of the database cannot be written',
+    answered: 'this replica cannot write its copy of the database that holds the tasks',
+  },
+} as const satisfies Record<Obstacle['state'], { logged: string; answered: string }>
 const unknown = () =>
   new Problem(
     'outcome_unknown',

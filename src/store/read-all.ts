@@ -1,10 +1,24 @@
-// A process that reads all of an lmdb file, and dies of it where that is damaged.
+// A program that reads all of an lmdb file and prints what it found as JSON. It fails, or dies of a signal, where the
+// file is damaged: that is why it is a process of its own.
 
 import { open } from 'lmdb'
+import { Tally } from './digest.js'
+import { type FileContents, stateTable, tableOf } from './mirror-file.js'
 
 const [path = ''] = process.argv.slice(2)
 const root = open({ path, readOnly: true, maxDbs: 32 })
-for (const name of root.getKeys()) {
-  const records = root.openDB({ name: String(name), encoding: 'binary' })
-  for (const { value } of records.getRange()) (value as Buffer).byteLength
+const names = Array.from(root.getKeys(), String)
+const tables = names.map((name) => ({ name, records: root.openDB<Buffer, string>({ name, encoding: 'binary' }) }))
+// One transaction for everything: another process may go on writing. Tables cannot be opened within it.
+const transaction = root.useReadTransaction()
+const found: FileContents = { state: undefined, contents: {} }
+for (const { name, records } of tables) {
+  const tally = new Tally()
+  for (const { key, value } of records.getRange({ transaction })) {
+    tally.add(tableOf(name), String(key), value)
+    if (name === stateTable && key === 'current') found.state = value.toString()
+  }
+  found.contents[name] = tally.contents
 }
+transaction.done()
+console.log(JSON.stringify(found))

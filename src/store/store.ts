@@ -42,11 +42,28 @@ export interface StoreWriter extends StoreReader {
   remove(table: Table, key: string): void
 }
 
+/**
+ * `away`: the database cannot be reached or used. `copying`: a full copy is made, or is to be. `other_history`: the
+ * database lacks what the mirror holds, and is not followed. `mirror_failed`: the mirror cannot be written.
+ */
+export const followingStates = ['following', 'away', 'copying', 'other_history', 'mirror_failed'] as const
+export type FollowingState = (typeof followingStates)[number]
+
 /** How a store that mirrors a shared database keeps up with it. */
 export interface Following {
+  /** Changes are taken and followed. */
   readonly connected: boolean
+  readonly state: FollowingState
   /** When it last was known to hold every change, or began to look for them, in milliseconds of the epoch. */
   readonly upToDateAt: number
+  readonly mirror: {
+    /** Full copies since the start. */
+    readonly copies: number
+    /** How often it was found damaged or lost since the start. */
+    readonly damaged: number
+    /** What is kept in memory because its file cannot be written. */
+    readonly unwrittenBytes: number
+  }
 }
 
 /** Since when there may be changes that are not here, in seconds. */

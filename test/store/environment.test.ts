@@ -7,7 +7,7 @@ import { open as openLmdb } from 'lmdb'
 import { pino } from 'pino'
 import { Problem } from '../../src/problem.js'
 import { LmdbStore } from '../../src/store/lmdb.js'
-import { openMirror } from '../../src/store/mirror.js'
+import { Mirror } from '../../src/store/mirror.js'
 import { root, temporaryDirectory } from '../material.js'
 
 describe('a database file', () => {
@@ -129,7 +129,7 @@ describe('a database file', () => {
     const directory = await temporaryDirectory()
     await writeFile(join(directory, 'mirror.lmdb'), Buffer.alloc(100_000, 'garbage '))
     const lines: string[] = []
-    const mirror = openMirror(directory, pino({}, { write: (line) => void lines.push(line) }))
+    const mirror = await Mirror.open(directory, pino({}, { write: (line) => void lines.push(line) }))
     assert.equal(mirror.position, undefined)
     assert.match(lines.join(''), /mirror\.lmdb is damaged.*made anew/)
     await mirror.close()

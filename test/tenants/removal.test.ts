@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { pino } from 'pino'
 import { Problem } from '../../src/problem.js'
 import { LmdbStore } from '../../src/store/lmdb.js'
-import { openMirror } from '../../src/store/mirror.js'
+import { Mirror } from '../../src/store/mirror.js'
 import { PostgresStore } from '../../src/store/postgres.js'
 import type { Store } from '../../src/store/store.js'
 import { finishRemovals, removeTenant, type TenantStores } from '../../src/tasks/removal.js'
@@ -380,7 +380,7 @@ describe('removals, the making of the same tenant again, uploads and keys at onc
     const server = await PostgresServer.start()
     const logger = pino({ level: 'silent' })
     const replica = async (url: string) =>
-      PostgresStore.open({ url, mirror: openMirror(await temporaryDirectory(), logger), logger })
+      PostgresStore.open({ url, mirror: await Mirror.open(await temporaryDirectory(), logger), logger })
     let databases = 0
     await fc.assert(
       fc.asyncProperty(orders, async (order) => {

@@ -66,7 +66,12 @@ export const healthRoutes =
           tasks: registry.countOf(operator),
           memory: { limit_bytes: costs.memory.bytes, source: costs.memory.source, shares_bytes: costs.shares },
           ...(following && {
-            database: { connected: following.connected, behind_seconds: secondsBehind(following) },
+            database: {
+              connected: following.connected,
+              state: following.state,
+              behind_seconds: secondsBehind(following),
+              unwritten_bytes: following.mirror.unwrittenBytes,
+            },
           }),
         }
       },

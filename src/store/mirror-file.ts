@@ -1,0 +1,236 @@
+// One lmdb file with a copy of the shared database: its records as they were after one change, their count and digest,
+// and where that change stands in the history of the database. Which file of a directory is the mirror is mirror.ts's
+// business.
+
+import { execFile } from 'node:child_process'
+import { rmSync, type Stats, statSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { Problem } from '../problem.js'
+import { type Contents, sumOf, Tally } from './digest.js'
+import { countOf, Environment, type Records, readRange } from './environment.js'
+import type { Write } from './overlay.js'
+import { forTables, type RecordRange, type StoreReader, type Table, tables } from './store.js'
+
+/** A change of the database. The mark is random: the same number in another history has another mark. */
+export interface Position {
+  readonly number: number
+  readonly mark: string
+  /** By the database's clock, in milliseconds of the epoch. Mirrors from earlier versions do not have it. */
+  readonly madeAt?: number
+}
+
+export const isSame = (a: Position, b: Position): boolean => a.number === b.number && a.mark === b.mark
+
+/** Where a mirror stands in the history of its database. */
+export interface Standing {
+  readonly position: Position
+  /** Earlier changes, newest first, fewer the further back: they tell where another history branched off. */
+  readonly earlier: readonly Position[]
+  /** The change that `--accept-history` named when the mirror last went over to another history. */
+  readonly accepted?: string | undefined
+}
+
+/** Earlier versions made a full copy within the file, on the side that was not read. */
+type Side = 'a' | 'b'
+
+interface State extends Partial<Standing> {
+  readonly side: Side
+  readonly position: Position
+  /** Tables that it holds. A later program may know more, and then needs a copy with these. */
+  readonly tables: readonly string[]
+  /** Mirrors from earlier versions do not have it. */
+  readonly contents?: Contents | undefined
+}
+
+/** What read-all.ts finds in a file. */
+export interface FileContents {
+  /** The record `current` of the table `state`. */
+  state: string | undefined
+  /** By the names of lmdb's tables. */
+  readonly contents: Record<string, Contents>
+}
+
+/** Changes before its own of which a mirror knows all that it stood at. */
+export const exactlyKnown = 32
+
+export const stateTable = 'state'
+const nameOf = (side: Side, table: Table) => `${side}/${table}`
+/** The store's table of a table of lmdb. */
+export const tableOf = (name: string): string => name.slice(name.indexOf('/') + 1)
+
+export class MirrorFile implements StoreReader {
+  #complete: boolean
+
+  private constructor(
+    readonly path: string,
+    readonly environment: Environment,
+    readonly side: Side,
+    readonly records: Readonly<Record<Table, Records>>,
+    readonly state: Records,
+    readonly identity: Pick<Stats, 'dev' | 'ino'>,
+  ) {
+    this.#complete = tables.every((table) => this.#state?.tables.includes(table))
+  }
+
+  /** @throws Problem `invalid_setting` if the directory cannot be used, `storage_damaged` */
+  static open(path: string): MirrorFile {
+    const environment = Environment.open(path, { readDisplaced: true })
+    const state = environment.records(stateTable)
+    const side = stateOf(state.get('current')?.toString())?.side ?? 'a'
+    const records = forTables((table) => environment.records(nameOf(side, table)))
+    return new MirrorFile(path, environment, side, records, state, statSync(path))
+  }
+
+  /** Undefined before the copy is complete. */
+  get standing(): Standing | undefined {
+    return standingOf(this.#state)
+  }
+
+  /** Whether it holds all tables that this program knows. */
+  get complete(): boolean {
+    return this.#complete
+  }
+
+  /** Undefined for a copy that an earlier version made. */
+  get contents(): Contents | undefined {
+    return this.#state?.contents
+  }
+
+  is({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): boolean {
+    return dev === this.identity.dev && ino === this.identity.ino
+  }
+
+  get(table: Table, key: string): Buffer | undefined {
+    return this.records[table].get(key)
+  }
+
+  prefetch(table: Table, key: string): Promise<void> {
+    return this.records[table].prefetch([key])
+  }
+
+  range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {
+    return readRange(this.records[table], range)
+  }
+
+  count(table: Table): number {
+    return countOf(this.records[table])
+  }
+
+  /** Goes from one position to a later one. Nothing happens if another process has gone on from there already. */
+  async advance(from: Position, to: Position, writes: readonly Write[]): Promise<void> {
+    await this.environment.commit(() => {
+      const state = this.#state
+      if (state === undefined || !isSame(state.position, from)) return
+      const tally = state.contents && new Tally(state.contents)
+      this.#apply(writes, tally)
+      const earlier = thinned([from, ...(state.earlier ?? [])], to.number)
+      this.#write({ position: to, earlier, accepted: state.accepted }, tally?.contents)
+    })
+  }
+
+  /** Fills an empty file. It is no copy until the last page is there. */
+  async fill(standing: Standing, pages: AsyncIterable<readonly Write[]>): Promise<void> {
+    const tally = new Tally()
+    for await (const page of pages) await this.environment.commit(() => this.#apply(page, tally))
+    await this.environment.commit(() => this.#write(standing, tally.contents))
+    this.#complete = true
+  }
+
+  close(): Promise<void> {
+    return this.environment.close()
+  }
+
+  /** Removes a file that did not become a copy. */
+  async discard(): Promise<void> {
+    if (isThere(this.path, this)) removeFile(this.path)
+    await this.close()
+  }
+
+  get #state(): State | undefined {
+    return stateOf(this.state.get('current')?.toString())
+  }
+
+  #write(standing: Standing, contents: Contents | undefined): void {
+    const state: State = { side: this.side, tables, contents, ...standing }
+    this.state.put('current', Buffer.from(JSON.stringify(state)))
+  }
+
+  #apply(writes: readonly Write[], tally: Tally | undefined): void {
+    for (const { table, key, value } of writes) {
+      const before = tally && this.records[table].get(key)
+      if (before) tally.remove(table, key, before)
+      if (value === undefined) void this.records[table].remove(key)
+      else {
+        tally?.add(table, key, value)
+        void this.records[table].put(key, value)
+      }
+    }
+  }
+}
+
+export function removeFile(path: string): void {
+  for (const file of [path, `${path}-lock`]) rmSync(file, { force: true })
+}
+
+/** Whether the file at a path is the one that is open. */
+export function isThere(path: string, file: MirrorFile): boolean {
+  const found = statSync(path, { throwIfNoEntry: false })
+  return found !== undefined && file.is(found)
+}
+
+const readAll = fileURLToPath(new URL('./read-all.js', import.meta.url))
+const run = promisify(execFile)
+
+/** What a check found: a file without damage has none. */
+export interface Finding {
+  readonly damage?: string
+  readonly standing?: Standing | undefined
+}
+
+/**
+ * Reads all of a file in a process of its own, which damage may end, and compares it with its own count and digest.
+ * @param signal ends the check
+ * @throws Problem `shutting_down` if it was ended
+ */
+export async function examine(path: string, signal?: AbortSignal): Promise<Finding> {
+  try {
+    const { stdout } = await run(process.execPath, [readAll, path], { maxBuffer: 1024 * 1024, signal })
+    const found = JSON.parse(stdout) as FileContents
+    const state = stateOf(found.state)
+    const standing = standingOf(state)
+    if (state?.contents === undefined) return { standing }
+    const { records, digest } = sumOf(tables.map((table) => found.contents[nameOf(state.side, table)]))
+    if (records !== state.contents.records)
+      return { standing, damage: `it holds ${records} of ${state.contents.records} records` }
+    return digest === state.contents.digest ? { standing } : { standing, damage: 'its digest is wrong' }
+  } catch (error) {
+    if (signal?.aborted) throw new Problem('shutting_down', 'stopped while it read the mirror of the database')
+    return { damage: damageOf(error as Error) }
+  }
+}
+
+/** As execFile rejects: with the signal that ended the process, or its exit code and what it said. */
+function damageOf(error: Error & { signal?: string | null; stderr?: string }): string {
+  if (error.signal) return `reading it ends by ${error.signal}`
+  const said = /^\w*Error: .*$/m.exec(error.stderr ?? '')?.[0]
+  return `it cannot be read: ${said ?? error.message}`
+}
+
+const stateOf = (text: string | undefined): State | undefined =>
+  text === undefined ? undefined : (JSON.parse(text) as State)
+
+const standingOf = (state: State | undefined): Standing | undefined =>
+  state && { position: state.position, earlier: state.earlier ?? [], accepted: state.accepted }
+
+/** All of the last positions, and of those before the nearest and the furthest with each power of two as distance. */
+function thinned(newestFirst: readonly Position[], number: number): Position[] {
+  const kept = new Map<number, Position[]>()
+  for (const position of newestFirst) {
+    const distance = number - position.number
+    const power = distance <= exactlyKnown ? -distance : Math.floor(Math.log2(distance))
+    const [nearest = position] = kept.get(power) ?? []
+    kept.set(power, nearest === position ? [position] : [nearest, position])
+  }
+  return [...kept.values()].flat()
+}
