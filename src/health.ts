@@ -8,6 +8,7 @@ import { get as getHttp, type IncomingMessage } from 'node:http'
 import { get as getHttps } from 'node:https'
 import { text } from 'node:stream/consumers'
 import { type Config, readConfig } from './config.js'
+import { afterRunning } from './running-time.js'
 
 /** Less than the Dockerfile gives the whole program, in milliseconds. */
 const answerWithinMs = 2_000
@@ -29,7 +30,9 @@ function localAddress({ host, port, tlsCert }: Config): string {
 }
 
 async function ask(url: URL): Promise<{ statusCode: number | undefined; body: string }> {
-  const signal = AbortSignal.timeout(answerWithinMs)
+  const timeout = new AbortController()
+  const { signal } = timeout
+  afterRunning(answerWithinMs, () => timeout.abort())
   // Whether clients would trust the certificate is not what is asked.
   const request =
     url.protocol === 'https:' ? getHttps(url, { signal, rejectUnauthorized: false }) : getHttp(url, { signal })
