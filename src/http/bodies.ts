@@ -7,6 +7,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { TObject } from 'typebox'
 import type { SlicedWork } from '../costs/sliced-work.js'
 import { Problem, quoted } from '../problem.js'
+import { afterRunning } from '../running-time.js'
 import { finish, type Steps } from '../steps.js'
 import { Request } from './connections.js'
 import { excessOf, maxDepth, maxValues } from './json-shape.js'
@@ -212,7 +213,7 @@ async function isRead(request: FastifyRequest, pace: Pace): Promise<boolean> {
   let next: NodeJS.Timeout | undefined
   return new Promise((resolve) => {
     const done = (read: boolean) => {
-      clearTimeout(timer)
+      cancelTimeout()
       clearTimeout(next)
       raw.off('data', discard).pause()
       resolve(read)
@@ -226,7 +227,7 @@ async function isRead(request: FastifyRequest, pace: Pace): Promise<boolean> {
         next = setTimeout(() => raw.resume(), pace.take())
       }
     }
-    const timer = setTimeout(done, most.ms, false)
+    const cancelTimeout = afterRunning(most.ms, () => done(false))
     // Whoever refused the body may have paused it.
     raw.on('data', discard).resume()
     raw.once('end', () => done(true))

@@ -4,6 +4,7 @@
 
 import { IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { stoodStillWithin } from '../running-time.js'
 
 interface Exchange {
   readonly request: IncomingMessage
@@ -92,7 +93,7 @@ export class Connections {
       socket.setTimeout(sendTimeoutMs)
       // Without bytes to be sent it is the client that waits.
       response.on('timeout', () => {
-        if (socket.writableLength > 0) socket.destroy()
+        if (socket.writableLength > 0) endUnlessPaused(socket, sendTimeoutMs)
       })
       // Node emits it behind the last byte of the answer, and if the client leaves before.
       response.once('close', () => {
@@ -109,6 +110,10 @@ export class Connections {
       })
       listener(request, response)
     }
+    // Between requests.
+    server.on('timeout', (socket) => {
+      if (this.#connectionOf(socket).current === undefined) endUnlessPaused(socket, server.keepAliveTimeout)
+    })
     server.on('request', take)
     // A route asks for the body once nothing else is wrong with the request.
     server.on('checkContinue', take)
@@ -189,6 +194,12 @@ export class Connections {
     const { current, waiting } = this.#connectionOf(socket)
     return current ? [current, ...waiting] : waiting
   }
+}
+
+/** A client that was silent for so long is not waited for, unless it was this process that stood still. */
+function endUnlessPaused(socket: Socket, timeoutMs: number): void {
+  if (stoodStillWithin(timeoutMs) > 0) socket.setTimeout(timeoutMs)
+  else socket.destroy()
 }
 
 const charsOf = ({ url = '', rawHeaders }: IncomingMessage): number =>

@@ -4,6 +4,7 @@
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
 import type { Config } from '../config.js'
+import { stoodStillWithin } from '../running-time.js'
 import type { Certificate } from './certificate.js'
 import { type Connections, Request } from './connections.js'
 
@@ -33,6 +34,13 @@ export function createListener(
   }
   const server = certificate ? secure(options, certificate, limits.headersTimeoutMs) : createServer(options)
   server.maxConnections = limits.maxConnections
+  // Node reads them whenever it looks for requests that take too long. After a pause of the process nothing has been read yet
+  // of what clients sent meanwhile.
+  const extended = (ms: number) => ({ get: () => ms + stoodStillWithin(ms) })
+  Object.defineProperties(server, {
+    headersTimeout: extended(limits.headersTimeoutMs),
+    requestTimeout: extended(limits.receiveTimeoutMs),
+  })
   connections.serve(server, handler, limits.sendTimeoutMs)
   return server
 }
