@@ -37,7 +37,8 @@ COPY --from=cuda-library \
 COPY --from=build /app/dist dist
 COPY models models
 COPY masks masks
-ENV NODE_ENV=production PROPETL_HOST=0.0.0.0 PROPETL_DATA_DIR=/data PROPETL_PROVIDER=cuda
+# glibc then gives the memory of an engine that ended back to the system.
+ENV NODE_ENV=production MALLOC_TRIM_THRESHOLD_=1048576 PROPETL_HOST=0.0.0.0 PROPETL_DATA_DIR=/data PROPETL_PROVIDER=cuda
 USER node
 VOLUME /data
 EXPOSE 8080
@@ -54,7 +55,8 @@ COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 COPY models models
 COPY masks masks
-ENV NODE_ENV=production PROPETL_HOST=0.0.0.0 PROPETL_DATA_DIR=/data PROPETL_PROVIDER=cpu
+# glibc then gives the memory of an engine that ended back to the system.
+ENV NODE_ENV=production MALLOC_TRIM_THRESHOLD_=1048576 PROPETL_HOST=0.0.0.0 PROPETL_DATA_DIR=/data PROPETL_PROVIDER=cpu
 USER node
 VOLUME /data
 EXPOSE 8080
