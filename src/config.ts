@@ -123,7 +123,7 @@ export const settings = {
   engineStartTimeoutMs: whole(
     120_000,
     [1, 3_600_000],
-    'How long an engine may take to start, in milliseconds: the server then does not start, and an engine that was lost is tried again.',
+    'How long an engine may take to start, in milliseconds: the server then does not start, and an engine that was lost is tried again. A server ends if it has no engine for so long because threads that hang leave no room for one.',
   ),
   slots: whole(256, [1, 65_536], 'Tasks whose masks are in the bank at once, and so the most that one batch mixes.'),
   maxBatchTokens: wholeOrAuto(

@@ -8,6 +8,7 @@ import { type Config, environmentVariableOf, flagOf } from './config.js'
 import { type Costs, openCosts } from './costs/costs.js'
 import { Gate } from './costs/gate.js'
 import { bytesPerCharacter } from './costs/memory.js'
+import type { LossCause } from './engine/engine-lost.js'
 import { Engines } from './engine/engines.js'
 import type { SupervisorReport } from './engine/supervised-engine.js'
 import { type AppOptions, buildApp } from './http/app.js'
@@ -40,6 +41,9 @@ export interface Server {
   /** Refuses new work, finishes what was accepted, and releases everything. */
   close(): Promise<void>
 }
+
+/** The part of the time to stop after which engines that hang are no longer waited for. */
+const engineShare = 0.9
 
 /**
  * Starts a server; resolves once it is ready.
@@ -105,11 +109,12 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
     services,
     address,
     async close() {
+      const until = performance.now() + engineShare * config.shutdownTimeoutMs
       lifecycle.stop()
       stop.abort()
       certificate?.close()
       await app.close()
-      await services.engines.close()
+      await services.engines.close(Math.max(0, until - performance.now()))
       await removing
       await store.close()
     },
@@ -163,9 +168,10 @@ async function loadServices(
   const backbone = await readBackbone(modelDir)
   const prototype = await readPrototypeIn(modelDir)
   const { engineTimeoutMs: runTimeoutMs, engineStartTimeoutMs: startTimeoutMs } = config
+  const { bytes: memoryBytes } = costs.memory
   const starting = Engines.start(
     config.engines,
-    { backbone, prototype, provider, numerics, slots, threads, runTimeoutMs, startTimeoutMs },
+    { backbone, prototype, provider, numerics, slots, threads, runTimeoutMs, startTimeoutMs, memoryBytes },
     (engine) => supervision(logger.child({ engine }), metrics),
   )
   try {
@@ -175,6 +181,10 @@ async function loadServices(
       starting,
       TaskStore.open(store).then((tasks) => Registry.open(ready, tasks, masksDir)),
     ])
+    engines.onStuck = (reason) => {
+      // Nothing catches it: the process ends, and whatever supervises it starts a new one.
+      throw new Problem('engine_lost', `${reason}; only a new process can compute again`)
+    }
     const { timings } = engines
     const limits = { ...batchTokens(maxBatchTokens, timings), maxMasks: slots, maxQueueRows }
     const dispatcher = new Dispatcher(engines.all, limits, new CostModel(timings))
@@ -206,14 +216,26 @@ async function loadServices(
 }
 
 const supervision = (logger: Logger, metrics: Metrics): SupervisorReport => ({
-  lost(reason) {
-    metrics.engineLost()
-    logger.error({ reason }, 'an engine is lost: its batches fail, and a new one is started')
+  lost({ cause, reason }) {
+    metrics.engineLost(cause)
+    logger.error({ cause, reason }, `${lossLines[cause]}: its batches fail, and a new one is started`)
   },
   replaced(ms) {
     logger.info({ after_ms: Math.round(ms) }, 'a new engine serves')
   },
-  notReplaced(reason, retryMs) {
-    logger.error({ reason, retry_ms: retryMs }, 'a new engine did not start; it is tried again')
+  notReplaced(cause, reason, retryMs) {
+    metrics.engineNotReplaced(cause)
+    const what = {
+      start_failed: 'a new engine did not start; it is tried again',
+      left_behind: 'no new engine is started beside the threads that hang; it is tried again',
+    }
+    logger.error({ cause, reason, retry_ms: retryMs }, what[cause])
   },
 })
+
+const lossLines: Readonly<Record<LossCause, string>> = {
+  hung: 'an engine hangs and is given up',
+  failed: 'an engine failed',
+  out_of_memory: 'an engine ran out of memory',
+  provider_lost: 'an engine lost its device',
+}

@@ -2,11 +2,12 @@
 // masks by key and bytes, and no task.
 
 import { once } from 'node:events'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Worker } from 'node:worker_threads'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
+import { within } from '../running-time.js'
 import { startThread } from './device-turn.js'
+import { EngineLost, type Loss, lossOf } from './engine-lost.js'
 import { leaveBehind } from './left-behind.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import type { ProviderChoice } from './providers.js'
@@ -15,6 +16,9 @@ import type { Provider, SessionOptions } from './session.js'
 import { withoutTf32 } from './single-precision.js'
 import { type SlotCounters, SlotTable } from './slots.js'
 import type { BatchTiming } from './warm-up.js'
+
+/** What a thread without batches may take to end, in milliseconds. */
+export const closeTimeoutMs = 10_000
 
 export interface EngineOptions extends SessionOptions {
   readonly provider: Provider | 'auto'
@@ -56,8 +60,8 @@ export class Engine {
   readonly #slots: SlotTable
   readonly #waiting = new Map<number, Waiting>()
   #nextId = 0
-  #death: Problem | undefined
-  #onDeath: (reason: string) => void = () => {}
+  #loss: Loss | undefined
+  #onLost: (loss: Loss) => void = () => {}
 
   private constructor(
     readonly options: EngineOptions,
@@ -66,44 +70,48 @@ export class Engine {
     readonly timings: readonly BatchTiming[],
     readonly worker: Worker,
     /** Resolves with the reason when the thread ends. */
-    readonly ended: Promise<string>,
+    readonly ended: Promise<Loss>,
+    /** What the thread looks at before each batch: 1 if it is to end instead. */
+    readonly givenUp: Int32Array<SharedArrayBuffer>,
   ) {
     this.#slots = new SlotTable(options.slots)
     worker.on('message', (message: ThreadMessage) => this.#receive(message))
-    ended.then((reason) => this.#die(reason))
+    ended.then((loss) => this.#lose(loss))
   }
 
   /**
    * Starts the thread and waits until the model has answered a warm-up batch.
-   * @throws Problem `provider_unavailable`, `invalid_backbone`, `invalid_prototype`, `prototype_mismatch`; `engine_lost` if
-   *   that takes too long: the thread is then left behind, for to terminate it may take the whole process down
+   * @param signal gives the start up
+   * @throws Problem `provider_unavailable`, `invalid_backbone`, `invalid_prototype`, `prototype_mismatch`; EngineLost if it
+   *   is given up or takes too long: the thread is then left behind
    */
-  static async start(options: EngineOptions): Promise<Engine> {
+  static async start(options: EngineOptions, signal?: AbortSignal): Promise<Engine> {
     withoutTf32()
     const { backbone, prototype, numerics, threads, provider, slots } = options
-    const thread: ThreadOptions = { backbone, prototype, numerics, threads, provider, slots }
+    const givenUp = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
+    const thread: ThreadOptions = { backbone, prototype, numerics, threads, provider, slots, givenUp }
     const worker = startThread(new URL('./thread.js', import.meta.url), thread, 'engine')
-    const ended = new Promise<string>((resolve) => {
-      worker.once('error', (error: Error) => resolve(`the engine's thread failed: ${error.message}`))
-      worker.once('exit', (code) => resolve(`the engine's thread ended with code ${code}`))
+    const ended = new Promise<Loss>((resolve) => {
+      worker.once('error', (error: Error) => resolve(lossOf(error)))
+      worker.once('exit', (code) => resolve({ cause: 'failed', reason: `the engine's thread ended with code ${code}` }))
     })
     const answered = once(worker, 'message').then(([message]) => message as ThreadMessage)
-    const first = await within(options.startTimeoutMs, Promise.race([answered, ended]))
+    const { startTimeoutMs = Number.POSITIVE_INFINITY } = options
+    const first = await within(startTimeoutMs, Promise.race([answered, ended]), signal)
     if (first === undefined) {
-      worker.postMessage('stop')
-      leaveBehind(worker)
-      throw new Problem(
-        'engine_lost',
-        `the engine did not start within ${options.startTimeoutMs} ms, the limit of the engine-start-timeout-ms setting`,
-      )
+      abandon(worker, givenUp)
+      const reason = signal?.aborted
+        ? 'the engine was closed while it started'
+        : `the engine did not start within ${startTimeoutMs} ms, the limit of the engine-start-timeout-ms setting`
+      throw new EngineLost({ cause: 'hung', reason }, true)
     }
-    if (typeof first === 'string') throw new Error(first)
+    if ('cause' in first) throw new Error(first.reason)
     if (first.kind === 'failed')
       throw first.code
         ? new Problem(first.code, first.message)
         : new Error(`the engine did not start: ${first.message}`)
     if (first.kind !== 'ready') throw new Error(`the engine's thread began with "${first.kind}"`)
-    return new Engine(options, first.choice, first.timings, worker, ended)
+    return new Engine(options, first.choice, first.timings, worker, ended, givenUp)
   }
 
   /** Counters of the bank, live. */
@@ -113,7 +121,7 @@ export class Engine {
 
   /**
    * Runs a batch. Rows may belong to any tasks, at most `slots` different ones.
-   * @throws Problem `engine_lost` if the thread ends or is given up; Error if onnxruntime fails on this batch
+   * @throws EngineLost if the thread ends or is given up; Error if onnxruntime fails on this batch
    */
   async run(rows: readonly EngineRow[]): Promise<BatchResult> {
     const packed = packRows(rows, this.options.computePadding)
@@ -131,35 +139,39 @@ export class Engine {
     return { rows: results, runMs, places: packed.rows * packed.longest, tokens: packed.tokens }
   }
 
-  /** Lets the batches that were sent finish, then ends the thread. */
-  async close(): Promise<void> {
+  /** Lets the batches that were sent finish, then ends the thread. One that takes longer than so many milliseconds is given up. */
+  async close(withinMs = closeTimeoutMs): Promise<void> {
+    this.worker.ref()
     this.worker.postMessage('stop')
-    await this.ended
+    const ended = await within(withinMs, this.ended)
+    if (ended === undefined) this.giveUp(`the engine did not end within ${withinMs} ms`)
+    this.worker.unref()
   }
 
-  /**
-   * Fails all batches at once. The thread is told to end after what it does: to terminate it while onnxruntime computes
-   * would take the whole process down.
-   */
+  /** Fails all batches at once. The thread is left behind, and ends as soon as what it runs returns. */
   giveUp(reason: string): void {
-    if (this.#death) return
-    leaveBehind(this.worker)
-    this.#die(reason)
-    this.worker.postMessage('stop')
+    if (this.#loss) return
+    abandon(this.worker, this.givenUp)
+    this.#lose({ cause: 'hung', reason })
   }
 
   /** Calls back when the engine takes no more batches; at once if it takes none already. */
-  whenLost(callback: (reason: string) => void): void {
-    this.#onDeath = callback
-    if (this.#death) callback(this.#death.message)
+  whenLost(callback: (loss: Loss) => void): void {
+    this.#onLost = callback
+    if (this.#loss) callback(this.#loss)
   }
 
-  #die(reason: string): void {
-    if (this.#death) return
-    this.#death = new Problem('engine_lost', reason)
+  #lose(loss: Loss): void {
+    if (this.#loss) return
+    this.#loss = loss
     // Before its batches fail it is known that the engine takes no other.
-    this.#onDeath(reason)
-    for (const { reject } of this.#waiting.values()) reject(this.#death)
+    this.#onLost(loss)
+    // Batches run in the order in which they were sent: the first one is running.
+    let begun = true
+    for (const { reject } of this.#waiting.values()) {
+      reject(new EngineLost(loss, begun))
+      begun = false
+    }
     this.#waiting.clear()
   }
 
@@ -190,13 +202,18 @@ export class Engine {
 
   #send(request: RunRequest): Promise<Result> {
     return new Promise((resolve, reject) => {
-      if (this.#death) return reject(this.#death)
+      if (this.#loss) return reject(new EngineLost(this.#loss, false))
       this.#waiting.set(request.id, { resolve, reject })
       this.worker.postMessage(request, [request.loads.bitsets.buffer])
     })
   }
 
   #receive(message: ThreadMessage): void {
+    if (message.kind === 'lost' && this.#loss === undefined) {
+      // The thread releases its session before it ends, which may take long or never return.
+      leaveBehind(this.worker)
+      this.#lose(message.loss)
+    }
     if (message.kind !== 'result' && message.kind !== 'error') return
     const waiting = this.#waiting.get(message.id)
     this.#waiting.delete(message.id)
@@ -205,12 +222,11 @@ export class Engine {
   }
 }
 
-/** What a promise resolves with, or undefined once so many milliseconds have passed. */
-async function within<T>(ms: number | undefined, promise: Promise<T>): Promise<T | undefined> {
-  if (ms === undefined) return promise
-  const timeout = new AbortController()
-  const passed = delay(ms, undefined, { signal: timeout.signal }).catch(() => undefined)
-  return Promise.race([promise, passed]).finally(() => timeout.abort())
+/** Leaves a thread behind, and tells it to end without running what was sent to it. */
+function abandon(worker: Worker, givenUp: Int32Array<SharedArrayBuffer>): void {
+  Atomics.store(givenUp, 0, 1)
+  worker.postMessage('stop')
+  leaveBehind(worker)
 }
 
 const noSlots = (): Pick<RunRequest, 'slots' | 'loads'> => ({

@@ -1,12 +1,20 @@
 // All engines of a server. Each has a thread, a session and a bank of its own, and its share of the processor's threads.
 
 import { availableParallelism } from 'node:os'
+import { afterRunning } from '../running-time.js'
+import { closeTimeoutMs } from './engine.js'
+import { type EngineMemory, heldBytes } from './left-behind.js'
 import { mayTakeDevice, type ProviderChoice } from './providers.js'
 import { type SlotCounters, sumOf } from './slots.js'
-import { SupervisedEngine, type SupervisedOptions, type SupervisorReport } from './supervised-engine.js'
+import { type Absence, SupervisedEngine, type SupervisedOptions, type SupervisorReport } from './supervised-engine.js'
 import type { BatchTiming } from './warm-up.js'
 
 type Report = (engine: number) => SupervisorReport
+
+export interface EnginesOptions extends SupervisedOptions {
+  /** What the process may take, in bytes; by default there is no limit. */
+  readonly memoryBytes?: number
+}
 
 /** So many engines have what there is to gain by them; more would only take memory. */
 const mostByAuto = 4
@@ -14,11 +22,20 @@ const mostByAuto = 4
 const threadsOf = ({ threads }: SupervisedOptions): number => threads || availableParallelism()
 
 export class Engines {
+  #stopWaiting: (() => void) | undefined
+  /**
+   * Called when only a new process helps: for as long as an engine may take to start there was no engine, and threads that
+   * were left behind kept new ones from being started.
+   */
+  onStuck: (reason: string) => void = () => {}
+
   private constructor(
     readonly all: readonly [SupervisedEngine, ...SupervisedEngine[]],
     /** The provider that they run on, and why. */
     readonly choice: ProviderChoice = all[0].first.choice,
-  ) {}
+  ) {
+    for (const engine of all) engine.onAbsence = () => this.#watch()
+  }
 
   /**
    * Starts engines; resolves when all of them have answered a warm-up batch.
@@ -28,7 +45,7 @@ export class Engines {
    * @param report told of the engine by its number, from 0
    * @throws as Engine.start, once those that did start are closed
    */
-  static async start(count: number | 'auto', options: SupervisedOptions, report: Report): Promise<Engines> {
+  static async start(count: number | 'auto', options: EnginesOptions, report: Report): Promise<Engines> {
     if (count !== 'auto') return Engines.#start(count, options, report)
     const several = Math.min(threadsOf(options), mostByAuto)
     if (several === 1 || !mayTakeDevice(options)) return Engines.#start(several, options, report)
@@ -40,12 +57,15 @@ export class Engines {
     return new Engines(all, one.choice)
   }
 
-  static async #start(count: number, options: SupervisedOptions, report: Report): Promise<Engines> {
+  static async #start(count: number, options: EnginesOptions, report: Report): Promise<Engines> {
     const share = Math.max(1, Math.floor(threadsOf(options) / count))
     // A single engine leaves the choice to onnxruntime, which knows cores from hyperthreads.
     const each = count === 1 ? options : { ...options, threads: share }
-    const starting = Array.from({ length: count }, (_, at) => SupervisedEngine.start(each, report(at)))
+    const memory: EngineMemory = { limitBytes: options.memoryBytes ?? Number.POSITIVE_INFINITY, engineBytes: 0 }
+    const before = heldBytes()
+    const starting = Array.from({ length: count }, (_, at) => SupervisedEngine.start(each, report(at), memory))
     const settled = await Promise.allSettled(starting)
+    memory.engineBytes = Math.max(0, heldBytes() - before) / count
     const started = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
     const [first, ...others] = started
     if (first !== undefined && started.length === count) return new Engines([first, ...others])
@@ -56,6 +76,11 @@ export class Engines {
   /** Engines whose thread answers, as far as is known. */
   get available(): number {
     return this.all.filter(({ available }) => available).length
+  }
+
+  /** Why no engine is available; undefined while one is. */
+  get absence(): Absence | undefined {
+    return this.available === 0 ? this.all.find(({ absence }) => absence !== undefined)?.absence : undefined
   }
 
   /**
@@ -74,7 +99,21 @@ export class Engines {
     return sumOf(this.all.map(({ bank }) => bank))
   }
 
-  async close(): Promise<void> {
-    await Promise.all(this.all.map((engine) => engine.close()))
+  /** As SupervisedEngine.close. */
+  async close(withinMs = closeTimeoutMs): Promise<void> {
+    this.#stopWaiting?.()
+    await Promise.all(this.all.map((engine) => engine.close(withinMs)))
+  }
+
+  #watch(): void {
+    const blocked = this.all.find(({ absence }) => absence?.notReplaced?.cause === 'left_behind')
+    if (blocked === undefined || this.available > 0) {
+      this.#stopWaiting?.()
+      this.#stopWaiting = undefined
+      return
+    }
+    const { startTimeoutMs = Number.POSITIVE_INFINITY } = blocked.options
+    const reason = `no engine is available: ${blocked.absence?.notReplaced?.reason}`
+    this.#stopWaiting ??= afterRunning(startTimeoutMs, () => this.onStuck(reason))
   }
 }

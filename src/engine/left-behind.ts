@@ -1,9 +1,12 @@
-// Threads of this process that were given up and have not ended. Nothing can end a thread that hangs inside onnxruntime
-// without the whole process, and each holds its memory: while there are too many, no further one is started.
+// Threads of this process that were given up and have not ended. Nothing can end a thread that hangs in native code without
+// the whole process: worker.terminate() waits for it, and so does process.exit(). Each keeps its memory. A thread that was
+// only slow ends by itself as soon as its native call returns.
 
+import { readFileSync } from 'node:fs'
 import type { Worker } from 'node:worker_threads'
+import { within } from '../running-time.js'
 
-/** While so many threads are left behind no engine is replaced. */
+/** A new engine is started beside at most so many threads. */
 export const mostLeftBehind = 2
 
 const threads = new Map<Worker, Promise<void>>()
@@ -19,8 +22,42 @@ export function leaveBehind(worker: Worker): void {
 /** How many there are now. */
 export const leftBehind = (): number => threads.size
 
-/** Waits until all that there are now have ended. */
-export async function allEnded(): Promise<void> {
+/** Resolves when one of those that there are now has ended. */
+export const oneEnded = (): Promise<void> => Promise.race(threads.values())
+
+/** Waits until all that there are now have ended, but not for longer than so many milliseconds. */
+export async function allEnded(withinMs: number): Promise<void> {
   for (const worker of threads.keys()) worker.ref()
-  await Promise.all(threads.values())
+  await within(withinMs, Promise.all(threads.values()))
+  for (const worker of threads.keys()) worker.unref()
+}
+
+/** Memory for engines. */
+export interface EngineMemory {
+  /** What the process may take, in bytes. */
+  readonly limitBytes: number
+  /** What an engine takes, in bytes; 0 until it was measured. */
+  engineBytes: number
+}
+
+/** Why no engine may be started beside the threads that are left behind; undefined if one may. */
+export function obstacle({ limitBytes, engineBytes }: EngineMemory): string | undefined {
+  const count = leftBehind()
+  if (count === 0) return undefined
+  const hung = `${count} ${count === 1 ? 'thread that was' : 'threads that were'} given up ${count === 1 ? 'has' : 'have'} not ended`
+  if (count > mostLeftBehind) return `${hung}; at most ${mostLeftBehind} may be left behind`
+  const bytes = heldBytes()
+  if (bytes + engineBytes <= limitBytes) return undefined
+  return `${hung}, and the memory has no room for another engine: the process holds ${bytes} bytes, an engine takes about ${engineBytes}, and ${limitBytes} may be taken`
+}
+
+/** Memory of this process that cannot be taken back: on Linux without pages of files, such as those of the store. */
+export function heldBytes(): number {
+  try {
+    const [, kilobytes] = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? []
+    if (kilobytes !== undefined) return 1024 * Number(kilobytes)
+  } catch {
+    // Not Linux.
+  }
+  return process.memoryUsage.rss()
 }

@@ -2,6 +2,7 @@
 
 import type { ProblemCode } from '../problem.js'
 import type { Loads } from './bank.js'
+import type { Loss } from './engine-lost.js'
 import type { ProviderChoice } from './providers.js'
 import type { PackedRows } from './rows.js'
 import type { Provider, SessionOptions } from './session.js'
@@ -10,6 +11,8 @@ import type { BatchTiming } from './warm-up.js'
 /** How the thread starts (its workerData). */
 export interface ThreadOptions extends SessionOptions {
   readonly provider: Provider | 'auto'
+  /** One element: 1 once the thread is given up and is to end without running what was sent to it. */
+  readonly givenUp: Int32Array<SharedArrayBuffer>
 }
 
 export interface RunRequest {
@@ -32,3 +35,5 @@ export type ThreadMessage =
       readonly runMs: number
     }
   | { readonly kind: 'error'; readonly id: number; readonly message: string }
+  /** The session cannot be used any more, and the thread ends. */
+  | { readonly kind: 'lost'; readonly loss: Loss }

@@ -2,9 +2,10 @@
 // that it had fail; until the new one has started the engine is not available, and batches wait elsewhere.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { Problem } from '../problem.js'
-import { type BatchResult, Engine, type EngineOptions, type EngineRow } from './engine.js'
-import { allEnded, leftBehind, mostLeftBehind } from './left-behind.js'
+import { afterRunning, within } from '../running-time.js'
+import { type BatchResult, closeTimeoutMs, Engine, type EngineOptions, type EngineRow } from './engine.js'
+import { EngineLost, type Loss } from './engine-lost.js'
+import { allEnded, type EngineMemory, obstacle, oneEnded } from './left-behind.js'
 import { type SlotCounters, sumOf } from './slots.js'
 
 export interface SupervisedOptions extends EngineOptions {
@@ -12,46 +13,70 @@ export interface SupervisedOptions extends EngineOptions {
   readonly runTimeoutMs: number
 }
 
+/** Why a new engine did not start: its start failed, or it is not tried beside the threads that are left behind. */
+export const notReplacedCauses = ['start_failed', 'left_behind'] as const
+export type NotReplacedCause = (typeof notReplacedCauses)[number]
+
 /** What the supervisor reports. */
 export interface SupervisorReport {
-  readonly lost: (reason: string) => void
+  readonly lost: (loss: Loss) => void
   readonly replaced: (ms: number) => void
-  /** A new thread did not start; another attempt follows after so many milliseconds. */
-  readonly notReplaced: (reason: string, retryMs: number) => void
+  /** There is no new thread; another attempt follows after so many milliseconds at most. */
+  readonly notReplaced: (cause: NotReplacedCause, reason: string, retryMs: number) => void
+}
+
+/** An engine that takes no batches: why it was lost, and why there is no new one yet. */
+export interface Absence extends Loss {
+  readonly notReplaced: { readonly cause: NotReplacedCause; readonly reason: string } | undefined
 }
 
 /** Between attempts to start a new thread: twice as long each time. In milliseconds. */
 const firstRetryMs = 500
 const longestRetryMs = 30_000
 
+/** A thread that failed ends by itself; a new one is not kept waiting for it for longer, in milliseconds. */
+const endsWithinMs = 2_000
+
 export class SupervisedEngine {
   /** Counters of the banks that are gone. */
   #former = sumOf([])
   #engine: Engine | undefined
-  #replacing: Promise<void> | undefined
+  #absence: Absence | undefined
   readonly #closing = new AbortController()
   #atEngine = 0
-  #watchdog: NodeJS.Timeout | undefined
+  #stopWatchdog = () => {}
   /** Called when a new thread has started after one was lost. */
   onAvailable: () => void = () => {}
+  /** Called when `absence` has changed. */
+  onAbsence: () => void = () => {}
 
   private constructor(
     /** The first one: what it found out about model and machine holds for its successors. */
     readonly first: Engine,
     readonly options: SupervisedOptions,
     readonly report: SupervisorReport,
+    readonly memory: EngineMemory,
   ) {
     this.#use(first)
   }
 
   /** @throws as Engine.start: a first thread that does not start is not tried again */
-  static async start(options: SupervisedOptions, report: SupervisorReport): Promise<SupervisedEngine> {
-    return new SupervisedEngine(await Engine.start(options), options, report)
+  static async start(
+    options: SupervisedOptions,
+    report: SupervisorReport,
+    memory: EngineMemory = { limitBytes: Number.POSITIVE_INFINITY, engineBytes: 0 },
+  ): Promise<SupervisedEngine> {
+    return new SupervisedEngine(await Engine.start(options), options, report, memory)
   }
 
   /** Whether there is a thread that takes batches. */
   get available(): boolean {
     return this.#engine !== undefined
+  }
+
+  /** Undefined while there is a thread that takes batches. */
+  get absence(): Absence | undefined {
+    return this.#absence
   }
 
   /** Counters of the bank, over all threads. */
@@ -61,55 +86,71 @@ export class SupervisedEngine {
 
   /**
    * Runs a batch.
-   * @throws Problem `engine_lost` if the thread ends or is given up while it has the batch, or none is available; Error if
-   *   a row of the batch cannot be computed
+   * @throws EngineLost if the thread ends or is given up while it has the batch, or none is available; Error if a row of the
+   *   batch cannot be computed
    */
   async run(rows: readonly EngineRow[]): Promise<BatchResult> {
     const engine = this.#engine
-    if (engine === undefined) throw new Problem('engine_lost', 'the engine was lost, and a new one has not started yet')
+    if (engine === undefined) {
+      const cause = this.#absence?.cause ?? 'failed'
+      throw new EngineLost({ cause, reason: 'the engine was lost, and a new one has not started yet' }, false)
+    }
     if (this.#atEngine++ === 0) this.#startWatchdog(engine)
     try {
       return await engine.run(rows)
     } finally {
       // Batches run one after another: the next one's time begins when one ends.
-      clearTimeout(this.#watchdog)
+      this.#stopWatchdog()
       if (--this.#atEngine > 0 && engine === this.#engine) this.#startWatchdog(engine)
     }
   }
 
-  /** Lets the batches that were sent finish, then ends the thread; waits for those that were given up, too. */
-  async close(): Promise<void> {
+  /**
+   * Lets the batches that were sent finish, then ends the thread, and waits for those that were left behind. A thread that
+   * hangs cannot be ended: after so many milliseconds it is left to the end of the process.
+   */
+  async close(withinMs = closeTimeoutMs): Promise<void> {
+    const until = performance.now() + withinMs
     this.#closing.abort()
-    await Promise.all([this.#engine?.close(), this.#replacing])
+    await this.#engine?.close(withinMs)
     // A process cannot end before its threads.
-    await allEnded()
+    await allEnded(Math.max(0, until - performance.now()))
   }
 
   #startWatchdog(engine: Engine): void {
     const { runTimeoutMs } = this.options
-    this.#watchdog = setTimeout(
-      () => engine.giveUp(`the engine returned no batch for ${runTimeoutMs} ms`),
-      runTimeoutMs,
-    ).unref()
+    this.#stopWatchdog = afterRunning(runTimeoutMs, () =>
+      engine.giveUp(`the engine returned no batch for ${runTimeoutMs} ms`),
+    )
   }
 
   #use(engine: Engine): void {
     this.#engine = engine
-    engine.whenLost((reason) => {
+    this.#setAbsence(undefined)
+    engine.whenLost((loss) => {
       if (this.#closing.signal.aborted) return
       this.#engine = undefined
       this.#former = sumOf([this.#former, engine.bank])
-      this.report.lost(reason)
-      this.#replacing = this.#replace()
+      this.report.lost(loss)
+      this.#setAbsence({ ...loss, notReplaced: undefined })
+      void this.#replace(engine, loss)
     })
   }
 
-  async #replace(): Promise<void> {
+  #setAbsence(absence: Absence | undefined): void {
+    this.#absence = absence
+    this.onAbsence()
+  }
+
+  async #replace(lost: Engine, loss: Loss): Promise<void> {
+    const { signal } = this.#closing
     const since = performance.now()
-    for (let retryMs = firstRetryMs; ; retryMs = Math.min(2 * retryMs, longestRetryMs)) {
-      const engine = await this.#startAnother(retryMs)
-      if (this.#closing.signal.aborted) return engine?.close()
+    // Its memory is free for the new one then.
+    if (loss.cause !== 'hung') await within(endsWithinMs, lost.ended, signal)
+    for (let retryMs = firstRetryMs; !signal.aborted; retryMs = Math.min(2 * retryMs, longestRetryMs)) {
+      const engine = await this.#startAnother(loss, retryMs)
       if (engine === undefined) continue
+      if (signal.aborted) return engine.giveUp('the engine was closed while it started')
       this.report.replaced(performance.now() - since)
       this.#use(engine)
       this.onAvailable()
@@ -118,16 +159,23 @@ export class SupervisedEngine {
   }
 
   /** @returns undefined after a pause if it did not start, or if the engine is closed meanwhile */
-  async #startAnother(retryMs: number): Promise<Engine | undefined> {
+  async #startAnother(loss: Loss, retryMs: number): Promise<Engine | undefined> {
     const { signal } = this.#closing
+    const blocked = obstacle(this.memory)
     try {
-      const threads = leftBehind()
-      if (threads >= mostLeftBehind) throw new Error(`${threads} threads that were given up have not ended`)
-      return await Engine.start(this.options)
+      if (blocked === undefined) return await Engine.start(this.options, signal)
     } catch (error) {
-      this.report.notReplaced((error as Error).message, retryMs)
-      await delay(retryMs, undefined, { signal, ref: false }).catch(() => {})
-      return undefined
+      if (signal.aborted) return undefined
+      this.#notReplaced(loss, 'start_failed', (error as Error).message, retryMs)
     }
+    if (blocked !== undefined) this.#notReplaced(loss, 'left_behind', blocked, retryMs)
+    const pause = delay(retryMs, undefined, { signal, ref: false }).catch(() => {})
+    await (blocked === undefined ? pause : Promise.race([pause, oneEnded()]))
+    return undefined
+  }
+
+  #notReplaced(loss: Loss, cause: NotReplacedCause, reason: string, retryMs: number): void {
+    this.report.notReplaced(cause, reason, retryMs)
+    this.#setAbsence({ ...loss, notReplaced: { cause, reason } })
   }
 }

@@ -3,6 +3,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
+import { lossOf } from './engine-lost.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import { openSession } from './providers.js'
 import { runRequest } from './run-request.js'
@@ -11,7 +12,7 @@ import { timeBatches } from './warm-up.js'
 
 const port = parentPort
 if (port === null) throw new Error('engine/thread.js runs as a worker thread')
-const { provider, ...options } = workerData as ThreadOptions
+const { provider, givenUp, ...options } = workerData as ThreadOptions
 const maxTokens = maxTokensOf(options.backbone.config)
 const send = (message: ThreadMessage) => port.postMessage(message)
 
@@ -32,13 +33,15 @@ try {
   port.close()
 }
 
-/** Should the session fail, the thread ends with it, and its successor begins with a sound one. */
+/** If the session fails, the thread ends with it, and its successor begins with a sound one. */
 async function run(session: EngineSession, request: RunRequest): Promise<void> {
+  if (Atomics.load(givenUp, 0) === 1) return
   try {
     send(await runRequest(session, request, maxTokens))
   } catch (error) {
-    await session.release()
-    throw error
+    Atomics.store(givenUp, 0, 1)
+    send({ kind: 'lost', loss: lossOf(error as Error, session.provider) })
+    await stop(session)
   }
 }
 

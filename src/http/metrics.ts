@@ -1,6 +1,9 @@
 // Prometheus metrics of the server, under names that begin with propetl_, beside prom-client's own process figures.
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricRegistry } from 'prom-client'
+import { type LossCause, lossCauses } from '../engine/engine-lost.js'
+import { leftBehind } from '../engine/left-behind.js'
+import { type NotReplacedCause, notReplacedCauses } from '../engine/supervised-engine.js'
 import { Problem } from '../problem.js'
 import type { BatchReport } from '../scheduler/dispatcher.js'
 import { followingStates, secondsBehind } from '../store/store.js'
@@ -37,7 +40,16 @@ export class Metrics {
     'Requests refused when they came: they would have waited too long (wait), found no room (room), or take longer than they may (deadline)',
     ['reason'],
   )
-  readonly #lost = this.#counter('engines_lost_total', 'Engine threads that ended or were given up')
+  readonly #lost = this.#counter(
+    'engines_lost_total',
+    'Engines lost: they hung (hung), failed (failed), ran out of memory (out_of_memory), or lost their device (provider_lost)',
+    ['cause'],
+  )
+  readonly #notReplaced = this.#counter(
+    'engines_not_replaced_total',
+    'Attempts to replace an engine without success: the start failed (start_failed), or threads that hang left no room for it (left_behind)',
+    ['cause'],
+  )
   readonly #tenantRequests = this.#counter('tenant_requests_total', 'Requests by tenant and status', [
     'tenant',
     'status',
@@ -54,6 +66,9 @@ export class Metrics {
     certificate?: Pick<Certificate, 'validUntil'>,
   ) {
     collectDefaultMetrics({ register: this.registry })
+    // A series that begins with the first loss would hide it from increase().
+    for (const cause of lossCauses) this.#lost.inc({ cause }, 0)
+    for (const cause of notReplacedCauses) this.#notReplaced.inc({ cause }, 0)
     const watch =
       <T>(figure: (services: Services) => T, none: T) =>
       (): T =>
@@ -103,6 +118,12 @@ export class Metrics {
       'Engines whose thread answers',
       watch((s) => s.engines.available, 0),
     )
+    this.#gauge(
+      'engines_configured',
+      'Engines that there should be',
+      watch((s) => s.engines.all.length, 0),
+    )
+    this.#gauge('engine_threads_left_behind', 'Threads of engines that were given up and have not ended', leftBehind)
     this.#gauge(
       'ready',
       '1 once the model has answered a warm-up batch',
@@ -216,8 +237,12 @@ export class Metrics {
     for (const wait of waitsMs) this.#waits.observe(wait / 1000)
   }
 
-  engineLost(): void {
-    this.#lost.inc()
+  engineLost(cause: LossCause): void {
+    this.#lost.inc({ cause })
+  }
+
+  engineNotReplaced(cause: NotReplacedCause): void {
+    this.#notReplaced.inc({ cause })
   }
 
   dropped(reason: string, rows: number): void {

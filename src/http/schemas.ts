@@ -264,7 +264,11 @@ export const readyAnswer = Type.Object({
   provider: Type.String({ description: 'Execution provider that runs' }),
   reason: Type.String({ description: 'Why this provider' }),
   numerics: words(settings.numerics.kind.choices, { description: 'What the dense layers of the model compute in' }),
-  engines: Type.Object({ configured: Type.Integer(), available: Type.Integer() }),
+  engines: Type.Object({
+    configured: Type.Integer(),
+    available: Type.Integer(),
+    left_behind: Type.Integer({ description: 'Threads of engines that were given up and have not ended' }),
+  }),
   model: Type.Object({
     type: Type.String(),
     layers: Type.Integer(),

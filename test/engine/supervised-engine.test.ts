@@ -6,8 +6,9 @@ import { describe, test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
 import { Engine, type EngineRow } from '../../src/engine/engine.js'
+import { lossOf } from '../../src/engine/engine-lost.js'
 import { Engines } from '../../src/engine/engines.js'
-import { allEnded, leaveBehind, leftBehind } from '../../src/engine/left-behind.js'
+import { allEnded, heldBytes, leaveBehind, leftBehind, obstacle } from '../../src/engine/left-behind.js'
 import { packRows } from '../../src/engine/rows.js'
 import { SupervisedEngine, type SupervisorReport } from '../../src/engine/supervised-engine.js'
 import { readTaskFile } from '../../src/formats/task-file.js'
@@ -28,9 +29,9 @@ function recorded(): { readonly told: string[]; readonly report: SupervisorRepor
   return {
     told,
     report: {
-      lost: (reason) => told.push(`lost: ${reason}`),
+      lost: ({ cause, reason }) => told.push(`${cause}: ${reason}`),
       replaced: () => told.push('replaced'),
-      notReplaced: (reason) => told.push(`not replaced: ${reason}`),
+      notReplaced: (cause, reason) => told.push(`not replaced, ${cause}: ${reason}`),
     },
   }
 }
@@ -62,7 +63,7 @@ const shortRows: EngineRow[] = [
 ]
 
 /** A batch that takes a core for seconds. */
-const longBatch: EngineRow[] = Array.from({ length: 128 }, () => ({
+const longBatch: EngineRow[] = Array.from({ length: 40 }, () => ({
   ...(rows[0] as EngineRow),
   inputIds: new Int32Array(256).fill(2023),
   tokenTypeIds: new Int32Array(256),
@@ -81,7 +82,7 @@ describe('an engine whose thread', () => {
     await isAvailable(engine)
     const after = await engine.run(rows)
     assert.ok(distance(before.rows[0]?.pooled ?? [], after.rows[0]?.pooled ?? [1]) < 1e-5)
-    assert.match(told.join('\n'), /^lost: the engine's thread failed: .*\nreplaced$/)
+    assert.match(told.join('\n'), /^failed: the engine's thread failed: .*\nreplaced$/)
     // One mask was loaded into the bank that is gone, and again into the new one.
     assert.equal(engine.bank.loads, 2)
   })
@@ -96,41 +97,44 @@ describe('an engine whose thread', () => {
     await assert.rejects(engine.run(rows), { code: 'engine_lost', message: /thread failed: 3 bytes for 1 slots/ })
     await isAvailable(engine)
     assert.equal((await engine.run(rows)).rows.length, rows.length)
-    assert.match(told.join('\n'), /^lost: .*3 bytes for 1 slots.*\nreplaced$/)
+    assert.match(told.join('\n'), /^failed: .*3 bytes for 1 slots.*\nreplaced$/)
   })
 
   test('gives back no batch in time is given up, and answers no more', async (t) => {
     const { told, report } = recorded()
-    const engine = await SupervisedEngine.start(setting(backbone, prototype, 1500), report)
+    const engine = await SupervisedEngine.start(setting(backbone, prototype, 1000), report)
     t.after(() => engine.close())
     const { worker } = engine.first
-    await assert.rejects(engine.run(longBatch), { code: 'engine_lost', message: /returned no batch for 1500 ms/ })
+    await assert.rejects(engine.run(longBatch), { code: 'engine_lost', message: /returned no batch for 1000 ms/ })
     const ended = once(worker, 'exit')
     assert.equal(leftBehind(), 1)
     await isAvailable(engine)
     const { rows: answers } = await engine.run(rows)
     assert.equal(answers.length, rows.length)
-    assert.deepEqual(told, ['lost: the engine returned no batch for 1500 ms', 'replaced'])
+    assert.deepEqual(told, ['hung: the engine returned no batch for 1000 ms', 'replaced'])
     await ended
     assert.equal(leftBehind(), 0)
   })
 
-  test('is not replaced while two that were given up have not ended', async (t) => {
+  test('is not replaced while three that were given up have not ended', async (t) => {
     const { told, report } = recorded()
     const tiny = await readBackbone(directoryOf('bert'))
     const engine = await SupervisedEngine.start(setting(tiny, undefined), report)
-    const hung = [0, 1].map(() => new Worker('setInterval(() => {}, 1e6)', { eval: true }))
+    const hung = [0, 1, 2].map(() => new Worker('setInterval(() => {}, 1e6)', { eval: true }))
     t.after(() => Promise.all(hung.map((worker) => worker.terminate())))
     await Promise.all(hung.map((worker) => once(worker, 'online')))
     for (const worker of hung) leaveBehind(worker)
     endThread(engine)
     await assert.rejects(engine.run(shortRows))
     while (told.length < 2) await new Promise((resolve) => setTimeout(resolve, 10))
-    assert.equal(told[1], 'not replaced: 2 threads that were given up have not ended')
+    assert.equal(
+      told[1],
+      'not replaced, left_behind: 3 threads that were given up have not ended; at most 2 may be left behind',
+    )
     await hung[0]?.terminate()
     await isAvailable(engine)
     assert.equal(told.at(-1), 'replaced')
-    await hung[1]?.terminate()
+    await Promise.all(hung.map((worker) => worker.terminate()))
     await engine.close()
   })
 
@@ -142,15 +146,56 @@ describe('an engine whose thread', () => {
     const engine = await SupervisedEngine.start(options, report)
     t.after(() => engine.close())
     Object.assign(options.backbone, { weightsFolder: '/gone' })
-    const ended = new Promise((resolve) => engine.first.worker.once('exit', resolve))
     endThread(engine)
-    await ended
     while (told.length < 2) await new Promise((resolve) => setTimeout(resolve, 10))
     await assert.rejects(engine.run([]), { code: 'engine_lost', message: /a new one has not started yet/ })
     Object.assign(options.backbone, { weightsFolder: tiny.weightsFolder })
     await isAvailable(engine)
-    assert.match(told.join('\n'), /^lost: .*\nnot replaced: .* path does not exist.*\nreplaced$/s)
+    assert.match(told.join('\n'), /^failed: .*\nnot replaced, start_failed: .* path does not exist.*\nreplaced$/s)
   })
+})
+
+test('engines are closed in the time that is given, while a thread that was left behind hangs', async (t) => {
+  const tiny = await readBackbone(directoryOf('bert'))
+  const engines = await Engines.start(2, setting(tiny, undefined), () => recorded().report)
+  const hung = new Worker('Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)', { eval: true })
+  t.after(() => hung.terminate())
+  await once(hung, 'online')
+  leaveBehind(hung)
+  await engines.close(500)
+  assert.equal(leftBehind(), 1)
+  await hung.terminate()
+  assert.equal(leftBehind(), 0)
+})
+
+test('an engine is started beside threads that were left behind only if the memory has room for it', async (t) => {
+  const memory = { limitBytes: heldBytes() + 1e9, engineBytes: 2e9 }
+  assert.equal(obstacle(memory), undefined)
+  const hung = new Worker('setInterval(() => {}, 1e6)', { eval: true })
+  t.after(() => hung.terminate())
+  await once(hung, 'online')
+  leaveBehind(hung)
+  assert.match(obstacle(memory) ?? '', /^1 thread that was given up has not ended, and the memory has no room/)
+  assert.equal(obstacle({ ...memory, engineBytes: 1e8 }), undefined)
+  await hung.terminate()
+  assert.equal(obstacle(memory), undefined)
+})
+
+test('losses are told apart by their cause', () => {
+  const cases = [
+    [new Error('std::bad_alloc'), 'cpu', 'out_of_memory'],
+    [new Error('CUDA failure 2: out of memory ; GPU=0'), 'cuda', 'out_of_memory'],
+    [Object.assign(new Error('x'), { code: 'ERR_WORKER_OUT_OF_MEMORY' }), undefined, 'out_of_memory'],
+    [new Error('CUDA failure 719: unspecified launch failure'), 'cuda', 'provider_lost'],
+    [new Error('the device was lost'), 'webgpu', 'provider_lost'],
+    [new Error('3 bytes for 1 slots'), 'cpu', 'failed'],
+    [new Error('anything'), undefined, 'failed'],
+  ] as const
+  for (const [error, provider, cause] of cases) {
+    const loss = lossOf(error, provider)
+    assert.equal(loss.cause, cause)
+    assert.ok(loss.reason.includes(error.message))
+  }
 })
 
 test('an engine that does not start in time is left behind, and its error names the setting', async () => {
@@ -159,7 +204,7 @@ test('an engine that does not start in time is left behind, and its error names 
     message: /did not start within 1 ms, the limit of the engine-start-timeout-ms setting/,
   })
   assert.equal(leftBehind(), 1)
-  await allEnded()
+  await allEnded(60_000)
   assert.equal(leftBehind(), 0)
 })
 

@@ -2,6 +2,9 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import type { LossCause } from '../../engine/engine-lost.js'
+import { leftBehind } from '../../engine/left-behind.js'
+import type { Absence } from '../../engine/supervised-engine.js'
 import { Problem } from '../../problem.js'
 import { secondsBehind } from '../../store/store.js'
 import { operator } from '../../tenants/tenant.js'
@@ -46,7 +49,7 @@ export const healthRoutes =
       async () => {
         if (lifecycle.stopping) throw new Problem('shutting_down', 'the server is stopping')
         const { costs, engines, registry, store } = lifecycle.services
-        if (engines.available === 0) throw new Problem('engine_lost', 'no engine answers; a new one is being started')
+        if (engines.available === 0) throw new Problem('engine_lost', describeAbsence(engines.absence))
         if (store.trouble !== undefined) throw new Problem('storage_unavailable', store.trouble)
         const { backbone, numerics } = engines.all[0].options
         const { config, digest } = backbone
@@ -55,7 +58,7 @@ export const healthRoutes =
           status: 'ready' as const,
           ...engines.choice,
           numerics,
-          engines: { configured: engines.all.length, available: engines.available },
+          engines: { configured: engines.all.length, available: engines.available, left_behind: leftBehind() },
           model: {
             type: config.model_type,
             layers: config.num_hidden_layers,
@@ -94,3 +97,24 @@ export const healthRoutes =
       async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
     )
   }
+
+/** Without the reasons, which stand in the log: anybody may ask. */
+function describeAbsence(absence: Absence | undefined): string {
+  if (absence === undefined) return 'no engine is available'
+  const lost = `no engine is available: ${lossWords[absence.cause]}`
+  switch (absence.notReplaced?.cause) {
+    case undefined:
+      return `${lost}, and a new one is being started`
+    case 'start_failed':
+      return `${lost}, and a new one does not start; it is tried again`
+    case 'left_behind':
+      return `${lost}, and threads that hang leave no room for a new one; the process ends if that lasts`
+  }
+}
+
+const lossWords: Readonly<Record<LossCause, string>> = {
+  hung: 'the last one hung',
+  failed: 'the last one failed',
+  out_of_memory: 'the last one ran out of memory',
+  provider_lost: 'the last one lost its device',
+}
