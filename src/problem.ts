@@ -34,6 +34,7 @@ export type ProblemCode =
   | 'threshold_not_taken'
   | 'too_many_inputs'
   | 'request_too_costly'
+  | 'text_fails_engines'
   | 'answer_too_large'
   // tenants
   | 'unauthenticated'

@@ -191,6 +191,7 @@ async function loadServices(
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
     dispatcher.onRefused = (reason) => metrics.refused(reason)
+    dispatcher.onTextsRefused = (texts) => logger.error({ texts }, 'texts are refused: two engines were lost with them')
     const predictor = new Predictor({
       registry,
       tokenizer,

@@ -37,7 +37,7 @@ export class Metrics {
   readonly #dropped = this.#counter('queue_dropped_rows_total', 'Rows dropped before they were computed', ['reason'])
   readonly #refused = this.#counter(
     'refused_requests_total',
-    'Requests refused when they came: they would have waited too long (wait), found no room (room), or take longer than they may (deadline)',
+    'Requests refused when they came: they would have waited too long (wait), found no room (room), would take longer than they may (deadline), or engines were lost with one of their texts (text)',
     ['reason'],
   )
   readonly #lost = this.#counter(

@@ -40,6 +40,7 @@ export const problems = {
   threshold_not_taken: { status: 422, title: 'The tasks take no threshold' },
   too_many_inputs: { status: 422, title: 'The request has too many inputs' },
   request_too_costly: { status: 422, title: 'The request would take too much work or memory' },
+  text_fails_engines: { status: 422, title: 'Engines were lost with the text' },
   answer_too_large: { status: 422, title: 'The answer would be too large' },
   overloaded: { status: 429, title: 'Too much is waiting', retryAfter: 1 },
   rate_limited: { status: 429, title: 'The tenant asks too fast' },

@@ -76,8 +76,11 @@ export interface Demand {
 /** The least that a request of a task brings. */
 export const oneToken = (task: string): Demand => ({ rows: 1, byTask: new Map([[task, { tokens: 1, cost: 1 }]]) })
 
-/** Why a request was refused when it came: it would have waited too long, there was no room, or no time at all. */
-export type Refusal = 'wait' | 'room' | 'deadline'
+/**
+ * Why a request was refused when it came: it would have waited too long, there was no room, no time at all, or engines were
+ * lost with one of its texts.
+ */
+export type Refusal = 'wait' | 'room' | 'deadline' | 'text'
 
 export class Admission {
   onRefused: (reason: Refusal) => void = () => {}

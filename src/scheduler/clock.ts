@@ -1,5 +1,7 @@
 // Time, as the dispatcher sees it: a test brings its own.
 
+import { stoodStillMs } from '../running-time.js'
+
 export interface Clock {
   /** Milliseconds since some beginning. */
   now(): number
@@ -8,10 +10,13 @@ export interface Clock {
    * @returns takes the call back
    */
   after(ms: number, callback: () => void): () => void
+  /** Milliseconds, of all that have passed, in which the process did not run. */
+  stoodStillMs(): number
 }
 
 export const realClock: Clock = {
   now: () => performance.now(),
+  stoodStillMs,
   after(ms, callback) {
     if (ms <= 0) {
       const immediate = setImmediate(callback)

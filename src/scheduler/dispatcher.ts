@@ -2,6 +2,7 @@
 // nowhere else, until an engine takes them, their deadline comes, or their client leaves.
 
 import type { BatchResult, EngineRow, RowResult } from '../engine/engine.js'
+import { EngineLost } from '../engine/engine-lost.js'
 import { Problem } from '../problem.js'
 import { Activity } from './activity.js'
 import { Admission, type Caller, type Demand, type Refusal } from './admission.js'
@@ -12,6 +13,7 @@ import { EngineState, type Runner } from './engine-state.js'
 import { type Feedback, FeedbackByTenant } from './feedback.js'
 import type { Load, Waiting } from './flows.js'
 import { RowQueue } from './queue.js'
+import { Suspects } from './suspects.js'
 
 export interface DispatcherOptions extends BatchLimits {
   /** Rows that may wait; see roomFor. */
@@ -57,6 +59,8 @@ interface QueuedRow extends Waiting {
   readonly feedback: Feedback
   readonly engineRow: EngineRow
   readonly since: number
+  /** How long the process had stood still by then. */
+  readonly stoodStillMs: number
   /** An engine has computed it, or tried to. */
   begun: boolean
   readonly resolve: (result: RowResult) => void
@@ -77,12 +81,15 @@ export class Dispatcher {
   readonly #queue = new RowQueue<QueuedRow>()
   readonly #feedback = new FeedbackByTenant()
   readonly #activity = new Activity()
+  readonly #suspects = new Suspects()
   readonly #engines: readonly EngineState[]
   readonly #admission: Admission
   #planned: { readonly at: number; readonly cancel: () => void } | undefined
   onBatch: (report: BatchReport) => void = () => {}
   onDropped: (reason: 'deadline' | 'cancelled', rows: number) => void = () => {}
   onRefused: (reason: Refusal) => void = () => {}
+  /** Called when texts are refused from now on, because engines were lost with them. */
+  onTextsRefused: (texts: number) => void = () => {}
 
   constructor(
     runners: readonly Runner[],
@@ -128,8 +135,8 @@ export class Dispatcher {
   /**
    * Runs rows, in whatever batches come to be, and answers in their order.
    * @throws Problem `overloaded` or `deadline_exceeded` at once if they would not be answered before the deadline, or if
-   *   there is no room for them; whatever `onAdmitted` throws; later `deadline_exceeded` if it took longer than estimated,
-   *   `engine_lost`, `client_closed_request`; Error if a row cannot be computed
+   *   there is no room for them; `text_fails_engines`; whatever `onAdmitted` throws; later `deadline_exceeded` if it took
+   *   longer than estimated, `engine_lost`, `client_closed_request`; Error if a row cannot be computed
    */
   async submit(submissions: readonly Submission[], order: Order): Promise<RowResult[]> {
     const { tenant, weight, deadline, signal } = order
@@ -137,10 +144,15 @@ export class Dispatcher {
       this.onDropped('cancelled', submissions.length)
       throw clientLeft()
     }
+    if (submissions.some(({ row }) => this.#suspects.isRefused(row))) {
+      this.onRefused('text')
+      throw failsEngines()
+    }
     const feedback = this.#feedback.of(tenant)
     const estimatedMs = this.#admission.admit(order, demandOf(submissions), feedback)
     order.onAdmitted?.()
     const since = this.clock.now()
+    const stoodStillMs = this.clock.stoodStillMs()
     this.#activity.asked(tenant, since)
     // A late process writes answers late: rows should be there that much earlier. Half of the time is left to them.
     const early = Math.min(feedback.lag.allowanceMs, Math.max(0, deadline - since) / 2)
@@ -153,7 +165,7 @@ export class Dispatcher {
           const { maskKey } = engineRow
           const { tokens, cost } = loadOf(submission)
           const waiting = { tenant, weight, task, maskKey, tokens, cost, deadline: deadline - early }
-          rows.push({ ...waiting, request, feedback, engineRow, since, begun: false, resolve, reject })
+          rows.push({ ...waiting, request, feedback, engineRow, since, stoodStillMs, begun: false, resolve, reject })
         }),
     )
     for (const row of rows) this.#queue.add(row)
@@ -161,7 +173,8 @@ export class Dispatcher {
     signal?.addEventListener('abort', leave, { once: true })
     // Requests that arrive in the same turn of the event loop meet in the first batch.
     this.#plan(since)
-    const waited = () => this.clock.now() - since
+    // A pause of the process says nothing about estimates.
+    const waited = () => this.clock.now() - since - (this.clock.stoodStillMs() - stoodStillMs)
     try {
       const answers = await Promise.all(results)
       if (estimatedMs !== undefined) feedback.calibration.learn(estimatedMs, waited())
@@ -186,9 +199,11 @@ export class Dispatcher {
       if (this.#planned.at <= at) return
       this.#planned.cancel()
     }
+    const stoodStillMs = this.clock.stoodStillMs()
     const cancel = this.clock.after(at - this.clock.now(), () => {
       this.#planned = undefined
-      this.#pump(Math.max(0, this.clock.now() - at))
+      const pausedMs = this.clock.stoodStillMs() - stoodStillMs
+      this.#pump(Math.max(0, this.clock.now() - at - pausedMs))
     })
     this.#planned = { at, cancel }
   }
@@ -258,10 +273,13 @@ export class Dispatcher {
 
   /**
    * Runs a batch. If the engine cannot compute it, its halves are run, one after the other, until the rows at fault are
-   * alone: at most 2n - 1 runs for n rows. Between two parts the engine takes other batches.
+   * alone: at most 2n - 1 runs for n rows. Texts that an engine was lost with run alone from the start. Between two parts the
+   * engine takes other batches.
    */
   async #run(engine: EngineState, batch: Rows): Promise<void> {
-    const parts: Rows[] = [batch]
+    const suspects = batch.filter(({ engineRow }) => this.#suspects.isSuspect(engineRow))
+    const others = suspects.length === 0 ? batch : batch.filter((row) => !suspects.includes(row))
+    const parts: Rows[] = [...suspects.map((row) => [row]), others]
     let whole = true
     for (let part = parts.pop(); part !== undefined; part = parts.pop()) {
       const rows = this.#stillWanted(part)
@@ -282,6 +300,7 @@ export class Dispatcher {
   /** @returns the error if the engine could not compute the rows and at least one of them is at fault */
   async #runOnce(engine: EngineState, rows: Rows): Promise<Error | undefined> {
     const begun = this.clock.now()
+    const stoodStillMs = this.clock.stoodStillMs()
     const tokens = rows.reduce((sum, row) => sum + row.tokens, 0)
     const longest = rows.reduce((most, row) => Math.max(most, row.tokens), 0)
     engine.began(begun, this.cost.batchMs(tokens), longest > this.#longRow)
@@ -289,7 +308,8 @@ export class Dispatcher {
     try {
       const { rows: results, ...figures } = await engine.runner.run(rows.map((row) => row.engineRow))
       engine.ended(this.clock.now(), 'answered')
-      this.cost.observe({ tokens, ms: figures.runMs })
+      if (this.clock.stoodStillMs() === stoodStillMs) this.cost.observe({ tokens, ms: figures.runMs })
+      for (const { engineRow } of rows) this.#suspects.clear(engineRow)
       rows.forEach((row, index) => {
         const result = results[index]
         if (result) row.resolve(result)
@@ -303,27 +323,37 @@ export class Dispatcher {
       })
       return undefined
     } catch (error) {
-      const lost = error instanceof Problem && error.code === 'engine_lost'
+      const lost = error instanceof EngineLost
       engine.ended(this.clock.now(), lost ? 'engine_lost' : 'row_failed')
       if (!lost) return error as Error
+      if (error.begun) {
+        const refused = this.#suspects.lost(rows.map(({ engineRow }) => engineRow))
+        if (refused > 0) this.onTextsRefused(refused)
+      }
       for (const row of rows) fail(row, error)
       return undefined
     }
   }
 
-  /** Rows of requests that have not failed. Those whose deadline has come are dropped. */
+  /** Rows of requests that have not failed. Those whose deadline has come are dropped, and texts that are refused fail. */
   #stillWanted(rows: Rows): Rows {
     const now = this.clock.now()
-    const [wanted, late]: [QueuedRow[], QueuedRow[]] = [[], []]
-    for (const row of rows) if (!row.request.failed) (row.deadline > now ? wanted : late).push(row)
-    for (const row of late) this.#drop(row, now)
+    const wanted = rows.filter((row) => {
+      if (row.request.failed) return false
+      if (this.#suspects.isRefused(row.engineRow)) fail(row, failsEngines())
+      else if (row.deadline > now) return true
+      else this.#drop(row, now)
+      return false
+    })
     return wanted.length === rows.length ? rows : wanted
   }
 
   #drop(row: QueuedRow, now: number): void {
     this.onDropped('deadline', 1)
-    const figures = { waited_ms: Math.round(now - row.since) }
-    const waited = `the request waited ${figures.waited_ms} ms`
+    const pausedMs = Math.round(this.clock.stoodStillMs() - row.stoodStillMs)
+    const figures = { waited_ms: Math.round(now - row.since), ...(pausedMs > 0 && { paused_ms: pausedMs }) }
+    const paused = pausedMs > 0 ? `, of which the server stood still for ${pausedMs} ms,` : ''
+    const waited = `the request waited ${figures.waited_ms} ms${paused}`
     fail(
       row,
       this.#engines.some(({ runner }) => runner.available)
@@ -346,6 +376,12 @@ function fail({ request, reject }: QueuedRow, error: Error): void {
   request.failed = true
   reject(error)
 }
+
+const failsEngines = (): Problem =>
+  new Problem(
+    'text_fails_engines',
+    'two engines were lost while they computed a text of the request; it is refused for now',
+  )
 
 const clientLeft = (): Problem =>
   new Problem('client_closed_request', 'the client left before the request was computed')

@@ -8,7 +8,7 @@ export interface Runner {
   readonly available: boolean
   /** Called when it takes batches again; the dispatcher sets it. */
   onAvailable?: () => void
-  /** @throws Problem `engine_lost` if the engine failed; any other error is the fault of a row */
+  /** @throws EngineLost if the engine failed; any other error is the fault of a row */
   run(rows: readonly EngineRow[]): Promise<BatchResult>
 }
 

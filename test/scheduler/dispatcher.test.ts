@@ -536,6 +536,94 @@ describe('a row that cannot be computed', () => {
   })
 })
 
+describe('a text that engines are lost with', () => {
+  const isBad = (row: EngineRow) => row.inputIds.length === 13
+  const loses = (_: number, rows: readonly EngineRow[]) => rows.some(isBad)
+
+  test('loses two, the second one alone, and is refused; the texts that were with it are answered', async () => {
+    const { ask, clock, batches } = simulate({ loses })
+    const round = async () => {
+      const outcomes = [10, 11, 12, 13, 14].map((length) => ask({ tokens: [length] }))
+      await clock.run()
+      return (await Promise.all(outcomes)).map(({ end }) => end)
+    }
+    assert.deepEqual(await round(), new Array<string>(5).fill('engine_lost'))
+    assert.deepEqual(await round(), ['answered', 'answered', 'answered', 'engine_lost', 'answered'])
+    for (let again = 0; again < 3; again++)
+      assert.deepEqual(await round(), ['answered', 'answered', 'answered', 'text_fails_engines', 'answered'])
+    const lost = batches.filter(({ rows }) => rows.some(isBad))
+    assert.deepEqual(
+      lost.map(({ rows }) => rows.length),
+      [5, 1],
+    )
+  })
+
+  test('is refused where it waits already, and is remembered for a while only', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const now = t.mock.method(performance, 'now')
+    const start = performance.now()
+    const { ask, clock, batches } = simulate({ loses, maxTokens: 13 })
+    const outcomes = Array.from({ length: 6 }, () => ask({ tokens: [13] }))
+    await clock.run()
+    const ends = (await Promise.all(outcomes)).map(({ end }) => end)
+    assert.deepEqual(ends.toSorted(), [
+      'engine_lost',
+      'engine_lost',
+      ...new Array<string>(4).fill('text_fails_engines'),
+    ])
+    assert.equal(batches.length, 2)
+    now.mock.mockImplementation(() => start + 3_600_000)
+    t.mock.timers.tick(3_600_000)
+    const later = ask({ tokens: [13] })
+    await clock.run()
+    assert.equal((await later).end, 'engine_lost')
+  })
+
+  test('is cleared by an answer', async () => {
+    let broken = true
+    const { ask, clock } = simulate({ loses: () => broken })
+    const one = async () => {
+      const outcome = ask({})
+      await clock.run()
+      return (await outcome).end
+    }
+    for (let round = 0; round < 4; round++) {
+      broken = true
+      assert.equal(await one(), 'engine_lost')
+      broken = false
+      assert.equal(await one(), 'answered')
+    }
+  })
+})
+
+describe('a process that stood still for a minute', () => {
+  test('answers what it had, and refuses nothing for it afterwards', async () => {
+    const { ask, clock } = simulate()
+    const early = Array.from({ length: 40 }, () => ask({ timeoutMs: 600_000 }))
+    await clock.run(1)
+    clock.pause(60_000)
+    await clock.run()
+    const later = Array.from({ length: 40 }, () => ask({ timeoutMs: 2.5 * 8 * batchMs(125) }))
+    await clock.run()
+    for (const { end } of await Promise.all([...early, ...later])) assert.equal(end, 'answered')
+  })
+
+  test('says so to requests that have become late', async () => {
+    const { clock, dispatcher } = simulate()
+    const order = { tenant: '', weight: 1, deadline: 30_000 }
+    const running = dispatcher.submit([{ task: 'a', row: rowOf('a', 100) }], { ...order, deadline: 600_000 })
+    await clock.run(1)
+    const late = dispatcher.submit([{ task: 'a', row: rowOf('a', 100) }], order)
+    const refusal = assert.rejects(late, {
+      code: 'deadline_exceeded',
+      message: /^the request waited \d+ ms, of which the server stood still for 60000 ms, and was not begun$/,
+    })
+    clock.pause(60_000)
+    await clock.run()
+    await Promise.all([running, refusal])
+  })
+})
+
 describe('while no engine is available', () => {
   test('rows wait, and are computed once one is', async () => {
     const { ask, clock, batches, runners } = simulate()

@@ -1,6 +1,7 @@
 // The dispatcher on a clock that only events move, with engines whose cost is known.
 
 import type { BatchResult, EngineRow } from '../../src/engine/engine.js'
+import { EngineLost } from '../../src/engine/engine-lost.js'
 import { Problem } from '../../src/problem.js'
 import type { Clock } from '../../src/scheduler/clock.js'
 import { CostModel } from '../../src/scheduler/cost.js'
@@ -15,6 +16,17 @@ interface Event {
 export class VirtualClock implements Clock {
   #now = 0
   #events: Event[] = []
+  #stoodStillMs = 0
+
+  stoodStillMs(): number {
+    return this.#stoodStillMs
+  }
+
+  /** Time passes, and nothing happens in it. */
+  pause(ms: number): void {
+    this.#now += ms
+    this.#stoodStillMs += ms
+  }
 
   now(): number {
     return this.#now
@@ -34,11 +46,12 @@ export class VirtualClock implements Clock {
     await settled()
     for (let next = this.#events[0]; next !== undefined && next.at <= until; next = this.#events[0]) {
       this.#events.shift()
-      this.#now = next.at
+      // After a pause it is late.
+      this.#now = Math.max(this.#now, next.at)
       next.callback()
       await settled()
     }
-    if (until < Number.POSITIVE_INFINITY) this.#now = until
+    if (until < Number.POSITIVE_INFINITY) this.#now = Math.max(this.#now, until)
   }
 }
 
@@ -99,7 +112,7 @@ export interface SimulationOptions extends Partial<DispatcherOptions> {
   /** Whether an engine cannot compute a batch. */
   readonly fails?: (rows: readonly EngineRow[]) => boolean
   /** Whether an engine is lost when it gets a batch. */
-  readonly loses?: (engine: number) => boolean
+  readonly loses?: (engine: number, rows: readonly EngineRow[]) => boolean
 }
 
 export const cost = { fixedMs: 5, tokenMs: 0.25 }
@@ -117,7 +130,8 @@ export function simulate(options: SimulationOptions = {}, clock = new VirtualClo
         const tokens = rows.reduce((sum, { inputIds }) => sum + inputIds.length, 0)
         const runMs = batchMs(tokens) * pace(batches.length)
         batches.push({ at: clock.now(), engine: index, rows })
-        if (loses(index)) return Promise.reject(new Problem('engine_lost', 'the thread ended'))
+        if (loses(index, rows))
+          return Promise.reject(new EngineLost({ cause: 'failed', reason: 'the thread ended' }, true))
         if (fails(rows)) return Promise.reject(new Error('the engine failed'))
         freeAt = Math.max(freeAt, clock.now()) + runMs
         const longest = Math.max(...rows.map(({ inputIds }) => inputIds.length))

@@ -1,0 +1,40 @@
+// Loaded into all threads of a server (node --require): words of a text make its engine hang, take long, or fail.
+
+import fs = require('node:fs')
+import threads = require('node:worker_threads')
+import ort = require('onnxruntime-node')
+
+interface Faults {
+  /** Ids of tokens. */
+  readonly hang: number
+  readonly slow: number
+  readonly fail: number
+  /** A named pipe: opening it blocks in the system call until somebody opens its other end. */
+  readonly pipe: string
+  readonly slowMs: number
+}
+
+interface Feeds {
+  readonly input_ids?: { readonly data: Int32Array }
+}
+
+interface Session {
+  run(feeds: Feeds, ...rest: unknown[]): Promise<unknown>
+}
+
+const { prototype } = ort.InferenceSession as unknown as { readonly prototype: Session }
+const { run } = prototype
+const data = threads.workerData as { readonly backbone?: object } | null
+if (!threads.isMainThread && data?.backbone !== undefined) {
+  const { hang, slow, fail, pipe, slowMs } = JSON.parse(process.env.ENGINE_FAULTS ?? '') as Faults
+  prototype.run = function (feeds, ...rest) {
+    const ids = feeds.input_ids?.data ?? new Int32Array()
+    if (ids.includes(hang)) fs.closeSync(fs.openSync(pipe, 'r'))
+    if (ids.includes(slow)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, slowMs)
+    if (ids.includes(fail))
+      setImmediate(() => {
+        throw new Error('an error that nothing catches')
+      })
+    return run.call(this, feeds, ...rest)
+  }
+}

@@ -1,0 +1,100 @@
+// Engines of a running server that hang in native code or end by an error, and a process that stands still.
+
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { describe, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type FaultyServer, serveFaulty, until } from './faulty-server.js'
+
+const engineBytes = 80 * 1024 ** 2
+
+const leftBehind = async ({ get }: FaultyServer): Promise<number> =>
+  Number(/^propetl_engine_threads_left_behind (\d+)$/m.exec((await get('/metrics')).text)?.[1])
+
+const losses = async ({ get }: FaultyServer, cause: string): Promise<number> =>
+  Number(
+    new RegExp(`^propetl_engines_lost_total\\{cause="${cause}"\\} (\\d+)$`, 'm').exec(
+      (await get('/metrics')).text,
+    )?.[1],
+  )
+
+function held({ process: { pid } }: FaultyServer): { readonly threads: number; readonly bytes: number } {
+  const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? []
+  return { threads: readdirSync(`/proc/${pid}/task`).length, bytes: 1024 * Number(kilobytes) }
+}
+
+describe('a server whose engines hang', { timeout: 120_000 }, () => {
+  test('on one text loses two of them, then refuses the text; other texts are answered, and the threads end once they can', async () => {
+    const server = await serveFaulty(['--engine-timeout-ms', '700'])
+    const ends: [number, string | undefined][] = []
+    for (let attempt = 0; attempt < 4; attempt++) {
+      const { status, body } = await server.ask('hang')
+      ends.push([status, body.code])
+      assert.equal((await server.ask('none')).status, 200)
+    }
+    assert.deepEqual(ends, [
+      [503, 'engine_lost'],
+      [503, 'engine_lost'],
+      [422, 'text_fails_engines'],
+      [422, 'text_fails_engines'],
+    ])
+    assert.deepEqual([await losses(server, 'hung'), await losses(server, 'failed')], [2, 0])
+    assert.equal(await leftBehind(server), 2)
+    assert.match((await server.get('/health/ready')).text, /"engines":\{"configured":1,"available":1,"left_behind":2\}/)
+    assert.ok(
+      server.log.some(({ msg, cause }) => cause === 'hung' && /^an engine hangs and is given up/.test(`${msg}`)),
+    )
+    server.release()
+    await until(async () => (await leftBehind(server)) === 0)
+    server.process.kill('SIGTERM')
+    assert.deepEqual(await server.exit, [0, null])
+  })
+
+  test('and leave no room for another says so, and ends with the reason if none of them goes on', async () => {
+    const server = await serveFaulty(['--engine-timeout-ms', '700', '--engine-start-timeout-ms', '8000'])
+    for (const number of [1, 2, 3]) assert.equal((await server.ask('hang', number)).body.code, 'engine_lost')
+    await until(async () => /threads that hang leave no room/.test((await server.get('/health/ready')).text))
+    assert.equal((await server.get('/health/ready')).status, 503)
+    assert.equal((await server.get('/health/live')).status, 200)
+    const reason = /no engine is available: 3 threads that were given up have not ended/
+    await until(() => server.log.some((line) => reason.test(JSON.stringify(line))))
+    server.release()
+    assert.deepEqual(await server.exit, [1, null])
+  })
+})
+
+test('a server that lost engine after engine holds no more threads and memory than before', {
+  timeout: 120_000,
+}, async () => {
+  const server = await serveFaulty(['--engine-timeout-ms', '700'])
+  const loseOne = async (number: number) => {
+    const fault = number % 2 === 0 ? 'fail' : 'hang'
+    assert.equal((await server.ask(fault, number)).body.code, 'engine_lost')
+    server.release()
+    assert.equal((await server.ask('none')).status, 200)
+    await until(async () => (await leftBehind(server)) === 0)
+  }
+  await loseOne(0)
+  const before = held(server)
+  for (let number = 1; number <= 8; number++) await loseOne(number)
+  const after = held(server)
+  assert.equal(after.threads, before.threads)
+  assert.ok(after.bytes < before.bytes + engineBytes, `${before.bytes} bytes became ${after.bytes}`)
+  server.process.kill('SIGTERM')
+  assert.deepEqual(await server.exit, [0, null])
+})
+
+test('a process that stands still while an engine computes keeps the engine, and answers', {
+  timeout: 60_000,
+}, async () => {
+  const server = await serveFaulty(['--engine-timeout-ms', '2000'], 1_000)
+  const asked = server.ask('slow')
+  await delay(300)
+  server.process.kill('SIGSTOP')
+  await delay(3_000)
+  server.process.kill('SIGCONT')
+  assert.equal((await asked).status, 200)
+  assert.equal(await losses(server, 'hung'), 0)
+  server.process.kill('SIGTERM')
+  assert.deepEqual(await server.exit, [0, null])
+})
