@@ -1,7 +1,6 @@
 // The engine as the rest of the server sees it: it takes a batch of rows and gives back their vectors. It knows
 // masks by key and bytes, and no task.
 
-import { once } from 'node:events'
 import type { Worker } from 'node:worker_threads'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
@@ -95,7 +94,7 @@ export class Engine {
       worker.once('error', (error: Error) => resolve(lossOf(error)))
       worker.once('exit', (code) => resolve({ cause: 'failed', reason: `the engine's thread ended with code ${code}` }))
     })
-    const answered = once(worker, 'message').then(([message]) => message as ThreadMessage)
+    const answered = new Promise<ThreadMessage>((resolve) => worker.once('message', resolve))
     const { startTimeoutMs = Number.POSITIVE_INFINITY } = options
     const first = await within(startTimeoutMs, Promise.race([answered, ended]), signal)
     if (first === undefined) {
