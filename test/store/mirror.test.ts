@@ -15,7 +15,7 @@ import { operator } from '../../src/tenants/tenant.js'
 import { temporaryDirectory } from '../material.js'
 import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
 import { isRoot, smallDisk } from '../small-disk.js'
-import { TcpProxy } from './tcp-proxy.js'
+import { TcpProxy } from '../tcp-proxy.js'
 
 const any = () => {}
 const file = (text: string) => Buffer.from(text)

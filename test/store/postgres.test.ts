@@ -9,7 +9,7 @@ import { TaskStore } from '../../src/tasks/store.js'
 import { operator } from '../../src/tenants/tenant.js'
 import { temporaryDirectory } from '../material.js'
 import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
-import { TcpProxy } from './tcp-proxy.js'
+import { TcpProxy } from '../tcp-proxy.js'
 
 const any = () => {}
 const file = (text: string) => Buffer.from(text)
