@@ -10,7 +10,8 @@ import { createInterface } from 'node:readline'
 import { describe, test } from 'node:test'
 import { LmdbStore } from '../../src/store/lmdb.js'
 import { root, temporaryDirectory } from '../material.js'
-import { StorageFaults, withoutStorageFaults } from './storage-faults.js'
+import { withoutPreload } from './library.js'
+import { StorageFaults } from './storage-faults.js'
 
 /** Runs a script; `line()` waits for a line of its input. */
 function run(script: string, env: Readonly<Record<string, string>>, ...args: string[]): ChildProcess {
@@ -38,7 +39,7 @@ async function outputOf(child: ChildProcess): Promise<string[]> {
   return output.trim().split('\n')
 }
 
-describe('storage faults', { skip: withoutStorageFaults }, () => {
+describe('storage faults', { skip: withoutPreload }, () => {
   test('fail the given calls of files below the path, and no others', async () => {
     const directory = await temporaryDirectory()
     const faults = await StorageFaults.on(join(directory, 'watched'))

@@ -1,12 +1,8 @@
 // Storage faults for a process that a test starts: the C library beside this file is built, loaded with LD_PRELOAD and
 // steered while the process runs.
 
-import { execFile } from 'node:child_process'
-import { closeSync, openSync, readSync, writeFileSync, writeSync } from 'node:fs'
 import { constants as os } from 'node:os'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
-import { root, temporaryDirectory } from '../material.js'
+import { buildLibrary, Control } from './library.js'
 
 export type StorageCall = 'write' | 'flush' | 'resize'
 
@@ -29,38 +25,26 @@ export interface StorageFaultRange {
   readonly times?: number
 }
 
-/** Why processes cannot be given storage faults here; false if they can. */
-export const withoutStorageFaults: string | false =
-  process.platform !== 'linux' ? 'storage faults are injected with LD_PRELOAD, which only Linux has' : false
-
 // Places in the library's struct control, in numbers of 32 bits.
 const place = { action: 0, kinds: 1, first: 2, times: 3, error: 4, delay: 5, calls: 6, faults: 7 }
-const places = Object.keys(place).length
 const all = 0xffff_ffff
 const kindBits: Readonly<Record<StorageCall, number>> = { write: 1, flush: 2, resize: 4 }
 const killActions = { before: 2, after: 3, halfway: 4 }
-const numberBytes = 4
 
 export class StorageFaults {
-  readonly #control: number
-
   private constructor(
-    control: string,
+    readonly control: Control,
     /** What the environment of the process needs. The process may start others: they share the counters. */
     readonly env: Readonly<Record<string, string>>,
-  ) {
-    this.#control = openSync(control, 'r+')
-  }
+  ) {}
 
   /** @param path files whose path begins with it get the faults; it must be absolute and without symbolic links */
   static async on(path: string): Promise<StorageFaults> {
-    library ??= buildLibrary()
-    const control = join(await temporaryDirectory(), 'control')
-    writeFileSync(control, Buffer.alloc(places * numberBytes))
+    const control = await Control.create(Object.keys(place).length)
     const faults = new StorageFaults(control, {
-      LD_PRELOAD: await library,
+      LD_PRELOAD: await buildLibrary('storage-faults'),
       STORAGE_FAULTS_PATH: path,
-      STORAGE_FAULTS_CONTROL: control,
+      STORAGE_FAULTS_CONTROL: control.path,
       // Writes through io_uring are no calls of the C library.
       UV_USE_IO_URING: '0',
     })
@@ -83,48 +67,35 @@ export class StorageFaults {
 
   /** Calls that were counted since the fault was set. */
   get calls(): number {
-    return this.#read(place.calls)
+    return this.control.read(place.calls)
   }
 
   /** Calls that got the fault. */
   get faults(): number {
-    return this.#read(place.faults)
+    return this.control.read(place.faults)
   }
 
   close(): void {
-    closeSync(this.#control)
+    this.control.close()
   }
 
   #steer(action: number, range: StorageFaultRange, { error, delay }: { error: number; delay: number }): void {
     const { calls = ['write', 'flush', 'resize'], first = 1, times = all } = range
     // Nothing happens while the numbers change one by one.
-    this.#write(place.action, 0)
-    this.#write(
+    this.control.write(place.action, 0)
+    this.control.write(
       place.kinds,
       calls.reduce((bits, call) => bits | kindBits[call], 0),
     )
-    this.#write(place.first, first)
-    this.#write(place.times, times)
-    this.#write(place.error, error)
-    this.#write(place.delay, delay)
-    this.#write(place.calls, 0)
-    this.#write(place.faults, 0)
-    this.#write(place.action, action)
-  }
-
-  #write(at: number, value: number): void {
-    writeSync(this.#control, bytesOf(value), 0, numberBytes, at * numberBytes)
-  }
-
-  #read(at: number): number {
-    const bytes = Buffer.alloc(numberBytes)
-    readSync(this.#control, bytes, 0, numberBytes, at * numberBytes)
-    return new Uint32Array(bytes.buffer, bytes.byteOffset, 1)[0] ?? 0
+    this.control.write(place.first, first)
+    this.control.write(place.times, times)
+    this.control.write(place.error, error)
+    this.control.write(place.delay, delay)
+    this.control.write(place.calls, 0)
+    this.control.write(place.faults, 0)
+    this.control.write(place.action, action)
   }
 }
-
-/** As the machine's memory has it. */
-const bytesOf = (value: number) => new Uint8Array(Uint32Array.of(value).buffer)
 
 function actionOf(fault: StorageFault): number {
   switch (fault.kind) {
@@ -137,14 +108,4 @@ function actionOf(fault: StorageFault): number {
     case 'delay':
       return 6
   }
-}
-
-let library: Promise<string> | undefined
-
-/** Builds the library with the system's C compiler, once in a process. @returns its path */
-async function buildLibrary(): Promise<string> {
-  const built = join(await temporaryDirectory(), 'storage-faults.so')
-  const source = join(root, 'test/native-faults/storage-faults.c')
-  await promisify(execFile)('cc', ['-shared', '-fPIC', '-O2', '-Wall', '-Werror', '-o', built, source])
-  return built
 }
