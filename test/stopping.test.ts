@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { Agent, request as ask } from 'node:http'
 import { describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -113,6 +114,25 @@ describe('a server that gets SIGTERM', () => {
     for (const { socket } of stubborn) socket.pause()
     assert.equal((await predict(server.url, 'sst2')).status, 200)
     server.process.kill('SIGTERM')
+    assert.deepEqual(await server.exit, [0, null])
+  })
+
+  test('answers requests that arrived before it, though it had not read them yet', async () => {
+    const server = await serve(await temporaryDirectory())
+    const clients = Array.from({ length: 20 }, () => new RawClient(server.url))
+    const [known = assert.fail()] = clients
+    await known.send(request('GET', '/health/live')).first(1)
+    // While it stands still, the kernel accepts connections and takes what is sent.
+    server.process.kill('SIGSTOP')
+    const bytes = request('POST', '/tasks/sst2/predict', JSON.stringify({ inputs: 'a gorgeous film' }))
+    await Promise.all(clients.map(({ socket }) => (socket.connecting ? once(socket, 'connect') : undefined)))
+    const late = [...clients, ...Array.from({ length: 20 }, () => new RawClient(server.url))]
+    await Promise.all(late.map(({ socket }) => (socket.connecting ? once(socket, 'connect') : undefined)))
+    await Promise.all(late.map(({ socket }) => new Promise((resolve) => socket.write(bytes, resolve))))
+    server.process.kill('SIGTERM')
+    server.process.kill('SIGCONT')
+    const answers = await Promise.all(late.map((client) => client.answers()))
+    for (const all of answers) assert.equal(all.at(-1)?.status, 200)
     assert.deepEqual(await server.exit, [0, null])
   })
 

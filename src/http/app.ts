@@ -106,7 +106,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     // A connection that is kept alive would keep the server from ending.
     if (lifecycle.stopping) reply.header('connection', 'close')
   })
-  app.addHook('preClose', async () => connections.stop(config.shutdownTimeoutMs / 2))
+  app.addHook('preClose', () => connections.stop(config.shutdownTimeoutMs / 2))
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'none'
     const { statusCode: status, elapsedTime: ms } = reply

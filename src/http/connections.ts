@@ -4,6 +4,7 @@
 
 import { IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { stoodStillWithin } from '../running-time.js'
 
 interface Exchange {
@@ -61,12 +62,15 @@ export class Request extends IncomingMessage {
 
 /** How often a server that stops looks again, in milliseconds. */
 const sweepEveryMs = 100
+/** How long a server that stops goes on taking connections that are made already, in milliseconds. */
+const takeWithinMs = 1_000
 
 export class Connections {
   /** By the client's address: a secure connection replaces the one that it is made on. */
   readonly #open = new Map<string, Socket>()
   readonly #connections = new WeakMap<Socket, Connection>()
   readonly #refuse: Refuse
+  #opened = 0
 
   constructor(refuse: Refuse) {
     this.#refuse = refuse
@@ -77,8 +81,8 @@ export class Connections {
    * @param sendTimeoutMs how long a client may leave its answer unread
    */
   serve(server: Server, listener: RequestListener, sendTimeoutMs: number): void {
-    server.on('connection', (socket) => this.#opened(socket))
-    server.on('secureConnection', (socket) => this.#opened(socket))
+    server.on('connection', (socket) => this.#add(socket))
+    server.on('secureConnection', (socket) => this.#add(socket))
     const take: RequestListener = (request, response) => {
       const connection = this.#connectionOf(request.socket)
       if (connection.failure !== undefined) return
@@ -142,10 +146,11 @@ export class Connections {
   }
 
   /**
-   * Ends what is between requests, or has not sent the headers of one; and after a grace, what has not sent all of its
-   * request, or does not take its answer. Requests that are being answered go on.
+   * Reads what clients have sent so far. Then ends what is between requests, or has not sent the headers of one; and after
+   * a grace, what has not sent all of its request, or does not take its answer. Requests that are being answered go on.
    */
-  stop(graceMs: number): void {
+  async stop(graceMs: number): Promise<void> {
+    await this.#takeArrived()
     const until = performance.now() + graceMs
     const sweep = () => {
       const isOver = performance.now() < until ? () => false : waitsForClient
@@ -155,7 +160,18 @@ export class Connections {
     setInterval(sweep, sweepEveryMs).unref()
   }
 
-  #opened(socket: Socket): void {
+  /** Node accepts one connection in each turn of the event loop, and reads from it in the next. */
+  async #takeArrived(): Promise<void> {
+    const until = performance.now() + takeWithinMs
+    for (let quietTurns = 0; quietTurns < 2 && performance.now() < until; ) {
+      const before = this.#opened
+      await nextTurn()
+      quietTurns = this.#opened === before ? quietTurns + 1 : 0
+    }
+  }
+
+  #add(socket: Socket): void {
+    this.#opened++
     const address = `${socket.remoteAddress} ${socket.remotePort}`
     this.#open.set(address, socket)
     socket.once('close', () => {

@@ -6,7 +6,8 @@ import { describe, test } from 'node:test'
 import { digestOf } from '../../src/formats/digest.js'
 import { LmdbStore } from '../../src/store/lmdb.js'
 import { shiftedTask, taskBytes, temporaryDirectory } from '../material.js'
-import { StorageFaults, withoutStorageFaults } from '../native-faults/storage-faults.js'
+import { withoutPreload } from '../native-faults/library.js'
+import { StorageFaults } from '../native-faults/storage-faults.js'
 import { answerOf, cli, predict, put, serve } from '../server-process.js'
 import { smallDisk } from '../small-disk.js'
 
@@ -84,7 +85,7 @@ describe('propetl backup', () => {
   })
 
   test('is done once the file and its name are on the disk, and only its owner can read it', {
-    skip: withoutStorageFaults,
+    skip: withoutPreload,
   }, async () => {
     const [dataDir, backups] = await Promise.all([temporaryDirectory(), temporaryDirectory()])
     const store = LmdbStore.open(dataDir)

@@ -9,7 +9,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { LmdbStore } from '../../src/store/lmdb.js'
 import { temporaryDirectory } from '../material.js'
-import { StorageFaults, withoutStorageFaults } from '../native-faults/storage-faults.js'
+import { withoutPreload } from '../native-faults/library.js'
+import { StorageFaults } from '../native-faults/storage-faults.js'
 import type { Ask } from './store-process.js'
 
 const script = fileURLToPath(new URL('./store-process.js', import.meta.url))
@@ -48,7 +49,7 @@ async function answerOf(child: ChildProcess, what: Ask): Promise<string | undefi
   return answer ?? undefined
 }
 
-describe('a store whose disk fails', { skip: withoutStorageFaults, timeout: 60_000 }, () => {
+describe('a store whose disk fails', { skip: withoutPreload, timeout: 60_000 }, () => {
   test('does not make the change whose flush fails, and takes none until the disk flushes again', async () => {
     const { faults, put, get, trouble, sound, killed } = await failingStore()
     assert.equal(await put('before'), undefined)

@@ -10,7 +10,8 @@ import { LmdbStore } from '../../src/store/lmdb.js'
 import { TaskStore } from '../../src/tasks/store.js'
 import { operator } from '../../src/tenants/tenant.js'
 import { root, temporaryDirectory } from '../material.js'
-import { StorageFaults, withoutStorageFaults } from '../native-faults/storage-faults.js'
+import { withoutPreload } from '../native-faults/library.js'
+import { StorageFaults } from '../native-faults/storage-faults.js'
 
 const any = () => {}
 const expect = (wanted: string | undefined) => (current: string | undefined) => {
@@ -73,7 +74,7 @@ describe('the task store', () => {
 
   for (const when of ['before', 'halfway', 'after'] as const)
     test(`has every change that it acknowledged, if it is killed ${when} a write or flush`, {
-      skip: withoutStorageFaults,
+      skip: withoutPreload,
     }, async () => {
       const directory = await temporaryDirectory()
       const faults = await StorageFaults.on(directory)
