@@ -52,15 +52,22 @@ const engineShare = 0.9
  */
 export async function startServer(config: Config, logger: Logger, signal?: AbortSignal): Promise<Server> {
   const { tlsCert: cert, tlsKey: key } = config
-  const certificate = cert === undefined || key === undefined ? undefined : new Certificate({ cert, key })
-  const costs = openCosts(config)
-  // Who may ask is in the store: nothing listens before it can be read.
-  const store = await openStore(config, logger, signal)
+  const certificate = cert === undefined || key === undefined ? undefined : await Certificate.open({ cert, key })
+  // A start may wait long for a database, and the certificate be renewed meanwhile.
+  certificate?.watch({
+    renewed: () => logger.info({ file: cert }, 'the certificate was renewed'),
+    refused: ({ message }) => logger.error({ reason: message }, 'the certificate stays as it was'),
+  })
+  let store: Store | undefined
   try {
+    const costs = openCosts(config)
+    // Who may ask is in the store: nothing listens before it can be read.
+    store = await openStore(config, logger, signal)
     const access = guardedAccess(store, config)
     return await startOn(store, { access, certificate, config, costs, logger })
   } catch (error) {
-    await store.close()
+    certificate?.close()
+    await store?.close()
     throw error
   }
 }
@@ -91,10 +98,6 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
   for (const id of services.registry.shadowed(operator))
     logger.warn({ task: id }, 'an upload and a file of the masks directory have the same id; the upload is served')
   if (access.open && config.insecure) logger.warn('there are no keys: whoever reaches the server may do everything')
-  certificate?.watch(
-    () => logger.info({ file: config.tlsCert }, 'the certificate was renewed'),
-    (problem) => logger.error({ reason: problem.message }, 'the certificate stays as it was'),
-  )
   lifecycle.ready(services)
   const { choice } = services.engines
   const { numerics } = config

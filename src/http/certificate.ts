@@ -1,8 +1,9 @@
-// The certificate that HTTPS is served with: read from files, and taken anew when they change, so that it can be renewed
-// while the server runs.
+// The certificate that HTTPS is served with. Its files are read again now and then, so that it can be renewed while the
+// server runs. What was read before is compared with, and no notification is needed: those get lost, and one of a renewal
+// during the start would come too early.
 
 import { X509Certificate } from 'node:crypto'
-import { readFileSync, unwatchFile, watchFile } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import type { Server } from 'node:https'
 import { createSecureContext } from 'node:tls'
 import { Problem } from '../problem.js'
@@ -19,17 +20,33 @@ interface Pair {
   readonly key: Buffer
 }
 
-/** Files are looked at, not listened to: orchestrators replace them through links, which notifications miss. */
 const lookEveryMs = 5_000
+
+export interface CertificateReport {
+  readonly renewed: () => void
+  /** What is wrong with files that changed. The certificate stays as it was. */
+  readonly refused: (problem: Problem) => void
+}
 
 export class Certificate {
   #pair: Pair
   readonly #servers = new Set<Server>()
-  readonly #stops: (() => void)[] = []
+  #report: CertificateReport = { renewed: () => {}, refused: () => {} }
+  /** What was reported of the files last, which is not reported again. */
+  #refusal: string | undefined
+  #looking: Promise<void> | undefined
+  #timer: NodeJS.Timeout | undefined
+
+  private constructor(
+    readonly files: CertificateFiles,
+    pair: Pair,
+  ) {
+    this.#pair = pair
+  }
 
   /** @throws Problem `invalid_setting` if the files cannot be read or do not make a pair */
-  constructor(readonly files: CertificateFiles) {
-    this.#pair = readPair(files)
+  static async open(files: CertificateFiles): Promise<Certificate> {
+    return new Certificate(files, await readPair(files))
   }
 
   get pair(): Pair {
@@ -47,50 +64,61 @@ export class Certificate {
     server.once('close', () => this.#servers.delete(server))
   }
 
-  /** Takes the files as they are now. What is wrong leaves all as it was. @throws Problem as the constructor */
-  reload(): void {
-    this.#pair = readPair(this.files)
-    for (const server of this.#servers) server.setSecureContext(this.#pair)
+  /** Takes the files anew whenever they change. In the middle of a renewal they are no pair, which is reported once. */
+  watch(report: CertificateReport, everyMs = lookEveryMs): void {
+    this.#report = report
+    this.#timer = setInterval(() => this.#look(), everyMs).unref()
   }
 
-  /** Reloads whenever a file changes. Between two files of one renewal they do not fit, which is told like any failure. */
-  watch(onReload: () => void, onFailure: (problem: Problem) => void, everyMs = lookEveryMs): void {
-    const changed = () => {
-      try {
-        this.reload()
-        onReload()
-      } catch (error) {
-        if (!(error instanceof Problem)) throw error
-        onFailure(error)
-      }
-    }
-    for (const file of [this.files.cert, this.files.key]) {
-      watchFile(file, { interval: everyMs, persistent: false }, changed)
-      this.#stops.push(() => unwatchFile(file, changed))
-    }
+  /** Looks at the files now, and reports what is wrong with them also if that was reported before. */
+  async reload(): Promise<void> {
+    await this.#looking
+    this.#refusal = undefined
+    await this.#look()
   }
 
   close(): void {
-    for (const stop of this.#stops) stop()
+    clearInterval(this.#timer)
+  }
+
+  /** One look at a time: the files may be on a disk that hangs. */
+  #look(): Promise<void> {
+    this.#looking ??= this.#take().finally(() => {
+      this.#looking = undefined
+    })
+    return this.#looking
+  }
+
+  async #take(): Promise<void> {
+    try {
+      const pair = await readPair(this.files)
+      this.#refusal = undefined
+      if (pair.cert.equals(this.#pair.cert) && pair.key.equals(this.#pair.key)) return
+      this.#pair = pair
+      for (const server of this.#servers) server.setSecureContext(pair)
+      this.#report.renewed()
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      if (error.message !== this.#refusal) this.#report.refused(error)
+      this.#refusal = error.message
+    }
   }
 }
 
-function readPair(files: CertificateFiles): Pair {
-  const read = (file: string) => {
-    try {
-      return readFileSync(file)
-    } catch (error) {
-      throw new Problem('invalid_setting', `${file} cannot be read: ${(error as Error).message}`)
-    }
-  }
-  const pair = { cert: read(files.cert), key: read(files.key) }
+async function readPair({ cert, key }: CertificateFiles): Promise<Pair> {
+  const read = (file: string) =>
+    readFile(file).catch((error: Error) => {
+      throw new Problem('invalid_setting', `${file} cannot be read: ${error.message}`)
+    })
+  const [certBytes, keyBytes] = await Promise.all([read(cert), read(key)])
+  const pair = { cert: certBytes, key: keyBytes }
   try {
     createSecureContext(pair)
     return pair
   } catch (error) {
     throw new Problem(
       'invalid_setting',
-      `${files.cert} and ${files.key} do not make a certificate and its private key in PEM, without a passphrase: ${(error as Error).message}`,
+      `${cert} and ${key} do not make a certificate and its private key in PEM, without a passphrase: ${(error as Error).message}`,
     )
   }
 }

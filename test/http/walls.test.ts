@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { copyFile, writeFile } from 'node:fs/promises'
+import { copyFile, readFile, writeFile } from 'node:fs/promises'
 import { request } from 'node:https'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { connect as connectSecurely } from 'node:tls'
 import { Certificate } from '../../src/http/certificate.js'
 import { root, temporaryDirectory } from '../material.js'
@@ -46,20 +47,27 @@ describe('HTTPS', () => {
     while ((await nameShown(port)) !== 'second') await new Promise((resolve) => setTimeout(resolve, 200))
   })
 
-  test('keeps its certificate while the files are not a pair', async () => {
+  test('takes a renewal that came before the files were watched, and keeps its certificate while they are no pair', async () => {
     const directory = await temporaryDirectory()
     const files = { cert: join(directory, 'cert.pem'), key: join(directory, 'key.pem') }
     await copyFile(pem('first.cert'), files.cert)
     await copyFile(pem('first.key'), files.key)
-    const certificate = new Certificate(files)
+    const certificate = await Certificate.open(files)
     const first = certificate.pair
-    const failed = new Promise((resolve) => certificate.watch(() => {}, resolve, 20))
     await copyFile(pem('second.cert'), files.cert)
-    assert.match(
-      ((await failed) as Error).message,
-      /cert\.pem and .*key\.pem do not make a certificate and its private key/,
+    const said: string[] = []
+    const renewal = new Promise<void>((renewed) =>
+      certificate.watch({ renewed, refused: ({ message }) => said.push(message) }, 20),
     )
+    while (said.length === 0) await delay(20)
     assert.equal(certificate.pair, first)
+    await delay(200)
+    await copyFile(pem('second.key'), files.key)
+    await renewal
+    assert.deepEqual(certificate.pair.cert, await readFile(pem('second.cert')))
+    // Once, and at most once more for a file that was read while it was written.
+    assert.ok(said.length <= 2)
+    assert.match(said[0] ?? '', /cert\.pem and .*key\.pem do not make a certificate and its private key/)
     certificate.close()
   })
 
@@ -74,7 +82,7 @@ describe('HTTPS', () => {
       [{ cert, key: nonsense }, /nonsense\.pem do not make a certificate/],
       [{ cert, key: pem('second.key') }, /do not make a certificate and its private key/],
     ] as const)
-      assert.throws(() => new Certificate(files), { code: 'invalid_setting', message })
+      await assert.rejects(Certificate.open(files), { code: 'invalid_setting', message })
     await assert.rejects(startRunning({ tlsCert: cert }), { message: /--tls-cert and --tls-key go together/ })
   })
 })
