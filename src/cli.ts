@@ -16,7 +16,7 @@ import {
 } from './commands/learning-options.js'
 import { tenantCommands } from './commands/tenant-options.js'
 import type { TrainFlags } from './commands/train.js'
-import { environmentVariableOf, flagOf, readConfig, settingNames, settings, shownDefault } from './config.js'
+import { environmentVariableOf, flagOf, loadConfig, settingNames, settings, shownDefault } from './config.js'
 import { learnsBest, methods, weightRates } from './learn/methods.js'
 import { moduleKinds } from './petl/module.js'
 import { Problem } from './problem.js'
@@ -48,7 +48,7 @@ for (const name of settingNames) {
 }
 serve.action(async (given: Record<string, string | true>) => {
   const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]))
-  const config = readConfig(flags, process.env)
+  const config = loadConfig(flags, process.env)
   const { serve } = await import('./commands/serve.js')
   await serve(config)
 })

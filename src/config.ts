@@ -1,6 +1,7 @@
 // Every setting of `propetl serve`, once: the command's flags, the environment variables, the README's table and the
 // checks are all made from this list.
 
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Problem } from './problem.js'
 
@@ -213,6 +214,9 @@ export const settings = {
     [0, 10_000],
     'Tenants that have metrics of their own; further ones are counted together, as `other`.',
   ),
+  settingsFile: file(
+    'File of settings, a line each like `PROPETL_LOG_LEVEL=debug`; flags and variables go before them.',
+  ),
   logLevel: choice(
     'info',
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
@@ -227,6 +231,9 @@ export const settings = {
 
 export type SettingName = keyof typeof settings
 export type Config = { readonly [Name in SettingName]: (typeof settings)[Name]['value'] }
+
+/** Values by name, as text. */
+type Given = Readonly<Partial<Record<string, string>>>
 
 export const settingNames = Object.keys(settings) as SettingName[]
 
@@ -243,14 +250,45 @@ export function shownDefault(name: SettingName): string {
 }
 
 /**
+ * The configuration of a server: that of flags and environment, and of the settings file that they name.
+ * @throws Problem `invalid_setting`, also for a file that cannot be read or has a line that is no setting
+ */
+export function loadConfig(flags: Given, environment: Given): Config {
+  const path = flags.settingsFile ?? environment[environmentVariableOf('settingsFile')]
+  return readConfig(flags, path === undefined ? environment : { ...readSettingsFile(path), ...environment })
+}
+
+/** What is written as `NAME=value`, the value perhaps in quotes. Empty lines and those with a # are passed over. */
+function readSettingsFile(path: string): Given {
+  const entries = linesOf(path).flatMap((line, at) => {
+    if (/^\s*(#|$)/.test(line)) return []
+    const [, name = '', quoted, bare = ''] = /^\s*(?:export\s+)?(\w+)\s*=\s*(?:(["'].*["'])|(.*?))\s*$/.exec(line) ?? []
+    if (!namesInFile.has(name))
+      throw new Problem('invalid_setting', `${path}, line ${at + 1}: expected a setting like PROPETL_LOG_LEVEL=debug`)
+    return [[name, quoted?.slice(1, -1) ?? bare]]
+  })
+  return Object.fromEntries(entries)
+}
+
+function linesOf(path: string): string[] {
+  try {
+    return readFileSync(path, 'utf8').split('\n')
+  } catch (error) {
+    throw new Problem('invalid_setting', `the settings file ${path} cannot be read: ${(error as Error).message}`)
+  }
+}
+
+/** A file does not name another one. */
+const namesInFile: ReadonlySet<string> = new Set(
+  settingNames.filter((name) => name !== 'settingsFile').map(environmentVariableOf),
+)
+
+/**
  * The configuration: a flag goes before an environment variable, and that before the default.
  * @param flags values given on the command line
  * @throws Problem `invalid_setting` that names the setting and where its value came from
  */
-export function readConfig(
-  flags: Readonly<Partial<Record<string, string>>>,
-  environment: Readonly<Partial<Record<string, string>>>,
-): Config {
+export function readConfig(flags: Given, environment: Given): Config {
   const values = settingNames.map((name) => {
     const variable = environmentVariableOf(name)
     const [source, given] =

@@ -7,14 +7,14 @@ import { once } from 'node:events'
 import { get as getHttp, type IncomingMessage } from 'node:http'
 import { get as getHttps } from 'node:https'
 import { text } from 'node:stream/consumers'
-import { type Config, readConfig } from './config.js'
+import { type Config, loadConfig } from './config.js'
 import { afterRunning } from './running-time.js'
 
 /** Less than the Dockerfile gives the whole program, in milliseconds. */
 const answerWithinMs = 2_000
 
 try {
-  const url = new URL('/health/ready', process.argv[2] ?? localAddress(readConfig({}, process.env)))
+  const url = new URL('/health/ready', process.argv[2] ?? localAddress(loadConfig({}, process.env)))
   const { statusCode, body } = await ask(url)
   console.log(`${url} answers ${statusCode}: ${body}`)
   process.exitCode = statusCode === 200 ? 0 : 1

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { environmentVariableOf, flagOf, readConfig, settingNames, settingsTable } from '../src/config.js'
-import { root } from './material.js'
+import { environmentVariableOf, flagOf, loadConfig, readConfig, settingNames, settingsTable } from '../src/config.js'
+import { root, temporaryDirectory } from './material.js'
 
 describe('settings', () => {
   test('a flag goes before an environment variable, and that before the default', () => {
@@ -65,6 +66,30 @@ describe('settings', () => {
     assert.deepEqual([config.corsOrigins, config.insecure], [['https://a.example', 'http://localhost:3000'], true])
     const { operatorKey, tlsCert } = readConfig({}, { PROPETL_OPERATOR_KEY: 'x'.repeat(32) })
     assert.deepEqual([operatorKey, tlsCert], ['x'.repeat(32), undefined])
+  })
+
+  test('come from a file, too, which flags and environment variables go before', async () => {
+    const settingsFile = join(await temporaryDirectory(), 'settings')
+    const lines = [
+      '# Of the server',
+      '',
+      'PROPETL_PORT = 1',
+      'export PROPETL_SLOTS="2" ',
+      "PROPETL_HOST='::1'",
+      'PROPETL_ENGINES=3',
+    ]
+    await writeFile(settingsFile, lines.join('\r\n'))
+    const { port, slots, host, engines } = loadConfig({ settingsFile, slots: '20' }, { PROPETL_ENGINES: '30' })
+    assert.deepEqual([port, slots, host, engines], [1, 20, '::1', 30])
+    assert.equal(loadConfig({}, { PROPETL_SETTINGS_FILE: settingsFile }).slots, 2)
+
+    for (const wrong of ['PROPETL_PROT=1', 'PORT=1', 'PROPETL_PORT', 'PROPETL_SETTINGS_FILE=other']) {
+      await writeFile(settingsFile, `# Of the server\n${wrong}\n`)
+      const message = `${settingsFile}, line 2: expected a setting like PROPETL_LOG_LEVEL=debug`
+      assert.throws(() => loadConfig({ settingsFile }, {}), { code: 'invalid_setting', message })
+    }
+    const missing = { code: 'invalid_setting', message: /^the settings file \/nowhere cannot be read: ENOENT/ }
+    assert.throws(() => loadConfig({ settingsFile: '/nowhere' }, {}), missing)
   })
 
   test('stand in the README as they are in the program', () => {
