@@ -215,12 +215,12 @@ export const settings = {
     'Tenants that have metrics of their own; further ones are counted together, as `other`.',
   ),
   settingsFile: file(
-    'File of settings, a line each like `PROPETL_LOG_LEVEL=debug`; flags and variables go before them.',
+    'File of settings, a line each like `PROPETL_LOG_LEVEL=debug`; flags and variables go before them. Read at start, and again on SIGHUP.',
   ),
   logLevel: choice(
     'info',
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
-    'Least severe log lines that are written.',
+    'Least severe log lines that are written; in the settings file it can be changed while the server runs.',
   ),
   shutdownTimeoutMs: whole(
     10_000,

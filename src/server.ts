@@ -38,12 +38,21 @@ export interface Server {
   readonly services: Services
   /** `http://host:port` */
   readonly address: string
+  /** Takes the certificate as its files are now. What is wrong with them is logged. */
+  reloadCertificate(): Promise<void>
   /** Refuses new work, finishes what was accepted, and releases everything. */
   close(): Promise<void>
+  /** What `close` waits for. */
+  readonly unfinished: readonly Part[]
 }
 
+/** Of what is closed. */
+type Part = 'requests' | 'engines' | 'store'
+
+/** The share of the time to stop that changes get; those that still wait for a database are then given up and answered. */
+const changesWithin = 0.5
 /** The part of the time to stop after which engines that hang are no longer waited for. */
-const engineShare = 0.9
+const enginesWithin = 0.9
 
 /**
  * Starts a server; resolves once it is ready.
@@ -107,19 +116,32 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
   const stop = new AbortController()
   const stores = { tenants: services.tenants, tasks: services.registry.store }
   const removing = finishRemovals(stores, { actor: 'server', logger }, stop.signal)
+  const unfinished = new Set<Part>(['requests', 'engines', 'store'])
+  const finish = async (part: Part, work: () => Promise<unknown>) => {
+    await work()
+    unfinished.delete(part)
+  }
   return {
     app,
     services,
     address,
+    reloadCertificate: async () => certificate?.reload(),
     async close() {
-      const until = performance.now() + engineShare * config.shutdownTimeoutMs
+      const until = performance.now() + enginesWithin * config.shutdownTimeoutMs
       lifecycle.stop()
       stop.abort()
       certificate?.close()
-      await app.close()
-      await services.engines.close(Math.max(0, until - performance.now()))
-      await removing
-      await store.close()
+      const givingUp = setTimeout(() => store.endChanges(), changesWithin * config.shutdownTimeoutMs)
+      await finish('requests', () => app.close())
+      // An engine that hangs must not keep the store open.
+      await Promise.all([
+        finish('engines', () => services.engines.close(Math.max(0, until - performance.now()))),
+        finish('store', () => removing.then(() => store.close())),
+      ])
+      clearTimeout(givingUp)
+    },
+    get unfinished() {
+      return [...unfinished]
     },
   }
 }
@@ -175,7 +197,7 @@ async function loadServices(
   const starting = Engines.start(
     config.engines,
     { backbone, prototype, provider, numerics, slots, threads, runTimeoutMs, startTimeoutMs, memoryBytes },
-    (engine) => supervision(logger.child({ engine }), metrics),
+    (engine) => supervision(engine, logger, metrics),
   )
   try {
     const tokenizer = await TextTokenizer.open(backbone)
@@ -219,13 +241,14 @@ async function loadServices(
   }
 }
 
-const supervision = (logger: Logger, metrics: Metrics): SupervisorReport => ({
+/** A child of the logger would keep the log level of now. */
+const supervision = (engine: number, logger: Logger, metrics: Metrics): SupervisorReport => ({
   lost({ cause, reason }) {
     metrics.engineLost(cause)
-    logger.error({ cause, reason }, `${lossLines[cause]}: its batches fail, and a new one is started`)
+    logger.error({ engine, cause, reason }, `${lossLines[cause]}: its batches fail, and a new one is started`)
   },
   replaced(ms) {
-    logger.info({ after_ms: Math.round(ms) }, 'a new engine serves')
+    logger.info({ engine, after_ms: Math.round(ms) }, 'a new engine serves')
   },
   notReplaced(cause, reason, retryMs) {
     metrics.engineNotReplaced(cause)
@@ -233,7 +256,7 @@ const supervision = (logger: Logger, metrics: Metrics): SupervisorReport => ({
       start_failed: 'a new engine did not start; it is tried again',
       left_behind: 'no new engine is started beside the threads that hang; it is tried again',
     }
-    logger.error({ cause, reason, retry_ms: retryMs }, what[cause])
+    logger.error({ engine, cause, reason, retry_ms: retryMs }, what[cause])
   },
 })
 

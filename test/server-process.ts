@@ -55,15 +55,22 @@ export async function ready(child: ChildProcess): Promise<ServerProcess> {
   throw new Error('the server ended before it was ready')
 }
 
-/** Waits for a server that is not to start. @returns its exit code, and what it said */
+/** Waits for a server that is not to start. @returns its exit code, and what it said: the messages of its log too */
 export async function refusal(child: ChildProcess): Promise<{ code: unknown; said: string }> {
-  let said = ''
-  child.stdout?.resume()
-  child.stderr?.on('data', (piece) => {
-    said += piece
-  })
+  const output = outputOf(child)
   const [code] = await once(child, 'close')
-  return { code, said }
+  const lines = output().split('\n')
+  return { code, said: lines.map((line) => (line.startsWith('{') ? JSON.parse(line).msg : line)).join('\n') }
+}
+
+/** Collects what a process writes from now on. */
+export function outputOf(child: ChildProcess): () => string {
+  let text = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on('data', (piece) => {
+      text += piece
+    })
+  return () => text
 }
 
 export const put = (url: string, id: string, file: Uint8Array) =>

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -7,9 +7,10 @@ import { describe, test } from 'node:test'
 import { digestOf } from '../src/formats/digest.js'
 import type { ClassificationAnswer } from './http/running.js'
 import { masksDir, modelDir, root, shiftedTask, taskBytes, temporaryDirectory } from './material.js'
-import { answerOf, cli, predict, put, serve, serveAny } from './server-process.js'
+import { answerOf, cli, outputOf, predict, put, refusal, serve, serveAny, start } from './server-process.js'
 
 const sst2 = taskBytes('sst2')
+const piped: SpawnOptions = { stdio: ['ignore', 'pipe', 'pipe'] }
 
 describe('a server process', () => {
   test('has after SIGKILL and a restart every upload and removal that it acknowledged', async () => {
@@ -103,32 +104,25 @@ describe('a server process', () => {
   ]
   for (const [what, flags, message] of failures)
     test(`does not start with ${what}, and says why`, async () => {
-      const child = spawn(
-        process.execPath,
-        [cli, 'serve', '--port', '0', '--data-dir', await temporaryDirectory(), ...flags],
-        {
-          stdio: ['ignore', 'ignore', 'pipe'],
-        },
-      )
-      let said = ''
-      child.stderr.on('data', (piece) => {
-        said += piece
-      })
-      const [code] = await once(child, 'exit')
+      const child = start([], ['--data-dir', await temporaryDirectory(), ...flags], piped)
+      const { code, said } = await refusal(child)
       assert.equal(code, 1)
-      assert.match(said, message)
+      assert.match(said.trimEnd().split('\n').at(-1) ?? '', message)
     })
 
   test('does not start on a port that is taken', async () => {
     const first = await serve(await temporaryDirectory())
     const { port } = new URL(first.url)
-    const child = spawn(process.execPath, [cli, 'serve', '--port', port, '--data-dir', await temporaryDirectory()], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    })
-    const said: string[] = []
-    child.stderr.on('data', (piece) => said.push(String(piece)))
-    assert.deepEqual(await once(child, 'exit'), [1, null])
-    assert.match(said.join(''), new RegExp(`cannot listen on 127.0.0.1:${port}: .*EADDRINUSE`))
+    const second = start([], ['--port', port, '--data-dir', await temporaryDirectory()], piped)
+    const output = outputOf(second)
+    assert.deepEqual(await once(second, 'close'), [1, null])
+    const lines = output().trimEnd().split('\n')
+    const { level, code, msg } = JSON.parse(lines.at(-1) ?? '') as Record<string, unknown>
+    assert.deepEqual([level, code], [60, 'invalid_setting'])
+    const message = `the server did not start: cannot listen on 127.0.0.1:${port}: .*EADDRINUSE`
+    assert.match(String(msg), new RegExp(message))
+    assert.equal(lines.filter((line) => /EADDRINUSE/.test(line)).length, 1)
+    assert.doesNotMatch(output(), /accepted work/)
   })
 })
 

@@ -9,8 +9,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { digestOf } from '../src/formats/digest.js'
 import type { ClassificationAnswer } from './http/running.js'
 import { root, shiftedTask, taskBytes, temporaryDirectory } from './material.js'
+import { PostgresServer, withoutPostgres } from './postgres.js'
 import { RawClient, request } from './raw-client.js'
-import { predict, put, ready, referenceFlags, serve } from './server-process.js'
+import { predict, put, ready, referenceFlags, serve, start } from './server-process.js'
+import { TcpProxy } from './tcp-proxy.js'
 
 interface Answer {
   readonly status: number
@@ -134,6 +136,24 @@ describe('a server that gets SIGTERM', () => {
     const answers = await Promise.all(late.map((client) => client.answers()))
     for (const all of answers) assert.equal(all.at(-1)?.status, 200)
     assert.deepEqual(await server.exit, [0, null])
+  })
+
+  test('answers a change that a frozen database keeps waiting, and exits 0', { skip: withoutPostgres }, async () => {
+    const postgres = await PostgresServer.start()
+    const proxy = await TcpProxy.start(postgres.port)
+    const env = { ...process.env, PROPETL_DATABASE_URL: postgres.url('postgres', proxy.port) }
+    const flags = [...(await referenceFlags(await temporaryDirectory())), '--shutdown-timeout-ms', '6000']
+    const server = await ready(start([], flags, { env }))
+    assert.equal((await put(server.url, 'before', taskBytes('sst2'))).status, 201)
+    proxy.blackHole = true
+    const upload = put(server.url, 'kept', taskBytes('sst2'))
+    await delay(300)
+    server.process.kill('SIGTERM')
+    const answer = await upload
+    assert.equal(answer.status, 503)
+    assert.match(await answer.text(), /"code":"(shutting_down|storage_unavailable)"/)
+    assert.deepEqual(await server.exit, [0, null])
+    proxy.close()
   })
 
   test('takes what comes whole within half of its time on a connection that is open', async () => {

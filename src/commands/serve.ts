@@ -1,28 +1,113 @@
-// `propetl serve`: a server in this process, from start to SIGTERM.
+// `propetl serve`: a server in this process, from start to end. However it ends, the last line of the log says why.
 
-import closeWithGrace from 'close-with-grace'
-import type { Config } from '../config.js'
-import { createLogger } from '../http/logger.js'
+import { once } from 'node:events'
+import { isDeepStrictEqual } from 'node:util'
+import type { Logger } from 'pino'
+import { type Config, flagOf, settingNames } from '../config.js'
+import { endNow, idle, killAfter } from '../ending.js'
+import { openLog } from '../http/logger.js'
 import { Problem } from '../problem.js'
-import { startServer } from '../server.js'
+import { type Server, startServer } from '../server.js'
+import { handleSignals, type StopSignal } from '../signals.js'
 
-/** Exits 0 after SIGTERM or SIGINT once accepted work is done, 1 if that takes too long. */
-export async function serve(config: Config): Promise<void> {
-  const logger = createLogger(config.logLevel, process.stdout.isTTY)
-  const start = new AbortController()
-  const started = startServer(config, logger, start.signal)
-  closeWithGrace({ delay: config.shutdownTimeoutMs, logger: false }, async ({ signal, err }) => {
-    if (err) logger.fatal({ err }, 'stopping after an error that nothing caught')
-    else logger.info({ signal }, 'stopping: no connection is kept, accepted work is finished')
-    start.abort()
-    const server = await started.catch(unlessStopped)
-    await server?.close()
-    logger.info('stopped')
+/** By how much the watchdog's thread is later than the timer of the main thread, in milliseconds. */
+const watchdogLaterMs = 500
+
+/**
+ * Ends the process: with 0 after a signal to stop, once accepted work is done; with 1 if the server does not start, or
+ * stops for an error that nothing caught. By SIGKILL if it has not ended in time, or at a second signal.
+ * @param reload reads the settings again
+ */
+export async function serve(config: Config, reload: () => Config): Promise<void> {
+  const log = openLog(config.logLevel, process.stdout.isTTY)
+  const { logger } = log
+  const { shutdownTimeoutMs } = config
+  /** Aborted with the signal or the error that the server stops for. */
+  const stop = new AbortController()
+  let server: Server | undefined
+
+  /** Named once: what goes wrong while the process ends for it is a consequence. */
+  let isNamed = false
+  const nameCause = (fields: object, message: string) => {
+    if (isNamed) return
+    isNamed = true
+    if (logger.isLevelEnabled('fatal')) logger.fatal(fields, message)
+    else console.error(`propetl: ${message}`)
+  }
+  const kill = async (fields: object, message: string) => {
+    nameCause(fields, message)
+    await log.flush()
+    endNow()
+  }
+  /** From now on the process ends within the time to stop, whatever hangs. */
+  const limitTime = () => {
+    const message = `ended at once: it had not stopped within ${shutdownTimeoutMs} ms, the limit of --shutdown-timeout-ms`
+    const waitsFor = () => server?.unfinished ?? ['start']
+    setTimeout(() => kill({ waits_for: waitsFor() }, message), shutdownTimeoutMs)
+    killAfter(shutdownTimeoutMs + watchdogLaterMs, log.lineOf({ waits_for: ['main thread'] }, message))
+  }
+  const exit = async (code: number) => {
+    await idle()
+    if (code === 0) logger.info('stopped')
+    await log.flush()
+    process.exit(code)
+  }
+  const stopFor = (reason: StopSignal | Error) => {
+    if (stop.signal.aborted)
+      return typeof reason === 'string'
+        ? kill({ signal: reason }, 'ended at once: it was told a second time to stop')
+        : kill({ err: reason }, 'ended at once: an error that nothing caught, while stopping')
+    limitTime()
+    const what = server ? 'no connection is kept, accepted work is finished' : 'the start is given up'
+    if (typeof reason === 'string') logger.info({ signal: reason }, `stopping: ${what}`)
+    else logger.error({ err: reason }, `stopping after an error that nothing caught: ${what}`)
+    stop.abort(reason)
+  }
+
+  process.on('uncaughtException', (error: unknown) =>
+    stopFor(error instanceof Error ? error : new Error(String(error))),
+  )
+  handleSignals({
+    stop: stopFor,
+    reload: async () => {
+      reloadSettings(config, reload, logger)
+      await server?.reloadCertificate()
+    },
+    ignore: (signal) => logger.info({ signal }, 'the signal is ignored'),
   })
-  await started.catch(unlessStopped)
+  try {
+    server = await startServer(config, logger, stop.signal)
+    if (!stop.signal.aborted) await once(stop.signal, 'abort')
+    await server.close()
+  } catch (error) {
+    if (!stop.signal.aborted) limitTime()
+    const isGivenUp = stop.signal.aborted && error instanceof Problem && error.code === 'shutting_down'
+    if (!isGivenUp) nameFailure(server ? 'the server did not stop in good order' : 'the server did not start', error)
+  }
+  const { reason } = stop.signal
+  if (reason instanceof Error) nameCause({ reason: reason.message }, 'stopped after an error that nothing caught')
+  await exit(isNamed ? 1 : 0)
+
+  function nameFailure(what: string, error: unknown) {
+    if (error instanceof Problem) nameCause({ code: error.code }, `${what}: ${error.message}`)
+    else nameCause({ err: error }, what)
+  }
 }
 
-/** A start that was given up on SIGTERM is no failure. */
-function unlessStopped(error: unknown): undefined {
-  if (!(error instanceof Problem && error.code === 'shutting_down')) throw error
+/** Takes the log level, the only setting that can change while a server runs. */
+function reloadSettings(config: Config, reload: () => Config, logger: Logger): void {
+  try {
+    const next = reload()
+    logger.level = next.logLevel
+    logger.info({ log_level: next.logLevel }, 'the settings were read again')
+    const changed = settingNames.filter((name) => name !== 'logLevel' && !isDeepStrictEqual(next[name], config[name]))
+    if (changed.length > 0)
+      logger.warn(
+        { settings: changed.map(flagOf) },
+        'these settings changed, and take effect when the server starts anew',
+      )
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error
+    logger.error({ reason: error.message }, 'the settings stay as they were')
+  }
 }

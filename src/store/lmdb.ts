@@ -70,6 +70,9 @@ export class LmdbStore implements Store {
     return pending.settled
   }
 
+  /** A commit of lmdb cannot be given up. */
+  endChanges(): void {}
+
   async close(): Promise<void> {
     await this.#committing
     await this.environment.close()

@@ -120,15 +120,20 @@ export class PostgresStore implements Store {
   change<T>(change: (records: StoreWriter) => T): Promise<T> {
     const pending = new PendingChange(change)
     this.#waiting.push(pending as PendingChange)
-    if (this.#obstacle === undefined) this.#bell.ring()
+    if (this.#stop.signal.aborted) this.#refuse(this.#waiting, stopped())
+    else if (this.#obstacle === undefined) this.#bell.ring()
     else this.#refuse(this.#waiting, unmade(this.#obstacle))
     return pending.settled
   }
 
-  async close(): Promise<void> {
+  endChanges(): void {
     this.#stop.abort()
     this.#bell.ring()
     this.#database?.close()
+  }
+
+  async close(): Promise<void> {
+    this.endChanges()
     await this.#running
     await this.#mirror.close()
   }
@@ -159,7 +164,7 @@ export class PostgresStore implements Store {
       await delay(retry, undefined, { signal: this.#stop.signal }).catch(() => {})
       retry = Math.min(2 * retry, retryMs.last)
     }
-    this.#refuse(this.#waiting, new Problem('shutting_down', 'the server is stopping; the change was not made'))
+    this.#refuse(this.#waiting, stopped())
   }
 
   #back(): void {
@@ -324,6 +329,7 @@ const obstacles = {
     answered: 'this replica cannot write its copy of the database that holds the tasks',
   },
 } as const satisfies Record<Obstacle['state'], { logged: string; answered: string }>
+const stopped = () => new Problem('shutting_down', 'the server is stopping; the change was not made')
 const unknown = () =>
   new Problem(
     'outcome_unknown',

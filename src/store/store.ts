@@ -85,5 +85,7 @@ export interface Store extends StoreReader {
   readonly trouble: string | undefined
   /** Undefined where the records are this machine's own. */
   readonly following: Following | undefined
+  /** Gives up changes that wait for a database: they are refused, or their outcome is unknown. Reading goes on. */
+  endChanges(): void
   close(): Promise<void>
 }

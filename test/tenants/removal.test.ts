@@ -34,6 +34,7 @@ const gated = (store: Store, pass: <T>(make: () => Promise<T>) => Promise<T>): S
   change: (change) => pass(() => store.change(change)),
   trouble: undefined,
   following: undefined,
+  endChanges: () => store.endChanges(),
   close: () => store.close(),
 })
 
