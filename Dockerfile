@@ -26,6 +26,8 @@ RUN version="$(python -c 'import json; print(json.load(open("package.json"))["ve
 
 FROM nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04 AS cuda
 COPY --from=node:22-bookworm-slim /usr/local/bin/node /usr/local/bin/node
+# An init passes on signals, and a process that is not process 1 may kill itself.
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
 RUN userdel --remove ubuntu && groupadd --gid 1000 node && useradd --uid 1000 --gid node --create-home node && \
     install -d -o node -g node /data
 WORKDIR /app
@@ -44,10 +46,12 @@ VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
     CMD ["node", "dist/src/health.js"]
-ENTRYPOINT ["node", "dist/src/cli.js"]
+ENTRYPOINT ["tini", "-s", "--", "node", "dist/src/cli.js"]
 CMD ["serve"]
 
 FROM node:22-bookworm-slim AS cpu
+# An init passes on signals, and a process that is not process 1 may kill itself.
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
 RUN install -d -o node -g node /data
 WORKDIR /app
 COPY --from=build /app/package.json ./
@@ -62,5 +66,5 @@ VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
     CMD ["node", "dist/src/health.js"]
-ENTRYPOINT ["node", "dist/src/cli.js"]
+ENTRYPOINT ["tini", "-s", "--", "node", "dist/src/cli.js"]
 CMD ["serve"]

@@ -54,7 +54,7 @@ function metricsIn(expression: string): string[] {
   return selectors.map(({ metric }) => metricOf(metric))
 }
 
-test('the images run the server as their only process, which gets their signals', () => {
+test('the images run the server under an init, which passes on their signals', () => {
   const image = readFileSync(join(root, 'Dockerfile'), 'utf8')
   const [, ...stages] = image.split(/^FROM /m)
   const served = stages.filter((stage) => / AS (cpu|cuda)\n/.test(stage))
@@ -62,9 +62,10 @@ test('the images run the server as their only process, which gets their signals'
   for (const stage of served) {
     // A text in place of a list would be run by a shell.
     assert.deepEqual(stage.match(/^(ENTRYPOINT|CMD) .*$/gm), [
-      'ENTRYPOINT ["node", "dist/src/cli.js"]',
+      'ENTRYPOINT ["tini", "-s", "--", "node", "dist/src/cli.js"]',
       'CMD ["serve"]',
     ])
+    assert.match(stage, /apt-get install -y --no-install-recommends tini /)
   }
 })
 
