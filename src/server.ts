@@ -10,6 +10,7 @@ import { Gate } from './costs/gate.js'
 import { bytesPerCharacter } from './costs/memory.js'
 import type { LossCause } from './engine/engine-lost.js'
 import { Engines } from './engine/engines.js'
+import { leftBehind } from './engine/left-behind.js'
 import type { SupervisorReport } from './engine/supervised-engine.js'
 import { type AppOptions, buildApp } from './http/app.js'
 import { Certificate } from './http/certificate.js'
@@ -119,7 +120,8 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
   const unfinished = new Set<Part>(['requests', 'engines', 'store'])
   const finish = async (part: Part, work: () => Promise<unknown>) => {
     await work()
-    unfinished.delete(part)
+    // Threads that hang keep the process from ending.
+    if (part !== 'engines' || leftBehind() === 0) unfinished.delete(part)
   }
   return {
     app,
