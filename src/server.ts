@@ -47,8 +47,8 @@ export interface Server {
   readonly unfinished: readonly Part[]
 }
 
-/** Of what is closed. */
-type Part = 'requests' | 'engines' | 'store'
+/** Of what is closed; threads of the process may hang even after that. */
+type Part = 'requests' | 'engines' | 'store' | 'threads'
 
 /** The share of the time to stop that changes get; those that still wait for a database are then given up and answered. */
 const changesWithin = 0.5
@@ -117,7 +117,7 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
   const stop = new AbortController()
   const stores = { tenants: services.tenants, tasks: services.registry.store }
   const removing = finishRemovals(stores, { actor: 'server', logger }, stop.signal)
-  const unfinished = new Set<Part>(['requests', 'engines', 'store'])
+  const unfinished = new Set<Part>(['requests', 'engines', 'store', 'threads'])
   const finish = async (part: Part, work: () => Promise<unknown>) => {
     await work()
     // Threads that hang keep the process from ending.

@@ -42,7 +42,7 @@ export async function serve(config: Config, reload: () => Config): Promise<void>
   /** From now on the process ends within the time to stop, whatever hangs. */
   const limitTime = () => {
     const message = `ended at once: it had not stopped within ${shutdownTimeoutMs} ms, the limit of --shutdown-timeout-ms`
-    const waitsFor = () => server?.unfinished ?? ['start']
+    const waitsFor = () => (server ? server.unfinished : ['start'])
     setTimeout(() => kill({ waits_for: waitsFor() }, message), shutdownTimeoutMs)
     killAfter(shutdownTimeoutMs + watchdogLaterMs, log.lineOf({ waits_for: ['main thread'] }, message))
   }
@@ -80,8 +80,10 @@ export async function serve(config: Config, reload: () => Config): Promise<void>
     if (!stop.signal.aborted) await once(stop.signal, 'abort')
     await server.close()
   } catch (error) {
-    if (!stop.signal.aborted) limitTime()
     const isGivenUp = stop.signal.aborted && error instanceof Problem && error.code === 'shutting_down'
+    if (!stop.signal.aborted) limitTime()
+    // A signal to stop is from now on a second one.
+    stop.abort(error)
     if (!isGivenUp) nameFailure(server ? 'the server did not stop in good order' : 'the server did not start', error)
   }
   const { reason } = stop.signal
