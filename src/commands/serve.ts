@@ -90,8 +90,8 @@ export async function serve(config: Config, reload: () => Config): Promise<void>
   if (reason instanceof Problem) nameCause({ code: reason.code }, `stopped: ${reason.message}`)
   else if (reason instanceof Error) nameCause({ reason: reason.message }, 'stopped after an error that nothing caught')
   // process.exit() would wait for threads that hang.
-  if (server !== undefined && server.unfinished.length > 0)
-    return kill({ waits_for: server.unfinished }, 'ended at once: everything but threads that hang has ended')
+  if (server?.unfinished.includes('engines'))
+    return kill({ waits_for: ['engines'] }, 'ended at once: everything but engines that hang has ended')
   await exit(isNamed ? 1 : 0)
 
   function nameFailure(what: string, error: unknown) {
