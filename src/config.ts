@@ -379,3 +379,16 @@ export function settingsTable(): string {
   })
   return ['| Flag | Environment variable | Default | Meaning |', '|---|---|---|---|', ...rows].join('\n')
 }
+
+/** Of a server and its commands, beside the settings. */
+const otherVariables: ReadonlySet<string> = new Set(['PROPETL_KEY'])
+/** What Kubernetes sets in each pod of a namespace with a Service called "propetl". */
+const serviceLink = /^PROPETL_(SERVICE_(HOST|PORT\w*)|PORT(_\w+)?)$/
+
+/** Variables of the environment that look like settings and are none, as misspelt ones do. */
+export function unknownVariables(environment: Given): string[] {
+  const known = new Set([...settingNames.map(environmentVariableOf), ...otherVariables])
+  return Object.keys(environment).filter(
+    (name) => name.startsWith('PROPETL_') && !known.has(name) && !serviceLink.test(name),
+  )
+}

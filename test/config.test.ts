@@ -3,7 +3,15 @@ import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { environmentVariableOf, flagOf, loadConfig, readConfig, settingNames, settingsTable } from '../src/config.js'
+import {
+  environmentVariableOf,
+  flagOf,
+  loadConfig,
+  readConfig,
+  settingNames,
+  settingsTable,
+  unknownVariables,
+} from '../src/config.js'
 import { root, temporaryDirectory } from './material.js'
 
 describe('settings', () => {
@@ -95,4 +103,19 @@ describe('settings', () => {
   test('stand in the README as they are in the program', () => {
     assert.ok(readFileSync(join(root, 'README.md'), 'utf8').includes(settingsTable()))
   })
+})
+
+test('variables that look like settings and are none are named; those of Kubernetes are not', () => {
+  const environment = {
+    PATH: '/bin',
+    PROPETL_PORT: '8080',
+    PROPETL_OPERATOR_KEY: 'k',
+    PROPETL_KEY: 'k',
+    PROPETL_PROT: '9000',
+    PROPETL_MAX_BODY: '1',
+    PROPETL_SERVICE_HOST: '10.0.0.1',
+    PROPETL_SERVICE_PORT_HTTP: '80',
+    PROPETL_PORT_80_TCP: 'tcp://10.0.0.1:80',
+  }
+  assert.deepEqual(unknownVariables(environment), ['PROPETL_PROT', 'PROPETL_MAX_BODY'])
 })

@@ -1,6 +1,7 @@
 // `propetl learn`: examples in, a task file out.
 
 import { basename, extname } from 'node:path'
+import { settings } from '../config.js'
 import { type Combining, readTaskFile } from '../formats/task-file.js'
 import { hasHead } from '../learn/kinds.js'
 import type { LabelSpace } from '../learn/label-space.js'
@@ -106,10 +107,21 @@ function report(
       ]),
     ['file', `${flags.out}, ${file.byteLength.toLocaleString('en-US')} bytes`],
     ['took', duration(took)],
-    ['put it live', `curl -X PUT --data-binary @${flags.out} localhost:8080/tasks/${id}`],
+    ['put it live', uploadCommand(flags.out, id)],
   ]
   return facts.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
 }
+
+/** For a server on this machine, as the environment of this command describes it. */
+function uploadCommand(file: string, id: string): string {
+  const { PROPETL_PORT: port = settings.port.value, PROPETL_KEY: key } = process.env
+  const authorization = key === undefined ? '' : ' -H "authorization: Bearer $PROPETL_KEY"'
+  return `curl -X PUT${authorization} --data-binary ${shellWord(`@${file}`)} ${shellWord(`localhost:${port}/tasks/${id}`)}`
+}
+
+/** As a shell reads one word. */
+const shellWord = (text: string): string =>
+  /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 
 function jsonReport({ file, result, metric, headOnly, confusions }: NewTask, flags: LearnFlags, took: number): string {
   return JSON.stringify({

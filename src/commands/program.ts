@@ -1,7 +1,16 @@
 // The command line: serve, learn, evaluate, train, inspect, backup and tenants. Each command imports what it needs when it runs.
 
-import { Command, Option } from 'commander'
-import { environmentVariableOf, flagOf, loadConfig, settingNames, settings, shownDefault } from '../config.js'
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError, Option } from 'commander'
+import {
+  environmentVariableOf,
+  flagOf,
+  loadConfig,
+  settingNames,
+  settings,
+  shownDefault,
+  unknownVariables,
+} from '../config.js'
 import { learnsBest, methods, weightRates } from '../learn/methods.js'
 import { moduleKinds } from '../petl/module.js'
 import { Problem } from '../problem.js'
@@ -17,14 +26,23 @@ import {
   share,
   whole,
 } from './learning-options.js'
-import { tenantCommands } from './tenant-options.js'
+import { addTenantCommands } from './tenant-options.js'
 import type { TrainFlags } from './train.js'
 
 const byMethod = (what: 'density' | 'scoreRate') => `multi ${learnsBest.multi[what]}, single ${learnsBest.single[what]}`
 
+/** Exit code of a command line that is wrong, as shells and most programs have it. */
+const usageError = 2
+
+const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+  readonly version: string
+}
+
 const program = new Command('propetl')
   .description('One frozen transformer, one shared module, and a few kilobytes of mask bits per task.')
+  .version(version, '-V, --version', 'print the version')
   .showHelpAfterError('(run with --help for the usage and an example)')
+  .exitOverride()
 
 const serve = program
   .command('serve')
@@ -49,6 +67,11 @@ serve.action(async (given: Record<string, string | true>) => {
   const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]))
   const load = () => loadConfig(flags, process.env)
   const config = load()
+  const unknown = unknownVariables(process.env)
+  if (unknown.length > 0)
+    console.error(
+      `propetl: ${unknown.join(', ')}: no such setting; it has no effect (\`propetl serve --help\` lists them)`,
+    )
   const { serve } = await import('./serve.js')
   await serve(config, load)
 })
@@ -192,12 +215,14 @@ program
     console.log(await backup(file, flags))
   })
 
-program.addCommand(tenantCommands())
+addTenantCommands(program)
 
 try {
   await program.parseAsync()
 } catch (error) {
-  if (!(error instanceof Problem)) throw error
-  console.error(`propetl: ${error.message}`)
-  process.exitCode = 1
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : usageError
+  else if (error instanceof Problem) {
+    console.error(`propetl: ${error.message}`)
+    process.exitCode = 1
+  } else throw error
 }

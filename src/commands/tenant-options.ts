@@ -1,6 +1,6 @@
 // The commands of `propetl tenants`, and how their flags are checked.
 
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { environmentVariableOf, settings } from '../config.js'
 import { maxLimit, maxShare } from '../tenants/tenant.js'
 import { whole } from './learning-options.js'
@@ -20,8 +20,9 @@ function expiry(given: string): string {
   return given
 }
 
-export function tenantCommands(): Command {
-  const tenants = new Command('tenants')
+export function addTenantCommands(program: Command): void {
+  const tenants = program
+    .command('tenants')
     .description('manage tenants and their keys on a data directory, also of a server that runs')
     .addHelpText(
       'after',
@@ -71,5 +72,4 @@ export function tenantCommands(): Command {
     async (owner: string, key: string, flags: StoreFlags) =>
       console.log(await (await commands()).revokeKey(owner, key, flags)),
   )
-  return tenants
 }

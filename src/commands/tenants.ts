@@ -1,11 +1,12 @@
 // `propetl tenants …`: tenants and keys of a data directory, whether or not a server runs on it. A server sees a change
 // with its next request. Each change is told as a line of the audit trail on standard error.
 
+import { existsSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { pino } from 'pino'
-import { environmentVariableOf } from '../config.js'
-import type { Problem } from '../problem.js'
-import { LmdbStore } from '../store/lmdb.js'
+import { environmentVariableOf, flagOf } from '../config.js'
+import { Problem, quoted } from '../problem.js'
+import { LmdbStore, taskFile } from '../store/lmdb.js'
 import type { Store } from '../store/store.js'
 import { type Remover, removeTenant } from '../tasks/removal.js'
 import { TaskStore } from '../tasks/store.js'
@@ -29,7 +30,7 @@ export interface KeyFlags extends StoreFlags, Partial<KeyTerms> {}
 
 /** Makes a tenant, or changes of one what the flags name. @returns what to print @throws Problem */
 export const setTenant = (id: string, flags: TenantFlags): Promise<string> =>
-  onStore(flags, async (store) => {
+  onAnyStore(flags, async (store) => {
     const tenants = new Tenants(store)
     const change = { action: 'tenant.put', tenant: id, object: id } as const
     const setting = tenants.set(id, (current: TenantSettings = defaults) => ({
@@ -63,7 +64,7 @@ export const deleteTenant = (id: string, flags: StoreFlags): Promise<string> =>
 
 /** @returns the key alone, for scripts to take; with `json` all that is known of it */
 export const createKey = (owner: string, flags: KeyFlags): Promise<string> =>
-  onStore(flags, async (store) => {
+  onAnyStore(flags, async (store) => {
     const { expires = null, description = null } = flags
     const change = { action: 'key.create', tenant: owner } as const
     const { key, text } = await recordIfUnknown(
@@ -88,11 +89,24 @@ export const revokeKey = (owner: string, id: string, flags: StoreFlags): Promise
     return shown(flags, { owner, id }, `key ${id} of ${owner} is revoked`)
   })
 
-async function onStore<T>({ dataDir }: StoreFlags, use: (store: Store) => Promise<T>): Promise<T> {
+/** On the store of a data directory that has one: in a misspelt directory none is made. */
+function onStore<T>(flags: StoreFlags, use: (store: Store) => Promise<T>): Promise<T> {
+  if (!existsSync(taskFile(flags.dataDir)))
+    throw new Problem(
+      'invalid_setting',
+      `there is no store in ${quoted(flags.dataDir)}; expected the data directory of a server (${flagOf('dataDir')} or ${environmentVariableOf('dataDir')})`,
+    )
+  return onAnyStore(flags, use)
+}
+
+/** Makes the store where there is none. */
+async function onAnyStore<T>({ dataDir }: StoreFlags, use: (store: Store) => Promise<T>): Promise<T> {
   refuseMirror(
     `the database holds the tenants then; manage them on a server at /tenants, with the key of ${environmentVariableOf('operatorKey')}`,
   )
+  const isNew = !existsSync(taskFile(dataDir))
   const store = LmdbStore.open(dataDir)
+  if (isNew) console.error(`propetl: made a new store in ${quoted(dataDir)}`)
   try {
     return await use(store)
   } finally {

@@ -19,7 +19,8 @@ after(() => rm(folder, { recursive: true }))
 const propetl = (...words: string[]) => run(process.execPath, [cli, ...words], { cwd: folder })
 const refused = (words: string[], message: RegExp) =>
   assert.rejects(propetl(...words), (error: Error & { code: number; stderr: string }) => {
-    assert.equal(error.code, 1)
+    // 2 for a command line that is wrong in itself.
+    assert.equal(error.code, error.stderr.startsWith('error: ') ? 2 : 1)
     assert.match(error.stderr, message)
     return true
   })
@@ -43,12 +44,35 @@ test('learn writes a task file and a report; evaluate scores the file', async ()
   assert.match(stderr, /28 rows to learn from, 4 for dev; single label classification, 2 labels/)
   assert.match(stderr, /step 8 of 8, loss \d/)
   assert.match(stdout, /^dev accuracy +[01]\.\d{4} \(epoch [12] of 2\)\na head alone +[01]\.\d{4}$/m)
-  assert.match(stdout, /@mine\.safetensors .*localhost:8080\/tasks\/mine/)
+  assert.match(stdout, /^put it live +curl -X PUT --data-binary @mine\.safetensors localhost:8080\/tasks\/mine$/m)
   assert.deepEqual(readTaskFile(await readFile(join(folder, 'mine.safetensors'))).labels, ['animal', 'tool'])
   const evaluated = await propetl('evaluate', 'mine.safetensors', 'things.jsonl', '--json', '--threads', '1')
   const { score, interval, rows: count } = JSON.parse(evaluated.stdout)
   assert.equal(count, 32)
   assert.ok(interval[0] <= score && score <= interval[1])
+})
+
+test('the command that puts a task live fits the file, the port and the key', async () => {
+  const env = { ...process.env, PROPETL_PORT: '9000', PROPETL_KEY: 'secret' }
+  const flags = ['--epochs', '1', '--batch-rows', '8', '--threads', '1', '--no-baseline']
+  const options = { cwd: folder, env }
+  const { stdout } = await run(
+    process.execPath,
+    [cli, 'learn', 'things.jsonl', '--out', "my task's.safetensors", ...flags],
+    options,
+  )
+  const command = /^put it live +(.*)$/m.exec(stdout)?.[1] ?? ''
+  // A shell shows the words that curl would get.
+  const words = await run('sh', ['-c', command.replace(/^curl/, "printf '%s\\n'")], options)
+  assert.deepEqual(words.stdout.trimEnd().split('\n'), [
+    '-X',
+    'PUT',
+    '-H',
+    'authorization: Bearer secret',
+    '--data-binary',
+    "@my task's.safetensors",
+    "localhost:9000/tasks/my task's",
+  ])
 })
 
 test('learn and train report to programs too', async () => {

@@ -86,16 +86,16 @@ describe('propetl tenants', () => {
     assert.equal((await propetl(dataDir, 'set', 'acme')).code, 0)
   })
 
-  test('says what is wrong, and exits 1', async () => {
+  test('says what is wrong, and exits 1, or 2 for a command line that is wrong', async () => {
     const dataDir = await temporaryDirectory()
-    for (const [args, message] of [
-      [['create-key', 'nobody'], /^propetl: there is no tenant "nobody"$/m],
-      [['set', 'No_Tenant'], /^propetl: "No_Tenant" is not a tenant's id; expected/m],
-      [['set', 'acme', '--tasks', 'many'], /--tasks <number>' argument 'many' is invalid. Expected a whole number/],
-      [['create-key', 'operator', '--expires', 'soon'], /Expected days like 90d/],
+    for (const [args, exit, message] of [
+      [['create-key', 'nobody'], 1, /^propetl: there is no tenant "nobody"$/m],
+      [['set', 'No_Tenant'], 1, /^propetl: "No_Tenant" is not a tenant's id; expected/m],
+      [['set', 'acme', '--tasks', 'many'], 2, /--tasks <number>' argument 'many' is invalid. Expected a whole number/],
+      [['create-key', 'operator', '--expires', 'soon'], 2, /Expected days like 90d/],
     ] as const) {
       const { code, out, error } = await propetl(dataDir, ...args)
-      assert.deepEqual([code, out], [1, ''])
+      assert.deepEqual([code, out], [exit, ''])
       assert.match(error, message)
     }
   })
