@@ -32,8 +32,8 @@ test('--version prints that of the package', async () => {
 test('a command line that is wrong ends with 2 and says what is wrong', async () => {
   const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     [[], /Usage: propetl/],
-    [['server'], /unknown command 'server'[^]*Did you mean serve/],
-    [['serve', '--prot', '1'], /unknown option '--prot'[^]*Did you mean --port/],
+    [['server'], /unknown command 'server'[\s\S]*Did you mean serve/],
+    [['serve', '--prot', '1'], /unknown option '--prot'[\s\S]*Did you mean --port/],
     [['learn', 'rows.csv'], /required option '--out <file>'/],
     [['learn', '--out', 'a.safetensors'], /missing required argument 'data'/],
     [['tenants', 'make', 'acme'], /unknown command 'make'/],
