@@ -2,7 +2,7 @@
 // types. Dense layers see packed tokens [T,H], attention sees padded rows [B,S,H].
 
 import type { GraphBuilder, Value } from '../graph/graph.js'
-import { add, cast, gather, layerNorm, linear, quantizedLinear } from '../graph/operators.js'
+import { add, cast, gather, layerNorm, linear } from '../graph/operators.js'
 import { type Packing, packingInputs } from '../graph/packing.js'
 import type { LayerModules } from '../petl/module.js'
 import { activations } from './activations.js'
@@ -23,13 +23,15 @@ export interface EncoderInputs {
   readonly packing: Packing
 }
 
+export const keyBiasName = 'key_bias'
+
 /** The inputs that every graph of an encoder has. */
 export const encoderInputs = (g: GraphBuilder): EncoderInputs => ({
   packing: packingInputs(g),
   inputIds: g.input('input_ids', 'int32', ['T']),
   tokenTypeIds: g.input('token_type_ids', 'int32', ['T']),
   positionIds: g.input('position_ids', 'int32', ['T']),
-  keyBias: g.input('key_bias', 'float32', ['B', 1, 1, 'S']),
+  keyBias: g.input(keyBiasName, 'float32', ['B', 1, 1, 'S']),
 })
 
 export interface EncoderOptions {
@@ -39,11 +41,6 @@ export interface EncoderOptions {
    */
   readonly gatherHalf: boolean
   readonly modules?: LayerModules
-  /**
-   * Compute the layers' dense maps in eight-bit integers, the largest weight of each output being this (127 or less).
-   * All else stays float32: embeddings, attention's own products, normalisation, and the modules.
-   */
-  readonly quantizeTo?: number
 }
 
 /**
@@ -55,12 +52,8 @@ export function encoder(g: GraphBuilder, backbone: Backbone, inputs: EncoderInpu
   const { hidden_size: H, embedding_size: E } = config
   const { prefix, layers, layer: names } = families[config.model_type]
   const weights = new Weights(g, backbone, prefix, 'embeddings.word_embeddings.weight')
-  const dense = (x: Value, name: string, outputs: number, width: number) => {
-    const bias = () => weights.float(`${name}.bias`, [outputs])
-    if (options.quantizeTo === undefined) return linear(g, x, weights.float(`${name}.weight`, [outputs, width]), bias())
-    const { integers, scales } = weights.quantized(`${name}.weight`, [outputs, width], options.quantizeTo)
-    return quantizedLinear(g, x, integers, scales, bias())
-  }
+  const dense = (x: Value, name: string, outputs: number, width: number) =>
+    linear(g, x, weights.float(`${name}.weight`, [outputs, width]), weights.float(`${name}.bias`, [outputs]))
   const norms = (name: string, width: number) => {
     const scale = weights.float(`${name}.weight`, [width])
     const shift = weights.float(`${name}.bias`, [width])

@@ -3,12 +3,11 @@
 
 import { closeSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
-import { isShape, shapeText, type TensorInfo, type TensorType, tensorFloats } from '../formats/safetensors.js'
-import { bytesOf, type DataType, type GraphBuilder, type Value } from '../graph/graph.js'
+import { isShape, shapeText, type TensorType, tensorFloats } from '../formats/safetensors.js'
+import type { Constant, DataType, FileRange, GraphBuilder, Value } from '../graph/graph.js'
 import { cast } from '../graph/operators.js'
 import { Problem } from '../problem.js'
 import type { Backbone } from './backbone.js'
-import { quantize } from './quantization.js'
 import type { StoredTensor } from './stored-weights.js'
 
 const dataTypes: Partial<Record<TensorType, DataType>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }
@@ -47,25 +46,6 @@ export class Weights {
     return cast(this.graph, this.stored(name, shape), 'float32')
   }
 
-  /**
-   * A weight [outputs, inputs] as integers int8 [inputs, outputs], and what an output's integers stand for, float32
-   * [outputs] (quantization.ts).
-   * @param largest see quantize
-   */
-  quantized(
-    name: string,
-    [outputs, inputs]: readonly [outputs: number, inputs: number],
-    largest: number,
-  ): { readonly integers: Value; readonly scales: Value } {
-    const { info } = this.#find(name, [outputs, inputs])
-    const bytes = readRange(join(this.backbone.weightsFolder, info.file), info)
-    const { values, scales } = quantize(tensorFloats(bytes, name, { ...info, offset: 0 }), outputs, largest)
-    return {
-      integers: this.graph.constant(`${name}.integers`, 'int8', [inputs, outputs], bytesOf(values)),
-      scales: this.graph.constant(`${name}.scales`, 'float32', [outputs], bytesOf(scales)),
-    }
-  }
-
   #find(name: string, shape: readonly number[]): { readonly info: StoredTensor; readonly dtype: DataType } {
     const { tensors, directory, weightsSource } = this.backbone
     const refuse = (what: string): never => {
@@ -83,8 +63,23 @@ export class Weights {
   }
 }
 
+/** @returns what reads the numbers of a constant, which may lie in a file of the folder */
+export const floatsOf =
+  (folder: string) =>
+  ({ value: { name, dtype, shape }, data }: Constant): Float32Array => {
+    const type = (Object.keys(dataTypes) as TensorType[]).find((stored) => dataTypes[stored] === dtype)
+    if (type === undefined) throw new Error(`"${name}" holds no floats`)
+    const bytes = data instanceof Uint8Array ? data : readRange(join(folder, data.file), data)
+    return tensorFloats(bytes, name, {
+      dtype: type,
+      shape: shape as readonly number[],
+      offset: 0,
+      length: bytes.length,
+    })
+  }
+
 /** Some bytes of a file. */
-function readRange(path: string, { offset, length }: TensorInfo): Uint8Array {
+function readRange(path: string, { offset, length }: FileRange): Uint8Array {
   const file = openSync(path, 'r')
   try {
     const bytes = new Uint8Array(length)

@@ -2,7 +2,7 @@
 
 import type { Backbone } from '../backbones/backbone.js'
 import { type EncoderOptions, encoder, encoderInputs } from '../backbones/encoder.js'
-import { byName, bytesOf, type DataType, type Graph, GraphBuilder, type Kernels } from '../graph/graph.js'
+import { byName, bytesOf, type DataType, type Graph, GraphBuilder } from '../graph/graph.js'
 import { cast, gather, matmul, reshape } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
 import { type LayerModules, maskRange, type NamedShape } from '../petl/module.js'
@@ -11,8 +11,8 @@ import { type Prototype, prototypeTensor } from '../petl/prototype.js'
 import { entryTable, maskedWeight } from '../petl/unpacking.js'
 import { Problem } from '../problem.js'
 
-/** What differs between execution providers, and with the numerics. */
-export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf' | 'quantizeTo'>, Kernels {
+/** What differs between execution providers. */
+export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf'> {
   /** Element type of the bank's words: uint16, or float32 where a provider slices nothing else. */
   readonly bank: Extract<DataType, 'uint16' | 'float32'>
 }
@@ -24,7 +24,7 @@ export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf' | 'quanti
  * @throws Problem `prototype_mismatch` or `invalid_prototype` if the prototype does not belong to the backbone
  */
 export function servingGraph(backbone: Backbone, prototype: Prototype | undefined, traits: GraphTraits): Graph {
-  const g = new GraphBuilder(traits)
+  const g = new GraphBuilder()
   const inputs = encoderInputs(g)
   const { packing } = inputs
   const poolWeights = g.input('pool_weights', 'float32', ['B', 1, 'S'])

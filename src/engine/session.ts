@@ -2,7 +2,11 @@
 
 import { env, InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Backbone } from '../backbones/backbone.js'
+import { floatsOf } from '../backbones/weights.js'
 import { serializeOnnx } from '../graph/onnx.js'
+import { fuseTransposedProducts } from '../graph/passes/fuse.js'
+import { quantizeDense } from '../graph/passes/quantize.js'
+import { applyAll, type Pass } from '../graph/passes/rewrite.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Bank, type Loads } from './bank.js'
 import { DeviceBank } from './device-bank.js'
@@ -39,11 +43,18 @@ export interface SessionResult {
   readonly hidden?: Float32Array
 }
 
-/** WebGPU neither slices integers nor converts short ones nor, on many adapters, halves, and transposes for a product. */
-const traits: Record<Provider, Omit<GraphTraits, 'quantizeTo'>> = {
-  cpu: { bank: 'uint16', gatherHalf: true, fusedMatMul: true },
-  cuda: { bank: 'uint16', gatherHalf: true, fusedMatMul: true },
-  webgpu: { bank: 'float32', gatherHalf: false, fusedMatMul: false },
+/** WebGPU neither slices integers nor converts short ones nor, on many adapters, halves. */
+const traits: Record<Provider, GraphTraits> = {
+  cpu: { bank: 'uint16', gatherHalf: true },
+  cuda: { bank: 'uint16', gatherHalf: true },
+  webgpu: { bank: 'float32', gatherHalf: false },
+}
+
+/** What is made of the model's graph for a provider and numerics. */
+async function passesOf(provider: Provider, numerics: Numerics, backbone: Backbone): Promise<readonly Pass[]> {
+  const fused = provider === 'webgpu' ? [] : [fuseTransposedProducts]
+  if (numerics === 'float32') return fused
+  return [quantizeDense(await largestExactWeight(), floatsOf(backbone.weightsFolder)), ...fused]
 }
 
 export class EngineSession {
@@ -58,8 +69,8 @@ export class EngineSession {
     provider: Provider,
     { backbone, prototype, numerics, threads, slots }: SessionOptions,
   ): Promise<EngineSession> {
-    const quantized = numerics === 'int8' && { quantizeTo: await largestExactWeight() }
-    const graph = servingGraph(backbone, prototype, { ...traits[provider], ...quantized })
+    const passes = await passesOf(provider, numerics, backbone)
+    const graph = applyAll(servingGraph(backbone, prototype, traits[provider]), passes)
     const options = {
       intraOpNumThreads: threads,
       // Beyond constant folding the extended fusions gain nothing on this graph and cost 45 MB.

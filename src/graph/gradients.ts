@@ -58,13 +58,14 @@ export function gradients(
   const nodes = [...g.nodes]
   const dependent = new Set<Value>(wanted)
   for (const node of nodes)
-    if (node.inputs.some((input) => input && dependent.has(input))) for (const y of node.outputs) dependent.add(y)
+    if (node.inputs.some((input) => input && dependent.has(input)))
+      for (const y of node.outputs) if (y) dependent.add(y)
 
   const found = new Map<Value, Value>([[loss, g.scalar(1)]])
   for (const node of nodes.toReversed()) {
     const y = node.outputs[0]
-    const dy = y && found.get(y)
-    if (y === undefined || dy === undefined || !node.inputs.some((input) => input && dependent.has(input))) continue
+    const dy = found.get(y)
+    if (dy === undefined || !node.inputs.some((input) => input && dependent.has(input))) continue
     const rule = rules[node.operator]
     if (rule === undefined) throw new Error(`${node.operator} has no gradient`)
     const toInputs = rule(g, { node, y, dy, x: (at) => present(node, at), inverses })

@@ -1,7 +1,17 @@
 // A small typed graph: values, the nodes that make them, and the constants they start from.
 // It knows ONNX's operators by name only; operators.ts gives each its signature and shape rule.
 
-export type DataType = 'float32' | 'float16' | 'bfloat16' | 'int32' | 'int64' | 'int8' | 'uint16' | 'uint32' | 'bool'
+export type DataType =
+  | 'float32'
+  | 'float16'
+  | 'bfloat16'
+  | 'int32'
+  | 'int64'
+  | 'int8'
+  | 'uint8'
+  | 'uint16'
+  | 'uint32'
+  | 'bool'
 
 /** A dimension is a size, or the name of one that is known only when the graph runs. */
 export type Dimension = number | string
@@ -34,7 +44,8 @@ export interface Node {
   readonly domain: '' | 'com.microsoft'
   /** An optional input that is left out is `undefined`. */
   readonly inputs: readonly (Value | undefined)[]
-  readonly outputs: readonly Value[]
+  /** The first one is always there; an optional one that is left out is `undefined`. */
+  readonly outputs: readonly [Value, ...(Value | undefined)[]]
   readonly attributes: Readonly<Record<string, Attribute>>
 }
 
@@ -58,21 +69,13 @@ export interface Graph {
   readonly nodes: readonly Node[]
 }
 
-/** Operators of onnxruntime's own that a provider has kernels for. */
-export interface Kernels {
-  /** A product with a transposed matrix, without a transposed copy of it. */
-  readonly fusedMatMul?: boolean
-}
-
 /** Collects the parts of a graph; every call returns the value that it added. */
 export class GraphBuilder {
   readonly #inputs: Value[] = []
   readonly #constants: Constant[] = []
   readonly #nodes: Node[] = []
   readonly #names = new Set<string>()
-  readonly #scalars = new Map<string, Value>()
-
-  constructor(readonly kernels: Kernels = {}) {}
+  readonly #constantOf = new Map<string, Value>()
 
   input(name: string, dtype: DataType, shape: Shape): Value {
     const value = this.#declare(name, dtype, shape)
@@ -84,21 +87,22 @@ export class GraphBuilder {
   constant(name: string, dtype: DataType, shape: readonly number[], data: Uint8Array | FileRange): Value {
     const value = this.#declare(name, dtype, shape)
     this.#constants.push({ value, data })
+    this.#constantOf.set(name, value)
     return value
   }
 
   /** A float32 scalar, kept once for each number. */
   scalar(number: number): Value {
-    return this.#shared(`scalar_${number}`, () =>
-      this.constant(`scalar_${number}`, 'float32', [], bytesOf(Float32Array.of(number))),
-    )
+    const name = `scalar_${number}`
+    return this.#constantOf.get(name) ?? this.constant(name, 'float32', [], bytesOf(Float32Array.of(number)))
   }
 
   /** A list of int64, as shapes and axes are given to operators, kept once for each list. */
   integers(numbers: readonly number[]): Value {
     const name = `integers_${numbers.join('_')}`
-    return this.#shared(name, () =>
-      this.constant(name, 'int64', [numbers.length], bytesOf(BigInt64Array.from(numbers, BigInt))),
+    return (
+      this.#constantOf.get(name) ??
+      this.constant(name, 'int64', [numbers.length], bytesOf(BigInt64Array.from(numbers, BigInt)))
     )
   }
 
@@ -126,13 +130,17 @@ export class GraphBuilder {
     return named
   }
 
-  /** Names further outputs of the operator that makes `value`: optional ones that only some callers need. */
-  addOutputs(value: Value, outputs: readonly Value[]): readonly Value[] {
-    const at = this.#nodes.findIndex((node) => node.outputs[0] === value)
+  /**
+   * Names further outputs of the operator that makes `value`: optional ones that only some callers need.
+   * @param first the number of the first of them; those before it that have no name are left out
+   */
+  addOutputs(value: Value, outputs: readonly Value[], first = 1): readonly Value[] {
+    const at = this.#nodes.findLastIndex((node) => node.outputs[0] === value)
     const node = this.#nodes[at]
     if (node === undefined) throw new Error(`no node makes "${value.name}"`)
     const added = outputs.map(({ name, dtype, shape }) => this.#declare(name, dtype, shape))
-    this.#nodes[at] = { ...node, outputs: [...node.outputs, ...added] }
+    const left = new Array<undefined>(first - node.outputs.length).fill(undefined)
+    this.#nodes[at] = { ...node, outputs: [...node.outputs, ...left, ...added] }
     return added
   }
 
@@ -154,12 +162,6 @@ export class GraphBuilder {
 
   build(outputs: readonly Value[]): Graph {
     return { inputs: this.#inputs, outputs, constants: this.#constants, nodes: this.#nodes }
-  }
-
-  #shared(key: string, make: () => Value): Value {
-    const value = this.#scalars.get(key) ?? make()
-    this.#scalars.set(key, value)
-    return value
   }
 
   #declare(name: string, dtype: DataType, shape: Shape): Value {

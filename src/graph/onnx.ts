@@ -16,6 +16,7 @@ const elementType: Record<DataType, number> = {
   int32: onnx.TensorProto.DataType.INT32,
   int64: onnx.TensorProto.DataType.INT64,
   int8: onnx.TensorProto.DataType.INT8,
+  uint8: onnx.TensorProto.DataType.UINT8,
   uint16: onnx.TensorProto.DataType.UINT16,
   uint32: onnx.TensorProto.DataType.UINT32,
   bool: onnx.TensorProto.DataType.BOOL,
@@ -68,9 +69,9 @@ function initializer({ value, data }: Constant) {
 const nodeProto = (node: Node) => ({
   opType: node.operator,
   domain: node.domain,
-  name: node.outputs[0]?.name ?? '',
+  name: node.outputs[0].name,
   input: node.inputs.map((value) => value?.name ?? ''),
-  output: node.outputs.map((value) => value.name),
+  output: node.outputs.map((value) => value?.name ?? ''),
   attribute: Object.entries(node.attributes).map(([name, value]) => ({ name, ...attribute(value) })),
 })
 

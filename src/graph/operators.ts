@@ -80,21 +80,8 @@ export const matmul = (g: GraphBuilder, a: Value, b: Value): Value =>
     shape: [...broadcast('MatMul', a.shape.slice(0, -2), b.shape.slice(0, -2)), at(a.shape, -2), at(b.shape, -1)],
   })
 
-/** a · bᵀ of the last two axes, batched: […,M,K] · […,N,K]. It has a gradient only where no kernel does both in one. */
-export const matmulTransposed = (g: GraphBuilder, a: Value, b: Value): Value => {
-  if (!g.kernels.fusedMatMul) return matmul(g, a, swapLast(g, b))
-  const shape = [
-    ...broadcast('FusedMatMul', a.shape.slice(0, -2), b.shape.slice(0, -2)),
-    at(a.shape, -2),
-    at(b.shape, -2),
-  ]
-  return g.node(
-    'FusedMatMul',
-    [a, b],
-    { dtype: a.dtype, shape },
-    { domain: 'com.microsoft', attributes: { transB: 1 } },
-  )
-}
+/** a · bᵀ of the last two axes, batched: […,M,K] · […,N,K]. */
+export const matmulTransposed = (g: GraphBuilder, a: Value, b: Value): Value => matmul(g, a, swapLast(g, b))
 
 /** Axes in a new order: axis i of the result is axis `order[i]` of x. */
 export const transpose = (g: GraphBuilder, x: Value, order: readonly number[]): Value =>
@@ -230,6 +217,20 @@ export function concat(g: GraphBuilder, parts: readonly Value[], axis: number, t
   const length = lengths.every((dim) => typeof dim === 'number') ? lengths.reduce((sum, dim) => sum + dim, 0) : together
   const shape = first.shape.map((dim, i) => (i === axis ? length : dim))
   return g.node('Concat', parts, { dtype: first.dtype, shape }, { attributes: { axis } })
+}
+
+/** Consecutive parts of an axis, of these sizes. */
+export function split(g: GraphBuilder, x: Value, axis: number, sizes: readonly number[]): readonly Value[] {
+  const [size, ...others] = sizes
+  if (size === undefined) throw new Error('split into nothing')
+  const part = (length: number) => ({ dtype: x.dtype, shape: x.shape.map((dim, i) => (i === axis ? length : dim)) })
+  // Equal parts take a faster kernel.
+  const equal = others.every((other) => other === size)
+  const first = g.node('Split', equal ? [x] : [x, g.integers(sizes)], part(size), {
+    attributes: equal ? { axis, num_outputs: sizes.length } : { axis },
+  })
+  const named = others.map((length, i) => ({ ...part(length), name: `${first.name}_${i + 1}` }))
+  return [first, ...g.addOutputs(first, named)]
 }
 
 /** Zeros of the shape given, with the rows `x` [N,…] added at `index` [N]; rows with the same index add up. */

@@ -1,0 +1,138 @@
+// How a pass changes a graph: a rule sees each node in order and says what to put in its place. What nothing uses any
+// more is left out of the result.
+
+import { type Constant, type Graph, GraphBuilder, type Node, type Value } from '../graph.js'
+
+/** Makes a graph from a graph. A pass knows operators, and no model. */
+export type Pass = (graph: Graph) => Graph
+
+/** What a rule sees of the graph that was (`old` values), and how it adds to the one that is being made (`now`). */
+export interface Rewriting {
+  readonly g: GraphBuilder
+  /** The node that makes an old value; undefined for inputs and constants. */
+  readonly maker: (old: Value) => Node | undefined
+  /** An old value that is a constant; undefined for all others. */
+  readonly constant: (old: Value) => Constant | undefined
+  /** How many nodes and outputs of the old graph use an old value. */
+  readonly uses: (old: Value) => number
+  /** What an old value is in the new graph. */
+  readonly now: (old: Value) => Value
+  /** Lets nodes that come later use another value in place of an old one. */
+  readonly replace: (old: Value, by: Value) => void
+}
+
+/** @returns new values for the outputs of the node, or undefined to keep the node */
+export type Rule = (node: Node, rewriting: Rewriting) => readonly (Value | undefined)[] | undefined
+
+export const applyAll = (graph: Graph, passes: readonly Pass[]): Graph =>
+  passes.reduce((changed, pass) => pass(changed), graph)
+
+export function rewrite(graph: Graph, rule: Rule): Graph {
+  const g = new GraphBuilder()
+  const makers = new Map<Value, Node>()
+  const uses = new Map<Value, number>()
+  const use = (value: Value) => uses.set(value, (uses.get(value) ?? 0) + 1)
+  for (const node of graph.nodes) {
+    for (const output of node.outputs) if (output) makers.set(output, node)
+    for (const input of node.inputs) if (input) use(input)
+  }
+  for (const output of graph.outputs) use(output)
+
+  const counterparts = new Map<Value, Value>()
+  for (const value of graph.inputs) counterparts.set(value, g.input(value.name, value.dtype, value.shape))
+  const constants = new Map(graph.constants.map((constant) => [constant.value, constant]))
+  for (const { value, data } of graph.constants)
+    counterparts.set(value, g.constant(value.name, value.dtype, value.shape as readonly number[], data))
+  const rewriting: Rewriting = {
+    g,
+    maker: (old) => makers.get(old),
+    constant: (old) => constants.get(old),
+    uses: (old) => uses.get(old) ?? 0,
+    now: (old) => {
+      const value = counterparts.get(old)
+      if (value === undefined) throw new Error(`"${old.name}" is used before it is made`)
+      return value
+    },
+    replace: (old, by) => counterparts.set(old, by),
+  }
+
+  const isOutput = new Set<Value>(graph.outputs)
+  for (const node of graph.nodes) {
+    const [first] = node.outputs
+    if (isOutput.has(first)) {
+      const [input] = node.inputs
+      const [value = input && rewriting.now(input)] = rule(node, rewriting) ?? []
+      if (value === undefined) throw new Error(`the output "${first.name}" has no value`)
+      counterparts.set(first, g.output(first.name, value))
+      continue
+    }
+    const changed = rule(node, rewriting) ?? copyOf(node, rewriting)
+    for (const [at, old] of node.outputs.entries()) {
+      const value = changed[at]
+      if (old && value) counterparts.set(old, value)
+    }
+  }
+  return pruned(g.build(graph.outputs.map(rewriting.now)))
+}
+
+/** The same operator in the new graph. */
+export function copyOf(node: Node, { g, now }: Pick<Rewriting, 'g' | 'now'>): readonly (Value | undefined)[] {
+  const [first, ...others] = node.outputs
+  const inputs = node.inputs.map((input) => input && now(input))
+  return withOthers(g, g.node(node.operator, inputs, first, node), others)
+}
+
+/** Further outputs of the operator that makes `first`, named after it. */
+export function withOthers(
+  g: GraphBuilder,
+  first: Value,
+  others: readonly (Pick<Value, 'dtype' | 'shape'> | undefined)[],
+): readonly (Value | undefined)[] {
+  const found = others.map((other, at) => {
+    if (other === undefined) return undefined
+    const [value] = g.addOutputs(first, [{ ...other, name: `${first.name}_${at + 1}` }], at + 1)
+    return value
+  })
+  return [first, ...found]
+}
+
+/** The graph without what its outputs do not depend on: nodes, constants, and inputs. */
+function pruned(graph: Graph): Graph {
+  const needed = new Set<Value>(graph.outputs)
+  const nodes = graph.nodes.toReversed().filter(({ inputs, outputs }) => {
+    if (!outputs.some((output) => output && needed.has(output))) return false
+    for (const input of inputs) if (input) needed.add(input)
+    return true
+  })
+  return {
+    inputs: graph.inputs.filter((value) => needed.has(value)),
+    outputs: graph.outputs,
+    constants: graph.constants.filter(({ value }) => needed.has(value)),
+    nodes: nodes.toReversed(),
+  }
+}
+
+/** The graph without copies of values that are made only to be outputs: what makes them has the output's name. */
+export const nameOutputs: Pass = (graph) => {
+  const makers = new Map(graph.nodes.flatMap((node) => node.outputs.map((output) => [output, node] as const)))
+  const isOutput = new Set(graph.outputs)
+  const named = new Map<Value, Value>()
+  for (const output of graph.outputs) {
+    const copy = makers.get(output)
+    const [source] = copy?.inputs ?? []
+    if (copy?.operator === 'Identity' && source && makers.has(source) && !isOutput.has(source) && !named.has(source))
+      named.set(source, output)
+  }
+  const nameOf = (value: Value): Value => named.get(value) ?? value
+  const isNamed = ({ operator, inputs: [source], outputs: [output] }: Node) =>
+    operator === 'Identity' && source !== undefined && named.get(source) === output
+  const renamed = (node: Node): Node => {
+    const [first, ...others] = node.outputs
+    return {
+      ...node,
+      inputs: node.inputs.map((value) => value && nameOf(value)),
+      outputs: [nameOf(first), ...others.map((value) => value && nameOf(value))],
+    }
+  }
+  return { ...graph, nodes: graph.nodes.filter((node) => !isNamed(node)).map(renamed) }
+}
