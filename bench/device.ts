@@ -2,7 +2,7 @@
 // get over HTTP, beside the same server on the CPU of the machine.
 
 import { join } from 'node:path'
-import type { Provider } from '../src/engine/session.js'
+import type { Numerics, Provider } from '../src/engine/session.js'
 import { type Benchmark, type Figure, inTurns, median, summary } from './figures.js'
 import { loadModel, type Model, mixedTexts, randomRows, startEngine, withDirectory } from './material.js'
 import { againstBare } from './mixed-batch.js'
@@ -10,7 +10,13 @@ import { LoadProcess, startServerProcess } from './process.js'
 import { predictRequests } from './requests.js'
 
 const rowTokens = 64
-const batchSizes = [1, 16, 64, 256]
+const batches = [
+  { rows: 1, tasks: 1 },
+  { rows: 16, tasks: 16 },
+  { rows: 64, tasks: 64 },
+  { rows: 256, tasks: 256 },
+  { rows: 256, tasks: 32 },
+]
 const repeats = 20
 const clients = 64
 const turns = 5
@@ -18,35 +24,40 @@ const requestsOfTurn = 1_000
 
 /** @param provider one that runs on a device */
 export const device =
-  (provider: Provider): Benchmark =>
+  (provider: Provider, numerics: Numerics): Benchmark =>
   async (say) => {
     const model = await loadModel()
-    return [...(await mixed(model, provider, say)), await overHttp(provider, say)]
+    return [...(await mixed(model, provider, numerics, say)), await overHttp(provider, numerics, say)]
   }
 
-async function mixed(model: Model, provider: Provider, say: (progress: string) => void): Promise<Figure[]> {
-  const slots = Math.max(...batchSizes)
-  const masked = await startEngine(model, { provider, slots })
-  const bare = await startEngine(model, { provider, bare: true })
+async function mixed(
+  model: Model,
+  provider: Provider,
+  numerics: Numerics,
+  say: (progress: string) => void,
+): Promise<Figure[]> {
+  const slots = Math.max(...batches.map(({ tasks }) => tasks))
+  const masked = await startEngine(model, { provider, numerics, slots })
+  const bare = await startEngine(model, { provider, numerics, bare: true })
   const figures: Figure[] = []
-  for (const size of batchSizes) {
-    const { notes, ...found } = await againstBare(masked, bare, randomRows(model, size, rowTokens), repeats)
+  for (const { rows, tasks } of batches) {
+    const { notes, ...found } = await againstBare(masked, bare, randomRows(model, rows, rowTokens, tasks), repeats)
     figures.push({
-      what: `${provider}: ${size} rows × ${rowTokens} tokens of ${size} tasks, time against the bare backbone`,
+      what: `${provider}, ${numerics}: ${rows} rows × ${rowTokens} tokens of ${tasks} tasks, time against the bare backbone`,
       ...found,
-      notes: { ...notes, 'tokens/s': (1000 * size * rowTokens) / notes['masked ms'] },
+      notes: { ...notes, 'tokens/s': (1000 * rows * rowTokens) / notes['masked ms'] },
     })
-    say(`device: batches of ${size} rows`)
+    say(`device: batches of ${rows} rows of ${tasks} tasks`)
   }
   await Promise.all([masked.close(), bare.close()])
   return figures
 }
 
-const overHttp = (provider: Provider, say: (progress: string) => void): Promise<Figure> =>
+const overHttp = (provider: Provider, numerics: Numerics, say: (progress: string) => void): Promise<Figure> =>
   withDirectory(async (directory) => {
     const requests = predictRequests(mixedTexts())
     const servers = {
-      device: await startServerProcess(join(directory, 'device'), ['--provider', provider]),
+      device: await startServerProcess(join(directory, 'device'), ['--provider', provider, '--numerics', numerics]),
       cpu: await startServerProcess(join(directory, 'cpu')),
     }
     const load = new LoadProcess()
@@ -64,7 +75,7 @@ const overHttp = (provider: Provider, say: (progress: string) => void): Promise<
     load.stop()
     await Promise.all([servers.device.stop(), servers.cpu.stop()])
     return {
-      what: `texts of all bundled tasks from ${clients} clients over HTTP, throughput on ${provider} against the CPU`,
+      what: `texts of all bundled tasks from ${clients} clients over HTTP, throughput on ${provider} in ${numerics} against the CPU`,
       unit: '×',
       ...summary(ratios),
       notes: {

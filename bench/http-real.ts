@@ -2,7 +2,6 @@
 // backbone, without any task, that is fed one unpadded text at a time and does nothing else.
 
 import { join } from 'node:path'
-import type { Numerics } from '../src/engine/session.js'
 import { type Benchmark, median, summary } from './figures.js'
 import { loadModel, mixedTexts, rowsOf, withDirectory } from './material.js'
 import { PlainSession } from './plain-session.js'
@@ -12,6 +11,8 @@ import { predictRequests } from './requests.js'
 const clients = 64
 const textsOfTurn = 600
 const turns = 8
+
+type Measured = 'float32' | 'int8'
 
 export const httpReal: Benchmark = (say) =>
   withDirectory(async (directory) => {
@@ -27,7 +28,7 @@ export const httpReal: Benchmark = (say) =>
       float32: await startServerProcess(join(directory, 'float32')),
       int8: await startServerProcess(join(directory, 'int8'), ['--numerics', 'int8']),
     }
-    const overHttp = (numerics: Numerics) => async () => {
+    const overHttp = (numerics: Measured) => async () => {
       const { url } = servers[numerics]
       const { perSecond, p99Ms } = await load.run({ url, clients, requests, amount: textsOfTurn })
       latencies[numerics].push(p99Ms)
@@ -54,7 +55,7 @@ export const httpReal: Benchmark = (say) =>
     load.stop()
     await Promise.all([servers.float32.stop(), servers.int8.stop(), bare.release()])
     const rate = (side: keyof typeof sides) => median(found.map((rates) => rates[side]))
-    const figure = (a: Numerics, b: keyof typeof sides, what: string, atLeast: number) => ({
+    const figure = (a: Measured, b: keyof typeof sides, what: string, atLeast: number) => ({
       what,
       unit: '×',
       ...summary(found.map((rates) => rates[a] / rates[b])),

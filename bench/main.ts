@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { availableParallelism, cpus } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { positive, whole } from '../src/commands/learning-options.js'
-import { settings } from '../src/config.js'
+import { numerics as numericsChoices } from '../src/config.js'
 import { type Numerics, type Provider, providers } from '../src/engine/session.js'
 import { attackNames, attacks } from './attacks/benchmark.js'
 import { badClients } from './bad-clients.js'
@@ -60,7 +60,7 @@ const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
     return versions(against)
   },
   'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
-  device: ({ provider }) => device(provider),
+  device: ({ provider, numerics }) => device(provider, numerics),
   'int8-loss': ({ data }) => int8Loss(data),
   'million-tasks': () => millionTasks,
   'other-backbone': ({ modelDir }) => mixedBatchOn(modelDir),
@@ -124,9 +124,9 @@ const program: Command = new Command('bench')
   .option('--model-dir <dir>', 'Hugging Face directory for other-backbone', modelDir)
   .option('--data <dir>', 'folder of tasks with dev.jsonl for int8-loss', 'data')
   .addOption(
-    new Option('--numerics <kind>', 'what the server computes in beside a peer and in soak')
-      .choices(settings.numerics.kind.choices)
-      .default(settings.numerics.value),
+    new Option('--numerics <kind>', 'what the server computes in beside a peer, in soak and in device')
+      .choices(numericsChoices)
+      .default('float32'),
   )
   .addOption(
     new Option('--provider <name>', 'execution provider for device')

@@ -144,22 +144,27 @@ export async function rowsOf({ prototype, tokenizer }: Model, texts: readonly Ta
   )
 }
 
-/** Rows of `length` random tokens, each of a task of its own with a random mask. */
+/** Rows of `length` random tokens, of tasks with random masks in turn: of a task of its own each, unless there are fewer. */
 export function randomRows(
   { backbone, prototype }: Pick<Model, 'backbone' | 'prototype'>,
   count: number,
   length: number,
+  tasks = count,
 ): EngineRow[] {
   const random = randomBytes(1)
-  return Array.from({ length: count }, (): EngineRow => {
+  const masks = Array.from({ length: tasks }, () => {
     const bitset = Uint8Array.from({ length: prototype.layers * prototype.maskBytes }, random)
+    return { maskKey: digestOf(bitset), bitset: () => bitset }
+  })
+  return Array.from({ length: count }, (_, row): EngineRow => {
     const inputIds = Array.from({ length }, () => (random() * 256 + random()) % backbone.config.vocab_size)
+    const mask = masks[row % tasks]
+    if (mask === undefined) throw new Error('there are no tasks')
     return {
       inputIds,
       tokenTypeIds: new Array<number>(length).fill(0),
       pooling: 'mean',
-      maskKey: digestOf(bitset),
-      bitset: () => bitset,
+      ...mask,
       withHidden: false,
     }
   })

@@ -70,6 +70,9 @@ const file = (meaning: string): SettingOf<string | undefined> => ({
 /** Of an operator's key that is chosen elsewhere. */
 const minSecretLength = 32
 
+/** What a model can compute in. */
+export const numerics = ['float32', 'float16', 'int8'] as const
+
 const MiB = 1024 * 1024
 /** A folder that comes with the package; the path holds for src/ as it is compiled, in dist/src/. */
 const bundled = (folder: string) => fileURLToPath(new URL(`../../${folder}`, import.meta.url))
@@ -107,9 +110,11 @@ export const settings = {
     'Execution provider of onnxruntime; `auto` takes the best that really loads.',
   ),
   numerics: choice(
-    'float32',
-    ['float32', 'int8'],
-    'What dense layers compute in: single precision, or eight-bit integers, which is faster and a little less exact.',
+    'auto',
+    ['auto', ...numerics],
+    'What the model computes in: single precision; half precision, which only CUDA computes; or eight-bit integers in ' +
+      'dense layers, which only the CPU computes and which are a little less exact. `auto` is float16 on CUDA if it is ' +
+      'found at start to differ little enough from float32, and float32 otherwise.',
   ),
   threads: whole(0, [0, 1024], 'Threads that compute on the CPU, of all engines together; 0 is one for each core.'),
   engines: wholeOrAuto(

@@ -110,10 +110,9 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
   if (access.open && config.insecure) logger.warn('there are no keys: whoever reaches the server may do everything')
   lifecycle.ready(services)
   const { choice } = services.engines
-  const { numerics } = config
   const { maxTokens } = services.dispatcher.options
   const keys = access.open ? 'none' : 'asked for'
-  logger.info({ address, ...choice, numerics, batchTokens: maxTokens, tasks: services.registry.count, keys }, 'ready')
+  logger.info({ address, ...choice, batchTokens: maxTokens, tasks: services.registry.count, keys }, 'ready')
   const stop = new AbortController()
   const stores = { tenants: services.tenants, tasks: services.registry.store }
   const removing = finishRemovals(stores, { actor: 'server', logger }, stop.signal)

@@ -1,5 +1,6 @@
 // The bank: effective bitsets of the tasks in use, [slots, layers, ⌈n/8⌉] words that the engine's thread owns. A word is
-// eight mask entries as unpacking.ts reads them. Which task has which slot is slots.ts's to know.
+// eight mask entries as unpacking.ts reads them: two bytes, or one in a bank that holds the first plane alone. Which task
+// has which slot is slots.ts's to know.
 
 /** What is put into the bank before a batch runs. */
 export interface Loads {
@@ -10,21 +11,35 @@ export interface Loads {
   readonly bitsets: Uint8Array<ArrayBuffer>
 }
 
+type Words = Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer>
+
+/** Slots of a batch that lie so near to each other are not copied, but what lies between them is fed too. */
+const leastUsed = 0.8
+
 export class Bank {
-  readonly words: Uint16Array<ArrayBuffer>
+  readonly words: Words
   /** Kept: to allocate it for a batch of many tasks takes as long as to fill it. */
-  #compact = new Uint16Array()
+  #compact: Words
+  /** Slots whose second plane did not fit into words of one byte. */
+  readonly #cut = new Set<number>()
 
   constructor(
     readonly slots: number,
     readonly layers: number,
     readonly maskBytes: number,
+    readonly word: 'uint8' | 'uint16' = 'uint16',
   ) {
-    this.words = new Uint16Array(slots * layers * maskBytes)
+    this.words = this.#wordsFor(slots)
+    this.#compact = this.#wordsFor(0)
   }
 
   get slotWords(): number {
     return this.layers * this.maskBytes
+  }
+
+  /** Whether it holds all planes of the bitsets in these slots. */
+  holdsAll(slots: Int32Array): boolean {
+    return this.#cut.size === 0 || !slots.some((slot) => this.#cut.has(slot))
   }
 
   load({ slots, planes, bitsets }: Loads): void {
@@ -37,25 +52,43 @@ export class Bank {
       const place = this.words.subarray(slot * size, (slot + 1) * size)
       place.set(bitsets.subarray(first, first + size))
       first += size
+      this.#cut.delete(slot)
       if (planes[i] === 1) continue
-      for (let at = 0; at < size; at++) place[at] = (place[at] ?? 0) | ((bitsets[first + at] ?? 0) << 8)
+      if (this.word === 'uint8') this.#cut.add(slot)
+      else for (let at = 0; at < size; at++) place[at] = (place[at] ?? 0) | ((bitsets[first + at] ?? 0) << 8)
       first += size
     }
   }
 
-  /** A bank of the given slots alone, each once, and the slots renumbered for it. It holds until the next call. */
+  /**
+   * The given slots as a bank of their own, or as one of few more than they, and their numbers in it. It holds until the
+   * next call, or until something is loaded.
+   */
   compact(slots: Int32Array): {
-    readonly words: Uint16Array<ArrayBuffer>
+    readonly words: Words
     readonly slots: Int32Array<ArrayBuffer>
     readonly count: number
   } {
     const renumbered = new Map<number, number>()
     for (const slot of slots) if (!renumbered.has(slot)) renumbered.set(slot, renumbered.size)
-    const length = renumbered.size * this.slotWords
-    if (this.#compact.length < length) this.#compact = new Uint16Array(length)
-    const words = this.#compact.subarray(0, length)
-    for (const [slot, place] of renumbered)
-      words.set(this.words.subarray(slot * this.slotWords, (slot + 1) * this.slotWords), place * this.slotWords)
-    return { words, slots: Int32Array.from(slots, (slot) => renumbered.get(slot) ?? 0), count: renumbered.size }
+    const size = this.slotWords
+    const used = renumbered.size
+    const first = slots.reduce((least, slot) => Math.min(least, slot), this.slots)
+    const span = slots.reduce((most, slot) => Math.max(most, slot), first) + 1 - first
+    if (used >= leastUsed * span)
+      return {
+        words: this.words.subarray(first * size, (first + span) * size),
+        slots: Int32Array.from(slots, (slot) => slot - first),
+        count: span,
+      }
+    if (this.#compact.length < used * size) this.#compact = this.#wordsFor(used)
+    const words = this.#compact.subarray(0, used * size)
+    for (const [slot, place] of renumbered) words.set(this.words.subarray(slot * size, (slot + 1) * size), place * size)
+    return { words, slots: Int32Array.from(slots, (slot) => renumbered.get(slot) ?? 0), count: used }
+  }
+
+  #wordsFor(slots: number): Words {
+    const length = slots * this.slotWords
+    return this.word === 'uint8' ? new Uint8Array(length) : new Uint16Array(length)
   }
 }

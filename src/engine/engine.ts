@@ -9,9 +9,9 @@ import { startThread } from './device-turn.js'
 import { EngineLost, type Loss, lossOf } from './engine-lost.js'
 import { leaveBehind } from './left-behind.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
-import type { ProviderChoice } from './providers.js'
+import type { ProviderChoice, Wanted } from './providers.js'
 import { packRows, type TokenRow } from './rows.js'
-import type { Provider, SessionOptions } from './session.js'
+import type { SessionOptions } from './session.js'
 import { withoutTf32 } from './single-precision.js'
 import { type SlotCounters, SlotTable } from './slots.js'
 import type { BatchTiming } from './warm-up.js'
@@ -19,8 +19,7 @@ import type { BatchTiming } from './warm-up.js'
 /** What a thread without batches may take to end, in milliseconds. */
 export const closeTimeoutMs = 10_000
 
-export interface EngineOptions extends SessionOptions {
-  readonly provider: Provider | 'auto'
+export interface EngineOptions extends SessionOptions, Wanted {
   /** See packRows. */
   readonly computePadding?: boolean
   /** How long the thread may take to answer a warm-up batch, in milliseconds; by default as long as it needs. */
@@ -47,6 +46,8 @@ export interface BatchResult {
   readonly rows: readonly RowResult[]
   /** Time that the engine's thread worked on the batch, in milliseconds. */
   readonly runMs: number
+  /** Rows that were computed once more in float32, for float16 did not hold their numbers. */
+  readonly recomputed: number
   /** B · S and T: places of the padded layout, and tokens. */
   readonly places: number
   readonly tokens: number
@@ -127,15 +128,19 @@ export class Engine {
     const { prototype } = this.options
     const { slots, loads } = prototype ? this.#assignSlots(rows, prototype) : noSlots()
     const withHidden = rows.some((row) => row.withHidden)
-    const { pooled, hidden, runMs } = await this.#send({ id: this.#nextId++, rows: packed, slots, loads, withHidden })
+    // The arrays go to the thread: what is needed of them afterwards is kept.
+    const { longest, tokens } = packed
+    const firstTokens = Int32Array.from(packed.cumulativeLengths)
+    const request = { id: this.#nextId++, rows: packed, slots, loads, withHidden }
+    const { pooled, hidden, recomputed, runMs } = await this.#send(request)
     const H = this.options.backbone.config.hidden_size
     const results = rows.map((row, b): RowResult => {
       const vector = pooled.subarray(b * H, (b + 1) * H)
       if (!row.withHidden || hidden === undefined) return { pooled: vector }
-      const first = packed.paddedIndex[b * packed.longest] ?? 0
+      const first = firstTokens[b] ?? 0
       return { pooled: vector, hidden: hidden.subarray(first * H, (first + row.inputIds.length) * H) }
     })
-    return { rows: results, runMs, places: packed.rows * packed.longest, tokens: packed.tokens }
+    return { rows: results, runMs, recomputed, places: rows.length * longest, tokens }
   }
 
   /** Lets the batches that were sent finish, then ends the thread. One that takes longer than so many milliseconds is given up. */
@@ -203,7 +208,7 @@ export class Engine {
     return new Promise((resolve, reject) => {
       if (this.#loss) return reject(new EngineLost(this.#loss, false))
       this.#waiting.set(request.id, { resolve, reject })
-      this.worker.postMessage(request, [request.loads.bitsets.buffer])
+      this.worker.postMessage(request, [request.loads.bitsets.buffer, request.rows.inputIds.buffer])
     })
   }
 

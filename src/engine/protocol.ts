@@ -3,14 +3,13 @@
 import type { ProblemCode } from '../problem.js'
 import type { Loads } from './bank.js'
 import type { Loss } from './engine-lost.js'
-import type { ProviderChoice } from './providers.js'
+import type { ProviderChoice, Wanted } from './providers.js'
 import type { PackedRows } from './rows.js'
-import type { Provider, SessionOptions } from './session.js'
+import type { SessionOptions } from './session.js'
 import type { BatchTiming } from './warm-up.js'
 
 /** How the thread starts (its workerData). */
-export interface ThreadOptions extends SessionOptions {
-  readonly provider: Provider | 'auto'
+export interface ThreadOptions extends SessionOptions, Wanted {
   /** One element: 1 once the thread is given up and is to end without running what was sent to it. */
   readonly givenUp: Int32Array<SharedArrayBuffer>
 }
@@ -32,6 +31,8 @@ export type ThreadMessage =
       readonly id: number
       readonly pooled: Float32Array
       readonly hidden: Float32Array | undefined
+      /** Rows that float16 did not hold. */
+      readonly recomputed: number
       readonly runMs: number
     }
   | { readonly kind: 'error'; readonly id: number; readonly message: string }

@@ -5,19 +5,42 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
+import { HalfSession } from './half-session.js'
 import { UnfitDevice } from './on-device.js'
 import type { PackedRows } from './rows.js'
-import { EngineSession, type Numerics, type Provider, type SessionOptions } from './session.js'
+import { EngineSession, type Numerics, type Provider, type ServingSession, type SessionOptions } from './session.js'
 import { batchOf, runTime } from './warm-up.js'
+
+/** What was asked for. */
+export interface Wanted {
+  readonly provider: Provider | 'auto'
+  /** `auto` is float16 on CUDA, if it is found to be near enough to float32 there, and float32 otherwise. */
+  readonly numerics: Numerics | 'auto'
+}
 
 export interface ProviderChoice {
   readonly provider: Provider
-  /** Why this one, in a sentence for the log. */
+  readonly numerics: Numerics
+  /** Why these, in a sentence for the log. */
   readonly reason: string
 }
 
 /** Opens a session that has answered a short row: the first run allocates, and a provider may fail as late as there. */
-type Open = (provider: Provider) => Promise<EngineSession>
+type Open = (provider: Provider) => Promise<Opened>
+
+interface Opened {
+  readonly session: ServingSession
+  readonly numerics: Numerics
+  /** What was found out about the numerics, if something was. */
+  readonly finding?: string
+}
+
+/** The providers that compute in each of the numerics. */
+const providersOf: Record<Numerics, readonly Provider[]> = {
+  float32: ['cpu', 'webgpu', 'cuda'],
+  float16: ['cuda'],
+  int8: ['cpu'],
+}
 
 /**
  * Opens a session and warms it up.
@@ -25,54 +48,83 @@ type Open = (provider: Provider) => Promise<EngineSession>
  *   making throws
  */
 export async function openSession(
-  wanted: Provider | 'auto',
+  { provider: wanted, numerics }: Wanted,
   options: SessionOptions,
-): Promise<{ readonly session: EngineSession; readonly choice: ProviderChoice }> {
-  const { backbone, numerics } = options
-  if (numerics === 'int8' && wanted !== 'auto' && wanted !== 'cpu')
+): Promise<{ readonly session: ServingSession; readonly choice: ProviderChoice }> {
+  const [only, ...others] = numerics === 'auto' ? providersOf.float32 : providersOf[numerics]
+  if (numerics !== 'auto' && wanted !== 'auto' && !providersOf[numerics].includes(wanted))
     throw new Problem(
       'invalid_setting',
-      `the numerics setting is int8, which the provider cpu computes, and not "${wanted}"; expected float32 with it`,
+      `the numerics setting is ${numerics}, which the provider ${only} computes, and not "${wanted}"; expected float32 with it`,
     )
-  const batch = (rows: number, tokens: number) => batchOf(rows, Math.min(tokens, maxTokensOf(backbone.config)))
+  const batch = (rows: number, tokens: number) => batchOf(rows, Math.min(tokens, maxTokensOf(options.backbone.config)))
   const open: Open = async (provider) => {
-    const session = await EngineSession.open(provider, options)
+    const opened = await openWith(provider, numerics, options)
     try {
-      await runTime(session, batch(1, 8))
+      await runTime(opened.session, batch(1, 8))
     } catch (error) {
-      await session.release()
+      await opened.session.release()
       throw error
     }
-    return session
+    return opened
   }
-  if (wanted === 'auto' && numerics === 'int8')
-    return { session: await open('cpu'), choice: { provider: 'cpu', reason: 'int8 is computed on the CPU' } }
-  if (wanted === 'auto') return openBest(open, batch)
-  try {
-    return {
-      session: await open(wanted),
-      choice: { provider: wanted, reason: 'asked for by the provider setting' },
+  const choose = async (provider: Provider, reason: string) => {
+    try {
+      return taken(await open(provider), reason)
+    } catch (error) {
+      throw error instanceof Problem || provider === 'cpu' ? error : unavailable(provider, error as Error)
     }
+  }
+  if (wanted !== 'auto') return choose(wanted, 'asked for by the provider setting')
+  if (only !== undefined && others.length === 0)
+    return choose(only, `${numerics} is computed ${only === 'cpu' ? 'on the CPU' : `by ${only}`}`)
+  return openBest(open, batch)
+}
+
+const taken = ({ session, numerics, finding }: Opened, reason: string) => ({
+  session,
+  choice: { provider: session.provider, numerics, reason: finding ? `${reason}; ${finding}` : reason },
+})
+
+async function openWith(provider: Provider, numerics: Wanted['numerics'], options: SessionOptions): Promise<Opened> {
+  if (numerics === 'float16') return { session: await HalfSession.open(provider, options), numerics }
+  if (numerics !== 'auto') return { session: await EngineSession.open(provider, numerics, options), numerics }
+  if (provider !== 'cuda')
+    return { session: await EngineSession.open(provider, 'float32', options), numerics: 'float32' }
+  return openHalfIfGood(provider, options)
+}
+
+/** Float16, if the device computes it and it is near enough to float32. */
+async function openHalfIfGood(provider: Provider, options: SessionOptions): Promise<Opened> {
+  const full = await EngineSession.open(provider, 'float32', options)
+  let half: EngineSession | undefined
+  try {
+    half = await EngineSession.open(provider, 'float16', options)
+    const session = new HalfSession(provider, half, full, options.backbone.config.hidden_size)
+    // The tokenizer is loaded only where something is to be compared.
+    const { checkHalf } = await import('./half-check.js')
+    const { within, finding } = await checkHalf(session, options)
+    if (within) return { session, numerics: 'float16', finding }
+    await half.release()
+    return { session: full, numerics: 'float32', finding }
   } catch (error) {
-    throw error instanceof Problem ? error : unavailable(wanted, error as Error)
+    await half?.release()
+    return { session: full, numerics: 'float32', finding: `float16 does not load (${sentence(error as Error)})` }
   }
 }
 
 /** Whether anything but the CPU may come of a choice: where nothing else is installed, nothing needs to be tried. */
-export const mayTakeDevice = ({ provider, numerics }: { provider: Provider | 'auto'; numerics: Numerics }): boolean =>
+export const mayTakeDevice = ({ provider, numerics }: Wanted): boolean =>
   provider === 'auto' ? numerics !== 'int8' && (hasCudaProvider() || hasVulkanDriver()) : provider !== 'cpu'
 
 /** CUDA if it loads. WebGPU loads on software renderers too, so it must beat the CPU at a batch. */
 async function openBest(
   open: Open,
   batchOf: (rows: number, tokens: number) => PackedRows,
-): Promise<{ session: EngineSession; choice: ProviderChoice }> {
+): Promise<{ session: ServingSession; choice: ProviderChoice }> {
   const findings: string[] = []
-  const take = (session: EngineSession) => ({
-    session,
-    choice: { provider: session.provider, reason: findings.join('; ') },
-  })
-  const attempt = async (provider: Provider): Promise<EngineSession | undefined> => {
+  const take = (opened: Opened) => taken(opened, findings.join('; '))
+  const attempt = async (provider: Provider): Promise<Opened | undefined> => {
     try {
       if (provider === 'webgpu' && !hasVulkanDriver()) throw new Error('no Vulkan driver is installed')
       return await open(provider)
@@ -90,17 +142,18 @@ async function openBest(
   }
   const cpu = await open('cpu')
   const batch = batchOf(8, 32)
-  const cpuMs = Math.min(await runTime(cpu, batch), await runTime(cpu, batch))
+  const cpuMs = Math.min(await runTime(cpu.session, batch), await runTime(cpu.session, batch))
   const webgpu = await attempt('webgpu')
   if (webgpu === undefined) {
     findings.push('cpu runs everywhere')
     return take(cpu)
   }
   // A software renderer is told by one short row, long before it would have finished the batch.
-  const shortMs = await runTime(webgpu, batchOf(1, 8))
-  const webgpuMs = shortMs > cpuMs ? shortMs : Math.min(await runTime(webgpu, batch), await runTime(webgpu, batch))
+  const shortMs = await runTime(webgpu.session, batchOf(1, 8))
+  const ofBatch = async () => Math.min(await runTime(webgpu.session, batch), await runTime(webgpu.session, batch))
+  const webgpuMs = shortMs > cpuMs ? shortMs : await ofBatch()
   const [best, other] = webgpuMs < cpuMs ? [webgpu, cpu] : [cpu, webgpu]
-  await other.release()
+  await other.session.release()
   const webgpuBatch = shortMs > cpuMs ? 'one row of 8' : '8 rows of 32'
   findings.push(
     `cpu takes ${cpuMs.toFixed(1)} ms for 8 rows of 32 tokens, webgpu ${webgpuMs.toFixed(1)} ms for ${webgpuBatch}`,

@@ -22,6 +22,10 @@ export interface PackedRows {
   readonly paddedIndex: Int32Array<ArrayBuffer>
   /** [T]: place of each packed token in the padded rows. */
   readonly packedIndex: Int32Array<ArrayBuffer>
+  /** [B,S]: the same, and behind it the places of padding. */
+  readonly tokenOffset: Int32Array<ArrayBuffer>
+  /** [B+1]: how many tokens there are before each row, and T. */
+  readonly cumulativeLengths: Int32Array<ArrayBuffer>
   /** [B,1,1,S] */
   readonly keyBias: Float32Array<ArrayBuffer>
   /** [B,1,S]: pooled row = pool_weights · hidden states of the row. */
@@ -39,29 +43,41 @@ export function packRows(rows: readonly TokenRow[], computePadding = false): Pac
   const B = rows.length
   const S = rows.reduce((longest, row) => Math.max(longest, row.inputIds.length), 0)
   const T = computePadding ? B * S : rows.reduce((sum, row) => sum + row.inputIds.length, 0)
-  const inputIds = new Int32Array(T)
-  const tokenTypeIds = new Int32Array(T)
-  const positionIds = new Int32Array(T)
-  const paddedIndex = new Int32Array(B * S)
-  const packedIndex = new Int32Array(T)
-  const keyBias = new Float32Array(B * S)
-  const poolWeights = new Float32Array(B * S)
+  // One buffer for all of them: it goes to the engine's thread without a copy.
+  const buffer = new ArrayBuffer(4 * (3 * T + 4 * B * S + B + 1))
+  let place = 0
+  const next = <A>(View: new (buffer: ArrayBuffer, start: number, length: number) => A, length: number): A => {
+    const view = new View(buffer, place, length)
+    place += 4 * length
+    return view
+  }
+  const [inputIds, tokenTypeIds, positionIds] = [next(Int32Array, T), next(Int32Array, T), next(Int32Array, T)]
+  const [paddedIndex, tokenOffset] = [next(Int32Array, B * S), next(Int32Array, B * S)]
+  const cumulativeLengths = next(Int32Array, B + 1)
+  const [keyBias, poolWeights] = [next(Float32Array, B * S), next(Float32Array, B * S)]
   let first = 0
-  rows.forEach((row, b) => {
+  let padding = T
+  for (const [b, row] of rows.entries()) {
     const length = row.inputIds.length
     const laidOut = computePadding ? S : length
     inputIds.set(row.inputIds, first)
     tokenTypeIds.set(row.tokenTypeIds, first)
+    const start = b * S
     for (let s = 0; s < laidOut; s++) {
       positionIds[first + s] = s
-      packedIndex[first + s] = b * S + s
+      tokenOffset[first + s] = start + s
+      paddedIndex[start + s] = first + s
     }
-    for (let s = 0; s < S; s++) paddedIndex[b * S + s] = first + (s < laidOut ? s : 0)
-    keyBias.fill(paddingBias, b * S + length, (b + 1) * S)
-    if (row.pooling === 'mean') poolWeights.fill(1 / length, b * S, b * S + length)
-    else poolWeights[b * S] = 1
+    for (let s = laidOut; s < S; s++) {
+      tokenOffset[padding++] = start + s
+      paddedIndex[start + s] = first
+    }
+    keyBias.fill(paddingBias, start + length, start + S)
+    if (row.pooling === 'mean') poolWeights.fill(1 / length, start, start + length)
+    else poolWeights[start] = 1
     first += laidOut
-  })
+    cumulativeLengths[b + 1] = first
+  }
   return {
     rows: B,
     longest: S,
@@ -70,8 +86,26 @@ export function packRows(rows: readonly TokenRow[], computePadding = false): Pac
     tokenTypeIds,
     positionIds,
     paddedIndex,
-    packedIndex,
+    packedIndex: tokenOffset.subarray(0, T),
+    tokenOffset,
+    cumulativeLengths,
     keyBias,
     poolWeights,
   }
+}
+
+/** Some rows of a batch, as a batch of their own. */
+export function selectRows(rows: PackedRows, wanted: readonly number[]): PackedRows {
+  const { longest, cumulativeLengths, inputIds, tokenTypeIds, poolWeights } = rows
+  return packRows(
+    wanted.map((b): TokenRow => {
+      const [first, end] = [cumulativeLengths[b] ?? 0, cumulativeLengths[b + 1] ?? 0]
+      return {
+        inputIds: inputIds.subarray(first, end),
+        tokenTypeIds: tokenTypeIds.subarray(first, end),
+        // A text of one token has the same weights either way.
+        pooling: poolWeights[b * longest] === 1 ? 'cls' : 'mean',
+      }
+    }),
+  )
 }

@@ -1,7 +1,7 @@
 // A batch as the engine's thread runs it, and what its failure means: a row is at fault, or the session is.
 
 import type { RunRequest, ThreadMessage } from './protocol.js'
-import type { EngineSession } from './session.js'
+import type { ServingSession } from './session.js'
 import { batchOf } from './warm-up.js'
 
 /**
@@ -11,7 +11,7 @@ import { batchOf } from './warm-up.js'
  * @throws Error if the session must not be used any more: it computes nothing, or its bank could not be loaded
  */
 export async function runRequest(
-  session: Pick<EngineSession, 'load' | 'run'>,
+  session: Pick<ServingSession, 'load' | 'run'>,
   { id, rows, slots, loads, withHidden }: RunRequest,
   maxTokens: number,
 ): Promise<ThreadMessage> {
@@ -19,8 +19,8 @@ export async function runRequest(
   // Should it fail, the slots do not hold what the engine takes them to hold.
   await session.load(loads)
   try {
-    const { pooled, hidden } = await session.run(rows, slots, withHidden)
-    return { kind: 'result', id, pooled, hidden, runMs: performance.now() - start }
+    const { pooled, hidden, recomputed = 0 } = await session.run(rows, slots, withHidden)
+    return { kind: 'result', id, pooled, hidden, recomputed, runMs: performance.now() - start }
   } catch (error) {
     await session.run(batchOf(1, Math.min(8, maxTokens)), new Int32Array(1), false)
     return { kind: 'error', id, message: (error as Error).message }

@@ -1,21 +1,44 @@
 // The whole graph that is served: backbone, the prototype masked for each row, pooling.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { type EncoderOptions, encoder, encoderInputs } from '../backbones/encoder.js'
-import { byName, bytesOf, type DataType, type Graph, GraphBuilder } from '../graph/graph.js'
+import { type EncoderOptions, encoder, encoderInputs, keyBiasName } from '../backbones/encoder.js'
+import { byName, bytesOf, type DataType, type Graph, GraphBuilder, type Value } from '../graph/graph.js'
 import { cast, gather, matmul, reshape } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
-import { type LayerModules, maskRange, type NamedShape } from '../petl/module.js'
+import { fuseAttention, packAttention, padByOffset } from '../graph/passes/attention.js'
+import { fuseEmbeddings, fuseGelu, fuseNorms, fuseTransposedProducts } from '../graph/passes/fuse.js'
+import { halve } from '../graph/passes/half.js'
+import { nameOutputs, type Pass } from '../graph/passes/rewrite.js'
+import { type LayerModules, maskRange, type NamedShape, type PetlModule } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
-import { entryTable, maskedWeight } from '../petl/unpacking.js'
+import { entryTable, maskedOnce, maskedWeight } from '../petl/unpacking.js'
 import { Problem } from '../problem.js'
 
-/** What differs between execution providers. */
+/** What differs between execution providers, and with the numerics. */
 export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf'> {
-  /** Element type of the bank's words: uint16, or float32 where a provider slices nothing else. */
-  readonly bank: Extract<DataType, 'uint16' | 'float32'>
+  /**
+   * Element type of the bank's words: uint16, or float32 where a provider slices nothing else. With uint8 they are masks of
+   * one plane, which are unpacked once however many rows of a batch have them.
+   */
+  readonly bank: Extract<DataType, 'uint8' | 'uint16' | 'float32'>
 }
+
+/** Pooling reads it, and is computed in float32. */
+export const poolWeightsName = 'pool_weights'
+
+/** What makes the graph one that CUDA computes in float16. */
+export const halfPasses: readonly Pass[] = [
+  packAttention(keyBiasName),
+  fuseAttention,
+  padByOffset,
+  fuseTransposedProducts,
+  fuseEmbeddings,
+  fuseNorms,
+  fuseGelu,
+  halve(new Set([poolWeightsName])),
+  nameOutputs,
+]
 
 /**
  * Builds the graph. Inputs: those of PackedRows, `bank` [slots, layers, ⌈n/8⌉] and `row_slots` int32 [B]. Outputs:
@@ -27,7 +50,7 @@ export function servingGraph(backbone: Backbone, prototype: Prototype | undefine
   const g = new GraphBuilder()
   const inputs = encoderInputs(g)
   const { packing } = inputs
-  const poolWeights = g.input('pool_weights', 'float32', ['B', 1, 'S'])
+  const poolWeights = g.input(poolWeightsName, 'float32', ['B', 1, 'S'])
   const modules = prototype && maskedModules(g, backbone, prototype, packing, traits)
   const hidden = encoder(g, backbone, inputs, { ...traits, ...(modules && { modules }) })
   const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, packing)), ['B', backbone.config.hidden_size])
@@ -46,22 +69,61 @@ function maskedModules(
   const { module: config, layers, maskBytes, hiddenSize } = prototype
   const module = petlModule(config, hiddenSize)
   const bank = g.input('bank', traits.bank, ['slots', layers, maskBytes])
-  const found = gather(g, bank, g.input('row_slots', 'int32', ['B']))
-  // What looks words up takes integers of 32 bits; they are sliced as floats where the provider slices nothing else.
-  const words = reshape(g, traits.bank === 'float32' ? found : cast(g, found, 'int32'), ['B', layers * maskBytes])
-  const table = entryTable(g)
-  const constant = ({ name, shape }: NamedShape) =>
-    g.constant(`module.${name}`, 'float32', shape, bytesOf(prototypeTensor(prototype, name)))
-  const unmasked = module.unmasked.map((tensor) => [tensor.name, constant(tensor)] as const)
-  const maskable = module.maskable.map((tensor) => {
-    return { name: tensor.name, weight: constant(tensor), firstBit: maskRange(module, tensor.name).first }
-  })
+  const rowSlots = g.input('row_slots', 'int32', ['B'])
+  const masked = (traits.bank === 'uint8' ? weightsOfSlots : weightsOfRows)(g, prototype, module, bank, rowSlots)
+  const unmasked = module.unmasked.map((tensor) => [tensor.name, constantOf(g, prototype, tensor)] as const)
   return (layer) => {
-    const masked = maskable.map(({ name, weight, firstBit }) => {
-      return [name, maskedWeight(g, table, words, weight, 8 * maskBytes * layer + firstBit)] as const
-    })
-    return module.layer(g, byName([...unmasked, ...masked]), packing)
+    const own = module.maskable.map(({ name }, at) => [name, masked(layer, at)] as const)
+    return module.layer(g, byName([...unmasked, ...own]), packing)
   }
+}
+
+/** The masked weights of a layer, [B, …shape], by the number of the tensor among the maskable ones. */
+type MaskedWeights = (layer: number, tensor: number) => Value
+
+function weightsOfRows(
+  g: GraphBuilder,
+  prototype: Prototype,
+  module: PetlModule,
+  bank: Value,
+  rowSlots: Value,
+): MaskedWeights {
+  const { layers, maskBytes } = prototype
+  const found = gather(g, bank, rowSlots)
+  // What looks words up takes integers of 32 bits; they are sliced as floats where the provider slices nothing else.
+  const words = reshape(g, bank.dtype === 'float32' ? found : cast(g, found, 'int32'), ['B', layers * maskBytes])
+  const table = entryTable(g)
+  const weights = module.maskable.map((tensor) => {
+    return { weight: constantOf(g, prototype, tensor), firstBit: maskRange(module, tensor.name).first }
+  })
+  return (layer, tensor) => {
+    const { weight, firstBit } = at(weights, tensor)
+    return maskedWeight(g, table, words, weight, 8 * maskBytes * layer + firstBit)
+  }
+}
+
+function weightsOfSlots(
+  g: GraphBuilder,
+  prototype: Prototype,
+  module: PetlModule,
+  bank: Value,
+  rowSlots: Value,
+): MaskedWeights {
+  const { layers, maskBytes } = prototype
+  const flat = new Float32Array(8 * maskBytes)
+  for (const { name } of module.maskable) flat.set(prototypeTensor(prototype, name), maskRange(module, name).first)
+  const shapes = module.maskable.map(({ shape }) => shape)
+  const parts = maskedOnce(g, bank, rowSlots, flat, layers, shapes)
+  return (layer, tensor) => at(at(parts, layer), tensor)
+}
+
+const constantOf = (g: GraphBuilder, prototype: Prototype, { name, shape }: NamedShape): Value =>
+  g.constant(`module.${name}`, 'float32', shape, bytesOf(prototypeTensor(prototype, name)))
+
+function at<T>(list: readonly T[], index: number): T {
+  const item = list[index]
+  if (item === undefined) throw new Error(`there is no item ${index} among ${list.length}`)
+  return item
 }
 
 /** @throws Problem `prototype_mismatch` or `invalid_prototype` if the prototype does not belong to the backbone */

@@ -3,10 +3,12 @@
 import { env, InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Backbone } from '../backbones/backbone.js'
 import { floatsOf } from '../backbones/weights.js'
+import type { numerics } from '../config.js'
+import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
 import { fuseTransposedProducts } from '../graph/passes/fuse.js'
 import { quantizeDense } from '../graph/passes/quantize.js'
-import { applyAll, type Pass } from '../graph/passes/rewrite.js'
+import { applyAll } from '../graph/passes/rewrite.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Bank, type Loads } from './bank.js'
 import { DeviceBank } from './device-bank.js'
@@ -14,19 +16,21 @@ import { inTurn } from './device-turn.js'
 import { largestExactWeight } from './integer-sums.js'
 import { openOnDevice } from './on-device.js'
 import type { PackedRows } from './rows.js'
-import { type GraphTraits, servingGraph } from './serving-graph.js'
+import { type GraphTraits, halfPasses, poolWeightsName, servingGraph } from './serving-graph.js'
 
 export const providers = ['cpu', 'webgpu', 'cuda'] as const
 export type Provider = (typeof providers)[number]
 
-/** What dense layers compute in: single precision, or eight-bit integers with 32-bit sums. */
-export type Numerics = 'float32' | 'int8'
+/**
+ * What a session computes in: single precision; half precision but for statistics, pooling and sums; or single precision
+ * with dense layers in eight-bit integers, whose sums have 32 bits.
+ */
+export type Numerics = (typeof numerics)[number]
 
 export interface SessionOptions {
   readonly backbone: Backbone
   /** Absent for a bare backbone. */
   readonly prototype: Prototype | undefined
-  readonly numerics: Numerics
   /** Intra-operator threads of the CPU provider; 0 leaves the choice to onnxruntime. */
   readonly threads: number
   /** Tasks whose bitsets are in the bank at once, and so the most that one batch can mix. */
@@ -41,6 +45,18 @@ export interface SessionResult {
   readonly pooled: Float32Array
   /** [T,H], if it was asked for. */
   readonly hidden?: Float32Array
+  /** Rows that were computed once more in float32, for float16 did not hold their numbers. */
+  readonly recomputed?: number
+}
+
+/** What the engine's thread runs batches on. */
+export interface ServingSession {
+  readonly provider: Provider
+  /** Puts bitsets into the bank. If it fails, nobody knows what the slots hold. */
+  load(loads: Loads): Promise<void>
+  /** @param slots the bank's slot of each row; ignored by a bare backbone */
+  run(rows: PackedRows, slots: Int32Array<ArrayBuffer>, withHidden: boolean): Promise<SessionResult>
+  release(): Promise<void>
 }
 
 /** WebGPU neither slices integers nor converts short ones nor, on many adapters, halves. */
@@ -50,30 +66,50 @@ const traits: Record<Provider, GraphTraits> = {
   webgpu: { bank: 'float32', gatherHalf: false },
 }
 
-/** What is made of the model's graph for a provider and numerics. */
-async function passesOf(provider: Provider, numerics: Numerics, backbone: Backbone): Promise<readonly Pass[]> {
-  const fused = provider === 'webgpu' ? [] : [fuseTransposedProducts]
-  if (numerics === 'float32') return fused
-  return [quantizeDense(await largestExactWeight(), floatsOf(backbone.weightsFolder)), ...fused]
+/** Tables are half already: they need not be converted after each look-up. */
+const halfTraits: GraphTraits = { bank: 'uint8', gatherHalf: false }
+
+async function graphOf(
+  provider: Provider,
+  numerics: Numerics,
+  { backbone, prototype }: Pick<SessionOptions, 'backbone' | 'prototype'>,
+): Promise<Graph> {
+  const graph = servingGraph(backbone, prototype, numerics === 'float16' ? halfTraits : traits[provider])
+  switch (numerics) {
+    case 'float16':
+      return applyAll(graph, halfPasses)
+    case 'int8': {
+      const quantized = quantizeDense(await largestExactWeight(), floatsOf(backbone.weightsFolder))
+      return applyAll(graph, [quantized, fuseTransposedProducts])
+    }
+    case 'float32':
+      return provider === 'webgpu' ? graph : fuseTransposedProducts(graph)
+  }
 }
 
-export class EngineSession {
+export class EngineSession implements ServingSession {
+  /** A graph takes only those inputs that it uses. */
+  readonly #inputs: ReadonlySet<string>
+
   private constructor(
     readonly provider: Provider,
     readonly session: InferenceSession,
     /** Absent for a bare backbone. */
     readonly bank: Bank | DeviceBank | undefined,
-  ) {}
+  ) {
+    this.#inputs = new Set(session.inputNames)
+  }
 
   static async open(
     provider: Provider,
-    { backbone, prototype, numerics, threads, slots }: SessionOptions,
+    numerics: Numerics,
+    { backbone, prototype, threads, slots }: SessionOptions,
   ): Promise<EngineSession> {
-    const passes = await passesOf(provider, numerics, backbone)
-    const graph = applyAll(servingGraph(backbone, prototype, traits[provider]), passes)
+    const graph = await graphOf(provider, numerics, { backbone, prototype })
     const options = {
-      intraOpNumThreads: threads,
-      // Beyond constant folding the extended fusions gain nothing on this graph and cost 45 MB.
+      // On CUDA nothing is left to compute on the CPU, and threads that wait for it only slow down the one that launches.
+      intraOpNumThreads: provider === 'cuda' ? 1 : threads,
+      // Beyond constant folding the extended fusions gain nothing on these graphs, and on the CPU they cost 45 MB.
       graphOptimizationLevel: 'basic',
       // A plan of memory is kept for each shape of batch, and hardly any shape comes twice.
       enableMemPattern: false,
@@ -105,27 +141,22 @@ export class EngineSession {
             executionProviders: [provider],
             extra: { session: entries },
           })
-    return new EngineSession(provider, session, shape && new Bank(shape.slots, shape.layers, shape.maskBytes))
+    const word = numerics === 'float16' ? 'uint8' : 'uint16'
+    return new EngineSession(provider, session, shape && new Bank(shape.slots, shape.layers, shape.maskBytes, word))
   }
 
-  /** Puts bitsets into the bank. If it fails, nobody knows what the slots hold. */
+  /** Whether the bank holds all of the masks in these slots: one of a single plane lacks the second one of some. */
+  holdsAll(slots: Int32Array): boolean {
+    return !(this.bank instanceof Bank) || this.bank.holdsAll(slots)
+  }
+
   async load(loads: Loads): Promise<void> {
     await this.bank?.load(loads)
   }
 
-  /** @param slots the bank's slot of each row; ignored by a bare backbone */
   async run(rows: PackedRows, slots: Int32Array<ArrayBuffer>, withHidden: boolean): Promise<SessionResult> {
-    const { rows: B, longest: S, tokens: T } = rows
-    const feeds: InferenceSession.FeedsType = {
-      input_ids: new Tensor('int32', rows.inputIds, [T]),
-      token_type_ids: new Tensor('int32', rows.tokenTypeIds, [T]),
-      position_ids: new Tensor('int32', rows.positionIds, [T]),
-      padded_index: new Tensor('int32', rows.paddedIndex, [B, S]),
-      packed_index: new Tensor('int32', rows.packedIndex, [T]),
-      key_bias: new Tensor('float32', rows.keyBias, [B, 1, 1, S]),
-      pool_weights: new Tensor('float32', rows.poolWeights, [B, 1, S]),
-      ...(this.bank && this.#bankFeeds(this.bank, slots)),
-    }
+    const all = { ...feedsOf(rows), ...(this.bank && this.#bankFeeds(this.bank, slots)) }
+    const feeds = Object.fromEntries(Object.entries(all).filter(([name]) => this.#inputs.has(name)))
     const { pooled, hidden } = await this.#use(() =>
       this.session.run(feeds, withHidden ? ['pooled', 'hidden'] : ['pooled']),
     )
@@ -153,8 +184,24 @@ export class EngineSession {
     const rowSlots = (places: Int32Array<ArrayBuffer>) => new Tensor('int32', places, [slots.length])
     if (bank instanceof DeviceBank) return { bank: bank.words, row_slots: rowSlots(slots) }
     const used = this.provider === 'cuda' ? bank.compact(slots) : { words: bank.words, slots, count: bank.slots }
-    const words = new Tensor('uint16', used.words, [used.count, bank.layers, bank.maskBytes])
+    const words = new Tensor(bank.word, used.words, [used.count, bank.layers, bank.maskBytes])
     return { bank: words, row_slots: rowSlots(used.slots) }
+  }
+}
+
+/** The rows by the names of the graph's inputs. */
+export function feedsOf(rows: PackedRows): Readonly<Record<string, Tensor>> {
+  const { rows: B, longest: S, tokens: T } = rows
+  return {
+    input_ids: new Tensor('int32', rows.inputIds, [T]),
+    token_type_ids: new Tensor('int32', rows.tokenTypeIds, [T]),
+    position_ids: new Tensor('int32', rows.positionIds, [T]),
+    padded_index: new Tensor('int32', rows.paddedIndex, [B, S]),
+    packed_index: new Tensor('int32', rows.packedIndex, [T]),
+    token_offset: new Tensor('int32', rows.tokenOffset, [B, S]),
+    cumulative_lengths: new Tensor('int32', rows.cumulativeLengths, [B + 1]),
+    key_bias: new Tensor('float32', rows.keyBias, [B, 1, 1, S]),
+    [poolWeightsName]: new Tensor('float32', rows.poolWeights, [B, 1, S]),
   }
 }
 

@@ -7,17 +7,24 @@ import { lossOf } from './engine-lost.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import { openSession } from './providers.js'
 import { runRequest } from './run-request.js'
-import type { EngineSession } from './session.js'
+import type { ServingSession } from './session.js'
 import { timeBatches } from './warm-up.js'
 
 const port = parentPort
 if (port === null) throw new Error('engine/thread.js runs as a worker thread')
-const { provider, givenUp, ...options } = workerData as ThreadOptions
+const { provider, numerics, givenUp, ...options } = workerData as ThreadOptions
 const maxTokens = maxTokensOf(options.backbone.config)
-const send = (message: ThreadMessage) => port.postMessage(message)
+/** Results go to the engine without a copy. */
+function send(message: ThreadMessage): void {
+  const arrays = message.kind === 'result' ? [message.pooled, ...(message.hidden ? [message.hidden] : [])] : []
+  port?.postMessage(
+    message,
+    arrays.map(({ buffer }) => buffer as ArrayBuffer),
+  )
+}
 
 try {
-  const { session, choice } = await openSession(provider, options)
+  const { session, choice } = await openSession({ provider, numerics }, options)
   const timings = await timeBatches(session, maxTokens)
   let previous: Promise<void> = Promise.resolve()
   port.on('message', (request: RunRequest | 'stop') => {
@@ -34,7 +41,7 @@ try {
 }
 
 /** If the session fails, the thread ends with it, and its successor begins with a sound one. */
-async function run(session: EngineSession, request: RunRequest): Promise<void> {
+async function run(session: ServingSession, request: RunRequest): Promise<void> {
   if (Atomics.load(givenUp, 0) === 1) return
   try {
     send(await runRequest(session, request, maxTokens))
@@ -45,7 +52,7 @@ async function run(session: EngineSession, request: RunRequest): Promise<void> {
   }
 }
 
-async function stop(session: EngineSession): Promise<void> {
+async function stop(session: ServingSession): Promise<void> {
   await session.release()
   port?.close()
 }

@@ -2,7 +2,7 @@
 // a batch costs before the first request comes.
 
 import { type PackedRows, packRows } from './rows.js'
-import type { EngineSession } from './session.js'
+import type { ServingSession } from './session.js'
 
 export interface BatchTiming {
   readonly tokens: number
@@ -25,7 +25,7 @@ export function batchOf(rows: number, tokens: number): PackedRows {
 }
 
 /** Milliseconds of a run. The first one also allocates buffers and compiles shaders. */
-export async function runTime(session: EngineSession, batch: PackedRows): Promise<number> {
+export async function runTime(session: ServingSession, batch: PackedRows): Promise<number> {
   const start = performance.now()
   await session.run(batch, new Int32Array(batch.rows), false)
   return performance.now() - start
@@ -36,7 +36,7 @@ export async function runTime(session: EngineSession, batch: PackedRows): Promis
  * take too long.
  * @param maxTokens tokens of the longest row that the backbone takes
  */
-export async function timeBatches(session: EngineSession, maxTokens: number): Promise<BatchTiming[]> {
+export async function timeBatches(session: ServingSession, maxTokens: number): Promise<BatchTiming[]> {
   const timings: BatchTiming[] = []
   const length = Math.min(rowTokens, maxTokens)
   for (let rows = 1, rate = 0; rows <= mostRows; rows *= 2) {

@@ -13,8 +13,10 @@ export interface Packing {
   readonly packedIndex: Value
 }
 
+export const paddedIndexName = 'padded_index'
+
 export const packingInputs = (g: GraphBuilder): Packing => ({
-  paddedIndex: g.input('padded_index', 'int32', ['B', 'S']),
+  paddedIndex: g.input(paddedIndexName, 'int32', ['B', 'S']),
   packedIndex: g.input('packed_index', 'int32', ['T']),
 })
 

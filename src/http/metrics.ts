@@ -34,6 +34,10 @@ export class Metrics {
     { buckets: [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75] },
   )
   readonly #busy = this.#counter('engine_busy_seconds_total', "Time that the engine's thread worked")
+  readonly #recomputed = this.#counter(
+    'recomputed_rows_total',
+    'Rows computed once more in float32, for float16 did not hold their numbers',
+  )
   readonly #dropped = this.#counter('queue_dropped_rows_total', 'Rows dropped before they were computed', ['reason'])
   readonly #refused = this.#counter(
     'refused_requests_total',
@@ -228,12 +232,13 @@ export class Metrics {
     this.#tenantTokens.inc({ tenant: this.#nameOf(tenant) }, tokens)
   }
 
-  batch({ rows, tokens, tasks, places, runMs, waitsMs }: BatchReport): void {
+  batch({ rows, tokens, tasks, places, runMs, recomputed, waitsMs }: BatchReport): void {
     this.#rows.observe(rows)
     this.#tokens.observe(tokens)
     this.#tasks.observe(tasks)
     this.#padding.observe(1 - tokens / places)
     this.#busy.inc(runMs / 1000)
+    this.#recomputed.inc(recomputed)
     for (const wait of waitsMs) this.#waits.observe(wait / 1000)
   }
 

@@ -1,7 +1,7 @@
 // The API's types, once: validation, TypeScript and OpenAPI are made from them.
 
 import { type Static, type TArrayOptions, type TSchema, type TSchemaOptions, Type } from 'typebox'
-import { settings } from '../config.js'
+import { numerics } from '../config.js'
 import { combinings, poolings, problemTypes } from '../formats/task-file.js'
 import { followingStates } from '../store/store.js'
 import { taskIdPattern } from '../tasks/registry.js'
@@ -262,8 +262,8 @@ export const listAnswer = Type.Object({
 export const readyAnswer = Type.Object({
   status: Type.Literal('ready'),
   provider: Type.String({ description: 'Execution provider that runs' }),
-  reason: Type.String({ description: 'Why this provider' }),
-  numerics: words(settings.numerics.kind.choices, { description: 'What the dense layers of the model compute in' }),
+  reason: Type.String({ description: 'Why this provider and these numerics' }),
+  numerics: words(numerics, { description: 'What the model computes in' }),
   engines: Type.Object({
     configured: Type.Integer(),
     available: Type.Integer(),

@@ -25,7 +25,8 @@ describe('bank and slots', () => {
             batch,
           )
           const compact = bank.compact(assigned.slots)
-          assert.equal(compact.count, new Set(batch).size)
+          assert.ok(compact.count <= new Set(batch).size / 0.8)
+          assert.equal(compact.words.length, compact.count)
           assert.deepEqual(
             Array.from(compact.slots, (slot) => compact.words[slot]),
             batch,

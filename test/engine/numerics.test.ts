@@ -23,7 +23,11 @@ describe('the engine in int8', () => {
   after(() => engine.close())
 
   test('runs on the CPU, and says why', () => {
-    assert.deepEqual(engine.choice, { provider: 'cpu', reason: 'int8 is computed on the CPU' })
+    assert.deepEqual(engine.choice, {
+      provider: 'cpu',
+      numerics: 'int8',
+      reason: 'int8 is computed on the CPU',
+    })
   })
 
   test('gives logits near those of single precision, and the same labels but at the boundary', async () => {

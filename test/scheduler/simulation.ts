@@ -138,6 +138,7 @@ export function simulate(options: SimulationOptions = {}, clock = new VirtualClo
         const result = {
           rows: rows.map((row) => ({ pooled: Float32Array.from([row.inputIds.length]) })),
           runMs,
+          recomputed: 0,
           places: rows.length * longest,
           tokens,
         }

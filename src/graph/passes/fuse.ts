@@ -1,8 +1,10 @@
 // Passes that put one operator of onnxruntime's own in the place of several: fewer kernels to start, and fewer bytes
 // between them. Each says where its operator has kernels.
 
-import type { Node } from '../graph.js'
-import { type Pass, rewrite } from './rewrite.js'
+import type { Dimension, GraphBuilder, Node, Value } from '../graph.js'
+import { gemm, reshape } from '../operators.js'
+import { any, constantOf, made, match, type Pattern } from './pattern.js'
+import { type Pass, type Rewriting, rewrite } from './rewrite.js'
 
 const microsoft = { domain: 'com.microsoft' } as const
 
@@ -23,3 +25,94 @@ function swapsLast({ attributes }: Node): boolean {
   const rank = order.length
   return order.every((axis, at) => axis === (at < rank - 2 ? at : 2 * rank - 3 - at))
 }
+
+/**
+ * Layer normalisation of a sum, with the bias of the dense layer before it: on CPU and CUDA. CUDA computes the
+ * statistics in float32 whatever the type of the values is.
+ */
+export const fuseNorms: Pass = (graph) =>
+  rewrite(graph, (node, rewriting) => {
+    const { g, maker, now, uses, replace } = rewriting
+    const [x, weight, bias] = node.inputs
+    if (node.operator !== 'LayerNormalization' || node.outputs.length > 1 || !x || !weight || !bias) return undefined
+    const sum = maker(x)
+    const [a, b] = sum?.inputs ?? []
+    if (sum?.operator !== 'Add' || !a || !b || a.shape.join() !== b.shape.join()) return undefined
+    const first = withoutBias(a, rewriting)
+    const second = first.bias ? { value: now(b), bias: first.bias } : withoutBias(b, rewriting)
+    const inputs = [first.value, second.value, now(weight), now(bias), second.bias]
+    const y = g.node('SkipLayerNormalization', inputs, node.outputs[0], withEpsilon(node))
+    // Whatever else uses the sum takes it from here.
+    if (uses(x) > 1) {
+      const [further] = g.addOutputs(y, [{ ...x, name: `${y.name}_sum` }], 3)
+      if (further) replace(x, further)
+    }
+    return [y]
+  })
+
+const withEpsilon = ({ attributes: { epsilon } }: Node) => ({
+  ...microsoft,
+  attributes: epsilon === undefined ? {} : { epsilon },
+})
+
+/** What a bias [H] was added to, and the bias; the value itself where there is none. */
+function withoutBias(value: Value, rewriting: Rewriting): { readonly value: Value; readonly bias?: Value } {
+  const { g, maker, now } = rewriting
+  const node = maker(value)
+  const [a, b, c] = node?.inputs ?? []
+  if (node?.operator === 'Gemm' && a && b && c?.shape.length === 1)
+    return { value: product(g, node, now(a), now(b)), bias: now(c) }
+  if (node?.operator === 'Add' && a && b?.shape.length === 1 && constantOf(b, rewriting))
+    return { value: now(a), bias: now(b) }
+  return { value: now(value) }
+}
+
+/** A Gemm without its bias. */
+const product = (g: GraphBuilder, { attributes }: Node, a: Value, b: Value): Value =>
+  gemm(g, a, b, { transA: attributes.transA === 1 ? 1 : 0, transB: attributes.transB === 1 ? 1 : 0 })
+
+const lookedUp = (name: string): Pattern => made('Gather', [any(`${name} table`), any(`${name} index`)], { axis: 0 })
+const typedWords = made('Add', [lookedUp('word'), lookedUp('type')])
+const embeddings = [typedWords, lookedUp('word')].map((words) => made('Add', [words, lookedUp('position')]))
+
+/** Embeddings of words, positions and perhaps token types, their sum, and its normalisation: on CPU and CUDA. */
+export const fuseEmbeddings: Pass = (graph) =>
+  rewrite(graph, (node, rewriting) => {
+    const { g, now } = rewriting
+    const [x, weight, bias] = node.inputs
+    const output = node.outputs[0]
+    if (node.operator !== 'LayerNormalization' || !x || !weight || !bias || output.shape.length !== 2) return undefined
+    const [found] = embeddings.flatMap((pattern) => match(pattern, x, rewriting) ?? [])
+    if (found === undefined) return undefined
+    // The operator takes rows of one length. To look up, all tokens may as well be one row.
+    const index = (name: string) => reshape(g, now(found(`${name} index`)), [1, -1], 'T')
+    const table = (name: string) => now(found(`${name} table`))
+    const typed = match(made('Add', [typedWords, any('position')]), x, rewriting) !== undefined
+    const inputs = [
+      index('word'),
+      typed ? index('type') : undefined,
+      table('word'),
+      table('position'),
+      typed ? table('type') : undefined,
+      now(weight),
+      now(bias),
+      undefined,
+      index('position'),
+    ]
+    const [T, H] = output.shape as readonly [Dimension, Dimension]
+    const y = g.node('EmbedLayerNormalization', inputs, { dtype: output.dtype, shape: [1, T, H] }, withEpsilon(node))
+    // The operator has a second output whether it is wanted or not.
+    g.addOutputs(y, [{ name: `${y.name}_mask`, dtype: 'int32', shape: [1] }])
+    return [reshape(g, y, [-1, H], T)]
+  })
+
+/** GELU with the bias of the dense layer before it: on CPU and CUDA. */
+export const fuseGelu: Pass = (graph) =>
+  rewrite(graph, (node, rewriting) => {
+    const [x] = node.inputs
+    if (node.operator !== 'Gelu' || !x) return undefined
+    const { value, bias } = withoutBias(x, rewriting)
+    if (bias === undefined) return undefined
+    const operator = node.attributes.approximate === 'tanh' ? 'FastGelu' : 'BiasGelu'
+    return [rewriting.g.node(operator, [value, bias], node.outputs[0], microsoft)]
+  })

@@ -51,13 +51,12 @@ export const healthRoutes =
         const { costs, engines, registry, store } = lifecycle.services
         if (engines.available === 0) throw new Problem('engine_lost', describeAbsence(engines.absence))
         if (store.trouble !== undefined) throw new Problem('storage_unavailable', store.trouble)
-        const { backbone, numerics } = engines.all[0].options
+        const { backbone } = engines.all[0].options
         const { config, digest } = backbone
         const { following } = store
         return {
           status: 'ready' as const,
           ...engines.choice,
-          numerics,
           engines: { configured: engines.all.length, available: engines.available, left_behind: leftBehind() },
           model: {
             type: config.model_type,

@@ -1,0 +1,129 @@
+// A session in float16 beside one in float32 on the same device. Batches run in float16; rows whose numbers it does not
+// hold, and masks that its bank does not hold, run in float32.
+
+import type { Loads } from './bank.js'
+import { type PackedRows, packRows, selectRows, type TokenRow } from './rows.js'
+import {
+  EngineSession,
+  type Provider,
+  type ServingSession,
+  type SessionOptions,
+  type SessionResult,
+} from './session.js'
+
+/** How far pooled vectors are from what they are compared with, the largest ‖a − b‖ / ‖b‖ of all texts. */
+export interface Deviation {
+  /** From those of float32, alone or in a batch. */
+  readonly fromFloat32: number
+  /** Of a text alone, from its own in a batch. */
+  readonly fromBatch: number
+}
+
+type Part = Pick<EngineSession, 'load' | 'run' | 'release' | 'holdsAll'>
+
+export class HalfSession implements ServingSession {
+  constructor(
+    readonly provider: Provider,
+    readonly half: Part,
+    readonly full: Part,
+    /** H */
+    readonly hiddenSize: number,
+  ) {}
+
+  static async open(provider: Provider, options: SessionOptions): Promise<HalfSession> {
+    const full = await EngineSession.open(provider, 'float32', options)
+    try {
+      const half = await EngineSession.open(provider, 'float16', options)
+      return new HalfSession(provider, half, full, options.backbone.config.hidden_size)
+    } catch (error) {
+      await full.release()
+      throw error
+    }
+  }
+
+  async load(loads: Loads): Promise<void> {
+    await this.full.load(loads)
+    await this.half.load(loads)
+  }
+
+  async run(rows: PackedRows, slots: Int32Array<ArrayBuffer>, withHidden: boolean): Promise<SessionResult> {
+    if (!this.half.holdsAll(slots)) return this.full.run(rows, slots, withHidden)
+    const result = await this.half.run(rows, slots, withHidden)
+    const wrong = this.#rowsWithout(result, rows)
+    if (wrong.length === 0) return result
+    const ownSlots = slots.length === 0 ? slots : Int32Array.from(wrong, (row) => slots[row] ?? 0)
+    const again = await this.full.run(selectRows(rows, wrong), ownSlots, withHidden)
+    const H = this.hiddenSize
+    let first = 0
+    for (const [at, row] of wrong.entries()) {
+      result.pooled.set(again.pooled.subarray(at * H, (at + 1) * H), row * H)
+      const [start, end] = tokensOf(rows, row)
+      result.hidden?.set(again.hidden?.subarray(first * H, (first + end - start) * H) ?? [], start * H)
+      first += end - start
+    }
+    return { ...result, recomputed: wrong.length }
+  }
+
+  /** Runs texts in both, all of them in one batch, and in float16 each of them alone too. */
+  async compare(texts: readonly TokenRow[], slots: Int32Array<ArrayBuffer>): Promise<Deviation> {
+    const expected = this.#vectors(await this.full.run(packRows(texts), slots, false))
+    const together = this.#vectors(await this.half.run(packRows(texts), slots, false))
+    const worst = { fromFloat32: 0, fromBatch: 0 }
+    for (const [row, text] of texts.entries()) {
+      const [alone] = this.#vectors(await this.half.run(packRows([text]), slots.slice(row, row + 1), false))
+      const [inBatch, exact] = [together[row], expected[row]]
+      if (!alone || !inBatch || !exact) throw new Error(`row ${row} has no vector`)
+      const distances = [relativeDistance(inBatch, exact), relativeDistance(alone, exact)]
+      worst.fromFloat32 = Math.max(worst.fromFloat32, ...distances)
+      worst.fromBatch = Math.max(worst.fromBatch, relativeDistance(alone, inBatch))
+    }
+    return worst
+  }
+
+  async release(): Promise<void> {
+    await this.half.release()
+    await this.full.release()
+  }
+
+  #vectors({ pooled }: SessionResult): readonly Float32Array[] {
+    const H = this.hiddenSize
+    return Array.from({ length: pooled.length / H }, (_, row) => pooled.subarray(row * H, (row + 1) * H))
+  }
+
+  /** The rows whose results are not all numbers. */
+  #rowsWithout({ pooled, hidden }: SessionResult, rows: PackedRows): number[] {
+    const H = this.hiddenSize
+    return Array.from({ length: rows.rows }, (_, row) => row).filter((row) => {
+      const [start, end] = tokensOf(rows, row)
+      return (
+        !areNumbers(pooled.subarray(row * H, (row + 1) * H)) ||
+        (hidden !== undefined && !areNumbers(hidden.subarray(start * H, end * H)))
+      )
+    })
+  }
+}
+
+/** Whether none of the values is infinite or not a number. */
+function areNumbers(values: Float32Array): boolean {
+  // Nothing added to an infinity, or to what is not a number, makes a number of it; 0 times a number adds nothing.
+  let zero = 0
+  for (let i = 0; i < values.length; i++) zero += 0 * (values[i] ?? 0)
+  return zero === 0
+}
+
+const tokensOf = ({ cumulativeLengths }: PackedRows, row: number): readonly [first: number, end: number] => [
+  cumulativeLengths[row] ?? 0,
+  cumulativeLengths[row + 1] ?? 0,
+]
+
+/** ‖a − b‖ / ‖b‖ */
+export function relativeDistance(a: Float32Array, b: Float32Array): number {
+  let difference = 0
+  let length = 0
+  for (let i = 0; i < b.length; i++) {
+    difference += ((a[i] ?? Number.NaN) - (b[i] ?? 0)) ** 2
+    length += (b[i] ?? 0) ** 2
+  }
+  const distance = Math.sqrt(difference / length)
+  return Number.isFinite(distance) ? distance : Number.POSITIVE_INFINITY
+}

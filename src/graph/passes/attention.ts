@@ -1,0 +1,117 @@
+// Passes that put onnxruntime's attention kernels in the place of attention from standard operators, as
+// models' attention.ts writes it: softmax(q·kᵀ/√d + bias)·v.
+
+import type { Dimension, GraphBuilder, Value, ValuesByName } from '../graph.js'
+import { add, cast, concat, gather, reshape, sub, transpose } from '../operators.js'
+import { paddedIndexName } from '../packing.js'
+import { any, constant, constantOf, made, match, type Pattern } from './pattern.js'
+import { type Pass, type Rewriting, rewrite } from './rewrite.js'
+
+const microsoft = 'com.microsoft'
+
+const splitInto = (rows: Pattern, perm: readonly number[], name?: string): Pattern =>
+  made('Transpose', [made('Reshape', [rows], {}, name)], { perm })
+const padded = (packed: Pattern): Pattern => made('Gather', [packed, any('padded index')])
+const query = made('Mul', [any('query'), constant('scale')])
+
+/** What every head found, [B,S,H]. */
+const attended = (keys: Pattern, values: Pattern): Pattern => {
+  const scores = made('MatMul', [splitInto(padded(query), [0, 2, 1, 3], 'split query'), splitInto(keys, [0, 2, 3, 1])])
+  const weights = made('Softmax', [made('Add', [scores, any('bias')])])
+  const found = made('MatMul', [weights, splitInto(values, [0, 2, 1, 3])])
+  return made('Reshape', [made('Transpose', [found], { perm: [0, 2, 1, 3] })])
+}
+
+const ofOwnTokens = made('Gather', [
+  made('Reshape', [attended(padded(any('key')), padded(any('value')))]),
+  any('packed index'),
+])
+const ofAnyKeys = attended(any('keys'), any('values'))
+
+const dense = (name: string): Pattern =>
+  made('Gemm', [any('x'), constant(`${name} weight`), constant(`${name} bias`)], { transB: 1 })
+
+/**
+ * Attention of packed tokens to the tokens of their row: no padding, and one product for query, key and value. Only CUDA
+ * has the kernels, float32 and float16; where there is a bias other than that of padding, they do not do.
+ *
+ * Inputs that this adds: `token_offset` int32 [B,S], places of tokens in the padded rows and behind them those of padding;
+ * `cumulative_lengths` int32 [B+1], the tokens before each row.
+ */
+export const packAttention =
+  (paddingBias: string): Pass =>
+  (graph) =>
+    rewrite(graph, (node, rewriting) => {
+      const { g, now } = rewriting
+      if (node.operator !== 'Gather') return undefined
+      const found = match(ofOwnTokens, node.outputs[0], rewriting)
+      if (found === undefined || found('bias').name !== paddingBias) return undefined
+      const heads = found('split query').shape[2] as number
+      const layout = [tokenOffset(g), inputOf(g, 'cumulative_lengths', ['B+1'])]
+      const options = { domain: microsoft, attributes: { num_heads: heads, scale: scaleOf(found, rewriting) } } as const
+      const projected = projectedTogether(g, found, rewriting)
+      if (projected) return [g.node('PackedAttention', [...projected, ...layout], node.outputs[0], options)]
+      const parts = [now(found('query')), now(found('key')), now(found('value')), undefined]
+      return [g.node('PackedMultiHeadAttention', [...parts, ...layout], node.outputs[0], options)]
+    })
+
+/**
+ * If query, key and value are products of the same tokens: these, and the weights [I,3·H] and biases [3·H] of all three.
+ * The operator computes them in one product.
+ */
+function projectedTogether(
+  g: GraphBuilder,
+  found: ValuesByName,
+  rewriting: Rewriting,
+): readonly [x: Value, weight: Value, bias: Value] | undefined {
+  const [q, k, v] = (['query', 'key', 'value'] as const).map((part) => match(dense(part), found(part), rewriting))
+  if (!q || !k || !v || q('x') !== k('x') || q('x') !== v('x')) return undefined
+  const { now } = rewriting
+  const together = (kind: 'weight' | 'bias') =>
+    concat(g, [now(q(`query ${kind}`)), now(k(`key ${kind}`)), now(v(`value ${kind}`))], 0, '3·H')
+  return [now(q('x')), transpose(g, together('weight'), [1, 0]), together('bias')]
+}
+
+/** Padding by the input that packed attention takes too: on CUDA. What it pads with is zero. */
+export const padByOffset: Pass = (graph) =>
+  rewrite(graph, (node, { g, now }) => {
+    const [x, index] = node.inputs
+    const { dtype, shape } = node.outputs[0]
+    if (node.operator !== 'Gather' || index?.name !== paddedIndexName || x?.shape.length !== 2) return undefined
+    return [g.node('RestorePadding', [now(x), tokenOffset(g)], { dtype, shape }, { domain: microsoft })]
+  })
+
+/** Attention of padded rows in one operator, with whatever bias and whatever keys: on CPU and CUDA. */
+export const fuseAttention: Pass = (graph) =>
+  rewrite(graph, (node, rewriting) => {
+    const { g, now } = rewriting
+    if (node.operator !== 'Reshape') return undefined
+    const found = match(ofAnyKeys, node.outputs[0], rewriting)
+    if (found === undefined) return undefined
+    const index = now(found('padded index'))
+    const bias = biasOfEachQuery(g, now(found('bias')), index)
+    const queries = gather(g, now(found('query')), index)
+    const inputs = [queries, now(found('keys')), now(found('values')), undefined, undefined, bias]
+    const heads = found('split query').shape[2] as number
+    const options = { domain: microsoft, attributes: { num_heads: heads, scale: scaleOf(found, rewriting) } } as const
+    return [g.node('MultiHeadAttention', inputs, node.outputs[0], options)]
+  })
+
+/** What scores are multiplied with. */
+function scaleOf(found: ValuesByName, rewriting: Rewriting): { readonly float: number } {
+  const data = constantOf(found('scale'), rewriting)?.data
+  if (!(data instanceof Uint8Array)) throw new Error('the scale of attention is not part of the graph')
+  return { float: new DataView(data.buffer, data.byteOffset).getFloat32(0, true) }
+}
+
+/** A bias that is the same for all queries, [B,1,1,K], as the operator takes it: [B,1,S,K]. */
+function biasOfEachQuery(g: GraphBuilder, bias: Value, paddedIndex: Value): Value {
+  if (bias.shape[2] !== 1) return bias
+  const zeros = reshape(g, sub(g, paddedIndex, paddedIndex), ['B', 1, 'S', 1])
+  return add(g, bias, cast(g, zeros, bias.dtype))
+}
+
+const tokenOffset = (g: GraphBuilder): Value => inputOf(g, 'token_offset', ['B', 'S'])
+
+const inputOf = (g: GraphBuilder, name: string, shape: readonly Dimension[]): Value =>
+  g.inputs.find((input) => input.name === name) ?? g.input(name, 'int32', shape)

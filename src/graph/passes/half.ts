@@ -1,0 +1,62 @@
+// Half precision: what a graph computes in float32 becomes float16, weights included, but for what reads an input that is
+// to stay exact, and all that follows from it.
+
+import type { DataType, Graph, Node, Value } from '../graph.js'
+import { cast } from '../operators.js'
+import { type Pass, rewrite, withOthers } from './rewrite.js'
+
+/** They only move what they are given, so that they can as well do so in the type of what comes behind them. */
+const moving = new Set(['Gather', 'Reshape', 'RestorePadding'])
+
+/**
+ * @param exactInputs names of float32 inputs: what is computed from them is computed in float32. Outputs stay float32.
+ */
+export const halve =
+  (exactInputs: ReadonlySet<string>): Pass =>
+  (graph) => {
+    const exact = exactNodes(graph, exactInputs)
+    const casts = new Map<string, Value>()
+    return rewrite(graph, (node, { g, now }) => {
+      const type: DataType = exact.has(node) ? 'float32' : 'float16'
+      const typed = (old: Value): Value => {
+        const value = now(old)
+        if (old.dtype !== 'float32' || value.dtype === type) return value
+        const key = `${value.name} ${type}`
+        const known = casts.get(key) ?? cast(g, value, type)
+        casts.set(key, known)
+        return known
+      }
+      const [input] = node.inputs
+      const [first, ...others] = node.outputs
+      if (node.operator === 'Cast' && first.dtype === 'float32' && input) return [cast(g, typed(input), type)]
+      const inputs = node.inputs.map((old) => old && typed(old))
+      if (graph.outputs.includes(first)) return inputs.slice(0, 1)
+      const turned = ({ shape, dtype }: Value): Pick<Value, 'dtype' | 'shape'> => ({
+        shape,
+        dtype: dtype === 'float32' ? type : dtype,
+      })
+      const y = g.node(node.operator, inputs, turned(first), node)
+      return withOthers(
+        g,
+        y,
+        others.map((other) => other && turned(other)),
+      )
+    })
+  }
+
+function exactNodes({ nodes, outputs }: Graph, inputs: ReadonlySet<string>): ReadonlySet<Node> {
+  const exactValues = new Set<Value>()
+  const exact = new Set<Node>()
+  for (const node of nodes) {
+    if (outputs.includes(node.outputs[0])) exact.add(node)
+    else if (!node.inputs.some((value) => value && (inputs.has(value.name) || exactValues.has(value)))) continue
+    exact.add(node)
+    for (const output of node.outputs) if (output) exactValues.add(output)
+  }
+  for (const node of nodes.toReversed()) {
+    const [y] = node.outputs
+    const users = nodes.filter(({ inputs }) => inputs.includes(y))
+    if (moving.has(node.operator) && users.length > 0 && users.every((user) => exact.has(user))) exact.add(node)
+  }
+  return exact
+}

@@ -1,0 +1,194 @@
+// Float16 beside float32. CUDA's kernels are not at hand: the sessions run the same arithmetic on the CPU, which rounds to
+// float16 after every operator.
+
+import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { readBackbone } from '../../src/backbones/backbone.js'
+import { Bank } from '../../src/engine/bank.js'
+import { bounds, checkHalf } from '../../src/engine/half-check.js'
+import { HalfSession } from '../../src/engine/half-session.js'
+import { openSession } from '../../src/engine/providers.js'
+import { packRows, selectRows, type TokenRow } from '../../src/engine/rows.js'
+import { poolWeightsName, servingGraph } from '../../src/engine/serving-graph.js'
+import { EngineSession, feedsOf, type SessionOptions } from '../../src/engine/session.js'
+import { serializeSafetensors, tensorFloats } from '../../src/formats/safetensors.js'
+import { bytesOf } from '../../src/graph/graph.js'
+import { serializeOnnx } from '../../src/graph/onnx.js'
+import { fuseNorms, fuseTransposedProducts } from '../../src/graph/passes/fuse.js'
+import { halve } from '../../src/graph/passes/half.js'
+import { applyAll } from '../../src/graph/passes/rewrite.js'
+import { elementCount } from '../../src/petl/module.js'
+import { petlModule } from '../../src/petl/modules.js'
+import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
+import { copyOf, tensorsOf, wave } from '../backbones/tiny.js'
+import { distance } from '../material.js'
+
+/** A token that float16 cannot hold: its embedding is beyond 65,504. */
+const large = 7
+const module = { kind: 'adapter', bottleneck: 4, activation: 'relu', scaling: 1 } as const
+
+/** @param spoiled whether there is such a token */
+async function tinyOptions(spoiled = true): Promise<SessionOptions> {
+  const directory = await copyOf('bert')
+  const tensors = await tensorsOf(directory)
+  const [name, table] = [...tensors].find(([tensor]) => tensor.endsWith('word_embeddings.weight')) ?? assert.fail()
+  const values = tensorFloats(table.data, name, { ...table, offset: 0, length: table.data.length })
+  const width = table.shape[1] as number
+  values.subarray(large * width, (large + 1) * width).forEach((_, i, row) => {
+    if (spoiled) row[i] = 1e5 * (i + 1)
+  })
+  tensors.set(name, { dtype: 'F32', shape: table.shape, data: bytesOf(values) })
+  await writeFile(join(directory, 'model.safetensors'), serializeSafetensors({}, Object.fromEntries(tensors)))
+  const backbone = await readBackbone(directory)
+  const { hidden_size: hiddenSize, num_hidden_layers: layers } = backbone.config
+  const { maskable, unmasked } = petlModule(module, hiddenSize)
+  const weights = [...maskable, ...unmasked].map(
+    ({ name: tensor, shape }, seed) => [tensor, wave(elementCount(shape), seed)] as const,
+  )
+  const prototype = readPrototype(
+    serializePrototype({ backbone: backbone.digest, module, layers, hiddenSize, tensors: new Map(weights) }),
+  )
+  return { backbone, prototype, threads: 1, slots: 4 }
+}
+
+/** A session in float16 on the CPU. */
+async function halfOnCpu({ backbone, prototype, slots }: SessionOptions) {
+  assert.ok(prototype)
+  const { layers, maskBytes } = prototype
+  const graph = applyAll(servingGraph(backbone, prototype, { bank: 'uint8', gatherHalf: false }), [
+    fuseTransposedProducts,
+    fuseNorms,
+    halve(new Set([poolWeightsName])),
+  ])
+  const session = await InferenceSession.create(serializeOnnx(graph), {
+    logSeverityLevel: 4,
+    extra: { session: { model_external_initializers_file_folder_path: backbone.weightsFolder } },
+  })
+  const bank = new Bank(slots, layers, maskBytes, 'uint8')
+  const sizes: number[] = []
+  const part: HalfSession['half'] = {
+    load: async (loads) => bank.load(loads),
+    holdsAll: (own) => bank.holdsAll(own),
+    release: () => session.release(),
+    async run(rows, own) {
+      sizes.push(rows.rows)
+      const used = bank.compact(own)
+      const feeds = {
+        ...feedsOf(rows),
+        bank: new Tensor('uint8', Uint8Array.from(used.words), [used.count, layers, maskBytes]),
+        row_slots: new Tensor('int32', used.slots, [own.length]),
+      }
+      const known = Object.entries(feeds).filter(([name]) => session.inputNames.includes(name))
+      const { pooled, hidden } = await session.run(Object.fromEntries(known))
+      assert.ok(pooled?.data instanceof Float32Array && hidden?.data instanceof Float32Array)
+      return { pooled: pooled.data, hidden: hidden.data }
+    },
+  }
+  return { part, sizes }
+}
+
+const rowOf = (ids: readonly number[], pooling: TokenRow['pooling'] = 'mean'): TokenRow => ({
+  inputIds: ids,
+  tokenTypeIds: ids.map(() => 0),
+  pooling,
+})
+
+describe('a session in float16', () => {
+  test('computes rows again in float32 that it cannot hold, and only these', async () => {
+    const options = await tinyOptions()
+    const full = await EngineSession.open('cpu', 'float32', options)
+    const { part, sizes } = await halfOnCpu(options)
+    const session = new HalfSession('cpu', part, full, options.backbone.config.hidden_size)
+    const rows = packRows([
+      rowOf([2, 11, 12, 3]),
+      rowOf([2, large, 3], 'cls'),
+      rowOf([2, 13, 3]),
+      rowOf([2, large, 9, 3]),
+    ])
+    const size = (options.prototype?.layers ?? 0) * (options.prototype?.maskBytes ?? 0)
+    await session.load({
+      slots: [2, 0],
+      planes: [1, 1],
+      bitsets: Uint8Array.from({ length: 2 * size }, (_, i) => (i * 167 + 11) & 255),
+    })
+    const slots = Int32Array.of(2, 0, 2, 2)
+    const result = await session.run(rows, slots, true)
+    const expected = await full.run(rows, slots, true)
+    assert.equal(result.recomputed, 2)
+    assert.deepEqual(sizes, [4])
+    const H = options.backbone.config.hidden_size
+    for (const row of [1, 3])
+      assert.ok(
+        distance(result.pooled.subarray(row * H, (row + 1) * H), expected.pooled.subarray(row * H, (row + 1) * H)) <
+          1e-5,
+      )
+    assert.ok(result.pooled.every(Number.isFinite) && result.hidden?.every(Number.isFinite))
+    assert.ok(distance(result.hidden ?? [], expected.hidden ?? []) < 0.05)
+    assert.notDeepEqual(result.pooled.subarray(0, H), expected.pooled.subarray(0, H))
+    await session.release()
+  })
+
+  test('leaves a batch with a mask of two planes to float32, until the slot has another', async () => {
+    const options = await tinyOptions()
+    const full = await EngineSession.open('cpu', 'float32', options)
+    const { part, sizes } = await halfOnCpu(options)
+    const session = new HalfSession('cpu', part, full, options.backbone.config.hidden_size)
+    const size = (options.prototype?.layers ?? 0) * (options.prototype?.maskBytes ?? 0)
+    await session.load({ slots: [1], planes: [2], bitsets: new Uint8Array(2 * size).fill(0x5a) })
+    const rows = packRows([rowOf([2, 11, 3])])
+    const twice = await session.run(rows, Int32Array.of(1), false)
+    assert.deepEqual(twice, await full.run(rows, Int32Array.of(1), false))
+    assert.deepEqual(sizes, [])
+    await session.load({ slots: [1], planes: [1], bitsets: new Uint8Array(size).fill(0x5a) })
+    const once = await session.run(rows, Int32Array.of(1), false)
+    assert.deepEqual(sizes, [1])
+    assert.ok(distance(once.pooled, twice.pooled) > 1e-4)
+    await session.release()
+  })
+
+  test('is compared with float32 on real texts, and taken if it is near enough', async () => {
+    const options = await tinyOptions(false)
+    const full = await EngineSession.open('cpu', 'float32', options)
+    const { part } = await halfOnCpu(options)
+    const good = await checkHalf(new HalfSession('cpu', part, full, options.backbone.config.hidden_size), options)
+    assert.match(good.finding, /float16 differs from float32 by 0\.\d+ % \(at most 1\.000 %\)/)
+    assert.equal(good.within, true)
+    const off: HalfSession['half'] = {
+      ...part,
+      run: async (rows, slots, withHidden) => {
+        const result = await part.run(rows, slots, withHidden)
+        return { ...result, pooled: result.pooled.map((value) => value * (1 + 2 * bounds.fromFloat32)) }
+      },
+    }
+    const bad = await checkHalf(new HalfSession('cpu', off, full, options.backbone.config.hidden_size), options)
+    assert.equal(bad.within, false)
+    const { hidden_size: hiddenSize } = options.backbone.config
+    const nothing: HalfSession['half'] = {
+      ...part,
+      run: async (rows) => ({ pooled: new Float32Array(rows.rows * hiddenSize).fill(Number.NaN) }),
+    }
+    const broken = await checkHalf(new HalfSession('cpu', nothing, full, options.backbone.config.hidden_size), options)
+    assert.deepEqual(broken, { within: false, finding: 'float16 does not hold the numbers of all texts' })
+    await part.release()
+    await full.release()
+  })
+})
+
+test('float16 is refused where nothing computes it, and is not what auto takes on the CPU', async () => {
+  const options = await tinyOptions()
+  await assert.rejects(openSession({ provider: 'cpu', numerics: 'float16' }, options), {
+    code: 'invalid_setting',
+    message: /float16, which the provider cuda computes, and not "cpu"; expected float32/,
+  })
+  const { session, choice } = await openSession({ provider: 'cpu', numerics: 'auto' }, options)
+  assert.equal(choice.numerics, 'float32')
+  await session.release()
+})
+
+test('selected rows are what they were in their batch', () => {
+  const rows = [rowOf([1, 2, 3]), rowOf([4, 5], 'cls'), rowOf([6]), rowOf([7, 8, 9, 10])]
+  assert.deepEqual(selectRows(packRows(rows), [3, 1]), packRows([rows[3] ?? assert.fail(), rows[1] ?? assert.fail()]))
+})

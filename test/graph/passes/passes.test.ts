@@ -1,0 +1,241 @@
+// What passes make of a model's graph computes what the graph did: every family and module, on the CPU. Operators that
+// have kernels on CUDA alone are written out again from their description (onnxruntime's ContribOperators.md).
+
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { type Backbone, readBackbone } from '../../../src/backbones/backbone.js'
+import { keyBiasName } from '../../../src/backbones/encoder.js'
+import { packRows, type TokenRow } from '../../../src/engine/rows.js'
+import { type GraphTraits, halfPasses, poolWeightsName, servingGraph } from '../../../src/engine/serving-graph.js'
+import { feedsOf } from '../../../src/engine/session.js'
+import type { Dimension, Graph, GraphBuilder, Node, Value } from '../../../src/graph/graph.js'
+import { serializeOnnx } from '../../../src/graph/onnx.js'
+import { add, cast, matmul, mul, reshape, scale, slice, softmax, sub, transpose } from '../../../src/graph/operators.js'
+import { fuseAttention, packAttention, padByOffset } from '../../../src/graph/passes/attention.js'
+import { fuseEmbeddings, fuseGelu, fuseNorms, fuseTransposedProducts } from '../../../src/graph/passes/fuse.js'
+import { halve } from '../../../src/graph/passes/half.js'
+import { applyAll, type Pass, rewrite } from '../../../src/graph/passes/rewrite.js'
+import { elementCount } from '../../../src/petl/module.js'
+import { type ModuleConfig, petlModule } from '../../../src/petl/modules.js'
+import type { Prototype } from '../../../src/petl/prototype.js'
+import { readPrototype, serializePrototype } from '../../../src/petl/prototype-file.js'
+import { directoryOf, expectedRows, tinyBackbones, wave } from '../../backbones/tiny.js'
+import { distance } from '../../material.js'
+
+const modules: readonly (ModuleConfig | undefined)[] = [
+  undefined,
+  { kind: 'adapter', bottleneck: 4, activation: 'relu', scaling: 1 },
+  // A mask of a number of bits that fills no bytes.
+  { kind: 'adapter', bottleneck: 3, activation: 'gelu', scaling: 0.5 },
+  { kind: 'lora', rank: 3, alpha: 5 },
+  { kind: 'prefix', length: 5 },
+]
+
+const plain: GraphTraits = { bank: 'uint16', gatherHalf: true }
+const ofBytes: GraphTraits = { bank: 'uint8', gatherHalf: false }
+
+function prototypeOf({ digest, config }: Backbone, module: ModuleConfig): Prototype {
+  const { hidden_size: hiddenSize, num_hidden_layers: layers } = config
+  const { maskable, unmasked } = petlModule(module, hiddenSize)
+  const tensors = new Map(
+    [...maskable, ...unmasked].map(({ name, shape }, seed) => [name, wave(elementCount(shape), seed)]),
+  )
+  return readPrototype(serializePrototype({ backbone: digest, module, layers, hiddenSize, tensors }))
+}
+
+/** Rows of different lengths and poolings; the first and the last have the same mask. */
+const rows = (name: (typeof tinyBackbones)[number]): TokenRow[] =>
+  expectedRows(name)
+    .slice(0, 4)
+    .map(({ inputIds, tokenTypeIds }, at) => ({ inputIds, tokenTypeIds, pooling: at === 1 ? 'cls' : 'mean' }))
+const slots = [0, 1, 1, 0]
+
+async function run(graph: Graph, backbone: Backbone, prototype: Prototype | undefined, texts: readonly TokenRow[]) {
+  const session = await InferenceSession.create(serializeOnnx(graph), {
+    executionProviders: ['cpu'],
+    logSeverityLevel: 4,
+    extra: { session: { model_external_initializers_file_folder_path: backbone.weightsFolder } },
+  })
+  const { layers = 0, maskBytes = 0 } = prototype ?? {}
+  const bytes = Uint8Array.from({ length: 2 * layers * maskBytes }, (_, i) => (i * 167 + (i >> 3) * 29 + 11) & 255)
+  const shape = [2, layers, maskBytes]
+  const isOfBytes = graph.inputs.some(({ name, dtype }) => name === 'bank' && dtype === 'uint8')
+  const all: Readonly<Record<string, Tensor>> = {
+    ...feedsOf(packRows(texts)),
+    bank: isOfBytes ? new Tensor('uint8', bytes, shape) : new Tensor('uint16', Uint16Array.from(bytes), shape),
+    row_slots: new Tensor('int32', Int32Array.from(slots), [slots.length]),
+  }
+  const feeds = Object.fromEntries(Object.entries(all).filter(([name]) => session.inputNames.includes(name)))
+  const { pooled, hidden } = await session.run(feeds)
+  await session.release()
+  assert.ok(pooled?.data instanceof Float32Array && hidden?.data instanceof Float32Array)
+  return [...pooled.data, ...hidden.data]
+}
+
+/** ‖a − b‖ / ‖b‖ */
+const relative = (a: readonly number[], b: readonly number[]) => {
+  const length = (values: readonly number[]) => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0))
+  return length(a.map((value, i) => value - (b[i] ?? Number.NaN))) / length(b)
+}
+
+const fusedActivations = { relu: 'Relu', gelu: 'BiasGelu', gelu_new: 'FastGelu' }
+
+const operatorsOf = ({ nodes }: Graph) => new Set(nodes.map(({ operator }) => operator))
+
+/** A packed kernel's arithmetic in standard operators. */
+const writeOut: Pass = (graph) =>
+  rewrite(graph, (node, { g, now }) => {
+    const inputs = node.inputs.map((input) => input && now(input))
+    if (node.operator === 'RestorePadding') return [restorePadding(g, inputs)]
+    if (node.operator === 'PackedMultiHeadAttention') {
+      const [query, key, value] = [present(inputs, 0), present(inputs, 1), present(inputs, 2)]
+      return [packedAttention(g, [query, key, value], present(inputs, 5), node)]
+    }
+    if (node.operator === 'PackedAttention') {
+      const projected = add(g, matmul(g, present(inputs, 0), present(inputs, 1)), present(inputs, 2))
+      const [, H] = node.outputs[0].shape as readonly [Dimension, number]
+      const parts = [0, 1, 2].map((at) => slice(g, projected, 1, at * H, (at + 1) * H))
+      return [packedAttention(g, parts, present(inputs, 4), node)]
+    }
+    return undefined
+  })
+
+type Inputs = readonly (Value | undefined)[]
+
+const present = (inputs: Inputs, at: number): Value => inputs[at] ?? assert.fail(`there is no input ${at}`)
+
+/** The first of the places in `token_offset` are those of the tokens; the others stay zero. */
+function restorePadding(g: GraphBuilder, inputs: Inputs): Value {
+  const [x, offset] = [present(inputs, 0), present(inputs, 1)]
+  const [, H] = x.shape as readonly Dimension[]
+  const places = reshape(g, offset, [-1], 'B·S')
+  const nothing = scale(g, cast(g, reshape(g, places, [-1, 1]), 'float32'), 0)
+  const zeros = mul(g, nothing, g.constant(`ones_${g.nodes.length}`, 'float32', [1, H as number], onesOf(H as number)))
+  const tokens = g.node('Shape', [x], { dtype: 'int64', shape: [1] }, { attributes: { start: 0, end: 1 } })
+  const start = g.integers([0])
+  const first = g.node('Slice', [places, start, tokens, start], { dtype: 'int32', shape: ['T'] })
+  const index = reshape(g, cast(g, first, 'int64'), [-1, 1], 'T')
+  const filled = g.node('ScatterND', [zeros, index, x], { dtype: x.dtype, shape: ['B·S', H as number] })
+  const size = g.node('Shape', [offset], { dtype: 'int64', shape: [2] })
+  const padded = g.node(
+    'Concat',
+    [size, g.integers([H as number])],
+    { dtype: 'int64', shape: [3] },
+    { attributes: { axis: 0 } },
+  )
+  return g.node('Reshape', [filled, padded], { dtype: x.dtype, shape: ['B', 'S', H as number] })
+}
+
+const onesOf = (count: number) => new Uint8Array(new Float32Array(count).fill(1).buffer)
+
+/** Tokens of one row see each other: those before which the same number of rows has ended. */
+function packedAttention(g: GraphBuilder, parts: readonly Value[], lengths: Value, node: Node): Value {
+  const heads = node.attributes.num_heads as number
+  const [, H] = node.outputs[0].shape as readonly [Dimension, number]
+  const d = H / heads
+  const byHead = (at: number, order: readonly number[]) =>
+    transpose(g, reshape(g, present(parts, at), ['T', heads, d]), order)
+  const [q, k, v] = [byHead(0, [1, 0, 2]), byHead(1, [1, 2, 0]), byHead(2, [1, 0, 2])]
+  const ends = reshape(g, cast(g, lengths, 'float32'), [1, -1], 'B+1')
+  // A token's number is the place of its one among ones, counted by a sum that includes it.
+  const one = g.node(
+    'ReduceMax',
+    [scale(g, q, 0), g.integers([0, 2])],
+    { dtype: 'float32', shape: ['T'] },
+    { attributes: { keepdims: 0 } },
+  )
+  const ones = add(g, one, g.scalar(1))
+  const axis = g.constant(`axis_${g.nodes.length}`, 'int64', [], new Uint8Array(8))
+  const numbers = sub(g, g.node('CumSum', [ones, axis], ones), g.scalar(1))
+  const before = g.node('LessOrEqual', [ends, reshape(g, numbers, [-1, 1], 'T')], {
+    dtype: 'bool',
+    shape: ['T', 'B+1'],
+  })
+  const row = g.node('ReduceSum', [cast(g, before, 'float32'), g.integers([1])], { dtype: 'float32', shape: ['T', 1] })
+  const apart = sub(g, row, transpose(g, row, [1, 0]))
+  const bias = scale(g, mul(g, apart, apart), -10_000)
+  const { float } = node.attributes.scale as { readonly float: number }
+  const weights = softmax(g, add(g, scale(g, matmul(g, q, k), float), bias))
+  return reshape(g, transpose(g, matmul(g, weights, v), [1, 0, 2]), ['T', H])
+}
+
+for (const name of tinyBackbones)
+  for (const module of modules)
+    describe(`a tiny ${name} with ${module ? `${module.kind} ${JSON.stringify(module)}` : 'no module'}`, async () => {
+      const backbone = await readBackbone(directoryOf(name))
+      const prototype = module && prototypeOf(backbone, module)
+      const texts = rows(name)
+      const expected = await run(servingGraph(backbone, prototype, plain), backbone, prototype, texts)
+
+      test('is the same with fused operators', async () => {
+        const passes = [fuseAttention, fuseTransposedProducts, fuseEmbeddings, fuseNorms, fuseGelu]
+        const fused = applyAll(servingGraph(backbone, prototype, plain), passes)
+        const operators = operatorsOf(fused)
+        assert.ok(operators.has('MultiHeadAttention') && !operators.has('Softmax'))
+        assert.ok(operators.has('SkipLayerNormalization') && !operators.has('LayerNormalization'))
+        assert.ok(operators.has(fusedActivations[backbone.config.hidden_act]))
+        assert.ok(distance(await run(fused, backbone, prototype, texts), expected) < 1e-5)
+      })
+
+      test('is the same with masks that are unpacked once', async () => {
+        const graph = servingGraph(backbone, prototype, ofBytes)
+        assert.ok(distance(await run(graph, backbone, prototype, texts), expected) < 1e-5)
+      })
+
+      test('is the same with packed attention, where nothing but padding has a bias', async () => {
+        const passes = [packAttention(keyBiasName), padByOffset]
+        const packed = applyAll(servingGraph(backbone, prototype, plain), passes)
+        const isPacked = name !== 'mpnet' && module?.kind !== 'prefix'
+        const operator = module?.kind === 'lora' ? 'PackedMultiHeadAttention' : 'PackedAttention'
+        assert.equal(operatorsOf(packed).has(operator), isPacked)
+        assert.equal(operatorsOf(packed).has('Softmax'), !isPacked)
+        assert.ok(distance(await run(writeOut(packed), backbone, prototype, texts), expected) < 1e-5)
+      })
+
+      test('is nearly the same in half precision', async () => {
+        const passes = [fuseTransposedProducts, fuseNorms, halve(new Set([poolWeightsName]))]
+        const half = applyAll(servingGraph(backbone, prototype, ofBytes), passes)
+        const error = relative(await run(half, backbone, prototype, texts), expected)
+        assert.ok(error > 0 && error < 0.01, `the error is ${error}`)
+      })
+
+      test('has no operator for CUDA in half precision that CUDA lacks', () => {
+        const graph = applyAll(servingGraph(backbone, prototype, ofBytes), halfPasses)
+        for (const { operator } of graph.nodes) assert.ok(onCuda.has(operator), operator)
+        const floats = graph.nodes.filter(({ outputs }) => outputs.some((output) => output?.dtype === 'float32'))
+        // Nothing but pooling, and what leads to the outputs.
+        for (const { operator } of floats)
+          assert.ok(['Cast', 'RestorePadding', 'Gather', 'MatMul', 'Reshape', 'Identity'].includes(operator), operator)
+      })
+    })
+
+/** The operators of the graphs with kernels for float16 on CUDA (onnxruntime's OperatorKernels.md). */
+const onCuda = new Set([
+  'Add',
+  'BiasGelu',
+  'Cast',
+  'Concat',
+  'EmbedLayerNormalization',
+  'FastGelu',
+  'FusedMatMul',
+  'Gather',
+  'Gelu',
+  'Gemm',
+  'Identity',
+  'MatMul',
+  'Mul',
+  'MultiHeadAttention',
+  'Pad',
+  'PackedAttention',
+  'PackedMultiHeadAttention',
+  'Relu',
+  'Reshape',
+  'RestorePadding',
+  'SkipLayerNormalization',
+  'Slice',
+  'Split',
+  'Sub',
+  'Tanh',
+  'Transpose',
+])
