@@ -25,10 +25,15 @@ export const leftBehind = (): number => threads.size
 /** Resolves when one of those that there are now has ended. */
 export const oneEnded = (): Promise<void> => Promise.race(threads.values())
 
+/** Calls of allEnded that have not returned. */
+let waiting = 0
+
 /** Waits until all that there are now have ended, but not for longer than so many milliseconds. */
 export async function allEnded(withinMs: number): Promise<void> {
+  waiting++
   for (const worker of threads.keys()) worker.ref()
   await within(withinMs, Promise.all(threads.values()))
+  if (--waiting > 0) return
   for (const worker of threads.keys()) worker.unref()
 }
 
