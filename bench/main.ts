@@ -9,6 +9,7 @@ import { type Numerics, type Provider, providers } from '../src/engine/session.j
 import { attackNames, attacks } from './attacks/benchmark.js'
 import { badClients } from './bad-clients.js'
 import { device } from './device.js'
+import { faultNames, faults } from './faults/benchmark.js'
 import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './figures.js'
 import { flood } from './flood.js'
 import { http } from './http.js'
@@ -53,7 +54,8 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
 const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
   soak: ({ minutes, numerics, engines, keys }) =>
     soak({ minutes, numerics, ...(engines && { engines }), keys: keys === true }),
-  attacks: ({ only, seconds }) => attacks({ ...(only && { only }), seconds }),
+  attacks: ({ only, seconds }) => attacks({ ...(only && { only: named(only, 'attack', attackNames) }), seconds }),
+  faults: ({ only }) => faults(only ? { only: named(only, 'fault', faultNames) } : {}),
   residue: ({ requests }) => residue(requests),
   versions: ({ against }) => {
     if (against === undefined) program.error('versions needs --against, the folder of another checkout')
@@ -107,11 +109,11 @@ function taskCounts(list: string): number[] {
   throw new InvalidArgumentError('expected whole numbers from 1, ascending, such as 1,16')
 }
 
-function namesOfAttacks(list: string): string[] {
-  const names = list.split(',')
-  const unknown = names.find((name) => !attackNames.includes(name))
-  if (unknown === undefined) return names
-  throw new InvalidArgumentError(`there is no attack "${unknown}"; there are ${attackNames.join(', ')}`)
+/** @returns the names, if there are such things */
+function named(names: readonly string[], what: string, known: readonly string[]): readonly string[] {
+  const unknown = names.find((name) => !known.includes(name))
+  if (unknown !== undefined) program.error(`there is no ${what} "${unknown}"; there are ${known.join(', ')}`)
+  return names
 }
 
 const program: Command = new Command('bench')
@@ -136,7 +138,9 @@ const program: Command = new Command('bench')
   .option('--minutes <n>', 'how long soak lasts', positive, 20)
   .option('--engines <n>', 'engines of the server of soak, if not as many as it takes by itself', whole(1, 256))
   .option('--keys', 'tenants with keys in soak, which come and go')
-  .option('--only <names>', 'attacks of attacks, separated by commas, if not all', namesOfAttacks)
+  .option('--only <names>', 'which attacks or faults, separated by commas, if not all', (list: string) =>
+    list.split(','),
+  )
   .option('--seconds <n>', 'how long each of the attacks lasts; all take about 40 minutes by default', positive, 10)
   .option(
     '--requests <n>',

@@ -1,10 +1,10 @@
-// A real PostgreSQL server for the tests of one file: a private cluster in a temporary directory, on a free port.
+// A real PostgreSQL server for the tests of one file, or a benchmark: a private cluster in a temporary directory, on a
+// free port.
 
 import { execFile } from 'node:child_process'
 import { chownSync, existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { after } from 'node:test'
 import { promisify } from 'node:util'
 import pg from 'pg'
 import { temporaryDirectory } from './material.js'
@@ -35,9 +35,13 @@ function userOf(name: string): { uid: number; gid: number } | undefined {
 }
 
 const servers: PostgresServer[] = []
-after(() => Promise.all(servers.map((server) => server.stop('immediate'))))
+// When nothing else is to be done; unlike a hook of the test runner, this also works in a benchmark.
+process.once('beforeExit', () => Promise.all(servers.map((server) => server.stop('immediate'))))
 
 export class PostgresServer {
+  /** What the environment of the server's processes has beside that of the tests, from the next start on. */
+  env: Readonly<Record<string, string>> = {}
+
   private constructor(
     readonly data: string,
     readonly port: number,
@@ -75,7 +79,7 @@ export class PostgresServer {
 
   async #run(program: string, ...args: string[]): Promise<void> {
     if (bin === undefined) throw new Error(`there is no PostgreSQL server in ${packages}`)
-    await run(join(bin, program), args, { ...user, cwd: '/' })
+    await run(join(bin, program), args, { ...user, cwd: '/', env: { ...process.env, ...this.env } })
   }
 }
 

@@ -8,7 +8,7 @@ export type StorageCall = 'write' | 'flush' | 'resize'
 
 export type StorageFault =
   /** The call fails and does nothing. */
-  | { readonly kind: 'fail'; readonly error: 'ENOSPC' | 'EIO' | 'EDQUOT' }
+  | { readonly kind: 'fail'; readonly error: 'ENOSPC' | 'EIO' | 'EDQUOT' | 'EROFS' }
   /** The process is killed before or after the call, or when half of it is done. */
   | { readonly kind: 'kill'; readonly when: 'before' | 'after' | 'halfway' }
   /** A write does half of its work and says so. */

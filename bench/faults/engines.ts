@@ -1,0 +1,86 @@
+// Engines that are lost, and clocks that stood still.
+
+import { setTimeout as delay } from 'node:timers/promises'
+import { residentBytes } from '../process.js'
+import { atMost, type Fault, none, unless } from './fault.js'
+import { type ServerUnderTest, told } from './server.js'
+import { longTexts } from './task-files.js'
+import { timeUntil } from './waiting.js'
+
+const losses = 20
+const MB = 1e6
+const recoveryMs = 60_000
+
+/** An engine takes short texts again. */
+async function recovered(server: ServerUnderTest): Promise<void> {
+  const ms = await timeUntil(async () => (await server.predict(['a gorgeous film'])).status === 200, recoveryMs, 200)
+  if (ms === undefined) throw new Error(`no engine serves ${recoveryMs} ms after one was lost`)
+}
+
+/** Once what was given up has ended: the lowest of some seconds. */
+async function held(server: ServerUnderTest): Promise<{ readonly bytes: number; readonly threads: number }> {
+  const samples = []
+  for (let count = 0; count < 20; count++) {
+    await delay(250)
+    samples.push(residentBytes(server.pid))
+  }
+  return {
+    bytes: Math.min(...samples.map(({ all }) => all)),
+    threads: Math.min(...samples.map(({ threads }) => threads)),
+  }
+}
+
+const engineLosses: Fault = {
+  name: 'engine-losses',
+  does: `${losses} batches take longer than --engine-timeout-ms: each time the engine is given up and replaced`,
+  must: 'memory and threads afterwards are as after one loss (memory within 20 %, threads within 2)',
+  async run(stage) {
+    const flags = ['--engine-timeout-ms', '1000', '--max-batch-tokens', '32768', '--max-body-bytes', '4000000']
+    const server = await stage.server({ flags })
+    const count = () => server.metric('propetl_engines_lost_total')
+    const lose = async (target: number) => {
+      const isLost = async () => {
+        await server.predict(longTexts(128))
+        return (await count()) >= target
+      }
+      const ms = await timeUntil(isLost, recoveryMs, 200)
+      if (ms === undefined) throw new Error(`the engine was lost ${await count()} times, not ${target}`)
+      await recovered(server)
+    }
+    await lose(1)
+    const first = await held(server)
+    for (let loss = 2; loss <= losses; loss++) {
+      await lose(loss)
+      if (loss % 5 === 0) stage.say(`${loss} of ${losses} losses`)
+    }
+    const last = await held(server)
+    return [
+      atMost('memory after the last loss against the first', '×', last.bytes / first.bytes, 1.2, {
+        'MB after the last': last.bytes / MB,
+        'MB after the first': first.bytes / MB,
+      }),
+      atMost('threads more than after the first', '', last.threads - first.threads, 2, { threads: first.threads }),
+    ]
+  },
+}
+
+const pause: Fault = {
+  name: 'pause',
+  does: 'the process is stopped for 4 s (SIGSTOP) with a batch under way; --engine-timeout-ms is 3000',
+  must: 'the batch is answered, no engine is lost',
+  async run(stage) {
+    const server = await stage.server({ flags: ['--engine-timeout-ms', '3000'] })
+    const predicting = server.predict(longTexts(64))
+    await delay(500)
+    server.signal('SIGSTOP')
+    await delay(4_000)
+    server.signal('SIGCONT')
+    const answer = await predicting
+    return [
+      none('predictions that failed', unless(answer.status === 200, told(answer))),
+      atMost('engines lost', '', await server.metric('propetl_engines_lost_total'), 0),
+    ]
+  },
+}
+
+export const engineFaults: readonly Fault[] = [engineLosses, pause]

@@ -1,0 +1,205 @@
+// Answers under injected faults: "made", "not made" and "unknown" must agree with what is stored.
+
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { StorageFault, StorageFaultRange } from '../../test/native-faults/storage-faults.js'
+import { sql } from '../../test/postgres.js'
+import type { TcpProxy } from '../../test/tcp-proxy.js'
+import { randomBytes } from '../material.js'
+import { type Fault, type Finding, none, unless } from './fault.js'
+import { Ledger } from './ledger.js'
+import type { ServerUnderTest } from './server.js'
+import type { Database } from './stage.js'
+import { version } from './task-files.js'
+import { timeUntil } from './waiting.js'
+
+/** Changes of a round: some writers make them one after another, while a fault happens. */
+const [writers, changesOfWriter] = [4, 5]
+
+async function changesOf(servers: readonly ServerUnderTest[], ledger: Ledger, round: number): Promise<void> {
+  await Promise.all(
+    Array.from({ length: writers }, async (_, writer) => {
+      const server = servers[writer % servers.length]
+      for (let count = 0; server && !server.isEnded && count < changesOfWriter; count++) {
+        const id = `c${writer}-${(round + count) % 6}`
+        if (ledger.has(id) && count % 4 === 3) await ledger.remove(server, id)
+        else await ledger.put(server, id, version(round * changesOfWriter + count + writer))
+      }
+    }),
+  )
+}
+
+const unknownLines = (servers: readonly ServerUnderTest[]) =>
+  servers.reduce((sum, { output }) => sum + (output.match(/"outcome":"unknown"/g)?.length ?? 0), 0)
+
+const findings = (ledger: Ledger, wrong: readonly string[], servers: readonly ServerUnderTest[]): Finding[] => {
+  const lines = unknownLines(servers)
+  const { counts, unknownAnswers, refusals } = ledger
+  return [
+    none('answers that told the wrong outcome', wrong, {
+      changes: ledger.changes,
+      ...counts,
+      answers: Object.entries(refusals)
+        .map(([reason, count]) => `${reason} (${count})`)
+        .join(', '),
+    }),
+    none(
+      'unknown outcomes without an audit line',
+      unless(lines >= unknownAnswers, `${unknownAnswers} answers, ${lines} audit lines`),
+    ),
+  ]
+}
+
+const storageFaults: readonly StorageFault[] = [
+  { kind: 'fail', error: 'ENOSPC' },
+  { kind: 'fail', error: 'EIO' },
+  { kind: 'fail', error: 'EDQUOT' },
+  { kind: 'shorten' },
+  { kind: 'kill', when: 'before' },
+  { kind: 'kill', when: 'after' },
+  { kind: 'kill', when: 'halfway' },
+]
+const ranges: readonly Pick<StorageFaultRange, 'calls' | 'times'>[] = [
+  { calls: ['write'], times: 1 },
+  { calls: ['flush'], times: 1 },
+  { calls: ['write'] },
+  { calls: ['flush'] },
+]
+
+export const diskOutcomes = (name: string, changes: number): Fault => ({
+  name,
+  does: `${changes} changes while writes and flushes of lmdb fail, once or from then on, or the process is killed at one`,
+  must: 'no answer tells the wrong outcome, as seen at once and after kill -9',
+  needs: ['preload'],
+  async run(stage) {
+    const dataDir = await stage.directory()
+    const faults = await stage.storageFaults(join(dataDir, 'tasks.lmdb'))
+    const ledger = new Ledger()
+    const random = randomBytes(11)
+    const wrong: string[] = []
+    const servers: ServerUnderTest[] = []
+    const start = async () => {
+      const server = await stage.server({ dataDir, env: faults.env })
+      servers.push(server)
+      return server
+    }
+    let server = await start()
+    for (let round = 0; ledger.changes < changes; round++) {
+      const fault = storageFaults[round % storageFaults.length] ?? { kind: 'shorten' }
+      const range = { ...ranges[Math.floor(round / storageFaults.length) % ranges.length], first: 1 + (random() % 8) }
+      faults.set(fault, range)
+      await changesOf([server], ledger, round)
+      faults.count()
+      const what = `${fault.kind} of ${range.calls} from ${range.first}`
+      const check = async (when: string) =>
+        wrong.push(...(await ledger.check(server)).map((found) => `${what}, ${when}: ${found}`))
+      if (!server.isEnded) await check('at once')
+      await server.kill()
+      server = await start()
+      await check('after a kill')
+      if (round % 5 === 4) stage.say(`${ledger.changes} of ${changes} changes`)
+    }
+    return findings(ledger, wrong, servers)
+  },
+})
+
+interface Scene {
+  readonly database: Database
+  readonly proxy: TcpProxy
+  /** The replica behind the proxy. */
+  readonly far: ServerUnderTest
+}
+
+interface LinkFault {
+  readonly what: string
+  /** @param random from 0 to 255 */
+  readonly cause: (scene: Scene, random: number) => unknown
+}
+
+const linkFaults: readonly LinkFault[] = [
+  {
+    what: 'connections are cut',
+    async cause({ proxy }, random) {
+      for (let cuts = 0; cuts < 3; cuts++) {
+        await delay(random / 4)
+        proxy.cut()
+      }
+    },
+  },
+  {
+    what: 'a connection is lost in the midst of a message',
+    async cause({ proxy }, random) {
+      proxy.loseAfter(random * 100)
+      await delay(2_000)
+      proxy.cut()
+    },
+  },
+  {
+    what: 'the link swallows everything for a while',
+    async cause({ proxy }, random) {
+      await delay(random / 8)
+      proxy.blackHole = true
+      await delay(1_000)
+      proxy.blackHole = false
+      proxy.cut()
+    },
+  },
+  {
+    what: 'a process of the database is killed',
+    async cause({ database: { server, name } }, random) {
+      await delay(random / 4)
+      const query = `select pid from pg_stat_activity where datname = '${name}' and pid <> pg_backend_pid()`
+      const [session] = await sql(server.url(), query)
+      if (session) process.kill(Number(session.pid), 'SIGKILL')
+    },
+  },
+  {
+    what: 'the replica is killed',
+    async cause({ far }, random) {
+      await delay(random)
+      await far.kill()
+    },
+  },
+]
+
+export const databaseOutcomes = (name: string, changes: number): Fault => ({
+  name,
+  does: `${changes} changes at two replicas while the link of one is cut, lost or silent, or the database or the replica is killed`,
+  must: 'no answer tells the wrong outcome',
+  needs: ['postgres'],
+  async run(stage) {
+    // Its crashes end the sessions of all databases.
+    const database = await stage.ownDatabase()
+    const proxy = await stage.proxy(database)
+    const [farDir, near] = [await stage.directory(), await stage.replica(database.url)]
+    const startFar = () => stage.replica(database.urlThrough(proxy), { dataDir: farDir })
+    let far = await startFar()
+    const servers = [near, far]
+    const ledger = new Ledger()
+    const random = randomBytes(7)
+    const wrong: string[] = []
+    for (let round = 0; ledger.changes < changes; round++) {
+      const fault = linkFaults[round % linkFaults.length]
+      if (fault === undefined) break
+      await Promise.all([changesOf([far, near], ledger, round), fault.cause({ database, proxy, far }, random())])
+      if (far.isEnded) {
+        far = await startFar()
+        servers.push(far)
+      }
+      // A replica that took a change has followed all before it.
+      for (const replica of [far, near]) {
+        const takes = async () => (await replica.put('marker', version(round))).status < 300
+        if ((await timeUntil(takes, 30_000, 200)) === undefined)
+          wrong.push(`${fault.what}: no changes are taken any more`)
+        wrong.push(...(await ledger.check(replica)).map((found) => `${fault.what}: ${found}`))
+      }
+      if (round % 5 === 4) stage.say(`${ledger.changes} of ${changes} changes`)
+    }
+    return findings(ledger, wrong, servers)
+  },
+})
+
+export const outcomeFaults: readonly Fault[] = [
+  diskOutcomes('outcomes-disk', 500),
+  databaseOutcomes('outcomes-database', 500),
+]
