@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { quantize } from '../../../src/graph/passes/quantize.js'
+import { quantize } from '../../src/graph/passes/quantize.js'
 
 test('integers times scales are the weights, within half a step, in the transposed order', () => {
   const weights = fc.float32Array({ minLength: 12, maxLength: 12, noNaN: true, min: -8, max: 8 })
