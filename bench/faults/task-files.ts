@@ -16,6 +16,6 @@ export function version(number: number): Uint8Array<ArrayBuffer> {
 /** A task file of 12 MB. */
 export const largeFile = (): Uint8Array<ArrayBuffer> => attackTask({ labels: 2, dense: 15_300 })
 
-/** Texts that an engine computes for long: some seconds on one thread. */
-export const longTexts = (count: number): string[] =>
-  Array.from({ length: count }, (_, index) => `${'word '.repeat(200)}${index}`)
+/** Texts that an engine computes for long: some seconds on one thread. Those of other seeds are others. */
+export const longTexts = (count: number, seed = 0): string[] =>
+  Array.from({ length: count }, (_, index) => `${'word '.repeat(200)}${seed} ${index}`)
