@@ -40,27 +40,23 @@ const exchanged = (
   does,
   must: 'no change is acknowledged any more; the server is not ready within a second, and its log says why',
   async run(stage) {
-    const made = await prepared(stage)
-    const { server } = made
-    await exchange(made)
-    const length = server.output.length
-    const change = await server.put('into-nothing', version(5), { timeoutMs: 5_000 })
-    const isUnready = async () => (await server.ask('GET', '/health/ready')).status === 503
+    // One is asked for a change at once, the other one has to notice by itself.
+    const [asked, idle] = await Promise.all([prepared(stage), prepared(stage)])
+    await exchange(asked)
+    const changes = [await asked.server.put('at-once', version(5), { timeoutMs: 5_000 })]
+    await exchange(idle)
+    const isUnready = async () => (await idle.server.ask('GET', '/health/ready')).status === 503
     const ms = await timeUntil(isUnready, 10_000, 20)
-    const later = await server.put('later', version(6), { timeoutMs: 5_000 })
-    const loud = server.output
-      .slice(length)
+    for (const { server } of [asked, idle]) changes.push(await server.put('later', version(6), { timeoutMs: 5_000 }))
+    const isTold = idle.server.output
       .split('\n')
       .some((line) => /"level":[456]0/.test(line) && /tasks\.lmdb|directory/.test(line))
-    server.signal('SIGTERM')
+    idle.server.signal('SIGTERM')
     return [
-      none(
-        'changes acknowledged into a file that is gone',
-        [change, later].filter(({ status }) => status < 300).map(told),
-      ),
+      none('changes acknowledged into a file that is gone', changes.filter(({ status }) => status < 300).map(told)),
       atMost('until /health/ready is 503', 'ms', ms ?? 10_000, noticedMs),
-      none('reasons that are not in the log', unless(loud, 'no line names the directory')),
-      atMost('from SIGTERM to the end', 'ms', await server.timeToEnd(20_000), stopMs),
+      none('reasons that are not in the log', unless(isTold, 'no line names the directory')),
+      atMost('from SIGTERM to the end', 'ms', await idle.server.timeToEnd(20_000), stopMs),
     ]
   },
 })
