@@ -2,6 +2,7 @@
 // This reader trusts nothing: every length, range and shape is checked before a tensor is handed out.
 // It knows no tensor's meaning; prototype.ts and task-file.ts do.
 
+import { isUtf8 } from 'node:buffer'
 import { Problem, quoted } from '../problem.js'
 import { finish, type Steps } from '../steps.js'
 import { hasFewValues, maxValues, repeatedKey } from './json.js'
@@ -92,16 +93,22 @@ const beginnings: readonly (readonly [string, string])[] = [
 
 /** What a file is in place of a safetensors file, if its beginning tells. */
 function whatElse(prefix: Uint8Array): string | undefined {
-  const beginning = Buffer.from(prefix.subarray(0, 32)).toString('latin1')
-  const known = beginnings.find(([start]) => beginning.startsWith(start))
+  const beginning = Buffer.from(prefix.subarray(0, 32))
+  const known = beginnings.find(([start]) => beginning.toString('latin1').startsWith(start))
   if (known) return `the file is no safetensors file; it is ${known[1]}`
-  // In a header of a sensible length one of the first eight bytes is zero.
-  if (!/^[\t\n\r\x20-\x7e\x80-\xff]*$/.test(beginning)) return undefined
-  const text =
-    Buffer.from(prefix.subarray(0, 32))
-      .toString()
-      .split(/[\r\n]/, 1)[0] ?? ''
-  return `the file is no safetensors file; it is a text that begins with ${quoted(text)}. \`propetl learn\` makes task files from tables of examples`
+  const line = firstLine(beginning)
+  return line === undefined
+    ? undefined
+    : `the file is no safetensors file; it is a text that begins with ${quoted(line)}. \`propetl learn\` makes task files from tables of examples`
+}
+
+/** Of a text in UTF-8. The last character may be cut. */
+function firstLine(beginning: Buffer): string | undefined {
+  const whole = [0, 1, 2, 3]
+    .map((cut) => beginning.subarray(0, beginning.byteLength - cut))
+    .find((part) => isUtf8(part))
+  const text = whole?.toString()
+  return text !== undefined && /^(?:[\t\n\r]|\P{Cc})+$/u.test(text) ? text.split(/[\r\n]/, 1)[0] : undefined
 }
 
 /**

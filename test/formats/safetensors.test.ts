@@ -17,6 +17,8 @@ const tensor = (begin: number, end: number) => ({ dtype: 'U8', shape: [end - beg
 const refused: [string, Uint8Array, RegExp][] = [
   ['nothing', new Uint8Array(), /ends after 0 bytes/],
   ['a text', Buffer.from('hello world, this is no tensor'), /a text that begins with "hello world, this is no tensor"/],
+  ['a text in another script', Buffer.from('текст,метка\nпривет,да\n'), /a text that begins with "текст,метка"/],
+  ['bytes that are no text', Buffer.alloc(100, 0xff), /header says it is \d+ bytes/],
   ['a header longer than the file', fileOf({}, 0, 3n), /header says it is 3 bytes long, but only 2/],
   ['a header of 2^63 bytes', fileOf({}, 0, 2n ** 63n), /at most/],
   ['a header that is not JSON', fileOf('{"a":', 0), /not JSON/],
