@@ -2,7 +2,7 @@
 // free port.
 
 import { execFile } from 'node:child_process'
-import { chownSync, existsSync, readdirSync, readFileSync } from 'node:fs'
+import { chownSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -61,6 +61,18 @@ export class PostgresServer {
   /** The address of a database of this server. */
   url(database = 'postgres', port = this.port): string {
     return `postgres://propetl@127.0.0.1:${port}/${database}`
+  }
+
+  /** Puts a file into the data directory that belongs to the server's user. */
+  putFile(name: string, content: string | Buffer): void {
+    const path = join(this.data, name)
+    writeFileSync(path, content, { mode: 0o600 })
+    if (user) chownSync(path, user.uid, user.gid)
+  }
+
+  /** Whether a text is in the server's log. */
+  says(text: string): boolean {
+    return readFileSync(`${this.data}/log`, 'utf8').includes(text)
   }
 
   async start(): Promise<void> {

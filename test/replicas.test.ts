@@ -7,6 +7,7 @@ import { digestOf } from '../src/formats/digest.js'
 import { shiftedTask, taskBytes, temporaryDirectory } from './material.js'
 import { PostgresServer, withoutPostgres } from './postgres.js'
 import { answerOf, predict, put, ready, referenceFlags, type ServerProcess, start } from './server-process.js'
+import { TcpProxy } from './tcp-proxy.js'
 
 const sst2 = taskBytes('sst2')
 
@@ -33,11 +34,20 @@ const database = async ({ url }: ServerProcess) =>
 const metric = async ({ url }: ServerProcess, name: string) =>
   Number(new RegExp(`^${name} (.+)$`, 'm').exec(await (await fetch(`${url}/metrics`)).text())?.[1])
 
+/** What a server says from now on. */
+function logOf({ process: { stdout } }: ServerProcess): { readonly text: string } {
+  const log = { text: '' }
+  stdout?.on('data', (piece) => {
+    log.text += piece
+  })
+  return log
+}
+
 describe('two replicas', { skip: withoutPostgres }, () => {
   let postgres: PostgresServer
   let replicas: readonly [ServerProcess, ServerProcess]
-  const replica = async (dataDir: string) => {
-    const env = { ...process.env, PROPETL_DATABASE_URL: postgres.url() }
+  const replica = async (dataDir: string, port = postgres.port) => {
+    const env = { ...process.env, PROPETL_DATABASE_URL: postgres.url('postgres', port) }
     return ready(start([], await referenceFlags(dataDir), { env }))
   }
   before(async () => {
@@ -80,6 +90,54 @@ describe('two replicas', { skip: withoutPostgres }, () => {
     await postgres.start()
     await until(async () => (await put(b.url, 'new', sst2)).ok, 'uploads are taken again')
     await until(async () => (await versionAt(a, 'new')) === digestOf(sst2), 'the other follows')
+  })
+
+  test('a process that stood still while a change was made takes the answer that came meanwhile', async () => {
+    const link = await TcpProxy.start(postgres.port)
+    const paused = await replica(await temporaryDirectory(), link.port)
+    const log = logOf(paused)
+    link.freeze()
+    const upload = put(paused.url, 'paused', sst2)
+    // Its message is in the link before it stops.
+    await delay(500)
+    paused.process.kill('SIGSTOP')
+    link.limit({})
+    // Longer than it would wait for an answer. Others are not held up.
+    const [other] = replicas
+    for (const until = performance.now() + 7_000; performance.now() < until; await delay(500))
+      assert.ok((await put(other.url, 'meanwhile', sst2)).ok)
+    paused.process.kill('SIGCONT')
+    assert.equal((await upload).status, 201)
+    assert.doesNotMatch(log.text, /is lost|did not answer/)
+    paused.process.kill('SIGTERM')
+    assert.deepEqual(await paused.exit, [0, null])
+    link.close()
+  })
+
+  test('a change whose outcome cannot be found out is answered so, and is in the audit trail', async () => {
+    const link = await TcpProxy.start(postgres.port)
+    const cutOff = await replica(await temporaryDirectory(), link.port)
+    const log = logOf(cutOff)
+    link.blackHole = true
+    const response = await put(cutOff.url, 'doubtful', sst2)
+    const { code, detail } = (await response.json()) as { code: string; detail: string }
+    assert.deepEqual([response.status, code, response.headers.get('retry-after')], [503, 'outcome_unknown', '5'])
+    assert.match(detail, /it may have been made or not/)
+    const auditLine = () => log.text.split('\n').find((line) => line.includes('"audit":true'))
+    await until(async () => auditLine() !== undefined, 'the line is written')
+    const { actor, action, object, after, outcome } = JSON.parse(auditLine() ?? '') as Record<string, string>
+    assert.deepEqual(
+      { actor, action, object, after, outcome },
+      { actor: 'operator', action: 'task.put', object: 'doubtful', after: digestOf(sst2), outcome: 'unknown' },
+    )
+    link.blackHole = false
+    link.cut()
+    // The same bytes once more do no harm, whatever the outcome was.
+    await until(async () => (await put(cutOff.url, 'doubtful', sst2)).ok, 'changes are taken again')
+    assert.equal(await versionAt(cutOff, 'doubtful'), digestOf(sst2))
+    cutOff.process.kill('SIGTERM')
+    assert.deepEqual(await cutOff.exit, [0, null])
+    link.close()
   })
 
   test('a replica waits for a database that it has no copy of, and stops when it is told to', async () => {

@@ -1,26 +1,39 @@
 // One connection to the shared PostgreSQL database: the schema, what was changed since a position, full copies, and
-// changes, each made under one lock.
+// changes. Every wait is bounded, here and on the server, and no lock is held while something is on its way.
 
+import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
 import pg from 'pg'
 import { Problem } from '../problem.js'
+import type { Ahead, Publication } from './attempt.js'
+import { isSameMemory } from './bytes.js'
 import { exactlyKnown, type Position, type Standing } from './mirror-file.js'
 import type { Write } from './overlay.js'
+import { channel, lockKey, newerAtMost, type PublicationRow, publicationText } from './publication.js'
 import { migrations, rememberedChanges } from './schema.js'
-import { type Table, tables } from './store.js'
+import { onSilence } from './silence.js'
+import { smallTables, type Table, tables } from './store.js'
 
 const { Client, DatabaseError } = pg
 
 /** What a connection may wait for, in milliseconds. */
 const timeouts = {
   connect: 3_000,
-  query: 5_000,
-  /** Records on their way to or from the database. */
-  records: 60_000,
-  /** For the lock; another replica holds it for some milliseconds. */
-  lock: 3_000,
-  /** A replica that stops within a transaction loses it, and with it the lock. */
-  idleInTransaction: 5_000,
+  /** Until the server sends something. */
+  answer: 5_000,
+  /** Until it sends something where it reads or writes many records. */
+  records: 20_000,
+  /** For the lock of changes, which everybody holds for some milliseconds. */
+  lock: 2_000,
+  /** A session that asks nothing within a transaction loses it, and its locks. */
+  idleInTransaction: 2_000,
 }
+
+/** For how long a change may run on the server; less than an answer is waited for. In milliseconds, 0 for ever. */
+const statementTimeouts: Record<Purpose, number> = { follow: 0, ask: 0, change: 4_000, send: 15_000 }
+
+/** On the server, in seconds: a session is ended within 25 s once its client cannot be reached. */
+const keepAlive = { idle: 10, interval: 5, count: 3 }
 
 /** How much of the records is read at once; at least one record. */
 interface Page {
@@ -39,11 +52,22 @@ const distances = [
   ...Array.from({ length: exactlyKnown }, (_, i) => i + 1),
   ...Array.from({ length: 17 }, (_, power) => 2 ** power),
 ]
+/** Of the small tables, what is taken ahead of the rest. */
+const smallRecords = 5_000
 
-const channel = 'propetl_changes'
-/** Of the advisory lock, among those of other programs in the database. */
-const lockKey = 0x70726f70
+/** Bytes of a large value that are sent at once: a link has to carry them within `timeouts.answer`. */
+export const pieceBytes = 256 * 1024
+
+/** Changes after which old ones are dropped. */
+export const forgetEvery = 1_000
+
 const oldestServer = 13
+
+const programName = 'propetl'
+/** Names this process in `pg_stat_activity`, whose names have 63 bytes. */
+const replica = `${hostname()
+  .replace(/[^\w.-]/g, '-')
+  .slice(0, 32)}:${process.pid}`
 
 interface ChangeRow {
   readonly number: string
@@ -68,39 +92,79 @@ export interface Relation {
 }
 
 interface RecordRow {
-  readonly table_name: Table
+  readonly table_name: string
   readonly key: Buffer
-  readonly value: Buffer | null
+  /** In base64, which is a third longer than the bytes; PostgreSQL's own text form is twice as long. */
+  readonly value: string | null
+}
+
+const recordColumns = "table_name, key, encode(value, 'base64') as value"
+
+/** What a connection is for: following changes, making them, sending a large one, or asking what became of one. */
+export type Purpose = 'follow' | 'change' | 'send' | 'ask'
+
+export type Published =
+  | { readonly kind: 'made'; readonly position: Position }
+  | { readonly kind: 'valid' }
+  /** Something that was read has changed since. If little has in the small tables, their newer state. */
+  | { readonly kind: 'changed'; readonly tables: readonly Table[]; readonly ahead: Ahead | undefined }
+  /** The database does not have the change that was read from. */
+  | { readonly kind: 'other history' }
+
+/** The session that holds the lock of changes. */
+export interface LockHolder {
+  /** A replica's name, or what else the session calls itself. */
+  readonly name: string
+  /** Whether it waited for its client, and was ended. */
+  readonly ended: boolean
+  readonly heldMs: number
 }
 
 export class Database {
-  private constructor(readonly client: pg.Client) {}
+  #heardAt = performance.now()
+  /** Why the connection cannot be used any more. */
+  #lost: Error | undefined
+  readonly #sent: Buffer[] = []
+
+  private constructor(
+    readonly client: pg.Client,
+    readonly purpose: Purpose,
+    /** Tells this session from every other one of the database. */
+    readonly session: string,
+  ) {}
 
   /**
-   * @param onChange called whenever a change was made, and when the connection is lost
+   * @param signal closes the connection
+   * @param onEvent called when a change was made, if the connection follows them, and when the connection is lost
    * @throws Problem `invalid_setting` for a server or a schema that this program does not work with; pg's errors
    */
-  static async connect(url: string, onChange: () => void): Promise<Database> {
+  static async connect(url: string, purpose: Purpose, signal: AbortSignal, onEvent = () => {}): Promise<Database> {
+    const session = `${programName}/${replica}/${purpose}/${randomBytes(3).toString('hex')}`
     const client = new Client({
       connectionString: url,
-      connectionTimeoutMillis: timeouts.connect,
-      query_timeout: timeouts.query,
       keepAlive: true,
-      application_name: 'propetl',
+      keepAliveInitialDelayMillis: keepAlive.idle * 1_000,
+      application_name: session,
     })
-    client.on('notification', onChange)
-    client.on('error', onChange)
-    const database = new Database(client)
+    const database = new Database(client, purpose, session)
+    client.on('notification', onEvent)
+    client.on('error', (error) => {
+      database.#lost ??= error
+      onEvent()
+    })
+    const close = () => database.close()
+    signal.addEventListener('abort', close)
+    client.once('end', () => signal.removeEventListener('abort', close))
     try {
-      await client.connect()
-      await client.query(
-        `set lock_timeout = ${timeouts.lock};
-         set idle_in_transaction_session_timeout = ${timeouts.idleInTransaction};
-         select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`,
-      )
+      signal.throwIfAborted()
+      await database.#answer(() => client.connect(), timeouts.connect)
+      client.connection.stream.on('data', () => {
+        database.#heardAt = performance.now()
+      })
+      await database.#query(`${sessionSettings}; set statement_timeout = ${statementTimeouts[purpose]}`)
       await database.#checkServer()
       await database.#migrate()
-      await client.query(`listen ${channel}`)
+      if (purpose === 'follow') await database.#query(`listen ${channel}`)
       return database
     } catch (error) {
       database.close()
@@ -108,19 +172,30 @@ export class Database {
     }
   }
 
+  /** @throws Error why the connection cannot be used any more */
+  check(): void {
+    if (this.#lost) throw this.#lost
+  }
+
   /** Ends the connection, whatever it is doing. */
   close(): void {
+    this.#lost ??= new Error('the connection was closed')
     // A polite end would wait for a server that may not answer any more.
     this.client.connection.stream.destroy()
   }
 
-  /** The newest change, and whether a mirror that stands at `position` can go on from there. */
+  /**
+   * The newest change, and whether a mirror that stands at `position` can go on from there.
+   * @throws Error where the server has become a standby
+   */
   async head(position: Position | undefined): Promise<{ head: Position; known: boolean }> {
-    const [row] = await this.#rows<ChangeRow & { known: boolean }>(
-      `select ${changeColumns}, exists (select from propetl_changes where number = $1 and mark = $2) as known
+    const [row] = await this.#rows<ChangeRow & { known: boolean; standby: boolean }>(
+      `select ${changeColumns}, exists (select from propetl_changes where number = $1 and mark = $2) as known,
+         pg_is_in_recovery() as standby
        from propetl_changes order by number desc limit 1`,
       [position?.number ?? null, position?.mark ?? null],
     )
+    if (row?.standby) throw readOnly()
     if (!row) throw new Problem('storage_damaged', 'the table propetl_changes of the database is empty')
     return { head: positionOf(row), known: row.known }
   }
@@ -175,7 +250,7 @@ export class Database {
     return false
   }
 
-  /** How much was changed since a position. In a snapshot, or under the lock. */
+  /** How much was changed since a position. In a snapshot. */
   async pending({ number }: Position): Promise<{ records: number; bytes: number }> {
     const [row] = await this.#rows<{ records: string; bytes: string }>(
       'select count(*) as records, coalesce(sum(octet_length(value)), 0) as bytes from propetl_records where change > $1',
@@ -184,14 +259,37 @@ export class Database {
     return { records: Number(row?.records), bytes: Number(row?.bytes) }
   }
 
-  /** Everything that was changed since a position, as it is now. In a snapshot, or under the lock. */
+  /** Everything that was changed since a position, as it is now. In a snapshot. */
   async changedSince({ number }: Position): Promise<Write[]> {
     const rows = await this.#rows<RecordRow>(
-      'select table_name, key, value from propetl_records where change > $1',
+      `select ${recordColumns} from propetl_records where change > $1`,
       [number],
       timeouts.records,
     )
     return writesOf(rows)
+  }
+
+  /**
+   * What was changed in the small tables since a change.
+   * @param position what the change has to belong to
+   * @returns undefined for another history, or too much
+   */
+  async smallSince(position: Position, number: number): Promise<Ahead | undefined> {
+    // In one statement, so that the records are those of the head.
+    const rows = await this.#rows<RecordRow & { readonly head: string }>(
+      `select head.number as head, coalesce(record.table_name, '') as table_name, record.key, record.value
+       from (
+         select max(number) as number from propetl_changes
+         having exists (select from propetl_changes where number = $1 and mark = $2)
+       ) as head left join (
+         select ${recordColumns} from propetl_records
+         where change > $3 and table_name = any ($4) limit ${smallRecords}
+       ) as record on true`,
+      [position.number, position.mark, number, smallTables],
+    )
+    const [first] = rows
+    if (first === undefined || rows.length === smallRecords) return undefined
+    return { smallAt: Number(first.head), writes: writesOf(rows) }
   }
 
   /** How many records there are, and how many bytes of disk a mirror of them takes: long values have pages of their own. */
@@ -212,7 +310,7 @@ export class Database {
     for (const table of tables) {
       let after: Buffer = Buffer.alloc(0)
       for (;;) {
-        const rows = await this.#page<RecordRow>('table_name, key, value', table, after, copied)
+        const rows = await this.#page<RecordRow>(recordColumns, table, after, copied)
         const end = rows.at(-1)
         if (end === undefined) break
         after = end.key
@@ -250,64 +348,120 @@ export class Database {
 
   /** Runs `read` on one state of the database. */
   snapshot<T>(read: () => Promise<T>): Promise<T> {
-    const idle = `set local idle_in_transaction_session_timeout = ${timeouts.records}`
+    const idle = `set local idle_in_transaction_session_timeout = ${3 * timeouts.records}`
     return this.#transaction(`begin isolation level repeatable read, read only; ${idle}`, read)
   }
 
-  /**
-   * Makes a change while nobody else makes one.
-   * @param make says what to write behind the newest change
-   * @returns the change; undefined if nothing was to be written
-   * @throws CommitError if it may have been made or not
-   */
-  change(make: () => Promise<readonly Write[]>): Promise<Position | undefined> {
-    return this.#transaction(`begin; select pg_advisory_xact_lock(${lockKey})`, async () => {
-      const writes = await make()
-      return writes.length === 0 ? undefined : this.#write(writes)
-    })
+  /** Sends a value that a change of this session is to write. Nobody waits for it, and it is gone with the session. */
+  async send(value: Buffer): Promise<void> {
+    if (this.#sent.length === 0)
+      await this.#query(
+        `create temp table propetl_pieces (value integer not null, piece integer not null, bytes bytea not null);
+         alter table propetl_pieces alter column bytes set storage external`,
+      )
+    for (let from = 0, piece = 0; from < value.byteLength; from += pieceBytes, piece++)
+      await this.#rows('insert into pg_temp.propetl_pieces values ($1, $2, $3)', [
+        this.#sent.length,
+        piece,
+        value.subarray(from, from + pieceBytes),
+      ])
+    this.#sent.push(value)
   }
 
-  async #write(writes: readonly Write[]): Promise<Position> {
-    const [row] = await this.#rows<ChangeRow>(
-      `with change as (
-         insert into propetl_changes (number) select max(number) + 1 from propetl_changes returning ${changeColumns}
-       ), written as (
-         insert into propetl_records (table_name, key, value, change)
-         select unnest($1::text[]), unnest($2::bytea[]), unnest($3::bytea[]), number from change
-         on conflict (table_name, key) do update set value = excluded.value, change = excluded.change
-       )
-       select number, mark, made_at, pg_notify('${channel}', '') from change`,
-      [writes.map(({ table }) => table), writes.map(({ key }) => Buffer.from(key)), writes.map(({ value }) => value)],
+  wasSent(value: Buffer): boolean {
+    return this.#sent.some((sent) => isSameMemory(sent, value))
+  }
+
+  /**
+   * Makes a change, if nothing that it read has changed.
+   * @throws UnknownOutcome if it may have been made or not; then `outcome` of another connection finds out. With any
+   *   other error it was not made
+   */
+  async publish(publication: Publication): Promise<Published> {
+    this.check()
+    const mark = crypto.randomUUID()
+    const text = publicationText(publication, mark, (value) => this.#sentAs(value))
+    let row: PublicationRow
+    try {
+      const results = await this.#query<PublicationRow>(text, this.purpose === 'send' ? timeouts.records : undefined)
+      row = results.at(-1)?.rows[0] as PublicationRow
+    } catch (error) {
+      // A server that goes on answering has taken the change back; else it may have failed behind the commit.
+      if (error instanceof DatabaseError && (await this.#isAlive())) throw error
+      throw new UnknownOutcome(mark, this.session, error)
+    }
+    if (!row.known) return { kind: 'other history' }
+    if (row.changed) return { kind: 'changed', tables: row.changed, ahead: aheadOf(row) }
+    if (row.number === null) return { kind: 'valid' }
+    return { kind: 'made', position: { number: Number(row.number), mark, madeAt: row.made_at } }
+  }
+
+  /**
+   * What became of a change whose answer was lost. Ends the session that made it, so that it cannot be made later.
+   * @returns undefined if it was not made; `'pending'` while the session has not ended
+   */
+  async outcome({ mark, session }: UnknownOutcome): Promise<Position | 'pending' | undefined> {
+    const sessions = await this.#rows(
+      "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1 and backend_type = 'client backend'",
+      [session],
+    )
+    if (sessions.length > 0) return 'pending'
+    const [row] = await this.#rows<ChangeRow>(`select ${changeColumns} from propetl_changes where mark = $1`, [mark])
+    return row && positionOf(row)
+  }
+
+  /**
+   * The session that holds the lock of changes; undefined if it is free. A replica's session that holds it and waits for
+   * its client is ended.
+   */
+  async lockHolder(): Promise<LockHolder | undefined> {
+    const [row] = await this.#rows<{ name: string; ended: boolean; seconds: string }>(
+      `select application_name as name, extract(epoch from clock_timestamp() - xact_start) as seconds,
+         case when application_name ~ '^${programName}(/|$)' and wait_event_type = 'Client'
+           then pg_terminate_backend(pid) else false end as ended
+       from pg_locks join pg_stat_activity using (pid)
+       where locktype = 'advisory' and granted and classid = 0 and objid = ${lockKey} and objsubid = 1
+         and pg_locks.database = (select oid from pg_database where datname = current_database())`,
+    )
+    return row && { name: row.name, ended: row.ended, heldMs: Math.round(Number(row.seconds) * 1_000) }
+  }
+
+  /** Drops what no mirror needs any more behind a change. The mark of the first change is that of the history. */
+  async forget({ number }: Position): Promise<void> {
+    const last = number - rememberedChanges
+    await this.#query(
+      `set local statement_timeout = 0;
+       select pg_advisory_xact_lock(${lockKey});
+       delete from propetl_records where value is null and change <= ${last};
+       delete from propetl_changes where number between 1 and ${last}`,
       timeouts.records,
     )
-    if (!row) throw new Problem('storage_damaged', 'the table propetl_changes of the database is empty')
-    const position = positionOf(row)
-    if (position.number % 1_000 === 0) await this.#forget(position.number - rememberedChanges)
-    return position
   }
 
-  async #forget(number: number): Promise<void> {
-    await this.#rows('delete from propetl_records where value is null and change <= $1', [number], timeouts.records)
-    // The mark of the first change is that of the history.
-    await this.#rows('delete from propetl_changes where number between 1 and $1', [number], timeouts.records)
+  #sentAs(value: Buffer): string | undefined {
+    const number = this.#sent.findIndex((sent) => isSameMemory(sent, value))
+    if (number < 0) return undefined
+    return `(select string_agg(bytes, '' order by piece) from pg_temp.propetl_pieces where value = ${number})`
+  }
+
+  async #isAlive(): Promise<boolean> {
+    return this.#query('select').then(
+      () => true,
+      () => false,
+    )
   }
 
   async #transaction<T>(begin: string, body: () => Promise<T>): Promise<T> {
-    let result: T
     try {
-      await this.client.query(begin)
-      result = await body()
+      await this.#query(begin)
+      const result = await body()
+      await this.#query('commit')
+      return result
     } catch (error) {
       // Where the connection is gone, so is the transaction.
-      await this.client.query('rollback').catch(() => {})
+      await this.#query('rollback').catch(() => {})
       throw error
     }
-    try {
-      await this.client.query('commit')
-    } catch (error) {
-      throw new CommitError(error as Error)
-    }
-    return result
   }
 
   async #checkServer(): Promise<void> {
@@ -316,22 +470,22 @@ export class Database {
     )
     if (Number(server?.version) < oldestServer * 10_000)
       throw new Problem('invalid_setting', `the database is older than PostgreSQL ${oldestServer}`)
-    if (server?.read_only === 'on') throw new Error('the server is read-only: a standby, or one that is out of space')
+    if (server?.read_only === 'on') throw readOnly()
   }
 
   /** Makes the schema, or brings it up to date; of several replicas that start at once, one does. */
   async #migrate(): Promise<void> {
     if ((await this.#version()) === migrations.length) return
     await this.#transaction(`begin; select pg_advisory_xact_lock(${lockKey})`, async () => {
-      await this.#rows('create table if not exists propetl_schema (version integer not null)')
+      await this.#query('create table if not exists propetl_schema (version integer not null)')
       const version = await this.#version()
       if (version > migrations.length)
         throw new Problem(
           'invalid_setting',
           `the database has schema ${version}, and this program knows ${migrations.length}: it was used by a later one`,
         )
-      for (const migration of migrations.slice(version)) await this.client.query(migration)
-      await this.#rows('delete from propetl_schema')
+      for (const migration of migrations.slice(version)) await this.#query(migration)
+      await this.#query('delete from propetl_schema')
       await this.#rows('insert into propetl_schema values ($1)', [migrations.length])
     })
   }
@@ -343,18 +497,68 @@ export class Database {
     return row?.version ?? 0
   }
 
-  async #rows<Row extends object>(text: string, values: unknown[] = [], timeout = timeouts.query): Promise<Row[]> {
-    const query = { text, values, query_timeout: timeout }
-    return (await this.client.query<Row>(query)).rows
+  async #rows<Row extends object>(text: string, values: unknown[] = [], silenceMs?: number): Promise<Row[]> {
+    const { rows } = await this.#answer(() => this.client.query<Row>(text, values), silenceMs)
+    return rows
+  }
+
+  /** Statements without parameters, which the server runs as one transaction. */
+  async #query<Row extends object>(text: string, silenceMs?: number): Promise<pg.QueryResult<Row>[]> {
+    // The types know nothing of several statements.
+    const result: unknown = await this.#answer(() => this.client.query<Row>(text), silenceMs)
+    return Array.isArray(result) ? result : [result as pg.QueryResult<Row>]
+  }
+
+  /** Closes the connection if the server says nothing for a time. */
+  async #answer<T>(ask: () => Promise<T>, silenceMs = timeouts.answer): Promise<T> {
+    const cancel = onSilence(
+      silenceMs,
+      () => this.#heardAt,
+      () => {
+        this.#lost ??= new Error(`the database did not answer for ${silenceMs / 1_000} s`)
+        this.close()
+      },
+    )
+    try {
+      return await ask()
+    } catch (error) {
+      throw error instanceof DatabaseError ? error : (this.#lost ?? error)
+    } finally {
+      cancel()
+    }
   }
 }
 
-/** The connection was lost, or the server failed, while a transaction was committed: it may have been or not. */
-export class CommitError extends Error {
-  constructor(override readonly cause: Error) {
-    super(cause.message)
+/**
+ * Isolation is as changes need it, whatever the role's default: each statement has to see what was committed before it.
+ * Settings that a server's version does not have are left out.
+ */
+const sessionSettings = `
+  set default_transaction_isolation = 'read committed';
+  set lock_timeout = ${timeouts.lock};
+  set idle_in_transaction_session_timeout = ${timeouts.idleInTransaction};
+  set tcp_keepalives_idle = ${keepAlive.idle};
+  set tcp_keepalives_interval = ${keepAlive.interval};
+  set tcp_keepalives_count = ${keepAlive.count};
+  set tcp_user_timeout = ${(keepAlive.idle + keepAlive.interval * keepAlive.count) * 1_000};
+  select set_config('client_connection_check_interval', '5s', false)
+    from pg_settings where name = 'client_connection_check_interval';
+  select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`
+
+/** The connection was lost while a change was made: it may have been made or not. */
+export class UnknownOutcome extends Error {
+  constructor(
+    /** Of the change, if it was made. */
+    readonly mark: string,
+    /** The session that may still be making it. */
+    readonly session: string,
+    override readonly cause: unknown,
+  ) {
+    super(reasonOf(cause))
   }
 }
+
+const readOnly = () => new Error('the server is read-only: a standby, or one that is out of space')
 
 /** Why something failed. Of several addresses of a host, what was said of the first. */
 export function reasonOf(error: unknown): string {
@@ -362,21 +566,49 @@ export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-/** Whether it is this statement that the server refuses, and the connection goes on. */
+/** Whether another session held the lock of changes, or a record, for too long. */
+export const isLockTimeout = (error: unknown): boolean => error instanceof DatabaseError && error.code === '55P03'
+
+/** Whether it is this statement that the server refuses, and the next one may be taken. */
 export function isRefusal(error: unknown): error is pg.DatabaseError {
-  return error instanceof DatabaseError && !/^(08|25|40|57)/.test(error.code ?? '')
+  return error instanceof DatabaseError && !/^(08|25|40|53300|55P03|57)/.test(error.code ?? '')
 }
+
+/** Whether the server has no room for what is written. */
+export const isFull = ({ code }: pg.DatabaseError): boolean => code === '53100'
+
+/** Errors of Node for certificates and keys that do not do. */
+const unusableTls =
+  /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE|ERR_TLS_|ERR_SSL_|ERR_OSSL_)/
+/** Of files with certificates and keys, which the address names. A socket that is not there yet is another matter. */
+const unreadableFile = /^(ENOENT|EACCES|EISDIR) (open|read)$/
+/** Errors of pg without a code. */
+const unusableAddress = /does not support SSL connections|^SASL: |client password must be a string|SECURITY WARNING/
 
 /** Whether trying again is of no use until someone changes a setting or a right. */
 export function isLasting(error: unknown): boolean {
   if (error instanceof Problem) return true
-  return error instanceof DatabaseError && /^(28|3D|3F|42)/.test(error.code ?? '')
+  if (error instanceof DatabaseError) return /^(28|3D|3F|42)/.test(error.code ?? '')
+  const { code = '', message = '', syscall = '' } = error as NodeJS.ErrnoException
+  return unusableTls.test(code) || unreadableFile.test(`${code} ${syscall}`) || unusableAddress.test(message)
 }
 
-const known: ReadonlySet<string> = new Set(tables)
+function aheadOf({ head, newer }: PublicationRow): Ahead | undefined {
+  if (newer?.length === newerAtMost) return undefined
+  const writes = (newer ?? []).map(([table, key, value]) => ({
+    table,
+    key: Buffer.from(key, 'base64').toString(),
+    value: value === null ? undefined : Buffer.from(value, 'base64'),
+  }))
+  return { smallAt: Number(head), writes }
+}
+
+const isTable = (name: string): name is Table => (tables as readonly string[]).includes(name)
 
 /** Records of tables that a later program added are none of this one's. */
 const writesOf = (rows: readonly RecordRow[]): Write[] =>
-  rows
-    .filter(({ table_name }) => known.has(table_name))
-    .map(({ table_name, key, value }) => ({ table: table_name, key: key.toString(), value: value ?? undefined }))
+  rows.flatMap(({ table_name: table, key, value }) =>
+    isTable(table)
+      ? [{ table, key: key.toString(), value: value === null ? undefined : Buffer.from(value, 'base64') }]
+      : [],
+  )

@@ -31,19 +31,19 @@ function changeOf(name: string): Position {
 }
 
 /**
- * Brings a mirror to the newest change that the transaction sees in which this runs.
+ * Brings a mirror from a position to the newest change that the transaction sees in which this runs. If a change of this
+ * replica has moved the mirror meanwhile, nothing happens.
+ * @param position of the mirror when the transaction began: a later one may be behind what that sees
  * @returns whether it could; else it takes a full copy, if the database is to be followed at all
  */
-export async function follow(database: Database, mirror: Mirror): Promise<boolean> {
-  for (;;) {
-    const { position } = mirror
-    const { head, known } = await database.head(position)
-    if (position === undefined || !known || mirror.full) return false
-    if (isSame(head, position)) return true
-    const { records, bytes } = await database.pending(position)
-    if (records > followedAtMost.records || bytes > followedAtMost.bytes) return false
-    await mirror.advance(position, head, await database.changedSince(position))
-  }
+async function follow(database: Database, mirror: Mirror, position: Position): Promise<boolean> {
+  const { head, known } = await database.head(position)
+  if (!known || mirror.full) return false
+  if (isSame(head, position)) return true
+  const { records, bytes } = await database.pending(position)
+  if (records > followedAtMost.records || bytes > followedAtMost.bytes) return false
+  await mirror.advance(position, head, await database.changedSince(position))
+  return true
 }
 
 /**
@@ -75,7 +75,7 @@ export async function planned(database: Database, mirror: Mirror, accepts: strin
     }
   }
   if (mirror.flaw !== undefined) return { kind: 'copy', because: mirror.flaw }
-  if (await follow(database, mirror)) return { kind: 'current' }
+  if (await follow(database, mirror, standing.position)) return { kind: 'current' }
   return { kind: 'copy', because: 'too much has changed to follow it' }
 }
 
@@ -176,8 +176,9 @@ export class Comparison {
     if (own === undefined) return
     const at = expected.findIndex(({ key, hash }, i) => own[i]?.key !== key || own[i]?.hash !== hash)
     const differs = at >= 0 ? expected[at] : own[expected.length]
-    // Another process may have moved the mirror meanwhile.
-    if (differs !== undefined && mirror.position && isSame(mirror.position, position))
+    // A change or another process may have moved the mirror meanwhile, or its small tables.
+    const isThere = mirror.position !== undefined && isSame(mirror.position, position)
+    if (differs !== undefined && isThere && mirror.smallAt === position.number)
       mirror.doubt(`the record "${differs.key}" of ${table} is not what the database has`)
     const last = expected.at(-1)
     this.#after = last?.key ?? ''

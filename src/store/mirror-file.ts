@@ -10,7 +10,7 @@ import { Problem } from '../problem.js'
 import { type Contents, sumOf, Tally } from './digest.js'
 import { countOf, Environment, type Records, readRange } from './environment.js'
 import type { Write } from './overlay.js'
-import { forTables, type RecordRange, type StoreReader, type Table, tables } from './store.js'
+import { forTables, isSmall, type RecordRange, type StoreReader, type Table, tables } from './store.js'
 
 /** A change of the database. The mark is random: the same number in another history has another mark. */
 export interface Position {
@@ -41,6 +41,8 @@ interface State extends Partial<Standing> {
   readonly tables: readonly string[]
   /** Mirrors from earlier versions do not have it. */
   readonly contents?: Contents | undefined
+  /** Of the small tables all changes up to this number are here; absent where it is the position's. */
+  readonly smallAt?: number | undefined
 }
 
 /** What read-all.ts finds in a file. */
@@ -97,6 +99,11 @@ export class MirrorFile implements StoreReader {
     return this.#state?.contents
   }
 
+  /** The number of the change up to which the small tables are here, where they are ahead of everything else. */
+  get smallAt(): number | undefined {
+    return this.#state?.smallAt
+  }
+
   is({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): boolean {
     return dev === this.identity.dev && ino === this.identity.ino
   }
@@ -122,10 +129,24 @@ export class MirrorFile implements StoreReader {
     await this.environment.commit(() => {
       const state = this.#state
       if (state === undefined || !isSame(state.position, from)) return
+      const { smallAt = 0, accepted } = state
+      const isAhead = smallAt > to.number
+      const tally = state.contents && new Tally(state.contents)
+      this.#apply(isAhead ? writes.filter(({ table }) => !isSmall(table)) : writes, tally)
+      const earlier = thinned([from, ...(state.earlier ?? [])], to.number)
+      this.#write({ position: to, earlier, accepted }, tally?.contents, isAhead ? smallAt : undefined)
+    })
+  }
+
+  /** Brings the small tables alone to a later change, while a large rest is on its way. */
+  async advanceSmall(from: Position, smallAt: number, writes: readonly Write[]): Promise<void> {
+    await this.environment.commit(() => {
+      const state = this.#state
+      if (state === undefined || !isSame(state.position, from) || (state.smallAt ?? from.number) >= smallAt) return
       const tally = state.contents && new Tally(state.contents)
       this.#apply(writes, tally)
-      const earlier = thinned([from, ...(state.earlier ?? [])], to.number)
-      this.#write({ position: to, earlier, accepted: state.accepted }, tally?.contents)
+      const { position, earlier = [], accepted } = state
+      this.#write({ position, earlier, accepted }, tally?.contents, smallAt)
     })
   }
 
@@ -151,8 +172,8 @@ export class MirrorFile implements StoreReader {
     return stateOf(this.state.get('current')?.toString())
   }
 
-  #write(standing: Standing, contents: Contents | undefined): void {
-    const state: State = { side: this.side, tables, contents, ...standing }
+  #write(standing: Standing, contents: Contents | undefined, smallAt?: number): void {
+    const state: State = { side: this.side, tables, contents, smallAt, ...standing }
     this.state.put('current', Buffer.from(JSON.stringify(state)))
   }
 

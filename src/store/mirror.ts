@@ -21,7 +21,7 @@ import { Problem } from '../problem.js'
 import { inWords } from './causes.js'
 import { examine, isSame, isThere, MirrorFile, type Position, removeFile, type Standing } from './mirror-file.js'
 import { Overlay, type Write } from './overlay.js'
-import type { RecordRange, StoreReader, Table } from './store.js'
+import { isSmall, type RecordRange, type StoreReader, type Table } from './store.js'
 
 /** What may be kept in memory while the file cannot be written. */
 const aheadAtMost = { bytes: 32 * 1024 * 1024, records: 20_000 }
@@ -59,6 +59,7 @@ export class Mirror implements StoreReader {
   /** The file that was put in place of the mirror and cannot be used. */
   #examined: number | undefined
   #retry = { ms: retryMs.first, at: 0 }
+  #lastWrite: Promise<void> = Promise.resolve()
 
   private constructor(
     readonly directory: string,
@@ -90,6 +91,11 @@ export class Mirror implements StoreReader {
   /** The change behind which this is the database's state; undefined where nothing can be read. */
   get position(): Position | undefined {
     return this.readable ? (this.#ahead?.to ?? this.#file?.standing?.position) : undefined
+  }
+
+  /** The number of the change up to which the small tables are here. They may be ahead of everything else. */
+  get smallAt(): number {
+    return Math.max(this.#file?.smallAt ?? 0, this.position?.number ?? 0)
   }
 
   /** Where it stands, or stood before it was damaged. */
@@ -144,7 +150,22 @@ export class Mirror implements StoreReader {
    * Goes from one position to a later one. Where the file cannot be written the changes are kept in memory, and written
    * later. Nothing happens if another process has gone on from there already.
    */
-  async advance(from: Position, to: Position, writes: readonly Write[]): Promise<void> {
+  advance(from: Position, to: Position, writes: readonly Write[]): Promise<void> {
+    return this.#inTurn(() => this.#advance(from, to, writes))
+  }
+
+  /**
+   * Brings the small tables alone to a later change, while a large rest is on its way. Where the file cannot be written
+   * they come with the rest.
+   */
+  advanceSmall(from: Position, smallAt: number, writes: readonly Write[]): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#file === undefined || !this.readable || this.#ahead !== undefined) return
+      await this.#file.advanceSmall(from, smallAt, writes).catch((error) => this.#noteDamage(error))
+    })
+  }
+
+  async #advance(from: Position, to: Position, writes: readonly Write[]): Promise<void> {
     const file = this.#file
     if (file === undefined || !this.readable) return
     if (this.#ahead === undefined)
@@ -157,7 +178,8 @@ export class Mirror implements StoreReader {
         this.#retry = { ms: retryMs.first, at: performance.now() + retryMs.first }
       }
     if (!isSame(from, this.#ahead.to)) return
-    for (const { table, key, value } of writes)
+    const isAhead = (file.smallAt ?? 0) > to.number
+    for (const { table, key, value } of isAhead ? writes.filter(({ table }) => !isSmall(table)) : writes)
       if (value === undefined) this.#ahead.overlay.remove(table, key)
       else this.#ahead.overlay.put(table, key, value)
     this.#ahead.to = to
@@ -168,11 +190,13 @@ export class Mirror implements StoreReader {
    * Looks whether the file is still the one at its place and has its size, and writes what could not be written before.
    * To be called now and then, by who calls `advance`.
    */
-  async look(): Promise<void> {
-    const found = statSync(this.#link, { throwIfNoEntry: false })
-    if (this.#file && (found === undefined || !this.#file.is(found))) await this.#replaced(found)
-    else if (found && this.#file) this.#checkInPlace(this.#file, found)
-    await this.#writeAhead()
+  look(): Promise<void> {
+    return this.#inTurn(async () => {
+      const found = statSync(this.#link, { throwIfNoEntry: false })
+      if (this.#file && (found === undefined || !this.#file.is(found))) await this.#replaced(found)
+      else if (found && this.#file) this.#checkInPlace(this.#file, found)
+      await this.#writeAhead()
+    })
   }
 
   /** The mirror is to be made anew, but may be read until then. */
@@ -205,19 +229,28 @@ export class Mirror implements StoreReader {
     const file = MirrorFile.open(path)
     try {
       await file.fill(standing, pages)
-      if (!isThere(path, file))
-        throw new Problem('storage_failed', 'another process makes a full copy in the same directory')
-      this.#switchTo(file)
+      await this.#inTurn(async () => {
+        if (!isThere(path, file))
+          throw new Problem('storage_failed', 'another process makes a full copy in the same directory')
+        this.#switchTo(file)
+        this.copies++
+        this.#take(file)
+      })
     } catch (error) {
       await file.discard()
       throw error
     }
-    this.copies++
-    this.#take(file)
   }
 
   async close(): Promise<void> {
     await this.#file?.close()
+  }
+
+  /** One write after the other: a replica follows and makes changes at the same time. */
+  #inTurn(write: () => Promise<void>): Promise<void> {
+    const written = this.#lastWrite.then(write)
+    this.#lastWrite = written.catch(() => {})
+    return written
   }
 
   get #link(): string {

@@ -57,8 +57,12 @@ export class Overlay implements StoreWriter {
 
   /** Takes over what was written on top of this. */
   take(above: Overlay): void {
-    for (const { table, key, value } of above.writes) this.#written[table].set(key, value)
+    this.write(above.writes)
     this.#bytes += above.bytes
+  }
+
+  write(writes: readonly Write[]): void {
+    for (const { table, key, value } of writes) this.#written[table].set(key, value)
   }
 
   /** Of the values that were written, also of those that others have replaced since. */

@@ -7,13 +7,20 @@ type Outcome<T> = { readonly returned: T } | { readonly threw: unknown }
 
 export class PendingChange<T = unknown> {
   readonly settled: Promise<T>
-  /** Transactions that it ran in. */
-  attempts = 0
+  readonly askedAt = performance.now()
+  /** What kept it from being made when it was last tried, and how often something has. */
+  hindrance: Problem | undefined
+  hindrances = 0
+  /** Connections that were lost with it. */
+  losses = 0
   #outcome: Outcome<T> | undefined
   #resolve!: (value: T) => void
   #reject!: (reason: unknown) => void
 
-  constructor(readonly body: (records: StoreWriter) => T) {
+  constructor(
+    readonly body: (records: StoreWriter) => T,
+    readonly owner = '',
+  ) {
     this.settled = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -22,7 +29,6 @@ export class PendingChange<T = unknown> {
 
   /** Reads and writes; what comes of it is kept until the transaction is durable. @returns whether it may be written */
   run(records: StoreWriter): boolean {
-    this.attempts++
     try {
       this.#outcome = { returned: this.body(records) }
       return true

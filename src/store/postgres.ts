@@ -1,27 +1,63 @@
-// The store of many replicas: PostgreSQL holds the records, and this replica a mirror of them, which is all it reads.
-// One loop over one connection follows the changes of all replicas and makes those of this one; while the database is
-// away, reading goes on.
+// The store of many replicas: PostgreSQL holds the records, and this replica a mirror of them, which is all it reads. One
+// connection follows the changes of all replicas, and one makes those of this one; a large change has a connection of its
+// own. Changes run on the mirror, and the database takes them if what they read is still so. While the database is away,
+// reading goes on.
 
+import { EventEmitter, once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
+import type pg from 'pg'
 import type { Logger } from 'pino'
+import { Gate } from '../costs/gate.js'
 import { Problem } from '../problem.js'
-import { Bell } from './bell.js'
-import { CommitError, Database, isLasting, isRefusal, reasonOf } from './database.js'
-import { Comparison, CopyPace, copy, follow, type Plan, planned } from './following.js'
+import { type Ahead, Attempt, type Publication } from './attempt.js'
+import {
+  Database,
+  forgetEvery,
+  isFull,
+  isLasting,
+  isLockTimeout,
+  isRefusal,
+  type Published,
+  pieceBytes,
+  reasonOf,
+  UnknownOutcome,
+} from './database.js'
+import { Comparison, CopyPace, copy, type Plan, planned } from './following.js'
 import type { Mirror } from './mirror.js'
 import { isSame, type Position } from './mirror-file.js'
-import { Overlay } from './overlay.js'
+import { findOutcome } from './outcome.js'
 import { PendingChange } from './pending.js'
-import type { Following, FollowingState, RecordRange, Store, StoreWriter, Table } from './store.js'
+import {
+  type Following,
+  type FollowingState,
+  isSmall,
+  type RecordRange,
+  type Store,
+  type StoreWriter,
+  type Table,
+} from './store.js'
+import { WakeUp } from './wake-up.js'
 
 /** A notification wakes the replica; it looks by itself this often, in milliseconds. */
 const pollMs = 1_000
-/** Between attempts to connect, in milliseconds: doubled from the first to the last. */
+/** Before an attempt to connect, in milliseconds: doubled from the first to the last, and half of it by chance. */
 const retryMs = { first: 100, last: 2_000 }
-/** Bytes of values after which a transaction takes no further change. */
-const transactionBytes = 8 * 1024 * 1024
-/** Transactions that a change may be lost with before it is refused. */
-const attemptsAtMost = 2
+/** A connection that lasted so long, in milliseconds, was a good one. */
+const soundMs = 1_000
+
+/** Of changes that are made together. */
+const together = { changes: 200, bytes: 256 * 1024 }
+/** Large changes under way at one time, at most half of them of one owner. */
+const largeAtOnce = 2
+/** From when it is asked for, how long a change is tried that others keep from being made, in milliseconds. */
+const patienceMs = { small: 6_000, large: 120_000 }
+const triesAtLeast = 3
+/** How long changes wait for a connection that was lost, as while the database is restarted, in milliseconds. */
+const restartMs = 5_000
+/** How long to wait until a change that was made can be read here, in milliseconds. */
+const showMs = 5_000
+/** Connections that a change may be lost with before it is refused. */
+const lossesAtMost = 2
 
 export interface PostgresOptions {
   /** `postgres://user:password@host:port/database`, as pg reads it. */
@@ -40,23 +76,36 @@ interface Obstacle {
   readonly reason: string
 }
 
+/** What kept changes from being made. */
+type Met =
+  | { readonly kind: 'nothing' | 'lock' | 'newer tasks' }
+  /** Others have changed nothing but these. */
+  | { readonly kind: 'newer small records'; readonly ahead: Ahead }
+
 export class PostgresStore implements Store {
   /** The files are only a mirror: how that stands is told by `following`. */
   readonly trouble = undefined
   readonly #mirror: Mirror
   readonly #logger: Pick<Logger, 'info' | 'warn'>
   readonly #waiting: PendingChange[] = []
-  readonly #bell = new Bell()
+  readonly #toMake = new WakeUp()
+  readonly #toFollow = new WakeUp()
+  /** Emits `followed` when the mirror has come to the newest change. */
+  readonly #progress = new EventEmitter().setMaxListeners(0)
   readonly #stop = new AbortController()
+  readonly #large = new Gate(largeAtOnce)
   readonly #acceptHistory: string | undefined
   readonly #pace = new CopyPace()
   readonly #comparison = new Comparison()
+  /** What goes on beside the loops, each within a time. */
+  readonly #aside = new Set<Promise<void>>()
   /** A connection that is lost and replaced at once is none. */
   #obstacle: Obstacle | undefined = { state: 'away', reason: 'it has not been reached yet' }
   /** The obstacle that was logged last. */
   #logged: string | undefined
+  /** When the connection was lost; undefined while there is one, and before there was any. */
+  #lostAt: number | undefined
   #upToDateAt = Date.now()
-  #database: Database | undefined
   #running = Promise.resolve()
 
   private constructor(
@@ -117,54 +166,57 @@ export class PostgresStore implements Store {
     return this.#mirror.count(table)
   }
 
-  change<T>(change: (records: StoreWriter) => T): Promise<T> {
-    const pending = new PendingChange(change)
-    this.#waiting.push(pending as PendingChange)
-    if (this.#stop.signal.aborted) this.#refuse(this.#waiting, stopped())
-    else if (this.#obstacle === undefined) this.#bell.ring()
-    else this.#refuse(this.#waiting, unmade(this.#obstacle))
+  change<T>(change: (records: StoreWriter) => T, owner?: string): Promise<T> {
+    const pending = new PendingChange(change, owner)
+    this.#enqueue([pending as PendingChange])
     return pending.settled
   }
 
   endChanges(): void {
     this.#stop.abort()
-    this.#bell.ring()
-    this.#database?.close()
   }
 
   async close(): Promise<void> {
     this.endChanges()
     await this.#running
+    while (this.#aside.size > 0) await Promise.all(this.#aside)
     await this.#mirror.close()
   }
 
-  /** Connects, works until the connection is lost, and begins again. */
+  /** Connects, works until a connection is lost, and begins again. */
   async #run(onReadable: () => void, onUnusable: (problem: Problem) => void): Promise<void> {
+    const { signal } = this.#stop
     let retry = retryMs.first
-    while (!this.#stop.signal.aborted) {
-      let followed = false
+    while (!signal.aborted) {
+      const session = new AbortController()
+      const end = () => session.abort()
+      signal.addEventListener('abort', end)
+      let followingSince: number | undefined
       try {
-        this.#database = await Database.connect(this.url, () => this.#bell.ring())
-        await this.#catchUp(this.#database)
-        followed = true
-        retry = retryMs.first
-        await this.#work(this.#database, onReadable)
+        const follower = await Database.connect(this.url, 'follow', session.signal, () => this.#toFollow.call())
+        await this.#catchUp(follower)
+        const maker = await Database.connect(this.url, 'change', session.signal, () => this.#toMake.call())
+        followingSince = performance.now()
+        await this.#work(follower, maker, session, onReadable)
       } catch (error) {
-        if (this.#stop.signal.aborted) break
+        if (signal.aborted) break
         if (!this.#mirror.readable && isLasting(error)) return onUnusable(unusable(error))
-        if (followed) this.#logger.warn({ reason: reasonOf(error) }, 'the connection to the database is lost')
-        else this.#blocked({ state: 'away', reason: reasonOf(error) })
+        if (followingSince === undefined) this.#blocked({ state: 'away', reason: reasonOf(error) })
+        else {
+          this.#lostAt = performance.now()
+          this.#logger.warn({ reason: reasonOf(error) }, 'the connection to the database is lost')
+        }
         if (this.#mirror.readable) onReadable()
       } finally {
-        this.#database?.close()
-        this.#database = undefined
+        session.abort()
+        signal.removeEventListener('abort', end)
       }
-      // A server that was restarted, or another one in its place, is there at once.
-      if (followed) continue
-      await delay(retry, undefined, { signal: this.#stop.signal }).catch(() => {})
+      // A server that was restarted, or another one in its place, is often there at once.
+      if (followingSince !== undefined && performance.now() - followingSince > soundMs) retry = retryMs.first
+      await delay(retry * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => {})
       retry = Math.min(2 * retry, retryMs.last)
     }
-    this.#refuse(this.#waiting, stopped())
+    refuse(this.#waiting.splice(0), stopping())
   }
 
   #back(): void {
@@ -172,6 +224,8 @@ export class PostgresStore implements Store {
       this.#logger.info({ change: this.#mirror.position?.number }, 'following the database')
     this.#obstacle = undefined
     this.#logged = undefined
+    this.#lostAt = undefined
+    this.#toMake.call()
   }
 
   #blocked(obstacle: Obstacle, details: object = {}): void {
@@ -181,16 +235,41 @@ export class PostgresStore implements Store {
       : 'there is no copy of it that could be served: waiting for it'
     if (reason !== this.#logged) this.#logger.warn({ ...details, reason }, `${obstacles[state].logged}; ${meanwhile}`)
     this.#logged = reason
-    this.#obstacle = obstacle
-    this.#refuse(this.#waiting, unmade(obstacle))
+    this.#refuseFor(obstacle)
   }
 
-  async #work(database: Database, onReadable: () => void): Promise<void> {
-    while (!this.#stop.signal.aborted) {
+  #refuseFor(obstacle: Obstacle): void {
+    this.#obstacle = obstacle
+    if (obstacle.state !== 'away') this.#lostAt = undefined
+    if (!this.#mayBeRestarting) refuse(this.#waiting.splice(0), unmade(obstacle))
+  }
+
+  get #mayBeRestarting(): boolean {
+    return this.#lostAt !== undefined && performance.now() - this.#lostAt < restartMs
+  }
+
+  /** Follows and makes changes until one of the connections is lost, which ends the other. */
+  async #work(follower: Database, maker: Database, session: AbortController, onReadable: () => void): Promise<void> {
+    const { signal } = session
+    signal.addEventListener('abort', () => {
+      this.#toFollow.call()
+      this.#toMake.call()
+    })
+    const loops = [this.#follow(follower, signal, onReadable), this.#make(maker, signal)]
+    try {
+      await Promise.all(loops)
+    } finally {
+      session.abort()
+      await Promise.allSettled(loops)
+    }
+  }
+
+  async #follow(database: Database, signal: AbortSignal, onReadable: () => void): Promise<void> {
+    while (!signal.aborted) {
       if (this.#mirror.readable) onReadable()
-      if (this.#waiting.length === 0) await this.#bell.rung(this.#idleMs)
-      if (this.#waiting.length > 0) await this.#makeChanges(database)
-      else await this.#catchUp(database)
+      await this.#toFollow.called(this.#idleMs)
+      if (signal.aborted) return
+      await this.#catchUp(database)
       if (this.#obstacle === undefined && this.#comparison.waitMs === 0)
         await database.snapshot(() => this.#comparison.part(database, this.#mirror))
     }
@@ -201,17 +280,23 @@ export class PostgresStore implements Store {
   }
 
   async #catchUp(database: Database): Promise<void> {
-    const asked = Date.now()
-    await this.#mirror.look()
-    const { position } = this.#mirror
-    const { head } = await database.head(position)
-    const { flaw, full } = this.#mirror
-    if (position === undefined || !isSame(head, position) || flaw !== undefined || full) {
-      const plan = await database.snapshot(() => planned(database, this.#mirror, this.#acceptHistory))
-      if (!(await this.#carryOut(database, plan))) return
+    for (;;) {
+      const asked = Date.now()
+      await this.#mirror.look()
+      const { position } = this.#mirror
+      const { head } = await database.head(position)
+      const { flaw, full } = this.#mirror
+      if (position === undefined || !isSame(head, position) || flaw !== undefined || full) {
+        const plan = await database.snapshot(() => planned(database, this.#mirror, this.#acceptHistory))
+        if (!(await this.#carryOut(database, plan))) return
+      }
+      // Else a change of this replica has moved the mirror, and there may be more.
+      if (!this.#isAt(head)) continue
+      this.#upToDateAt = asked
+      this.#back()
+      this.#progress.emit('followed')
+      return
     }
-    this.#upToDateAt = asked
-    this.#back()
   }
 
   /** @returns whether the mirror follows the database now */
@@ -234,11 +319,10 @@ export class PostgresStore implements Store {
 
   /** @returns whether a copy was made */
   async #copy(database: Database, plan: Plan & { readonly kind: 'copy' }): Promise<boolean> {
-    this.#obstacle = { state: 'copying', reason: plan.because }
-    this.#refuse(this.#waiting, unmade(this.#obstacle))
+    this.#refuseFor({ state: 'copying', reason: plan.because })
     try {
       const made = await database.snapshot(() => copy(database, this.#mirror, plan, this.#pace, this.#logger))
-      if (!made) this.#obstacle = { state: 'copying', reason: 'other replicas make full copies now' }
+      if (!made) this.#refuseFor({ state: 'copying', reason: 'other replicas make full copies now' })
       return made
     } catch (error) {
       if (!(error instanceof Problem)) throw error
@@ -247,69 +331,263 @@ export class PostgresStore implements Store {
     }
   }
 
-  /** Makes what waits, in one transaction behind everybody's changes. */
-  async #makeChanges(database: Database): Promise<void> {
-    const asked = Date.now()
-    const batch: PendingChange[] = []
-    const overlay = new Overlay(this.#mirror)
-    let from: Position | undefined
-    let to: Position | undefined
-    try {
-      to = await database.change(async () => {
-        if (!(await follow(database, this.#mirror))) throw new TooFarBehind()
-        from = this.#mirror.position
-        while (overlay.bytes < transactionBytes) {
-          const change = this.#waiting.shift()
-          if (change === undefined) break
-          batch.push(change)
-          const own = new Overlay(overlay)
-          if (change.run(own)) overlay.take(own)
-        }
-        return overlay.writes
-      })
-    } catch (error) {
-      if (error instanceof TooFarBehind) return this.#catchUp(database)
-      return this.#notMade(batch, error)
+  /** Brings the small tables alone up to date, also while something large is being followed. */
+  async #followSmall(database: Database): Promise<void> {
+    const { position, smallAt } = this.#mirror
+    if (position === undefined) return
+    const ahead = await database.smallSince(position, smallAt)
+    if (ahead) await this.#mirror.advanceSmall(position, ahead.smallAt, ahead.writes)
+  }
+
+  async #make(database: Database, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      if (this.#waiting.length === 0) await this.#toMake.called(pollMs)
+      if (signal.aborted) return
+      database.check()
+      if (this.#waiting.length > 0) await this.#makeSome(database)
+      else if (Date.now() - this.#upToDateAt > 2 * pollMs) await this.#followSmall(database)
     }
-    this.#upToDateAt = asked
-    // Whatever becomes of the mirror, the changes were made.
-    if (from && to) await this.#mirror.advance(from, to, overlay.writes)
-    for (const change of batch) change.settle()
+  }
+
+  /** Makes what waits and may be made together. */
+  async #makeSome(database: Database): Promise<void> {
+    if (this.#mirror.position === undefined)
+      return refuse(this.#waiting.splice(0), unmade({ state: 'copying', reason: 'the mirror cannot be read' }))
+    let ahead: Ahead | undefined
+    do {
+      const attempt = this.#attemptSome(ahead)
+      const { changes } = attempt
+      if (changes.length === 0) return
+      try {
+        const met = await this.#publish(database, attempt)
+        ahead = met.kind === 'newer small records' ? met.ahead : undefined
+        if (met.kind === 'newer tasks') this.#beside(this.#whenFollowed(changes))
+        else if (met.kind !== 'nothing') this.#enqueue(changes)
+      } catch (error) {
+        this.#notMade(changes, error)
+      }
+    } while (ahead !== undefined)
+  }
+
+  #attemptSome(ahead: Ahead | undefined): Attempt {
+    const attempt = new Attempt(this.#mirror, ahead)
+    while (attempt.changes.length < together.changes) {
+      const change = this.#waiting.shift()
+      if (change === undefined) break
+      const problem = givenUp(change, patienceMs.small)
+      if (problem) change.refuse(problem)
+      else if (!attempt.run(change, together.bytes)) {
+        if (attempt.changes.length > 0) {
+          this.#waiting.unshift(change)
+          break
+        }
+        this.#beside(this.#makeLarge(change))
+      }
+    }
+    return attempt
+  }
+
+  /** Sends the values of a change before it is made, on a connection that nobody else waits for. */
+  async #makeLarge(change: PendingChange): Promise<void> {
+    const { signal } = this.#stop
+    await this.#large.pass(change.owner, 1, async () => {
+      let database: Database | undefined
+      try {
+        database = await Database.connect(this.url, 'send', signal)
+        let ahead: Ahead | undefined
+        let problem: Problem | undefined
+        while (problem === undefined) {
+          const attempt = new Attempt(this.#mirror, ahead)
+          attempt.run(change, Number.POSITIVE_INFINITY)
+          for (const { value } of attempt.publication.writes)
+            if (value && value.byteLength > pieceBytes && !database.wasSent(value)) await database.send(value)
+          const met = await this.#publish(database, attempt)
+          if (met.kind === 'nothing') return
+          ahead = met.kind === 'newer small records' ? met.ahead : undefined
+          if (met.kind === 'newer tasks') await this.#followed().catch(() => {})
+          problem = givenUp(change, patienceMs.large)
+        }
+        change.refuse(problem)
+      } catch (error) {
+        this.#lostLarge(change, error)
+      } finally {
+        database?.close()
+      }
+    })
+  }
+
+  /**
+   * Publishes what an attempt came to, and settles its changes if that was possible.
+   * @returns what kept the changes from being made, so that they have to run again
+   * @throws Error if the connection is not to be used any more, or the changes are refused
+   */
+  async #publish(database: Database, { changes, publication }: Attempt): Promise<Met> {
+    const settle = () => {
+      for (const change of changes) change.settle()
+    }
+    const hinder = (problem: Problem) => {
+      for (const change of changes) {
+        change.hindrance = problem
+        change.hindrances++
+      }
+    }
+    if (publication.spans.length === 0) {
+      // What has read and written nothing follows all changes that were made before.
+      const { head } = await database.head(undefined)
+      this.#beside(
+        this.#reached(head)
+          .catch(() => {})
+          .then(settle),
+      )
+      return { kind: 'nothing' }
+    }
+    let published: Published
+    try {
+      published = await database.publish(publication)
+    } catch (error) {
+      if (!isLockTimeout(error)) throw error
+      hinder(locked(await this.#lockHolder(database)))
+      return { kind: 'lock' }
+    }
+    switch (published.kind) {
+      case 'valid':
+        settle()
+        return { kind: 'nothing' }
+      case 'made':
+        await this.#show(publication, published.position, database, settle)
+        return { kind: 'nothing' }
+      case 'changed': {
+        hinder(overtaken())
+        const { tables, ahead } = published
+        return ahead && tables.every(isSmall) ? { kind: 'newer small records', ahead } : { kind: 'newer tasks' }
+      }
+      case 'other history':
+        throw new Error('the database is another one than was copied')
+    }
+  }
+
+  /** Says in the log who holds the lock of changes. @returns what callers may know of it */
+  async #lockHolder(database: Database): Promise<string | undefined> {
+    const holder = await database.lockHolder()
+    const what = holder?.ended ? 'and waited for its client: it was ended' : 'and the change is tried again'
+    this.#logger.warn({ ...holder }, `another session holds the lock of changes, ${what}`)
+    return holder?.name
+  }
+
+  /** Settles changes that were made once they can be read here; where that takes long, they come with following. */
+  async #show({ from, writes }: Publication, to: Position, database: Database, settle: () => void): Promise<void> {
+    const late = (error: unknown) =>
+      this.#logger.warn(
+        { change: to.number, reason: reasonOf(error) },
+        'a change was made that cannot be read here yet',
+      )
+    try {
+      if (to.number === from.number + 1) await this.#mirror.advance(from, to, writes)
+      else if (writes.some(({ table }) => isSmall(table))) await this.#followSmall(database)
+    } catch (error) {
+      late(error)
+    }
+    if (writes.every(({ table }) => isSmall(table)) || this.#isAt(to)) settle()
+    else this.#beside(this.#reached(to).catch(late).then(settle))
+    if (to.number % forgetEvery === 0) await database.forget(to).catch(() => {})
+  }
+
+  #isAt({ number }: Position): boolean {
+    return (this.#mirror.position?.number ?? 0) >= number
+  }
+
+  async #reached(position: Position): Promise<void> {
+    const signal = AbortSignal.timeout(showMs)
+    while (!this.#isAt(position)) await this.#followed(signal)
+  }
+
+  /** Resolves once the mirror is at a change that was the newest a moment ago. */
+  async #followed(signal = AbortSignal.timeout(pollMs)): Promise<void> {
+    this.#toFollow.call()
+    await once(this.#progress, 'followed', { signal: AbortSignal.any([signal, this.#stop.signal]) })
+  }
+
+  /** Has changes run again once the mirror has what they met. */
+  async #whenFollowed(changes: readonly PendingChange[]): Promise<void> {
+    await this.#followed().catch(() => {})
+    this.#enqueue(changes)
+  }
+
+  /** Has changes wait, in the order in which they were asked for. */
+  #enqueue(changes: readonly PendingChange[]): void {
+    if (this.#stop.signal.aborted) refuse(changes, stopping())
+    else if (this.#obstacle !== undefined && !this.#mayBeRestarting) refuse(changes, unmade(this.#obstacle))
+    else {
+      this.#waiting.push(...changes)
+      this.#waiting.sort((a, b) => a.askedAt - b.askedAt)
+      this.#toMake.call()
+    }
   }
 
   /** @throws the error, if the connection is not to be used any more */
-  #notMade(batch: PendingChange[], error: unknown): void {
-    if (error instanceof CommitError) {
-      this.#refuse(batch, unknown())
-      throw error
-    }
+  #notMade(changes: readonly PendingChange[], error: unknown): void {
     if (error instanceof Problem || isRefusal(error)) {
       this.#logger.warn({ reason: reasonOf(error) }, 'changes were refused')
-      const problem =
-        error instanceof Problem ? error : new Problem('storage_failed', 'the database refused the change')
-      // What waits behind would meet the same.
-      this.#refuse(batch, problem)
-      this.#refuse(this.#waiting, problem)
+      refuse(changes, error instanceof Problem ? error : refused(error))
       return
     }
-    this.#waiting.unshift(...batch.filter(({ attempts }) => attempts < attemptsAtMost))
-    this.#refuse(
-      batch.filter(({ attempts }) => attempts >= attemptsAtMost),
-      unmade({ state: 'away', reason: '' }),
-    )
+    if (error instanceof UnknownOutcome) this.#beside(this.#findOut(changes, error))
+    else this.#lose(changes)
     throw error
   }
 
-  #refuse(changes: PendingChange[], problem: Problem): void {
-    for (const change of changes.splice(0)) change.refuse(problem)
+  #lostLarge(change: PendingChange, error: unknown): void {
+    try {
+      this.#notMade([change], error)
+    } catch {
+      this.#logger.warn({ reason: reasonOf(error) }, 'the connection of a large change is lost')
+    }
+  }
+
+  /** Changes that were not made, because the connection was lost, are tried once more. */
+  #lose(changes: readonly PendingChange[]): void {
+    for (const change of changes) change.losses++
+    const [again, given] = [changes.filter(isToBeTriedAgain), changes.filter((change) => !isToBeTriedAgain(change))]
+    this.#enqueue(again)
+    refuse(given, unmade(lost))
+  }
+
+  async #findOut(changes: readonly PendingChange[], error: UnknownOutcome): Promise<void> {
+    const outcome = await findOutcome(this.url, error, this.#stop.signal)
+    switch (outcome.kind) {
+      case 'made':
+        await this.#reached(outcome.position).catch(() => {})
+        for (const change of changes) change.settle()
+        break
+      case 'not made':
+        this.#lose(changes)
+        break
+      case 'unknown':
+        this.#logger.warn({ mark: error.mark, reason: outcome.reason }, 'it is not known whether changes were made')
+        refuse(changes, unknown())
+    }
+  }
+
+  #beside(work: Promise<void>): void {
+    const done = work.finally(() => this.#aside.delete(done))
+    this.#aside.add(done)
   }
 }
 
-class TooFarBehind extends Error {}
+function refuse(changes: readonly PendingChange[], problem: Problem): void {
+  for (const change of changes) change.refuse(problem)
+}
+
+const isToBeTriedAgain = ({ losses }: PendingChange): boolean => losses < lossesAtMost
+
+/** Why a change is tried no more. Time alone is no reason: this process may have stood still. */
+const givenUp = ({ askedAt, hindrance, hindrances }: PendingChange, patience: number): Problem | undefined =>
+  hindrances >= triesAtLeast && performance.now() - askedAt > patience ? hindrance : undefined
 
 // The reason stands in the log: it names hosts and users, which are none of the caller's business.
 const unmade = ({ state }: Obstacle) =>
   new Problem('storage_unavailable', `${obstacles[state].answered}; the change was not made`)
+const lost: Obstacle = { state: 'away', reason: 'the connection was lost again' }
 const obstacles = {
   away: {
     logged: 'the database cannot be followed',
@@ -329,7 +607,22 @@ const obstacles = {
     answered: 'this replica cannot write its copy of the database that holds the tasks',
   },
 } as const satisfies Record<Obstacle['state'], { logged: string; answered: string }>
-const stopped = () => new Problem('shutting_down', 'the server is stopping; the change was not made')
+const locked = (holder = 'another session') =>
+  new Problem(
+    'storage_unavailable',
+    `the lock of changes in the database is held by ${holder}; the change was not made`,
+    { lock_holder: holder },
+  )
+const overtaken = () =>
+  new Problem(
+    'storage_unavailable',
+    'other replicas changed the same again and again before this one had followed; the change was not made',
+  )
+const refused = (error: pg.DatabaseError) =>
+  isFull(error)
+    ? new Problem('storage_failed', 'the database has no room left; the change was not made')
+    : new Problem('storage_failed', 'the database refused the change')
+const stopping = () => new Problem('shutting_down', 'the server is stopping; the change was not made')
 const unknown = () =>
   new Problem(
     'outcome_unknown',

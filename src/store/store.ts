@@ -9,6 +9,10 @@
 export const tables = ['versions', 'files', 'tenants', 'keys', 'usage'] as const
 export type Table = (typeof tables)[number]
 
+/** Tables of small records, which say who may do what. A replica takes them ahead of task files that are long in coming. */
+export const smallTables: readonly Table[] = ['tenants', 'keys', 'usage']
+export const isSmall = (table: Table): boolean => smallTables.includes(table)
+
 /** Something for each table. */
 export const forTables = <T>(make: (table: Table) => T): Record<Table, T> =>
   Object.fromEntries(tables.map((table) => [table, make(table)])) as Record<Table, T>
@@ -71,14 +75,16 @@ export const secondsBehind = ({ upToDateAt }: Following): number => Math.max(0, 
 
 export interface Store extends StoreReader {
   /**
-   * Makes a change, after those that were asked for before and with none between its reads and its writes.
+   * Makes a change, with no other between its reads and its writes. Of several that wait, small ones may go before large
+   * ones.
    * @param change reads and writes, without waiting for anything; it may throw until it first writes, and then changes
-   *   nothing. It runs again where its transaction was lost before it was committed
+   *   nothing. It runs again where others changed what it had read, or its transaction was lost
+   * @param owner for whom it is made: of one owner's large changes one is made at a time
    * @returns what `change` returned, once all of it is durable
    * @throws Problem `storage_failed` if it could not be stored; `storage_unavailable` while the store takes no changes;
    *   `outcome_unknown` if it may have been made or not; whatever `change` throws. With all others it was not made
    */
-  change<T>(change: (records: StoreWriter) => T): Promise<T>
+  change<T>(change: (records: StoreWriter) => T, owner?: string): Promise<T>
   /** Brings a record from the disk into memory, on another thread, so that `get` need not wait for the disk. */
   prefetch(table: Table, key: string): Promise<void>
   /** Why this machine's files take no changes, or cannot be read; undefined while they can. */

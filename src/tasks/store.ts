@@ -1,7 +1,7 @@
 // Uploaded task files, in the store: of each task its file and the file's digest, and of each owner what it has stored,
 // changed together.
 
-import { type RecordRange, recordsIn, type Store } from '../store/store.js'
+import { type RecordRange, recordsIn, type Store, type StoreWriter } from '../store/store.js'
 import { isLeaving, type Owner, operator, ownerOf, type TaskOwner, type TenantIdentity } from '../tenants/tenant.js'
 import { charge, limitsOf, setUsage, type Usage, usageAfter, usageOf } from '../tenants/usage.js'
 
@@ -90,7 +90,7 @@ export class TaskStore {
   ): Promise<string | undefined> {
     const owner = ownerOf(by)
     const key = recordKey(owner, id)
-    return this.store.change((records) => {
+    const put = (records: StoreWriter) => {
       const limits = limitsOf(records, by)
       const current = records.get('versions', key)?.toString()
       precondition(current)
@@ -99,7 +99,8 @@ export class TaskStore {
       records.put('versions', key, Buffer.from(digest))
       records.put('files', key, file)
       return current
-    })
+    }
+    return this.store.change(put, owner)
   }
 
   /**

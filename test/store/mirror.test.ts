@@ -8,57 +8,12 @@ import { after, before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { hashOf } from '../../src/store/digest.js'
 import { Mirror } from '../../src/store/mirror.js'
-import { PostgresStore } from '../../src/store/postgres.js'
-import type { Store } from '../../src/store/store.js'
-import { TaskStore } from '../../src/tasks/store.js'
 import { operator } from '../../src/tenants/tenant.js'
 import { temporaryDirectory } from '../material.js'
 import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
 import { isRoot, smallDisk } from '../small-disk.js'
 import { TcpProxy } from '../tcp-proxy.js'
-
-const any = () => {}
-const file = (text: string) => Buffer.from(text)
-
-interface Replica {
-  readonly store: PostgresStore
-  readonly tasks: TaskStore
-  readonly directory: string
-  readonly log: string[]
-}
-
-const opened: Store[] = []
-after(() => Promise.all(opened.map((store) => store.close())))
-
-interface Options {
-  readonly directory?: string
-  readonly acceptHistory?: string | undefined
-}
-
-async function replica(url: string, { directory, acceptHistory }: Options = {}): Promise<Replica> {
-  const log: string[] = []
-  const say = (details: object, message = '') => void log.push(`${message} ${JSON.stringify(details)}`)
-  const logger = { info: say, warn: say } as never
-  const data = directory ?? (await temporaryDirectory())
-  const mirror = await Mirror.open(data, logger)
-  const store = await PostgresStore.open({ url, mirror, logger, acceptHistory })
-  opened.push(store)
-  return { store, tasks: await TaskStore.open(store), directory: data, log }
-}
-
-async function closed({ store, directory }: Replica): Promise<string> {
-  opened.splice(opened.indexOf(store), 1)
-  await store.close()
-  return directory
-}
-
-async function until(holds: () => boolean, what: string): Promise<void> {
-  for (let tries = 0; tries < 2_000; tries++) {
-    if (holds()) return
-    await delay(10)
-  }
-  assert.fail(`it never came to be that ${what}`)
-}
+import { any, closed, file, type Replica, replica, until } from './replica.js'
 
 /** The value of `--accept-history` that a replica's log names last. */
 const named = ({ log }: Replica): string | undefined =>

@@ -1,0 +1,38 @@
+// What became of a change whose answer was lost: asked on a new connection, until that is known or its time is over.
+
+import { setTimeout as delay } from 'node:timers/promises'
+import { Database, reasonOf, type UnknownOutcome } from './database.js'
+import type { Position } from './mirror-file.js'
+
+/** How long it is tried, without pauses of this process, and between two tries, in milliseconds. */
+const patienceMs = 10_000
+const tryMs = 5_000
+const retryMs = { first: 50, last: 1_000 }
+
+export type Outcome =
+  | { readonly kind: 'made'; readonly position: Position }
+  | { readonly kind: 'not made' }
+  | { readonly kind: 'unknown'; readonly reason: string }
+
+/** @param signal ends the search; the outcome is unknown then */
+export async function findOutcome(url: string, change: UnknownOutcome, signal: AbortSignal): Promise<Outcome> {
+  let reason = change.message
+  let retry = retryMs.first
+  for (let spent = 0; spent < patienceMs && !signal.aborted; retry = Math.min(2 * retry, retryMs.last)) {
+    const began = performance.now()
+    let database: Database | undefined
+    try {
+      database = await Database.connect(url, 'ask', signal)
+      const position = await database.outcome(change)
+      if (position === undefined) return { kind: 'not made' }
+      if (position !== 'pending') return { kind: 'made', position }
+    } catch (error) {
+      reason = reasonOf(error)
+    } finally {
+      database?.close()
+    }
+    await delay(retry, undefined, { signal }).catch(() => {})
+    spent += Math.min(performance.now() - began, tryMs)
+  }
+  return { kind: 'unknown', reason }
+}

@@ -1,0 +1,152 @@
+// Replicas whose link to the database is slow or dead, and who else is to notice.
+
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { after, before, describe, test } from 'node:test'
+import pg from 'pg'
+import type { Problem } from '../../src/problem.js'
+import { Keys } from '../../src/tenants/keys.js'
+import { operator } from '../../src/tenants/tenant.js'
+import { Tenants } from '../../src/tenants/tenants.js'
+import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
+import { TcpProxy } from '../tcp-proxy.js'
+import { any, file, type Replica, replica, until } from './replica.js'
+
+const large = randomBytes(2 * 1024 * 1024)
+const bytesPerSecond = 500_000
+const defaults = { limits: { tasks: null, bytes: null, requestsPerSecond: null, tokensPerSecond: null }, share: 1 }
+
+describe('a replica on a slow link', { skip: withoutPostgres }, () => {
+  let server: PostgresServer
+  let databases = 0
+  before(async () => {
+    server = await PostgresServer.start()
+  })
+
+  /** A replica behind a link of its own, and one without. */
+  async function pair(): Promise<{ url: string; link: TcpProxy; slow: Replica; other: Replica }> {
+    const name = `d${++databases}`
+    await sql(server.url(), `create database ${name}`)
+    const link = await TcpProxy.start(server.port)
+    after(() => link.close())
+    const other = await replica(server.url(name))
+    return { url: server.url(name), link, slow: await replica(server.url(name, link.port)), other }
+  }
+
+  /** Whether a promise has been settled yet. */
+  function watched<T>(promise: Promise<T>): { readonly settled: boolean; readonly outcome: Promise<T | Problem> } {
+    const watch = { settled: false, outcome: promise.catch((error: Problem) => error) }
+    void watch.outcome.then(() => {
+      watch.settled = true
+    })
+    return watch
+  }
+
+  /** Whether a task is being sent. */
+  const isSending = async (url: string) =>
+    (await sql(url, "select from pg_stat_activity where query like 'insert into pg_temp.propetl_pieces%'")).length > 0
+
+  async function sending(url: string): Promise<void> {
+    for (let tries = 0; tries < 500; tries++) if (await isSending(url)) return
+    assert.fail('nothing is sent')
+  }
+
+  test('sends a large task while both replicas go on making changes, and keys are made and revoked', async () => {
+    const { url, link, slow, other } = await pair()
+    await new Tenants(slow.store).set('acme', () => defaults)
+    link.limit({ toTarget: bytesPerSecond })
+    const upload = watched(slow.tasks.put(operator, 'large', 'large', large, any))
+    await sending(url)
+    for (const { store, tasks } of [slow, other]) {
+      const keys = new Keys(store)
+      for (let i = 0; i < 5; i++) {
+        await tasks.put(operator, `t${i}`, `d${i}`, file('small'), any)
+        const { key } = await keys.create('acme', { expires: null, description: null })
+        await keys.revoke('acme', key.id)
+      }
+    }
+    assert.equal(upload.settled, false)
+    assert.equal(await upload.outcome, undefined)
+    await until(() => other.tasks.digest(operator, 'large') === 'large', 'the other shows it')
+    assert.ok(large.equals(other.tasks.file(operator, 'large') ?? Buffer.alloc(0)))
+    assert.equal(other.tasks.count, 6)
+  })
+
+  test('that goes dead while a large task is sent holds up nobody, and the upload is told to be not made', async () => {
+    const { url, link, slow, other } = await pair()
+    link.loseAfter(600_000)
+    const upload = watched(slow.tasks.put(operator, 'large', 'large', large, any))
+    await sending(url)
+    for (let i = 0; i < 10; i++) await other.tasks.put(operator, `t${i}`, `d${i}`, file('small'), any)
+    link.cut()
+    link.refuse = true
+    const problem = (await upload.outcome) as Problem
+    assert.equal(problem.code, 'storage_unavailable')
+    assert.equal(other.tasks.digest(operator, 'large'), undefined)
+  })
+
+  test('of one owner sends one large task at a time, and another owner need not wait', async () => {
+    const { url, link, slow } = await pair()
+    await new Tenants(slow.store).set('acme', () => defaults)
+    const acme = new Tenants(slow.store).get('acme')
+    link.limit({ toTarget: 4 * bytesPerSecond })
+    const uploads = [1, 2, 3].map((i) => watched(slow.tasks.put(operator, `l${i}`, `l${i}`, large, any)))
+    await sending(url)
+    const theirs = slow.tasks.put(acme, 'large', 'large', large, any)
+    await theirs
+    assert.ok(uploads.some(({ settled }) => !settled))
+    for (const { outcome } of uploads) assert.equal(await outcome, undefined)
+  })
+
+  test('takes a revocation that was made elsewhere while a large task is on its way to it', async () => {
+    const { link, slow, other } = await pair()
+    await new Tenants(other.store).set('acme', () => defaults)
+    const { key, text } = await new Keys(other.store).create('acme', { expires: null, description: null })
+    const keys = new Keys(slow.store)
+    await until(() => keys.find(text) !== undefined, 'the key is one')
+    link.limit({ toClient: bytesPerSecond / 2 })
+    await other.tasks.put(operator, 'large', 'large', large, any)
+    await new Keys(other.store).revoke('acme', key.id)
+    await until(() => keys.find(text) === undefined, 'the key is none')
+    assert.equal(slow.tasks.digest(operator, 'large'), undefined)
+    // And it can revoke keys itself, again and again.
+    for (let i = 0; i < 2; i++) {
+      const made = await keys.create('acme', { expires: null, description: null })
+      assert.ok(keys.find(made.text))
+      await keys.revoke('acme', made.key.id)
+      assert.equal(keys.find(made.text), undefined)
+    }
+    assert.equal(slow.tasks.digest(operator, 'large'), undefined)
+    await until(() => slow.tasks.digest(operator, 'large') === 'large', 'it has followed')
+    assert.equal(keys.find(text), undefined)
+  })
+
+  test('a session of a replica that holds the lock of changes and says nothing is named and ended', async () => {
+    const { url, other } = await pair()
+    const stalled = new pg.Client({ connectionString: url, application_name: 'propetl/stalled' })
+    const ended = new Promise((resolve) => stalled.on('error', resolve))
+    await stalled.connect()
+    await stalled.query(`begin; select pg_advisory_xact_lock(${0x70726f70})`)
+    await other.tasks.put(operator, 'x', 'd', file('x'), any)
+    assert.match(String(await ended), /terminating connection due to administrator command/)
+    assert.match(
+      other.log.join('\n'),
+      /holds the lock of changes, and waited for its client: it was ended .*"propetl\/stalled"/,
+    )
+  })
+
+  test('a lock that another program holds is named in the answer, and the database counts as unavailable', async () => {
+    const { url, other } = await pair()
+    const holder = new pg.Client({ connectionString: url, application_name: 'somebody' })
+    await holder.connect()
+    await holder.query(`select pg_advisory_lock(${0x70726f70})`)
+    await assert.rejects(other.tasks.put(operator, 'x', 'd', file('x'), any), (problem: Problem) => {
+      assert.equal(problem.code, 'storage_unavailable')
+      assert.deepEqual(problem.details, { lock_holder: 'somebody' })
+      return true
+    })
+    assert.equal(other.store.following.connected, true)
+    await holder.end()
+    await other.tasks.put(operator, 'x', 'd', file('x'), any)
+  })
+})
