@@ -211,10 +211,13 @@ const namespaces: Fault = {
   },
 }
 
+/** A server looks for such removals each minute. */
+const removedMs = 120_000
+
 const removal: Fault = {
   name: 'removal-cut-off',
   does: '`propetl tenants remove` is killed part-way, beside a server that goes on',
-  must: 'the removal is finished in the background within 10 s, and the tenant can be made anew',
+  must: 'the removal is finished in the background within two minutes, and the tenant can be made anew',
   needs: ['preload'],
   async run(stage) {
     const dataDir = await stage.directory()
@@ -228,11 +231,11 @@ const removal: Fault = {
     const { end } = await command(['tenants', 'remove', 'acme', '--data-dir', dataDir], { env: faults.env })
     faults.count()
     const isMadeAnew = async () => (await server.ask('PUT', '/tenants/acme', { body: {} })).status < 300
-    const ms = await timeUntil(isMadeAnew, 30_000, 100)
+    const ms = await timeUntil(isMadeAnew, 2 * removedMs, 500)
     const { status } = await server.ask('GET', '/tasks', { key })
     return [
       none('commands that were not killed', unless(end === 'SIGKILL', end)),
-      atMost('until the tenant can be made anew', 'ms', ms ?? 30_000, 10_000),
+      atMost('until the tenant can be made anew', 'ms', ms ?? 2 * removedMs, removedMs),
       none('keys of the removed tenant that work', unless(status === 401, `answered ${status}`)),
     ]
   },
