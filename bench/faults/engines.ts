@@ -41,15 +41,16 @@ async function held(server: ServerUnderTest): Promise<Held> {
 const engineLosses: Fault = {
   name: 'engine-losses',
   does: `batches take longer than --engine-timeout-ms until ${losses} engines are lost; a client sends others at once`,
-  must: 'memory and threads afterwards are as after one loss, and at no time is there more than twice the memory',
+  must: 'memory and threads afterwards are as after one loss, and at no time is there more than that of three engines',
   async run(stage) {
-    const flags = ['--engine-timeout-ms', '1000', '--max-batch-tokens', '32768', '--max-body-bytes', '4000000']
-    const server = await stage.server({ flags })
+    const flags = ['--engine-timeout-ms', '1000', '--max-batch-tokens', '16384']
+    // As in the images: glibc then gives the memory of an engine that ended back.
+    const server = await stage.server({ flags, env: { MALLOC_TRIM_THRESHOLD_: '1048576' } })
     let sent = 0
     const lose = async (target: number) => {
       const isLost = async () => {
         // A text that engines were lost with may be refused.
-        await server.predict(longTexts(128, sent++))
+        await server.predict(longTexts(80, sent++))
         return (await server.metric('propetl_engines_lost_total')) >= target
       }
       if ((await timeUntil(isLost, recoveryMs, 200)) === undefined) throw new Error(`loss ${target} does not come`)
@@ -67,7 +68,7 @@ const engineLosses: Fault = {
     return [
       atMost('memory after the last loss against the first', '×', last.bytes / first.bytes, 1.2, MBs),
       atMost('threads more than after the first', '', last.threads - first.threads, 2, { threads: first.threads }),
-      atMost('most memory until the last loss against the first', '×', last.peak / first.peak, 2, {
+      atMost('most memory until the last loss against the first', '×', last.peak / first.peak, 3, {
         'MB at most': last.peak / MB,
       }),
     ]
