@@ -66,6 +66,9 @@ const ranges: readonly Pick<StorageFaultRange, 'calls' | 'times'>[] = [
   { calls: ['flush'] },
 ]
 
+/** Until a process that was killed is seen to have ended, in milliseconds. */
+const endsWithinMs = 500
+
 export const diskOutcomes = (name: string, changes: number): Fault => ({
   name,
   does: `${changes} changes while writes and flushes of lmdb fail, once or from then on, or the process is killed at one`,
@@ -91,12 +94,14 @@ export const diskOutcomes = (name: string, changes: number): Fault => ({
       await changesOf([server], ledger, round)
       faults.count()
       const what = `${fault.kind} of ${range.calls} from ${range.first}`
-      const check = async (when: string) =>
-        wrong.push(...(await ledger.check(server)).map((found) => `${what}, ${when}: ${found}`))
-      if (!server.isEnded) await check('at once')
+      const check = async (when: string) => (await ledger.check(server)).map((found) => `${what}, ${when}: ${found}`)
+      const found = server.isEnded ? [] : await check('at once')
+      // What cannot be read because the fault has just ended the process is read after the next start.
+      if (found.length > 0) await delay(endsWithinMs)
+      if (!server.isEnded) wrong.push(...found)
       await server.kill()
       server = await start()
-      await check('after a kill')
+      wrong.push(...(await check('after a kill')))
       if (round % 5 === 4) stage.say(`${ledger.changes} of ${changes} changes`)
     }
     return findings(ledger, wrong, servers)

@@ -60,7 +60,18 @@ describe('the ledger', () => {
 
 describe('a server survives', () => {
   /** Those of the table that take seconds. */
-  const quick = ['term-full-disk', 'term-failing-flush', 'term-silent-clients', 'directory-shared', 'disk-full']
+  const quick = [
+    'segv-main',
+    'bus-engine',
+    'term-hung-batch',
+    'term-full-disk',
+    'term-failing-flush',
+    'term-silent-clients',
+    'directory-removed',
+    'directory-shared',
+    'disk-full',
+    'certificate-sighup',
+  ]
   const faults = [...allFaults.filter(({ name }) => quick.includes(name)), killAtLmdb('kill-lmdb', 3, 2)]
   assert.equal(faults.length, quick.length + 1)
   for (const fault of faults)
