@@ -151,7 +151,7 @@ describe('a server that gets SIGTERM', () => {
     server.process.kill('SIGTERM')
     const answer = await upload
     assert.equal(answer.status, 503)
-    assert.match(await answer.text(), /"code":"(shutting_down|storage_unavailable)"/)
+    assert.match(await answer.text(), /"code":"(shutting_down|storage_unavailable|outcome_unknown)"/)
     assert.deepEqual(await server.exit, [0, null])
     proxy.close()
   })
