@@ -177,15 +177,16 @@ export class RowQueue<Row extends Waiting> {
   }
 
   #fill(leader: Entry<Row>, limits: BatchLimits): Row[] {
-    const { maxTokens, taskTokens = maxTokens } = limits
-    const batch = new Batch(leader, this.floodedBeyond(taskTokens) ? whileFlooded(limits) : limits)
+    const { maxTokens, taskTokens = maxTokens, floodTokens } = limits
+    const flooding = floodTokens !== undefined && this.floodedBeyond(taskTokens) ? this.#flooding : undefined
+    const batch = new Batch(leader, flooding ? whileFlooded(limits) : limits)
     this.#serve(leader)
     for (const lengthClass of outwards(leader.lengthClass)) {
       if (!batch.mayTake(lengthClass)) continue
       for (
-        let entry = this.#candidate(batch, lengthClass);
+        let entry = this.#candidate(batch, lengthClass, flooding);
         entry !== undefined && batch.takes(entry);
-        entry = this.#candidate(batch, lengthClass)
+        entry = this.#candidate(batch, lengthClass, flooding)
       ) {
         batch.add(entry)
         this.#serve(entry)
@@ -194,11 +195,14 @@ export class RowQueue<Row extends Waiting> {
     return batch.entries.map(({ row }) => row)
   }
 
-  /** The row of a length whose turn is next among those that may join. */
-  #candidate(batch: Batch<Row>, lengthClass: number): Entry<Row> | undefined {
+  /**
+   * The row of a length whose turn is next among those that may join.
+   * @param flooding a tenant whose rows join no other's batch: whoever asks little would wait for them
+   */
+  #candidate(batch: Batch<Row>, lengthClass: number, flooding: TenantFlow<Row> | undefined): Entry<Row> | undefined {
     if (batch.masksAreFull) return batch.next(lengthClass)
     const tenant = nextBeside(this.#tenants, batch.tenant, lengthClass, this.#tokens + batch.tokens)
-    if (tenant === undefined) return undefined
+    if (tenant === undefined || (tenant === flooding && tenant !== batch.tenant.flow)) return undefined
     const flow =
       tenant === batch.tenant.flow
         ? nextBeside(tenant.tasks, batch.task, lengthClass, tenant.tokens + batch.tokens)
