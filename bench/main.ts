@@ -182,4 +182,5 @@ const report = JSON.stringify(
 )
 if (options.json) await writeFile(options.json, `${report}\n`)
 if (!table) console.log(report)
-if (figures.some((figure) => isMet(figure) === false)) process.exitCode = 1
+// A benchmark that breaks things may leave sockets or timers that would keep the process.
+process.exit(figures.some((figure) => isMet(figure) === false) ? 1 : 0)
