@@ -3,6 +3,7 @@
 
 import { Problem } from '../problem.js'
 import type { Owner } from '../tenants/tenant.js'
+import { OwnerQueues } from './owner-queues.js'
 
 interface Waiting {
   readonly amount: number
@@ -11,8 +12,7 @@ interface Waiting {
 
 export class Gate {
   readonly #inside = new Map<Owner, number>()
-  /** The first owner has the next turn. */
-  readonly #waiting = new Map<Owner, Waiting[]>()
+  readonly #waiting = new OwnerQueues<Waiting>()
   #amount = 0
 
   constructor(readonly capacity: number) {}
@@ -30,12 +30,7 @@ export class Gate {
   async pass<T>(owner: Owner, amount: number, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const counted = Math.min(amount, Math.floor(this.capacity / 2))
     if (this.#waiting.has(owner) || !this.#fits(owner, counted))
-      await new Promise<void>((enter) => {
-        const queue = this.#waiting.get(owner)
-        const waiting = { amount: counted, enter }
-        if (queue) queue.push(waiting)
-        else this.#waiting.set(owner, [waiting])
-      })
+      await new Promise<void>((enter) => this.#waiting.add(owner, { amount: counted, enter }))
     else this.#change(owner, counted)
     try {
       if (signal?.aborted) throw new Problem('client_closed_request', 'the client left before its texts were tokenised')
@@ -47,25 +42,15 @@ export class Gate {
   }
 
   #admit(): void {
-    for (let next = this.#next(); next !== undefined; next = this.#next()) {
-      const { owner, queue, first } = next
-      if (!this.#fits(owner, first.amount)) return
-      queue.shift()
-      // Behind the others, for its next turn.
-      this.#waiting.delete(owner)
-      if (queue.length > 0) this.#waiting.set(owner, queue)
-      this.#change(owner, first.amount)
-      first.enter()
+    // An owner that waits for its own work to end is passed. Nobody passes the others: they would wait for ever.
+    const next = () => this.#waiting.first((owner, { amount }) => this.#ownFits(owner, amount))
+    for (let first = next(); first !== undefined; first = next()) {
+      const [owner, { amount, enter }] = first
+      if (!this.#fits(owner, amount)) return
+      this.#waiting.take(owner)
+      this.#change(owner, amount)
+      enter()
     }
-  }
-
-  /** The first owner that does not wait for its own work to end. Nobody passes it: it would wait for ever. */
-  #next(): { readonly owner: Owner; readonly queue: Waiting[]; readonly first: Waiting } | undefined {
-    for (const [owner, queue] of this.#waiting) {
-      const [first] = queue
-      if (first !== undefined && this.#ownFits(owner, first.amount)) return { owner, queue, first }
-    }
-    return undefined
   }
 
   #fits(owner: Owner, amount: number): boolean {

@@ -5,14 +5,14 @@
 
 import { Activity } from '../scheduler/activity.js'
 import type { Owner } from '../tenants/tenant.js'
+import { OwnerQueues } from './owner-queues.js'
 
 /** How long an owner rests after a request that was refused, in milliseconds. */
 const restMs = 10
 
 export class LoopTurns {
   readonly #activity = new Activity()
-  /** The first owner that does not rest has the next turn. */
-  readonly #waiting = new Map<Owner, (() => void)[]>()
+  readonly #waiting = new OwnerQueues<() => void>()
   /** Until when owners rest, in the order of these times. */
   readonly #resting = new Map<Owner, number>()
   #planned = false
@@ -25,20 +25,16 @@ export class LoopTurns {
 
   /** Requests that wait for their turn. */
   get waiting(): number {
-    let count = 0
-    for (const requests of this.#waiting.values()) count += requests.length
-    return count
+    return this.#waiting.size
   }
 
   /** Resolves when it is the owner's turn. An owner that is alone does not wait. */
   async next(owner: Owner): Promise<void> {
     const now = this.now()
     this.#activity.asked(owner, now)
-    if (!this.#activity.several(now) && this.#waiting.size === 0) return
+    if (!this.#activity.several(now) && this.#waiting.isEmpty) return
     await new Promise<void>((begin) => {
-      const requests = this.#waiting.get(owner)
-      if (requests) requests.push(begin)
-      else this.#waiting.set(owner, [begin])
+      this.#waiting.add(owner, begin)
       this.#plan()
     })
   }
@@ -55,9 +51,9 @@ export class LoopTurns {
   }
 
   #plan(): void {
-    if (this.#planned || this.#waiting.size === 0) return
+    if (this.#planned || this.#waiting.isEmpty) return
     const now = this.now()
-    const readyAt = Math.min(...Array.from(this.#waiting.keys(), (owner) => this.#resting.get(owner) ?? now))
+    const readyAt = Math.min(...Array.from(this.#waiting.owners, (owner) => this.#resting.get(owner) ?? now))
     clearTimeout(this.#timer)
     if (readyAt > now) this.#timer = setTimeout(() => this.#plan(), Math.ceil(readyAt - now))
     else {
@@ -70,16 +66,13 @@ export class LoopTurns {
     }
   }
 
+  /** Begins a request of the first owner that does not rest. */
   #begin(): void {
     const now = this.now()
-    for (const [owner, requests] of this.#waiting) {
-      if ((this.#resting.get(owner) ?? now) > now) continue
-      const begin = requests.shift()
-      // Behind the others, for its next turn.
-      this.#waiting.delete(owner)
-      if (requests.length > 0) this.#waiting.set(owner, requests)
-      begin?.()
-      return
-    }
+    const first = this.#waiting.first((owner) => (this.#resting.get(owner) ?? now) <= now)
+    if (first === undefined) return
+    const [owner, begin] = first
+    this.#waiting.take(owner)
+    begin()
   }
 }

@@ -5,6 +5,7 @@
 import { Problem } from '../problem.js'
 import type { Steps } from '../steps.js'
 import type { Owner } from '../tenants/tenant.js'
+import { OwnerQueues } from './owner-queues.js'
 
 /** How long one slice runs, in milliseconds, and how much longer the rest is. */
 const sliceMs = 1
@@ -18,8 +19,7 @@ interface Job {
 }
 
 export class SlicedWork {
-  /** What waits, by owner. The first owner has the next slice. */
-  readonly #jobs = new Map<Owner, Job[]>()
+  readonly #jobs = new OwnerQueues<Job>()
   #planned = false
   /** How long to rest before the next slice, in milliseconds. */
   #restMs = 0
@@ -31,9 +31,7 @@ export class SlicedWork {
 
   /** Pieces of work that are not finished. */
   get waiting(): number {
-    let count = 0
-    for (const jobs of this.#jobs.values()) count += jobs.length
-    return count
+    return this.#jobs.size
   }
 
   /**
@@ -45,15 +43,13 @@ export class SlicedWork {
   run<T>(owner: Owner, steps: Steps<T>, signal?: AbortSignal): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const job: Job = { steps, signal, resolve: (value) => resolve(value as T), reject }
-      const jobs = this.#jobs.get(owner)
-      if (jobs) jobs.push(job)
-      else this.#jobs.set(owner, [job])
+      this.#jobs.add(owner, job)
       this.#plan()
     })
   }
 
   #plan(): void {
-    if (this.#planned || this.#jobs.size === 0) return
+    if (this.#planned || this.#jobs.isEmpty) return
     this.#planned = true
     const work = () => {
       this.#planned = false
@@ -69,13 +65,11 @@ export class SlicedWork {
 
   #slice(until: number): void {
     do {
-      const [first] = this.#jobs
+      const first = this.#jobs.first()
       if (first === undefined) return
-      const [owner, jobs] = first
-      this.#jobs.delete(owner)
-      const job = jobs.shift()
-      if (job !== undefined && !this.#advance(job, until)) jobs.push(job)
-      if (jobs.length > 0) this.#jobs.set(owner, jobs)
+      const [owner, job] = first
+      this.#jobs.take(owner)
+      if (!this.#advance(job, until)) this.#jobs.add(owner, job)
     } while (this.now() < until)
   }
 
