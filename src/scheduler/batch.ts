@@ -19,16 +19,23 @@ export interface BatchLimits {
   readonly maxLeaderTokens?: number
 }
 
+type TokenLimits = Pick<BatchLimits, 'maxTokens' | 'taskTokens'>
+
+/** Tokens that a batch has for each task. */
+export const taskTokensOf = ({ maxTokens, taskTokens = maxTokens }: TokenLimits): number => taskTokens
+
 /** Tokens of the largest batch that rows of so many tasks can fill. */
-export const largestBatch = (
-  { maxTokens, taskTokens = maxTokens }: Pick<BatchLimits, 'maxTokens' | 'taskTokens'>,
-  tasks: number,
-): number => Math.min(maxTokens, tasks * taskTokens)
+export const largestBatch = (limits: TokenLimits, tasks: number): number =>
+  Math.min(limits.maxTokens, tasks * taskTokensOf(limits))
 
 /** The limits of a batch while a tenant floods. */
 export function whileFlooded(limits: BatchLimits): BatchLimits {
-  const { maxTokens, taskTokens = maxTokens, floodTokens = maxTokens } = limits
-  return { ...limits, maxTokens: Math.min(maxTokens, floodTokens), taskTokens: Math.min(taskTokens, floodTokens) }
+  const { maxTokens, floodTokens = maxTokens } = limits
+  return {
+    ...limits,
+    maxTokens: Math.min(maxTokens, floodTokens),
+    taskTokens: Math.min(taskTokensOf(limits), floodTokens),
+  }
 }
 
 /** Attention pads the rows of a batch to its longest. A row joins while at most half of those places are padding. */
@@ -57,11 +64,10 @@ export class Batch<Row extends Waiting> {
   ) {
     const { flow, row } = leader
     // Flows that always wait are apart by what one row is, or a few; one that floods is half a batch ahead, and more.
-    const { maxTokens, taskTokens = maxTokens } = limits
     const leadOf = <F extends Flow>(leading: F): Lead<F> => ({
       flow: leading,
-      even: leading.turn + taskTokens / 2 / leading.weight,
-      near: leading.turn + maxTokens / leading.weight,
+      even: leading.turn + taskTokensOf(limits) / 2 / leading.weight,
+      near: leading.turn + limits.maxTokens / leading.weight,
     })
     this.entries = [leader]
     this.task = leadOf(flow)

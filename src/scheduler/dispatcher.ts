@@ -6,7 +6,7 @@ import { EngineLost } from '../engine/engine-lost.js'
 import { Problem } from '../problem.js'
 import { Activity } from './activity.js'
 import { Admission, type Caller, type Demand, type Refusal } from './admission.js'
-import { type BatchLimits, largestBatch, whileFlooded } from './batch.js'
+import { type BatchLimits, largestBatch, taskTokensOf } from './batch.js'
 import { type Clock, realClock } from './clock.js'
 import type { CostModel } from './cost.js'
 import { EngineState, type Runner } from './engine-state.js'
@@ -98,7 +98,8 @@ export class Dispatcher {
     readonly clock: Clock = realClock,
   ) {
     this.#engines = runners.map((runner) => new EngineState(runner))
-    this.#admission = new Admission(this.#queue, this.#engines, options.maxQueueRows, () => this.#limits(), cost, clock)
+    const limits = () => this.#queue.limitsNow(this.#limits(clock.now()))
+    this.#admission = new Admission(this.#queue, this.#engines, options.maxQueueRows, limits, cost, clock)
     this.#admission.onRefused = (reason) => this.onRefused(reason)
     for (const runner of runners) runner.onAvailable = () => this.#pump()
   }
@@ -228,10 +229,11 @@ export class Dispatcher {
 
   /** Hands the next batch over to an engine that takes one. @returns whether there is one for it */
   #send(engine: EngineState, now: number, lagMs: number | undefined): boolean {
-    const most = largestBatch(this.#limits(), this.#queue.tasks)
+    const limits = this.#limits(now)
+    const most = largestBatch(this.#queue.limitsNow(limits), this.#queue.tasks)
     const batchMs = this.cost.batchMs(Math.min(this.#queue.tokens, most))
     const answeredBy = engine.busy ? engine.freeAt(now) + batchMs : now
-    const { batch, late } = this.#queue.next(answeredBy, this.#limitsFor(engine, now))
+    const { batch, late } = this.#queue.next(answeredBy, this.#limitsFor(engine, limits))
     for (const row of late) this.#drop(row, now)
     if (batch.length === 0) return false
     if (lagMs !== undefined) for (const { lag } of new Set(batch.map((row) => row.feedback))) lag.observe(lagMs)
@@ -239,36 +241,24 @@ export class Dispatcher {
     return true
   }
 
-  /**
-   * While several tenants are active and one floods, batches are short; and one engine is kept from long rows: a
-   * short row never waits for long ones on all engines.
-   */
-  #limitsFor(engine: EngineState, now: number): BatchLimits {
-    const floodTokens = this.#floodTokens(now)
-    if (floodTokens === undefined) return this.options
+  /** While several tenants are active, one engine is kept from long rows: a short row never waits for them on all engines. */
+  #limitsFor(engine: EngineState, limits: BatchLimits): BatchLimits {
+    if (limits.floodTokens === undefined) return limits
     const others = this.#engines.filter((other) => other !== engine && other.runner.available)
     const isLast = others.length > 0 && others.every(({ hasLong }) => hasLong)
-    return { ...this.options, floodTokens, ...(isLast && { maxLeaderTokens: this.#longRow }) }
+    return isLast ? { ...limits, maxLeaderTokens: this.#longRow } : limits
   }
 
-  /** Tokens of a batch while a tenant floods; undefined while one tenant alone is active. */
-  #floodTokens(now: number): number | undefined {
-    if (!this.#activity.several(now)) return undefined
-    const { maxTokens, taskTokens = maxTokens } = this.options
-    return Math.max(Math.ceil(flood.share * taskTokens), this.cost.tokensWithin(flood.ms))
-  }
-
-  /** The limits of the batches that a row waits for now. */
-  #limits(): BatchLimits {
-    const { maxTokens, taskTokens = maxTokens } = this.options
-    const floodTokens = this.#queue.floodedBeyond(taskTokens) ? this.#floodTokens(this.clock.now()) : undefined
-    return floodTokens === undefined ? this.options : whileFlooded({ ...this.options, floodTokens })
+  /** While several tenants are active, batches are short as soon as one of them floods. */
+  #limits(now: number): BatchLimits {
+    if (!this.#activity.several(now)) return this.options
+    const least = Math.ceil(flood.share * taskTokensOf(this.options))
+    return { ...this.options, floodTokens: Math.max(least, this.cost.tokensWithin(flood.ms)) }
   }
 
   /** Tokens beyond which a row is long: others notice that they wait for it. */
   get #longRow(): number {
-    const { maxTokens, taskTokens = maxTokens } = this.options
-    return longRowShare * taskTokens
+    return longRowShare * taskTokensOf(this.options)
   }
 
   /**

@@ -5,7 +5,7 @@
 // batch with rows of about its length. A flow that is far ahead of it, or is ahead and has most of what waits, stays out of
 // that batch, so that a caller who sends little does not wait for the rows of one who floods.
 
-import { Batch, type BatchLimits, nextBeside, whileFlooded } from './batch.js'
+import { Batch, type BatchLimits, nextBeside, taskTokensOf, whileFlooded } from './batch.js'
 import {
   byDeadline,
   type Entry,
@@ -64,10 +64,9 @@ export class RowQueue<Row extends Waiting> {
     return this.#tasks
   }
 
-  /** Whether most of what waits is one tenant's, and more than a batch of so many tokens. */
-  floodedBeyond(tokens: number): boolean {
-    const { tokens: most } = this.#flooding ?? { tokens: 0 }
-    return most > tokens && 2 * most > this.#tokens
+  /** The limits of a batch that is formed now: others hold while a tenant floods. */
+  limitsNow(limits: BatchLimits): BatchLimits {
+    return this.#floodingBeyond(limits) ? whileFlooded(limits) : limits
   }
 
   /** The row that came before all others that wait. */
@@ -177,9 +176,8 @@ export class RowQueue<Row extends Waiting> {
   }
 
   #fill(leader: Entry<Row>, limits: BatchLimits): Row[] {
-    const { maxTokens, taskTokens = maxTokens, floodTokens } = limits
-    const flooding = floodTokens !== undefined && this.floodedBeyond(taskTokens) ? this.#flooding : undefined
-    const batch = new Batch(leader, flooding ? whileFlooded(limits) : limits)
+    const flooding = this.#floodingBeyond(limits)
+    const batch = new Batch(leader, this.limitsNow(limits))
     this.#serve(leader)
     for (const lengthClass of outwards(leader.lengthClass)) {
       if (!batch.mayTake(lengthClass)) continue
@@ -208,6 +206,13 @@ export class RowQueue<Row extends Waiting> {
         ? nextBeside(tenant.tasks, batch.task, lengthClass, tenant.tokens + batch.tokens)
         : tenant.tasks.firstOf(lengthClass)
     return flow && earliestOfLength(flow, lengthClass)
+  }
+
+  /** A tenant that has most of what waits, and more than a batch; undefined where floods have no limits of their own. */
+  #floodingBeyond(limits: BatchLimits): TenantFlow<Row> | undefined {
+    const { tokens = 0 } = this.#flooding ?? {}
+    const floods = limits.floodTokens !== undefined && tokens > taskTokensOf(limits) && 2 * tokens > this.#tokens
+    return floods ? this.#flooding : undefined
   }
 
   get #mostUrgent(): Row | undefined {
