@@ -3,25 +3,28 @@
 
 import { Problem } from '../problem.js'
 import { asBuffer } from './bytes.js'
-import { countOf, Environment, type Records, readRange, type StorageOptions } from './environment.js'
+import { Environment, type Records, type StorageOptions } from './environment.js'
+import { FileTables } from './file-tables.js'
 import { PendingChange } from './pending.js'
-import { forTables, type RecordRange, type Store, type StoreWriter, type Table } from './store.js'
+import { forTables, type Store, type StoreWriter, type Table } from './store.js'
 
 export const taskFile = (directory: string): string => `${directory}/tasks.lmdb`
 
 /** The number of what is stored and how: a later version of this program tells by it what it has to change. */
 const schema = '1'
 
-export class LmdbStore implements Store {
+export class LmdbStore extends FileTables implements Store {
   readonly following = undefined
   readonly #waiting: PendingChange[] = []
   #committing: Promise<void> | undefined
 
   private constructor(
     readonly environment: Environment,
-    readonly records: Readonly<Record<Table, Records>>,
+    records: Readonly<Record<Table, Records>>,
     readonly about: Records,
-  ) {}
+  ) {
+    super(records)
+  }
 
   /**
    * @throws Problem `invalid_setting` if the directory cannot be used, or a later version of this program wrote to it;
@@ -45,22 +48,6 @@ export class LmdbStore implements Store {
 
   get trouble(): string | undefined {
     return this.environment.trouble
-  }
-
-  get(table: Table, key: string): Buffer | undefined {
-    return this.records[table].get(key)
-  }
-
-  prefetch(table: Table, key: string): Promise<void> {
-    return this.records[table].prefetch([key])
-  }
-
-  range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {
-    return readRange(this.records[table], range)
-  }
-
-  count(table: Table): number {
-    return countOf(this.records[table])
   }
 
   change<T>(change: (records: StoreWriter) => T): Promise<T> {

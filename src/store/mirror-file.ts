@@ -8,9 +8,10 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Problem } from '../problem.js'
 import { type Contents, sumOf, Tally } from './digest.js'
-import { countOf, Environment, type Records, readRange } from './environment.js'
+import { Environment, type Records } from './environment.js'
+import { FileTables } from './file-tables.js'
 import type { Write } from './overlay.js'
-import { forTables, isSmall, type RecordRange, type StoreReader, type Table, tables } from './store.js'
+import { forTables, isSmall, type Table, tables } from './store.js'
 
 /** A change of the database. The mark is random: the same number in another history has another mark. */
 export interface Position {
@@ -61,17 +62,18 @@ const nameOf = (side: Side, table: Table) => `${side}/${table}`
 /** The store's table of a table of lmdb. */
 export const tableOf = (name: string): string => name.slice(name.indexOf('/') + 1)
 
-export class MirrorFile implements StoreReader {
+export class MirrorFile extends FileTables {
   #complete: boolean
 
   private constructor(
     readonly path: string,
     readonly environment: Environment,
     readonly side: Side,
-    readonly records: Readonly<Record<Table, Records>>,
+    records: Readonly<Record<Table, Records>>,
     readonly state: Records,
     readonly identity: Pick<Stats, 'dev' | 'ino'>,
   ) {
+    super(records)
     this.#complete = tables.every((table) => this.#state?.tables.includes(table))
   }
 
@@ -106,22 +108,6 @@ export class MirrorFile implements StoreReader {
 
   is({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): boolean {
     return dev === this.identity.dev && ino === this.identity.ino
-  }
-
-  get(table: Table, key: string): Buffer | undefined {
-    return this.records[table].get(key)
-  }
-
-  prefetch(table: Table, key: string): Promise<void> {
-    return this.records[table].prefetch([key])
-  }
-
-  range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {
-    return readRange(this.records[table], range)
-  }
-
-  count(table: Table): number {
-    return countOf(this.records[table])
   }
 
   /** Goes from one position to a later one. Nothing happens if another process has gone on from there already. */
