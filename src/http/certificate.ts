@@ -46,7 +46,9 @@ export class Certificate {
 
   /** @throws Problem `invalid_setting` if the files cannot be read or do not make a pair */
   static async open(files: CertificateFiles): Promise<Certificate> {
-    return new Certificate(files, await readPair(files))
+    const pair = await readPair(files)
+    checkPair(files, pair)
+    return new Certificate(files, pair)
   }
 
   get pair(): Pair {
@@ -92,8 +94,10 @@ export class Certificate {
   async #take(): Promise<void> {
     try {
       const pair = await readPair(this.files)
+      const isSame = pair.cert.equals(this.#pair.cert) && pair.key.equals(this.#pair.key)
+      if (!isSame) checkPair(this.files, pair)
       this.#refusal = undefined
-      if (pair.cert.equals(this.#pair.cert) && pair.key.equals(this.#pair.key)) return
+      if (isSame) return
       this.#pair = pair
       for (const server of this.#servers) server.setSecureContext(pair)
       this.#report.renewed()
@@ -111,10 +115,12 @@ async function readPair({ cert, key }: CertificateFiles): Promise<Pair> {
       throw new Problem('invalid_setting', `${file} cannot be read: ${error.message}`)
     })
   const [certBytes, keyBytes] = await Promise.all([read(cert), read(key)])
-  const pair = { cert: certBytes, key: keyBytes }
+  return { cert: certBytes, key: keyBytes }
+}
+
+function checkPair({ cert, key }: CertificateFiles, pair: Pair): void {
   try {
     createSecureContext(pair)
-    return pair
   } catch (error) {
     throw new Problem(
       'invalid_setting',
