@@ -45,6 +45,8 @@ export class TcpProxy {
     const server = createServer({ allowHalfOpen: true })
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
+    // A test that fails before it closes the proxy has to end all the same.
+    server.unref()
     const proxy = new TcpProxy(server, (server.address() as { port: number }).port)
     server.on('connection', (client) => {
       if (proxy.refuse) client.resetAndDestroy()
@@ -99,7 +101,7 @@ export class TcpProxy {
     const { client, target } = connection
     this.#connections.add(connection)
     for (const socket of [client, target]) {
-      socket.setNoDelay(true)
+      socket.setNoDelay(true).unref()
       // Whoever reads or writes sees the error.
       socket.on('error', () => {})
       socket.on('close', () => {
