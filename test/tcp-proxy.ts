@@ -85,8 +85,8 @@ export class TcpProxy {
   /** Resets all connections. */
   cut(): void {
     for (const { client, target } of this.#connections) {
-      client.resetAndDestroy()
-      target.resetAndDestroy()
+      reset(client)
+      reset(target)
     }
     this.#connections.clear()
     this.#changes.emit('change')
@@ -121,7 +121,7 @@ export class TcpProxy {
       if (!isSwallowed()) await this.#moved(direction, to)
       if (!isSwallowed()) to.end()
     } catch {
-      if (!isSwallowed()) to.resetAndDestroy()
+      if (!isSwallowed()) reset(to)
     }
   }
 
@@ -164,6 +164,12 @@ export class TcpProxy {
 const unlimited: Readonly<Record<Direction, number>> = {
   toTarget: Number.POSITIVE_INFINITY,
   toClient: Number.POSITIVE_INFINITY,
+}
+
+/** libuv refuses to reset a socket that is shutting down, and Node.js then never closes its handle. */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy()
+  else socket.resetAndDestroy()
 }
 
 const written = (to: Socket, part: Buffer) =>
