@@ -9,9 +9,7 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY tsconfig.json ./
 COPY src src
-COPY test test
-COPY bench bench
-RUN npm run build && rm -rf dist/test dist/bench && npm prune --omit=dev --ignore-scripts
+RUN npm run build && npm prune --omit=dev --ignore-scripts
 # onnxruntime-node brings the binaries of every platform; an image has one.
 RUN cd node_modules/onnxruntime-node/bin/napi-v6 && \
     arch="$(node -p process.arch)" && find . -mindepth 2 -maxdepth 2 -not -path "./linux/$arch" -exec rm -rf {} +
@@ -45,8 +43,8 @@ USER node
 VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["node", "dist/src/health.js"]
-ENTRYPOINT ["tini", "-s", "--", "node", "dist/src/cli.js"]
+    CMD ["node", "dist/health.js"]
+ENTRYPOINT ["tini", "-s", "--", "node", "dist/cli.js"]
 CMD ["serve"]
 
 FROM node:22-bookworm-slim AS cpu
@@ -65,6 +63,6 @@ USER node
 VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["node", "dist/src/health.js"]
-ENTRYPOINT ["tini", "-s", "--", "node", "dist/src/cli.js"]
+    CMD ["node", "dist/health.js"]
+ENTRYPOINT ["tini", "-s", "--", "node", "dist/cli.js"]
 CMD ["serve"]

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { inPackage } from '../src/package.js'
 import type { AttackerMessage, AttackerReport } from './attacks/attacker.js'
 import type { SteadyRequest, SteadyResult } from './attacks/steady-client.js'
 import type { CrowdRequest } from './crowd.js'
@@ -14,7 +15,7 @@ import type { Held, ResidueMessage } from './residue-server.js'
 import type { Tally } from './soak-client.js'
 import type { SoakLoad } from './soak-load.js'
 
-const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url))
+const cli = fileURLToPath(inPackage('dist/cli.js'))
 
 export interface ServerProcess {
   readonly url: string

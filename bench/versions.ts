@@ -1,6 +1,6 @@
 // Two builds of the server against each other: throughput at 64 clients, in turns.
 
-import { access } from 'node:fs/promises'
+import { access, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Benchmark, inTurns, median, summary } from './figures.js'
 import { mixedTexts, withDirectory } from './material.js'
@@ -16,7 +16,9 @@ export const versions =
   (checkout: string): Benchmark =>
   (say) =>
     withDirectory(async (directory) => {
-      const cli = join(checkout, 'dist/src/cli.js')
+      // Older versions have their program in another folder.
+      const { bin } = JSON.parse(await readFile(join(checkout, 'package.json'), 'utf8')) as { bin: { propetl: string } }
+      const cli = join(checkout, bin.propetl)
       await access(cli).catch(() => {
         throw new Error(`there is no ${cli}; --against is the folder of a checkout in which "npm run build" was run`)
       })

@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { inPackage } from './package.js'
 import { Problem } from './problem.js'
 
 type Kind =
@@ -74,8 +75,8 @@ const minSecretLength = 32
 export const numerics = ['float32', 'float16', 'int8'] as const
 
 const MiB = 1024 * 1024
-/** A folder that comes with the package; the path holds for src/ as it is compiled, in dist/src/. */
-const bundled = (folder: string) => fileURLToPath(new URL(`../../${folder}`, import.meta.url))
+/** A folder that comes with the package. */
+const bundled = (folder: string) => fileURLToPath(inPackage(folder))
 
 export const settings = {
   host: text('127.0.0.1', 'Address to listen on. One that other machines reach asks for keys, or for `--insecure`.'),

@@ -7,30 +7,29 @@ import { boundsTable, limitsTable } from './costs/resources.js'
 import { readTaskFile, type TaskFile } from './formats/task-file.js'
 import { describeApi } from './http/openapi.js'
 import { type LockFile, licencesTable } from './licences.js'
+import { inPackage } from './package.js'
 
-const inProject = (path: string) => new URL(`../../${path}`, import.meta.url)
-
-await writeFile(inProject('openapi/openapi.json'), await describeApi())
+await writeFile(inPackage('openapi/openapi.json'), await describeApi())
 await fill('README.md', 'settings', settingsTable())
 await fill('SECURITY.md', 'bounds', boundsTable())
 await fill('docs/limits.md', 'limits', limitsTable())
 await fill('masks/README.md', 'tasks', await tasksTable())
-const lock = JSON.parse(await readFile(inProject('package-lock.json'), 'utf8')) as LockFile
+const lock = JSON.parse(await readFile(inPackage('package-lock.json'), 'utf8')) as LockFile
 await fill('docs/licences.md', 'licences', licencesTable(lock))
 
 /** Puts text between the marks of a name in a Markdown file. */
 async function fill(path: string, name: string, text: string): Promise<void> {
   const [start, end] = [`<!-- ${name} -->`, `<!-- /${name} -->`]
-  const page = await readFile(inProject(path), 'utf8')
+  const page = await readFile(inPackage(path), 'utf8')
   const filled = page.replace(new RegExp(`${start}[\\s\\S]*${end}`), () => `${start}\n${text}\n${end}`)
-  await writeFile(inProject(path), filled)
+  await writeFile(inPackage(path), filled)
 }
 
 async function tasksTable(): Promise<string> {
-  const names = (await readdir(inProject('masks'))).filter((name) => name.endsWith('.safetensors')).sort()
+  const names = (await readdir(inPackage('masks'))).filter((name) => name.endsWith('.safetensors')).sort()
   const rows = await Promise.all(
     names.map(async (name) => {
-      const bytes = await readFile(inProject(`masks/${name}`))
+      const bytes = await readFile(inPackage(`masks/${name}`))
       const task = readTaskFile(bytes)
       const { description = '', metrics, mask, combine } = task
       const [metric = '', score] = Object.entries((metrics?.dev ?? {}) as Record<string, number>)[0] ?? []

@@ -1,7 +1,7 @@
 // A program of its own, for the HEALTHCHECK of an image and for scripts: exits 0 if a server is ready, else 1, and says
 // what the server says. It sends no key. It is no command of the command line, which takes seven times as long to load.
 //
-//   node dist/src/health.js [address]    by default that of this machine's server, by the environment variables of serve
+//   node dist/health.js [address]    by default that of this machine's server, by the environment variables of serve
 
 import { once } from 'node:events'
 import { get as getHttp, type IncomingMessage } from 'node:http'

@@ -62,7 +62,7 @@ test('the images run the server under an init, which passes on their signals', (
   for (const stage of served) {
     // A text in place of a list would be run by a shell.
     assert.deepEqual(stage.match(/^(ENTRYPOINT|CMD) .*$/gm), [
-      'ENTRYPOINT ["tini", "-s", "--", "node", "dist/src/cli.js"]',
+      'ENTRYPOINT ["tini", "-s", "--", "node", "dist/cli.js"]',
       'CMD ["serve"]',
     ])
     assert.match(stage, /apt-get install -y --no-install-recommends tini /)

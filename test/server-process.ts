@@ -8,7 +8,7 @@ import { after } from 'node:test'
 import type { ClassificationAnswer } from './http/running.js'
 import { masksDir, referenceModelDir, root } from './material.js'
 
-export const cli = join(root, 'dist/src/cli.js')
+export const cli = join(root, 'dist/cli.js')
 
 export interface ServerProcess {
   readonly url: string

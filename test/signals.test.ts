@@ -113,7 +113,7 @@ describe('a server that cannot stop in good order', () => {
   })
 
   test('because its main thread is blocked is killed by another one, which writes the last line', async () => {
-    const script = `import { killAfter } from './dist/src/ending.js'
+    const script = `import { killAfter } from './dist/ending.js'
       killAfter(50, 'last line at <time>\\n')
       for (;;);`
     const child = spawn(process.execPath, ['--input-type=module', '--eval', script], { cwd: root })
@@ -253,7 +253,7 @@ describe('a log', () => {
   const logging = (script: string, stdout: 'pipe' | number): ChildProcess =>
     spawn(
       process.execPath,
-      ['--input-type=module', '--eval', `import { openLog } from './dist/src/http/logger.js'\n${script}`],
+      ['--input-type=module', '--eval', `import { openLog } from './dist/http/logger.js'\n${script}`],
       { cwd: root, stdio: ['ignore', stdout, 'pipe'] },
     )
 

@@ -4,10 +4,11 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { digestOf } from '../../src/formats/digest.js'
+import { inPackage } from '../../src/package.js'
 import type { Command } from '../process.js'
 import { timeUntil } from './waiting.js'
 
-export const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+export const cli = fileURLToPath(inPackage('dist/cli.js'))
 
 /** Of an operator, for all servers. */
 export const operatorKey = 'operator-key-of-the-fault-benchmark'

@@ -1,6 +1,5 @@
 // The command line: serve, learn, evaluate, train, inspect, backup and tenants. Each command imports what it needs when it runs.
 
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import {
   environmentVariableOf,
@@ -12,6 +11,7 @@ import {
   unknownVariables,
 } from '../config.js'
 import { learnsBest, methods, weightRates } from '../learn/methods.js'
+import { version } from '../package.js'
 import { moduleKinds } from '../petl/module.js'
 import { Problem } from '../problem.js'
 import type { EvaluateFlags } from './evaluate.js'
@@ -33,10 +33,6 @@ const byMethod = (what: 'density' | 'scoreRate') => `multi ${learnsBest.multi[wh
 
 /** Exit code of a command line that is wrong, as shells and most programs have it. */
 const usageError = 2
-
-const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
-  readonly version: string
-}
 
 const program = new Command('propetl')
   .description('One frozen transformer, one shared module, and a few kilobytes of mask bits per task.')

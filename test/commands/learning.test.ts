@@ -6,13 +6,12 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { readTaskFile } from '../../src/formats/task-file.js'
 import { readPrototype } from '../../src/petl/prototype-file.js'
+import { cli } from '../server-process.js'
 
 const run = promisify(execFile)
-const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
 const folder = await mkdtemp(join(tmpdir(), 'propetl-commands-'))
 after(() => rm(folder, { recursive: true }))
 

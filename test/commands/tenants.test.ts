@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { holder, startRunning, upload } from '../http/running.js'
-import { root, temporaryDirectory } from '../material.js'
+import { temporaryDirectory } from '../material.js'
+import { cli } from '../server-process.js'
 import { any, newTenant, openStore } from '../tenants/material.js'
-
-const cli = join(root, 'dist/src/cli.js')
 
 /** `propetl tenants …` in a process of its own. */
 async function propetl(dataDir: string, ...args: string[]) {

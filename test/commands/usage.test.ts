@@ -6,10 +6,8 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
-import { temporaryDirectory } from '../material.js'
-
-const cli = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+import { root, temporaryDirectory } from '../material.js'
+import { cli } from '../server-process.js'
 
 interface Ended {
   readonly code: number
@@ -25,7 +23,7 @@ const propetl = (words: readonly string[], env: NodeJS.ProcessEnv = {}) =>
   )
 
 test('--version prints that of the package', async () => {
-  const { version } = JSON.parse(await readFile(new URL('../../../package.json', import.meta.url), 'utf8'))
+  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
   assert.deepEqual(await propetl(['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
 })
 

@@ -60,7 +60,7 @@ def server(directory: Path, keyed: bool):
         env["PROPETL_OPERATOR_KEY"] = operator_key
     flags = ["--port", "0", "--provider", "cpu", "--data-dir", str(directory / "data")]
     with log.open("w") as out:
-        process = subprocess.Popen(["node", "dist/src/cli.js", "serve", *flags], cwd=root, env=env, stdout=out, stderr=out)
+        process = subprocess.Popen(["node", "dist/cli.js", "serve", *flags], cwd=root, env=env, stdout=out, stderr=out)
     try:
         yield ready(process, log)
         assert process.poll() is None, f"the server ended by itself with {process.returncode}"

@@ -128,7 +128,7 @@ describe('storage faults', { skip: withoutPreload }, () => {
     const commit = async (path: string, kill?: number) => {
       const faults = await StorageFaults.on(path)
       const child = run(
-        `const { LmdbStore } = await import('./dist/src/store/lmdb.js')
+        `const { LmdbStore } = await import('./dist/store/lmdb.js')
          const store = LmdbStore.open(path)
          const put = (value) => store.change((records) => records.put('files', 'a', Buffer.alloc(20_000, value)))
          await put('old')
