@@ -76,7 +76,7 @@ export class Engine {
   ) {
     this.#slots = new SlotTable(options.slots)
     worker.on('message', (message: ThreadMessage) => this.#receive(message))
-    ended.then((loss) => this.#lose(loss))
+    void ended.then((loss) => this.#lose(loss))
   }
 
   /**

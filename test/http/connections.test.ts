@@ -218,10 +218,11 @@ describe('a connection', () => {
     const { begun, client, connections } = await listening()
     client.send(get('/a'))
     await until(() => begun.length > 0)
-    connections.stop(10_000)
+    const stopped = connections.stop(10_000)
     await delay(250)
     answer(begun[0] as Begun)
     assert.equal((await client.answers()).length, 1)
+    await stopped
   })
 
   test('whose client takes nothing of an answer for too long is cut off', async () => {
