@@ -6,7 +6,7 @@ import { inFile, readFileAs } from '../formats/file.js'
 import { parseHeader } from '../formats/safetensors.js'
 import { readTaskFile, taskFormat } from '../formats/task-file.js'
 import { countOnes } from '../petl/bitset.js'
-import { checkFits } from '../petl/combining.js'
+import { checkTaskFitsPrototype } from '../petl/combining.js'
 import { petlModule } from '../petl/modules.js'
 import type { Prototype } from '../petl/prototype.js'
 import { prototypeFormat, readPrototype } from '../petl/prototype-file.js'
@@ -33,7 +33,7 @@ export async function inspect(path: string, options: InspectOptions): Promise<st
     const prototypePath = options.prototype ?? join(settings.modelDir.value, 'prototype.safetensors')
     const prototype = await readFileAs(prototypePath, 'unreadable_file', readPrototype)
     const task = inFile(path, () => readTaskFile(bytes))
-    inFile(path, () => checkFits(task, prototype))
+    inFile(path, () => checkTaskFitsPrototype(task, prototype))
     const found = { version: task.digest, prototype: task.prototype, ...describeTask(task, prototype) }
     const facts = { file: path, bytes: bytes.byteLength, ...found }
     return options.json ? JSON.stringify(facts, null, 2) : lines(facts.file, facts.bytes, taskLines(found, prototype))

@@ -8,7 +8,7 @@ import type { LabelSpace } from '../learn/label-space.js'
 import { loadModel, loadPrototypeOf, loadTask } from '../learn/model.js'
 import { learnNewTask, type NewTask } from '../learn/new-task.js'
 import { loadTaskData } from '../learn/task-data.js'
-import { checkFits } from '../petl/combining.js'
+import { checkTaskFitsPrototype } from '../petl/combining.js'
 import { untilInterrupted } from './interrupt.js'
 import { columnsOf, type LearningFlags } from './learning-options.js'
 import { claim, write } from './output-file.js'
@@ -77,7 +77,7 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
       }),
     () => line.say('stopping after this step; what was best so far is kept'),
   )
-  checkFits(readTaskFile(task.file), prototype)
+  checkTaskFitsPrototype(readTaskFile(task.file), prototype)
   await write(flags.out, task.file)
   line.say('')
   const took = performance.now() - start

@@ -6,7 +6,7 @@ import { TextTokenizer } from '../backbones/tokenizer.js'
 import { checkFits } from '../engine/serving-graph.js'
 import { inFile, readFileAs } from '../formats/file.js'
 import { readTaskFile, type TaskFile } from '../formats/task-file.js'
-import { checkFits as checkTaskFits } from '../petl/combining.js'
+import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { prototypeName, readPrototypeIn } from '../petl/prototype-file.js'
 
@@ -38,6 +38,6 @@ export async function loadPrototypeOf(backbone: Backbone, directory = backbone.d
 export const loadTask = (path: string, prototype: Prototype): Promise<TaskFile> =>
   readFileAs(path, 'unreadable_file', (bytes) => {
     const task = readTaskFile(bytes)
-    checkTaskFits(task, prototype)
+    checkTaskFitsPrototype(task, prototype)
     return task
   })

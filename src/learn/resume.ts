@@ -1,7 +1,7 @@
 // Going on from a task file: its mask and head become the beginning of another run.
 
 import type { TaskFile } from '../formats/task-file.js'
-import { checkFits } from '../petl/combining.js'
+import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem } from '../problem.js'
 import type { LabelSpace } from './label-space.js'
@@ -19,7 +19,7 @@ export function checkResumes(
   space: LabelSpace,
   run: Pick<TaskFile, 'combine' | 'pooling'> & { readonly maskRows: number; readonly head: HeadKind },
 ): void {
-  checkFits(task, prototype)
+  checkTaskFitsPrototype(task, prototype)
   const expected = (what: string, found: unknown, wanted: unknown) => {
     if (JSON.stringify(found) !== JSON.stringify(wanted))
       throw new Problem(

@@ -11,7 +11,7 @@ import type { Prototype } from './prototype.js'
 /**
  * The effective bitset of a task, [planes, layers, ⌈n/8⌉] bytes, of one plane or, for `add`, two. It is the mask itself
  * where that has a row a layer and meets no other.
- * @param task a task file that fits the prototype (checkFits)
+ * @param task a task file that fits the prototype (checkTaskFitsPrototype)
  */
 export function effectiveBitset(task: Pick<TaskFile, 'mask' | 'combine'>, prototype: Prototype): Uint8Array {
   const { layers, maskBytes, layerMasks } = prototype
@@ -46,7 +46,7 @@ export function effectiveBitset(task: Pick<TaskFile, 'mask' | 'combine'>, protot
  * Checks that a task file belongs to a prototype.
  * @throws Problem `prototype_mismatch` if it was learned on another one, `invalid_task_file` if its shapes do not fit
  */
-export function checkFits(task: TaskFile, prototype: Prototype): void {
+export function checkTaskFitsPrototype(task: TaskFile, prototype: Prototype): void {
   if (task.prototype !== prototype.digest)
     throw new Problem(
       'prototype_mismatch',

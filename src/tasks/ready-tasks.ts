@@ -6,7 +6,7 @@ import { LRUCache } from 'lru-cache'
 import type { Holding, Pool } from '../costs/pool.js'
 import type { SlicedWork } from '../costs/sliced-work.js'
 import { type TaskFile, taskFileInSteps } from '../formats/task-file.js'
-import { checkFits, effectiveBitset } from '../petl/combining.js'
+import { checkTaskFitsPrototype, effectiveBitset } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { finish, type Steps } from '../steps.js'
 import type { Owner } from '../tenants/tenant.js'
@@ -150,7 +150,7 @@ export class ReadyTasks {
 
   *#makeInSteps(bytes: Uint8Array, digest: string | undefined): Steps<Task> {
     const file = yield* taskFileInSteps(bytes, digest)
-    checkFits(file, this.prototype)
+    checkTaskFitsPrototype(file, this.prototype)
     return yield* taskInSteps(file, this.prototype)
   }
 }

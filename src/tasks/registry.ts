@@ -5,7 +5,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readFileAs } from '../formats/file.js'
 import { readTaskFile } from '../formats/task-file.js'
-import { checkFits } from '../petl/combining.js'
+import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Problem, quoted } from '../problem.js'
 import type { Steps } from '../steps.js'
@@ -47,7 +47,7 @@ export class Registry {
       const path = join(masksDir, name)
       const entry = await readFileAs(path, 'unreadable_file', (bytes) => {
         const file = readTaskFile(bytes)
-        checkFits(file, ready.prototype)
+        checkTaskFitsPrototype(file, ready.prototype)
         return { id: checkTaskId(name.slice(0, -extension.length)), digest: file.digest, bytes }
       })
       bundled.set(entry.id, entry)

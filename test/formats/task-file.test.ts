@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { readTaskFile } from '../../src/formats/task-file.js'
-import { checkFits } from '../../src/petl/combining.js'
+import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
 import type { Problem } from '../../src/problem.js'
 import { changedTask, floats, headOf, loadPrototype, type TaskParts, taskBytes } from '../material.js'
 
@@ -9,7 +9,7 @@ const prototype = loadPrototype()
 const sst2 = taskBytes('sst2')
 const read = (changes: Partial<TaskParts>) => {
   const task = readTaskFile(changedTask(sst2, changes))
-  checkFits(task, prototype)
+  checkTaskFitsPrototype(task, prototype)
   return task
 }
 const H = 384
@@ -290,7 +290,8 @@ describe('the task file reader', () => {
   test('takes a mask that combines with nothing where the prototype has no layer masks, and no other', () => {
     const { layerMasks: _, ...bare } = prototype
     const task = (combine: string) => readTaskFile(changedTask(sst2, { metadata: { combine } }))
-    checkFits(task('none'), bare)
-    for (const combine of ['or', 'and', 'add']) assert.throws(() => checkFits(task(combine), bare), /no layer masks/)
+    checkTaskFitsPrototype(task('none'), bare)
+    for (const combine of ['or', 'and', 'add'])
+      assert.throws(() => checkTaskFitsPrototype(task(combine), bare), /no layer masks/)
   })
 })

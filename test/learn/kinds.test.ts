@@ -12,7 +12,7 @@ import { defaultColumns } from '../../src/learn/examples.js'
 import { loadModel } from '../../src/learn/model.js'
 import { learnNewTask, type NewTaskOptions } from '../../src/learn/new-task.js'
 import { loadTaskData } from '../../src/learn/task-data.js'
-import { checkFits } from '../../src/petl/combining.js'
+import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
 import { type Running, startRunning, upload } from '../http/running.js'
 import { distance, loadPrototype, modelDir, referenceModelDir } from '../material.js'
 import { smallRun } from './material.js'
@@ -133,7 +133,7 @@ for (const [problem, { file, content, told, metric, changes }] of Object.entries
     for (const { actual, predicted, rows, of } of confusions) assert.ok(actual !== predicted && rows > 0 && rows <= of)
 
     const task = readTaskFile(bytes)
-    checkFits(task, prototype)
+    checkTaskFitsPrototype(task, prototype)
     assert.equal(task.problemType, problem)
     assert.deepEqual(task.metrics, {
       dev: { [metric]: Math.round(result.score * 1e4) / 1e4, rows: data.dev.rows.length },

@@ -12,7 +12,7 @@ import { loadModel } from '../../src/learn/model.js'
 import { learnNewTask, type NewTaskOptions } from '../../src/learn/new-task.js'
 import { loadTaskData } from '../../src/learn/task-data.js'
 import { countOnes } from '../../src/petl/bitset.js'
-import { checkFits } from '../../src/petl/combining.js'
+import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
 import { logitsOf } from '../../src/tasks/heads.js'
 import { headOf, loadPrototype, modelDir } from '../material.js'
 import { requestsTo, smallRun } from './material.js'
@@ -45,7 +45,7 @@ test('two plain classes are learned, and the same seed gives the same file', asy
   assert.ok(first.result.score > 0.9)
   assert.deepEqual(first.file, second.file)
   const task = readTaskFile(first.file)
-  checkFits(task, prototype)
+  checkTaskFitsPrototype(task, prototype)
   assert.deepEqual(task.labels, ['animal', 'tool'])
   const { layers, maskBytes, maskableWeights } = prototype
   assert.equal(task.mask.rows, layers)
@@ -93,7 +93,7 @@ test('stopping at once still gives a file, with nothing to compare with', async 
   assert.equal(headOnly, undefined)
   assert.equal(result.bestEpoch, 0)
   assert.ok(result.stopped)
-  checkFits(readTaskFile(file), prototype)
+  checkTaskFitsPrototype(readTaskFile(file), prototype)
 })
 
 test('the mask of a layer begins as the prototype’s own', async () => {

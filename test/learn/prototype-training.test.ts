@@ -14,7 +14,7 @@ import { loadModel } from '../../src/learn/model.js'
 import { type NamedTaskData, type PrototypeOptions, trainPrototype } from '../../src/learn/prototype-training.js'
 import { loadTaskData } from '../../src/learn/task-data.js'
 import type { Progress } from '../../src/learn/training.js'
-import { checkFits } from '../../src/petl/combining.js'
+import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
 import { readPrototype } from '../../src/petl/prototype-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
 import { headOf, modelDir } from '../material.js'
@@ -90,7 +90,7 @@ for (const { module, combine, maskable, weights } of kinds)
     })
     for (const [at, data] of [kind, count].entries()) {
       const task = readTaskFile(tasks[at]?.file ?? assert.fail('no task file'))
-      checkFits(task, prototype)
+      checkTaskFitsPrototype(task, prototype)
       assert.equal(task.combine, combine)
       const dev = requestsTo(task, prototype, data.dev)
       const served = (await engine.run(dev)).rows.map(({ pooled }) => logitsOf(headOf(task), pooled))
@@ -141,7 +141,7 @@ test('one task under a mask a layer: the task file holds the layers’ own masks
   const { prototype: file, tasks, storage } = await trained([kind], { method: 'single' })
   const prototype = readPrototype(file ?? assert.fail('no prototype'))
   const task = readTaskFile(tasks[0]?.file ?? assert.fail('no task file'))
-  checkFits(task, prototype)
+  checkTaskFitsPrototype(task, prototype)
   assert.equal(task.combine, 'none')
   assert.deepEqual(task.mask.bits, prototype.layerMasks)
   assert.deepEqual(storage, { shared: 32 * weights + layers * maskable, each: 0 })
