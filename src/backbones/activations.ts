@@ -2,6 +2,6 @@
 
 import { gelu, geluTanh, relu } from '../graph/operators.js'
 
-export const activations = { gelu, gelu_new: geluTanh, relu }
+export const hiddenActivations = { gelu, gelu_new: geluTanh, relu }
 
-export type Activation = keyof typeof activations
+export type Activation = keyof typeof hiddenActivations

@@ -5,7 +5,7 @@ import type { GraphBuilder, Value } from '../graph/graph.js'
 import { add, cast, gather, layerNorm, linear } from '../graph/operators.js'
 import { type Packing, packingInputs } from '../graph/packing.js'
 import type { LayerModules } from '../petl/module.js'
-import { activations } from './activations.js'
+import { hiddenActivations } from './activations.js'
 import { attention } from './attention.js'
 import type { Backbone } from './backbone.js'
 import { families, maxTokensOf } from './families.js'
@@ -99,7 +99,12 @@ export function encoder(g: GraphBuilder, backbone: Backbone, inputs: EncoderInpu
     const attended = dense(context, `${name}.${names.attended}`, H, H)
     const x = norms(`${name}.${names.attentionNorm}`, H)(add(g, attended, hidden))
     const inner = dense(x, `${name}.${names.inner}`, config.intermediate_size, H)
-    const f = dense(activations[config.hidden_act](g, inner), `${name}.${names.outer}`, H, config.intermediate_size)
+    const f = dense(
+      hiddenActivations[config.hidden_act](g, inner),
+      `${name}.${names.outer}`,
+      H,
+      config.intermediate_size,
+    )
     const norm = norms(`${name}.${names.outputNorm}`, H)
     const sum = add(g, f, x)
     hidden = norm(module.feedForward ? add(g, module.feedForward(sum, norm), sum) : sum)

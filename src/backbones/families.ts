@@ -2,7 +2,7 @@
 // `transformers` has them. All are post-layer-norm encoders, and encoder.ts is the graph of every one of them. A further
 // family is a row of this table.
 
-import { type Activation, activations } from './activations.js'
+import { type Activation, hiddenActivations } from './activations.js'
 import type { ConfigFile } from './config-file.js'
 
 export type ModelType = 'bert' | 'roberta' | 'xlm-roberta' | 'distilbert' | 'mpnet' | 'electra'
@@ -95,7 +95,7 @@ const distilbert: Family = {
     num_hidden_layers: file.size('n_layers'),
     num_attention_heads: file.size('n_heads'),
     intermediate_size: file.size('hidden_dim'),
-    hidden_act: file.choice('activation', activations, 'gelu'),
+    hidden_act: file.choice('activation', hiddenActivations, 'gelu'),
     layer_norm_eps: 1e-12,
     relative_attention_num_buckets: 0,
     special_ids: new Map(),
@@ -186,7 +186,7 @@ function bertConfig(file: ConfigFile): Omit<EncoderConfig, 'model_type'> {
     num_hidden_layers: file.size('num_hidden_layers'),
     num_attention_heads: file.size('num_attention_heads'),
     intermediate_size: file.size('intermediate_size'),
-    hidden_act: file.choice('hidden_act', activations, 'gelu'),
+    hidden_act: file.choice('hidden_act', hiddenActivations, 'gelu'),
     layer_norm_eps: file.positive('layer_norm_eps', 1e-12),
     relative_attention_num_buckets: 0,
     special_ids: new Map(),

@@ -69,7 +69,7 @@ export const floatsOf =
   ({ value: { name, dtype, shape }, data }: Constant): Float32Array => {
     const type = (Object.keys(dataTypes) as TensorType[]).find((stored) => dataTypes[stored] === dtype)
     if (type === undefined) throw new Error(`"${name}" holds no floats`)
-    const bytes = data instanceof Uint8Array ? data : readRange(join(folder, data.file), data)
+    const bytes = data instanceof Uint8Array ? data : readFileRange(join(folder, data.file), data)
     return tensorFloats(bytes, name, {
       dtype: type,
       shape: shape as readonly number[],
@@ -79,7 +79,7 @@ export const floatsOf =
   }
 
 /** Some bytes of a file. */
-function readRange(path: string, { offset, length }: FileRange): Uint8Array {
+function readFileRange(path: string, { offset, length }: FileRange): Uint8Array {
   const file = openSync(path, 'r')
   try {
     const bytes = new Uint8Array(length)

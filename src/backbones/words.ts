@@ -15,7 +15,7 @@ export interface Word {
  * tokenizers do not split there, and byte-level BPE and Unigram count the white space before a word as part of it.
  * @param text the only text of the encoding
  */
-export function wordsOf(text: string, encoding: Encoding): readonly Word[] {
+export function splitWords(text: string, encoding: Encoding): readonly Word[] {
   const wordIds = encoding.getWordIds()
   const utf16 = utf16Offsets(text)
   const words: { token: number; start: number; end: number }[] = []

@@ -31,7 +31,7 @@ export const problemTypes = [
   'feature_extraction',
 ] as const
 export const poolings = ['mean', 'cls'] as const
-const activations = ['tanh', 'relu', 'none'] as const
+const headActivationNames = ['tanh', 'relu', 'none'] as const
 
 /** How a task's mask meets the prototype's layer masks (paper, section 3.3). */
 export type Combining = (typeof combinings)[number]
@@ -48,7 +48,7 @@ export interface Linear {
 
 /** A linear map on the pooled row, or on a dense layer over it. */
 export interface Head {
-  readonly dense?: Linear & { readonly activation: (typeof activations)[number] }
+  readonly dense?: Linear & { readonly activation: (typeof headActivationNames)[number] }
   readonly output: Linear
 }
 
@@ -153,7 +153,7 @@ export function* taskFileInSteps(file: Uint8Array, known?: string): Steps<TaskFi
     mask: yield* readMask(file, header),
     ...(description !== undefined && { description }),
     ...(header.metadata.has('metrics') && { metrics: metadata.json('metrics', metricsObject, 'a JSON object') }),
-    ...(header.metadata.has('range') && { range: readRange(metadata) }),
+    ...(header.metadata.has('range') && { range: readTargetRange(metadata) }),
   }
 }
 
@@ -250,7 +250,7 @@ function* readLabels(metadata: Metadata, { problemType, head }: Answering): Step
   return labels
 }
 
-function readRange(metadata: Metadata): [number, number] {
+function readTargetRange(metadata: Metadata): [number, number] {
   const range = metadata.json('range', rangePair, 'two numbers, smallest first')
   return range[0] < range[1] ? range : refuse('metadata "range": the first number must be the smaller one')
 }
@@ -287,7 +287,7 @@ function* readHead(file: Uint8Array, header: SafetensorsHeader, metadata: Metada
     if (header.tensors.has('head.dense.bias')) refuse('tensor "head.dense.weight" is missing')
     return { output }
   }
-  const activation = metadata.choice('head_activation', activations, 'tanh')
+  const activation = metadata.choice('head_activation', headActivationNames, 'tanh')
   const dense = { ...(yield* readLinear(file, header, 'head.dense')), activation }
   if (output.inputs !== dense.outputs)
     refuse(`head.weight takes ${output.inputs} values, but head.dense.weight gives ${dense.outputs}`)

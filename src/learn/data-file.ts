@@ -1,7 +1,7 @@
 // A file of labelled texts as a data set: read a row at a time, tokenised some rows at a time.
 
 import type { EncodedText, TextTokenizer } from '../backbones/tokenizer.js'
-import { wordsOf } from '../backbones/words.js'
+import { splitWords } from '../backbones/words.js'
 import type { DataSet } from './data-set.js'
 import { type Columns, type Example, type OnReading, readExamples } from './examples.js'
 import { GrowingArray } from './growing-array.js'
@@ -75,6 +75,6 @@ async function encode(
 }
 
 function firstTokens({ words = [] }: Example, { text, encoding }: EncodedText): readonly number[] {
-  const found = wordsOf(text, encoding)
+  const found = splitWords(text, encoding)
   return wordsBeginningIn(words, found).map((at) => found[at]?.token ?? noToken)
 }

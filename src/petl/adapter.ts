@@ -13,7 +13,7 @@ export interface AdapterConfig {
   readonly scaling: number
 }
 
-const activations = { relu, gelu, tanh }
+const adapterActivations = { relu, gelu, tanh }
 
 /**
  * With x the block's input, f its output and h = LN(f + x):
@@ -33,7 +33,7 @@ export const adapter = ({ bottleneck: r, activation, scaling }: AdapterConfig, H
     return {
       feedForward(sum, norm) {
         const h = enter(g, norm(sum), down, packing)
-        const d = activations[activation](g, product(g, h, down, weights('down.bias')))
+        const d = adapterActivations[activation](g, product(g, h, down, weights('down.bias')))
         const u = productLeaving(g, d, weights('up.weight'), packing, weights('up.bias'))
         return scaling === 1 ? u : scale(g, u, scaling)
       },

@@ -13,20 +13,20 @@ export function countOnes(set: Uint8Array, bits: number): number {
 
 /** Unites a bitset of the same length into `target`, four bytes at a time where they allow it. */
 export function uniteInto(target: Uint8Array, set: Uint8Array): void {
-  const words = wordsOf(target, set)
+  const words = asUint32Views(target, set)
   if (words) for (let i = 0; i < words.a.length; i++) words.a[i] = (words.a[i] ?? 0) | (words.b[i] ?? 0)
   for (let i = words ? words.a.length * 4 : 0; i < target.length; i++) target[i] = (target[i] ?? 0) | (set[i] ?? 0)
 }
 
 /** Intersects `target` with a bitset, likewise. */
 export function intersectInto(target: Uint8Array, set: Uint8Array): void {
-  const words = wordsOf(target, set)
+  const words = asUint32Views(target, set)
   if (words) for (let i = 0; i < words.a.length; i++) words.a[i] = (words.a[i] ?? 0) & (words.b[i] ?? 0)
   for (let i = words ? words.a.length * 4 : 0; i < target.length; i++) target[i] = (target[i] ?? 0) & (set[i] ?? 0)
 }
 
 /** The whole 32-bit words of two bitsets of one length; undefined where they do not begin at a word. */
-function wordsOf(a: Uint8Array, b: Uint8Array): { readonly a: Uint32Array; readonly b: Uint32Array } | undefined {
+function asUint32Views(a: Uint8Array, b: Uint8Array): { readonly a: Uint32Array; readonly b: Uint32Array } | undefined {
   if (a.byteOffset % 4 !== 0 || b.byteOffset % 4 !== 0) return undefined
   const words = a.length >> 2
   return { a: new Uint32Array(a.buffer, a.byteOffset, words), b: new Uint32Array(b.buffer, b.byteOffset, words) }

@@ -31,7 +31,7 @@ export const multiplyAddsOf = ({ dense, output }: Head): number =>
 /** Head outputs [C] for a vector [H], in float64: finite weights give finite logits. */
 export function* logitsInSteps(head: Head, vector: Float32Array): Steps<Float64Array> {
   if (head.dense === undefined) return yield* linear(head.output, vector)
-  const activate = activations[head.dense.activation]
+  const activate = headActivations[head.dense.activation]
   return yield* linear(head.output, (yield* linear(head.dense, vector)).map(activate))
 }
 
@@ -156,7 +156,7 @@ function multiply(
   }
 }
 
-const activations = {
+const headActivations = {
   tanh: Math.tanh,
   relu: (x: number) => Math.max(0, x),
   none: (x: number) => x,

@@ -2,7 +2,7 @@
 // these its cost is known, and bounded. One call sees one version of each task, whatever is uploaded meanwhile.
 
 import type { Text, TextTokenizer } from '../backbones/tokenizer.js'
-import { type Word, wordsOf } from '../backbones/words.js'
+import { splitWords, type Word } from '../backbones/words.js'
 import type { Gate } from '../costs/gate.js'
 import { answerFactor } from '../costs/memory.js'
 import type { Holding, Pool } from '../costs/pool.js'
@@ -254,7 +254,7 @@ export class Predictor {
       )
     // The encoding holds far more than is needed from here on, in memory that the garbage collector does not see.
     const { hidden } = readings[task.file.problemType]
-    const words = hidden ? wordsOf(text, encoding) : []
+    const words = hidden ? splitWords(text, encoding) : []
     const cost = this.#costOf(task, hidden ? words.length : 1, options)
     return {
       input,

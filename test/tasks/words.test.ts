@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Tokenizer } from 'tokenizers'
-import { wordsOf } from '../../src/backbones/words.js'
+import { splitWords } from '../../src/backbones/words.js'
 import { finish } from '../../src/steps.js'
 import { labelWords } from '../../src/tasks/words.js'
 import { distance, modelDir } from '../material.js'
@@ -39,7 +39,7 @@ const unigram = (preTokenizer: object | null) => {
 const metaspace = (split: boolean) => ({ type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split })
 
 const found = async (tokenizer: Tokenizer, text: string) =>
-  wordsOf(text, await tokenizer.encode(text)).map(({ token, start, end }) => [text.slice(start, end), start, token])
+  splitWords(text, await tokenizer.encode(text)).map(({ token, start, end }) => [text.slice(start, end), start, token])
 
 describe('words of a text', () => {
   test('are those that a WordPiece tokenizer splits, with offsets in UTF-16', async () => {
@@ -93,7 +93,7 @@ describe('labelled words', () => {
     const weight = Float32Array.from({ length: C * C }, (_, i) => (i % (C + 1) === 0 ? 1 : 0))
     const head = { output: { inputs: C, outputs: C, weight, bias: new Float32Array(C) } }
     const task = { labels, head }
-    return (rawScores: boolean) => finish(labelWords(task, text, wordsOf(text, encoding), hidden, { rawScores }))
+    return (rawScores: boolean) => finish(labelWords(task, text, splitWords(text, encoding), hidden, { rawScores }))
   }
 
   test('are joined into entities by their B- and I-, in the text’s own offsets', async () => {
