@@ -54,7 +54,7 @@ export class ConfigFile {
   }
 
   /** @throws Problem `invalid_backbone`, with the file's name before the message */
-  refuse(message: string): never {
+  throwInvalidConfig(message: string): never {
     throw new Problem('invalid_backbone', `${this.path}: ${message}`)
   }
 
@@ -69,6 +69,8 @@ export class ConfigFile {
   }
 
   #unexpected(field: string, value: unknown, expected: string): never {
-    return this.refuse(`${field} is ${value === undefined ? 'missing' : JSON.stringify(value)}; expected ${expected}`)
+    return this.throwInvalidConfig(
+      `${field} is ${value === undefined ? 'missing' : JSON.stringify(value)}; expected ${expected}`,
+    )
   }
 }

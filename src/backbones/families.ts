@@ -163,9 +163,9 @@ export function encoderConfig(file: ConfigFile): EncoderConfig {
   file.only('position_embedding_type', 'absolute')
   const config = { model_type, ...families[model_type].config(file) }
   const { hidden_size: H, num_attention_heads: heads } = config
-  if (H % heads !== 0) file.refuse(`hidden_size ${H} is not a multiple of num_attention_heads ${heads}`)
+  if (H % heads !== 0) file.throwInvalidConfig(`hidden_size ${H} is not a multiple of num_attention_heads ${heads}`)
   if (maxTokensOf(config) < 1)
-    file.refuse(
+    file.throwInvalidConfig(
       `max_position_embeddings is ${config.max_position_embeddings}; expected more than ${config.first_position}, ` +
         'where positions begin',
     )

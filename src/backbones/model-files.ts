@@ -2,7 +2,7 @@
 
 import { type FileHandle, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { lfsStartBytes, refuseLfsPointer } from '../formats/file.js'
+import { lfsStartBytes, throwIfLfsPointer } from '../formats/file.js'
 import { hasFewValues, maxValues } from '../formats/json.js'
 import { Problem } from '../problem.js'
 
@@ -52,11 +52,11 @@ export async function withModelFile<T>(
   read: (file: FileHandle, size: number) => Promise<T>,
 ): Promise<T> {
   const path = join(directory, name)
-  const file = await open(path).catch((error: NodeJS.ErrnoException) => refuseUnreadable(directory, name, error))
+  const file = await open(path).catch((error: NodeJS.ErrnoException) => throwUnreadable(directory, name, error))
   try {
     const stat = await file.stat()
     if (!stat.isFile()) throw new Problem('invalid_backbone', `${path} is not a file`)
-    refuseLfsPointer(path, 'invalid_backbone', await readBytes(file, Math.min(lfsStartBytes, stat.size)))
+    throwIfLfsPointer(path, 'invalid_backbone', await readBytes(file, Math.min(lfsStartBytes, stat.size)))
     return await read(file, stat.size)
   } finally {
     await file.close()
@@ -76,38 +76,42 @@ export async function readBytes(file: FileHandle, length: number): Promise<Buffe
  */
 export async function readModelJson(directory: string, name: string): Promise<ReadonlyMap<string, unknown>> {
   const path = join(directory, name)
-  const refuse = (message: string): never => {
+  const throwInvalidBackbone = (message: string): never => {
     throw new Problem('invalid_backbone', `${path}: ${message}`)
   }
   const text = await withModelFile(directory, name, async (file, size) => {
-    if (size > maxJsonBytes) refuse(`it has ${size} bytes; expected at most ${maxJsonBytes}`)
+    if (size > maxJsonBytes) throwInvalidBackbone(`it has ${size} bytes; expected at most ${maxJsonBytes}`)
     return (await readBytes(file, size)).toString('utf8')
   })
-  if (!hasFewValues(text)) refuse(`it has more than ${maxValues} values`)
+  if (!hasFewValues(text)) throwInvalidBackbone(`it has more than ${maxValues} values`)
   let value: unknown
   try {
     value = JSON.parse(text)
   } catch (error) {
-    return refuse(`not JSON: ${(error as Error).message}`)
+    return throwInvalidBackbone(`not JSON: ${(error as Error).message}`)
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    return refuse(`expected an object of fields; it is ${text.slice(0, 80)}`)
+    return throwInvalidBackbone(`expected an object of fields; it is ${text.slice(0, 80)}`)
   return new Map(Object.entries(value))
 }
 
-async function refuseUnreadable(directory: string, name: string, error: NodeJS.ErrnoException): Promise<never> {
+async function throwUnreadable(directory: string, name: string, error: NodeJS.ErrnoException): Promise<never> {
   const path = join(directory, name)
-  const refuse = (message: string): never => {
+  const throwInvalidBackbone = (message: string): never => {
     throw new Problem('invalid_backbone', message)
   }
-  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') return refuse(`${path} cannot be read: ${error.message}`)
+  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR')
+    return throwInvalidBackbone(`${path} cannot be read: ${error.message}`)
   const names = await readdir(directory).catch(() => undefined)
   if (names === undefined)
-    return refuse(
+    return throwInvalidBackbone(
       `${directory} is not a directory that can be read. Expected one with ${configName}, ${tokenizerName} and ${weightsName}.`,
     )
-  if (names.includes(name)) return refuse(`${path} is a link to a file that is not there. Download it again.`)
+  if (names.includes(name))
+    return throwInvalidBackbone(`${path} is a link to a file that is not there. Download it again.`)
   const { others, advice } = missing[name] ?? { others: [], advice: 'Download it with the other files of the model.' }
   const other = others.find((each) => names.includes(each))
-  return refuse(`${path} is missing${other === undefined ? '' : `, and ${other} is not read in its place`}. ${advice}`)
+  return throwInvalidBackbone(
+    `${path} is missing${other === undefined ? '' : `, and ${other} is not read in its place`}. ${advice}`,
+  )
 }

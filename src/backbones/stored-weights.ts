@@ -49,8 +49,9 @@ async function readOneFile(directory: string): Promise<StoredWeights> {
 async function readShards(directory: string): Promise<StoredWeights> {
   const shardOf = await readIndex(directory)
   const names = [...new Set(shardOf.values())].sort()
-  if (names.length === 0) refuseIndex(directory, '"weight_map" names no file')
-  if (names.length > maxShards) refuseIndex(directory, `it names ${names.length} files; expected at most ${maxShards}`)
+  if (names.length === 0) throwInvalidIndex(directory, '"weight_map" names no file')
+  if (names.length > maxShards)
+    throwInvalidIndex(directory, `it names ${names.length} files; expected at most ${maxShards}`)
   const shards = new Map<string, WeightsFile>()
   for (const name of names) shards.set(name, await readWeightsFile(directory, name))
   const weightsFolder = commonFolder(Array.from(shards.values(), ({ path }) => path))
@@ -59,7 +60,7 @@ async function readShards(directory: string): Promise<StoredWeights> {
     const shard = shards.get(name)
     const info = shard?.header.tensors.get(tensor)
     if (shard === undefined || info === undefined)
-      return refuseIndex(directory, `tensor ${quoted(tensor)} is not in ${name}, where the index looks for it`)
+      return throwInvalidIndex(directory, `tensor ${quoted(tensor)} is not in ${name}, where the index looks for it`)
     tensors.set(tensor, { ...info, file: relative(weightsFolder, shard.path).replaceAll(sep, '/') })
   }
   const digest = digestOfAll(Array.from(shards.values(), (shard) => shard.digest))
@@ -76,13 +77,13 @@ function digestOfAll(digests: readonly string[]): string {
 async function readIndex(directory: string): Promise<ReadonlyMap<string, string>> {
   const map = (await readModelJson(directory, weightsIndexName)).get('weight_map')
   if (typeof map !== 'object' || map === null || Array.isArray(map))
-    return refuseIndex(directory, '"weight_map" is missing; expected an object with the file of each tensor')
+    return throwInvalidIndex(directory, '"weight_map" is missing; expected an object with the file of each tensor')
   return new Map(
     Object.entries(map).map(([tensor, file]) => {
       // A plain name, so that no index leads out of its directory.
       if (typeof file === 'string' && /^\w[\w.-]*\.safetensors$/.test(file)) return [tensor, file]
       const given = typeof file === 'string' ? quoted(file) : `of type ${typeof file}`
-      return refuseIndex(
+      return throwInvalidIndex(
         directory,
         `the file of tensor ${quoted(tensor)} is ${given}; expected the name of a .safetensors file beside the index`,
       )
@@ -121,6 +122,6 @@ function commonFolder(paths: readonly string[]): string {
   return folder
 }
 
-function refuseIndex(directory: string, message: string): never {
+function throwInvalidIndex(directory: string, message: string): never {
   throw new Problem('invalid_backbone', `${join(directory, weightsIndexName)}: ${message}`)
 }

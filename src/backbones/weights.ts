@@ -48,17 +48,17 @@ export class Weights {
 
   #find(name: string, shape: readonly number[]): { readonly info: StoredTensor; readonly dtype: DataType } {
     const { tensors, directory, weightsSource } = this.backbone
-    const refuse = (what: string): never => {
+    const throwInvalidTensor = (what: string): never => {
       throw new Problem(
         'invalid_backbone',
         `${join(directory, weightsSource)}: tensor "${this.#prefix}${name}" ${what}`,
       )
     }
     const tensor = (spelling: string) => tensors.get(this.#prefix + spelling)
-    const info = tensor(name) ?? tensor(olderSpelling(name)) ?? refuse(`${shapeText(shape)} is missing`)
+    const info = tensor(name) ?? tensor(olderSpelling(name)) ?? throwInvalidTensor(`${shapeText(shape)} is missing`)
     if (!isShape(info.shape, shape))
-      refuse(`has shape ${shapeText(info.shape)}; config.json asks for ${shapeText(shape)}`)
-    const dtype = dataTypes[info.dtype] ?? refuse(`is ${info.dtype}; expected F32, F16 or BF16`)
+      throwInvalidTensor(`has shape ${shapeText(info.shape)}; config.json asks for ${shapeText(shape)}`)
+    const dtype = dataTypes[info.dtype] ?? throwInvalidTensor(`is ${info.dtype}; expected F32, F16 or BF16`)
     return { info, dtype }
   }
 }

@@ -18,7 +18,7 @@ export async function readFileAs<T>(
       throw new Problem(unreadable, `${path} is missing. ${whereMissing}`)
     throw new Problem(unreadable, `${path} cannot be read: ${error.message}`)
   })
-  refuseLfsPointer(path, unreadable, bytes)
+  throwIfLfsPointer(path, unreadable, bytes)
   return inFile(path, () => read(bytes))
 }
 
@@ -41,7 +41,7 @@ export const lfsStartBytes = lfsStart.byteLength
  * @param head the file's bytes, at least the first `lfsStartBytes`
  * @throws Problem of the given code
  */
-export function refuseLfsPointer(path: string, code: ProblemCode, head: Uint8Array): void {
+export function throwIfLfsPointer(path: string, code: ProblemCode, head: Uint8Array): void {
   if (!lfsStart.equals(head.subarray(0, lfsStartBytes))) return
   throw new Problem(
     code,

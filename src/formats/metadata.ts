@@ -6,7 +6,7 @@ import { quoted } from '../problem.js'
 import { hasFewValues, maxValues } from './json.js'
 
 /** Throws the error of the file that is being read; it never returns. */
-export type Refuse = (message: string) => never
+export type ThrowInvalid = (message: string) => never
 
 /** Arrays and objects within each other; what is deeper nobody means, and writing it would run out of stack. */
 const maxDepth = 32
@@ -14,25 +14,27 @@ const maxDepth = 32
 export class Metadata {
   constructor(
     readonly fields: ReadonlyMap<string, string>,
-    readonly refuse: Refuse,
+    readonly throwInvalid: ThrowInvalid,
   ) {}
 
   text(key: string): string {
-    return this.fields.get(key) ?? this.refuse(`metadata "${key}" is missing`)
+    return this.fields.get(key) ?? this.throwInvalid(`metadata "${key}" is missing`)
   }
 
   /** One of a few words. `fallback` is taken where the field is absent. */
   choice<T extends string>(key: string, choices: readonly T[], fallback?: T): T {
     const value = this.fields.get(key) ?? fallback ?? this.text(key)
     const found = choices.find((choice) => choice === value)
-    return found ?? this.refuse(`metadata "${key}" is ${quoted(value)}; expected ${choices.join(' | ')}`)
+    return found ?? this.throwInvalid(`metadata "${key}" is ${quoted(value)}; expected ${choices.join(' | ')}`)
   }
 
   /** A whole number from 1 to `limit`. */
   count(key: string, limit: number): number {
     const value = Number(this.text(key))
     if (Number.isInteger(value) && value >= 1 && value <= limit) return value
-    return this.refuse(`metadata "${key}" is ${quoted(this.text(key))}; expected a whole number from 1 to ${limit}`)
+    return this.throwInvalid(
+      `metadata "${key}" is ${quoted(this.text(key))}; expected a whole number from 1 to ${limit}`,
+    )
   }
 
   /** A digest: 64 hexadecimal digits in lower case. */
@@ -40,26 +42,26 @@ export class Metadata {
     const value = this.text(key)
     return /^[0-9a-f]{64}$/.test(value)
       ? value
-      : this.refuse(`metadata "${key}" is ${quoted(value)}; expected a SHA-256 digest of 64 hexadecimal digits`)
+      : this.throwInvalid(`metadata "${key}" is ${quoted(value)}; expected a SHA-256 digest of 64 hexadecimal digits`)
   }
 
   /** A JSON value of the given schema; `meaning` names it in the error. */
   json<T extends TSchema>(key: string, schema: T, meaning: string): Static<T> {
     const text = this.text(key)
     if (!hasFewValues(text))
-      return this.refuse(`metadata "${key}" has more than ${maxValues} values; expected ${meaning}`)
+      return this.throwInvalid(`metadata "${key}" has more than ${maxValues} values; expected ${meaning}`)
     let value: unknown
     try {
       value = JSON.parse(text)
     } catch {
-      return this.refuse(`metadata "${key}" is not JSON; expected ${meaning}`)
+      return this.throwInvalid(`metadata "${key}" is not JSON; expected ${meaning}`)
     }
     if (!isWithin(maxDepth, value))
-      return this.refuse(`metadata "${key}" is nested in more than ${maxDepth} levels; expected ${meaning}`)
+      return this.throwInvalid(`metadata "${key}" is nested in more than ${maxDepth} levels; expected ${meaning}`)
     if (!isOfFinite(value))
-      return this.refuse(`metadata "${key}" holds a number that is too large; expected ${meaning}`)
+      return this.throwInvalid(`metadata "${key}" holds a number that is too large; expected ${meaning}`)
     if (checker(schema)(value)) return value as Static<T>
-    return this.refuse(`metadata "${key}" is ${quoted(text)}; expected ${meaning}`)
+    return this.throwInvalid(`metadata "${key}" is ${quoted(text)}; expected ${meaning}`)
   }
 }
 

@@ -58,7 +58,7 @@ export interface HeaderLimits {
 
 const anyHeader: HeaderLimits = { bytes: 100 * 1024 * 1024, values: maxValues }
 
-const refuse = (message: string): never => {
+const throwInvalidSafetensors = (message: string): never => {
   throw new Problem('not_safetensors', message)
 }
 
@@ -70,16 +70,21 @@ const refuse = (message: string): never => {
  */
 export function headerLength(prefix: Uint8Array, fileBytes: number, { bytes: most } = anyHeader): number {
   if (fileBytes < lengthPrefix || prefix.byteLength < lengthPrefix)
-    return refuse(`a safetensors file starts with an 8-byte header length; this one ends after ${fileBytes} bytes`)
+    return throwInvalidSafetensors(
+      `a safetensors file starts with an 8-byte header length; this one ends after ${fileBytes} bytes`,
+    )
   const view = new DataView(prefix.buffer, prefix.byteOffset, lengthPrefix)
   const length = view.getBigUint64(0, true)
   if (length > BigInt(fileBytes - lengthPrefix)) {
     const other = whatElse(prefix)
-    if (other !== undefined) return refuse(other)
+    if (other !== undefined) return throwInvalidSafetensors(other)
   }
-  if (length > BigInt(most)) return refuse(`the header says it is ${length} bytes long; at most ${most} are allowed`)
+  if (length > BigInt(most))
+    return throwInvalidSafetensors(`the header says it is ${length} bytes long; at most ${most} are allowed`)
   if (length > BigInt(fileBytes - lengthPrefix))
-    return refuse(`the header says it is ${length} bytes long, but only ${fileBytes - lengthPrefix} bytes follow`)
+    return throwInvalidSafetensors(
+      `the header says it is ${length} bytes long, but only ${fileBytes - lengthPrefix} bytes follow`,
+    )
   return Number(length)
 }
 
@@ -153,21 +158,22 @@ function* parseJson(bytes: Uint8Array, limits: HeaderLimits): Steps<object> {
     value = hasFewValues(text, limits.values) ? JSON.parse(text) : undefined
     yield
   } catch (error) {
-    return refuse(`the header is not JSON in UTF-8: ${(error as Error).message}`)
+    return throwInvalidSafetensors(`the header is not JSON in UTF-8: ${(error as Error).message}`)
   }
-  if (value === undefined) return refuse(`the header has more than ${limits.values} values`)
+  if (value === undefined) return throwInvalidSafetensors(`the header has more than ${limits.values} values`)
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    return refuse('the header is not a JSON object')
+    return throwInvalidSafetensors('the header is not a JSON object')
   const twice = repeatedKey(text)
-  if (twice !== undefined) return refuse(`the header names ${quoted(twice)} twice in one object`)
+  if (twice !== undefined) return throwInvalidSafetensors(`the header names ${quoted(twice)} twice in one object`)
   return value
 }
 
 function readMetadata(entry: unknown, into: Map<string, string>): void {
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry))
-    refuse('__metadata__ must be an object of strings')
+    throwInvalidSafetensors('__metadata__ must be an object of strings')
   for (const [key, value] of Object.entries(entry as object)) {
-    if (typeof value !== 'string') refuse(`__metadata__: ${quoted(key)} must be a string, not ${typeof value}`)
+    if (typeof value !== 'string')
+      throwInvalidSafetensors(`__metadata__: ${quoted(key)} must be a string, not ${typeof value}`)
     into.set(key, value)
   }
 }
@@ -185,22 +191,22 @@ const isCount = (value: unknown): value is number =>
 function readTensorInfo(name: string, entry: unknown, dataStart: number, fileBytes: number): TensorInfo {
   const { dtype, shape, data_offsets: range } = (entry ?? {}) as Record<string, unknown>
   if (typeof dtype !== 'string' || !Object.hasOwn(elementBytes, dtype))
-    return refuse(
+    return throwInvalidSafetensors(
       `tensor ${quoted(name)}: unknown dtype ${typeof dtype === 'string' ? quoted(dtype) : `of type ${typeof dtype}`}`,
     )
   if (!Array.isArray(shape) || !shape.every(isCount))
-    return refuse(`tensor ${quoted(name)}: shape must be an array of whole numbers`)
+    return throwInvalidSafetensors(`tensor ${quoted(name)}: shape must be an array of whole numbers`)
   if (!Array.isArray(range) || range.length !== 2 || !range.every(isCount))
-    return refuse(`tensor ${quoted(name)}: data_offsets must be two whole numbers`)
+    return throwInvalidSafetensors(`tensor ${quoted(name)}: data_offsets must be two whole numbers`)
   const [begin, end] = range as [number, number]
   if (begin > end || end > fileBytes - dataStart)
-    return refuse(
+    return throwInvalidSafetensors(
       `tensor ${quoted(name)}: data_offsets [${begin}, ${end}] do not lie within the ${fileBytes - dataStart} data bytes`,
     )
   const type = dtype as TensorType
   const expected = shape.reduce((product: number, dim: number) => product * dim, elementBytes[type])
   if (end - begin !== expected)
-    return refuse(
+    return throwInvalidSafetensors(
       `tensor ${quoted(name)}: ${type} ${shapeText(shape)} takes ${expected} bytes, but data_offsets span ${end - begin}`,
     )
   return { dtype: type, shape, offset: dataStart + begin, length: end - begin }
@@ -211,15 +217,17 @@ function checkCover(tensors: ReadonlyMap<string, TensorInfo>, dataStart: number,
   let reached = dataStart
   for (const [name, { offset, length }] of sorted) {
     if (offset < reached)
-      refuse(`tensor ${quoted(name)} overlaps the tensor before it at data byte ${offset - dataStart}`)
+      throwInvalidSafetensors(`tensor ${quoted(name)} overlaps the tensor before it at data byte ${offset - dataStart}`)
     if (offset > reached)
-      refuse(
+      throwInvalidSafetensors(
         `data bytes ${reached - dataStart} to ${offset - dataStart}, before tensor ${quoted(name)}, belong to no tensor`,
       )
     reached = offset + length
   }
   if (reached !== fileBytes)
-    refuse(`data bytes ${reached - dataStart} to ${fileBytes - dataStart}, at the end, belong to no tensor`)
+    throwInvalidSafetensors(
+      `data bytes ${reached - dataStart} to ${fileBytes - dataStart}, at the end, belong to no tensor`,
+    )
 }
 
 /** The bytes of a tensor: a view into `file`, not a copy. */
@@ -266,7 +274,7 @@ export function tensorFloats(file: Uint8Array, name: string, info: TensorInfo): 
 /** The same in steps: a tensor may be large. */
 export function* floatsInSteps(file: Uint8Array, name: string, info: TensorInfo): Steps<Float32Array> {
   if (info.dtype !== 'F32' && info.dtype !== 'F16' && info.dtype !== 'BF16')
-    return refuse(`tensor ${quoted(name)}: expected F32, F16 or BF16, not ${info.dtype}`)
+    return throwInvalidSafetensors(`tensor ${quoted(name)}: expected F32, F16 or BF16, not ${info.dtype}`)
   const stored = tensorBytes(file, info)
   if (info.dtype === 'F32' && stored.byteOffset % 4 === 0)
     return new Float32Array(stored.buffer, stored.byteOffset, info.length / 4)

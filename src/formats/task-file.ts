@@ -133,11 +133,13 @@ export function readTaskFile(file: Uint8Array, digest?: string): TaskFile {
 export function* taskFileInSteps(file: Uint8Array, known?: string): Steps<TaskFile> {
   const digest = known ?? (yield* digestInSteps(file))
   const header = yield* headerInSteps(file, file.byteLength, taskFileLimits.header)
-  const metadata = new Metadata(header.metadata, refuse)
+  const metadata = new Metadata(header.metadata, throwInvalidTaskFile)
   metadata.choice('format', [taskFormat])
   for (const name of header.tensors.keys())
     if (!tensorNames.has(name))
-      refuse(`tensor ${quoted(name)} is not part of a task file; known are ${[...tensorNames].join(', ')}`)
+      throwInvalidTaskFile(
+        `tensor ${quoted(name)} is not part of a task file; known are ${[...tensorNames].join(', ')}`,
+      )
   const answering = yield* readAnswering(file, header, metadata)
   const description = header.metadata.get('description')
   const { descriptionLength, metricsLength } = taskFileLimits
@@ -161,7 +163,7 @@ const tensorNames = new Set(['mask', 'head.weight', 'head.bias', 'head.dense.wei
 
 function checkLength(key: string, text: string | undefined, most: number): void {
   if (text !== undefined && text.length > most)
-    refuse(`metadata "${key}" has ${text.length} characters; at most ${most} are allowed`)
+    throwInvalidTaskFile(`metadata "${key}" has ${text.length} characters; at most ${most} are allowed`)
 }
 
 /** Writes a task file, its mask as packed bits and its head as float32: readTaskFile gives the same task again. */
@@ -196,7 +198,7 @@ const linearTensors = (name: string, { inputs, outputs, weight, bias }: Linear):
 const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength)
 
-function refuse(message: string): never {
+function throwInvalidTaskFile(message: string): never {
   throw new Problem('invalid_task_file', message)
 }
 
@@ -204,14 +206,15 @@ function* readAnswering(file: Uint8Array, header: SafetensorsHeader, metadata: M
   const problemType = metadata.choice('problem_type', problemTypes)
   const onlyOf = (key: string, owner: ProblemType) => {
     if (problemType !== owner && metadata.fields.has(key))
-      refuse(`metadata "${key}" is given; a ${problemType} has none, only a ${owner} has`)
+      throwInvalidTaskFile(`metadata "${key}" is given; a ${problemType} has none, only a ${owner} has`)
   }
   onlyOf('threshold', 'multi_label_classification')
   onlyOf('normalize', 'feature_extraction')
   switch (problemType) {
     case 'feature_extraction': {
       const given = [...header.tensors.keys()].find((name) => name.startsWith('head.'))
-      if (given !== undefined) refuse(`tensor ${quoted(given)} is given; a feature_extraction has no head`)
+      if (given !== undefined)
+        throwInvalidTaskFile(`tensor ${quoted(given)} is given; a feature_extraction has no head`)
       return { problemType, normalize: metadata.choice('normalize', ['true', 'false'], 'true') === 'true' }
     }
     case 'multi_label_classification': {
@@ -230,8 +233,8 @@ function* readAnswering(file: Uint8Array, header: SafetensorsHeader, metadata: M
 function* readLabels(metadata: Metadata, { problemType, head }: Answering): Steps<readonly string[]> {
   if (problemType === 'regression' || problemType === 'feature_extraction') {
     if (problemType === 'regression' && head.output.outputs !== 1)
-      refuse(`head.weight has ${head.output.outputs} rows; a regression has exactly one output`)
-    if (metadata.fields.has('labels')) refuse(`metadata "labels" is given; a ${problemType} has none`)
+      throwInvalidTaskFile(`head.weight has ${head.output.outputs} rows; a regression has exactly one output`)
+    if (metadata.fields.has('labels')) throwInvalidTaskFile(`metadata "labels" is given; a ${problemType} has none`)
     return []
   }
   const { outputs } = head.output
@@ -239,26 +242,33 @@ function* readLabels(metadata: Metadata, { problemType, head }: Answering): Step
   const { labels: most, labelLength } = taskFileLimits
   const seen = new Set<string>()
   const labels = yield* readStrings(text, (label, at) => {
-    if (at >= most) refuse(`metadata "labels" has more than ${most} labels`)
+    if (at >= most) throwInvalidTaskFile(`metadata "labels" has more than ${most} labels`)
     if (label.length === 0 || label.length > labelLength)
-      refuse(`metadata "labels": label ${at} has ${label.length} characters; expected 1 to ${labelLength}`)
-    if (seen.has(label)) refuse(`metadata "labels" names ${quoted(label)} twice`)
+      throwInvalidTaskFile(
+        `metadata "labels": label ${at} has ${label.length} characters; expected 1 to ${labelLength}`,
+      )
+    if (seen.has(label)) throwInvalidTaskFile(`metadata "labels" names ${quoted(label)} twice`)
     seen.add(label)
   })
-  if (labels === undefined) return refuse(`metadata "labels" is ${quoted(text)}; expected an array of label names`)
-  if (labels.length !== outputs) refuse(`${labels.length} labels, but head.weight has ${outputs} rows`)
+  if (labels === undefined)
+    return throwInvalidTaskFile(`metadata "labels" is ${quoted(text)}; expected an array of label names`)
+  if (labels.length !== outputs) throwInvalidTaskFile(`${labels.length} labels, but head.weight has ${outputs} rows`)
   return labels
 }
 
 function readTargetRange(metadata: Metadata): [number, number] {
   const range = metadata.json('range', rangePair, 'two numbers, smallest first')
-  return range[0] < range[1] ? range : refuse('metadata "range": the first number must be the smaller one')
+  return range[0] < range[1]
+    ? range
+    : throwInvalidTaskFile('metadata "range": the first number must be the smaller one')
 }
 
 function tensor(header: SafetensorsHeader, name: string, rank: number): TensorInfo {
-  const info = header.tensors.get(name) ?? refuse(`tensor "${name}" is missing`)
+  const info = header.tensors.get(name) ?? throwInvalidTaskFile(`tensor "${name}" is missing`)
   if (info.shape.length !== rank || info.shape.some((dim) => dim === 0))
-    refuse(`tensor "${name}" has shape ${shapeText(info.shape)}; expected ${rank} dimensions, none of them 0`)
+    throwInvalidTaskFile(
+      `tensor "${name}" has shape ${shapeText(info.shape)}; expected ${rank} dimensions, none of them 0`,
+    )
   return info
 }
 
@@ -267,13 +277,13 @@ function* readMask(file: Uint8Array, header: SafetensorsHeader): Steps<TaskMask>
   const [rows = 0, columns = 0] = info.shape
   const bytes = tensorBytes(file, info)
   if (info.dtype === 'U8') return { rows, weights: columns * 8, exact: false, bits: bytes }
-  if (info.dtype !== 'BOOL') return refuse(`mask is ${info.dtype}; expected U8 (packed bits) or BOOL`)
+  if (info.dtype !== 'BOOL') return throwInvalidTaskFile(`mask is ${info.dtype}; expected U8 (packed bits) or BOOL`)
   const rowBytes = Math.ceil(columns / 8)
   const bits = new Uint8Array(rows * rowBytes)
   for (let index = 0, row = 0, column = 0; index < bytes.length; index++, column++) {
     if (column === columns) [row, column] = [row + 1, 0]
     const bit = bytes[index] ?? 0
-    if (bit > 1) refuse(`mask: byte ${index} is ${bit}; a BOOL is 0 or 1`)
+    if (bit > 1) throwInvalidTaskFile(`mask: byte ${index} is ${bit}; a BOOL is 0 or 1`)
     const byte = row * rowBytes + (column >> 3)
     bits[byte] = (bits[byte] ?? 0) | (bit << (column & 7))
     if (index % elementsAtOnce === elementsAtOnce - 1) yield
@@ -284,13 +294,13 @@ function* readMask(file: Uint8Array, header: SafetensorsHeader): Steps<TaskMask>
 function* readHead(file: Uint8Array, header: SafetensorsHeader, metadata: Metadata): Steps<Head> {
   const output = yield* readLinear(file, header, 'head')
   if (!header.tensors.has('head.dense.weight')) {
-    if (header.tensors.has('head.dense.bias')) refuse('tensor "head.dense.weight" is missing')
+    if (header.tensors.has('head.dense.bias')) throwInvalidTaskFile('tensor "head.dense.weight" is missing')
     return { output }
   }
   const activation = metadata.choice('head_activation', headActivationNames, 'tanh')
   const dense = { ...(yield* readLinear(file, header, 'head.dense')), activation }
   if (output.inputs !== dense.outputs)
-    refuse(`head.weight takes ${output.inputs} values, but head.dense.weight gives ${dense.outputs}`)
+    throwInvalidTaskFile(`head.weight takes ${output.inputs} values, but head.dense.weight gives ${dense.outputs}`)
   return { dense, output }
 }
 
@@ -299,7 +309,7 @@ function* readLinear(file: Uint8Array, header: SafetensorsHeader, name: string):
   const bias = tensor(header, `${name}.bias`, 1)
   const [outputs = 0, inputs = 0] = weight.shape
   if (bias.shape[0] !== outputs)
-    refuse(`${name}.bias has ${bias.shape[0]} values, but ${name}.weight has ${outputs} rows`)
+    throwInvalidTaskFile(`${name}.bias has ${bias.shape[0]} values, but ${name}.weight has ${outputs} rows`)
   return {
     inputs,
     outputs,
@@ -309,7 +319,8 @@ function* readLinear(file: Uint8Array, header: SafetensorsHeader, name: string):
 }
 
 function* finiteFloats(file: Uint8Array, name: string, info: TensorInfo): Steps<Float32Array> {
-  if (info.dtype !== 'F32' && info.dtype !== 'F16') refuse(`${name} is ${info.dtype}; expected F32 or F16`)
+  if (info.dtype !== 'F32' && info.dtype !== 'F16')
+    throwInvalidTaskFile(`${name} is ${info.dtype}; expected F32 or F16`)
   const values = yield* floatsInSteps(file, name, info)
   // The sum is not a number if any of them is not finite. That is faster than a test of each.
   let zeros = 0
@@ -319,5 +330,5 @@ function* finiteFloats(file: Uint8Array, name: string, info: TensorInfo): Steps<
   }
   if (zeros === 0) return values
   const at = values.findIndex((value) => !Number.isFinite(value))
-  return refuse(`${name}: element ${at} is ${values[at]}; expected finite numbers`)
+  return throwInvalidTaskFile(`${name}: element ${at} is ${values[at]}; expected finite numbers`)
 }

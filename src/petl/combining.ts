@@ -56,20 +56,20 @@ export function checkTaskFitsPrototype(task: TaskFile, prototype: Prototype): vo
   const { mask, head } = task
   const n = prototype.maskableWeights
   if (mask.rows !== 1 && mask.rows !== prototype.layers)
-    refuse(`the mask has ${mask.rows} rows; expected 1, or ${prototype.layers}: one for each layer`)
+    throwInvalidTaskFile(`the mask has ${mask.rows} rows; expected 1, or ${prototype.layers}: one for each layer`)
   if (mask.exact ? mask.weights !== n : mask.weights !== prototype.maskBytes * 8)
-    refuse(
+    throwInvalidTaskFile(
       mask.exact
         ? `a row of the mask covers ${mask.weights} weights; the prototype has ${n}`
         : `a row of the mask has ${mask.weights / 8} bytes; expected ${prototype.maskBytes} for the prototype's ${n} weights`,
     )
   if (task.combine !== 'none' && prototype.layerMasks === undefined)
-    refuse(`combine is "${task.combine}", but the prototype has no layer masks; expected "none"`)
+    throwInvalidTaskFile(`combine is "${task.combine}", but the prototype has no layer masks; expected "none"`)
   const width = head && (head.dense ?? head.output).inputs
   if (width !== undefined && width !== prototype.hiddenSize)
-    refuse(`the head takes ${width} values; expected ${prototype.hiddenSize}, the backbone's hidden size`)
+    throwInvalidTaskFile(`the head takes ${width} values; expected ${prototype.hiddenSize}, the backbone's hidden size`)
 }
 
-function refuse(message: string): never {
+function throwInvalidTaskFile(message: string): never {
   throw new Problem('invalid_task_file', message)
 }

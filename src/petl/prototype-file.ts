@@ -42,7 +42,7 @@ export const readPrototypeIn = (directory: string): Promise<Prototype> =>
  */
 export function readPrototype(file: Uint8Array): Prototype {
   const header = parseHeader(file)
-  const metadata = new Metadata(header.metadata, refuse)
+  const metadata = new Metadata(header.metadata, throwInvalidPrototype)
   metadata.choice('format', [prototypeFormat])
   const module = readModule(metadata)
   const layers = metadata.count('layers', 1_000)
@@ -53,19 +53,22 @@ export function readPrototype(file: Uint8Array): Prototype {
 
   const tensors = new Map<string, Float32Array>()
   for (const { name, shape } of moduleTensors(petl)) {
-    const info = header.tensors.get(name) ?? refuse(`tensor "${name}" ${shapeText(shape)} is missing`)
+    const info = header.tensors.get(name) ?? throwInvalidPrototype(`tensor "${name}" ${shapeText(shape)} is missing`)
     if (!isShape(info.shape, shape))
-      refuse(`tensor "${name}" has shape ${shapeText(info.shape)}; expected ${shapeText(shape)}`)
+      throwInvalidPrototype(`tensor "${name}" has shape ${shapeText(info.shape)}; expected ${shapeText(shape)}`)
     const values = tensorFloats(file, name, info)
-    if (!values.every(Number.isFinite)) refuse(`tensor "${name}" holds a value that is not finite`)
+    if (!values.every(Number.isFinite)) throwInvalidPrototype(`tensor "${name}" holds a value that is not finite`)
     tensors.set(name, values)
   }
 
   const masks = header.tensors.get('layer_masks')
   if (masks !== undefined && (masks.dtype !== 'U8' || !isShape(masks.shape, [layers, maskBytes])))
-    refuse(`layer_masks is ${masks.dtype} ${shapeText(masks.shape)}; expected U8 [${layers}, ${maskBytes}]`)
+    throwInvalidPrototype(
+      `layer_masks is ${masks.dtype} ${shapeText(masks.shape)}; expected U8 [${layers}, ${maskBytes}]`,
+    )
   for (const name of header.tensors.keys())
-    if (name !== 'layer_masks' && !tensors.has(name)) refuse(`tensor ${quoted(name)} is not part of a ${module.kind}`)
+    if (name !== 'layer_masks' && !tensors.has(name))
+      throwInvalidPrototype(`tensor ${quoted(name)} is not part of a ${module.kind}`)
 
   return {
     digest: digestOf(file),
@@ -108,7 +111,7 @@ export function serializePrototype(prototype: Omit<Prototype, 'digest' | 'maskab
   return serializeSafetensors(metadata, tensors)
 }
 
-function refuse(message: string): never {
+function throwInvalidPrototype(message: string): never {
   throw new Problem('invalid_prototype', message)
 }
 
