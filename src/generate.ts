@@ -33,7 +33,7 @@ async function tasksTable(): Promise<string> {
       const task = readTaskFile(bytes)
       const { description = '', metrics, mask, combine } = task
       const [metric = '', score] = Object.entries((metrics?.dev ?? {}) as Record<string, number>)[0] ?? []
-      const rowsOfMask = `${mask.rows} row${mask.rows === 1 ? '' : 's'}, ${combine}`
+      const rowsOfMask = `${mask.layers} row${mask.layers === 1 ? '' : 's'}, ${combine}`
       const cells = [
         `\`${name.replace('.safetensors', '')}\``,
         description,

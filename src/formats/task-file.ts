@@ -54,7 +54,7 @@ export interface Head {
 
 export interface TaskMask {
   /** 1: the same mask in every layer. Otherwise one for each layer. */
-  readonly rows: number
+  readonly layers: number
   /** Weights covered by one row, as far as the file tells: exact for BOOL, else a multiple of 8. */
   readonly weights: number
   readonly exact: boolean
@@ -184,7 +184,7 @@ export function serializeTaskFile(task: TaskContent): Uint8Array {
     ...(head?.dense && { head_activation: head.dense.activation }),
   }
   return serializeSafetensors(metadata, {
-    mask: { dtype: 'U8', shape: [mask.rows, mask.bits.byteLength / mask.rows], data: mask.bits },
+    mask: { dtype: 'U8', shape: [mask.layers, mask.bits.byteLength / mask.layers], data: mask.bits },
     ...(head && linearTensors('head', head.output)),
     ...(head?.dense && linearTensors('head.dense', head.dense)),
   })
@@ -276,7 +276,7 @@ function* readMask(file: Uint8Array, header: SafetensorsHeader): Steps<TaskMask>
   const info = tensor(header, 'mask', 2)
   const [rows = 0, columns = 0] = info.shape
   const bytes = tensorBytes(file, info)
-  if (info.dtype === 'U8') return { rows, weights: columns * 8, exact: false, bits: bytes }
+  if (info.dtype === 'U8') return { layers: rows, weights: columns * 8, exact: false, bits: bytes }
   if (info.dtype !== 'BOOL') return throwInvalidTaskFile(`mask is ${info.dtype}; expected U8 (packed bits) or BOOL`)
   const rowBytes = Math.ceil(columns / 8)
   const bits = new Uint8Array(rows * rowBytes)
@@ -288,7 +288,7 @@ function* readMask(file: Uint8Array, header: SafetensorsHeader): Steps<TaskMask>
     bits[byte] = (bits[byte] ?? 0) | (bit << (column & 7))
     if (index % elementsAtOnce === elementsAtOnce - 1) yield
   }
-  return { rows, weights: columns, exact: true, bits }
+  return { layers: rows, weights: columns, exact: true, bits }
 }
 
 function* readHead(file: Uint8Array, header: SafetensorsHeader, metadata: Metadata): Steps<Head> {

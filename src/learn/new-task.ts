@@ -140,11 +140,11 @@ function planOf(prototype: Prototype, { maskRows, combine }: NewTaskOptions): Mo
 export function taskMask(learner: Learner, tensors: readonly ModuleTensor[]): TaskMask {
   const masks = tensors.filter(({ kind, training }) => kind === 'mask' && training === 'learned')
   const owners = [...new Set(masks.map(({ owner }) => owner))]
-  const rows = owners.map((owner) =>
+  const layers = owners.map((owner) =>
     packBits(masks.filter((mask) => mask.owner === owner).map((mask) => learner.maskOf(mask))),
   )
-  const bits = Uint8Array.from(Buffer.concat(rows))
-  return { rows: rows.length, weights: (8 * bits.byteLength) / rows.length, exact: false, bits }
+  const bits = Uint8Array.from(Buffer.concat(layers))
+  return { layers: layers.length, weights: (8 * bits.byteLength) / layers.length, exact: false, bits }
 }
 
 function confusionsOf({ problem, labels }: LabelSpace, { predictions, actual }: Judged): Confusion[] {

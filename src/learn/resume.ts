@@ -31,7 +31,7 @@ export function checkResumes(
   expected('label list', task.labels, space.labels)
   expected('pooling', task.pooling, run.pooling)
   expected('combining', task.combine, run.combine)
-  expected('number of mask rows', task.mask.rows, run.maskRows)
+  expected('number of mask rows', task.mask.layers, run.maskRows)
   if (task.head === undefined) return
   const { dense } = task.head
   expected('head', dense ? 'dense' : 'linear', run.head)

@@ -15,12 +15,12 @@ import type { Prototype } from './prototype.js'
  */
 export function effectiveBitset(task: Pick<TaskFile, 'mask' | 'combine'>, prototype: Prototype): Uint8Array {
   const { layers, maskBytes, layerMasks } = prototype
-  const { rows, bits } = task.mask
-  if (task.combine === 'none' && rows === layers) return bits
+  const { layers: maskLayers, bits } = task.mask
+  if (task.combine === 'none' && maskLayers === layers) return bits
   const effective = new Uint8Array(layers * maskBytes)
   for (let layer = 0; layer < layers; layer++) {
     const [start, end] = [layer * maskBytes, (layer + 1) * maskBytes]
-    effective.set(rows === 1 ? bits : bits.subarray(start, end), start)
+    effective.set(maskLayers === 1 ? bits : bits.subarray(start, end), start)
   }
   if (task.combine === 'none') return effective
   if (layerMasks === undefined) throw new Error(`combine "${task.combine}" needs a prototype with layer masks`)
@@ -55,8 +55,8 @@ export function checkTaskFitsPrototype(task: TaskFile, prototype: Prototype): vo
     )
   const { mask, head } = task
   const n = prototype.maskableWeights
-  if (mask.rows !== 1 && mask.rows !== prototype.layers)
-    throwInvalidTaskFile(`the mask has ${mask.rows} rows; expected 1, or ${prototype.layers}: one for each layer`)
+  if (mask.layers !== 1 && mask.layers !== prototype.layers)
+    throwInvalidTaskFile(`the mask has ${mask.layers} rows; expected 1, or ${prototype.layers}: one for each layer`)
   if (mask.exact ? mask.weights !== n : mask.weights !== prototype.maskBytes * 8)
     throwInvalidTaskFile(
       mask.exact

@@ -15,7 +15,7 @@ export function prototypeBits(prototype: Prototype): { readonly weights: number;
 }
 
 /** Bits that a task adds: n for each row of its mask. */
-export const taskBits = (prototype: Prototype, maskRows: number): number => maskRows * prototype.maskableWeights
+export const taskBits = (prototype: Prototype, maskLayers: number): number => maskLayers * prototype.maskableWeights
 
 /** Bits of the conventional counterpart: a module of the same shape with weights of its own in every layer, per task. */
 export const plainModuleBits = (prototype: Prototype): number => floatBits * prototype.layers * moduleWeights(prototype)

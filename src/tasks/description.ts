@@ -47,11 +47,11 @@ export interface TaskDescription {
 export function describeTask(task: TaskFile, prototype: Prototype): TaskDescription {
   const { maskableWeights: n, maskBytes, layers, layerMasks } = prototype
   const row = (set: Uint8Array, index: number) => set.subarray(index * maskBytes, (index + 1) * maskBytes)
-  const own = (layer: number) => row(task.mask.bits, task.mask.rows === 1 ? 0 : layer)
+  const own = (layer: number) => row(task.mask.bits, task.mask.layers === 1 ? 0 : layer)
   const effective = effectiveBitset(task, prototype)
   const everyLayer = <T>(figure: (layer: number) => T) => Array.from({ length: layers }, (_, layer) => figure(layer))
-  const rows = Array.from({ length: task.mask.rows }, (_, index) => countOnes(row(task.mask.bits, index), n))
-  const maskBits = taskBits(prototype, task.mask.rows)
+  const rows = Array.from({ length: task.mask.layers }, (_, index) => countOnes(row(task.mask.bits, index), n))
+  const maskBits = taskBits(prototype, task.mask.layers)
   return {
     problem_type: task.problemType,
     labels: task.labels,
@@ -59,10 +59,10 @@ export function describeTask(task: TaskFile, prototype: Prototype): TaskDescript
     pooling: task.pooling,
     ...(task.head && { head: describeHead(task.head) }),
     mask: {
-      rows: task.mask.rows,
+      rows: task.mask.layers,
       density: share(
         rows.reduce((a, b) => a + b, 0),
-        n * task.mask.rows,
+        n * task.mask.layers,
       ),
       effective_density: everyLayer((layer) => share(countOnes(row(effective, layer), n), n)),
       overlap_with_layer_masks: layerMasks

@@ -144,9 +144,9 @@ function checkTask(task: TaskFile, file?: Uint8Array): void {
   assert.ok(isDigest(task.prototype))
   assert.ok(['or', 'and', 'add', 'none'].includes(task.combine))
   assert.ok(['mean', 'cls'].includes(task.pooling))
-  const { rows, weights, exact, bits } = task.mask
-  assert.ok(rows > 0 && weights > 0 && (exact || weights % 8 === 0))
-  assert.equal(bits.byteLength, rows * Math.ceil(weights / 8))
+  const { layers, weights, exact, bits } = task.mask
+  assert.ok(layers > 0 && weights > 0 && (exact || weights % 8 === 0))
+  assert.equal(bits.byteLength, layers * Math.ceil(weights / 8))
   if (task.head) {
     checkLinear(task.head.output)
     if (task.head.dense) {
@@ -189,8 +189,8 @@ function checkLabels(labels: readonly string[], outputs: number): void {
 }
 
 /** A task as it is however its file is written: its mask packed, −0 as JSON has it. */
-function comparableTask({ digest: _, mask: { rows, bits }, head, ...rest }: TaskFile) {
-  return { rows, bits: Buffer.from(bits), head, rest: withoutNegativeZero(rest) }
+function comparableTask({ digest: _, mask: { layers, bits }, head, ...rest }: TaskFile) {
+  return { layers, bits: Buffer.from(bits), head, rest: withoutNegativeZero(rest) }
 }
 
 function comparablePrototype({ digest: _, module, ...rest }: Prototype) {

@@ -23,7 +23,7 @@ const classification: TaskContent = {
   problemType: 'single_label_classification',
   pooling: 'mean',
   labels: ['nö', 'yes "quoted"'],
-  mask: { rows: 2, weights: 16, exact: false, bits: Uint8Array.of(1, 2, 3, 255) },
+  mask: { layers: 2, weights: 16, exact: false, bits: Uint8Array.of(1, 2, 3, 255) },
   head: { output: linear(3, 2) },
   description: 'two\nlines',
   metrics: { dev: { accuracy: 0.5 } },

@@ -188,7 +188,7 @@ describe('the tasks that a request names', () => {
     assert.ok((await bytesOf(measured)) - plain >= 10_000)
     // Three fourths of the file are a mask of whole bytes that becomes one of bits: what is left of it is counted.
     const { mask } = finish(taskFileInSteps(taskBytes('sst2')))
-    const ones = { dtype: 'BOOL', shape: [mask.rows, 24_576], data: new Uint8Array(mask.rows * 24_576) } as const
+    const ones = { dtype: 'BOOL', shape: [mask.layers, 24_576], data: new Uint8Array(mask.layers * 24_576) } as const
     assert.ok((await bytesOf(changedTask(taskBytes('sst2'), { tensors: { mask: ones } }))) - plain >= 20_000)
   })
 })

@@ -48,7 +48,7 @@ test('two plain classes are learned, and the same seed gives the same file', asy
   checkTaskFitsPrototype(task, prototype)
   assert.deepEqual(task.labels, ['animal', 'tool'])
   const { layers, maskBytes, maskableWeights } = prototype
-  assert.equal(task.mask.rows, layers)
+  assert.equal(task.mask.layers, layers)
   for (let layer = 0; layer < layers; layer++) {
     const row = task.mask.bits.subarray(layer * maskBytes, (layer + 1) * maskBytes)
     assert.equal(countOnes(row, maskableWeights), maskableWeights / 2)

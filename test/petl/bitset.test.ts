@@ -41,7 +41,7 @@ describe('bitsets', () => {
         fc.constantFrom('or' as const, 'and' as const, 'add' as const, 'none' as const),
         (layerMasks, bits, combine) => {
           const rows = bits.length / maskBytes
-          const mask = { rows, weights: 24, exact: false, bits }
+          const mask = { layers: rows, weights: 24, exact: false, bits }
           const planes = effectiveBitset({ mask, combine }, { ...prototype, layerMasks })
           const size = layers * maskBytes
           assert.equal(planes.length, combine === 'add' ? 2 * size : size)
