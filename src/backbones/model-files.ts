@@ -3,7 +3,7 @@
 import { type FileHandle, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { lfsStartBytes, throwIfLfsPointer } from '../formats/file.js'
-import { hasFewValues, maxValues } from '../formats/json.js'
+import { hasAtMostValues, maxValues } from '../formats/json.js'
 import { Problem } from '../problem.js'
 
 export const configName = 'config.json'
@@ -83,7 +83,7 @@ export async function readModelJson(directory: string, name: string): Promise<Re
     if (size > maxJsonBytes) throwInvalidBackbone(`it has ${size} bytes; expected at most ${maxJsonBytes}`)
     return (await readBytes(file, size)).toString('utf8')
   })
-  if (!hasFewValues(text)) throwInvalidBackbone(`it has more than ${maxValues} values`)
+  if (!hasAtMostValues(text)) throwInvalidBackbone(`it has more than ${maxValues} values`)
   let value: unknown
   try {
     value = JSON.parse(text)

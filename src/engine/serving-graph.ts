@@ -7,12 +7,12 @@ import { cast, gather, matmul, reshape } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
 import { fuseAttention, packAttention, padByOffset } from '../graph/passes/attention.js'
 import { fuseEmbeddings, fuseGelu, fuseNorms, fuseTransposedProducts } from '../graph/passes/fuse.js'
-import { halve } from '../graph/passes/half.js'
+import { toFloat16 } from '../graph/passes/half.js'
 import { nameOutputs, type Pass } from '../graph/passes/rewrite.js'
 import { type LayerModules, maskRange, type NamedShape, type PetlModule } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
-import { entryTable, maskedOnce, maskedWeight } from '../petl/unpacking.js'
+import { entryTable, maskedWeight, maskedWeightsBySlot } from '../petl/unpacking.js'
 import { Problem } from '../problem.js'
 
 /** What differs between execution providers, and with the numerics. */
@@ -36,7 +36,7 @@ export const halfPasses: readonly Pass[] = [
   fuseEmbeddings,
   fuseNorms,
   fuseGelu,
-  halve(new Set([poolWeightsName])),
+  toFloat16(new Set([poolWeightsName])),
   nameOutputs,
 ]
 
@@ -113,7 +113,7 @@ function weightsOfSlots(
   const flat = new Float32Array(8 * maskBytes)
   for (const { name } of module.maskable) flat.set(prototypeTensor(prototype, name), maskRange(module, name).first)
   const shapes = module.maskable.map(({ shape }) => shape)
-  const parts = maskedOnce(g, bank, rowSlots, flat, layers, shapes)
+  const parts = maskedWeightsBySlot(g, bank, rowSlots, flat, layers, shapes)
   return (layer, tensor) => at(at(parts, layer), tensor)
 }
 

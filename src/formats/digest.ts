@@ -8,14 +8,14 @@ import type { Steps } from '../steps.js'
 export const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
 /** Bytes that are digested between two pauses. */
-const bytesAtOnce = 2 ** 18
+const bytesPerStep = 2 ** 18
 
 /** The same in steps: a file may be large. */
 export function* digestInSteps(bytes: Uint8Array): Steps<string> {
   const hash = createHash('sha256')
-  for (let at = 0; at < bytes.byteLength; at += bytesAtOnce) {
+  for (let at = 0; at < bytes.byteLength; at += bytesPerStep) {
     if (at > 0) yield
-    hash.update(bytes.subarray(at, at + bytesAtOnce))
+    hash.update(bytes.subarray(at, at + bytesPerStep))
   }
   return hash.digest('hex')
 }

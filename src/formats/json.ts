@@ -10,7 +10,7 @@ const [quotationMark, backslash, comma] = [0x22, 0x5c, 0x2c]
 const [bracket, closingBracket, brace, closingBrace] = [0x5b, 0x5d, 0x7b, 0x7d]
 
 /** Whether a JSON text has at most `most` values, counted by what begins or parts them outside of strings. */
-export function hasFewValues(text: string, most = maxValues): boolean {
+export function hasAtMostValues(text: string, most = maxValues): boolean {
   if (text.length <= most) return true
   let values = 0
   for (let at = 0; at < text.length; at++) {
@@ -55,7 +55,7 @@ function endOfString(text: string, start: number): number {
 }
 
 /** Strings between two pauses. */
-const stringsAtOnce = 2_000
+const stringsPerStep = 2_000
 
 /**
  * Reads a JSON array of strings, in steps: it may be long.
@@ -67,32 +67,32 @@ export function* readStrings(
   accepts: (value: string, index: number) => void,
 ): Steps<readonly string[] | undefined> {
   const strings: string[] = []
-  let at = behindSpace(text, 0)
+  let at = skipSpace(text, 0)
   if (text.charCodeAt(at) !== bracket) return undefined
   for (;;) {
-    at = behindSpace(text, at + 1)
+    at = skipSpace(text, at + 1)
     if (text.charCodeAt(at) !== quotationMark) return undefined
     const end = endOfString(text, at)
-    const value = stringOf(text.slice(at, end + 1))
+    const value = parseString(text.slice(at, end + 1))
     if (value === undefined) return undefined
     accepts(value, strings.length)
     strings.push(value)
-    at = behindSpace(text, end + 1)
+    at = skipSpace(text, end + 1)
     const next = text.charCodeAt(at)
-    if (next === closingBracket) return behindSpace(text, at + 1) === text.length ? strings : undefined
+    if (next === closingBracket) return skipSpace(text, at + 1) === text.length ? strings : undefined
     if (next !== comma) return undefined
-    if (strings.length % stringsAtOnce === 0) yield
+    if (strings.length % stringsPerStep === 0) yield
   }
 }
 
-function behindSpace(text: string, start: number): number {
+function skipSpace(text: string, start: number): number {
   space.lastIndex = start
   return start + (space.exec(text)?.[0].length ?? 0)
 }
 
 const space = /[ \t\n\r]*/y
 
-function stringOf(json: string): string | undefined {
+function parseString(json: string): string | undefined {
   try {
     return JSON.parse(json) as string
   } catch {

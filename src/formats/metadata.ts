@@ -3,7 +3,7 @@
 import type { Static, TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { quoted } from '../problem.js'
-import { hasFewValues, maxValues } from './json.js'
+import { hasAtMostValues, maxValues } from './json.js'
 
 /** Throws the error of the file that is being read; it never returns. */
 export type ThrowInvalid = (message: string) => never
@@ -48,7 +48,7 @@ export class Metadata {
   /** A JSON value of the given schema; `meaning` names it in the error. */
   json<T extends TSchema>(key: string, schema: T, meaning: string): Static<T> {
     const text = this.text(key)
-    if (!hasFewValues(text))
+    if (!hasAtMostValues(text))
       return this.throwInvalid(`metadata "${key}" has more than ${maxValues} values; expected ${meaning}`)
     let value: unknown
     try {
@@ -56,9 +56,9 @@ export class Metadata {
     } catch {
       return this.throwInvalid(`metadata "${key}" is not JSON; expected ${meaning}`)
     }
-    if (!isWithin(maxDepth, value))
+    if (!hasAtMostLevels(maxDepth, value))
       return this.throwInvalid(`metadata "${key}" is nested in more than ${maxDepth} levels; expected ${meaning}`)
-    if (!isOfFinite(value))
+    if (!hasOnlyFiniteNumbers(value))
       return this.throwInvalid(`metadata "${key}" holds a number that is too large; expected ${meaning}`)
     if (checker(schema)(value)) return value as Static<T>
     return this.throwInvalid(`metadata "${key}" is ${quoted(text)}; expected ${meaning}`)
@@ -66,12 +66,14 @@ export class Metadata {
 }
 
 /** Whether a JSON value has at most so many levels. */
-const isWithin = (levels: number, value: unknown): boolean =>
-  !isContainer(value) || (levels > 0 && Object.values(value).every((inner) => isWithin(levels - 1, inner)))
+const hasAtMostLevels = (levels: number, value: unknown): boolean =>
+  !isContainer(value) || (levels > 0 && Object.values(value).every((inner) => hasAtMostLevels(levels - 1, inner)))
 
 /** Whether all numbers of a JSON value are finite: JSON.parse makes Infinity of 1e999, which cannot be written again. */
-const isOfFinite = (value: unknown): boolean =>
-  typeof value === 'number' ? Number.isFinite(value) : !isContainer(value) || Object.values(value).every(isOfFinite)
+const hasOnlyFiniteNumbers = (value: unknown): boolean =>
+  typeof value === 'number'
+    ? Number.isFinite(value)
+    : !isContainer(value) || Object.values(value).every(hasOnlyFiniteNumbers)
 
 const isContainer = (value: unknown): value is object => typeof value === 'object' && value !== null
 

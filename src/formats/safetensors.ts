@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer'
 import { Problem, quoted } from '../problem.js'
 import { finish, type Steps } from '../steps.js'
-import { hasFewValues, maxValues, repeatedKey } from './json.js'
+import { hasAtMostValues, maxValues, repeatedKey } from './json.js'
 
 /** Bytes of one element. Sub-byte types of newer files are refused as unknown. */
 const elementBytes = {
@@ -76,7 +76,7 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, { bytes: mos
   const view = new DataView(prefix.buffer, prefix.byteOffset, lengthPrefix)
   const length = view.getBigUint64(0, true)
   if (length > BigInt(fileBytes - lengthPrefix)) {
-    const other = whatElse(prefix)
+    const other = describeOtherFormat(prefix)
     if (other !== undefined) return throwInvalidSafetensors(other)
   }
   if (length > BigInt(most))
@@ -89,7 +89,7 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, { bytes: mos
 }
 
 /** What files of other kinds begin with. */
-const beginnings: readonly (readonly [string, string])[] = [
+const otherFormats: readonly (readonly [string, string])[] = [
   ['version https://git-lfs', 'a Git LFS pointer: fetch the file itself with `git lfs pull`'],
   ['PK\x03\x04', 'a zip archive, as PyTorch checkpoints and spreadsheets are'],
   ['\x1f\x8b', 'compressed with gzip: expand it first'],
@@ -97,9 +97,9 @@ const beginnings: readonly (readonly [string, string])[] = [
 ]
 
 /** What a file is in place of a safetensors file, if its beginning tells. */
-function whatElse(prefix: Uint8Array): string | undefined {
+function describeOtherFormat(prefix: Uint8Array): string | undefined {
   const beginning = Buffer.from(prefix.subarray(0, 32))
-  const known = beginnings.find(([start]) => beginning.toString('latin1').startsWith(start))
+  const known = otherFormats.find(([start]) => beginning.toString('latin1').startsWith(start))
   if (known) return `the file is no safetensors file; it is ${known[1]}`
   const line = firstLine(beginning)
   return line === undefined
@@ -144,7 +144,7 @@ export function* headerInSteps(head: Uint8Array, fileBytes: number, limits: Head
     if (name === '__metadata__') readMetadata(entry, metadata)
     else tensors.set(name, readTensorInfo(name, entry, dataStart, fileBytes))
   }
-  checkCover(tensors, dataStart, fileBytes)
+  checkCoverage(tensors, dataStart, fileBytes)
   return { metadata, tensors }
 }
 
@@ -155,7 +155,7 @@ function* parseJson(bytes: Uint8Array, limits: HeaderLimits): Steps<object> {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
     yield
     // One of too many values is not even parsed.
-    value = hasFewValues(text, limits.values) ? JSON.parse(text) : undefined
+    value = hasAtMostValues(text, limits.values) ? JSON.parse(text) : undefined
     yield
   } catch (error) {
     return throwInvalidSafetensors(`the header is not JSON in UTF-8: ${(error as Error).message}`)
@@ -212,7 +212,7 @@ function readTensorInfo(name: string, entry: unknown, dataStart: number, fileByt
   return { dtype: type, shape, offset: dataStart + begin, length: end - begin }
 }
 
-function checkCover(tensors: ReadonlyMap<string, TensorInfo>, dataStart: number, fileBytes: number): void {
+function checkCoverage(tensors: ReadonlyMap<string, TensorInfo>, dataStart: number, fileBytes: number): void {
   const sorted = [...tensors].sort(([, a], [, b]) => a.offset - b.offset || a.length - b.length)
   let reached = dataStart
   for (const [name, { offset, length }] of sorted) {
@@ -286,7 +286,7 @@ export function* floatsInSteps(file: Uint8Array, name: string, info: TensorInfo)
 }
 
 /** Elements that are converted or looked at between two pauses. */
-export const elementsAtOnce = 2 ** 17
+export const elementsPerStep = 2 ** 17
 
 /** Where there are many it pays to convert every half there is, once, and to look up those that come. */
 function* floatsOfHalves(halves: Uint16Array): Steps<Float32Array> {
@@ -295,7 +295,7 @@ function* floatsOfHalves(halves: Uint16Array): Steps<Float32Array> {
   const floats = new Float32Array(halves.length)
   for (let i = 0; i < halves.length; i++) {
     floats[i] = everyHalf[halves[i] ?? 0] ?? 0
-    if (i % elementsAtOnce === elementsAtOnce - 1) yield
+    if (i % elementsPerStep === elementsPerStep - 1) yield
   }
   return floats
 }

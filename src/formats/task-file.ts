@@ -8,7 +8,7 @@ import { digestInSteps } from './digest.js'
 import { readStrings } from './json.js'
 import { Metadata } from './metadata.js'
 import {
-  elementsAtOnce,
+  elementsPerStep,
   floatsInSteps,
   type HeaderLimits,
   headerInSteps,
@@ -286,7 +286,7 @@ function* readMask(file: Uint8Array, header: SafetensorsHeader): Steps<TaskMask>
     if (bit > 1) throwInvalidTaskFile(`mask: byte ${index} is ${bit}; a BOOL is 0 or 1`)
     const byte = row * rowBytes + (column >> 3)
     bits[byte] = (bits[byte] ?? 0) | (bit << (column & 7))
-    if (index % elementsAtOnce === elementsAtOnce - 1) yield
+    if (index % elementsPerStep === elementsPerStep - 1) yield
   }
   return { layers: rows, weights: columns, exact: true, bits }
 }
@@ -326,7 +326,7 @@ function* finiteFloats(file: Uint8Array, name: string, info: TensorInfo): Steps<
   let zeros = 0
   for (let i = 0; i < values.length; i++) {
     zeros += 0 * (values[i] as number)
-    if (i % elementsAtOnce === elementsAtOnce - 1) yield
+    if (i % elementsPerStep === elementsPerStep - 1) yield
   }
   if (zeros === 0) return values
   const at = values.findIndex((value) => !Number.isFinite(value))

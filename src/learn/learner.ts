@@ -6,7 +6,7 @@ import { GraphSession } from '../engine/graph-session.js'
 import type { Compute, LearningProvider } from '../engine/learning-providers.js'
 import { packRows } from '../engine/rows.js'
 import type { Pooling, ProblemType } from '../formats/task-file.js'
-import { maskOf, throughMask } from '../petl/scores.js'
+import { maskFromScores, straightThroughGradient } from '../petl/scores.js'
 import { Problem } from '../problem.js'
 import {
   type GraphInputs,
@@ -121,7 +121,7 @@ export class Learner {
     if (tensor.training === 'frozen') return tensor.values
     let mask = this.#masks.get(tensor)
     if (mask === undefined) {
-      mask = maskOf(tensor.values, this.options.density)
+      mask = maskFromScores(tensor.values, this.options.density)
       this.#masks.set(tensor, mask)
     }
     return mask
@@ -141,7 +141,7 @@ export class Learner {
       if (tensor.training === 'frozen') continue
       const gradient = gradients.get(`${tensor.name}.grad`)
       if (gradient === undefined) throw new Error(`the graph gives no gradient of "${tensor.name}"`)
-      if (tensor.kind === 'mask') throughMask(tensor.values, gradient)
+      if (tensor.kind === 'mask') straightThroughGradient(tensor.values, gradient)
       this.#optimiser.update(tensor.values, gradient, share * this.#rate(tensor), tensor.shape.length > 1)
       this.#masks.delete(tensor)
     }

@@ -3,7 +3,7 @@
 
 import { gelu, relu, scale, tanh } from '../graph/operators.js'
 import type { PetlModule } from './module.js'
-import { enter, product, productLeaving } from './products.js'
+import { layOutFor, packedProduct, product } from './products.js'
 
 export interface AdapterConfig {
   readonly kind: 'adapter'
@@ -32,9 +32,9 @@ export const adapter = ({ bottleneck: r, activation, scaling }: AdapterConfig, H
     const down = weights('down.weight')
     return {
       feedForward(sum, norm) {
-        const h = enter(g, norm(sum), down, packing)
+        const h = layOutFor(g, norm(sum), down, packing)
         const d = adapterActivations[activation](g, product(g, h, down, weights('down.bias')))
-        const u = productLeaving(g, d, weights('up.weight'), packing, weights('up.bias'))
+        const u = packedProduct(g, d, weights('up.weight'), packing, weights('up.bias'))
         return scaling === 1 ? u : scale(g, u, scaling)
       },
     }

@@ -2,7 +2,7 @@
 
 import { scale } from '../graph/operators.js'
 import type { PetlModule } from './module.js'
-import { enter, product, productLeaving } from './products.js'
+import { layOutFor, packedProduct, product } from './products.js'
 
 export interface LoraConfig {
   readonly kind: 'lora'
@@ -21,10 +21,10 @@ export const lora = ({ rank: r, alpha }: LoraConfig, H: number): PetlModule => (
   layer(g, weights, packing) {
     return {
       projections(x) {
-        const rows = enter(g, x, weights('query.A'), packing)
+        const rows = layOutFor(g, x, weights('query.A'), packing)
         const gain = (part: string) => {
           const low = scale(g, product(g, rows, weights(`${part}.A`)), alpha / r)
-          return productLeaving(g, low, weights(`${part}.B`), packing)
+          return packedProduct(g, low, weights(`${part}.B`), packing)
         }
         return { query: gain('query'), value: gain('value') }
       },

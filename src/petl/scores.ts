@@ -10,7 +10,7 @@ import { add, mul, sub } from '../graph/operators.js'
  * order; of equal scores the earlier one goes first.
  * @param into where the mask is written, of the scores' length
  */
-export function maskOf(scores: Float32Array, k: number, into = new Float32Array(scores.length)): Float32Array {
+export function maskFromScores(scores: Float32Array, k: number, into = new Float32Array(scores.length)): Float32Array {
   const zeros = Math.floor((1 - k) * scores.length)
   if (zeros <= 0) return into.fill(1)
   const sizes = new Float32Array(scores.length)
@@ -29,7 +29,7 @@ export function maskOf(scores: Float32Array, k: number, into = new Float32Array(
  * The gradient of scores from that of their mask, in place: d loss/d|score| is taken to be d loss/d mask, so that
  * d loss/d score = sign(score) · d loss/d mask.
  */
-export function throughMask(scores: Float32Array, maskGradient: Float32Array): Float32Array {
+export function straightThroughGradient(scores: Float32Array, maskGradient: Float32Array): Float32Array {
   for (let i = 0; i < scores.length; i++) maskGradient[i] = Math.sign(scores[i] ?? 0) * (maskGradient[i] ?? 0)
   return maskGradient
 }

@@ -45,7 +45,7 @@ export function maskedWeight(g: GraphBuilder, table: Value, masks: Value, weight
  * @param shapes of the maskable tensors
  * @returns for each layer its tensors, [B, …shape] each
  */
-export function maskedOnce(
+export function maskedWeightsBySlot(
   g: GraphBuilder,
   masks: Value,
   rowMasks: Value,

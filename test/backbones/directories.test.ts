@@ -139,29 +139,29 @@ describe('weights in several files', () => {
     ['a pointer in its place', pointer, /index\.json is a pointer of Git LFS/],
   ]
   for (const [what, text, message] of hostile)
-    test(`are refused by an index with ${what}`, async () => {
+    test(`are rejected by an index with ${what}`, async () => {
       const { directory } = await shardedCopyOf('bert', 1)
       await writeFile(join(directory, 'model.safetensors.index.json'), text)
       await assert.rejects(readBackbone(directory), { code: 'invalid_backbone', message })
     })
 
-  test('are refused if a file lacks a tensor, is damaged, a folder or a pointer, by its name', async () => {
+  test('are rejected if a file lacks a tensor, is damaged, a folder or a pointer, by its name', async () => {
     const { directory, shards } = await shardedCopyOf('bert', 2)
     const [, second = ''] = shards
-    const refused = (message: RegExp) => assert.rejects(readBackbone(directory), { code: 'invalid_backbone', message })
+    const rejected = (message: RegExp) => assert.rejects(readBackbone(directory), { code: 'invalid_backbone', message })
     const path = join(directory, second)
     await writeFile(path, serializeSafetensors({}, {}))
-    await refused(/index\.json: tensor "bert\..+" is not in model-00002-of-00002\.safetensors, where the index looks/)
+    await rejected(/index\.json: tensor "bert\..+" is not in model-00002-of-00002\.safetensors, where the index looks/)
     await writeFile(path, Buffer.alloc(100, 0xff))
-    await refused(/model-00002-of-00002\.safetensors: the header says it is \d+ bytes long/)
+    await rejected(/model-00002-of-00002\.safetensors: the header says it is \d+ bytes long/)
     await writeFile(path, pointer)
-    await refused(/model-00002-of-00002\.safetensors is a pointer of Git LFS.*Run "git lfs pull"/)
+    await rejected(/model-00002-of-00002\.safetensors is a pointer of Git LFS.*Run "git lfs pull"/)
     await rm(path)
     await mkdir(path)
-    await refused(/model-00002-of-00002\.safetensors is not a file/)
+    await rejected(/model-00002-of-00002\.safetensors is not a file/)
   })
 
-  test('are refused if the index leaves out a tensor that the config promises', async () => {
+  test('are rejected if the index leaves out a tensor that the config promises', async () => {
     const { directory } = await shardedCopyOf('bert', 2)
     const name = 'bert.encoder.layer.1.output.dense.bias'
     await changeJson(directory, 'model.safetensors.index.json', ({ weight_map }) => ({
@@ -175,7 +175,7 @@ describe('weights in several files', () => {
   })
 })
 
-describe('a directory that is not whole is refused with what to do', () => {
+describe('a directory that is not whole is rejected with what to do', () => {
   const put = (file: string, text: string) => (directory: string) => writeFile(join(directory, file), text)
   const remove = (file: string) => (directory: string) => rm(join(directory, file))
   const replace = (file: string, other: string) => async (directory: string) => {
@@ -257,11 +257,11 @@ describe('a directory that is not whole is refused with what to do', () => {
   test('a prototype that is missing, or a pointer', async () => {
     const directory = await copyOf('bert')
     const backbone = await readBackbone(directory)
-    const refused = (message: RegExp) =>
+    const rejected = (message: RegExp) =>
       assert.rejects(loadPrototypeOf(backbone), { code: 'invalid_prototype', message })
-    await refused(/prototype\.safetensors is missing\. .* learn one with "propetl train" and its --model-dir/)
+    await rejected(/prototype\.safetensors is missing\. .* learn one with "propetl train" and its --model-dir/)
     await writeFile(join(directory, 'prototype.safetensors'), pointer)
-    await refused(/prototype\.safetensors is a pointer of Git LFS/)
+    await rejected(/prototype\.safetensors is a pointer of Git LFS/)
   })
 
   test('by every command that takes one, in its last line and with exit code 1', async () => {
@@ -277,7 +277,7 @@ describe('a directory that is not whole is refused with what to do', () => {
       ['train', data],
       ['evaluate', join(masksDir, 'sst2.safetensors'), data],
     ]
-    const refusals = await Promise.all(
+    const rejections = await Promise.all(
       commands.map((command) => {
         const args = [cli, ...command, '--model-dir', directory]
         return refusal(spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] }))
@@ -286,7 +286,7 @@ describe('a directory that is not whole is refused with what to do', () => {
     const expected =
       `${directory}/tokenizer.json is a pointer of Git LFS, not the file itself. ` +
       'Run "git lfs pull" in its repository, or download the file.\n'
-    for (const [at, { code, said }] of refusals.entries()) {
+    for (const [at, { code, said }] of rejections.entries()) {
       assert.equal(code, 1)
       const who = commands[at]?.[0] === 'serve' ? 'the server did not start' : 'propetl'
       assert.ok(`\n${said}`.endsWith(`\n${who}: ${expected}`), said)

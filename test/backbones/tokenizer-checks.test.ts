@@ -1,4 +1,4 @@
-// A tokenizer that does not belong to its backbone is refused when the model is loaded. Each is made from a sound one.
+// A tokenizer that does not belong to its backbone is rejected when the model is loaded. Each is made from a sound one.
 
 import assert from 'node:assert/strict'
 import { copyFile } from 'node:fs/promises'
@@ -88,7 +88,7 @@ const withoutUnknown: Changes = {
 }
 
 const own = 'Use the tokenizer\\.json that belongs to the model\\.'
-const refusals: [what: string, name: ModelType, changes: Changes, message: string][] = [
+const rejected: [what: string, name: ModelType, changes: Changes, message: string][] = [
   [
     'an added token without an embedding',
     'bert',
@@ -220,8 +220,8 @@ const refusals: [what: string, name: ModelType, changes: Changes, message: strin
   ],
 ]
 
-describe('a tokenizer is refused that has', () => {
-  for (const [what, name, changes, message] of refusals)
+describe('a tokenizer is rejected that has', () => {
+  for (const [what, name, changes, message] of rejected)
     test(what, async () => {
       const expected = { name: 'Problem', code: 'invalid_backbone', message: new RegExp(message) }
       const directory = await changed(name, changes)
@@ -355,7 +355,7 @@ describe('a tokenizer is taken', () => {
   })
 })
 
-describe("another model's tokenizer is refused", () => {
+describe("another model's tokenizer is rejected", () => {
   const bundled = join(modelDir, 'tokenizer.json')
   const cases: [what: string, name: ModelType, file: string, config: Fields, message: RegExp][] = [
     ['a BERT of more tokens', 'bert', bundled, {}, /the token ".+" has the id 90, and 30431 more have higher ones/],

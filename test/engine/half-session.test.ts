@@ -18,7 +18,7 @@ import { serializeSafetensors, tensorFloats } from '../../src/formats/safetensor
 import { bytesOf } from '../../src/graph/graph.js'
 import { serializeOnnx } from '../../src/graph/onnx.js'
 import { fuseNorms, fuseTransposedProducts } from '../../src/graph/passes/fuse.js'
-import { halve } from '../../src/graph/passes/half.js'
+import { toFloat16 } from '../../src/graph/passes/half.js'
 import { applyAll } from '../../src/graph/passes/rewrite.js'
 import { elementCount } from '../../src/petl/module.js'
 import { petlModule } from '../../src/petl/modules.js'
@@ -61,7 +61,7 @@ async function halfOnCpu({ backbone, prototype, slots }: SessionOptions) {
   const graph = applyAll(servingGraph(backbone, prototype, { bank: 'uint8', gatherHalf: false }), [
     fuseTransposedProducts,
     fuseNorms,
-    halve(new Set([poolWeightsName])),
+    toFloat16(new Set([poolWeightsName])),
   ])
   const session = await InferenceSession.create(serializeOnnx(graph), {
     logSeverityLevel: 4,

@@ -1,5 +1,5 @@
 // Files that are nearly sound, thousands of them: each is read and passes all that is promised of what is read, or is
-// refused with a Problem. PROPETL_TEST_FUZZ says how many: 100,000 take about twenty seconds. PROPETL_TEST_FUZZ_SEED is
+// rejected with a Problem. PROPETL_TEST_FUZZ says how many: 100,000 take about twenty seconds. PROPETL_TEST_FUZZ_SEED is
 // the first one's seed, and each has the next; a failure names its own, with which it comes again.
 
 import assert from 'node:assert/strict'
@@ -265,7 +265,7 @@ function look(file: Uint8Array): { readonly read: readonly string[]; readonly gr
 /** Of the file's size: its text, decoded and parsed, and copies of its tensors as float32. */
 const growthOf = (fileBytes: number) => 1_000_000 + 64 * fileBytes
 
-test(`each of ${inputs} mutated files is read as what it says it is, or refused with a Problem`, (t) => {
+test(`each of ${inputs} mutated files is read as what it says it is, or rejected with a Problem`, (t) => {
   const containers = [small, bundled].map((files) => files.map(containerOf))
   const found: Record<string, number> = {}
   let [slowestMs, mostGrown] = [0, 0]

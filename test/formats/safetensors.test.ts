@@ -14,7 +14,7 @@ function fileOf(header: unknown, dataBytes: number, announced?: bigint): Uint8Ar
 
 const tensor = (begin: number, end: number) => ({ dtype: 'U8', shape: [end - begin], data_offsets: [begin, end] })
 
-const refused: [string, Uint8Array, RegExp][] = [
+const rejected: [string, Uint8Array, RegExp][] = [
   ['nothing', new Uint8Array(), /ends after 0 bytes/],
   ['a text', Buffer.from('hello world, this is no tensor'), /a text that begins with "hello world, this is no tensor"/],
   ['a text in another script', Buffer.from('текст,метка\nпривет,да\n'), /a text that begins with "текст,метка"/],
@@ -79,7 +79,7 @@ const refused: [string, Uint8Array, RegExp][] = [
 ]
 
 describe('the safetensors reader', () => {
-  for (const [what, file, message] of refused)
+  for (const [what, file, message] of rejected)
     test(`refuses ${what}`, () => {
       assert.throws(
         () => parseHeader(file),

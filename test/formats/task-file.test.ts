@@ -29,7 +29,7 @@ const nanAt = (index: number, value: number) =>
 
 const noHead = { 'head.weight': undefined, 'head.bias': undefined }
 
-const refused: [string, Partial<TaskParts>, string, RegExp][] = [
+const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
   ['another format', { metadata: { format: 'propetl-task/2' } }, 'invalid_task_file', /"format" is "propetl-task\/2"/],
   ['no prototype', { metadata: { prototype: undefined } }, 'invalid_task_file', /"prototype" is missing/],
   ['a prototype that is no digest', { metadata: { prototype: 'abc' } }, 'invalid_task_file', /SHA-256/],
@@ -191,7 +191,7 @@ const refused: [string, Partial<TaskParts>, string, RegExp][] = [
     'invalid_task_file',
     /"threshold" is given; a single_label_classification has none, only a multi_label_classification has/,
   ],
-  ...['0', '1', '"0.3"', 'half'].map((threshold): (typeof refused)[number] => [
+  ...['0', '1', '"0.3"', 'half'].map((threshold): (typeof rejected)[number] => [
     `a threshold of ${threshold}`,
     { metadata: { problem_type: 'multi_label_classification', threshold } },
     'invalid_task_file',
@@ -235,7 +235,7 @@ const refused: [string, Partial<TaskParts>, string, RegExp][] = [
 ]
 
 describe('the task file reader', () => {
-  for (const [what, changes, code, message] of refused)
+  for (const [what, changes, code, message] of rejected)
     test(`refuses ${what}`, () => {
       assert.throws(
         () => read(changes),

@@ -14,7 +14,7 @@ import { serializeOnnx } from '../../src/graph/onnx.js'
 import { add, cast, matmul, mul, reshape, scale, slice, softmax, sub, transpose } from '../../src/graph/operators.js'
 import { fuseAttention, packAttention, padByOffset } from '../../src/graph/passes/attention.js'
 import { fuseEmbeddings, fuseGelu, fuseNorms, fuseTransposedProducts } from '../../src/graph/passes/fuse.js'
-import { halve } from '../../src/graph/passes/half.js'
+import { toFloat16 } from '../../src/graph/passes/half.js'
 import { applyAll, type Pass, rewrite } from '../../src/graph/passes/rewrite.js'
 import { elementCount } from '../../src/petl/module.js'
 import { type ModuleConfig, petlModule } from '../../src/petl/modules.js'
@@ -85,8 +85,8 @@ const operatorsOf = ({ nodes }: Graph) => new Set(nodes.map(({ operator }) => op
 
 /** A packed kernel's arithmetic in standard operators. */
 const writeOut: Pass = (graph) =>
-  rewrite(graph, (node, { g, now }) => {
-    const inputs = node.inputs.map((input) => input && now(input))
+  rewrite(graph, (node, { g, toNew }) => {
+    const inputs = node.inputs.map((input) => input && toNew(input))
     if (node.operator === 'RestorePadding') return [restorePadding(g, inputs)]
     if (node.operator === 'PackedMultiHeadAttention') {
       const [query, key, value] = [present(inputs, 0), present(inputs, 1), present(inputs, 2)]
@@ -194,7 +194,7 @@ for (const name of tinyBackbones)
       })
 
       test('is nearly the same in half precision', async () => {
-        const passes = [fuseTransposedProducts, fuseNorms, halve(new Set([poolWeightsName]))]
+        const passes = [fuseTransposedProducts, fuseNorms, toFloat16(new Set([poolWeightsName]))]
         const half = applyAll(servingGraph(backbone, prototype, ofBytes), passes)
         const error = relative(await run(half, backbone, prototype, texts), expected)
         assert.ok(error > 0 && error < 0.01, `the error is ${error}`)

@@ -11,7 +11,7 @@ import { parseHeader, tensorBytes, tensorFloats } from '../../src/formats/safete
 import { poolInputs, targetInputs, textInputs } from '../../src/learn/batches.js'
 import { headParameters, type ModulePlan, moduleParameters } from '../../src/learn/plan.js'
 import { trainingGraph } from '../../src/learn/training-graph.js'
-import { maskOf, throughMask } from '../../src/petl/scores.js'
+import { maskFromScores, straightThroughGradient } from '../../src/petl/scores.js'
 import { modelDir, root, testProvider } from '../material.js'
 
 const provider = testProvider === 'cuda' ? testProvider : 'cpu'
@@ -56,7 +56,7 @@ test('loss, logits and every gradient are those of PyTorch', async () => {
   const inputs = Object.fromEntries(
     parameters.map(({ name, kind, shape }) => {
       const values = floats(stored(name))
-      return [name, { shape, data: kind === 'mask' ? maskOf(values, k) : values }]
+      return [name, { shape, data: kind === 'mask' ? maskFromScores(values, k) : values }]
     }),
   )
   const packed = packRows(rows)
@@ -76,7 +76,7 @@ test('loss, logits and every gradient are those of PyTorch', async () => {
   assert.equal(parameters.length, 4 + 2 * (layers + 1) + 2)
   for (const { name, kind } of parameters) {
     const gradient = outputs.get(`${name}.grad`) ?? assert.fail(`no gradient of ${name}`)
-    if (kind === 'mask') throughMask(floats(stored(name)), gradient)
+    if (kind === 'mask') straightThroughGradient(floats(stored(name)), gradient)
     const error = relativeError(gradient, floats(`${stored(name)}.grad`))
     assert.ok(error <= 1e-3, `${name}: relative error ${error}`)
   }

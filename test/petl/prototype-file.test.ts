@@ -39,7 +39,7 @@ const good: [string, unknown, Record<string, TensorData>, number][] = [
   ['prefix', { length: 5 }, prefix, 40],
 ]
 
-const refused: [string, string, unknown, Record<string, TensorData>, RegExp][] = [
+const rejected: [string, string, unknown, Record<string, TensorData>, RegExp][] = [
   ['LoRA with the tensors of an adapter', 'lora', loraConfig, adapter, /tensor "query\.A" \[2, 4\] is missing/],
   ['a tensor too many', 'lora', loraConfig, { ...lora, ...prefix }, /tensor "base" is not part of a lora/],
   [
@@ -111,7 +111,7 @@ describe('the prototype file', () => {
     })
   })
 
-  for (const [what, kind, config, tensors, message] of refused)
+  for (const [what, kind, config, tensors, message] of rejected)
     test(`refuses ${what}`, () => {
       assert.throws(
         () => readPrototype(serializeSafetensors(metadata(kind, config), tensors)),

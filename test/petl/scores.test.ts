@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { maskOf, throughMask } from '../../src/petl/scores.js'
+import { maskFromScores, straightThroughGradient } from '../../src/petl/scores.js'
 
 test('the mask keeps the largest magnitudes of either sign', () => {
   const scores = Float32Array.of(0.1, -0.9, 0.5, -0.2)
-  assert.deepEqual([...maskOf(scores, 0.5)], [0, 1, 1, 0])
-  assert.deepEqual([...maskOf(scores, 0.25)], [0, 1, 0, 0])
+  assert.deepEqual([...maskFromScores(scores, 0.5)], [0, 1, 1, 0])
+  assert.deepEqual([...maskFromScores(scores, 0.25)], [0, 1, 0, 0])
 })
 
 test('the number of zeros is rounded down', () => {
   // ⌊0.5 · 3⌋ = 1 zero, ⌊0.9 · 3⌋ = 2
-  assert.deepEqual([...maskOf(Float32Array.of(3, 1, 2), 0.5)], [1, 0, 1])
-  assert.deepEqual([...maskOf(Float32Array.of(3, 1, 2), 0.1)], [1, 0, 0])
-  assert.deepEqual([...maskOf(Float32Array.of(3, 1, 2), 1)], [1, 1, 1])
+  assert.deepEqual([...maskFromScores(Float32Array.of(3, 1, 2), 0.5)], [1, 0, 1])
+  assert.deepEqual([...maskFromScores(Float32Array.of(3, 1, 2), 0.1)], [1, 0, 0])
+  assert.deepEqual([...maskFromScores(Float32Array.of(3, 1, 2), 1)], [1, 1, 1])
 })
 
 test('a mask is what a stable sort by magnitude gives', () => {
@@ -26,7 +26,7 @@ test('a mask is what a stable sort by magnitude gives', () => {
         const order = list.map((_, i) => i).sort((a, b) => Math.abs(list[a] ?? 0) - Math.abs(list[b] ?? 0))
         const zeros = new Set(order.slice(0, Math.floor((1 - k) * list.length)))
         assert.deepEqual(
-          [...maskOf(Float32Array.from(list), k)],
+          [...maskFromScores(Float32Array.from(list), k)],
           list.map((_, i) => (zeros.has(i) ? 0 : 1)),
         )
       },
@@ -36,5 +36,5 @@ test('a mask is what a stable sort by magnitude gives', () => {
 
 test('the gradient takes the sign of the score, whether the mask kept it or not', () => {
   const gradient = Float32Array.of(2, 2, -3, 5)
-  assert.deepEqual([...throughMask(Float32Array.of(0.1, -0.9, -0.5, 0), gradient)], [2, -2, 3, 0])
+  assert.deepEqual([...straightThroughGradient(Float32Array.of(0.1, -0.9, -0.5, 0), gradient)], [2, -2, 3, 0])
 })

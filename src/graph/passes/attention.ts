@@ -4,32 +4,35 @@
 import type { Dimension, GraphBuilder, Value, ValuesByName } from '../graph.js'
 import { add, cast, concat, gather, reshape, sub, transpose } from '../operators.js'
 import { paddedIndexName } from '../packing.js'
-import { any, constant, constantOf, made, match, type Pattern } from './pattern.js'
+import { any, constant, constantOf, match, type Pattern, producedBy } from './pattern.js'
 import { type Pass, type Rewriting, rewrite } from './rewrite.js'
 
 const microsoft = 'com.microsoft'
 
 const splitInto = (rows: Pattern, perm: readonly number[], name?: string): Pattern =>
-  made('Transpose', [made('Reshape', [rows], {}, name)], { perm })
-const padded = (packed: Pattern): Pattern => made('Gather', [packed, any('padded index')])
-const query = made('Mul', [any('query'), constant('scale')])
+  producedBy('Transpose', [producedBy('Reshape', [rows], {}, name)], { perm })
+const padded = (packed: Pattern): Pattern => producedBy('Gather', [packed, any('padded index')])
+const query = producedBy('Mul', [any('query'), constant('scale')])
 
 /** What every head found, [B,S,H]. */
 const attended = (keys: Pattern, values: Pattern): Pattern => {
-  const scores = made('MatMul', [splitInto(padded(query), [0, 2, 1, 3], 'split query'), splitInto(keys, [0, 2, 3, 1])])
-  const weights = made('Softmax', [made('Add', [scores, any('bias')])])
-  const found = made('MatMul', [weights, splitInto(values, [0, 2, 1, 3])])
-  return made('Reshape', [made('Transpose', [found], { perm: [0, 2, 1, 3] })])
+  const scores = producedBy('MatMul', [
+    splitInto(padded(query), [0, 2, 1, 3], 'split query'),
+    splitInto(keys, [0, 2, 3, 1]),
+  ])
+  const weights = producedBy('Softmax', [producedBy('Add', [scores, any('bias')])])
+  const found = producedBy('MatMul', [weights, splitInto(values, [0, 2, 1, 3])])
+  return producedBy('Reshape', [producedBy('Transpose', [found], { perm: [0, 2, 1, 3] })])
 }
 
-const ofOwnTokens = made('Gather', [
-  made('Reshape', [attended(padded(any('key')), padded(any('value')))]),
+const ofOwnTokens = producedBy('Gather', [
+  producedBy('Reshape', [attended(padded(any('key')), padded(any('value')))]),
   any('packed index'),
 ])
 const ofAnyKeys = attended(any('keys'), any('values'))
 
 const dense = (name: string): Pattern =>
-  made('Gemm', [any('x'), constant(`${name} weight`), constant(`${name} bias`)], { transB: 1 })
+  producedBy('Gemm', [any('x'), constant(`${name} weight`), constant(`${name} bias`)], { transB: 1 })
 
 /**
  * Attention of packed tokens to the tokens of their row: no padding, and one product for query, key and value. Only CUDA
@@ -42,7 +45,7 @@ export const packAttention =
   (paddingBias: string): Pass =>
   (graph) =>
     rewrite(graph, (node, rewriting) => {
-      const { g, now } = rewriting
+      const { g, toNew } = rewriting
       if (node.operator !== 'Gather') return undefined
       const found = match(ofOwnTokens, node.outputs[0], rewriting)
       if (found === undefined || found('bias').name !== paddingBias) return undefined
@@ -51,7 +54,7 @@ export const packAttention =
       const options = { domain: microsoft, attributes: { num_heads: heads, scale: scaleOf(found, rewriting) } } as const
       const projected = projectedTogether(g, found, rewriting)
       if (projected) return [g.node('PackedAttention', [...projected, ...layout], node.outputs[0], options)]
-      const parts = [now(found('query')), now(found('key')), now(found('value')), undefined]
+      const parts = [toNew(found('query')), toNew(found('key')), toNew(found('value')), undefined]
       return [g.node('PackedMultiHeadAttention', [...parts, ...layout], node.outputs[0], options)]
     })
 
@@ -66,32 +69,32 @@ function projectedTogether(
 ): readonly [x: Value, weight: Value, bias: Value] | undefined {
   const [q, k, v] = (['query', 'key', 'value'] as const).map((part) => match(dense(part), found(part), rewriting))
   if (!q || !k || !v || q('x') !== k('x') || q('x') !== v('x')) return undefined
-  const { now } = rewriting
+  const { toNew } = rewriting
   const together = (kind: 'weight' | 'bias') =>
-    concat(g, [now(q(`query ${kind}`)), now(k(`key ${kind}`)), now(v(`value ${kind}`))], 0, '3·H')
-  return [now(q('x')), transpose(g, together('weight'), [1, 0]), together('bias')]
+    concat(g, [toNew(q(`query ${kind}`)), toNew(k(`key ${kind}`)), toNew(v(`value ${kind}`))], 0, '3·H')
+  return [toNew(q('x')), transpose(g, together('weight'), [1, 0]), together('bias')]
 }
 
 /** Padding by the input that packed attention takes too: on CUDA. What it pads with is zero. */
 export const padByOffset: Pass = (graph) =>
-  rewrite(graph, (node, { g, now }) => {
+  rewrite(graph, (node, { g, toNew }) => {
     const [x, index] = node.inputs
     const { dtype, shape } = node.outputs[0]
     if (node.operator !== 'Gather' || index?.name !== paddedIndexName || x?.shape.length !== 2) return undefined
-    return [g.node('RestorePadding', [now(x), tokenOffset(g)], { dtype, shape }, { domain: microsoft })]
+    return [g.node('RestorePadding', [toNew(x), tokenOffset(g)], { dtype, shape }, { domain: microsoft })]
   })
 
 /** Attention of padded rows in one operator, with whatever bias and whatever keys: on CPU and CUDA. */
 export const fuseAttention: Pass = (graph) =>
   rewrite(graph, (node, rewriting) => {
-    const { g, now } = rewriting
+    const { g, toNew } = rewriting
     if (node.operator !== 'Reshape') return undefined
     const found = match(ofAnyKeys, node.outputs[0], rewriting)
     if (found === undefined) return undefined
-    const index = now(found('padded index'))
-    const bias = biasOfEachQuery(g, now(found('bias')), index)
-    const queries = gather(g, now(found('query')), index)
-    const inputs = [queries, now(found('keys')), now(found('values')), undefined, undefined, bias]
+    const index = toNew(found('padded index'))
+    const bias = biasOfEachQuery(g, toNew(found('bias')), index)
+    const queries = gather(g, toNew(found('query')), index)
+    const inputs = [queries, toNew(found('keys')), toNew(found('values')), undefined, undefined, bias]
     const heads = found('split query').shape[2] as number
     const options = { domain: microsoft, attributes: { num_heads: heads, scale: scaleOf(found, rewriting) } } as const
     return [g.node('MultiHeadAttention', inputs, node.outputs[0], options)]

@@ -3,21 +3,21 @@
 
 import type { Dimension, GraphBuilder, Node, Value } from '../graph.js'
 import { gemm, reshape } from '../operators.js'
-import { any, constantOf, made, match, type Pattern } from './pattern.js'
+import { any, constantOf, match, type Pattern, producedBy } from './pattern.js'
 import { type Pass, type Rewriting, rewrite } from './rewrite.js'
 
 const microsoft = { domain: 'com.microsoft' } as const
 
 /** A product with a transposed matrix, without a transposed copy of it: on CPU and CUDA. */
 export const fuseTransposedProducts: Pass = (graph) =>
-  rewrite(graph, (node, { g, maker, now }) => {
+  rewrite(graph, (node, { g, producer, toNew }) => {
     const [a, b] = node.inputs
     if (node.operator !== 'MatMul' || !a || !b) return undefined
-    const transpose = maker(b)
+    const transpose = producer(b)
     const [matrix] = transpose?.inputs ?? []
     if (transpose?.operator !== 'Transpose' || !matrix || !swapsLast(transpose)) return undefined
     const options = { ...microsoft, attributes: { transB: 1 } }
-    return [g.node('FusedMatMul', [now(a), now(matrix)], node.outputs[0], options)]
+    return [g.node('FusedMatMul', [toNew(a), toNew(matrix)], node.outputs[0], options)]
   })
 
 function swapsLast({ attributes }: Node): boolean {
@@ -32,15 +32,15 @@ function swapsLast({ attributes }: Node): boolean {
  */
 export const fuseNorms: Pass = (graph) =>
   rewrite(graph, (node, rewriting) => {
-    const { g, maker, now, uses, replace } = rewriting
+    const { g, producer, toNew, uses, replace } = rewriting
     const [x, weight, bias] = node.inputs
     if (node.operator !== 'LayerNormalization' || node.outputs.length > 1 || !x || !weight || !bias) return undefined
-    const sum = maker(x)
+    const sum = producer(x)
     const [a, b] = sum?.inputs ?? []
     if (sum?.operator !== 'Add' || !a || !b || a.shape.join() !== b.shape.join()) return undefined
     const first = withoutBias(a, rewriting)
-    const second = first.bias ? { value: now(b), bias: first.bias } : withoutBias(b, rewriting)
-    const inputs = [first.value, second.value, now(weight), now(bias), second.bias]
+    const second = first.bias ? { value: toNew(b), bias: first.bias } : withoutBias(b, rewriting)
+    const inputs = [first.value, second.value, toNew(weight), toNew(bias), second.bias]
     const y = g.node('SkipLayerNormalization', inputs, node.outputs[0], withEpsilon(node))
     // Whatever else uses the sum takes it from here.
     if (uses(x) > 1) {
@@ -57,45 +57,46 @@ const withEpsilon = ({ attributes: { epsilon } }: Node) => ({
 
 /** What a bias [H] was added to, and the bias; the value itself where there is none. */
 function withoutBias(value: Value, rewriting: Rewriting): { readonly value: Value; readonly bias?: Value } {
-  const { g, maker, now } = rewriting
-  const node = maker(value)
+  const { g, producer, toNew } = rewriting
+  const node = producer(value)
   const [a, b, c] = node?.inputs ?? []
   if (node?.operator === 'Gemm' && a && b && c?.shape.length === 1)
-    return { value: product(g, node, now(a), now(b)), bias: now(c) }
+    return { value: product(g, node, toNew(a), toNew(b)), bias: toNew(c) }
   if (node?.operator === 'Add' && a && b?.shape.length === 1 && constantOf(b, rewriting))
-    return { value: now(a), bias: now(b) }
-  return { value: now(value) }
+    return { value: toNew(a), bias: toNew(b) }
+  return { value: toNew(value) }
 }
 
 /** A Gemm without its bias. */
 const product = (g: GraphBuilder, { attributes }: Node, a: Value, b: Value): Value =>
   gemm(g, a, b, { transA: attributes.transA === 1 ? 1 : 0, transB: attributes.transB === 1 ? 1 : 0 })
 
-const lookedUp = (name: string): Pattern => made('Gather', [any(`${name} table`), any(`${name} index`)], { axis: 0 })
-const typedWords = made('Add', [lookedUp('word'), lookedUp('type')])
-const embeddings = [typedWords, lookedUp('word')].map((words) => made('Add', [words, lookedUp('position')]))
+const lookedUp = (name: string): Pattern =>
+  producedBy('Gather', [any(`${name} table`), any(`${name} index`)], { axis: 0 })
+const typedWords = producedBy('Add', [lookedUp('word'), lookedUp('type')])
+const embeddings = [typedWords, lookedUp('word')].map((words) => producedBy('Add', [words, lookedUp('position')]))
 
 /** Embeddings of words, positions and perhaps token types, their sum, and its normalisation: on CPU and CUDA. */
 export const fuseEmbeddings: Pass = (graph) =>
   rewrite(graph, (node, rewriting) => {
-    const { g, now } = rewriting
+    const { g, toNew } = rewriting
     const [x, weight, bias] = node.inputs
     const output = node.outputs[0]
     if (node.operator !== 'LayerNormalization' || !x || !weight || !bias || output.shape.length !== 2) return undefined
     const [found] = embeddings.flatMap((pattern) => match(pattern, x, rewriting) ?? [])
     if (found === undefined) return undefined
     // The operator takes rows of one length. To look up, all tokens may as well be one row.
-    const index = (name: string) => reshape(g, now(found(`${name} index`)), [1, -1], 'T')
-    const table = (name: string) => now(found(`${name} table`))
-    const typed = match(made('Add', [typedWords, any('position')]), x, rewriting) !== undefined
+    const index = (name: string) => reshape(g, toNew(found(`${name} index`)), [1, -1], 'T')
+    const table = (name: string) => toNew(found(`${name} table`))
+    const typed = match(producedBy('Add', [typedWords, any('position')]), x, rewriting) !== undefined
     const inputs = [
       index('word'),
       typed ? index('type') : undefined,
       table('word'),
       table('position'),
       typed ? table('type') : undefined,
-      now(weight),
-      now(bias),
+      toNew(weight),
+      toNew(bias),
       undefined,
       index('position'),
     ]

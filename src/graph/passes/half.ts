@@ -6,20 +6,20 @@ import { cast } from '../operators.js'
 import { type Pass, rewrite, withOthers } from './rewrite.js'
 
 /** They only move what they are given, so that they can as well do so in the type of what comes behind them. */
-const moving = new Set(['Gather', 'Reshape', 'RestorePadding'])
+const dataMovement = new Set(['Gather', 'Reshape', 'RestorePadding'])
 
 /**
  * @param exactInputs names of float32 inputs: what is computed from them is computed in float32. Outputs stay float32.
  */
-export const halve =
+export const toFloat16 =
   (exactInputs: ReadonlySet<string>): Pass =>
   (graph) => {
     const exact = exactNodes(graph, exactInputs)
     const casts = new Map<string, Value>()
-    return rewrite(graph, (node, { g, now }) => {
+    return rewrite(graph, (node, { g, toNew }) => {
       const type: DataType = exact.has(node) ? 'float32' : 'float16'
       const typed = (old: Value): Value => {
-        const value = now(old)
+        const value = toNew(old)
         if (old.dtype !== 'float32' || value.dtype === type) return value
         const key = `${value.name} ${type}`
         const known = casts.get(key) ?? cast(g, value, type)
@@ -56,7 +56,7 @@ function exactNodes({ nodes, outputs }: Graph, inputs: ReadonlySet<string>): Rea
   for (const node of nodes.toReversed()) {
     const [y] = node.outputs
     const users = nodes.filter(({ inputs }) => inputs.includes(y))
-    if (moving.has(node.operator) && users.length > 0 && users.every((user) => exact.has(user))) exact.add(node)
+    if (dataMovement.has(node.operator) && users.length > 0 && users.every((user) => exact.has(user))) exact.add(node)
   }
   return exact
 }

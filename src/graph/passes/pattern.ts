@@ -6,7 +6,7 @@ export type Pattern =
   | { readonly kind: 'any'; readonly name: string }
   | { readonly kind: 'constant'; readonly name: string }
   | {
-      readonly kind: 'made'
+      readonly kind: 'produced'
       readonly operator: string
       readonly inputs: readonly Pattern[]
       readonly attributes: Node['attributes']
@@ -20,15 +20,15 @@ export const any = (name: string): Pattern => ({ kind: 'any', name })
 export const constant = (name: string): Pattern => ({ kind: 'constant', name })
 
 /** What an operator made from inputs of these patterns, with these of its attributes. */
-export const made = (
+export const producedBy = (
   operator: string,
   inputs: readonly Pattern[],
   attributes: Node['attributes'] = {},
   name?: string,
-): Pattern => ({ kind: 'made', operator, inputs, attributes, ...(name !== undefined && { name }) })
+): Pattern => ({ kind: 'produced', operator, inputs, attributes, ...(name !== undefined && { name }) })
 
 interface Origins {
-  readonly maker: (value: Value) => Node | undefined
+  readonly producer: (value: Value) => Node | undefined
   readonly constant: (value: Value) => Constant | undefined
 }
 
@@ -39,14 +39,14 @@ export function match(pattern: Pattern, value: Value, origins: Origins): ValuesB
 }
 
 /** The constant that a value is, or that it was converted from. */
-export function constantOf(value: Value, { maker, constant }: Origins): Constant | undefined {
-  const node = maker(value)
+export function constantOf(value: Value, { producer, constant }: Origins): Constant | undefined {
+  const node = producer(value)
   return constant(value) ?? (node?.operator === 'Cast' && node.inputs[0] ? constant(node.inputs[0]) : undefined)
 }
 
 function matches(pattern: Pattern, value: Value, origins: Origins, found: Map<string, Value>): boolean {
-  if (pattern.kind === 'made') {
-    const node = origins.maker(value)
+  if (pattern.kind === 'produced') {
+    const node = origins.producer(value)
     if (node?.operator !== pattern.operator || node.outputs[0] !== value) return false
     for (const [name, wanted] of Object.entries(pattern.attributes))
       if (JSON.stringify(node.attributes[name]) !== JSON.stringify(wanted)) return false

@@ -42,7 +42,7 @@ export const quantizeDense =
   (largest: number, read: (constant: Constant) => Float32Array): Pass =>
   (graph) =>
     rewrite(graph, (node, rewriting) => {
-      const { g, now } = rewriting
+      const { g, toNew } = rewriting
       const [x, weight, bias] = node.inputs
       if (node.operator !== 'Gemm' || node.attributes.transB !== 1 || !x || !weight || !bias) return undefined
       const stored = constantOf(weight, rewriting)
@@ -52,5 +52,5 @@ export const quantizeDense =
       const { name } = stored.value
       const integers = g.constant(`${name}.integers`, 'int8', [inputs, outputs], bytesOf(values))
       const scale = g.constant(`${name}.scales`, 'float32', [outputs], bytesOf(scales))
-      return [quantizedLinear(g, now(x), integers, scale, now(bias))]
+      return [quantizedLinear(g, toNew(x), integers, scale, toNew(bias))]
     })

@@ -10,13 +10,13 @@ export type Pass = (graph: Graph) => Graph
 export interface Rewriting {
   readonly g: GraphBuilder
   /** The node that makes an old value; undefined for inputs and constants. */
-  readonly maker: (old: Value) => Node | undefined
+  readonly producer: (old: Value) => Node | undefined
   /** An old value that is a constant; undefined for all others. */
   readonly constant: (old: Value) => Constant | undefined
   /** How many nodes and outputs of the old graph use an old value. */
   readonly uses: (old: Value) => number
   /** What an old value is in the new graph. */
-  readonly now: (old: Value) => Value
+  readonly toNew: (old: Value) => Value
   /** Lets nodes that come later use another value in place of an old one. */
   readonly replace: (old: Value, by: Value) => void
 }
@@ -29,11 +29,11 @@ export const applyAll = (graph: Graph, passes: readonly Pass[]): Graph =>
 
 export function rewrite(graph: Graph, rule: Rule): Graph {
   const g = new GraphBuilder()
-  const makers = new Map<Value, Node>()
+  const producers = new Map<Value, Node>()
   const uses = new Map<Value, number>()
   const use = (value: Value) => uses.set(value, (uses.get(value) ?? 0) + 1)
   for (const node of graph.nodes) {
-    for (const output of node.outputs) if (output) makers.set(output, node)
+    for (const output of node.outputs) if (output) producers.set(output, node)
     for (const input of node.inputs) if (input) use(input)
   }
   for (const output of graph.outputs) use(output)
@@ -45,10 +45,10 @@ export function rewrite(graph: Graph, rule: Rule): Graph {
     counterparts.set(value, g.constant(value.name, value.dtype, value.shape as readonly number[], data))
   const rewriting: Rewriting = {
     g,
-    maker: (old) => makers.get(old),
+    producer: (old) => producers.get(old),
     constant: (old) => constants.get(old),
     uses: (old) => uses.get(old) ?? 0,
-    now: (old) => {
+    toNew: (old) => {
       const value = counterparts.get(old)
       if (value === undefined) throw new Error(`"${old.name}" is used before it is made`)
       return value
@@ -61,7 +61,7 @@ export function rewrite(graph: Graph, rule: Rule): Graph {
     const [first] = node.outputs
     if (isOutput.has(first)) {
       const [input] = node.inputs
-      const [value = input && rewriting.now(input)] = rule(node, rewriting) ?? []
+      const [value = input && rewriting.toNew(input)] = rule(node, rewriting) ?? []
       if (value === undefined) throw new Error(`the output "${first.name}" has no value`)
       counterparts.set(first, g.output(first.name, value))
       continue
@@ -72,13 +72,13 @@ export function rewrite(graph: Graph, rule: Rule): Graph {
       if (old && value) counterparts.set(old, value)
     }
   }
-  return pruned(g.build(graph.outputs.map(rewriting.now)))
+  return pruned(g.build(graph.outputs.map(rewriting.toNew)))
 }
 
 /** The same operator in the new graph. */
-export function copyOf(node: Node, { g, now }: Pick<Rewriting, 'g' | 'now'>): readonly (Value | undefined)[] {
+export function copyOf(node: Node, { g, toNew }: Pick<Rewriting, 'g' | 'toNew'>): readonly (Value | undefined)[] {
   const [first, ...others] = node.outputs
-  const inputs = node.inputs.map((input) => input && now(input))
+  const inputs = node.inputs.map((input) => input && toNew(input))
   return withOthers(g, g.node(node.operator, inputs, first, node), others)
 }
 
@@ -114,13 +114,13 @@ function pruned(graph: Graph): Graph {
 
 /** The graph without copies of values that are made only to be outputs: what makes them has the output's name. */
 export const nameOutputs: Pass = (graph) => {
-  const makers = new Map(graph.nodes.flatMap((node) => node.outputs.map((output) => [output, node] as const)))
+  const producers = new Map(graph.nodes.flatMap((node) => node.outputs.map((output) => [output, node] as const)))
   const isOutput = new Set(graph.outputs)
   const named = new Map<Value, Value>()
   for (const output of graph.outputs) {
-    const copy = makers.get(output)
+    const copy = producers.get(output)
     const [source] = copy?.inputs ?? []
-    if (copy?.operator === 'Identity' && source && makers.has(source) && !isOutput.has(source) && !named.has(source))
+    if (copy?.operator === 'Identity' && source && producers.has(source) && !isOutput.has(source) && !named.has(source))
       named.set(source, output)
   }
   const nameOf = (value: Value): Value => named.get(value) ?? value

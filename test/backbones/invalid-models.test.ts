@@ -1,4 +1,4 @@
-// What is not built, and what does not hold together, is refused by name when a backbone is loaded.
+// What is not built, and what does not hold together, is rejected by name when a backbone is loaded.
 
 import assert from 'node:assert/strict'
 import { stat, truncate, writeFile } from 'node:fs/promises'
@@ -30,7 +30,7 @@ async function load(directory: string): Promise<void> {
   await engine.close()
 }
 
-const refused = (directory: string, message: RegExp) =>
+const rejected = (directory: string, message: RegExp) =>
   assert.rejects(load(directory), { name: 'Problem', code: 'invalid_backbone', message })
 
 const types = 'bert \\| roberta \\| xlm-roberta \\| distilbert \\| mpnet \\| electra'
@@ -58,18 +58,18 @@ const configs: [ModelType, Fields, RegExp][] = [
   ['roberta', { max_position_embeddings: 2 }, /max_position_embeddings is 2; expected more than 2/],
 ]
 
-describe('a config that is refused', () => {
+describe('a config that is rejected', () => {
   for (const [name, changes, message] of configs)
     test(`${name} with ${JSON.stringify(changes)}`, async () => {
-      await refused(await withConfig(name, changes), message)
+      await rejected(await withConfig(name, changes), message)
     })
 
   test('one that is no JSON, or no object', async () => {
     const directory = await copyOf('bert')
     await writeFile(join(directory, 'config.json'), '{"model_type": ')
-    await refused(directory, /config\.json: not JSON/)
+    await rejected(directory, /config\.json: not JSON/)
     await writeFile(join(directory, 'config.json'), '["bert"]')
-    await refused(directory, /config\.json: expected an object of fields; it is \["bert"\]/)
+    await rejected(directory, /config\.json: expected an object of fields; it is \["bert"\]/)
   })
 })
 
@@ -90,7 +90,7 @@ async function withTensors(name: ModelType, change: (tensors: Map<string, Tensor
   return directory
 }
 
-describe('weights that are refused', () => {
+describe('weights that are rejected', () => {
   const layers: [ModelType, Fields, RegExp][] = [
     [
       'bert',
@@ -106,11 +106,11 @@ describe('weights that are refused', () => {
   ]
   for (const [name, changes, message] of layers)
     test(`${name} with fewer layers than its config promises: the first missing tensor is named`, async () => {
-      await refused(await withConfig(name, changes), message)
+      await rejected(await withConfig(name, changes), message)
     })
 
   test('a tensor of another shape than the config asks for', async () => {
-    await refused(
+    await rejected(
       await withConfig('roberta', { vocab_size: 1000 }),
       /"roberta\.embeddings\.word_embeddings\.weight" has shape \[90, 32\]; config\.json asks for \[1000, 32\]/,
     )
@@ -121,14 +121,14 @@ describe('weights that are refused', () => {
       const bias = tensors.get('encoder.layer.1.output.dense.bias')
       if (bias) tensors.set('encoder.layer.1.output.dense.bias', { ...bias, dtype: 'I16' })
     })
-    await refused(directory, /"encoder\.layer\.1\.output\.dense\.bias" is I16; expected F32, F16 or BF16/)
+    await rejected(directory, /"encoder\.layer\.1\.output\.dense\.bias" is I16; expected F32, F16 or BF16/)
   })
 
   test('no embedding projection where the widths differ', async () => {
     const directory = await withTensors('electra', (tensors) => {
       tensors.delete('electra.embeddings_project.bias')
     })
-    await refused(directory, /"electra\.embeddings_project\.bias" \[32\] is missing/)
+    await rejected(directory, /"electra\.embeddings_project\.bias" \[32\] is missing/)
   })
 
   test('a file that was cut short, within its data or its header', async () => {
@@ -136,10 +136,10 @@ describe('weights that are refused', () => {
     const path = join(directory, 'model.safetensors')
     const { size } = await stat(path)
     await truncate(path, size - 1)
-    await refused(directory, /model\.safetensors: tensor ".+": data_offsets \[\d+, \d+\] do not lie within/)
+    await rejected(directory, /model\.safetensors: tensor ".+": data_offsets \[\d+, \d+\] do not lie within/)
     await truncate(path, 1000)
-    await refused(directory, /model\.safetensors: the header says it is \d+ bytes long, but only 992 bytes follow/)
+    await rejected(directory, /model\.safetensors: the header says it is \d+ bytes long, but only 992 bytes follow/)
     await truncate(path, 3)
-    await refused(directory, /model\.safetensors: a safetensors file starts with an 8-byte header length/)
+    await rejected(directory, /model\.safetensors: a safetensors file starts with an 8-byte header length/)
   })
 })
