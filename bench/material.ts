@@ -14,12 +14,12 @@ import type { Numerics, Provider } from '../src/engine/session.js'
 import { digestOf } from '../src/formats/digest.js'
 import { readFileAs } from '../src/formats/file.js'
 import { parseHeader, serializeSafetensors, type TensorData, tensorBytes } from '../src/formats/safetensors.js'
-import { readTaskFile } from '../src/formats/task-file.js'
 import { effectiveBitset } from '../src/petl/combining.js'
 import { elementCount, moduleTensors } from '../src/petl/module.js'
 import { type ModuleConfig, petlModule } from '../src/petl/modules.js'
 import type { Prototype } from '../src/petl/prototype.js'
 import { readPrototype, serializePrototype } from '../src/petl/prototype-file.js'
+import { readTaskFile } from '../src/petl/task-file.js'
 
 export const modelDir = settings.modelDir.value
 export const masksDir = settings.masksDir.value

@@ -4,10 +4,10 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { settingsTable } from './config.js'
 import { boundsTable, limitsTable } from './costs/resources.js'
-import { readTaskFile, type TaskFile } from './formats/task-file.js'
 import { describeApi } from './http/openapi.js'
 import { type LockFile, licencesTable } from './licences.js'
 import { inPackage } from './package.js'
+import { readTaskFile, type TaskFile } from './petl/task-file.js'
 
 await writeFile(inPackage('openapi/openapi.json'), await describeApi())
 await fill('README.md', 'settings', settingsTable())

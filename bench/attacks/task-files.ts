@@ -1,7 +1,7 @@
 // Task files for attacks: sound ones of the bundled prototype, with heads, labels and metadata as large as one likes.
 
 import { parseHeader, serializeSafetensors, type TensorData } from '../../src/formats/safetensors.js'
-import type { ProblemType } from '../../src/formats/task-file.js'
+import type { ProblemType } from '../../src/petl/task.js'
 import { taskFileBytes } from '../material.js'
 
 export interface TaskShape {

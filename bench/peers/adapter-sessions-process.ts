@@ -1,7 +1,7 @@
 // A Node.js process with a session of onnxruntime for each task: the backbone with the task's plain adapter.
 
-import { readTaskFile } from '../../src/formats/task-file.js'
 import { effectiveBitset } from '../../src/petl/combining.js'
+import { readTaskFile } from '../../src/petl/task-file.js'
 import { bundledTasks, loadModel, taskFileBytes } from '../material.js'
 import { PlainSession, unmasked } from '../plain-session.js'
 import { answerRequests } from './answering.js'

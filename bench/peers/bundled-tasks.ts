@@ -1,6 +1,7 @@
 // The tasks that are compared: any number of them, with the modules and heads of the bundled ones in turns.
 
-import { type Linear, readTaskFile } from '../../src/formats/task-file.js'
+import type { Linear } from '../../src/petl/task.js'
+import { readTaskFile } from '../../src/petl/task-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
 import { bundledTasks, taskFileBytes } from '../material.js'
 

@@ -1,10 +1,10 @@
 // The columns of the results tables: which methods there are, and the settings that each learns with.
 
-import type { Combining, Pooling } from '../../src/formats/task-file.js'
 import { headLearning } from '../../src/learn/baseline.js'
 import type { Rates } from '../../src/learn/learner.js'
 import { learnsBest, weightRates } from '../../src/learn/methods.js'
 import type { ModuleConfig } from '../../src/petl/modules.js'
+import type { Combining, Pooling } from '../../src/petl/task.js'
 
 const adapterMethods = ['head', 'plain', 'single', 'multi', 'mask-one', 'mask-layer'] as const
 const otherMethods = ['lora-plain', 'lora-single', 'prefix-plain', 'prefix-single'] as const

@@ -3,10 +3,10 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { settings } from '../config.js'
 import { type LearningProvider, learningProviders } from '../engine/learning-providers.js'
-import { combinings, type ProblemType, poolings, problemTypes } from '../formats/task-file.js'
 import { type Columns, defaultColumns } from '../learn/examples.js'
 import { type Metric, metrics } from '../learn/metrics.js'
 import { type HeadKind, headKinds } from '../learn/plan.js'
+import { combinings, type ProblemType, poolings, problemTypes } from '../petl/task.js'
 
 const number = (what: string, fits: (value: number) => boolean) => (given: string) => {
   const value = given.trim() === '' ? Number.NaN : Number(given)

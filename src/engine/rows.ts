@@ -1,6 +1,6 @@
 // The rows of a batch as the arrays that the graph takes. Plain data: no tensor, no session.
 
-import type { Pooling } from '../formats/task-file.js'
+import type { Pooling } from '../petl/task.js'
 
 /** A tokenised text. */
 export interface TokenRow {

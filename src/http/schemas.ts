@@ -2,7 +2,7 @@
 
 import { type Static, type TArrayOptions, type TSchema, type TSchemaOptions, Type } from 'typebox'
 import { numerics } from '../config.js'
-import { combinings, poolings, problemTypes } from '../formats/task-file.js'
+import { combinings, poolings, problemTypes } from '../petl/task.js'
 import { followingStates } from '../store/store.js'
 import { taskIdPattern } from '../tasks/registry.js'
 

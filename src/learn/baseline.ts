@@ -4,7 +4,7 @@
 import type { Backbone } from '../backbones/backbone.js'
 import { GraphSession } from '../engine/graph-session.js'
 import type { Compute } from '../engine/learning-providers.js'
-import type { Pooling } from '../formats/task-file.js'
+import type { Pooling } from '../petl/task.js'
 import { shuffledBatches, targetInputs, targetWeights } from './batches.js'
 import { batchRowsOf, type Part, rowCount, sample, targetsOf, unitStarts } from './data-set.js'
 import { judge, judgedBy, type OnRows, scoreOf, vectorsOf } from './evaluation.js'

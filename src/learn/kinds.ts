@@ -2,7 +2,7 @@
 // are to the metrics. A further problem type is an entry here, an answer in tasks/answers.ts, and its part of a task file.
 
 import { tagsOf } from '../formats/iob.js'
-import { defaultThreshold, type ProblemType } from '../formats/task-file.js'
+import { defaultThreshold, type ProblemType } from '../petl/task.js'
 import type { Columns, Example } from './examples.js'
 import { indexOf, type LabelSpace, numberOf, outputsOf, refuse } from './label-space.js'
 import { binaryCrossEntropy, crossEntropy, type Loss, squaredError } from './losses.js'

@@ -1,6 +1,6 @@
 // What a task's labels are: the problem type, and the names in their order or the range of the numbers.
 
-import type { ProblemType } from '../formats/task-file.js'
+import type { ProblemType } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import type { Example } from './examples.js'
 

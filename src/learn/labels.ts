@@ -1,6 +1,6 @@
 // A first reading of a file, that finds out what its labels are.
 
-import type { ProblemType } from '../formats/task-file.js'
+import type { ProblemType } from '../petl/task.js'
 import type { Example } from './examples.js'
 import { kinds } from './kinds.js'
 import { type LabelSpace, numberOf, refuse } from './label-space.js'

@@ -1,13 +1,7 @@
 // What was learned of a task, as a task file.
 
-import {
-  type Answering,
-  type Combining,
-  defaultThreshold,
-  type Pooling,
-  serializeTaskFile,
-  type TaskMask,
-} from '../formats/task-file.js'
+import { type Combining, defaultThreshold, type Pooling, type ProblemFields, type TaskMask } from '../petl/task.js'
+import { serializeTaskFile } from '../petl/task-file.js'
 import type { LabelSpace } from './label-space.js'
 import { headOf, type Tensor } from './tensors.js'
 import type { TrainingTask } from './training.js'
@@ -38,7 +32,7 @@ export function learnedFile(
   })
 }
 
-function answering(space: LabelSpace, tensors: readonly Tensor[], normalize: boolean): Answering {
+function answering(space: LabelSpace, tensors: readonly Tensor[], normalize: boolean): ProblemFields {
   const { problem: problemType, threshold = defaultThreshold } = space
   switch (problemType) {
     case 'single_label_classification':

@@ -5,8 +5,8 @@ import type { Backbone } from '../backbones/backbone.js'
 import { GraphSession } from '../engine/graph-session.js'
 import type { Compute, LearningProvider } from '../engine/learning-providers.js'
 import { packRows } from '../engine/rows.js'
-import type { Pooling, ProblemType } from '../formats/task-file.js'
 import { maskFromScores, straightThroughGradient } from '../petl/scores.js'
+import type { Pooling, ProblemType } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import {
   type GraphInputs,

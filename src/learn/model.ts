@@ -5,10 +5,10 @@ import { type Backbone, readBackbone } from '../backbones/backbone.js'
 import { TextTokenizer } from '../backbones/tokenizer.js'
 import { checkFits } from '../engine/serving-graph.js'
 import { inFile, readFileAs } from '../formats/file.js'
-import { readTaskFile, type TaskFile } from '../formats/task-file.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { prototypeName, readPrototypeIn } from '../petl/prototype-file.js'
+import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 
 export interface Model {
   readonly backbone: Backbone

@@ -1,10 +1,10 @@
 // What a learning run learns and what it leaves alone, as the parameters that its graph takes. The paper's variants
 // differ in nothing else.
 
-import type { Combining } from '../formats/task-file.js'
 import type { Dimension } from '../graph/graph.js'
 import { moduleTensors } from '../petl/module.js'
 import { type ModuleConfig, petlModule } from '../petl/modules.js'
+import type { Combining } from '../petl/task.js'
 
 /** `frozen`: the parameter is needed, and stays as it is. */
 export type Training = 'learned' | 'frozen'

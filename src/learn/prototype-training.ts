@@ -3,9 +3,9 @@
 
 import type { Backbone } from '../backbones/backbone.js'
 import type { Compute } from '../engine/learning-providers.js'
-import type { Combining, Pooling, TaskMask } from '../formats/task-file.js'
 import type { ModuleConfig } from '../petl/modules.js'
 import { readPrototype, serializePrototype } from '../petl/prototype-file.js'
+import type { Combining, Pooling, TaskMask } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { finishAlone, type MultiTaskPlan } from './finishing.js'
 import { hasHead } from './kinds.js'

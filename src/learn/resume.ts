@@ -1,8 +1,8 @@
 // Going on from a task file: its mask and head become the beginning of another run.
 
-import type { TaskFile } from '../formats/task-file.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
+import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import type { LabelSpace } from './label-space.js'
 import type { HeadKind } from './plan.js'

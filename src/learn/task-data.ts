@@ -1,6 +1,6 @@
 // A task's files as what a run learns from: labels surveyed, texts tokenised, a dev part split off if none is given.
 
-import type { ProblemType } from '../formats/task-file.js'
+import type { ProblemType } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { loadDataSet } from './data-file.js'
 import { countDuplicates, type DataSet, type Part, sample, split, wholeOf } from './data-set.js'

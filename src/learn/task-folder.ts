@@ -2,7 +2,7 @@
 
 import { readFile, stat } from 'node:fs/promises'
 import { basename, extname, join, resolve } from 'node:path'
-import { type ProblemType, problemTypes } from '../formats/task-file.js'
+import { type ProblemType, problemTypes } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import type { OnReading } from './examples.js'
 import { type Metric, metrics } from './metrics.js'

@@ -1,10 +1,10 @@
 // The tensors of a learning run: values that a step changes, and how they begin.
 
 import type { Backbone } from '../backbones/backbone.js'
-import type { Head, Linear } from '../formats/task-file.js'
 import { elementCount, maskRange } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
+import type { Head, Linear } from '../petl/task.js'
 import { hasHead } from './kinds.js'
 import { type LabelSpace, outputsOf } from './label-space.js'
 import { type HeadKind, headParameters, type ModuleParameter, type Parameter } from './plan.js'

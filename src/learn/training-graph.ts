@@ -3,7 +3,6 @@
 
 import type { Backbone } from '../backbones/backbone.js'
 import { encoder, encoderInputs } from '../backbones/encoder.js'
-import type { ProblemType } from '../formats/task-file.js'
 import { gradients, type Inverses } from '../graph/gradients.js'
 import { byName, type Graph, GraphBuilder, type Shape, type Value, type ValuesByName } from '../graph/graph.js'
 import { div, exp, gather, linear, matmul, mul, reduceSum, reshape, slice, sqrt, tanh } from '../graph/operators.js'
@@ -11,6 +10,7 @@ import { type Packing, packingInverses, pad } from '../graph/packing.js'
 import type { LayerModules } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { combineMasks } from '../petl/scores.js'
+import type { ProblemType } from '../petl/task.js'
 import { kinds, type Unit } from './kinds.js'
 import type { Loss } from './losses.js'
 import {

@@ -1,19 +1,19 @@
-// What is left of a task's mask once it has met the prototype's layer masks: the effective bitset, which alone says
-// what weights a layer uses for the task. Paper, section 3.3: M[l,t] = M_layer[l] ∨ M_task[t].
+// Combines a task's mask with the prototype's layer masks into the effective bitset: it alone says which weights a layer
+// uses for the task. Paper, section 3.3: M[l,t] = M_layer[l] ∨ M_task[t].
 //
-// Where masks add up, an entry is 0, 1 or 2. It takes two bit planes, for a + b = (a ∨ b) + (a ∧ b).
+// `add` gives entries of 0, 1 and 2. They take two bit planes, because a + b = (a ∨ b) + (a ∧ b).
 
-import type { TaskFile } from '../formats/task-file.js'
 import { Problem } from '../problem.js'
 import { intersectInto, uniteInto } from './bitset.js'
 import type { Prototype } from './prototype.js'
+import type { Task } from './task.js'
 
 /**
- * The effective bitset of a task, [planes, layers, ⌈n/8⌉] bytes, of one plane or, for `add`, two. It is the mask itself
- * where that has a row a layer and meets no other.
- * @param task a task file that fits the prototype (checkTaskFitsPrototype)
+ * The effective bitset of a task: [planes, layers, ⌈n/8⌉] bytes, two planes for `add` and one otherwise. It is the mask
+ * itself, without a copy, if that has all layers and combines with nothing.
+ * @param task must fit the prototype ({@link checkTaskFitsPrototype})
  */
-export function effectiveBitset(task: Pick<TaskFile, 'mask' | 'combine'>, prototype: Prototype): Uint8Array {
+export function effectiveBitset(task: Pick<Task, 'mask' | 'combine'>, prototype: Prototype): Uint8Array {
   const { layers, maskBytes, layerMasks } = prototype
   const { layers: maskLayers, bits } = task.mask
   if (task.combine === 'none' && maskLayers === layers) return bits
@@ -43,25 +43,26 @@ export function effectiveBitset(task: Pick<TaskFile, 'mask' | 'combine'>, protot
 }
 
 /**
- * Checks that a task file belongs to a prototype.
- * @throws Problem `prototype_mismatch` if it was learned on another one, `invalid_task_file` if its shapes do not fit
+ * Checks that a task belongs to a prototype.
+ * @throws Problem `prototype_mismatch` if the task was trained on another prototype, `invalid_task_file` if its shapes
+ * do not fit
  */
-export function checkTaskFitsPrototype(task: TaskFile, prototype: Prototype): void {
+export function checkTaskFitsPrototype(task: Task, prototype: Prototype): void {
   if (task.prototype !== prototype.digest)
     throw new Problem(
       'prototype_mismatch',
-      `the task was learned on prototype ${task.prototype}, but the one here is ${prototype.digest}`,
+      `the task was trained on prototype ${task.prototype}, but the loaded prototype is ${prototype.digest}`,
       { task_prototype: task.prototype, server_prototype: prototype.digest },
     )
   const { mask, head } = task
   const n = prototype.maskableWeights
   if (mask.layers !== 1 && mask.layers !== prototype.layers)
-    throwInvalidTaskFile(`the mask has ${mask.layers} rows; expected 1, or ${prototype.layers}: one for each layer`)
-  if (mask.exact ? mask.weights !== n : mask.weights !== prototype.maskBytes * 8)
+    throwInvalidTaskFile(`mask has ${mask.layers} rows; expected 1, or ${prototype.layers} (one for each layer)`)
+  if (mask.exact && mask.weights !== n)
+    throwInvalidTaskFile(`each row of mask covers ${mask.weights} weights; expected ${n}, as the prototype has`)
+  if (!mask.exact && mask.weights !== prototype.maskBytes * 8)
     throwInvalidTaskFile(
-      mask.exact
-        ? `a row of the mask covers ${mask.weights} weights; the prototype has ${n}`
-        : `a row of the mask has ${mask.weights / 8} bytes; expected ${prototype.maskBytes} for the prototype's ${n} weights`,
+      `each row of mask has ${mask.weights / 8} bytes; expected ${prototype.maskBytes} for the prototype's ${n} weights`,
     )
   if (task.combine !== 'none' && prototype.layerMasks === undefined)
     throwInvalidTaskFile(`combine is "${task.combine}", but the prototype has no layer masks; expected "none"`)

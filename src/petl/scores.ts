@@ -1,9 +1,9 @@
 // Scores, what a mask is learned as (paper, section 3.2): a real number for each maskable weight. The mask keeps the
 // top k of |score| within a tensor; the gradient passes through that choice as if it were not there.
 
-import type { Combining } from '../formats/task-file.js'
 import type { GraphBuilder, Value } from '../graph/graph.js'
 import { add, mul, sub } from '../graph/operators.js'
+import type { Combining } from './task.js'
 
 /**
  * The mask of a tensor's scores: 1 for the top fraction `k` of |score|, 0 for the first ⌊(1−k)·size⌋ in ascending

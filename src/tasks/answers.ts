@@ -2,7 +2,8 @@
 
 import type { Word } from '../backbones/words.js'
 import type { RowResult } from '../engine/engine.js'
-import type { ProblemType, TaskFile } from '../formats/task-file.js'
+import type { ProblemType } from '../petl/task.js'
+import type { TaskFile } from '../petl/task-file.js'
 import type { Steps } from '../steps.js'
 import {
   type Classification,

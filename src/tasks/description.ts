@@ -1,11 +1,12 @@
 // What can be said of a task without running it: its labels, its mask's density, what it shares with the layer masks,
 // what it costs to store. The API and `propetl inspect` both tell it.
 
-import type { Head, Linear, TaskFile } from '../formats/task-file.js'
 import { countOnes, intersectInto } from '../petl/bitset.js'
 import { effectiveBitset } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { plainModuleBits, taskBits } from '../petl/storage.js'
+import type { Head, Linear } from '../petl/task.js'
+import type { TaskFile } from '../petl/task-file.js'
 
 export interface TaskDescription {
   readonly problem_type: TaskFile['problemType']

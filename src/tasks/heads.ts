@@ -1,7 +1,7 @@
 // A task's head on the host: pooled vector → logits → scores of labels. So tasks of any number of labels share a batch.
 // A head may be wide and its labels many: the work is done in steps (steps.ts).
 
-import type { Head, Linear } from '../formats/task-file.js'
+import type { Head, Linear } from '../petl/task.js'
 import { finish, type Steps } from '../steps.js'
 
 export interface LabelScore {

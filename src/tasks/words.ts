@@ -3,7 +3,7 @@
 
 import type { Word } from '../backbones/words.js'
 import { entitiesOf, type Tag, tagsOf } from '../formats/iob.js'
-import type { Head } from '../formats/task-file.js'
+import type { Head } from '../petl/task.js'
 import type { Steps } from '../steps.js'
 import { type Classification, classify, logitsInSteps, type ScoreOptions } from './heads.js'
 

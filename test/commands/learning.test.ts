@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { promisify } from 'node:util'
-import { readTaskFile } from '../../src/formats/task-file.js'
 import { readPrototype } from '../../src/petl/prototype-file.js'
 import { cli } from '../server-process.js'
+import { readTaskFile } from '../../src/petl/task-file.js'
 
 const run = promisify(execFile)
 const folder = await mkdtemp(join(tmpdir(), 'propetl-commands-'))

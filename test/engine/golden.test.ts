@@ -5,11 +5,12 @@ import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
 import { TextTokenizer } from '../../src/backbones/tokenizer.js'
 import { Engine, type EngineRow } from '../../src/engine/engine.js'
 import { Engines } from '../../src/engine/engines.js'
-import { type Combining, type Pooling, readTaskFile } from '../../src/formats/task-file.js'
 import { effectiveBitset } from '../../src/petl/combining.js'
 import { elementCount } from '../../src/petl/module.js'
 import { type ModuleConfig, petlModule } from '../../src/petl/modules.js'
 import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
+import type { Combining, Pooling } from '../../src/petl/task.js'
+import { readTaskFile } from '../../src/petl/task-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
 import {
   distance,

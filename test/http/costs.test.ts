@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
-import { taskFileInSteps } from '../../src/formats/task-file.js'
+import { taskFileInSteps } from '../../src/petl/task-file.js'
 import { finish } from '../../src/steps.js'
 import { changedTask, distance, floats, taskBytes } from '../material.js'
 import {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { digestOf } from '../../src/formats/digest.js'
-import { readTaskFile } from '../../src/formats/task-file.js'
+import { readTaskFile } from '../../src/petl/task-file.js'
 import { changedTask, distance, golden, taskBytes } from '../material.js'
 import { type ClassificationAnswer, predict, type Running, startRunning, upload } from './running.js'
 

@@ -5,10 +5,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import type { ProblemType } from '../../src/formats/task-file.js'
 import { type Columns, defaultColumns, type Example, readExamples } from '../../src/learn/examples.js'
 import { columnsFor, kinds } from '../../src/learn/kinds.js'
 import { surveyLabels } from '../../src/learn/labels.js'
+import type { ProblemType } from '../../src/petl/task.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-examples-'))
 after(() => rm(folder, { recursive: true }))

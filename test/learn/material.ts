@@ -1,11 +1,11 @@
 // What tests of learning have in common: the settings of a small run, and the rows of a part as a server runs them.
 
 import type { EngineRow } from '../../src/engine/engine.js'
-import type { TaskFile } from '../../src/formats/task-file.js'
 import type { Part } from '../../src/learn/data-set.js'
 import type { NewTaskOptions } from '../../src/learn/new-task.js'
 import { effectiveBitset } from '../../src/petl/combining.js'
 import type { Prototype } from '../../src/petl/prototype.js'
+import type { TaskFile } from '../../src/petl/task-file.js'
 
 export const smallRun: Omit<NewTaskOptions, 'rates' | 'baseline'> = {
   maskRows: 'layer',

@@ -6,13 +6,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { Engine } from '../../src/engine/engine.js'
-import { readTaskFile, type TaskFile } from '../../src/formats/task-file.js'
 import { defaultColumns } from '../../src/learn/examples.js'
 import { loadModel } from '../../src/learn/model.js'
 import { learnNewTask, type NewTaskOptions } from '../../src/learn/new-task.js'
 import { loadTaskData } from '../../src/learn/task-data.js'
 import { countOnes } from '../../src/petl/bitset.js'
 import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
+import { readTaskFile, type TaskFile } from '../../src/petl/task-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
 import { headOf, loadPrototype, modelDir } from '../material.js'
 import { requestsTo, smallRun } from './material.js'
@@ -119,7 +119,7 @@ test('a run goes on only from a task of its own kind and prototype', async () =>
   const task = readTaskFile((await learn({ epochs: 1 })).file)
   const refused = (changes: Partial<TaskFile>, message: RegExp) =>
     assert.rejects(learn({ resume: { ...task, ...changes } as TaskFile }), message)
-  await refused({ prototype: '0'.repeat(64) }, /learned on prototype 0000/)
+  await refused({ prototype: '0'.repeat(64) }, /trained on prototype 0000/)
   await refused(
     { labels: ['animal', 'plant'] },
     /label list .* is \["animal","plant"\]; this run has \["animal","tool"\]/,

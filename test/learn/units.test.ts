@@ -7,7 +7,6 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { GraphSession } from '../../src/engine/graph-session.js'
 import { packRows } from '../../src/engine/rows.js'
-import type { ProblemType } from '../../src/formats/task-file.js'
 import {
   poolInputs,
   targetInputs,
@@ -31,6 +30,7 @@ import { headBeginning, moduleBeginning } from '../../src/learn/tensors.js'
 import { trainingGraph } from '../../src/learn/training-graph.js'
 import { wordsBeginningIn } from '../../src/learn/word-spans.js'
 import { noToken } from '../../src/learn/word-table.js'
+import type { ProblemType } from '../../src/petl/task.js'
 import { modelDir } from '../material.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-units-'))

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { readTaskFile } from '../../src/formats/task-file.js'
+import { readTaskFile } from '../../src/petl/task-file.js'
 import { finish } from '../../src/steps.js'
 import type { ScoreOptions } from '../../src/tasks/heads.js'
 import * as heads from '../../src/tasks/heads.js'

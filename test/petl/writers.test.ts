@@ -3,10 +3,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { readTaskFile, serializeTaskFile, type TaskContent } from '../../src/formats/task-file.js'
 import { packBits } from '../../src/petl/bitset.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
+import type { Task } from '../../src/petl/task.js'
+import { readTaskFile, serializeTaskFile } from '../../src/petl/task-file.js'
 
 const digest = 'a'.repeat(64)
 const values = (length: number) => Float32Array.from({ length }, (_, i) => Math.fround(Math.sin(i)))
@@ -17,7 +18,7 @@ const linear = (inputs: number, outputs: number) => ({
   bias: values(outputs),
 })
 
-const classification: TaskContent = {
+const classification: Task = {
   prototype: digest,
   combine: 'none',
   problemType: 'single_label_classification',
@@ -28,7 +29,7 @@ const classification: TaskContent = {
   description: 'two\nlines',
   metrics: { dev: { accuracy: 0.5 } },
 }
-const regression: TaskContent = {
+const regression: Task = {
   ...classification,
   problemType: 'regression',
   pooling: 'cls',
@@ -38,9 +39,9 @@ const regression: TaskContent = {
   head: { output: linear(4, 1), dense: { ...linear(3, 4), activation: 'relu' } },
 }
 
-const several: TaskContent = { ...classification, problemType: 'multi_label_classification', threshold: 0.3 }
+const several: Task = { ...classification, problemType: 'multi_label_classification', threshold: 0.3 }
 const { head: _, ...headless } = classification
-const features: TaskContent = { ...headless, problemType: 'feature_extraction', labels: [], normalize: false }
+const features: Task = { ...headless, problemType: 'feature_extraction', labels: [], normalize: false }
 
 for (const [name, task] of Object.entries({ classification, several, regression, features }))
   test(`a task file of a ${name} is read as it was written`, () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { readTaskFile } from '../../src/formats/task-file.js'
 import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
+import { readTaskFile } from '../../src/petl/task-file.js'
 import type { Problem } from '../../src/problem.js'
 import { changedTask, floats, headOf, loadPrototype, type TaskParts, taskBytes } from '../material.js'
 
@@ -114,7 +114,7 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     'not_safetensors',
     /the header says it is \d+ bytes long; at most 4194304 are allowed$/,
   ],
-  ['a label twice', { metadata: { labels: '["a","a"]' } }, 'invalid_task_file', /names "a" twice/],
+  ['a label twice', { metadata: { labels: '["a","a"]' } }, 'invalid_task_file', /contains "a" twice/],
   [
     'a label twice among as many as there may be',
     {
@@ -122,7 +122,7 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
       tensors: { 'head.weight': zeros(100_000, 1), 'head.bias': zeros(100_000) },
     },
     'invalid_task_file',
-    /names "99998" twice/,
+    /contains "99998" twice/,
   ],
   ['labels of a regression', { metadata: { problem_type: 'regression' } }, 'invalid_task_file', /exactly one output/],
   ['no mask', { tensors: { mask: undefined } }, 'invalid_task_file', /"mask" is missing/],
@@ -183,13 +183,13 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     'a range that runs backwards',
     { metadata: { range: '[5,1]' } },
     'invalid_task_file',
-    /first number must be the smaller/,
+    /first number must be less than the second/,
   ],
   [
     'a threshold of another problem type',
     { metadata: { threshold: '0.3' } },
     'invalid_task_file',
-    /"threshold" is given; a single_label_classification has none, only a multi_label_classification has/,
+    /"threshold" is present, but only multi_label_classification has one; this task is single_label_classification$/,
   ],
   ...['0', '1', '"0.3"', 'half'].map((threshold): (typeof rejected)[number] => [
     `a threshold of ${threshold}`,
@@ -201,19 +201,19 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     'a normalisation of another problem type',
     { metadata: { normalize: 'true' } },
     'invalid_task_file',
-    /"normalize" is given; .* only a feature_extraction has/,
+    /"normalize" is present, but only feature_extraction has one/,
   ],
   [
     'a head of a feature extraction',
     { metadata: { problem_type: 'feature_extraction', labels: undefined } },
     'invalid_task_file',
-    /tensor "head\.(weight|bias)" is given; a feature_extraction has no head/,
+    /tensor "head\.(weight|bias)" is present, but feature_extraction has no head/,
   ],
   [
     'labels of a feature extraction',
     { metadata: { problem_type: 'feature_extraction' }, tensors: noHead },
     'invalid_task_file',
-    /"labels" is given; a feature_extraction has none/,
+    /"labels" is present, but feature_extraction has no labels/,
   ],
   [
     'a normalisation that is neither true nor false',
@@ -230,7 +230,7 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
       },
     },
     'invalid_task_file',
-    /head.weight takes 384 values, but head.dense.weight gives 3/,
+    /head.weight takes 384 values, but head.dense.weight returns 3/,
   ],
 ]
 

@@ -1,0 +1,86 @@
+// A task as a value: a classifier made of a mask over the prototype's weights and, except for feature extraction, a
+// small head. task-file.ts reads and writes the file.
+
+export const problemTypes = [
+  'single_label_classification',
+  'multi_label_classification',
+  'regression',
+  'token_classification',
+  'feature_extraction',
+] as const
+export type ProblemType = (typeof problemTypes)[number]
+
+/** How the hidden states of a text become one vector. */
+export const poolings = ['mean', 'cls'] as const
+export type Pooling = (typeof poolings)[number]
+
+/** How a task's mask is combined with the prototype's layer masks (paper, section 3.3). */
+export const combinings = ['or', 'and', 'add', 'none'] as const
+export type Combining = (typeof combinings)[number]
+
+export const headActivationNames = ['tanh', 'relu', 'none'] as const
+export type HeadActivation = (typeof headActivationNames)[number]
+
+/** y = weight · x + bias. The weight is [outputs, inputs], row-major. */
+export interface Linear {
+  readonly inputs: number
+  readonly outputs: number
+  readonly weight: Float32Array
+  readonly bias: Float32Array
+}
+
+/** A linear layer on the pooled vector, or on a dense layer over it. */
+export interface Head {
+  readonly dense?: Linear & { readonly activation: HeadActivation }
+  readonly output: Linear
+}
+
+export interface TaskMask {
+  /** 1 if all layers of the encoder share one mask, otherwise the number of layers. */
+  readonly layers: number
+  /** Weights that one mask layer covers. A file of packed bits gives it only as a multiple of 8. */
+  readonly weights: number
+  /** Whether `weights` is exact: true for a BOOL tensor, false for packed bits. */
+  readonly exact: boolean
+  /** [layers, ⌈weights/8⌉] bytes. Bit i of a mask layer is bit i & 7 of byte i >> 3. */
+  readonly bits: Uint8Array
+}
+
+/** The fields that depend on the problem type. */
+export type ProblemFields =
+  | {
+      readonly problemType: 'single_label_classification' | 'regression' | 'token_classification'
+      readonly head: Head
+    }
+  | {
+      readonly problemType: 'multi_label_classification'
+      readonly head: Head
+      /** A label applies if its probability is at least this. */
+      readonly threshold: number
+    }
+  | {
+      readonly problemType: 'feature_extraction'
+      readonly head?: undefined
+      /** Whether vectors are scaled to an L2 norm of 1. */
+      readonly normalize: boolean
+    }
+
+/** The fields that every task has. */
+interface CommonFields {
+  /** SHA-256 of the prototype that the mask was trained on. */
+  readonly prototype: string
+  readonly combine: Combining
+  readonly pooling: Pooling
+  readonly mask: TaskMask
+  /** Empty for regression and feature extraction. */
+  readonly labels: readonly string[]
+  readonly description?: string
+  readonly metrics?: Readonly<Record<string, unknown>>
+  /** Smallest and largest target of a regression. */
+  readonly range?: readonly [number, number]
+}
+
+export type Task = CommonFields & ProblemFields
+
+/** The threshold of a multi-label task whose file names none. */
+export const defaultThreshold = 0.5
