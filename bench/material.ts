@@ -10,7 +10,6 @@ import { maxTokensOf } from '../src/backbones/families.js'
 import { type Text, TextTokenizer } from '../src/backbones/tokenizer.js'
 import { settings } from '../src/config.js'
 import { Engine, type EngineRow } from '../src/engine/engine.js'
-import type { Numerics, Provider } from '../src/engine/session.js'
 import { digestOf } from '../src/formats/digest.js'
 import { readFileAs } from '../src/formats/file.js'
 import { parseHeader, serializeSafetensors, type TensorData, tensorBytes } from '../src/formats/safetensors.js'
@@ -20,6 +19,7 @@ import { type ModuleConfig, petlModule } from '../src/petl/modules.js'
 import type { Prototype } from '../src/petl/prototype.js'
 import { readPrototype, serializePrototype } from '../src/petl/prototype-file.js'
 import { readTaskFile } from '../src/petl/task-file.js'
+import type { Numerics, Provider } from '../src/runtime/session.js'
 
 export const modelDir = settings.modelDir.value
 export const masksDir = settings.masksDir.value

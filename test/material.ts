@@ -9,13 +9,13 @@ import { fileURLToPath } from 'node:url'
 import type { Text } from '../src/backbones/tokenizer.js'
 import { settings } from '../src/config.js'
 import type { EngineRow } from '../src/engine/engine.js'
-import type { Provider } from '../src/engine/session.js'
 import { parseHeader, serializeSafetensors, type TensorData, tensorBytes } from '../src/formats/safetensors.js'
 import { effectiveBitset } from '../src/petl/combining.js'
 import type { Prototype } from '../src/petl/prototype.js'
 import { readPrototype } from '../src/petl/prototype-file.js'
 import type { Head } from '../src/petl/task.js'
 import { readTaskFile, type TaskFile } from '../src/petl/task-file.js'
+import type { Provider } from '../src/runtime/session.js'
 
 export const root = fileURLToPath(new URL('../../', import.meta.url))
 const reference = join(root, 'test/fixtures/reference')

@@ -1,6 +1,5 @@
 // One run, by the learning functions that users call: which of them, with what settings, and what counts of it.
 
-import type { Compute } from '../../src/engine/learning-providers.js'
 import { headAlone } from '../../src/learn/baseline.js'
 import type { Model } from '../../src/learn/model.js'
 import { learnNewTask } from '../../src/learn/new-task.js'
@@ -10,6 +9,7 @@ import type { Progress, Watch } from '../../src/learn/training.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { prototypeBits, taskBits } from '../../src/petl/storage.js'
 import { Problem } from '../../src/problem.js'
+import type { Compute } from '../../src/runtime/learning-providers.js'
 import { type HeadSettings, type MaskSettings, type ModuleSettings, moduleMethods, type Settings } from './method.js'
 import type { Outcome, TaskScore } from './run.js'
 

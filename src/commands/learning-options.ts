@@ -2,11 +2,11 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { settings } from '../config.js'
-import { type LearningProvider, learningProviders } from '../engine/learning-providers.js'
 import { type Columns, defaultColumns } from '../learn/examples.js'
 import { type Metric, metrics } from '../learn/metrics.js'
 import { type HeadKind, headKinds } from '../learn/plan.js'
 import { combinings, type ProblemType, poolings, problemTypes } from '../petl/task.js'
+import { type LearningProvider, learningProviders } from '../runtime/learning-providers.js'
 
 const number = (what: string, fits: (value: number) => boolean) => (given: string) => {
   const value = given.trim() === '' ? Number.NaN : Number(given)

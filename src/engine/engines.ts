@@ -2,12 +2,12 @@
 
 import { availableParallelism } from 'node:os'
 import { afterRunning } from '../running-time.js'
+import { mayTakeDevice, type ProviderChoice } from '../runtime/providers.js'
+import type { BatchTiming } from '../runtime/warm-up.js'
 import { closeTimeoutMs } from './engine.js'
 import { type EngineMemory, heldBytes } from './left-behind.js'
-import { mayTakeDevice, type ProviderChoice } from './providers.js'
 import { type SlotCounters, sumOf } from './slots.js'
 import { type Absence, SupervisedEngine, type SupervisedOptions, type SupervisorReport } from './supervised-engine.js'
-import type { BatchTiming } from './warm-up.js'
 
 type Report = (engine: number) => SupervisorReport
 

@@ -1,12 +1,12 @@
 // What the engine and its thread say to each other.
 
 import type { ProblemCode } from '../problem.js'
-import type { Loads } from './bank.js'
+import type { Loads } from '../runtime/bank.js'
+import type { ProviderChoice, Wanted } from '../runtime/providers.js'
+import type { PackedRows } from '../runtime/rows.js'
+import type { SessionOptions } from '../runtime/session.js'
+import type { BatchTiming } from '../runtime/warm-up.js'
 import type { Loss } from './engine-lost.js'
-import type { ProviderChoice, Wanted } from './providers.js'
-import type { PackedRows } from './rows.js'
-import type { SessionOptions } from './session.js'
-import type { BatchTiming } from './warm-up.js'
 
 /** How the thread starts (its workerData). */
 export interface ThreadOptions extends SessionOptions, Wanted {

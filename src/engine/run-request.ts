@@ -1,8 +1,8 @@
 // A batch as the engine's thread runs it, and what its failure means: a row is at fault, or the session is.
 
+import type { ServingSession } from '../runtime/session.js'
+import { batchOf } from '../runtime/warm-up.js'
 import type { RunRequest, ThreadMessage } from './protocol.js'
-import type { ServingSession } from './session.js'
-import { batchOf } from './warm-up.js'
 
 /**
  * Runs a batch. If it fails, a row that any sound session computes is run: if that is computed, a row of the batch is at

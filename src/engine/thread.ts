@@ -3,12 +3,12 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
+import { openSession } from '../runtime/providers.js'
+import type { ServingSession } from '../runtime/session.js'
+import { timeBatches } from '../runtime/warm-up.js'
 import { lossOf } from './engine-lost.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
-import { openSession } from './providers.js'
 import { runRequest } from './run-request.js'
-import type { ServingSession } from './session.js'
-import { timeBatches } from './warm-up.js'
 
 const port = parentPort
 if (port === null) throw new Error('engine/thread.js runs as a worker thread')

@@ -2,9 +2,9 @@
 // head, the vectors as they are. Every mask has to beat it.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { GraphSession } from '../engine/graph-session.js'
-import type { Compute } from '../engine/learning-providers.js'
 import type { Pooling } from '../petl/task.js'
+import { GraphSession } from '../runtime/graph-session.js'
+import type { Compute } from '../runtime/learning-providers.js'
 import { shuffledBatches, targetInputs, targetWeights } from './batches.js'
 import { batchRowsOf, type Part, rowCount, sample, targetsOf, unitStarts } from './data-set.js'
 import { judge, judgedBy, type OnRows, scoreOf, vectorsOf } from './evaluation.js'

@@ -2,12 +2,12 @@
 // Which rows come next and when to stop is training.ts's to know.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { GraphSession } from '../engine/graph-session.js'
-import type { Compute, LearningProvider } from '../engine/learning-providers.js'
-import { packRows } from '../engine/rows.js'
 import { maskFromScores, straightThroughGradient } from '../petl/scores.js'
 import type { Pooling, ProblemType } from '../petl/task.js'
 import { Problem } from '../problem.js'
+import { GraphSession } from '../runtime/graph-session.js'
+import type { Compute, LearningProvider } from '../runtime/learning-providers.js'
+import { packRows } from '../runtime/rows.js'
 import {
   type GraphInputs,
   pieces,

@@ -3,12 +3,12 @@
 import { join } from 'node:path'
 import { type Backbone, readBackbone } from '../backbones/backbone.js'
 import { TextTokenizer } from '../backbones/tokenizer.js'
-import { checkFits } from '../engine/serving-graph.js'
 import { inFile, readFileAs } from '../formats/file.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { prototypeName, readPrototypeIn } from '../petl/prototype-file.js'
 import { readTaskFile, type TaskFile } from '../petl/task-file.js'
+import { checkFits } from '../runtime/serving-graph.js'
 
 export interface Model {
   readonly backbone: Backbone

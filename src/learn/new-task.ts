@@ -1,11 +1,11 @@
 // A new task on a frozen prototype, as a user learns one: a mask and a head, from a file of examples to a task file.
 
-import type { Compute } from '../engine/learning-providers.js'
 import { packBits } from '../petl/bitset.js'
 import type { Prototype } from '../petl/prototype.js'
 import type { Combining, Pooling, TaskMask } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
+import type { Compute } from '../runtime/learning-providers.js'
 import { headAlone } from './baseline.js'
 import { type Judged, judge, type OnRows } from './evaluation.js'
 import { hasHead } from './kinds.js'

@@ -2,11 +2,11 @@
 // adapters and heads alone. All of it is one loop over the same data; only the plan differs.
 
 import type { Backbone } from '../backbones/backbone.js'
-import type { Compute } from '../engine/learning-providers.js'
 import type { ModuleConfig } from '../petl/modules.js'
 import { readPrototype, serializePrototype } from '../petl/prototype-file.js'
 import type { Combining, Pooling, TaskMask } from '../petl/task.js'
 import { Problem } from '../problem.js'
+import type { Compute } from '../runtime/learning-providers.js'
 import { finishAlone, type MultiTaskPlan } from './finishing.js'
 import { hasHead } from './kinds.js'
 import { learnedFile } from './learned-file.js'

@@ -1,7 +1,7 @@
 // What a batch costs: milliseconds = fixed + per token · tokens, measured on the batches that warmed the engine up, and
 // kept true by those that it serves. From the same measurements: how large a batch should be.
 
-import type { BatchTiming } from '../engine/warm-up.js'
+import type { BatchTiming } from '../runtime/warm-up.js'
 import type { BatchLimits } from './batch.js'
 
 /** Share of the best measured throughput that a batch may lose, so that its rows are answered sooner. */

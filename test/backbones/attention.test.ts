@@ -5,11 +5,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { attention } from '../../src/backbones/attention.js'
 import { bucketOf, relativeBias } from '../../src/backbones/relative-bias.js'
-import { GraphSession } from '../../src/engine/graph-session.js'
-import { packRows } from '../../src/engine/rows.js'
 import { GraphBuilder } from '../../src/graph/graph.js'
 import { add, reshape } from '../../src/graph/operators.js'
 import { packingInputs } from '../../src/graph/packing.js'
+import { GraphSession } from '../../src/runtime/graph-session.js'
+import { packRows } from '../../src/runtime/rows.js'
 import { distance } from '../material.js'
 
 const [heads, size, prefixLength, maxTokens, buckets] = [2, 3, 2, 9, 8]

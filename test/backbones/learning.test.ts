@@ -4,13 +4,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { readBackbone } from '../../src/backbones/backbone.js'
-import { GraphSession } from '../../src/engine/graph-session.js'
-import { packRows } from '../../src/engine/rows.js'
 import { poolInputs, targetInputs, textInputs } from '../../src/learn/batches.js'
 import { headParameters, type ModulePlan, moduleParameters } from '../../src/learn/plan.js'
 import { trainingGraph } from '../../src/learn/training-graph.js'
 import { elementCount } from '../../src/petl/module.js'
 import type { ModuleConfig } from '../../src/petl/modules.js'
+import { GraphSession } from '../../src/runtime/graph-session.js'
+import { packRows } from '../../src/runtime/rows.js'
 import { directoryOf, expectedRows, tinyBackbones, wave } from './tiny.js'
 
 const adapter = { kind: 'adapter', bottleneck: 4, activation: 'tanh', scaling: 1 } as const

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { RunRequest } from '../../src/engine/protocol.js'
-import { packRows } from '../../src/engine/rows.js'
 import { runRequest } from '../../src/engine/run-request.js'
+import { packRows } from '../../src/runtime/rows.js'
 
 const requestOf = (ids: readonly number[]): RunRequest => ({
   id: 7,

@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { attention } from '../../src/backbones/attention.js'
-import { GraphSession, type NumberArray } from '../../src/engine/graph-session.js'
 import { gradients, type Inverses } from '../../src/graph/gradients.js'
 import { GraphBuilder, type Shape, type Value } from '../../src/graph/graph.js'
 import * as op from '../../src/graph/operators.js'
 import { packingInverses } from '../../src/graph/packing.js'
+import { GraphSession, type NumberArray } from '../../src/runtime/graph-session.js'
 
 type Inputs = Readonly<Record<string, Shape>>
 type Make = (g: GraphBuilder, x: (name: string) => Value) => Value

@@ -2,11 +2,11 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { GraphSession } from '../../src/engine/graph-session.js'
 import { targetInputs } from '../../src/learn/batches.js'
 import { kinds } from '../../src/learn/kinds.js'
 import { headGraph } from '../../src/learn/training-graph.js'
 import type { ProblemType } from '../../src/petl/task.js'
+import { GraphSession } from '../../src/runtime/graph-session.js'
 
 const H = 3
 const pooled = [

@@ -5,8 +5,6 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { GraphSession } from '../../src/engine/graph-session.js'
-import { packRows } from '../../src/engine/rows.js'
 import {
   poolInputs,
   targetInputs,
@@ -31,6 +29,8 @@ import { trainingGraph } from '../../src/learn/training-graph.js'
 import { wordsBeginningIn } from '../../src/learn/word-spans.js'
 import { noToken } from '../../src/learn/word-table.js'
 import type { ProblemType } from '../../src/petl/task.js'
+import { GraphSession } from '../../src/runtime/graph-session.js'
+import { packRows } from '../../src/runtime/rows.js'
 import { modelDir } from '../material.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-units-'))

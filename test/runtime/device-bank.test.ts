@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import { DeviceBank } from '../../src/engine/device-bank.js'
-import { openOnDevice } from '../../src/engine/on-device.js'
 import { GraphBuilder } from '../../src/graph/graph.js'
 import { serializeOnnx } from '../../src/graph/onnx.js'
 import { gather, slice } from '../../src/graph/operators.js'
+import { DeviceBank } from '../../src/runtime/device-bank.js'
+import { openOnDevice } from '../../src/runtime/on-device.js'
 import { testProvider } from '../material.js'
 
 const skip = testProvider !== 'webgpu' && 'it is the bank of WebGPU'

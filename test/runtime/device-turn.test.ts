@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { on, once } from 'node:events'
 import { after, describe, test } from 'node:test'
 import type { Worker } from 'node:worker_threads'
-import { inTurn, startThread } from '../../src/engine/device-turn.js'
+import { inTurn, startThread } from '../../src/runtime/device-turn.js'
 
 interface Thread {
   readonly worker: Worker

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { Bank } from '../../src/engine/bank.js'
 import { SlotTable } from '../../src/engine/slots.js'
+import { Bank } from '../../src/runtime/bank.js'
 
 describe('bank and slots', () => {
   test('every row finds its own bitset, however many tasks take turns in few slots', () => {
