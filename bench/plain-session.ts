@@ -11,7 +11,7 @@ import { elementCount, maskRange, moduleTensors } from '../src/petl/module.js'
 import { type ModuleConfig, petlModule } from '../src/petl/modules.js'
 import { type Prototype, prototypeTensor } from '../src/petl/prototype.js'
 import { GraphSession } from '../src/runtime/graph-session.js'
-import { packRows, type TokenRow } from '../src/runtime/rows.js'
+import { packRows, type TokenRow } from '../src/runtime/packed-rows.js'
 
 export interface PlainModule {
   readonly config: ModuleConfig

@@ -113,7 +113,7 @@ describe('a server that cannot stop in good order', () => {
   })
 
   test('because its main thread is blocked is killed by another one, which writes the last line', async () => {
-    const script = `import { killAfter } from './dist/ending.js'
+    const script = `import { killAfter } from './dist/shutdown.js'
       killAfter(50, 'last line at <time>\\n')
       for (;;);`
     const child = spawn(process.execPath, ['--input-type=module', '--eval', script], { cwd: root })

@@ -9,7 +9,7 @@ import type { Progress, Watch } from '../../src/learn/training.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { prototypeBits, taskBits } from '../../src/petl/storage.js'
 import { Problem } from '../../src/problem.js'
-import type { Compute } from '../../src/runtime/learning-providers.js'
+import type { Compute } from '../../src/runtime/execution-providers.js'
 import { type HeadSettings, type MaskSettings, type ModuleSettings, moduleMethods, type Settings } from './method.js'
 import type { Outcome, TaskScore } from './run.js'
 

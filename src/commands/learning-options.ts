@@ -6,7 +6,7 @@ import { type Columns, defaultColumns } from '../learn/examples.js'
 import { type Metric, metrics } from '../learn/metrics.js'
 import { type HeadKind, headKinds } from '../learn/plan.js'
 import { combinings, type ProblemType, poolings, problemTypes } from '../petl/task.js'
-import { type LearningProvider, learningProviders } from '../runtime/learning-providers.js'
+import { type LearningProvider, learningProviders } from '../runtime/execution-providers.js'
 
 const number = (what: string, fits: (value: number) => boolean) => (given: string) => {
   const value = given.trim() === '' ? Number.NaN : Number(given)

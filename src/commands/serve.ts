@@ -4,10 +4,10 @@ import { once } from 'node:events'
 import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from 'pino'
 import { type Config, flagOf, settingNames } from '../config.js'
-import { endNow, idle, killAfter } from '../ending.js'
 import { openLog } from '../http/logger.js'
 import { Problem } from '../problem.js'
 import { type Server, startServer } from '../server.js'
+import { endNow, idle, killAfter } from '../shutdown.js'
 import { handleSignals, type StopSignal } from '../signals.js'
 
 /** By how much the watchdog's thread is later than the timer of the main thread, in milliseconds. */

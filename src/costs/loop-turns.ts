@@ -3,7 +3,7 @@
 // not wait for all those that another owner has sent at the same time. An owner whose request was refused rests before its
 // next turn: refused requests cost the event loop as much as others, and their clients send them again at once.
 
-import { Activity } from '../scheduler/activity.js'
+import { Activity } from '../scheduler/active-owners.js'
 import type { Owner } from '../tenants/tenant.js'
 import { OwnerQueues } from './owner-queues.js'
 

@@ -2,10 +2,10 @@
 
 import { availableParallelism } from 'node:os'
 import { afterRunning } from '../running-time.js'
-import { mayTakeDevice, type ProviderChoice } from '../runtime/providers.js'
+import { mayTakeDevice, type ProviderChoice } from '../runtime/provider-choice.js'
 import type { BatchTiming } from '../runtime/warm-up.js'
+import { type EngineMemory, heldBytes } from './abandoned-threads.js'
 import { closeTimeoutMs } from './engine.js'
-import { type EngineMemory, heldBytes } from './left-behind.js'
 import { type SlotCounters, sumOf } from './slots.js'
 import { type Absence, SupervisedEngine, type SupervisedOptions, type SupervisorReport } from './supervised-engine.js'
 

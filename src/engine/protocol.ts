@@ -2,8 +2,8 @@
 
 import type { ProblemCode } from '../problem.js'
 import type { Loads } from '../runtime/bank.js'
-import type { ProviderChoice, Wanted } from '../runtime/providers.js'
-import type { PackedRows } from '../runtime/rows.js'
+import type { PackedRows } from '../runtime/packed-rows.js'
+import type { ProviderChoice, Wanted } from '../runtime/provider-choice.js'
 import type { SessionOptions } from '../runtime/session.js'
 import type { BatchTiming } from '../runtime/warm-up.js'
 import type { Loss } from './engine-lost.js'

@@ -3,9 +3,9 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterRunning, within } from '../running-time.js'
+import { allEnded, type EngineMemory, obstacle, oneEnded } from './abandoned-threads.js'
 import { type BatchResult, closeTimeoutMs, Engine, type EngineOptions, type EngineRow } from './engine.js'
 import { EngineLost, type Loss } from './engine-lost.js'
-import { allEnded, type EngineMemory, obstacle, oneEnded } from './left-behind.js'
 import { type SlotCounters, sumOf } from './slots.js'
 
 export interface SupervisedOptions extends EngineOptions {

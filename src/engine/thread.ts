@@ -3,7 +3,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
-import { openSession } from '../runtime/providers.js'
+import { openSession } from '../runtime/provider-choice.js'
 import type { ServingSession } from '../runtime/session.js'
 import { timeBatches } from '../runtime/warm-up.js'
 import { lossOf } from './engine-lost.js'

@@ -1,8 +1,8 @@
 // Prometheus metrics of the server, under names that begin with propetl_, beside prom-client's own process figures.
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricRegistry } from 'prom-client'
+import { leftBehind } from '../engine/abandoned-threads.js'
 import { type LossCause, lossCauses } from '../engine/engine-lost.js'
-import { leftBehind } from '../engine/left-behind.js'
 import { type NotReplacedCause, notReplacedCauses } from '../engine/supervised-engine.js'
 import { Problem } from '../problem.js'
 import type { BatchReport } from '../scheduler/dispatcher.js'

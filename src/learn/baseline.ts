@@ -3,8 +3,8 @@
 
 import type { Backbone } from '../backbones/backbone.js'
 import type { Pooling } from '../petl/task.js'
+import type { Compute } from '../runtime/execution-providers.js'
 import { GraphSession } from '../runtime/graph-session.js'
-import type { Compute } from '../runtime/learning-providers.js'
 import { shuffledBatches, targetInputs, targetWeights } from './batches.js'
 import { batchRowsOf, type Part, rowCount, sample, targetsOf, unitStarts } from './data-set.js'
 import { judge, judgedBy, type OnRows, scoreOf, vectorsOf } from './evaluation.js'

@@ -1,7 +1,7 @@
 // Which rows go together in a batch, and a batch as the inputs of its graph.
 
 import type { NumberArray } from '../runtime/graph-session.js'
-import type { PackedRows } from '../runtime/rows.js'
+import type { PackedRows } from '../runtime/packed-rows.js'
 import { type BatchRow, lengthOf, type Part } from './data-set.js'
 import type { Loss } from './losses.js'
 import type { Random } from './random.js'

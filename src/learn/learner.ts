@@ -5,9 +5,9 @@ import type { Backbone } from '../backbones/backbone.js'
 import { maskFromScores, straightThroughGradient } from '../petl/scores.js'
 import type { Pooling, ProblemType } from '../petl/task.js'
 import { Problem } from '../problem.js'
+import type { Compute, LearningProvider } from '../runtime/execution-providers.js'
 import { GraphSession } from '../runtime/graph-session.js'
-import type { Compute, LearningProvider } from '../runtime/learning-providers.js'
-import { packRows } from '../runtime/rows.js'
+import { packRows } from '../runtime/packed-rows.js'
 import {
   type GraphInputs,
   pieces,

@@ -6,8 +6,8 @@ import { type InferenceSession, Tensor } from 'onnxruntime-node'
 import { bytesOf, type Graph, GraphBuilder } from '../graph/graph.js'
 import { cast, concat, div, expand, mul, reshape, scatter, slice, sub } from '../graph/operators.js'
 import { Bank, type Loads } from './bank.js'
-import { inTurn } from './device-turn.js'
-import { openOnDevice, UnfitDevice } from './on-device.js'
+import { inTurn } from './device-lock.js'
+import { openOnDevice, UnfitDevice } from './device-session.js'
 
 export interface BankShape {
   readonly slots: number

@@ -3,9 +3,9 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
-import type { Compute } from './learning-providers.js'
-import { unavailable } from './providers.js'
-import { withoutTf32 } from './single-precision.js'
+import type { Compute } from './execution-providers.js'
+import { unavailable } from './provider-choice.js'
+import { withoutTf32 } from './tf32.js'
 
 /** A dense array, row-major. */
 export interface NumberArray {

@@ -1,7 +1,7 @@
 // The batches that warm a session up, and how long they take: by them a provider is chosen, and the scheduler knows what
 // a batch costs before the first request comes.
 
-import { type PackedRows, packRows } from './rows.js'
+import { type PackedRows, packRows } from './packed-rows.js'
 import type { ServingSession } from './session.js'
 
 export interface BatchTiming {

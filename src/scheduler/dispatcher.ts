@@ -4,7 +4,7 @@
 import type { BatchResult, EngineRow, RowResult } from '../engine/engine.js'
 import { EngineLost } from '../engine/engine-lost.js'
 import { Problem } from '../problem.js'
-import { Activity } from './activity.js'
+import { Activity } from './active-owners.js'
 import { Admission, type Caller, type Demand, type Refusal } from './admission.js'
 import { type BatchLimits, largestBatch, taskTokensOf } from './batch.js'
 import { type Clock, realClock } from './clock.js'
@@ -13,7 +13,7 @@ import { EngineState, type Runner } from './engine-state.js'
 import { type Feedback, FeedbackByTenant } from './feedback.js'
 import type { Load, Waiting } from './flows.js'
 import { RowQueue } from './queue.js'
-import { Suspects } from './suspects.js'
+import { Suspects } from './suspect-texts.js'
 
 export interface DispatcherOptions extends BatchLimits {
   /** Rows that may wait; see roomFor. */

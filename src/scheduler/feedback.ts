@@ -3,7 +3,7 @@
 
 import { LRUCache } from 'lru-cache'
 import { Calibration } from './admission.js'
-import { Lag } from './lag.js'
+import { Lag } from './event-loop-lag.js'
 
 /** Tenants whose feedback is kept; one that has not asked for longest starts anew. */
 const mostTenants = 4_096

@@ -9,7 +9,7 @@ import { GraphBuilder } from '../../src/graph/graph.js'
 import { add, reshape } from '../../src/graph/operators.js'
 import { packingInputs } from '../../src/graph/packing.js'
 import { GraphSession } from '../../src/runtime/graph-session.js'
-import { packRows } from '../../src/runtime/rows.js'
+import { packRows } from '../../src/runtime/packed-rows.js'
 import { distance } from '../material.js'
 
 const [heads, size, prefixLength, maxTokens, buckets] = [2, 3, 2, 9, 8]

@@ -10,7 +10,7 @@ import { trainingGraph } from '../../src/learn/training-graph.js'
 import { elementCount } from '../../src/petl/module.js'
 import type { ModuleConfig } from '../../src/petl/modules.js'
 import { GraphSession } from '../../src/runtime/graph-session.js'
-import { packRows } from '../../src/runtime/rows.js'
+import { packRows } from '../../src/runtime/packed-rows.js'
 import { directoryOf, expectedRows, tinyBackbones, wave } from './tiny.js'
 
 const adapter = { kind: 'adapter', bottleneck: 4, activation: 'tanh', scaling: 1 } as const

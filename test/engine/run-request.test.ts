@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { RunRequest } from '../../src/engine/protocol.js'
 import { runRequest } from '../../src/engine/run-request.js'
-import { packRows } from '../../src/runtime/rows.js'
+import { packRows } from '../../src/runtime/packed-rows.js'
 
 const requestOf = (ids: readonly number[]): RunRequest => ({
   id: 7,

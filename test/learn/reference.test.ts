@@ -11,7 +11,7 @@ import { headParameters, type ModulePlan, moduleParameters } from '../../src/lea
 import { trainingGraph } from '../../src/learn/training-graph.js'
 import { maskFromScores, straightThroughGradient } from '../../src/petl/scores.js'
 import { GraphSession } from '../../src/runtime/graph-session.js'
-import { packRows } from '../../src/runtime/rows.js'
+import { packRows } from '../../src/runtime/packed-rows.js'
 import { modelDir, root, testProvider } from '../material.js'
 
 const provider = testProvider === 'cuda' ? testProvider : 'cpu'

@@ -30,7 +30,7 @@ import { wordsBeginningIn } from '../../src/learn/word-spans.js'
 import { noToken } from '../../src/learn/word-table.js'
 import type { ProblemType } from '../../src/petl/task.js'
 import { GraphSession } from '../../src/runtime/graph-session.js'
-import { packRows } from '../../src/runtime/rows.js'
+import { packRows } from '../../src/runtime/packed-rows.js'
 import { modelDir } from '../material.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-units-'))

@@ -5,7 +5,7 @@ import { GraphBuilder } from '../../src/graph/graph.js'
 import { serializeOnnx } from '../../src/graph/onnx.js'
 import { gather, slice } from '../../src/graph/operators.js'
 import { DeviceBank } from '../../src/runtime/device-bank.js'
-import { openOnDevice } from '../../src/runtime/on-device.js'
+import { openOnDevice } from '../../src/runtime/device-session.js'
 import { testProvider } from '../material.js'
 
 const skip = testProvider !== 'webgpu' && 'it is the bank of WebGPU'

@@ -8,7 +8,7 @@ import { bytesOf, GraphBuilder } from '../../src/graph/graph.js'
 import { quantizedLinear } from '../../src/graph/operators.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
 import { GraphSession } from '../../src/runtime/graph-session.js'
-import { largestExactWeight } from '../../src/runtime/integer-sums.js'
+import { largestExactWeight } from '../../src/runtime/int8-range.js'
 import { logitsOf } from '../../src/tasks/heads.js'
 import { engineRow, golden, headOf, loadPrototype, modelDir, taskBytes } from '../material.js'
 

@@ -2,8 +2,8 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { leftBehind } from '../../engine/abandoned-threads.js'
 import type { LossCause } from '../../engine/engine-lost.js'
-import { leftBehind } from '../../engine/left-behind.js'
 import type { Absence } from '../../engine/supervised-engine.js'
 import { Problem } from '../../problem.js'
 import { secondsBehind } from '../../store/store.js'

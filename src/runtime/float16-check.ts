@@ -1,8 +1,8 @@
 // Whether float16 is good enough for a model on this device: it is compared with float32 on real texts before it serves.
 
 import { TextTokenizer } from '../backbones/tokenizer.js'
-import type { Deviation, HalfSession } from './half-session.js'
-import type { TokenRow } from './rows.js'
+import type { Deviation, HalfSession } from './float16-session.js'
+import type { TokenRow } from './packed-rows.js'
 import type { SessionOptions } from './session.js'
 
 /**

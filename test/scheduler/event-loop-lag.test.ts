@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Lag } from '../../src/scheduler/lag.js'
+import { Lag } from '../../src/scheduler/event-loop-lag.js'
 
 test('the lag that is allowed for covers nearly every delay of a busy process, and is forgotten after', () => {
   const lag = new Lag()

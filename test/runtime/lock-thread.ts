@@ -3,7 +3,7 @@
 
 import { once } from 'node:events'
 import { parentPort } from 'node:worker_threads'
-import { inTurn } from '../../src/runtime/device-turn.js'
+import { inTurn } from '../../src/runtime/device-lock.js'
 
 if (parentPort === null) throw new Error('turn-thread.js runs as a worker thread')
 const port = parentPort

@@ -2,7 +2,7 @@
 // hold, and masks that its bank does not hold, run in float32.
 
 import type { Loads } from './bank.js'
-import { type PackedRows, packRows, selectRows, type TokenRow } from './rows.js'
+import { type PackedRows, packRows, selectRows, type TokenRow } from './packed-rows.js'
 import {
   EngineSession,
   type Provider,

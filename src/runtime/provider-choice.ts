@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
-import { HalfSession } from './half-session.js'
-import { UnfitDevice } from './on-device.js'
-import type { PackedRows } from './rows.js'
+import { UnfitDevice } from './device-session.js'
+import { HalfSession } from './float16-session.js'
+import type { PackedRows } from './packed-rows.js'
 import { EngineSession, type Numerics, type Provider, type ServingSession, type SessionOptions } from './session.js'
 import { batchOf, runTime } from './warm-up.js'
 
@@ -102,7 +102,7 @@ async function openHalfIfGood(provider: Provider, options: SessionOptions): Prom
     half = await EngineSession.open(provider, 'float16', options)
     const session = new HalfSession(provider, half, full, options.backbone.config.hidden_size)
     // The tokenizer is loaded only where something is to be compared.
-    const { checkHalf } = await import('./half-check.js')
+    const { checkHalf } = await import('./float16-check.js')
     const { within, finding } = await checkHalf(session, options)
     if (within) return { session, numerics: 'float16', finding }
     await half.release()

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { on, once } from 'node:events'
 import { after, describe, test } from 'node:test'
 import type { Worker } from 'node:worker_threads'
-import { inTurn, startThread } from '../../src/runtime/device-turn.js'
+import { inTurn, startThread } from '../../src/runtime/device-lock.js'
 
 interface Thread {
   readonly worker: Worker
@@ -18,7 +18,7 @@ after(() => Promise.all(workers.map((worker) => worker.terminate())))
 
 /** A thread that has asked for its turn. */
 async function thread(): Promise<Thread> {
-  const worker = startThread(new URL('./turn-thread.js', import.meta.url), {}, 'turn')
+  const worker = startThread(new URL('./lock-thread.js', import.meta.url), {}, 'turn')
   workers.push(worker)
   const ended = once(worker, 'exit')
   const said = on(worker, 'message')
