@@ -2,7 +2,7 @@
 // get over HTTP, beside the same server on the CPU of the machine.
 
 import { join } from 'node:path'
-import type { Numerics, Provider } from '../src/runtime/session.js'
+import type { Numerics, Provider } from '../src/runtime/execution-providers.js'
 import { type Benchmark, type Figure, inTurns, median, summary } from './figures.js'
 import { loadModel, type Model, mixedTexts, randomRows, startEngine, withDirectory } from './material.js'
 import { againstBare } from './mixed-batch.js'

@@ -19,7 +19,7 @@ import { type ModuleConfig, petlModule } from '../src/petl/modules.js'
 import type { Prototype } from '../src/petl/prototype.js'
 import { readPrototype, serializePrototype } from '../src/petl/prototype-file.js'
 import { readTaskFile } from '../src/petl/task-file.js'
-import type { Numerics, Provider } from '../src/runtime/session.js'
+import type { Numerics, Provider } from '../src/runtime/execution-providers.js'
 
 export const modelDir = settings.modelDir.value
 export const masksDir = settings.masksDir.value

@@ -1,6 +1,6 @@
 // What the scheduler itself costs while very much waits: 100,000 rows of 10,000 tasks of 100 tenants.
 
-import type { Waiting } from '../src/scheduler/flows.js'
+import type { SchedulableRow } from '../src/scheduler/flows.js'
 import { RowQueue } from '../src/scheduler/queue.js'
 import { type Benchmark, median, summary } from './figures.js'
 import { randomBytes } from './material.js'
@@ -16,7 +16,7 @@ export const queue: Benchmark = async (say) => {
   const perEstimate: number[] = []
   for (let repeat = 0; repeat < repeats; repeat++) {
     const random = randomBytes(repeat + 1)
-    const waiting = Array.from({ length: rows }, (_, index): Waiting => {
+    const waiting = Array.from({ length: rows }, (_, index): SchedulableRow => {
       const task = random() * 256 + random()
       const name = `t${task % tasks}`
       const tokens = 4 + random()
@@ -30,7 +30,7 @@ export const queue: Benchmark = async (say) => {
         deadline: index,
       }
     })
-    const all = new RowQueue<Waiting>()
+    const all = new RowQueue<SchedulableRow>()
     const entered = cpuUs(() => {
       for (const row of waiting) all.add(row)
     })

@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Numerics } from '../src/runtime/session.js'
+import type { Numerics } from '../src/runtime/execution-providers.js'
 import { type Benchmark, type Figure, lowerEnvelope, median, type Sample, slopeOf } from './figures.js'
 import { mixedTexts, withDirectory } from './material.js'
 import {

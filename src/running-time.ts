@@ -104,7 +104,7 @@ const pauses = (): PauseMeter => {
 }
 
 /** Milliseconds that this process has stood still, since this was asked for first. */
-export const stoodStillMs = (): number => pauses().totalMs
+export const pausedMs = (): number => pauses().totalMs
 
 /** The same, of pauses that ended in the last so many milliseconds. */
-export const stoodStillWithin = (ms: number): number => pauses().recentMs(ms)
+export const pausedMsWithin = (ms: number): number => pauses().recentMs(ms)

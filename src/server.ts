@@ -8,7 +8,7 @@ import { type Config, environmentVariableOf, flagOf } from './config.js'
 import { type Costs, openCosts } from './costs/costs.js'
 import { Gate } from './costs/gate.js'
 import { bytesPerCharacter } from './costs/memory.js'
-import { leftBehind } from './engine/abandoned-threads.js'
+import { abandonedThreadCount } from './engine/abandoned-threads.js'
 import type { LossCause } from './engine/engine-lost.js'
 import { Engines } from './engine/engines.js'
 import type { SupervisorReport } from './engine/supervised-engine.js'
@@ -120,7 +120,7 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
   const finish = async (part: Part, work: () => Promise<unknown>) => {
     await work()
     // Threads that hang keep the process from ending.
-    if (part !== 'engines' || leftBehind() === 0) unfinished.delete(part)
+    if (part !== 'engines' || abandonedThreadCount() === 0) unfinished.delete(part)
   }
   return {
     app,
@@ -216,8 +216,9 @@ async function loadServices(
     const dispatcher = new Dispatcher(engines.all, limits, new CostModel(timings))
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
-    dispatcher.onRefused = (reason) => metrics.refused(reason)
-    dispatcher.onTextsRefused = (texts) => logger.error({ texts }, 'texts are refused: two engines were lost with them')
+    dispatcher.onRejected = (reason) => metrics.refused(reason)
+    dispatcher.onTextsRejected = (texts) =>
+      logger.error({ texts }, 'texts are refused: two engines were lost with them')
     const predictor = new Predictor({
       registry,
       tokenizer,

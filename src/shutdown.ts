@@ -1,5 +1,5 @@
 // How a server process ends. process.exit() waits for worker threads and for the thread pool, and neither can be
-// interrupted while it is in native code. So the process exits once they are idle, and else kills itself.
+// interrupted while it is in native code. So the process exits once they are threadsIdle, and else kills itself.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -17,13 +17,13 @@ const lookEveryMs = 20
 const inThreadPool = /^(FSReq|GetAddrInfoReq|GetNameInfoReq)/
 
 /** Resolves once process.exit() would wait for nothing. It may never be: whoever calls this sees to an end all the same. */
-export async function idle(): Promise<void> {
+export async function threadsIdle(): Promise<void> {
   while (running.size > 0 || process.getActiveResourcesInfo().some((name) => inThreadPool.test(name)))
     await delay(lookEveryMs)
 }
 
 /** Ends the process at once, by SIGKILL, whatever its threads do. */
-export function endNow(): never {
+export function killNow(): never {
   process.kill(process.pid, 'SIGKILL')
   // Process 1 of a container is spared by signals from within, but not by a fault.
   process.abort()

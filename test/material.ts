@@ -15,7 +15,7 @@ import type { Prototype } from '../src/petl/prototype.js'
 import { readPrototype } from '../src/petl/prototype-file.js'
 import type { Head } from '../src/petl/task.js'
 import { readTaskFile, type TaskFile } from '../src/petl/task-file.js'
-import type { Provider } from '../src/runtime/session.js'
+import type { Provider } from '../src/runtime/execution-providers.js'
 
 export const root = fileURLToPath(new URL('../../', import.meta.url))
 const reference = join(root, 'test/fixtures/reference')

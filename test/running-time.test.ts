@@ -16,7 +16,7 @@ after(() => {
 /** Runs a program that has said its first line. */
 async function run(program: string): Promise<ChildProcessWithoutNullStreams> {
   const module = JSON.stringify(new URL('../src/running-time.js', import.meta.url).href)
-  const text = `import { once } from 'node:events'; import { stoodStillMs, within } from ${module}\n${program}`
+  const text = `import { once } from 'node:events'; import { pausedMs, within } from ${module}\n${program}`
   const child = spawn(process.execPath, ['--input-type=module', '--eval', text])
   children.push(child)
   await once(child.stdout, 'data')
@@ -32,10 +32,10 @@ async function stopFor(child: ChildProcessWithoutNullStreams, ms: number, meanwh
 
 const waiting = `
   const answer = once(process.stdin, 'data').then(() => 'an answer')
-  stoodStillMs()
+  pausedMs()
   console.log('begun')
   const end = (await within(1000, answer)) ?? 'silence'
-  console.log(end + (stoodStillMs() > 1000 ? ', and a pause' : ''))
+  console.log(end + (pausedMs() > 1000 ? ', and a pause' : ''))
   process.exit()`
 
 describe('a process that is stopped for longer than it waits', () => {

@@ -1,7 +1,7 @@
 // Our server and a peer, in turns on the same requests, at ever more tasks: throughput, latency and memory.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Numerics } from '../../src/runtime/session.js'
+import type { Numerics } from '../../src/runtime/execution-providers.js'
 import { type Benchmark, type Figure, inTurns, median, quantile, summary, tableRow } from '../figures.js'
 import { withDirectory } from '../material.js'
 import { Ours } from './ours.js'

@@ -2,7 +2,7 @@
 // HTTP.
 
 import { join } from 'node:path'
-import type { Numerics } from '../../src/runtime/session.js'
+import type { Numerics } from '../../src/runtime/execution-providers.js'
 import { bundledTasks } from '../material.js'
 import { LoadProcess, residentBytes, startServerProcess } from '../process.js'
 import { registerTasks, taskId } from '../registered-tasks.js'

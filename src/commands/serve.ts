@@ -7,7 +7,7 @@ import { type Config, flagOf, settingNames } from '../config.js'
 import { openLog } from '../http/logger.js'
 import { Problem } from '../problem.js'
 import { type Server, startServer } from '../server.js'
-import { endNow, idle, killAfter } from '../shutdown.js'
+import { killAfter, killNow, threadsIdle } from '../shutdown.js'
 import { handleSignals, type StopSignal } from '../signals.js'
 
 /** By how much the watchdog's thread is later than the timer of the main thread, in milliseconds. */
@@ -37,7 +37,7 @@ export async function serve(config: Config, reload: () => Config): Promise<void>
   const kill = async (fields: object, message: string) => {
     nameCause(fields, message)
     await log.flush()
-    endNow()
+    killNow()
   }
   /** From now on the process ends within the time to stop, whatever hangs. */
   const limitTime = () => {
@@ -47,7 +47,7 @@ export async function serve(config: Config, reload: () => Config): Promise<void>
     killAfter(shutdownTimeoutMs + watchdogLaterMs, log.lineOf({ waits_for: ['main thread'] }, message))
   }
   const exit = async (code: number) => {
-    await idle()
+    await threadsIdle()
     if (code === 0) logger.info('stopped')
     await log.flush()
     process.exit(code)

@@ -3,7 +3,7 @@
 // not wait for all those that another owner has sent at the same time. An owner whose request was refused rests before its
 // next turn: refused requests cost the event loop as much as others, and their clients send them again at once.
 
-import { Activity } from '../scheduler/active-owners.js'
+import { ActiveOwners } from '../scheduler/active-owners.js'
 import type { Owner } from '../tenants/tenant.js'
 import { OwnerQueues } from './owner-queues.js'
 
@@ -11,7 +11,7 @@ import { OwnerQueues } from './owner-queues.js'
 const restMs = 10
 
 export class LoopTurns {
-  readonly #activity = new Activity()
+  readonly #activeOwners = new ActiveOwners()
   readonly #waiting = new OwnerQueues<() => void>()
   /** Until when owners rest, in the order of these times. */
   readonly #resting = new Map<Owner, number>()
@@ -31,8 +31,8 @@ export class LoopTurns {
   /** Resolves when it is the owner's turn. An owner that is alone does not wait. */
   async next(owner: Owner): Promise<void> {
     const now = this.now()
-    this.#activity.asked(owner, now)
-    if (!this.#activity.several(now) && this.#waiting.isEmpty) return
+    this.#activeOwners.record(owner, now)
+    if (!this.#activeOwners.hasSeveral(now) && this.#waiting.isEmpty) return
     await new Promise<void>((begin) => {
       this.#waiting.add(owner, begin)
       this.#plan()
@@ -40,7 +40,7 @@ export class LoopTurns {
   }
 
   /** A request of the owner was refused. */
-  refused(owner: Owner): void {
+  rejected(owner: Owner): void {
     const now = this.now()
     this.#resting.delete(owner)
     this.#resting.set(owner, now + restMs)

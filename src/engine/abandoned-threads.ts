@@ -7,12 +7,12 @@ import type { Worker } from 'node:worker_threads'
 import { within } from '../running-time.js'
 
 /** A new engine is started beside at most so many threads. */
-export const mostLeftBehind = 2
+export const maxAbandonedThreads = 2
 
 const threads = new Map<Worker, Promise<void>>()
 
 /** @param worker one that has not ended yet; it does not keep the process alive any more */
-export function leaveBehind(worker: Worker): void {
+export function trackAbandonedThread(worker: Worker): void {
   const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
   threads.set(worker, ended)
   worker.unref()
@@ -20,16 +20,16 @@ export function leaveBehind(worker: Worker): void {
 }
 
 /** How many there are now. */
-export const leftBehind = (): number => threads.size
+export const abandonedThreadCount = (): number => threads.size
 
 /** Resolves when one of those that there are now has ended. */
-export const oneEnded = (): Promise<void> => Promise.race(threads.values())
+export const anyAbandonedThreadEnded = (): Promise<void> => Promise.race(threads.values())
 
-/** Calls of allEnded that have not returned. */
+/** Calls of allAbandonedThreadsEnded that have not returned. */
 let waiting = 0
 
 /** Waits until all that there are now have ended, but not for longer than so many milliseconds. */
-export async function allEnded(withinMs: number): Promise<void> {
+export async function allAbandonedThreadsEnded(withinMs: number): Promise<void> {
   waiting++
   for (const worker of threads.keys()) worker.ref()
   await within(withinMs, Promise.all(threads.values()))
@@ -46,11 +46,11 @@ export interface EngineMemory {
 }
 
 /** Why no engine may be started beside the threads that are left behind; undefined if one may. */
-export function obstacle({ limitBytes, engineBytes }: EngineMemory): string | undefined {
-  const count = leftBehind()
+export function startObstacle({ limitBytes, engineBytes }: EngineMemory): string | undefined {
+  const count = abandonedThreadCount()
   if (count === 0) return undefined
   const hung = `${count} ${count === 1 ? 'thread that was' : 'threads that were'} given up ${count === 1 ? 'has' : 'have'} not ended`
-  if (count > mostLeftBehind) return `${hung}; at most ${mostLeftBehind} may be left behind`
+  if (count > maxAbandonedThreads) return `${hung}; at most ${maxAbandonedThreads} may be left behind`
   const bytes = heldBytes()
   if (bytes + engineBytes <= limitBytes) return undefined
   return `${hung}, and the memory has no room for another engine: the process holds ${bytes} bytes, an engine takes about ${engineBytes}, and ${limitBytes} may be taken`

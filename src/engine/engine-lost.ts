@@ -1,7 +1,7 @@
 // The loss of an engine, by its cause.
 
 import { Problem } from '../problem.js'
-import type { Provider } from '../runtime/session.js'
+import type { Provider } from '../runtime/execution-providers.js'
 
 /**
  * `hung`: it returned no batch in time. `out_of_memory`: memory could not be allocated. `provider_lost`: a device or its

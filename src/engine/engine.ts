@@ -7,11 +7,11 @@ import { Problem } from '../problem.js'
 import { within } from '../running-time.js'
 import { startThread } from '../runtime/device-lock.js'
 import { packRows, type TokenRow } from '../runtime/packed-rows.js'
-import type { ProviderChoice, Wanted } from '../runtime/provider-choice.js'
+import type { ProviderChoice, ProviderRequest } from '../runtime/provider-choice.js'
 import type { SessionOptions } from '../runtime/session.js'
-import { withoutTf32 } from '../runtime/tf32.js'
+import { disableTf32 } from '../runtime/tf32.js'
 import type { BatchTiming } from '../runtime/warm-up.js'
-import { leaveBehind } from './abandoned-threads.js'
+import { trackAbandonedThread } from './abandoned-threads.js'
 import { EngineLost, type Loss, lossOf } from './engine-lost.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import { type SlotCounters, SlotTable } from './slots.js'
@@ -19,7 +19,7 @@ import { type SlotCounters, SlotTable } from './slots.js'
 /** What a thread without batches may take to end, in milliseconds. */
 export const closeTimeoutMs = 10_000
 
-export interface EngineOptions extends SessionOptions, Wanted {
+export interface EngineOptions extends SessionOptions, ProviderRequest {
   /** See packRows. */
   readonly computePadding?: boolean
   /** How long the thread may take to answer a warm-up batch, in milliseconds; by default as long as it needs. */
@@ -54,11 +54,11 @@ export interface BatchResult {
 }
 
 type Result = Extract<ThreadMessage, { kind: 'result' }>
-type Waiting = { readonly resolve: (result: Result) => void; readonly reject: (error: Error) => void }
+type Pending = { readonly resolve: (result: Result) => void; readonly reject: (error: Error) => void }
 
 export class Engine {
   readonly #slots: SlotTable
-  readonly #waiting = new Map<number, Waiting>()
+  readonly #pending = new Map<number, Pending>()
   #nextId = 0
   #loss: Loss | undefined
   #onLost: (loss: Loss) => void = () => {}
@@ -72,7 +72,7 @@ export class Engine {
     /** Resolves with the reason when the thread ends. */
     readonly ended: Promise<Loss>,
     /** What the thread looks at before each batch: 1 if it is to end instead. */
-    readonly givenUp: Int32Array<SharedArrayBuffer>,
+    readonly abandoned: Int32Array<SharedArrayBuffer>,
   ) {
     this.#slots = new SlotTable(options.slots)
     worker.on('message', (message: ThreadMessage) => this.#receive(message))
@@ -86,10 +86,10 @@ export class Engine {
    *   is given up or takes too long: the thread is then left behind
    */
   static async start(options: EngineOptions, signal?: AbortSignal): Promise<Engine> {
-    withoutTf32()
+    disableTf32()
     const { backbone, prototype, numerics, threads, provider, slots } = options
-    const givenUp = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
-    const thread: ThreadOptions = { backbone, prototype, numerics, threads, provider, slots, givenUp }
+    const abandoned = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
+    const thread: ThreadOptions = { backbone, prototype, numerics, threads, provider, slots, abandoned }
     const worker = startThread(new URL('./thread.js', import.meta.url), thread, 'engine')
     const ended = new Promise<Loss>((resolve) => {
       worker.once('error', (error: Error) => resolve(lossOf(error)))
@@ -99,7 +99,7 @@ export class Engine {
     const { startTimeoutMs = Number.POSITIVE_INFINITY } = options
     const first = await within(startTimeoutMs, Promise.race([answered, ended]), signal)
     if (first === undefined) {
-      abandon(worker, givenUp)
+      abandonWorker(worker, abandoned)
       const reason = signal?.aborted
         ? 'the engine was closed while it started'
         : `the engine did not start within ${startTimeoutMs} ms, the limit of the engine-start-timeout-ms setting`
@@ -111,7 +111,7 @@ export class Engine {
         ? new Problem(first.code, first.message)
         : new Error(`the engine did not start: ${first.message}`)
     if (first.kind !== 'ready') throw new Error(`the engine's thread began with "${first.kind}"`)
-    return new Engine(options, first.choice, first.timings, worker, ended, givenUp)
+    return new Engine(options, first.choice, first.timings, worker, ended, abandoned)
   }
 
   /** Counters of the bank, live. */
@@ -148,14 +148,14 @@ export class Engine {
     this.worker.ref()
     this.worker.postMessage('stop')
     const ended = await within(withinMs, this.ended)
-    if (ended === undefined) this.giveUp(`the engine did not end within ${withinMs} ms`)
+    if (ended === undefined) this.abandon(`the engine did not end within ${withinMs} ms`)
     this.worker.unref()
   }
 
   /** Fails all batches at once. The thread is left behind, and ends as soon as what it runs returns. */
-  giveUp(reason: string): void {
+  abandon(reason: string): void {
     if (this.#loss) return
-    abandon(this.worker, this.givenUp)
+    abandonWorker(this.worker, this.abandoned)
     this.#lose({ cause: 'hung', reason })
   }
 
@@ -172,11 +172,11 @@ export class Engine {
     this.#onLost(loss)
     // Batches run in the order in which they were sent: the first one is running.
     let begun = true
-    for (const { reject } of this.#waiting.values()) {
+    for (const { reject } of this.#pending.values()) {
       reject(new EngineLost(loss, begun))
       begun = false
     }
-    this.#waiting.clear()
+    this.#pending.clear()
   }
 
   #assignSlots(rows: readonly EngineRow[], { layers, maskBytes }: Prototype): Pick<RunRequest, 'slots' | 'loads'> {
@@ -207,7 +207,7 @@ export class Engine {
   #send(request: RunRequest): Promise<Result> {
     return new Promise((resolve, reject) => {
       if (this.#loss) return reject(new EngineLost(this.#loss, false))
-      this.#waiting.set(request.id, { resolve, reject })
+      this.#pending.set(request.id, { resolve, reject })
       this.worker.postMessage(request, [request.loads.bitsets.buffer, request.rows.inputIds.buffer])
     })
   }
@@ -215,22 +215,22 @@ export class Engine {
   #receive(message: ThreadMessage): void {
     if (message.kind === 'lost' && this.#loss === undefined) {
       // The thread releases its session before it ends, which may take long or never return.
-      leaveBehind(this.worker)
+      trackAbandonedThread(this.worker)
       this.#lose(message.loss)
     }
     if (message.kind !== 'result' && message.kind !== 'error') return
-    const waiting = this.#waiting.get(message.id)
-    this.#waiting.delete(message.id)
-    if (message.kind === 'result') waiting?.resolve(message)
-    else waiting?.reject(new Error(`onnxruntime failed on a batch: ${message.message}`))
+    const pending = this.#pending.get(message.id)
+    this.#pending.delete(message.id)
+    if (message.kind === 'result') pending?.resolve(message)
+    else pending?.reject(new Error(`onnxruntime failed on a batch: ${message.message}`))
   }
 }
 
 /** Leaves a thread behind, and tells it to end without running what was sent to it. */
-function abandon(worker: Worker, givenUp: Int32Array<SharedArrayBuffer>): void {
-  Atomics.store(givenUp, 0, 1)
+function abandonWorker(worker: Worker, abandoned: Int32Array<SharedArrayBuffer>): void {
+  Atomics.store(abandoned, 0, 1)
   worker.postMessage('stop')
-  leaveBehind(worker)
+  trackAbandonedThread(worker)
 }
 
 const noSlots = (): Pick<RunRequest, 'slots' | 'loads'> => ({

@@ -2,12 +2,12 @@
 
 import { availableParallelism } from 'node:os'
 import { afterRunning } from '../running-time.js'
-import { mayTakeDevice, type ProviderChoice } from '../runtime/provider-choice.js'
+import { mayUseDevice, type ProviderChoice } from '../runtime/provider-choice.js'
 import type { BatchTiming } from '../runtime/warm-up.js'
 import { type EngineMemory, heldBytes } from './abandoned-threads.js'
 import { closeTimeoutMs } from './engine.js'
 import { type SlotCounters, sumOf } from './slots.js'
-import { type Absence, SupervisedEngine, type SupervisedOptions, type SupervisorReport } from './supervised-engine.js'
+import { type Outage, SupervisedEngine, type SupervisedOptions, type SupervisorReport } from './supervised-engine.js'
 
 type Report = (engine: number) => SupervisorReport
 
@@ -34,7 +34,7 @@ export class Engines {
     /** The provider that they run on, and why. */
     readonly choice: ProviderChoice = all[0].first.choice,
   ) {
-    for (const engine of all) engine.onAbsence = () => this.#watch()
+    for (const engine of all) engine.onOutageChange = () => this.#watch()
   }
 
   /**
@@ -48,7 +48,7 @@ export class Engines {
   static async start(count: number | 'auto', options: EnginesOptions, report: Report): Promise<Engines> {
     if (count !== 'auto') return Engines.#start(count, options, report)
     const several = Math.min(threadsOf(options), mostByAuto)
-    if (several === 1 || !mayTakeDevice(options)) return Engines.#start(several, options, report)
+    if (several === 1 || !mayUseDevice(options)) return Engines.#start(several, options, report)
     // The device is to beat all of the processor.
     const one = await Engines.#start(1, options, report)
     if (one.choice.provider !== 'cpu') return one
@@ -79,8 +79,8 @@ export class Engines {
   }
 
   /** Why no engine is available; undefined while one is. */
-  get absence(): Absence | undefined {
-    return this.available === 0 ? this.all.find(({ absence }) => absence !== undefined)?.absence : undefined
+  get outage(): Outage | undefined {
+    return this.available === 0 ? this.all.find(({ outage }) => outage !== undefined)?.outage : undefined
   }
 
   /**
@@ -106,14 +106,14 @@ export class Engines {
   }
 
   #watch(): void {
-    const blocked = this.all.find(({ absence }) => absence?.notReplaced?.cause === 'left_behind')
+    const blocked = this.all.find(({ outage }) => outage?.notReplaced?.cause === 'left_behind')
     if (blocked === undefined || this.available > 0) {
       this.#stopWaiting?.()
       this.#stopWaiting = undefined
       return
     }
     const { startTimeoutMs = Number.POSITIVE_INFINITY } = blocked.options
-    const reason = `no engine is available: ${blocked.absence?.notReplaced?.reason}`
+    const reason = `no engine is available: ${blocked.outage?.notReplaced?.reason}`
     this.#stopWaiting ??= afterRunning(startTimeoutMs, () => this.onStuck(reason))
   }
 }

@@ -3,15 +3,15 @@
 import type { ProblemCode } from '../problem.js'
 import type { Loads } from '../runtime/bank.js'
 import type { PackedRows } from '../runtime/packed-rows.js'
-import type { ProviderChoice, Wanted } from '../runtime/provider-choice.js'
+import type { ProviderChoice, ProviderRequest } from '../runtime/provider-choice.js'
 import type { SessionOptions } from '../runtime/session.js'
 import type { BatchTiming } from '../runtime/warm-up.js'
 import type { Loss } from './engine-lost.js'
 
 /** How the thread starts (its workerData). */
-export interface ThreadOptions extends SessionOptions, Wanted {
+export interface ThreadOptions extends SessionOptions, ProviderRequest {
   /** One element: 1 once the thread is given up and is to end without running what was sent to it. */
-  readonly givenUp: Int32Array<SharedArrayBuffer>
+  readonly abandoned: Int32Array<SharedArrayBuffer>
 }
 
 export interface RunRequest {

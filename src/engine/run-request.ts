@@ -1,7 +1,7 @@
 // A batch as the engine's thread runs it, and what its failure means: a row is at fault, or the session is.
 
 import type { ServingSession } from '../runtime/session.js'
-import { batchOf } from '../runtime/warm-up.js'
+import { warmUpBatch } from '../runtime/warm-up.js'
 import type { RunRequest, ThreadMessage } from './protocol.js'
 
 /**
@@ -22,7 +22,7 @@ export async function runRequest(
     const { pooled, hidden, recomputed = 0 } = await session.run(rows, slots, withHidden)
     return { kind: 'result', id, pooled, hidden, recomputed, runMs: performance.now() - start }
   } catch (error) {
-    await session.run(batchOf(1, Math.min(8, maxTokens)), new Int32Array(1), false)
+    await session.run(warmUpBatch(1, Math.min(8, maxTokens)), new Int32Array(1), false)
     return { kind: 'error', id, message: (error as Error).message }
   }
 }

@@ -3,7 +3,12 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterRunning, within } from '../running-time.js'
-import { allEnded, type EngineMemory, obstacle, oneEnded } from './abandoned-threads.js'
+import {
+  allAbandonedThreadsEnded,
+  anyAbandonedThreadEnded,
+  type EngineMemory,
+  startObstacle,
+} from './abandoned-threads.js'
 import { type BatchResult, closeTimeoutMs, Engine, type EngineOptions, type EngineRow } from './engine.js'
 import { EngineLost, type Loss } from './engine-lost.js'
 import { type SlotCounters, sumOf } from './slots.js'
@@ -26,7 +31,7 @@ export interface SupervisorReport {
 }
 
 /** An engine that takes no batches: why it was lost, and why there is no new one yet. */
-export interface Absence extends Loss {
+export interface Outage extends Loss {
   readonly notReplaced: { readonly cause: NotReplacedCause; readonly reason: string } | undefined
 }
 
@@ -41,14 +46,14 @@ export class SupervisedEngine {
   /** Counters of the banks that are gone. */
   #former = sumOf([])
   #engine: Engine | undefined
-  #absence: Absence | undefined
+  #outage: Outage | undefined
   readonly #closing = new AbortController()
   #atEngine = 0
   #stopWatchdog = () => {}
   /** Called when a new thread has started after one was lost. */
   onAvailable: () => void = () => {}
-  /** Called when `absence` has changed. */
-  onAbsence: () => void = () => {}
+  /** Called when `outage` has changed. */
+  onOutageChange: () => void = () => {}
 
   private constructor(
     /** The first one: what it found out about model and machine holds for its successors. */
@@ -75,8 +80,8 @@ export class SupervisedEngine {
   }
 
   /** Undefined while there is a thread that takes batches. */
-  get absence(): Absence | undefined {
-    return this.#absence
+  get outage(): Outage | undefined {
+    return this.#outage
   }
 
   /** Counters of the bank, over all threads. */
@@ -92,7 +97,7 @@ export class SupervisedEngine {
   async run(rows: readonly EngineRow[]): Promise<BatchResult> {
     const engine = this.#engine
     if (engine === undefined) {
-      const cause = this.#absence?.cause ?? 'failed'
+      const cause = this.#outage?.cause ?? 'failed'
       throw new EngineLost({ cause, reason: 'the engine was lost, and a new one has not started yet' }, false)
     }
     if (this.#atEngine++ === 0) this.#startWatchdog(engine)
@@ -114,32 +119,32 @@ export class SupervisedEngine {
     this.#closing.abort()
     await this.#engine?.close(withinMs)
     // A process cannot end before its threads.
-    await allEnded(Math.max(0, until - performance.now()))
+    await allAbandonedThreadsEnded(Math.max(0, until - performance.now()))
   }
 
   #startWatchdog(engine: Engine): void {
     const { runTimeoutMs } = this.options
     this.#stopWatchdog = afterRunning(runTimeoutMs, () =>
-      engine.giveUp(`the engine returned no batch for ${runTimeoutMs} ms`),
+      engine.abandon(`the engine returned no batch for ${runTimeoutMs} ms`),
     )
   }
 
   #use(engine: Engine): void {
     this.#engine = engine
-    this.#setAbsence(undefined)
+    this.#setOutage(undefined)
     engine.whenLost((loss) => {
       if (this.#closing.signal.aborted) return
       this.#engine = undefined
       this.#former = sumOf([this.#former, engine.bank])
       this.report.lost(loss)
-      this.#setAbsence({ ...loss, notReplaced: undefined })
+      this.#setOutage({ ...loss, notReplaced: undefined })
       void this.#replace(engine, loss)
     })
   }
 
-  #setAbsence(absence: Absence | undefined): void {
-    this.#absence = absence
-    this.onAbsence()
+  #setOutage(outage: Outage | undefined): void {
+    this.#outage = outage
+    this.onOutageChange()
   }
 
   async #replace(lost: Engine, loss: Loss): Promise<void> {
@@ -150,7 +155,7 @@ export class SupervisedEngine {
     for (let retryMs = firstRetryMs; !signal.aborted; retryMs = Math.min(2 * retryMs, longestRetryMs)) {
       const engine = await this.#startAnother(loss, retryMs)
       if (engine === undefined) continue
-      if (signal.aborted) return engine.giveUp('the engine was closed while it started')
+      if (signal.aborted) return engine.abandon('the engine was closed while it started')
       this.report.replaced(performance.now() - since)
       this.#use(engine)
       this.onAvailable()
@@ -161,7 +166,7 @@ export class SupervisedEngine {
   /** @returns undefined after a pause if it did not start, or if the engine is closed meanwhile */
   async #startAnother(loss: Loss, retryMs: number): Promise<Engine | undefined> {
     const { signal } = this.#closing
-    const blocked = obstacle(this.memory)
+    const blocked = startObstacle(this.memory)
     try {
       if (blocked === undefined) return await Engine.start(this.options, signal)
     } catch (error) {
@@ -170,12 +175,12 @@ export class SupervisedEngine {
     }
     if (blocked !== undefined) this.#notReplaced(loss, 'left_behind', blocked, retryMs)
     const pause = delay(retryMs, undefined, { signal, ref: false }).catch(() => {})
-    await (blocked === undefined ? pause : Promise.race([pause, oneEnded()]))
+    await (blocked === undefined ? pause : Promise.race([pause, anyAbandonedThreadEnded()]))
     return undefined
   }
 
   #notReplaced(loss: Loss, cause: NotReplacedCause, reason: string, retryMs: number): void {
     this.report.notReplaced(cause, reason, retryMs)
-    this.#setAbsence({ ...loss, notReplaced: { cause, reason } })
+    this.#setOutage({ ...loss, notReplaced: { cause, reason } })
   }
 }

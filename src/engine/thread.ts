@@ -12,7 +12,7 @@ import { runRequest } from './run-request.js'
 
 const port = parentPort
 if (port === null) throw new Error('engine/thread.js runs as a worker thread')
-const { provider, numerics, givenUp, ...options } = workerData as ThreadOptions
+const { provider, numerics, abandoned, ...options } = workerData as ThreadOptions
 const maxTokens = maxTokensOf(options.backbone.config)
 /** Results go to the engine without a copy. */
 function send(message: ThreadMessage): void {
@@ -42,11 +42,11 @@ try {
 
 /** If the session fails, the thread ends with it, and its successor begins with a sound one. */
 async function run(session: ServingSession, request: RunRequest): Promise<void> {
-  if (Atomics.load(givenUp, 0) === 1) return
+  if (Atomics.load(abandoned, 0) === 1) return
   try {
     send(await runRequest(session, request, maxTokens))
   } catch (error) {
-    Atomics.store(givenUp, 0, 1)
+    Atomics.store(abandoned, 0, 1)
     send({ kind: 'lost', loss: lossOf(error as Error, session.provider) })
     await stop(session)
   }

@@ -5,7 +5,7 @@
 import { IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { stoodStillWithin } from '../running-time.js'
+import { pausedMsWithin } from '../running-time.js'
 
 interface Exchange {
   readonly request: IncomingMessage
@@ -214,7 +214,7 @@ export class Connections {
 
 /** A client that was silent for so long is not waited for, unless it was this process that stood still. */
 function endUnlessPaused(socket: Socket, timeoutMs: number): void {
-  if (stoodStillWithin(timeoutMs) > 0) socket.setTimeout(timeoutMs)
+  if (pausedMsWithin(timeoutMs) > 0) socket.setTimeout(timeoutMs)
   else socket.destroy()
 }
 

@@ -4,7 +4,7 @@
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
 import type { Config } from '../config.js'
-import { stoodStillWithin } from '../running-time.js'
+import { pausedMsWithin } from '../running-time.js'
 import type { Certificate } from './certificate.js'
 import { type Connections, Request } from './connections.js'
 
@@ -36,7 +36,7 @@ export function createListener(
   server.maxConnections = limits.maxConnections
   // Node reads them whenever it looks for requests that take too long. After a pause of the process nothing has been read yet
   // of what clients sent meanwhile.
-  const extended = (ms: number) => ({ get: () => ms + stoodStillWithin(ms) })
+  const extended = (ms: number) => ({ get: () => ms + pausedMsWithin(ms) })
   Object.defineProperties(server, {
     headersTimeout: extended(limits.headersTimeoutMs),
     requestTimeout: extended(limits.receiveTimeoutMs),

@@ -1,7 +1,7 @@
 // Prometheus metrics of the server, under names that begin with propetl_, beside prom-client's own process figures.
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricRegistry } from 'prom-client'
-import { leftBehind } from '../engine/abandoned-threads.js'
+import { abandonedThreadCount } from '../engine/abandoned-threads.js'
 import { type LossCause, lossCauses } from '../engine/engine-lost.js'
 import { type NotReplacedCause, notReplacedCauses } from '../engine/supervised-engine.js'
 import { Problem } from '../problem.js'
@@ -127,7 +127,11 @@ export class Metrics {
       'Engines that there should be',
       watch((s) => s.engines.all.length, 0),
     )
-    this.#gauge('engine_threads_left_behind', 'Threads of engines that were given up and have not ended', leftBehind)
+    this.#gauge(
+      'engine_threads_left_behind',
+      'Threads of engines that were given up and have not ended',
+      abandonedThreadCount,
+    )
     this.#gauge(
       'ready',
       '1 once the model has answered a warm-up batch',

@@ -12,6 +12,6 @@ export function takeTurns(app: FastifyInstance, turns: LoopTurns): void {
     if (raw.destroyed) throw new Problem('client_closed_request', 'the client left before its request was begun')
   })
   app.addHook('onResponse', async ({ caller }, { statusCode }) => {
-    if (caller !== null && statusCode >= 400) turns.refused(caller.owner)
+    if (caller !== null && statusCode >= 400) turns.rejected(caller.owner)
   })
 }

@@ -8,7 +8,7 @@ import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { prototypeName, readPrototypeIn } from '../petl/prototype-file.js'
 import { readTaskFile, type TaskFile } from '../petl/task-file.js'
-import { checkFits } from '../runtime/serving-graph.js'
+import { checkPrototypeFitsBackbone } from '../runtime/serving-graph.js'
 
 export interface Model {
   readonly backbone: Backbone
@@ -30,7 +30,7 @@ export async function loadModel(directory: string, maxTokens?: number): Promise<
  */
 export async function loadPrototypeOf(backbone: Backbone, directory = backbone.directory): Promise<Prototype> {
   const prototype = await readPrototypeIn(directory)
-  inFile(join(directory, prototypeName), () => checkFits(prototype, backbone))
+  inFile(join(directory, prototypeName), () => checkPrototypeFitsBackbone(prototype, backbone))
   return prototype
 }
 

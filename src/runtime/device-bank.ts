@@ -6,8 +6,9 @@ import { type InferenceSession, Tensor } from 'onnxruntime-node'
 import { bytesOf, type Graph, GraphBuilder } from '../graph/graph.js'
 import { cast, concat, div, expand, mul, reshape, scatter, slice, sub } from '../graph/operators.js'
 import { Bank, type Loads } from './bank.js'
-import { inTurn } from './device-lock.js'
-import { openOnDevice, UnfitDevice } from './device-session.js'
+import { withDeviceLock } from './device-lock.js'
+import { openDeviceSession } from './device-session.js'
+import { UnsuitableDevice } from './provider-errors.js'
 
 export interface BankShape {
   readonly slots: number
@@ -24,10 +25,10 @@ export class DeviceBank {
     readonly loader: InferenceSession,
   ) {}
 
-  /** @throws UnfitDevice if the device cannot hold it */
+  /** @throws UnsuitableDevice if the device cannot hold it */
   static async open(shape: BankShape): Promise<DeviceBank> {
-    const maker = await openOnDevice('webgpu', emptyBank(shape), { preferredOutputLocation: 'gpu-buffer' })
-    const loader = await openOnDevice('webgpu', loading(shape))
+    const maker = await openDeviceSession('webgpu', emptyBank(shape), { preferredOutputLocation: 'gpu-buffer' })
+    const loader = await openDeviceSession('webgpu', loading(shape))
     try {
       const { bank } = await maker.run({ zero: new Tensor('float32', Float32Array.of(0), [1, 1, 1]) })
       if (bank?.location !== 'gpu-buffer') throw new Error('the bank did not stay on the device')
@@ -38,7 +39,7 @@ export class DeviceBank {
       const { slots, layers, maskBytes } = shape
       const megabytes = Math.ceil((slots * layers * maskBytes * Float32Array.BYTES_PER_ELEMENT) / 1e6)
       const reason = (error as Error).message.split('\n')[0]
-      throw new UnfitDevice(
+      throw new UnsuitableDevice(
         `its memory takes no bank of ${slots} slots, ${megabytes} MB; expected fewer slots (${reason})`,
       )
     }
@@ -56,7 +57,7 @@ export class DeviceBank {
       fresh: new Tensor('uint32', pairs(fresh), [slots.length, pairsOf(fresh.slotWords), 1]),
     }
     // The bank is what the session reads and what it writes: nothing but the slots changes, and nothing is copied.
-    await inTurn(async () => {
+    await withDeviceLock(async () => {
       const { loaded } = await this.loader.run(feeds, { loaded: this.words })
       loaded?.dispose()
     })

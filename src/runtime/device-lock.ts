@@ -24,7 +24,7 @@ const turns: Int32Array<SharedArrayBuffer> =
   new Int32Array(new SharedArrayBuffer((firstPlace + places) * Int32Array.BYTES_PER_ELEMENT))
 
 /** Does the work when this thread's turn comes, first come, first served; until then it blocks. Turns do not nest. */
-export async function inTurn<T>(work: () => Promise<T>): Promise<T> {
+export async function withDeviceLock<T>(work: () => Promise<T>): Promise<T> {
   const ticket = Atomics.add(turns, next, 1)
   Atomics.store(turns, placeOf(ticket), markOf(threadId))
   for (let on = Atomics.load(turns, current); on !== ticket; on = Atomics.load(turns, current))

@@ -4,17 +4,15 @@
 import { InferenceSession } from 'onnxruntime-node'
 import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
-
-/** A device is there, but it does not do what it is to do. The message says what, as the rest of a sentence about it. */
-export class UnfitDevice extends Error {}
+import { UnsuitableDevice } from './provider-errors.js'
 
 type Options = Omit<InferenceSession.SessionOptions, 'executionProviders' | 'extra'>
 
 /**
  * @param entries onnxruntime's session configuration, of the keys that begin with "session."
- * @throws UnfitDevice if an operator of the graph would run on the CPU
+ * @throws UnsuitableDevice if an operator of the graph would run on the CPU
  */
-export async function openOnDevice(
+export async function openDeviceSession(
   provider: 'webgpu' | 'cuda',
   graph: Graph,
   options: Options = {},
@@ -30,6 +28,6 @@ export async function openOnDevice(
     })
   } catch (error) {
     if (!(error as Error).message.includes('fallback to CPU EP has been explicitly disabled')) throw error
-    throw new UnfitDevice('it lacks operators of the graph, which would be computed on the CPU in every batch')
+    throw new UnsuitableDevice('it lacks operators of the graph, which would be computed on the CPU in every batch')
   }
 }

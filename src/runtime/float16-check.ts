@@ -1,7 +1,7 @@
 // Whether float16 is good enough for a model on this device: it is compared with float32 on real texts before it serves.
 
 import { TextTokenizer } from '../backbones/tokenizer.js'
-import type { Deviation, HalfSession } from './float16-session.js'
+import type { Deviation, Float16Session } from './float16-session.js'
 import type { TokenRow } from './packed-rows.js'
 import type { SessionOptions } from './session.js'
 
@@ -11,14 +11,14 @@ import type { SessionOptions } from './session.js'
  */
 export const bounds: Deviation = { fromFloat32: 0.01, fromBatch: 0.005 }
 
-export interface HalfCheck {
+export interface Float16Check {
   readonly within: boolean
   /** What was found, for the log. */
   readonly finding: string
 }
 
 /** Compares on texts of this file. What the bank held before is lost. */
-export async function checkHalf(session: HalfSession, options: SessionOptions): Promise<HalfCheck> {
+export async function checkFloat16(session: Float16Session, options: SessionOptions): Promise<Float16Check> {
   const texts = await tokenised(options)
   const found = await session.compare(texts, await loadMasks(session, options, texts.length))
   if (!Number.isFinite(found.fromFloat32))
@@ -46,7 +46,7 @@ async function tokenised({ backbone }: SessionOptions): Promise<readonly TokenRo
 
 /** Loads masks of all weights, of none, and of half of them; the texts have them in turn. */
 async function loadMasks(
-  session: HalfSession,
+  session: Float16Session,
   { prototype, slots }: SessionOptions,
   texts: number,
 ): Promise<Int32Array<ArrayBuffer>> {

@@ -2,14 +2,9 @@
 // hold, and masks that its bank does not hold, run in float32.
 
 import type { Loads } from './bank.js'
+import type { Provider } from './execution-providers.js'
 import { type PackedRows, packRows, selectRows, type TokenRow } from './packed-rows.js'
-import {
-  EngineSession,
-  type Provider,
-  type ServingSession,
-  type SessionOptions,
-  type SessionResult,
-} from './session.js'
+import { EngineSession, type ServingSession, type SessionOptions, type SessionResult } from './session.js'
 
 /** How far pooled vectors are from what they are compared with, the largest ‖a − b‖ / ‖b‖ of all texts. */
 export interface Deviation {
@@ -21,7 +16,7 @@ export interface Deviation {
 
 type Part = Pick<EngineSession, 'load' | 'run' | 'release' | 'holdsAll'>
 
-export class HalfSession implements ServingSession {
+export class Float16Session implements ServingSession {
   constructor(
     readonly provider: Provider,
     readonly half: Part,
@@ -30,11 +25,11 @@ export class HalfSession implements ServingSession {
     readonly hiddenSize: number,
   ) {}
 
-  static async open(provider: Provider, options: SessionOptions): Promise<HalfSession> {
+  static async open(provider: Provider, options: SessionOptions): Promise<Float16Session> {
     const full = await EngineSession.open(provider, 'float32', options)
     try {
       const half = await EngineSession.open(provider, 'float16', options)
-      return new HalfSession(provider, half, full, options.backbone.config.hidden_size)
+      return new Float16Session(provider, half, full, options.backbone.config.hidden_size)
     } catch (error) {
       await full.release()
       throw error

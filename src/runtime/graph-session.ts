@@ -4,8 +4,8 @@ import { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
 import type { Compute } from './execution-providers.js'
-import { unavailable } from './provider-choice.js'
-import { withoutTf32 } from './tf32.js'
+import { providerUnavailable } from './provider-errors.js'
+import { disableTf32 } from './tf32.js'
 
 /** A dense array, row-major. */
 export interface NumberArray {
@@ -24,7 +24,7 @@ export class GraphSession {
   /** @throws Problem `provider_unavailable` */
   static async open(graph: Graph, options: GraphSessionOptions): Promise<GraphSession> {
     const { directory, provider = 'cpu', threads } = options
-    withoutTf32()
+    disableTf32()
     const session = await InferenceSession.create(serializeOnnx(graph), {
       executionProviders: [provider],
       intraOpNumThreads: threads,
@@ -38,7 +38,7 @@ export class GraphSession {
         },
       },
     }).catch((error: Error) => {
-      throw provider === 'cpu' ? error : unavailable(provider, error)
+      throw provider === 'cpu' ? error : providerUnavailable(provider, error)
     })
     return new GraphSession(session)
   }

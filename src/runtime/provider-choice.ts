@@ -5,14 +5,15 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
-import { UnfitDevice } from './device-session.js'
-import { HalfSession } from './float16-session.js'
+import type { Numerics, Provider } from './execution-providers.js'
+import { Float16Session } from './float16-session.js'
 import type { PackedRows } from './packed-rows.js'
-import { EngineSession, type Numerics, type Provider, type ServingSession, type SessionOptions } from './session.js'
-import { batchOf, runTime } from './warm-up.js'
+import { firstSentence, providerUnavailable } from './provider-errors.js'
+import { EngineSession, type ServingSession, type SessionOptions } from './session.js'
+import { timeRun, warmUpBatch } from './warm-up.js'
 
 /** What was asked for. */
-export interface Wanted {
+export interface ProviderRequest {
   readonly provider: Provider | 'auto'
   /** `auto` is float16 on CUDA, if it is found to be near enough to float32 there, and float32 otherwise. */
   readonly numerics: Numerics | 'auto'
@@ -48,7 +49,7 @@ const providersOf: Record<Numerics, readonly Provider[]> = {
  *   making throws
  */
 export async function openSession(
-  { provider: wanted, numerics }: Wanted,
+  { provider: wanted, numerics }: ProviderRequest,
   options: SessionOptions,
 ): Promise<{ readonly session: ServingSession; readonly choice: ProviderChoice }> {
   const [only, ...others] = numerics === 'auto' ? providersOf.float32 : providersOf[numerics]
@@ -57,11 +58,12 @@ export async function openSession(
       'invalid_setting',
       `the numerics setting is ${numerics}, which the provider ${only} computes, and not "${wanted}"; expected float32 with it`,
     )
-  const batch = (rows: number, tokens: number) => batchOf(rows, Math.min(tokens, maxTokensOf(options.backbone.config)))
+  const batch = (rows: number, tokens: number) =>
+    warmUpBatch(rows, Math.min(tokens, maxTokensOf(options.backbone.config)))
   const open: Open = async (provider) => {
     const opened = await openWith(provider, numerics, options)
     try {
-      await runTime(opened.session, batch(1, 8))
+      await timeRun(opened.session, batch(1, 8))
     } catch (error) {
       await opened.session.release()
       throw error
@@ -72,7 +74,7 @@ export async function openSession(
     try {
       return taken(await open(provider), reason)
     } catch (error) {
-      throw error instanceof Problem || provider === 'cpu' ? error : unavailable(provider, error as Error)
+      throw error instanceof Problem || provider === 'cpu' ? error : providerUnavailable(provider, error as Error)
     }
   }
   if (wanted !== 'auto') return choose(wanted, 'asked for by the provider setting')
@@ -86,35 +88,39 @@ const taken = ({ session, numerics, finding }: Opened, reason: string) => ({
   choice: { provider: session.provider, numerics, reason: finding ? `${reason}; ${finding}` : reason },
 })
 
-async function openWith(provider: Provider, numerics: Wanted['numerics'], options: SessionOptions): Promise<Opened> {
-  if (numerics === 'float16') return { session: await HalfSession.open(provider, options), numerics }
+async function openWith(
+  provider: Provider,
+  numerics: ProviderRequest['numerics'],
+  options: SessionOptions,
+): Promise<Opened> {
+  if (numerics === 'float16') return { session: await Float16Session.open(provider, options), numerics }
   if (numerics !== 'auto') return { session: await EngineSession.open(provider, numerics, options), numerics }
   if (provider !== 'cuda')
     return { session: await EngineSession.open(provider, 'float32', options), numerics: 'float32' }
-  return openHalfIfGood(provider, options)
+  return openFloat16IfAccurate(provider, options)
 }
 
 /** Float16, if the device computes it and it is near enough to float32. */
-async function openHalfIfGood(provider: Provider, options: SessionOptions): Promise<Opened> {
+async function openFloat16IfAccurate(provider: Provider, options: SessionOptions): Promise<Opened> {
   const full = await EngineSession.open(provider, 'float32', options)
   let half: EngineSession | undefined
   try {
     half = await EngineSession.open(provider, 'float16', options)
-    const session = new HalfSession(provider, half, full, options.backbone.config.hidden_size)
+    const session = new Float16Session(provider, half, full, options.backbone.config.hidden_size)
     // The tokenizer is loaded only where something is to be compared.
-    const { checkHalf } = await import('./float16-check.js')
-    const { within, finding } = await checkHalf(session, options)
+    const { checkFloat16 } = await import('./float16-check.js')
+    const { within, finding } = await checkFloat16(session, options)
     if (within) return { session, numerics: 'float16', finding }
     await half.release()
     return { session: full, numerics: 'float32', finding }
   } catch (error) {
     await half?.release()
-    return { session: full, numerics: 'float32', finding: `float16 does not load (${sentence(error as Error)})` }
+    return { session: full, numerics: 'float32', finding: `float16 does not load (${firstSentence(error as Error)})` }
   }
 }
 
 /** Whether anything but the CPU may come of a choice: where nothing else is installed, nothing needs to be tried. */
-export const mayTakeDevice = ({ provider, numerics }: Wanted): boolean =>
+export const mayUseDevice = ({ provider, numerics }: ProviderRequest): boolean =>
   provider === 'auto' ? numerics !== 'int8' && (hasCudaProvider() || hasVulkanDriver()) : provider !== 'cpu'
 
 /** CUDA if it loads. WebGPU loads on software renderers too, so it must beat the CPU at a batch. */
@@ -130,7 +136,7 @@ async function openBest(
       return await open(provider)
     } catch (error) {
       if (error instanceof Problem) throw error
-      findings.push(`${provider} does not load (${sentence(error as Error)})`)
+      findings.push(`${provider} does not load (${firstSentence(error as Error)})`)
       return undefined
     }
   }
@@ -142,15 +148,15 @@ async function openBest(
   }
   const cpu = await open('cpu')
   const batch = batchOf(8, 32)
-  const cpuMs = Math.min(await runTime(cpu.session, batch), await runTime(cpu.session, batch))
+  const cpuMs = Math.min(await timeRun(cpu.session, batch), await timeRun(cpu.session, batch))
   const webgpu = await attempt('webgpu')
   if (webgpu === undefined) {
     findings.push('cpu runs everywhere')
     return take(cpu)
   }
   // A software renderer is told by one short row, long before it would have finished the batch.
-  const shortMs = await runTime(webgpu.session, batchOf(1, 8))
-  const ofBatch = async () => Math.min(await runTime(webgpu.session, batch), await runTime(webgpu.session, batch))
+  const shortMs = await timeRun(webgpu.session, batchOf(1, 8))
+  const ofBatch = async () => Math.min(await timeRun(webgpu.session, batch), await timeRun(webgpu.session, batch))
   const webgpuMs = shortMs > cpuMs ? shortMs : await ofBatch()
   const [best, other] = webgpuMs < cpuMs ? [webgpu, cpu] : [cpu, webgpu]
   await other.session.release()
@@ -184,26 +190,3 @@ function hasVulkanDriver(): boolean {
     return existsSync(manifests) && readdirSync(manifests).length > 0
   })
 }
-
-const libraries: Partial<Record<Provider, string>> = {
-  cuda:
-    'It needs Linux x64, an NVIDIA driver, CUDA 13 with cuDNN 9, and the CUDA library of onnxruntime, which npm does not ' +
-    'bring: the README says where it is to be had, and the Dockerfile\'s "cuda" target has all of it.',
-  webgpu: 'It needs a Vulkan, Metal or Direct3D 12 driver.',
-}
-
-/** What a user is told whose provider does not load. */
-export function unavailable(provider: Provider, error: Error): Problem {
-  const advice = error instanceof UnfitDevice ? undefined : libraries[provider]
-  return new Problem(
-    'provider_unavailable',
-    `provider "${provider}" does not load here: ${sentence(error)}.${advice ? ` ${advice}` : ''}`,
-  )
-}
-
-/** What an onnxruntime error says, without the place in its sources. */
-const sentence = (error: Error): string =>
-  (error.message.split('\n')[0] ?? '')
-    .replace(/^\/.* was false\. /, '')
-    .replace(/[.\s]+$/, '')
-    .slice(0, 200)

@@ -28,7 +28,7 @@ export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf'> {
 export const poolWeightsName = 'pool_weights'
 
 /** What makes the graph one that CUDA computes in float16. */
-export const halfPasses: readonly Pass[] = [
+export const float16Passes: readonly Pass[] = [
   packAttention(keyBiasName),
   fuseAttention,
   padByOffset,
@@ -65,7 +65,7 @@ function maskedModules(
   packing: Packing,
   traits: GraphTraits,
 ): LayerModules {
-  checkFits(prototype, backbone)
+  checkPrototypeFitsBackbone(prototype, backbone)
   const { module: config, layers, maskBytes, hiddenSize } = prototype
   const module = petlModule(config, hiddenSize)
   const bank = g.input('bank', traits.bank, ['slots', layers, maskBytes])
@@ -127,7 +127,7 @@ function at<T>(list: readonly T[], index: number): T {
 }
 
 /** @throws Problem `prototype_mismatch` or `invalid_prototype` if the prototype does not belong to the backbone */
-export function checkFits(prototype: Prototype, backbone: Backbone): void {
+export function checkPrototypeFitsBackbone(prototype: Prototype, backbone: Backbone): void {
   const { config, digest, directory } = backbone
   if (prototype.backbone !== digest)
     throw new Problem(

@@ -3,7 +3,6 @@
 import { env, InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Backbone } from '../backbones/backbone.js'
 import { floatsOf } from '../backbones/weights.js'
-import type { numerics } from '../config.js'
 import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
 import { fuseTransposedProducts } from '../graph/passes/fuse.js'
@@ -12,20 +11,12 @@ import { applyAll } from '../graph/passes/rewrite.js'
 import type { Prototype } from '../petl/prototype.js'
 import { Bank, type Loads } from './bank.js'
 import { DeviceBank } from './device-bank.js'
-import { inTurn } from './device-lock.js'
-import { openOnDevice } from './device-session.js'
+import { withDeviceLock } from './device-lock.js'
+import { openDeviceSession } from './device-session.js'
+import type { Numerics, Provider } from './execution-providers.js'
 import { largestExactWeight } from './int8-range.js'
 import type { PackedRows } from './packed-rows.js'
-import { type GraphTraits, halfPasses, poolWeightsName, servingGraph } from './serving-graph.js'
-
-export const providers = ['cpu', 'webgpu', 'cuda'] as const
-export type Provider = (typeof providers)[number]
-
-/**
- * What a session computes in: single precision; half precision but for statistics, pooling and sums; or single precision
- * with dense layers in eight-bit integers, whose sums have 32 bits.
- */
-export type Numerics = (typeof numerics)[number]
+import { float16Passes, type GraphTraits, poolWeightsName, servingGraph } from './serving-graph.js'
 
 export interface SessionOptions {
   readonly backbone: Backbone
@@ -67,17 +58,17 @@ const traits: Record<Provider, GraphTraits> = {
 }
 
 /** Tables are half already: they need not be converted after each look-up. */
-const halfTraits: GraphTraits = { bank: 'uint8', gatherHalf: false }
+const float16Traits: GraphTraits = { bank: 'uint8', gatherHalf: false }
 
 async function graphOf(
   provider: Provider,
   numerics: Numerics,
   { backbone, prototype }: Pick<SessionOptions, 'backbone' | 'prototype'>,
 ): Promise<Graph> {
-  const graph = servingGraph(backbone, prototype, numerics === 'float16' ? halfTraits : traits[provider])
+  const graph = servingGraph(backbone, prototype, numerics === 'float16' ? float16Traits : traits[provider])
   switch (numerics) {
     case 'float16':
-      return applyAll(graph, halfPasses)
+      return applyAll(graph, float16Passes)
     case 'int8': {
       const quantized = quantizeDense(await largestExactWeight(), floatsOf(backbone.weightsFolder))
       return applyAll(graph, [quantized, fuseTransposedProducts])
@@ -124,10 +115,10 @@ export class EngineSession implements ServingSession {
     }
     const shape = prototype && { slots, layers: prototype.layers, maskBytes: prototype.maskBytes }
     if (provider === 'webgpu')
-      return inTurn(async () => {
+      return withDeviceLock(async () => {
         const bank = shape && (await DeviceBank.open(shape))
         try {
-          return new EngineSession(provider, await openOnDevice(provider, graph, options, entries), bank)
+          return new EngineSession(provider, await openDeviceSession(provider, graph, options, entries), bank)
         } catch (error) {
           await bank?.release()
           throw error
@@ -135,7 +126,7 @@ export class EngineSession implements ServingSession {
       })
     const session =
       provider === 'cuda'
-        ? await openOnDevice(provider, graph, options, entries)
+        ? await openDeviceSession(provider, graph, options, entries)
         : await InferenceSession.create(serializeOnnx(graph), {
             ...options,
             executionProviders: [provider],
@@ -173,7 +164,7 @@ export class EngineSession implements ServingSession {
 
   /** Works at once, on a device that is shared in turn. */
   #use<T>(work: () => Promise<T>): Promise<T> {
-    return this.provider === 'webgpu' ? inTurn(work) : work()
+    return this.provider === 'webgpu' ? withDeviceLock(work) : work()
   }
 
   /**

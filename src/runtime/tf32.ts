@@ -5,6 +5,6 @@
  * process says otherwise. To be called on the main thread, for other threads have copies of the environment, and before the
  * first session is made there. Who set the variable knows why.
  */
-export function withoutTf32(): void {
+export function disableTf32(): void {
   process.env.NVIDIA_TF32_OVERRIDE ??= '0'
 }

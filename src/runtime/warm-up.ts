@@ -19,13 +19,13 @@ const longestMs = 50
 /** One that has not this much more throughput than the one before is the last one. */
 const leastGain = 0.05
 
-export function batchOf(rows: number, tokens: number): PackedRows {
+export function warmUpBatch(rows: number, tokens: number): PackedRows {
   const row = { inputIds: new Int32Array(tokens), tokenTypeIds: new Int32Array(tokens), pooling: 'mean' as const }
   return packRows(Array.from({ length: rows }, () => row))
 }
 
 /** Milliseconds of a run. The first one also allocates buffers and compiles shaders. */
-export async function runTime(session: ServingSession, batch: PackedRows): Promise<number> {
+export async function timeRun(session: ServingSession, batch: PackedRows): Promise<number> {
   const start = performance.now()
   await session.run(batch, new Int32Array(batch.rows), false)
   return performance.now() - start
@@ -40,8 +40,8 @@ export async function timeBatches(session: ServingSession, maxTokens: number): P
   const timings: BatchTiming[] = []
   const length = Math.min(rowTokens, maxTokens)
   for (let rows = 1, rate = 0; rows <= mostRows; rows *= 2) {
-    const batch = batchOf(rows, length)
-    const ms = Math.min(await runTime(session, batch), await runTime(session, batch))
+    const batch = warmUpBatch(rows, length)
+    const ms = Math.min(await timeRun(session, batch), await timeRun(session, batch))
     timings.push({ tokens: batch.tokens, ms })
     if (timings.length >= leastSizes && (2 * ms > longestMs || batch.tokens / ms < (1 + leastGain) * rate)) break
     rate = batch.tokens / ms

@@ -4,17 +4,17 @@
 /** A tenant counts as active for so long after a request, in milliseconds. */
 const activeMs = 5_000
 
-export class Activity {
+export class ActiveOwners {
   /** When each tenant asked last; the one that has not asked for longest comes first. */
   readonly #lastAsked = new Map<string, number>()
 
-  asked(tenant: string, now: number): void {
+  record(tenant: string, now: number): void {
     this.#lastAsked.delete(tenant)
     this.#lastAsked.set(tenant, now)
   }
 
   /** Whether more than one tenant is active. */
-  several(now: number): boolean {
+  hasSeveral(now: number): boolean {
     for (const [tenant, at] of this.#lastAsked) {
       if (now - at <= activeMs) break
       this.#lastAsked.delete(tenant)

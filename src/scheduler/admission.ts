@@ -7,7 +7,7 @@ import type { Clock } from './clock.js'
 import type { CostModel } from './cost.js'
 import type { EngineState } from './engine-state.js'
 import type { Feedback } from './feedback.js'
-import type { Load, Waiting } from './flows.js'
+import type { Load, SchedulableRow } from './flows.js'
 import type { RowQueue } from './queue.js'
 
 /** Past estimates that are remembered, in milliseconds in total: long ones have more weight, and replace each other sooner. */
@@ -80,15 +80,15 @@ export const oneToken = (task: string): Demand => ({ rows: 1, byTask: new Map([[
  * Why a request was refused when it came: it would have waited too long, there was no room, no time at all, or engines were
  * lost with one of its texts.
  */
-export type Refusal = 'wait' | 'room' | 'deadline' | 'text'
+export type Rejection = 'wait' | 'room' | 'deadline' | 'text'
 
 export class Admission {
-  onRefused: (reason: Refusal) => void = () => {}
+  onRejected: (reason: Rejection) => void = () => {}
 
   constructor(
     readonly queue: Pick<
-      RowQueue<Waiting>,
-      'size' | 'tokens' | 'tasks' | 'rowsOf' | 'standingOf' | 'tokensUntilServed'
+      RowQueue<SchedulableRow>,
+      'size' | 'tokens' | 'tasks' | 'rowsOf' | 'backlogOf' | 'tokensUntilServed'
     >,
     readonly engines: readonly EngineState[],
     /** Rows that may wait; see roomFor. */
@@ -120,14 +120,14 @@ export class Admission {
     if (estimatedMs <= leftMs) return uncalibratedMs
     const aloneMs = this.#servingMs(ownTokens)
     if (aloneMs > leftMs) {
-      this.onRefused('deadline')
+      this.onRejected('deadline')
       throw new Problem(
         'deadline_exceeded',
         `the request takes about ${Math.ceil(aloneMs)} ms by itself, and must be answered within ${Math.floor(leftMs)} ms`,
         { estimated_ms: Math.ceil(aloneMs), left_ms: Math.floor(leftMs) },
       )
     }
-    this.onRefused('wait')
+    this.onRejected('wait')
     throw this.#overloaded(
       caller,
       `the request would be answered in about ${Math.ceil(estimatedMs)} ms, and must be within ${Math.floor(leftMs)} ms`,
@@ -150,9 +150,9 @@ export class Admission {
     const tenant = waiting[0]?.tenant ?? 0
     const room = roomFor({ limit, all: this.queue.size, tenant, task })
     if (rows <= room) return
-    this.onRefused('room')
+    this.onRejected('room')
     // By then about half of what the tenant has waiting is served.
-    const { tokens, share } = this.queue.standingOf(caller.tenant, caller.weight)
+    const { tokens, share } = this.queue.backlogOf(caller.tenant, caller.weight)
     throw this.#overloaded(
       caller,
       `the request brings ${rows} rows, and there is room for ${room} of its task: the tenant has ${tenant} rows waiting, ${task} of them of this task; at most ${limit} may wait of all tenants`,
@@ -169,7 +169,7 @@ export class Admission {
   ): Problem {
     return new Problem('overloaded', detail, {
       ...figures,
-      waiting_rows: this.queue.standingOf(tenant, weight).rows,
+      waiting_rows: this.queue.backlogOf(tenant, weight).rows,
       retry_after_s: Math.max(1, Math.ceil(retryAfterMs / 1000)),
     })
   }

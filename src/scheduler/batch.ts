@@ -1,6 +1,13 @@
 // A batch while it is put together: which rows may join the one that leads it.
 
-import { type Entry, earliestOfLength, shortestOf, type TaskFlow, type TenantFlow, type Waiting } from './flows.js'
+import {
+  type Entry,
+  earliestOfLength,
+  type SchedulableRow,
+  shortestOf,
+  type TaskFlow,
+  type TenantFlow,
+} from './flows.js'
 import type { Flow, Turns } from './turns.js'
 
 export interface BatchLimits {
@@ -29,7 +36,7 @@ export const largestBatch = (limits: TokenLimits, tasks: number): number =>
   Math.min(limits.maxTokens, tasks * taskTokensOf(limits))
 
 /** The limits of a batch while a tenant floods. */
-export function whileFlooded(limits: BatchLimits): BatchLimits {
+export function limitsDuringFlood(limits: BatchLimits): BatchLimits {
   const { maxTokens, floodTokens = maxTokens } = limits
   return {
     ...limits,
@@ -49,7 +56,7 @@ interface Lead<F> {
 }
 
 /** A batch while it is put together. */
-export class Batch<Row extends Waiting> {
+export class Batch<Row extends SchedulableRow> {
   readonly entries: Entry<Row>[]
   readonly tenant: Lead<TenantFlow<Row>>
   readonly task: Lead<TaskFlow<Row>>
@@ -86,17 +93,17 @@ export class Batch<Row extends Waiting> {
     return this.#masks.size >= this.limits.maxMasks
   }
 
-  takes({ row, flow }: Entry<Row>): boolean {
-    return this.#takesFrom(row.tokens, row.tokens, this.#flows.has(flow) ? 0 : 1)
+  accepts({ row, flow }: Entry<Row>): boolean {
+    return this.#acceptsFrom(row.tokens, row.tokens, this.#flows.has(flow) ? 0 : 1)
   }
 
   /** Whether there may be a row of a length class that it takes. */
-  mayTake(lengthClass: number): boolean {
-    return this.#takesFrom(shortestOf(lengthClass), shortestOf(lengthClass + 1), 1)
+  mayAccept(lengthClass: number): boolean {
+    return this.#acceptsFrom(shortestOf(lengthClass), shortestOf(lengthClass + 1), 1)
   }
 
   /** @param further tasks that the batch does not serve yet */
-  #takesFrom(shortest: number, longest: number, further: number): boolean {
+  #acceptsFrom(shortest: number, longest: number, further: number): boolean {
     const most = largestBatch(this.limits, this.#flows.size + further)
     const places = (this.entries.length + 1) * Math.max(this.#longest, shortest)
     return this.#tokens + shortest <= most && places <= maxPlacesPerToken * (this.#tokens + longest)
@@ -131,7 +138,7 @@ const isBefore = <Row>(a: TaskFlow<Row>, b: TaskFlow<Row>) =>
  * batch, and as long as it does not flood: then most of what there is to serve is its.
  * @param all tokens that wait, of all flows, and those of the batch
  */
-export function nextBeside<F extends Flow>(
+export function nextToJoin<F extends Flow>(
   turns: Turns<F>,
   lead: Lead<F>,
   lengthClass: number,

@@ -1,6 +1,6 @@
 // Time, as the dispatcher sees it: a test brings its own.
 
-import { stoodStillMs } from '../running-time.js'
+import { pausedMs } from '../running-time.js'
 
 export interface Clock {
   /** Milliseconds since some beginning. */
@@ -11,12 +11,12 @@ export interface Clock {
    */
   after(ms: number, callback: () => void): () => void
   /** Milliseconds, of all that have passed, in which the process did not run. */
-  stoodStillMs(): number
+  pausedMs(): number
 }
 
 export const realClock: Clock = {
   now: () => performance.now(),
-  stoodStillMs,
+  pausedMs,
   after(ms, callback) {
     if (ms <= 0) {
       const immediate = setImmediate(callback)

@@ -4,16 +4,16 @@
 import type { BatchResult, EngineRow, RowResult } from '../engine/engine.js'
 import { EngineLost } from '../engine/engine-lost.js'
 import { Problem } from '../problem.js'
-import { Activity } from './active-owners.js'
-import { Admission, type Caller, type Demand, type Refusal } from './admission.js'
+import { ActiveOwners } from './active-owners.js'
+import { Admission, type Caller, type Demand, type Rejection } from './admission.js'
 import { type BatchLimits, largestBatch, taskTokensOf } from './batch.js'
 import { type Clock, realClock } from './clock.js'
 import type { CostModel } from './cost.js'
 import { EngineState, type Runner } from './engine-state.js'
 import { type Feedback, FeedbackByTenant } from './feedback.js'
-import type { Load, Waiting } from './flows.js'
+import type { Load, SchedulableRow } from './flows.js'
 import { RowQueue } from './queue.js'
-import { Suspects } from './suspect-texts.js'
+import { SuspectTexts } from './suspect-texts.js'
 
 export interface DispatcherOptions extends BatchLimits {
   /** Rows that may wait; see roomFor. */
@@ -29,7 +29,7 @@ export interface BatchReport extends Omit<BatchResult, 'rows'> {
 }
 
 /** Who asks, and until when. */
-export interface Order extends Caller {
+export interface SubmitOptions extends Caller {
   /** Aborted when nobody waits for the answer any more: rows that have not begun are taken out. */
   readonly signal?: AbortSignal
   /**
@@ -38,7 +38,7 @@ export interface Order extends Caller {
    */
   readonly onAdmitted?: () => void
   /** Called when the server failed the request: the cost of its rows that no engine has begun is not charged. */
-  readonly onNotBegun?: (cost: number) => void
+  readonly onRefund?: (cost: number) => void
 }
 
 export interface Submission {
@@ -54,13 +54,13 @@ interface Request {
   failed: boolean
 }
 
-interface QueuedRow extends Waiting {
+interface QueuedRow extends SchedulableRow {
   readonly request: Request
   readonly feedback: Feedback
   readonly engineRow: EngineRow
   readonly since: number
   /** How long the process had stood still by then. */
-  readonly stoodStillMs: number
+  readonly pausedMs: number
   /** An engine has computed it, or tried to. */
   begun: boolean
   readonly resolve: (result: RowResult) => void
@@ -80,16 +80,16 @@ const flood = { ms: 10, share: 0.25 }
 export class Dispatcher {
   readonly #queue = new RowQueue<QueuedRow>()
   readonly #feedback = new FeedbackByTenant()
-  readonly #activity = new Activity()
-  readonly #suspects = new Suspects()
+  readonly #activeOwners = new ActiveOwners()
+  readonly #suspects = new SuspectTexts()
   readonly #engines: readonly EngineState[]
   readonly #admission: Admission
   #planned: { readonly at: number; readonly cancel: () => void } | undefined
   onBatch: (report: BatchReport) => void = () => {}
   onDropped: (reason: 'deadline' | 'cancelled', rows: number) => void = () => {}
-  onRefused: (reason: Refusal) => void = () => {}
+  onRejected: (reason: Rejection) => void = () => {}
   /** Called when texts are refused from now on, because engines were lost with them. */
-  onTextsRefused: (texts: number) => void = () => {}
+  onTextsRejected: (texts: number) => void = () => {}
 
   constructor(
     runners: readonly Runner[],
@@ -100,7 +100,7 @@ export class Dispatcher {
     this.#engines = runners.map((runner) => new EngineState(runner))
     const limits = () => this.#queue.limitsNow(this.#limits(clock.now()))
     this.#admission = new Admission(this.#queue, this.#engines, options.maxQueueRows, limits, cost, clock)
-    this.#admission.onRefused = (reason) => this.onRefused(reason)
+    this.#admission.onRejected = (reason) => this.onRejected(reason)
     for (const runner of runners) runner.onAvailable = () => this.#pump()
   }
 
@@ -139,22 +139,22 @@ export class Dispatcher {
    *   there is no room for them; `text_fails_engines`; whatever `onAdmitted` throws; later `deadline_exceeded` if it took
    *   longer than estimated, `engine_lost`, `client_closed_request`; Error if a row cannot be computed
    */
-  async submit(submissions: readonly Submission[], order: Order): Promise<RowResult[]> {
+  async submit(submissions: readonly Submission[], order: SubmitOptions): Promise<RowResult[]> {
     const { tenant, weight, deadline, signal } = order
     if (signal?.aborted) {
       this.onDropped('cancelled', submissions.length)
       throw clientLeft()
     }
-    if (submissions.some(({ row }) => this.#suspects.isRefused(row))) {
-      this.onRefused('text')
+    if (submissions.some(({ row }) => this.#suspects.isRejected(row))) {
+      this.onRejected('text')
       throw failsEngines()
     }
     const feedback = this.#feedback.of(tenant)
     const estimatedMs = this.#admission.admit(order, demandOf(submissions), feedback)
     order.onAdmitted?.()
     const since = this.clock.now()
-    const stoodStillMs = this.clock.stoodStillMs()
-    this.#activity.asked(tenant, since)
+    const pausedMs = this.clock.pausedMs()
+    this.#activeOwners.record(tenant, since)
     // A late process writes answers late: rows should be there that much earlier. Half of the time is left to them.
     const early = Math.min(feedback.lag.allowanceMs, Math.max(0, deadline - since) / 2)
     const request: Request = { failed: false }
@@ -166,7 +166,7 @@ export class Dispatcher {
           const { maskKey } = engineRow
           const { tokens, cost } = loadOf(submission)
           const waiting = { tenant, weight, task, maskKey, tokens, cost, deadline: deadline - early }
-          rows.push({ ...waiting, request, feedback, engineRow, since, stoodStillMs, begun: false, resolve, reject })
+          rows.push({ ...waiting, request, feedback, engineRow, since, pausedMs, begun: false, resolve, reject })
         }),
     )
     for (const row of rows) this.#queue.add(row)
@@ -175,7 +175,7 @@ export class Dispatcher {
     // Requests that arrive in the same turn of the event loop meet in the first batch.
     this.#plan(since)
     // A pause of the process says nothing about estimates.
-    const waited = () => this.clock.now() - since - (this.clock.stoodStillMs() - stoodStillMs)
+    const waited = () => this.clock.now() - since - (this.clock.pausedMs() - pausedMs)
     try {
       const answers = await Promise.all(results)
       if (estimatedMs !== undefined) feedback.calibration.learn(estimatedMs, waited())
@@ -186,7 +186,7 @@ export class Dispatcher {
       // If one row fails, its request fails: the other rows need not be computed.
       for (const row of rows) this.#queue.remove(row)
       const left = error instanceof Problem && error.code === 'client_closed_request'
-      if (!left) order.onNotBegun?.(rows.reduce((sum, { begun, cost }) => sum + (begun ? 0 : cost), 0))
+      if (!left) order.onRefund?.(rows.reduce((sum, { begun, cost }) => sum + (begun ? 0 : cost), 0))
       throw error
     } finally {
       signal?.removeEventListener('abort', leave)
@@ -200,11 +200,11 @@ export class Dispatcher {
       if (this.#planned.at <= at) return
       this.#planned.cancel()
     }
-    const stoodStillMs = this.clock.stoodStillMs()
+    const pausedMs = this.clock.pausedMs()
     const cancel = this.clock.after(at - this.clock.now(), () => {
       this.#planned = undefined
-      const pausedMs = this.clock.stoodStillMs() - stoodStillMs
-      this.#pump(Math.max(0, this.clock.now() - at - pausedMs))
+      const pauseMs = this.clock.pausedMs() - pausedMs
+      this.#pump(Math.max(0, this.clock.now() - at - pauseMs))
     })
     this.#planned = { at, cancel }
   }
@@ -217,9 +217,11 @@ export class Dispatcher {
     const now = this.clock.now()
     for (const row of this.#queue.takeExpired(now)) this.#drop(row, now)
     while (this.#queue.size > 0) {
-      const open = this.#engines.filter(({ opensAt }) => opensAt <= now).sort((a, b) => a.freeAt(now) - b.freeAt(now))
+      const open = this.#engines
+        .filter(({ acceptsAt }) => acceptsAt <= now)
+        .sort((a, b) => a.freeAt(now) - b.freeAt(now))
       if (open.some((engine) => this.#send(engine, now, lagMs))) continue
-      const opening = this.#engines.map(({ opensAt }) => (opensAt > now ? opensAt : Number.POSITIVE_INFINITY))
+      const opening = this.#engines.map(({ acceptsAt }) => (acceptsAt > now ? acceptsAt : Number.POSITIVE_INFINITY))
       this.#plan(Math.min(...opening, this.#queue.earliestDeadline))
       return
     }
@@ -245,13 +247,13 @@ export class Dispatcher {
   #limitsFor(engine: EngineState, limits: BatchLimits): BatchLimits {
     if (limits.floodTokens === undefined) return limits
     const others = this.#engines.filter((other) => other !== engine && other.runner.available)
-    const isLast = others.length > 0 && others.every(({ hasLong }) => hasLong)
+    const isLast = others.length > 0 && others.every(({ hasLongBatch }) => hasLongBatch)
     return isLast ? { ...limits, maxLeaderTokens: this.#longRow } : limits
   }
 
   /** While several tenants are active, batches are short as soon as one of them floods. */
   #limits(now: number): BatchLimits {
-    if (!this.#activity.several(now)) return this.options
+    if (!this.#activeOwners.hasSeveral(now)) return this.options
     const least = Math.ceil(flood.share * taskTokensOf(this.options))
     return { ...this.options, floodTokens: Math.max(least, this.cost.tokensWithin(flood.ms)) }
   }
@@ -290,15 +292,15 @@ export class Dispatcher {
   /** @returns the error if the engine could not compute the rows and at least one of them is at fault */
   async #runOnce(engine: EngineState, rows: Rows): Promise<Error | undefined> {
     const begun = this.clock.now()
-    const stoodStillMs = this.clock.stoodStillMs()
+    const pausedMs = this.clock.pausedMs()
     const tokens = rows.reduce((sum, row) => sum + row.tokens, 0)
     const longest = rows.reduce((most, row) => Math.max(most, row.tokens), 0)
-    engine.began(begun, this.cost.batchMs(tokens), longest > this.#longRow)
+    engine.batchSent(begun, this.cost.batchMs(tokens), longest > this.#longRow)
     for (const row of rows) row.begun = true
     try {
       const { rows: results, ...figures } = await engine.runner.run(rows.map((row) => row.engineRow))
-      engine.ended(this.clock.now(), 'answered')
-      if (this.clock.stoodStillMs() === stoodStillMs) this.cost.observe({ tokens, ms: figures.runMs })
+      engine.batchEnded(this.clock.now(), 'answered')
+      if (this.clock.pausedMs() === pausedMs) this.cost.observe({ tokens, ms: figures.runMs })
       for (const { engineRow } of rows) this.#suspects.clear(engineRow)
       rows.forEach((row, index) => {
         const result = results[index]
@@ -314,11 +316,11 @@ export class Dispatcher {
       return undefined
     } catch (error) {
       const lost = error instanceof EngineLost
-      engine.ended(this.clock.now(), lost ? 'engine_lost' : 'row_failed')
+      engine.batchEnded(this.clock.now(), lost ? 'engine_lost' : 'row_failed')
       if (!lost) return error as Error
       if (error.begun) {
         const refused = this.#suspects.lost(rows.map(({ engineRow }) => engineRow))
-        if (refused > 0) this.onTextsRefused(refused)
+        if (refused > 0) this.onTextsRejected(refused)
       }
       for (const row of rows) fail(row, error)
       return undefined
@@ -330,7 +332,7 @@ export class Dispatcher {
     const now = this.clock.now()
     const wanted = rows.filter((row) => {
       if (row.request.failed) return false
-      if (this.#suspects.isRefused(row.engineRow)) fail(row, failsEngines())
+      if (this.#suspects.isRejected(row.engineRow)) fail(row, failsEngines())
       else if (row.deadline > now) return true
       else this.#drop(row, now)
       return false
@@ -340,9 +342,9 @@ export class Dispatcher {
 
   #drop(row: QueuedRow, now: number): void {
     this.onDropped('deadline', 1)
-    const pausedMs = Math.round(this.clock.stoodStillMs() - row.stoodStillMs)
-    const figures = { waited_ms: Math.round(now - row.since), ...(pausedMs > 0 && { paused_ms: pausedMs }) }
-    const paused = pausedMs > 0 ? `, of which the server stood still for ${pausedMs} ms,` : ''
+    const pauseMs = Math.round(this.clock.pausedMs() - row.pausedMs)
+    const figures = { waited_ms: Math.round(now - row.since), ...(pauseMs > 0 && { paused_ms: pauseMs }) }
+    const paused = pauseMs > 0 ? `, of which the server stood still for ${pauseMs} ms,` : ''
     const waited = `the request waited ${figures.waited_ms} ms${paused}`
     fail(
       row,

@@ -42,7 +42,7 @@ export class EngineState {
   }
 
   /** Whether a long batch runs or is ready. */
-  get hasLong(): boolean {
+  get hasLongBatch(): boolean {
     return this.#long.includes(true)
   }
 
@@ -52,7 +52,7 @@ export class EngineState {
   }
 
   /** From when on the engine takes another batch; it may be past. Infinity: not before something else happens. */
-  get opensAt(): number {
+  get acceptsAt(): number {
     if (!this.runner.available || this.#ends.length >= batchesAtOnce) return Number.POSITIVE_INFINITY
     const [end] = this.#ends
     const early = Math.max(readyAhead.ms, readyAhead.share * this.#lastMs)
@@ -60,13 +60,13 @@ export class EngineState {
   }
 
   /** A batch is sent that should take so many milliseconds. */
-  began(now: number, ms: number, long = false): void {
+  batchSent(now: number, ms: number, long = false): void {
     this.#ends.push(this.freeAt(now) + ms)
     this.#long.push(long)
     this.#lastMs = ms
   }
 
-  ended(now: number, end: RunEnd): void {
+  batchEnded(now: number, end: RunEnd): void {
     this.#ends.shift()
     this.#long.shift()
     // The batch that was ready begins now, earlier or later than estimated.

@@ -5,7 +5,7 @@
 /** Shares of the newest delay in the mean and in the deviation, and how many deviations are allowed for (RFC 6298). */
 const [inMean, inDeviation, deviations] = [1 / 8, 1 / 4, 4]
 
-export class Lag {
+export class EventLoopLag {
   #meanMs = 0
   #deviationMs = 0
 

@@ -3,14 +3,14 @@
 
 import { LRUCache } from 'lru-cache'
 import { Calibration } from './admission.js'
-import { Lag } from './event-loop-lag.js'
+import { EventLoopLag } from './event-loop-lag.js'
 
 /** Tenants whose feedback is kept; one that has not asked for longest starts anew. */
 const mostTenants = 4_096
 
 export interface Feedback {
   readonly calibration: Calibration
-  readonly lag: Lag
+  readonly lag: EventLoopLag
 }
 
 export class FeedbackByTenant {
@@ -19,7 +19,7 @@ export class FeedbackByTenant {
   of(tenant: string): Feedback {
     const known = this.#tenants.get(tenant)
     if (known !== undefined) return known
-    const fresh = { calibration: new Calibration(), lag: new Lag() }
+    const fresh = { calibration: new Calibration(), lag: new EventLoopLag() }
     this.#tenants.set(tenant, fresh)
     return fresh
   }

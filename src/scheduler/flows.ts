@@ -3,7 +3,7 @@
 import type { IndexedHeap, Placed } from './indexed-heap.js'
 import type { Flow, Turns } from './turns.js'
 
-export interface Waiting {
+export interface SchedulableRow {
   readonly tenant: string
   /** The tenant's share of the engines, relative to that of other tenants. */
   readonly weight: number
@@ -37,7 +37,7 @@ export interface Entry<Row> extends Placed {
   readonly order: number
 }
 
-export const byDeadline = <Row extends Waiting>(a: Entry<Row>, b: Entry<Row>) =>
+export const byDeadline = <Row extends SchedulableRow>(a: Entry<Row>, b: Entry<Row>) =>
   a.row.deadline - b.row.deadline || a.order - b.order
 
 interface RowFlow extends Flow {
@@ -60,7 +60,7 @@ export interface TaskFlow<Row> extends RowFlow {
 }
 
 /** The row of a task that has the earliest deadline. */
-export function earliest<Row extends Waiting>(flow: TaskFlow<Row>): Entry<Row> | undefined {
+export function earliest<Row extends SchedulableRow>(flow: TaskFlow<Row>): Entry<Row> | undefined {
   let first: Entry<Row> | undefined
   for (const heap of flow.byLength) {
     const entry = heap?.peek()
@@ -73,7 +73,7 @@ export const earliestOfLength = <Row>(flow: TaskFlow<Row>, lengthClass: number):
   flow.byLength[lengthClass]?.peek()
 
 /** The rows of a task that go before one with the given deadline. */
-export function loadBefore<Row extends Waiting>(flow: TaskFlow<Row>, deadline: number): Load {
+export function loadBefore<Row extends SchedulableRow>(flow: TaskFlow<Row>, deadline: number): Load {
   if (deadline >= flow.latest) return flow
   let [tokens, cost] = [0, 0]
   for (const heap of flow.byLength)

@@ -5,7 +5,7 @@
 // batch with rows of about its length. A flow that is far ahead of it, or is ahead and has most of what waits, stays out of
 // that batch, so that a caller who sends little does not wait for the rows of one who floods.
 
-import { Batch, type BatchLimits, nextBeside, taskTokensOf, whileFlooded } from './batch.js'
+import { Batch, type BatchLimits, limitsDuringFlood, nextToJoin, taskTokensOf } from './batch.js'
 import {
   byDeadline,
   type Entry,
@@ -16,10 +16,10 @@ import {
   loadBefore,
   newTask,
   newTenant,
+  type SchedulableRow,
   shortestOf,
   type TaskFlow,
   type TenantFlow,
-  type Waiting,
 } from './flows.js'
 import { IndexedHeap, type Placed } from './indexed-heap.js'
 import { IdleFlows, Turns } from './turns.js'
@@ -39,7 +39,7 @@ interface Deadline<Row> extends Placed {
   readonly entry: Entry<Row>
 }
 
-export class RowQueue<Row extends Waiting> {
+export class RowQueue<Row extends SchedulableRow> {
   readonly #idleTasks = new IdleFlows<TaskFlow<Row>>(idleTasks)
   readonly #tenants = new Turns<TenantFlow<Row>>(new IdleFlows(idleTenants), ({ tasks }) => tasks.forgetIdle())
   readonly #rows = new Map<Row, Deadline<Row>>()
@@ -66,7 +66,7 @@ export class RowQueue<Row extends Waiting> {
 
   /** The limits of a batch that is formed now: others hold while a tenant floods. */
   limitsNow(limits: BatchLimits): BatchLimits {
-    return this.#floodingBeyond(limits) ? whileFlooded(limits) : limits
+    return this.#floodingBeyond(limits) ? limitsDuringFlood(limits) : limits
   }
 
   /** The row that came before all others that wait. */
@@ -86,7 +86,7 @@ export class RowQueue<Row extends Waiting> {
   }
 
   /** What waits of a tenant, and the part of the engines that it gets now. */
-  standingOf(
+  backlogOf(
     tenant: string,
     weight: number,
   ): { readonly rows: number; readonly tokens: number; readonly share: number } {
@@ -157,7 +157,7 @@ export class RowQueue<Row extends Waiting> {
    * @param asked the new rows by task
    */
   tokensUntilServed(
-    { tenant: id, weight }: Pick<Waiting, 'tenant' | 'weight'>,
+    { tenant: id, weight }: Pick<SchedulableRow, 'tenant' | 'weight'>,
     asked: ReadonlyMap<string, Load>,
     deadline: number,
   ): number {
@@ -180,10 +180,10 @@ export class RowQueue<Row extends Waiting> {
     const batch = new Batch(leader, this.limitsNow(limits))
     this.#serve(leader)
     for (const lengthClass of outwards(leader.lengthClass)) {
-      if (!batch.mayTake(lengthClass)) continue
+      if (!batch.mayAccept(lengthClass)) continue
       for (
         let entry = this.#candidate(batch, lengthClass, flooding);
-        entry !== undefined && batch.takes(entry);
+        entry !== undefined && batch.accepts(entry);
         entry = this.#candidate(batch, lengthClass, flooding)
       ) {
         batch.add(entry)
@@ -199,11 +199,11 @@ export class RowQueue<Row extends Waiting> {
    */
   #candidate(batch: Batch<Row>, lengthClass: number, flooding: TenantFlow<Row> | undefined): Entry<Row> | undefined {
     if (batch.masksAreFull) return batch.next(lengthClass)
-    const tenant = nextBeside(this.#tenants, batch.tenant, lengthClass, this.#tokens + batch.tokens)
+    const tenant = nextToJoin(this.#tenants, batch.tenant, lengthClass, this.#tokens + batch.tokens)
     if (tenant === undefined || (tenant === flooding && tenant !== batch.tenant.flow)) return undefined
     const flow =
       tenant === batch.tenant.flow
-        ? nextBeside(tenant.tasks, batch.task, lengthClass, tenant.tokens + batch.tokens)
+        ? nextToJoin(tenant.tasks, batch.task, lengthClass, tenant.tokens + batch.tokens)
         : tenant.tasks.firstOf(lengthClass)
     return flow && earliestOfLength(flow, lengthClass)
   }
@@ -267,7 +267,7 @@ export class RowQueue<Row extends Waiting> {
 }
 
 /** Whether an entry's turn is first: its tenant's, its task's, and then its own. */
-function isBefore<Row extends Waiting>(a: Entry<Row>, b: Entry<Row>): boolean {
+function isBefore<Row extends SchedulableRow>(a: Entry<Row>, b: Entry<Row>): boolean {
   if (a.flow.tenant !== b.flow.tenant) return a.flow.tenant.turn < b.flow.tenant.turn
   if (a.flow !== b.flow) return a.flow.turn < b.flow.turn
   return byDeadline(a, b) < 0

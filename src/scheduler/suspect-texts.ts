@@ -16,7 +16,7 @@ const mostTexts = 10_000
 /** Of a text, whatever its task: the backbone that computes it is the same. */
 type Text = Pick<EngineRow, 'inputIds' | 'tokenTypeIds'>
 
-export class Suspects {
+export class SuspectTexts {
   /** Losses by the digest of the text. */
   readonly #losses = new LRUCache<string, number>({ max: mostTexts, ttl: rememberedMs })
 
@@ -26,7 +26,7 @@ export class Suspects {
   }
 
   /** Whether the text is not computed any more. */
-  isRefused(text: Text): boolean {
+  isRejected(text: Text): boolean {
     return this.#lossesOf(text) >= lossesAtMost
   }
 

@@ -11,7 +11,7 @@ import type { SlicedWork } from '../costs/sliced-work.js'
 import type { EngineRow } from '../engine/engine.js'
 import { Problem } from '../problem.js'
 import { type Demand, oneToken } from '../scheduler/admission.js'
-import type { Dispatcher, Order } from '../scheduler/dispatcher.js'
+import type { Dispatcher, SubmitOptions } from '../scheduler/dispatcher.js'
 import { finish } from '../steps.js'
 import type { Owner } from '../tenants/tenant.js'
 import { type AnswerOptions, answerInSteps, type Prediction, readings } from './answers.js'
@@ -36,7 +36,7 @@ export interface Account {
   readonly checkAgain: () => void
 }
 
-export interface PredictOptions extends AnswerOptions, Pick<Order, 'deadline'> {
+export interface PredictOptions extends AnswerOptions, Pick<SubmitOptions, 'deadline'> {
   readonly account: Account
   /** Cut what is longer than the model takes; otherwise refuse it. */
   readonly truncate: boolean
@@ -158,7 +158,7 @@ export class Predictor {
         deadline,
         ...(signal && { signal }),
         onAdmitted: () => account.spend(rows.reduce((sum, row) => sum + row.cost, 0)),
-        onNotBegun: account.giveBack,
+        onRefund: account.giveBack,
       })
       const predicted: Predicted[] = []
       for (const [index, { input, task, words, cost }] of texts.entries()) {

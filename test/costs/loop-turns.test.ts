@@ -46,7 +46,7 @@ describe('turns of the event loop', () => {
     const turns = new LoopTurns(() => now)
     const begun: string[] = []
     await Promise.all([ask(turns, begun, 'refused', 1), ask(turns, begun, 'quiet', 1)])
-    turns.refused('refused')
+    turns.rejected('refused')
     begun.length = 0
     const rested = ask(turns, begun, 'refused', 2)
     await ask(turns, begun, 'quiet', 20)
@@ -61,7 +61,7 @@ describe('turns of the event loop', () => {
     const turns = new LoopTurns()
     const begun: string[] = []
     await Promise.all([ask(turns, begun, 'refused', 1), ask(turns, begun, 'other', 1)])
-    turns.refused('refused')
+    turns.rejected('refused')
     await ask(turns, begun, 'refused', 3)
     assert.equal(begun.length, 5)
   })

@@ -8,7 +8,7 @@ import { type FaultyServer, serveFaulty, until } from './faulty-server.js'
 
 const engineBytes = 80 * 1024 ** 2
 
-const leftBehind = async ({ get }: FaultyServer): Promise<number> =>
+const abandonedThreadCount = async ({ get }: FaultyServer): Promise<number> =>
   Number(/^propetl_engine_threads_left_behind (\d+)$/m.exec((await get('/metrics')).text)?.[1])
 
 const losses = async ({ get }: FaultyServer, cause: string): Promise<number> =>
@@ -39,13 +39,13 @@ describe('a server whose engines hang', { timeout: 120_000 }, () => {
       [422, 'text_fails_engines'],
     ])
     assert.deepEqual([await losses(server, 'hung'), await losses(server, 'failed')], [2, 0])
-    assert.equal(await leftBehind(server), 2)
+    assert.equal(await abandonedThreadCount(server), 2)
     assert.match((await server.get('/health/ready')).text, /"engines":\{"configured":1,"available":1,"left_behind":2\}/)
     assert.ok(
       server.log.some(({ msg, cause }) => cause === 'hung' && /^an engine hangs and is given up/.test(`${msg}`)),
     )
     server.release()
-    await until(async () => (await leftBehind(server)) === 0)
+    await until(async () => (await abandonedThreadCount(server)) === 0)
     server.process.kill('SIGTERM')
     assert.deepEqual(await server.exit, [0, null])
   })
@@ -72,7 +72,7 @@ test('a server that lost engine after engine holds no more threads and memory th
     assert.equal((await server.ask(fault, number)).body.code, 'engine_lost')
     server.release()
     assert.equal((await server.ask('none')).status, 200)
-    await until(async () => (await leftBehind(server)) === 0)
+    await until(async () => (await abandonedThreadCount(server)) === 0)
   }
   await loseOne(0)
   const before = held(server)

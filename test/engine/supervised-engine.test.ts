@@ -5,7 +5,13 @@ import { once } from 'node:events'
 import { describe, test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
-import { allEnded, heldBytes, leaveBehind, leftBehind, obstacle } from '../../src/engine/abandoned-threads.js'
+import {
+  abandonedThreadCount,
+  allAbandonedThreadsEnded,
+  heldBytes,
+  startObstacle,
+  trackAbandonedThread,
+} from '../../src/engine/abandoned-threads.js'
 import { Engine, type EngineRow } from '../../src/engine/engine.js'
 import { lossOf } from '../../src/engine/engine-lost.js'
 import { Engines } from '../../src/engine/engines.js'
@@ -107,13 +113,13 @@ describe('an engine whose thread', () => {
     const { worker } = engine.first
     await assert.rejects(engine.run(longBatch), { code: 'engine_lost', message: /returned no batch for 1000 ms/ })
     const ended = once(worker, 'exit')
-    assert.equal(leftBehind(), 1)
+    assert.equal(abandonedThreadCount(), 1)
     await isAvailable(engine)
     const { rows: answers } = await engine.run(rows)
     assert.equal(answers.length, rows.length)
     assert.deepEqual(told, ['hung: the engine returned no batch for 1000 ms', 'replaced'])
     await ended
-    assert.equal(leftBehind(), 0)
+    assert.equal(abandonedThreadCount(), 0)
   })
 
   test('is not replaced while three that were given up have not ended', async (t) => {
@@ -123,7 +129,7 @@ describe('an engine whose thread', () => {
     const hung = [0, 1, 2].map(() => new Worker('setInterval(() => {}, 1e6)', { eval: true }))
     t.after(() => Promise.all(hung.map((worker) => worker.terminate())))
     await Promise.all(hung.map((worker) => once(worker, 'online')))
-    for (const worker of hung) leaveBehind(worker)
+    for (const worker of hung) trackAbandonedThread(worker)
     endThread(engine)
     await assert.rejects(engine.run(shortRows))
     while (told.length < 2) await new Promise((resolve) => setTimeout(resolve, 10))
@@ -161,24 +167,24 @@ test('engines are closed in the time that is given, while a thread that was left
   const hung = new Worker('Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)', { eval: true })
   t.after(() => hung.terminate())
   await once(hung, 'online')
-  leaveBehind(hung)
+  trackAbandonedThread(hung)
   await engines.close(500)
-  assert.equal(leftBehind(), 1)
+  assert.equal(abandonedThreadCount(), 1)
   await hung.terminate()
-  assert.equal(leftBehind(), 0)
+  assert.equal(abandonedThreadCount(), 0)
 })
 
 test('an engine is started beside threads that were left behind only if the memory has room for it', async (t) => {
   const memory = { limitBytes: heldBytes() + 1e9, engineBytes: 2e9 }
-  assert.equal(obstacle(memory), undefined)
+  assert.equal(startObstacle(memory), undefined)
   const hung = new Worker('setInterval(() => {}, 1e6)', { eval: true })
   t.after(() => hung.terminate())
   await once(hung, 'online')
-  leaveBehind(hung)
-  assert.match(obstacle(memory) ?? '', /^1 thread that was given up has not ended, and the memory has no room/)
-  assert.equal(obstacle({ ...memory, engineBytes: 1e8 }), undefined)
+  trackAbandonedThread(hung)
+  assert.match(startObstacle(memory) ?? '', /^1 thread that was given up has not ended, and the memory has no room/)
+  assert.equal(startObstacle({ ...memory, engineBytes: 1e8 }), undefined)
   await hung.terminate()
-  assert.equal(obstacle(memory), undefined)
+  assert.equal(startObstacle(memory), undefined)
 })
 
 test('losses are told apart by their cause', () => {
@@ -203,9 +209,9 @@ test('an engine that does not start in time is left behind, and its error names 
     code: 'engine_lost',
     message: /did not start within 1 ms, the limit of the engine-start-timeout-ms setting/,
   })
-  assert.equal(leftBehind(), 1)
-  await allEnded(60_000)
-  assert.equal(leftBehind(), 0)
+  assert.equal(abandonedThreadCount(), 1)
+  await allAbandonedThreadsEnded(60_000)
+  assert.equal(abandonedThreadCount(), 0)
 })
 
 test('several engines share the threads, and count their banks together', async (t) => {

@@ -18,7 +18,7 @@ import { type ModuleConfig, petlModule } from '../../src/petl/modules.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
 import { packRows, type TokenRow } from '../../src/runtime/packed-rows.js'
-import { type GraphTraits, halfPasses, poolWeightsName, servingGraph } from '../../src/runtime/serving-graph.js'
+import { float16Passes, type GraphTraits, poolWeightsName, servingGraph } from '../../src/runtime/serving-graph.js'
 import { feedsOf } from '../../src/runtime/session.js'
 import { directoryOf, expectedRows, tinyBackbones, wave } from '../backbones/tiny.js'
 import { distance } from '../material.js'
@@ -201,7 +201,7 @@ for (const name of tinyBackbones)
       })
 
       test('has no operator for CUDA in half precision that CUDA lacks', () => {
-        const graph = applyAll(servingGraph(backbone, prototype, ofBytes), halfPasses)
+        const graph = applyAll(servingGraph(backbone, prototype, ofBytes), float16Passes)
         for (const { operator } of graph.nodes) assert.ok(onCuda.has(operator), operator)
         const floats = graph.nodes.filter(({ outputs }) => outputs.some((output) => output?.dtype === 'float32'))
         // Nothing but pooling, and what leads to the outputs.

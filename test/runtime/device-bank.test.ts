@@ -5,7 +5,7 @@ import { GraphBuilder } from '../../src/graph/graph.js'
 import { serializeOnnx } from '../../src/graph/onnx.js'
 import { gather, slice } from '../../src/graph/operators.js'
 import { DeviceBank } from '../../src/runtime/device-bank.js'
-import { openOnDevice } from '../../src/runtime/device-session.js'
+import { openDeviceSession } from '../../src/runtime/device-session.js'
 import { testProvider } from '../material.js'
 
 const skip = testProvider !== 'webgpu' && 'it is the bank of WebGPU'
@@ -16,7 +16,7 @@ async function wordsOf(bank: DeviceBank): Promise<number[][]> {
   const g = new GraphBuilder()
   const words = g.input('bank', 'float32', [slots, layers, maskBytes])
   const all = gather(g, words, g.input('slots', 'int32', ['B']))
-  const session = await openOnDevice('webgpu', g.build([g.output('all', all)]))
+  const session = await openDeviceSession('webgpu', g.build([g.output('all', all)]))
   const every = Int32Array.from({ length: slots }, (_, slot) => slot)
   const { all: read } = await session.run({ bank: bank.words, slots: new Tensor('int32', every, [slots]) })
   await session.release()
@@ -76,7 +76,7 @@ test('a graph with an operator that WebGPU lacks does not start, where it would 
   const unnoticed = await InferenceSession.create(serializeOnnx(graph), { executionProviders: ['webgpu'] })
   await unnoticed.release()
   await assert.rejects(
-    openOnDevice('webgpu', graph),
+    openDeviceSession('webgpu', graph),
     /it lacks operators of the graph, which would be computed on the CPU/,
   )
 })

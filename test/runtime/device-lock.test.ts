@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { on, once } from 'node:events'
 import { after, describe, test } from 'node:test'
 import type { Worker } from 'node:worker_threads'
-import { inTurn, startThread } from '../../src/runtime/device-lock.js'
+import { startThread, withDeviceLock } from '../../src/runtime/device-lock.js'
 
 interface Thread {
   readonly worker: Worker
@@ -42,7 +42,7 @@ describe("the device's turn", () => {
       release(each)
       await each.says('is done')
     }
-    assert.equal(await inTurn(async () => 'free'), 'free')
+    assert.equal(await withDeviceLock(async () => 'free'), 'free')
   })
 
   test('passes on when the thread that has it ends', async () => {
@@ -68,7 +68,7 @@ describe("the device's turn", () => {
     const threads = [await thread(), await thread(), await thread()]
     await threads[0]?.says('has the turn')
     await Promise.all(threads.toReversed().map(({ worker }) => worker.terminate()))
-    assert.equal(await inTurn(async () => 'free'), 'free')
+    assert.equal(await withDeviceLock(async () => 'free'), 'free')
   })
 
   test('stays with a thread that hangs', async () => {
@@ -93,7 +93,7 @@ describe("the device's turn", () => {
       await Promise.all(doomed.map(({ worker }) => worker.terminate()))
       for (const each of threads) release(each)
       await Promise.all(threads.filter((each) => !doomed.includes(each)).map(({ ended }) => ended))
-      assert.equal(await inTurn(async () => round), round)
+      assert.equal(await withDeviceLock(async () => round), round)
     }
   })
 })

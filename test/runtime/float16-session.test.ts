@@ -17,8 +17,8 @@ import { elementCount } from '../../src/petl/module.js'
 import { petlModule } from '../../src/petl/modules.js'
 import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
 import { Bank } from '../../src/runtime/bank.js'
-import { bounds, checkHalf } from '../../src/runtime/float16-check.js'
-import { HalfSession } from '../../src/runtime/float16-session.js'
+import { bounds, checkFloat16 } from '../../src/runtime/float16-check.js'
+import { Float16Session } from '../../src/runtime/float16-session.js'
 import { packRows, selectRows, type TokenRow } from '../../src/runtime/packed-rows.js'
 import { openSession } from '../../src/runtime/provider-choice.js'
 import { poolWeightsName, servingGraph } from '../../src/runtime/serving-graph.js'
@@ -69,7 +69,7 @@ async function halfOnCpu({ backbone, prototype, slots }: SessionOptions) {
   })
   const bank = new Bank(slots, layers, maskBytes, 'uint8')
   const sizes: number[] = []
-  const part: HalfSession['half'] = {
+  const part: Float16Session['half'] = {
     load: async (loads) => bank.load(loads),
     holdsAll: (own) => bank.holdsAll(own),
     release: () => session.release(),
@@ -101,7 +101,7 @@ describe('a session in float16', () => {
     const options = await tinyOptions()
     const full = await EngineSession.open('cpu', 'float32', options)
     const { part, sizes } = await halfOnCpu(options)
-    const session = new HalfSession('cpu', part, full, options.backbone.config.hidden_size)
+    const session = new Float16Session('cpu', part, full, options.backbone.config.hidden_size)
     const rows = packRows([
       rowOf([2, 11, 12, 3]),
       rowOf([2, large, 3], 'cls'),
@@ -135,7 +135,7 @@ describe('a session in float16', () => {
     const options = await tinyOptions()
     const full = await EngineSession.open('cpu', 'float32', options)
     const { part, sizes } = await halfOnCpu(options)
-    const session = new HalfSession('cpu', part, full, options.backbone.config.hidden_size)
+    const session = new Float16Session('cpu', part, full, options.backbone.config.hidden_size)
     const size = (options.prototype?.layers ?? 0) * (options.prototype?.maskBytes ?? 0)
     await session.load({ slots: [1], planes: [2], bitsets: new Uint8Array(2 * size).fill(0x5a) })
     const rows = packRows([rowOf([2, 11, 3])])
@@ -153,24 +153,27 @@ describe('a session in float16', () => {
     const options = await tinyOptions(false)
     const full = await EngineSession.open('cpu', 'float32', options)
     const { part } = await halfOnCpu(options)
-    const good = await checkHalf(new HalfSession('cpu', part, full, options.backbone.config.hidden_size), options)
+    const good = await checkFloat16(new Float16Session('cpu', part, full, options.backbone.config.hidden_size), options)
     assert.match(good.finding, /float16 differs from float32 by 0\.\d+ % \(at most 1\.000 %\)/)
     assert.equal(good.within, true)
-    const off: HalfSession['half'] = {
+    const off: Float16Session['half'] = {
       ...part,
       run: async (rows, slots, withHidden) => {
         const result = await part.run(rows, slots, withHidden)
         return { ...result, pooled: result.pooled.map((value) => value * (1 + 2 * bounds.fromFloat32)) }
       },
     }
-    const bad = await checkHalf(new HalfSession('cpu', off, full, options.backbone.config.hidden_size), options)
+    const bad = await checkFloat16(new Float16Session('cpu', off, full, options.backbone.config.hidden_size), options)
     assert.equal(bad.within, false)
     const { hidden_size: hiddenSize } = options.backbone.config
-    const nothing: HalfSession['half'] = {
+    const nothing: Float16Session['half'] = {
       ...part,
       run: async (rows) => ({ pooled: new Float32Array(rows.rows * hiddenSize).fill(Number.NaN) }),
     }
-    const broken = await checkHalf(new HalfSession('cpu', nothing, full, options.backbone.config.hidden_size), options)
+    const broken = await checkFloat16(
+      new Float16Session('cpu', nothing, full, options.backbone.config.hidden_size),
+      options,
+    )
     assert.deepEqual(broken, { within: false, finding: 'float16 does not hold the numbers of all texts' })
     await part.release()
     await full.release()

@@ -3,12 +3,12 @@
 
 import { once } from 'node:events'
 import { parentPort } from 'node:worker_threads'
-import { inTurn } from '../../src/runtime/device-lock.js'
+import { withDeviceLock } from '../../src/runtime/device-lock.js'
 
 if (parentPort === null) throw new Error('turn-thread.js runs as a worker thread')
 const port = parentPort
 port.postMessage('asks')
-await inTurn(async () => {
+await withDeviceLock(async () => {
   port.postMessage('has the turn')
   await once(port, 'message')
 })

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { Waiting } from '../../src/scheduler/flows.js'
+import type { SchedulableRow } from '../../src/scheduler/flows.js'
 import { RowQueue } from '../../src/scheduler/queue.js'
 
-type Row = Waiting & { readonly name: number }
+type Row = SchedulableRow & { readonly name: number }
 
 let count = 0
 const row = (tokens: number, options: Partial<Row> = {}): Row => ({

@@ -6,19 +6,19 @@ import { setImmediate } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { BatchLimits } from '../../src/scheduler/batch.js'
-import type { Waiting } from '../../src/scheduler/flows.js'
+import type { SchedulableRow } from '../../src/scheduler/flows.js'
 import { RowQueue } from '../../src/scheduler/queue.js'
 import { type Flow, IdleFlows, Turns } from '../../src/scheduler/turns.js'
 
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 
-interface Row extends Waiting {
+interface Row extends SchedulableRow {
   /** Stands for what a row refers to: its tokens and its bitset. */
   readonly bytes: number[]
 }
 
-const row = (tokens: number, options: Partial<Waiting> = {}): Row => ({
+const row = (tokens: number, options: Partial<SchedulableRow> = {}): Row => ({
   tenant: '',
   weight: 1,
   task: 'a',

@@ -16,16 +16,16 @@ interface Event {
 export class VirtualClock implements Clock {
   #now = 0
   #events: Event[] = []
-  #stoodStillMs = 0
+  #pausedMs = 0
 
-  stoodStillMs(): number {
-    return this.#stoodStillMs
+  pausedMs(): number {
+    return this.#pausedMs
   }
 
   /** Time passes, and nothing happens in it. */
   pause(ms: number): void {
     this.#now += ms
-    this.#stoodStillMs += ms
+    this.#pausedMs += ms
   }
 
   now(): number {

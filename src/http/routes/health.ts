@@ -2,9 +2,9 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { leftBehind } from '../../engine/abandoned-threads.js'
+import { abandonedThreadCount } from '../../engine/abandoned-threads.js'
 import type { LossCause } from '../../engine/engine-lost.js'
-import type { Absence } from '../../engine/supervised-engine.js'
+import type { Outage } from '../../engine/supervised-engine.js'
 import { Problem } from '../../problem.js'
 import { secondsBehind } from '../../store/store.js'
 import { operator } from '../../tenants/tenant.js'
@@ -49,7 +49,7 @@ export const healthRoutes =
       async () => {
         if (lifecycle.stopping) throw new Problem('shutting_down', 'the server is stopping')
         const { costs, engines, registry, store } = lifecycle.services
-        if (engines.available === 0) throw new Problem('engine_lost', describeAbsence(engines.absence))
+        if (engines.available === 0) throw new Problem('engine_lost', describeAbsence(engines.outage))
         if (store.trouble !== undefined) throw new Problem('storage_unavailable', store.trouble)
         const { backbone } = engines.all[0].options
         const { config, digest } = backbone
@@ -57,7 +57,11 @@ export const healthRoutes =
         return {
           status: 'ready' as const,
           ...engines.choice,
-          engines: { configured: engines.all.length, available: engines.available, left_behind: leftBehind() },
+          engines: {
+            configured: engines.all.length,
+            available: engines.available,
+            left_behind: abandonedThreadCount(),
+          },
           model: {
             type: config.model_type,
             layers: config.num_hidden_layers,
@@ -98,10 +102,10 @@ export const healthRoutes =
   }
 
 /** Without the reasons, which stand in the log: anybody may ask. */
-function describeAbsence(absence: Absence | undefined): string {
-  if (absence === undefined) return 'no engine is available'
-  const lost = `no engine is available: ${lossWords[absence.cause]}`
-  switch (absence.notReplaced?.cause) {
+function describeAbsence(outage: Outage | undefined): string {
+  if (outage === undefined) return 'no engine is available'
+  const lost = `no engine is available: ${lossWords[outage.cause]}`
+  switch (outage.notReplaced?.cause) {
     case undefined:
       return `${lost}, and a new one is being started`
     case 'start_failed':
