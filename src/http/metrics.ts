@@ -105,7 +105,7 @@ export class Metrics {
     this.#gauge(
       'storage_available',
       '1 while the files of the data directory are those that were opened, and take changes',
-      watch((s) => Number(s.store.trouble === undefined), 0),
+      watch((s) => Number(s.store.failure === undefined), 0),
     )
     this.#gauge(
       'cache_bytes',

@@ -113,7 +113,7 @@ export class Environment {
   }
 
   /** Why no changes are taken; undefined while they are. */
-  get trouble(): string | undefined {
+  get failure(): string | undefined {
     if (this.#displaced !== undefined)
       return `${this.#displaced}; stop the server, put the right file in its place, and start it`
     if (this.#running?.abandoned)
@@ -128,7 +128,7 @@ export class Environment {
    */
   async commit<T>(body: () => T): Promise<T> {
     this.#checkPlace()
-    if (this.trouble !== undefined) throw unavailable(this.trouble)
+    if (this.failure !== undefined) throw unavailable(this.failure)
     const result = await this.#transaction(body)
     this.#checkPlace()
     if (this.#displaced !== undefined) throw unknownOutcome(this.path, this.#displaced)
@@ -159,7 +159,7 @@ export class Environment {
 
   /** @throws Problem `storage_unavailable` where the file cannot be read now, or is another one */
   database(name: string): Database<Buffer, string> {
-    if (this.#displaced !== undefined && !this.readDisplaced) throw unavailable(this.trouble)
+    if (this.#displaced !== undefined && !this.readDisplaced) throw unavailable(this.failure)
     const database = this.#databases.get(name)
     if (!this.#readable || database === undefined) throw openingAgain(this.path)
     return database
@@ -201,7 +201,7 @@ export class Environment {
         looks: 0,
         abandon: () => {
           running.abandoned = true
-          const reason = this.trouble ?? ''
+          const reason = this.failure ?? ''
           reject(running.begun ? unknownOutcome(this.path, reason) : failed(this.path, reason))
         },
       }
@@ -224,7 +224,7 @@ export class Environment {
           settle()
         },
         async (error) => {
-          const problem = await this.#failure(running.writeError ?? (await reasonOf(error)))
+          const problem = await this.#problemOf(running.writeError ?? (await reasonOf(error)))
           this.#ended(running)
           reject(problem)
           this.#proveIfDoubtful()
@@ -241,7 +241,7 @@ export class Environment {
   /**
    * What the failure of a transaction means for who asked for it. Afterwards the file is open as a restart would find it.
    */
-  async #failure(error: unknown): Promise<Problem> {
+  async #problemOf(error: unknown): Promise<Problem> {
     // lmdb writes pages that nothing refers to yet, flushes them, and then writes the page that refers to them. Only if
     // that one failed it refuses to go on. Before that nothing was changed.
     const atLastPage = this.#refusesToGoOn
@@ -305,7 +305,7 @@ export class Environment {
       await this.#flush()
       if (this.#closed) return
       if (!this.#readable) await this.#openAgain()
-      if (!this.#readable) throw unavailable(this.trouble)
+      if (!this.#readable) throw unavailable(this.failure)
       await this.#transaction(() => {
         this.#openDatabase('proof')
         this.write('proof', (database) => database.put('last', Buffer.from(crypto.randomUUID())))
@@ -335,7 +335,7 @@ export class Environment {
     if (running !== undefined) {
       if (running.abandoned || ++running.looks < stuckAfter) return
       running.abandon()
-      this.log.error({ path: this.path, reason: this.trouble }, 'a change does not end; no others are taken meanwhile')
+      this.log.error({ path: this.path, reason: this.failure }, 'a change does not end; no others are taken meanwhile')
     } else if (this.#doubt !== undefined && this.#doubt.wait-- <= 0) this.#proveIfDoubtful()
   }
 
@@ -350,7 +350,7 @@ export class Environment {
     const before = this.#displaced
     this.#displaced = this.#files.displaced
     if ((this.#displaced === undefined) === (before === undefined)) return
-    const { path, trouble: reason } = this
+    const { path, failure: reason } = this
     if (this.#displaced === undefined) this.log.info({ path }, 'the store is in its place again')
     else this.log.error({ path, reason }, 'the store is not the one that was opened: none of its keys and tasks counts')
   }

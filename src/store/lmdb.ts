@@ -46,8 +46,8 @@ export class LmdbStore extends FileTables implements Store {
     return new LmdbStore(environment, tables, about)
   }
 
-  get trouble(): string | undefined {
-    return this.environment.trouble
+  get failure(): string | undefined {
+    return this.environment.failure
   }
 
   change<T>(change: (records: StoreWriter) => T): Promise<T> {

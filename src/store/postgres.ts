@@ -84,7 +84,7 @@ type Met =
 
 export class PostgresStore implements Store {
   /** The files are only a mirror: how that stands is told by `following`. */
-  readonly trouble = undefined
+  readonly failure = undefined
   readonly #mirror: Mirror
   readonly #logger: Pick<Logger, 'info' | 'warn'>
   readonly #waiting: PendingChange[] = []

@@ -88,7 +88,7 @@ export interface Store extends StoreReader {
   /** Brings a record from the disk into memory, on another thread, so that `get` need not wait for the disk. */
   prefetch(table: Table, key: string): Promise<void>
   /** Why this machine's files take no changes, or cannot be read; undefined while they can. */
-  readonly trouble: string | undefined
+  readonly failure: string | undefined
   /** Undefined where the records are this machine's own. */
   readonly following: Following | undefined
   /** Gives up changes that wait for a database: they are refused, or their outcome is unknown. Reading goes on. */

@@ -29,9 +29,9 @@ async function failingStore() {
     faults,
     put: (key: string, bytes = 20_000) => ask({ ask: 'put', key, bytes }),
     get: (key: string) => ask({ ask: 'get', key }),
-    trouble: () => ask({ ask: 'trouble' }),
+    failure: () => ask({ ask: 'failure' }),
     async sound() {
-      while ((await ask({ ask: 'trouble' })) !== undefined) await delay(20)
+      while ((await ask({ ask: 'failure' })) !== undefined) await delay(20)
     },
     /** What a restart finds. */
     async killed() {
@@ -51,11 +51,11 @@ async function answerOf(child: ChildProcess, what: Ask): Promise<string | undefi
 
 describe('a store whose disk fails', { skip: withoutPreload, timeout: 60_000 }, () => {
   test('does not make the change whose flush fails, and takes none until the disk flushes again', async () => {
-    const { faults, put, get, trouble, sound, killed } = await failingStore()
+    const { faults, put, get, failure, sound, killed } = await failingStore()
     assert.equal(await put('before'), undefined)
     faults.set({ kind: 'fail', error: 'EIO' }, { calls: ['flush'] })
     assert.equal(await put('failed'), 'storage_failed')
-    assert.match((await trouble()) ?? '', /tasks\.lmdb may not be sound: input\/output error \(EIO\); the disk fails/)
+    assert.match((await failure()) ?? '', /tasks\.lmdb may not be sound: input\/output error \(EIO\); the disk fails/)
     for (let i = 0; i < 5; i++) assert.equal(await put('refused'), 'storage_unavailable')
     assert.deepEqual([await get('failed'), await get('refused'), await get('before')], [undefined, undefined, 'before'])
     faults.count()
@@ -92,11 +92,11 @@ describe('a store whose disk fails', { skip: withoutPreload, timeout: 60_000 }, 
   })
 
   test('stays sound where it only has no room', async () => {
-    const { faults, put, trouble, killed } = await failingStore()
+    const { faults, put, failure, killed } = await failingStore()
     for (const error of ['ENOSPC', 'EDQUOT'] as const) {
       faults.set({ kind: 'fail', error }, { calls: ['write'], times: 1 })
       assert.equal(await put('full'), 'storage_failed')
-      assert.equal(await trouble(), undefined)
+      assert.equal(await failure(), undefined)
       assert.equal(await put(error), undefined)
     }
     const store = await killed()
@@ -116,10 +116,10 @@ describe('a store whose disk fails', { skip: withoutPreload, timeout: 60_000 }, 
   })
 
   test('gives up a change that does not end, and takes others once it has ended', async () => {
-    const { faults, put, get, trouble, sound, killed } = await failingStore()
+    const { faults, put, get, failure, sound, killed } = await failingStore()
     faults.set({ kind: 'delay', delayMs: 600_000 }, { calls: ['flush'] })
     assert.equal(await put('hung'), 'outcome_unknown')
-    assert.match((await trouble()) ?? '', /does not end: the disk does not answer/)
+    assert.match((await failure()) ?? '', /does not end: the disk does not answer/)
     assert.equal(await put('refused'), 'storage_unavailable')
     faults.count()
     await sound()

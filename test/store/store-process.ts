@@ -6,7 +6,7 @@ import { LmdbStore } from '../../src/store/lmdb.js'
 export type Ask =
   | { readonly ask: 'put'; readonly key: string; readonly bytes: number }
   | { readonly ask: 'get'; readonly key: string }
-  | { readonly ask: 'trouble' }
+  | { readonly ask: 'failure' }
 
 const [directory = ''] = process.argv.slice(2)
 const store = LmdbStore.open(directory, { lookMs: 20 })
@@ -19,8 +19,8 @@ async function done(ask: Ask): Promise<string | undefined> {
       return undefined
     case 'get':
       return store.get('files', ask.key)?.toString('utf8', 0, ask.key.length)
-    case 'trouble':
-      return store.trouble
+    case 'failure':
+      return store.failure
   }
 }
 

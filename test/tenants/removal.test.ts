@@ -32,7 +32,7 @@ const gated = (store: Store, pass: <T>(make: () => Promise<T>) => Promise<T>): S
   range: (table, range) => store.range(table, range),
   count: (table) => store.count(table),
   change: (change) => pass(() => store.change(change)),
-  trouble: undefined,
+  failure: undefined,
   following: undefined,
   endChanges: () => store.endChanges(),
   close: () => store.close(),

@@ -50,7 +50,7 @@ export const healthRoutes =
         if (lifecycle.stopping) throw new Problem('shutting_down', 'the server is stopping')
         const { costs, engines, registry, store } = lifecycle.services
         if (engines.available === 0) throw new Problem('engine_lost', describeAbsence(engines.outage))
-        if (store.trouble !== undefined) throw new Problem('storage_unavailable', store.trouble)
+        if (store.failure !== undefined) throw new Problem('storage_unavailable', store.failure)
         const { backbone } = engines.all[0].options
         const { config, digest } = backbone
         const { following } = store
