@@ -132,7 +132,7 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
       lifecycle.stop()
       stop.abort()
       certificate?.close()
-      const givingUp = setTimeout(() => store.endChanges(), changesWithin * config.shutdownTimeoutMs)
+      const givingUp = setTimeout(() => store.abortChanges(), changesWithin * config.shutdownTimeoutMs)
       await finish('requests', () => app.close())
       // An engine that hangs must not keep the store open.
       await Promise.all([

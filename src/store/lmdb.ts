@@ -58,7 +58,7 @@ export class LmdbStore extends FileTables implements Store {
   }
 
   /** A commit of lmdb cannot be given up. */
-  endChanges(): void {}
+  abortChanges(): void {}
 
   async close(): Promise<void> {
     await this.#committing

@@ -172,12 +172,12 @@ export class PostgresStore implements Store {
     return pending.settled
   }
 
-  endChanges(): void {
+  abortChanges(): void {
     this.#stop.abort()
   }
 
   async close(): Promise<void> {
-    this.endChanges()
+    this.abortChanges()
     await this.#running
     while (this.#aside.size > 0) await Promise.all(this.#aside)
     await this.#mirror.close()

@@ -92,6 +92,6 @@ export interface Store extends StoreReader {
   /** Undefined where the records are this machine's own. */
   readonly following: Following | undefined
   /** Gives up changes that wait for a database: they are refused, or their outcome is unknown. Reading goes on. */
-  endChanges(): void
+  abortChanges(): void
   close(): Promise<void>
 }

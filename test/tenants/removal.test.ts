@@ -34,7 +34,7 @@ const gated = (store: Store, pass: <T>(make: () => Promise<T>) => Promise<T>): S
   change: (change) => pass(() => store.change(change)),
   failure: undefined,
   following: undefined,
-  endChanges: () => store.endChanges(),
+  abortChanges: () => store.abortChanges(),
   close: () => store.close(),
 })
 
