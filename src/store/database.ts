@@ -570,7 +570,7 @@ export function reasonOf(error: unknown): string {
 export const isLockTimeout = (error: unknown): boolean => error instanceof DatabaseError && error.code === '55P03'
 
 /** Whether it is this statement that the server refuses, and the next one may be taken. */
-export function isRefusal(error: unknown): error is pg.DatabaseError {
+export function isRejection(error: unknown): error is pg.DatabaseError {
   return error instanceof DatabaseError && !/^(08|25|40|53300|55P03|57)/.test(error.code ?? '')
 }
 

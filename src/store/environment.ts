@@ -30,7 +30,7 @@ const stuckAfter = 30
 const proveWithin = 30
 
 /** Reasons of a failed transaction that say nothing against the file: the next one may succeed. */
-const refusals: readonly (string | undefined)[] = ['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EPERM']
+const harmlessErrors: readonly (string | undefined)[] = ['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EPERM']
 
 /** A transaction under way. */
 interface Running {
@@ -244,15 +244,15 @@ export class Environment {
   async #problemOf(error: unknown): Promise<Problem> {
     // lmdb writes pages that nothing refers to yet, flushes them, and then writes the page that refers to them. Only if
     // that one failed it refuses to go on. Before that nothing was changed.
-    const atLastPage = this.#refusesToGoOn
+    const atLastPage = this.#needsReopening
     await this.#openAgain()
     const cause = await causeOfWrite(error, dirname(this.path))
     const reason = inWords(cause)
-    if (atLastPage || !refusals.includes(nameOf(cause))) this.#beginDoubt(reason)
+    if (atLastPage || !harmlessErrors.includes(nameOf(cause))) this.#beginDoubt(reason)
     return atLastPage ? unknownOutcome(this.path, reason) : failed(this.path, reason)
   }
 
-  get #refusesToGoOn(): boolean {
+  get #needsReopening(): boolean {
     try {
       this.#root.resetReadTxn()
       this.#root.get('a key that is not there')

@@ -20,7 +20,7 @@ export type Plan =
   | { readonly kind: 'current' }
   | { readonly kind: 'copy'; readonly because: string; readonly accepted?: string }
   /** `accept`: what `--accept-history` has to be for the database to be followed. */
-  | { readonly kind: 'refuse'; readonly because: string; readonly accept: string }
+  | { readonly kind: 'reject'; readonly because: string; readonly accept: string }
 
 /** A change as `--accept-history` names it. */
 export const nameOf = ({ number, mark }: Position): string => `${number}:${mark}`
@@ -67,10 +67,10 @@ export async function planned(database: Database, mirror: Mirror, accepts: strin
     if (!forgotten) {
       const ours = `the mirror holds change ${standing.position.number}, which the database never had`
       if (common === undefined)
-        return { kind: 'refuse', because: `${ours}: it is another database`, accept: nameOf(head) }
+        return { kind: 'reject', because: `${ours}: it is another database`, accept: nameOf(head) }
       const { madeAt } = firstLost(standing, common)
       if (madeAt === undefined || now - madeAt > lostAtMostMs)
-        return { kind: 'refuse', because: `${ours}: it was put back to change ${common.number}`, accept: nameOf(head) }
+        return { kind: 'reject', because: `${ours}: it was put back to change ${common.number}`, accept: nameOf(head) }
       return { kind: 'copy', because: `the database lost the changes after ${common.number}, as by a failover` }
     }
   }

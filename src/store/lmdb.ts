@@ -77,7 +77,7 @@ export class LmdbStore extends FileTables implements Store {
         })
         for (const change of changes) change.settle()
       } catch (error) {
-        for (const change of changes) change.refuse(error as Problem)
+        for (const change of changes) change.reject(error as Problem)
       }
     }
     // In the same breath as the last look: a change that comes later begins anew.

@@ -44,7 +44,7 @@ export class PendingChange<T = unknown> {
     else this.#reject(this.#outcome?.threw)
   }
 
-  refuse(problem: Problem): void {
+  reject(problem: Problem): void {
     this.#reject(problem)
   }
 }

@@ -16,7 +16,7 @@ import {
   isFull,
   isLasting,
   isLockTimeout,
-  isRefusal,
+  isRejection,
   type Published,
   pieceBytes,
   reasonOf,
@@ -216,7 +216,7 @@ export class PostgresStore implements Store {
       await delay(retry * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => {})
       retry = Math.min(2 * retry, retryMs.last)
     }
-    refuse(this.#waiting.splice(0), stopping())
+    rejectAll(this.#waiting.splice(0), stopping())
   }
 
   #back(): void {
@@ -235,13 +235,13 @@ export class PostgresStore implements Store {
       : 'there is no copy of it that could be served: waiting for it'
     if (reason !== this.#logged) this.#logger.warn({ ...details, reason }, `${obstacles[state].logged}; ${meanwhile}`)
     this.#logged = reason
-    this.#refuseFor(obstacle)
+    this.#rejectBecauseOf(obstacle)
   }
 
-  #refuseFor(obstacle: Obstacle): void {
+  #rejectBecauseOf(obstacle: Obstacle): void {
     this.#obstacle = obstacle
     if (obstacle.state !== 'away') this.#lostAt = undefined
-    if (!this.#mayBeRestarting) refuse(this.#waiting.splice(0), unmade(obstacle))
+    if (!this.#mayBeRestarting) rejectAll(this.#waiting.splice(0), unmade(obstacle))
   }
 
   get #mayBeRestarting(): boolean {
@@ -304,7 +304,7 @@ export class PostgresStore implements Store {
     switch (plan.kind) {
       case 'current':
         return true
-      case 'refuse':
+      case 'reject':
         this.#blocked({ state: 'other_history', reason: plan.because }, { accept_history: plan.accept })
         return false
       case 'copy':
@@ -319,10 +319,10 @@ export class PostgresStore implements Store {
 
   /** @returns whether a copy was made */
   async #copy(database: Database, plan: Plan & { readonly kind: 'copy' }): Promise<boolean> {
-    this.#refuseFor({ state: 'copying', reason: plan.because })
+    this.#rejectBecauseOf({ state: 'copying', reason: plan.because })
     try {
       const made = await database.snapshot(() => copy(database, this.#mirror, plan, this.#pace, this.#logger))
-      if (!made) this.#refuseFor({ state: 'copying', reason: 'other replicas make full copies now' })
+      if (!made) this.#rejectBecauseOf({ state: 'copying', reason: 'other replicas make full copies now' })
       return made
     } catch (error) {
       if (!(error instanceof Problem)) throw error
@@ -352,7 +352,7 @@ export class PostgresStore implements Store {
   /** Makes what waits and may be made together. */
   async #makeSome(database: Database): Promise<void> {
     if (this.#mirror.position === undefined)
-      return refuse(this.#waiting.splice(0), unmade({ state: 'copying', reason: 'the mirror cannot be read' }))
+      return rejectAll(this.#waiting.splice(0), unmade({ state: 'copying', reason: 'the mirror cannot be read' }))
     let ahead: Ahead | undefined
     do {
       const attempt = this.#attemptSome(ahead)
@@ -375,7 +375,7 @@ export class PostgresStore implements Store {
       const change = this.#waiting.shift()
       if (change === undefined) break
       const problem = givenUp(change, patienceMs.small)
-      if (problem) change.refuse(problem)
+      if (problem) change.reject(problem)
       else if (!attempt.run(change, together.bytes)) {
         if (attempt.changes.length > 0) {
           this.#waiting.unshift(change)
@@ -407,7 +407,7 @@ export class PostgresStore implements Store {
           if (met.kind === 'newer tasks') await this.#followed().catch(() => {})
           problem = givenUp(change, patienceMs.large)
         }
-        change.refuse(problem)
+        change.reject(problem)
       } catch (error) {
         this.#lostLarge(change, error)
       } finally {
@@ -515,8 +515,8 @@ export class PostgresStore implements Store {
 
   /** Has changes wait, in the order in which they were asked for. */
   #enqueue(changes: readonly PendingChange[]): void {
-    if (this.#stop.signal.aborted) refuse(changes, stopping())
-    else if (this.#obstacle !== undefined && !this.#mayBeRestarting) refuse(changes, unmade(this.#obstacle))
+    if (this.#stop.signal.aborted) rejectAll(changes, stopping())
+    else if (this.#obstacle !== undefined && !this.#mayBeRestarting) rejectAll(changes, unmade(this.#obstacle))
     else {
       this.#waiting.push(...changes)
       this.#waiting.sort((a, b) => a.askedAt - b.askedAt)
@@ -526,9 +526,9 @@ export class PostgresStore implements Store {
 
   /** @throws the error, if the connection is not to be used any more */
   #notMade(changes: readonly PendingChange[], error: unknown): void {
-    if (error instanceof Problem || isRefusal(error)) {
+    if (error instanceof Problem || isRejection(error)) {
       this.#logger.warn({ reason: reasonOf(error) }, 'changes were refused')
-      refuse(changes, error instanceof Problem ? error : refused(error))
+      rejectAll(changes, error instanceof Problem ? error : rejection(error))
       return
     }
     if (error instanceof UnknownOutcome) this.#beside(this.#findOut(changes, error))
@@ -549,7 +549,7 @@ export class PostgresStore implements Store {
     for (const change of changes) change.losses++
     const [again, given] = [changes.filter(isToBeTriedAgain), changes.filter((change) => !isToBeTriedAgain(change))]
     this.#enqueue(again)
-    refuse(given, unmade(lost))
+    rejectAll(given, unmade(lost))
   }
 
   async #findOut(changes: readonly PendingChange[], error: UnknownOutcome): Promise<void> {
@@ -564,7 +564,7 @@ export class PostgresStore implements Store {
         break
       case 'unknown':
         this.#logger.warn({ mark: error.mark, reason: outcome.reason }, 'it is not known whether changes were made')
-        refuse(changes, unknown())
+        rejectAll(changes, unknown())
     }
   }
 
@@ -574,8 +574,8 @@ export class PostgresStore implements Store {
   }
 }
 
-function refuse(changes: readonly PendingChange[], problem: Problem): void {
-  for (const change of changes) change.refuse(problem)
+function rejectAll(changes: readonly PendingChange[], problem: Problem): void {
+  for (const change of changes) change.reject(problem)
 }
 
 const isToBeTriedAgain = ({ losses }: PendingChange): boolean => losses < lossesAtMost
@@ -618,7 +618,7 @@ const overtaken = () =>
     'storage_unavailable',
     'other replicas changed the same again and again before this one had followed; the change was not made',
   )
-const refused = (error: pg.DatabaseError) =>
+const rejection = (error: pg.DatabaseError) =>
   isFull(error)
     ? new Problem('storage_failed', 'the database has no room left; the change was not made')
     : new Problem('storage_failed', 'the database refused the change')
