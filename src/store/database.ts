@@ -7,7 +7,7 @@ import pg from 'pg'
 import { Problem } from '../problem.js'
 import type { Ahead, Publication } from './attempt.js'
 import { isSameMemory } from './bytes.js'
-import { exactlyKnown, type Position, type Standing } from './mirror-file.js'
+import { exactlyKnown, type Position, type History } from './mirror-file.js'
 import type { Write } from './overlay.js'
 import { channel, lockKey, newerAtMost, type PublicationRow, publicationText } from './publication.js'
 import { migrations, rememberedChanges } from './schema.js'
@@ -213,7 +213,7 @@ export class Database {
    * How the database's history is related to a mirror's that stands at a change which the database does not know.
    * @param accepted a change of which it is asked whether the database's history has it
    */
-  async relation({ position, earlier }: Standing, accepted: Position | undefined): Promise<Relation> {
+  async relation({ position, earlier }: History, accepted: Position | undefined): Promise<Relation> {
     const [row] = await this.#rows<{ common: string | null; oldest: string | null; accepted: boolean; now: number }>(
       `select
          (select max(number) from propetl_changes join unnest($1::bigint[], $2::uuid[]) as known (n, m)

@@ -6,7 +6,7 @@ import { Problem } from '../problem.js'
 import type { Database } from './database.js'
 import { hashOf } from './digest.js'
 import type { Mirror } from './mirror.js'
-import { exactlyKnown, isSame, type Position, type Standing } from './mirror-file.js'
+import { exactlyKnown, isSame, type Position, type History } from './mirror-file.js'
 import { type RecordRange, type Table, tables } from './store.js'
 
 /** More than this is not followed in one transaction; a full copy is made, in pages. */
@@ -54,33 +54,33 @@ async function follow(database: Database, mirror: Mirror, position: Position): P
  * @param accepts the change that `--accept-history` names
  */
 export async function planned(database: Database, mirror: Mirror, accepts: string | undefined): Promise<Plan> {
-  const { standing } = mirror
-  if (standing === undefined) return { kind: 'copy', because: mirror.flaw ?? 'nothing is known of the mirror' }
-  const { head, known } = await database.head(standing.position)
+  const { history } = mirror
+  if (history === undefined) return { kind: 'copy', because: mirror.flaw ?? 'nothing is known of the mirror' }
+  const { head, known } = await database.head(history.position)
   if (!known) {
-    const fresh = accepts === standing.accepted ? undefined : accepts
+    const fresh = accepts === history.accepted ? undefined : accepts
     const { common, forgotten, accepted, now } = await database.relation(
-      standing,
+      history,
       fresh === undefined ? undefined : changeOf(fresh),
     )
     if (accepted && fresh !== undefined) return { kind: 'copy', because: 'its history was accepted', accepted: fresh }
     if (!forgotten) {
-      const ours = `the mirror holds change ${standing.position.number}, which the database never had`
+      const ours = `the mirror holds change ${history.position.number}, which the database never had`
       if (common === undefined)
         return { kind: 'reject', because: `${ours}: it is another database`, accept: nameOf(head) }
-      const { madeAt } = firstLost(standing, common)
+      const { madeAt } = firstLost(history, common)
       if (madeAt === undefined || now - madeAt > lostAtMostMs)
         return { kind: 'reject', because: `${ours}: it was put back to change ${common.number}`, accept: nameOf(head) }
       return { kind: 'copy', because: `the database lost the changes after ${common.number}, as by a failover` }
     }
   }
   if (mirror.flaw !== undefined) return { kind: 'copy', because: mirror.flaw }
-  if (await follow(database, mirror, standing.position)) return { kind: 'current' }
+  if (await follow(database, mirror, history.position)) return { kind: 'current' }
   return { kind: 'copy', because: 'too much has changed to follow it' }
 }
 
 /** The first change after `common`, or a change that was made before it. */
-function firstLost({ position, earlier }: Standing, common: Position): Position {
+function firstLost({ position, earlier }: History, common: Position): Position {
   if (position.number - common.number > exactlyKnown) return common
   return earlier[earlier.indexOf(common) - 1] ?? position
 }
@@ -116,7 +116,7 @@ export async function copy(
   logger.info({ reason: because, total, change: head.number }, 'making a full copy of the database')
   const earlier = await database.earlier(head)
   try {
-    await mirror.replace({ position: head, earlier, accepted: accepted ?? mirror.standing?.accepted }, counted())
+    await mirror.replace({ position: head, earlier, accepted: accepted ?? mirror.history?.accepted }, counted())
   } finally {
     pace.copied()
   }

@@ -24,7 +24,7 @@ export interface Position {
 export const isSame = (a: Position, b: Position): boolean => a.number === b.number && a.mark === b.mark
 
 /** Where a mirror stands in the history of its database. */
-export interface Standing {
+export interface History {
   readonly position: Position
   /** Earlier changes, newest first, fewer the further back: they tell where another history branched off. */
   readonly earlier: readonly Position[]
@@ -35,7 +35,7 @@ export interface Standing {
 /** Earlier versions made a full copy within the file, on the side that was not read. */
 type Side = 'a' | 'b'
 
-interface State extends Partial<Standing> {
+interface State extends Partial<History> {
   readonly side: Side
   readonly position: Position
   /** Tables that it holds. A later program may know more, and then needs a copy with these. */
@@ -87,8 +87,8 @@ export class MirrorFile extends FileTables {
   }
 
   /** Undefined before the copy is complete. */
-  get standing(): Standing | undefined {
-    return standingOf(this.#state)
+  get history(): History | undefined {
+    return historyOf(this.#state)
   }
 
   /** Whether it holds all tables that this program knows. */
@@ -137,10 +137,10 @@ export class MirrorFile extends FileTables {
   }
 
   /** Fills an empty file. It is no copy until the last page is there. */
-  async fill(standing: Standing, pages: AsyncIterable<readonly Write[]>): Promise<void> {
+  async fill(history: History, pages: AsyncIterable<readonly Write[]>): Promise<void> {
     const tally = new Tally()
     for await (const page of pages) await this.environment.commit(() => this.#apply(page, tally))
-    await this.environment.commit(() => this.#write(standing, tally.contents))
+    await this.environment.commit(() => this.#write(history, tally.contents))
     this.#complete = true
   }
 
@@ -158,8 +158,8 @@ export class MirrorFile extends FileTables {
     return stateOf(this.state.get('current')?.toString())
   }
 
-  #write(standing: Standing, contents: Contents | undefined, smallAt?: number): void {
-    const state: State = { side: this.side, tables, contents, smallAt, ...standing }
+  #write(history: History, contents: Contents | undefined, smallAt?: number): void {
+    const state: State = { side: this.side, tables, contents, smallAt, ...history }
     this.state.put('current', Buffer.from(JSON.stringify(state)))
   }
 
@@ -192,7 +192,7 @@ const run = promisify(execFile)
 /** What a check found: a file without damage has none. */
 export interface Finding {
   readonly damage?: string
-  readonly standing?: Standing | undefined
+  readonly history?: History | undefined
 }
 
 /**
@@ -205,12 +205,12 @@ export async function examine(path: string, signal?: AbortSignal): Promise<Findi
     const { stdout } = await run(process.execPath, [readAll, path], { maxBuffer: 1024 * 1024, signal })
     const found = JSON.parse(stdout) as FileContents
     const state = stateOf(found.state)
-    const standing = standingOf(state)
-    if (state?.contents === undefined) return { standing }
+    const history = historyOf(state)
+    if (state?.contents === undefined) return { history }
     const { records, digest } = sumOf(tables.map((table) => found.contents[nameOf(state.side, table)]))
     if (records !== state.contents.records)
-      return { standing, damage: `it holds ${records} of ${state.contents.records} records` }
-    return digest === state.contents.digest ? { standing } : { standing, damage: 'its digest is wrong' }
+      return { history, damage: `it holds ${records} of ${state.contents.records} records` }
+    return digest === state.contents.digest ? { history } : { history, damage: 'its digest is wrong' }
   } catch (error) {
     if (signal?.aborted) throw new Problem('shutting_down', 'stopped while it read the mirror of the database')
     return { damage: damageOf(error as Error) }
@@ -227,7 +227,7 @@ function damageOf(error: Error & { signal?: string | null; stderr?: string }): s
 const stateOf = (text: string | undefined): State | undefined =>
   text === undefined ? undefined : (JSON.parse(text) as State)
 
-const standingOf = (state: State | undefined): Standing | undefined =>
+const historyOf = (state: State | undefined): History | undefined =>
   state && { position: state.position, earlier: state.earlier ?? [], accepted: state.accepted }
 
 /** All of the last positions, and of those before the nearest and the furthest with each power of two as distance. */

@@ -19,7 +19,7 @@ import { basename, join } from 'node:path'
 import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
 import { inWords } from './causes.js'
-import { examine, isSame, isThere, MirrorFile, type Position, removeFile, type Standing } from './mirror-file.js'
+import { examine, isSame, isThere, MirrorFile, type Position, removeFile, type History } from './mirror-file.js'
 import { Overlay, type Write } from './overlay.js'
 import { isSmall, type RecordRange, type StoreReader, type Table } from './store.js'
 
@@ -54,7 +54,7 @@ export class Mirror implements StoreReader {
   #ahead: Ahead | undefined
   #flaw: Flaw | undefined
   /** Of the file, or of a damaged one as far as that could tell. */
-  #standing: Standing | undefined
+  #history: History | undefined
   #bytes = 0
   /** The file that was put in place of the mirror and cannot be used. */
   #examined: number | undefined
@@ -90,7 +90,7 @@ export class Mirror implements StoreReader {
 
   /** The change behind which this is the database's state; undefined where nothing can be read. */
   get position(): Position | undefined {
-    return this.readable ? (this.#ahead?.to ?? this.#file?.standing?.position) : undefined
+    return this.readable ? (this.#ahead?.to ?? this.#file?.history?.position) : undefined
   }
 
   /** The number of the change up to which the small tables are here. They may be ahead of everything else. */
@@ -99,9 +99,9 @@ export class Mirror implements StoreReader {
   }
 
   /** Where it stands, or stood before it was damaged. */
-  get standing(): Standing | undefined {
-    const inFile = this.readable ? this.#file?.standing : undefined
-    if (inFile === undefined || this.#ahead === undefined) return inFile ?? this.#standing
+  get history(): History | undefined {
+    const inFile = this.readable ? this.#file?.history : undefined
+    if (inFile === undefined || this.#ahead === undefined) return inFile ?? this.#history
     return { ...inFile, position: this.#ahead.to, earlier: [inFile.position, ...inFile.earlier] }
   }
 
@@ -218,17 +218,17 @@ export class Mirror implements StoreReader {
   }
 
   /**
-   * Becomes a full copy of the database as `standing` says.
+   * Becomes a full copy of the database as `history` says.
    * @param pages of all records; until the last one is here, readers see what they saw before
    * @throws Problem `storage_failed`, `invalid_setting` if it cannot be written
    */
-  async replace(standing: Standing, pages: AsyncIterable<readonly Write[]>): Promise<void> {
+  async replace(history: History, pages: AsyncIterable<readonly Write[]>): Promise<void> {
     const [first, second] = files
     const path = join(this.directory, basename(this.#path() ?? '') === first ? second : first)
     removeFile(path)
     const file = MirrorFile.open(path)
     try {
-      await file.fill(standing, pages)
+      await file.fill(history, pages)
       await this.#inTurn(async () => {
         if (!isThere(path, file))
           throw new Problem('storage_failed', 'another process makes a full copy in the same directory')
@@ -269,9 +269,9 @@ export class Mirror implements StoreReader {
   async #open(signal?: AbortSignal): Promise<void> {
     const path = this.#path()
     if (path === undefined) return
-    const { standing, damage } = await examine(path, signal)
+    const { history, damage } = await examine(path, signal)
     if (damage === undefined) return this.#take(MirrorFile.open(path))
-    this.#standing = standing
+    this.#history = history
     this.#noteFlaw(damage)
   }
 
@@ -280,7 +280,7 @@ export class Mirror implements StoreReader {
     this.#file = file
     this.#ahead = undefined
     this.#flaw = undefined
-    this.#standing = file.standing
+    this.#history = file.history
     this.#bytes = 0
     before?.close().catch((error: Error) => this.logger.warn({ reason: error.message }, 'the mirror before stays open'))
   }
@@ -289,10 +289,10 @@ export class Mirror implements StoreReader {
   async #replaced(found: Stats | undefined): Promise<void> {
     const path = this.#path()
     if (found !== undefined && path !== undefined && found.ino !== this.#examined) {
-      const { standing, damage } = await examine(path)
-      if (damage === undefined && standing !== undefined) {
+      const { history, damage } = await examine(path)
+      if (damage === undefined && history !== undefined) {
         this.logger.info(
-          { change: standing.position.number },
+          { change: history.position.number },
           'another mirror was put in place, and is read from now on',
         )
         return this.#take(MirrorFile.open(path))

@@ -215,7 +215,7 @@ describe('the mirror of a database', { skip: withoutPostgres }, () => {
       assert.equal(mirror.readable, false)
       assert.throws(() => mirror.count('versions'), { code: 'storage_unavailable' })
       // It was left as it is, and still knows which database it is of.
-      assert.ok((mirror.standing?.position.number ?? 0) >= 120)
+      assert.ok((mirror.history?.position.number ?? 0) >= 120)
       await mirror.close()
     })
 
