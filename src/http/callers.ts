@@ -49,7 +49,7 @@ export function identifyCallers(app: FastifyInstance, { access, rates, corsOrigi
     if (caller !== null && body !== undefined) access.checkAgain(caller)
   })
   app.addHook('onSend', async (request, reply) => {
-    if (request.caller?.tenant) addRateHeaders(reply, rates.standings(request.caller.tenant))
+    if (request.caller?.tenant) addRateHeaders(reply, rates.statuses(request.caller.tenant))
   })
 }
 
@@ -125,9 +125,9 @@ function isLocalName(host: string): boolean {
 }
 
 /** RateLimit and RateLimit-Policy as of draft-ietf-httpapi-ratelimit-headers-10. */
-function addRateHeaders(reply: FastifyReply, standings: ReturnType<Rates['standings']>): void {
-  if (standings.length === 0) return
-  const items = (write: (standing: (typeof standings)[number]) => string) => standings.map(write).join(', ')
+function addRateHeaders(reply: FastifyReply, statuses: ReturnType<Rates['statuses']>): void {
+  if (statuses.length === 0) return
+  const items = (write: (status: (typeof statuses)[number]) => string) => statuses.map(write).join(', ')
   reply.header(
     'ratelimit-policy',
     items(({ rate, quota }) => `"${rate}";q=${quota};qu="${rate}";w=1`),

@@ -8,7 +8,7 @@ import type { Tenant } from './tenant.js'
 export type Rate = 'requests' | 'tokens'
 
 /** How one of a tenant's rates stands. */
-export interface Standing {
+export interface RateStatus {
   readonly rate: Rate
   /** What the bucket holds when it is full: one second's worth. */
   readonly quota: number
@@ -64,7 +64,7 @@ export class Rates {
   }
 
   /** How the rates stand that the tenant has. */
-  standings(tenant: Tenant): Standing[] {
+  statuses(tenant: Tenant): RateStatus[] {
     return (['requests', 'tokens'] as const).flatMap((rate) => {
       const quota = tenant.limits[`${rate}PerSecond`]
       if (quota === null) return []
