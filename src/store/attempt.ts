@@ -25,7 +25,7 @@ export interface Publication {
 }
 
 /** Small tables in a later state than the mirror has. */
-export interface Ahead {
+export interface NewerSmallRecords {
   readonly smallAt: number
   /** What was changed in them since the mirror's state, or before. */
   readonly writes: readonly Write[]
@@ -39,16 +39,16 @@ export class Attempt {
   readonly #overlay: Overlay
   #isSmallOnly = true
 
-  constructor(mirror: Mirror, ahead?: Ahead) {
+  constructor(mirror: Mirror, newerSmall?: NewerSmallRecords) {
     const { position } = mirror
     if (position === undefined) throw new Error('there is no copy of the database to change')
     // Before anything is read: a record that is read later in a newer state has changed since, and is found to have.
     this.from = position
     const { smallAt } = mirror
-    const isAhead = ahead !== undefined && ahead.smallAt > smallAt
-    this.smallAt = isAhead ? ahead.smallAt : smallAt
+    const isNewer = newerSmall !== undefined && newerSmall.smallAt > smallAt
+    this.smallAt = isNewer ? newerSmall.smallAt : smallAt
     const base = new Overlay(mirror)
-    if (isAhead) base.write(ahead.writes)
+    if (isNewer) base.write(newerSmall.writes)
     this.#read = new ReadLog(base)
     this.#overlay = new Overlay(this.#read)
   }

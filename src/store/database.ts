@@ -5,9 +5,9 @@ import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import pg from 'pg'
 import { Problem } from '../problem.js'
-import type { Ahead, Publication } from './attempt.js'
+import type { NewerSmallRecords, Publication } from './attempt.js'
 import { isSameMemory } from './bytes.js'
-import { exactlyKnown, type Position, type History } from './mirror-file.js'
+import { exactlyKnown, type History, type Position } from './mirror-file.js'
 import type { Write } from './overlay.js'
 import { channel, lockKey, newerAtMost, type PublicationRow, publicationText } from './publication.js'
 import { migrations, rememberedChanges } from './schema.js'
@@ -52,7 +52,7 @@ const distances = [
   ...Array.from({ length: exactlyKnown }, (_, i) => i + 1),
   ...Array.from({ length: 17 }, (_, power) => 2 ** power),
 ]
-/** Of the small tables, what is taken ahead of the rest. */
+/** Of the small tables, what is read ahead of the rest. */
 const smallRecords = 5_000
 
 /** Bytes of a large value that are sent at once: a link has to carry them within `timeouts.answer`. */
@@ -107,7 +107,7 @@ export type Published =
   | { readonly kind: 'made'; readonly position: Position }
   | { readonly kind: 'valid' }
   /** Something that was read has changed since. If little has in the small tables, their newer state. */
-  | { readonly kind: 'changed'; readonly tables: readonly Table[]; readonly ahead: Ahead | undefined }
+  | { readonly kind: 'changed'; readonly tables: readonly Table[]; readonly newerSmall: NewerSmallRecords | undefined }
   /** The database does not have the change that was read from. */
   | { readonly kind: 'other history' }
 
@@ -274,7 +274,7 @@ export class Database {
    * @param position what the change has to belong to
    * @returns undefined for another history, or too much
    */
-  async smallSince(position: Position, number: number): Promise<Ahead | undefined> {
+  async smallSince(position: Position, number: number): Promise<NewerSmallRecords | undefined> {
     // In one statement, so that the records are those of the head.
     const rows = await this.#rows<RecordRow & { readonly head: string }>(
       `select head.number as head, coalesce(record.table_name, '') as table_name, record.key, record.value
@@ -391,7 +391,7 @@ export class Database {
       throw new UnknownOutcome(mark, this.session, error)
     }
     if (!row.known) return { kind: 'other history' }
-    if (row.changed) return { kind: 'changed', tables: row.changed, ahead: aheadOf(row) }
+    if (row.changed) return { kind: 'changed', tables: row.changed, newerSmall: newerSmallRecordsOf(row) }
     if (row.number === null) return { kind: 'valid' }
     return { kind: 'made', position: { number: Number(row.number), mark, madeAt: row.made_at } }
   }
@@ -593,7 +593,7 @@ export function isLasting(error: unknown): boolean {
   return unusableTls.test(code) || unreadableFile.test(`${code} ${syscall}`) || unusableAddress.test(message)
 }
 
-function aheadOf({ head, newer }: PublicationRow): Ahead | undefined {
+function newerSmallRecordsOf({ head, newer }: PublicationRow): NewerSmallRecords | undefined {
   if (newer?.length === newerAtMost) return undefined
   const writes = (newer ?? []).map(([table, key, value]) => ({
     table,

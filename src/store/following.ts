@@ -6,7 +6,7 @@ import { Problem } from '../problem.js'
 import type { Database } from './database.js'
 import { hashOf } from './digest.js'
 import type { Mirror } from './mirror.js'
-import { exactlyKnown, isSame, type Position, type History } from './mirror-file.js'
+import { exactlyKnown, type History, isSame, type Position } from './mirror-file.js'
 import { type RecordRange, type Table, tables } from './store.js'
 
 /** More than this is not followed in one transaction; a full copy is made, in pages. */

@@ -116,11 +116,11 @@ export class MirrorFile extends FileTables {
       const state = this.#state
       if (state === undefined || !isSame(state.position, from)) return
       const { smallAt = 0, accepted } = state
-      const isAhead = smallAt > to.number
+      const isSmallNewer = smallAt > to.number
       const tally = state.contents && new Tally(state.contents)
-      this.#apply(isAhead ? writes.filter(({ table }) => !isSmall(table)) : writes, tally)
+      this.#apply(isSmallNewer ? writes.filter(({ table }) => !isSmall(table)) : writes, tally)
       const earlier = thinned([from, ...(state.earlier ?? [])], to.number)
-      this.#write({ position: to, earlier, accepted }, tally?.contents, isAhead ? smallAt : undefined)
+      this.#write({ position: to, earlier, accepted }, tally?.contents, isSmallNewer ? smallAt : undefined)
     })
   }
 

@@ -19,12 +19,12 @@ import { basename, join } from 'node:path'
 import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
 import { inWords } from './causes.js'
-import { examine, isSame, isThere, MirrorFile, type Position, removeFile, type History } from './mirror-file.js'
+import { examine, type History, isSame, isThere, MirrorFile, type Position, removeFile } from './mirror-file.js'
 import { Overlay, type Write } from './overlay.js'
 import { isSmall, type RecordRange, type StoreReader, type Table } from './store.js'
 
 /** What may be kept in memory while the file cannot be written. */
-const aheadAtMost = { bytes: 32 * 1024 * 1024, records: 20_000 }
+const maxUnwritten = { bytes: 32 * 1024 * 1024, records: 20_000 }
 /** Between attempts to write it, in milliseconds: doubled from the first to the last. */
 const retryMs = { first: 500, last: 30_000 }
 /** Room that must be free beside what is to be written. */
@@ -33,7 +33,7 @@ const spareBytes = 256 * 1024
 const files = ['mirror.a.lmdb', 'mirror.b.lmdb'] as const
 
 /** Changes that are not in the file yet. */
-interface Ahead {
+interface UnwrittenChanges {
   readonly from: Position
   readonly overlay: Overlay
   to: Position
@@ -51,7 +51,7 @@ export class Mirror implements StoreReader {
   copies = 0
   damaged = 0
   #file: MirrorFile | undefined
-  #ahead: Ahead | undefined
+  #unwritten: UnwrittenChanges | undefined
   #flaw: Flaw | undefined
   /** Of the file, or of a damaged one as far as that could tell. */
   #history: History | undefined
@@ -90,10 +90,10 @@ export class Mirror implements StoreReader {
 
   /** The change behind which this is the database's state; undefined where nothing can be read. */
   get position(): Position | undefined {
-    return this.readable ? (this.#ahead?.to ?? this.#file?.history?.position) : undefined
+    return this.readable ? (this.#unwritten?.to ?? this.#file?.history?.position) : undefined
   }
 
-  /** The number of the change up to which the small tables are here. They may be ahead of everything else. */
+  /** The number of the change up to which the small tables are here. They may be unwritten of everything else. */
   get smallAt(): number {
     return Math.max(this.#file?.smallAt ?? 0, this.position?.number ?? 0)
   }
@@ -101,8 +101,8 @@ export class Mirror implements StoreReader {
   /** Where it stands, or stood before it was damaged. */
   get history(): History | undefined {
     const inFile = this.readable ? this.#file?.history : undefined
-    if (inFile === undefined || this.#ahead === undefined) return inFile ?? this.#history
-    return { ...inFile, position: this.#ahead.to, earlier: [inFile.position, ...inFile.earlier] }
+    if (inFile === undefined || this.#unwritten === undefined) return inFile ?? this.#history
+    return { ...inFile, position: this.#unwritten.to, earlier: [inFile.position, ...inFile.earlier] }
   }
 
   /** Why it is to be made anew; undefined where that is not so. */
@@ -115,13 +115,13 @@ export class Mirror implements StoreReader {
 
   /** Bytes that are kept in memory because the file cannot be written. */
   get unwrittenBytes(): number {
-    return this.#ahead?.overlay.bytes ?? 0
+    return this.#unwritten?.overlay.bytes ?? 0
   }
 
   /** Whether no more may be kept in memory. */
   get full(): boolean {
-    if (this.#ahead === undefined) return false
-    return this.#ahead.overlay.bytes > aheadAtMost.bytes || this.#ahead.records > aheadAtMost.records
+    if (this.#unwritten === undefined) return false
+    return this.#unwritten.overlay.bytes > maxUnwritten.bytes || this.#unwritten.records > maxUnwritten.records
   }
 
   get(table: Table, key: string): Buffer | undefined {
@@ -160,7 +160,7 @@ export class Mirror implements StoreReader {
    */
   advanceSmall(from: Position, smallAt: number, writes: readonly Write[]): Promise<void> {
     return this.#inTurn(async () => {
-      if (this.#file === undefined || !this.readable || this.#ahead !== undefined) return
+      if (this.#file === undefined || !this.readable || this.#unwritten !== undefined) return
       await this.#file.advanceSmall(from, smallAt, writes).catch((error) => this.#noteDamage(error))
     })
   }
@@ -168,22 +168,22 @@ export class Mirror implements StoreReader {
   async #advance(from: Position, to: Position, writes: readonly Write[]): Promise<void> {
     const file = this.#file
     if (file === undefined || !this.readable) return
-    if (this.#ahead === undefined)
+    if (this.#unwritten === undefined)
       try {
         return await file.advance(from, to, writes)
       } catch (error) {
         if (this.#noteDamage(error)) return
         this.logger.warn({ reason: (error as Error).message }, 'the mirror cannot be written; changes stay in memory')
-        this.#ahead = { from, to: from, overlay: new Overlay(file), records: 0 }
+        this.#unwritten = { from, to: from, overlay: new Overlay(file), records: 0 }
         this.#retry = { ms: retryMs.first, at: performance.now() + retryMs.first }
       }
-    if (!isSame(from, this.#ahead.to)) return
-    const isAhead = (file.smallAt ?? 0) > to.number
-    for (const { table, key, value } of isAhead ? writes.filter(({ table }) => !isSmall(table)) : writes)
-      if (value === undefined) this.#ahead.overlay.remove(table, key)
-      else this.#ahead.overlay.put(table, key, value)
-    this.#ahead.to = to
-    this.#ahead.records += writes.length
+    if (!isSame(from, this.#unwritten.to)) return
+    const isSmallNewer = (file.smallAt ?? 0) > to.number
+    for (const { table, key, value } of isSmallNewer ? writes.filter(({ table }) => !isSmall(table)) : writes)
+      if (value === undefined) this.#unwritten.overlay.remove(table, key)
+      else this.#unwritten.overlay.put(table, key, value)
+    this.#unwritten.to = to
+    this.#unwritten.records += writes.length
   }
 
   /**
@@ -195,7 +195,7 @@ export class Mirror implements StoreReader {
       const found = statSync(this.#link, { throwIfNoEntry: false })
       if (this.#file && (found === undefined || !this.#file.is(found))) await this.#replaced(found)
       else if (found && this.#file) this.#checkInPlace(this.#file, found)
-      await this.#writeAhead()
+      await this.#writeUnwritten()
     })
   }
 
@@ -278,7 +278,7 @@ export class Mirror implements StoreReader {
   #take(file: MirrorFile): void {
     const before = this.#file
     this.#file = file
-    this.#ahead = undefined
+    this.#unwritten = undefined
     this.#flaw = undefined
     this.#history = file.history
     this.#bytes = 0
@@ -309,15 +309,15 @@ export class Mirror implements StoreReader {
     else this.#bytes = size
   }
 
-  async #writeAhead(): Promise<void> {
-    const [file, ahead] = [this.#file, this.#ahead]
-    if (file === undefined || ahead === undefined || performance.now() < this.#retry.at) return
+  async #writeUnwritten(): Promise<void> {
+    const [file, unwritten] = [this.#file, this.#unwritten]
+    if (file === undefined || unwritten === undefined || performance.now() < this.#retry.at) return
     // A write that fails costs much more than this look.
-    if (this.#freeBytes() < ahead.overlay.bytes + spareBytes) return
+    if (this.#freeBytes() < unwritten.overlay.bytes + spareBytes) return
     try {
-      await file.advance(ahead.from, ahead.to, ahead.overlay.writes)
-      this.#ahead = undefined
-      this.logger.info({ change: ahead.to.number }, 'the mirror can be written again')
+      await file.advance(unwritten.from, unwritten.to, unwritten.overlay.writes)
+      this.#unwritten = undefined
+      this.logger.info({ change: unwritten.to.number }, 'the mirror can be written again')
     } catch (error) {
       if (this.#noteDamage(error)) return
       const ms = Math.min(2 * this.#retry.ms, retryMs.last)
@@ -336,7 +336,7 @@ export class Mirror implements StoreReader {
   }
 
   #read<T>(read: (reader: StoreReader) => T, file = this.#file): T {
-    const reader = this.#ahead?.overlay ?? this.#file
+    const reader = this.#unwritten?.overlay ?? this.#file
     if (reader === undefined || !this.readable)
       throw new Problem('storage_unavailable', "this replica's copy of the database cannot be read, and is made anew")
     try {

@@ -9,7 +9,7 @@ import type pg from 'pg'
 import type { Logger } from 'pino'
 import { Gate } from '../costs/gate.js'
 import { Problem } from '../problem.js'
-import { type Ahead, Attempt, type Publication } from './attempt.js'
+import { Attempt, type NewerSmallRecords, type Publication } from './attempt.js'
 import {
   Database,
   forgetEvery,
@@ -80,7 +80,7 @@ interface Obstacle {
 type Met =
   | { readonly kind: 'nothing' | 'lock' | 'newer tasks' }
   /** Others have changed nothing but these. */
-  | { readonly kind: 'newer small records'; readonly ahead: Ahead }
+  | { readonly kind: 'newer small records'; readonly newerSmall: NewerSmallRecords }
 
 export class PostgresStore implements Store {
   /** The files are only a mirror: how that stands is told by `following`. */
@@ -335,8 +335,8 @@ export class PostgresStore implements Store {
   async #followSmall(database: Database): Promise<void> {
     const { position, smallAt } = this.#mirror
     if (position === undefined) return
-    const ahead = await database.smallSince(position, smallAt)
-    if (ahead) await this.#mirror.advanceSmall(position, ahead.smallAt, ahead.writes)
+    const newerSmall = await database.smallSince(position, smallAt)
+    if (newerSmall) await this.#mirror.advanceSmall(position, newerSmall.smallAt, newerSmall.writes)
   }
 
   async #make(database: Database, signal: AbortSignal): Promise<void> {
@@ -353,24 +353,24 @@ export class PostgresStore implements Store {
   async #makeSome(database: Database): Promise<void> {
     if (this.#mirror.position === undefined)
       return rejectAll(this.#waiting.splice(0), unmade({ state: 'copying', reason: 'the mirror cannot be read' }))
-    let ahead: Ahead | undefined
+    let newerSmall: NewerSmallRecords | undefined
     do {
-      const attempt = this.#attemptSome(ahead)
+      const attempt = this.#attemptSome(newerSmall)
       const { changes } = attempt
       if (changes.length === 0) return
       try {
         const met = await this.#publish(database, attempt)
-        ahead = met.kind === 'newer small records' ? met.ahead : undefined
+        newerSmall = met.kind === 'newer small records' ? met.newerSmall : undefined
         if (met.kind === 'newer tasks') this.#beside(this.#whenFollowed(changes))
         else if (met.kind !== 'nothing') this.#enqueue(changes)
       } catch (error) {
         this.#notMade(changes, error)
       }
-    } while (ahead !== undefined)
+    } while (newerSmall !== undefined)
   }
 
-  #attemptSome(ahead: Ahead | undefined): Attempt {
-    const attempt = new Attempt(this.#mirror, ahead)
+  #attemptSome(newerSmall: NewerSmallRecords | undefined): Attempt {
+    const attempt = new Attempt(this.#mirror, newerSmall)
     while (attempt.changes.length < together.changes) {
       const change = this.#waiting.shift()
       if (change === undefined) break
@@ -394,16 +394,16 @@ export class PostgresStore implements Store {
       let database: Database | undefined
       try {
         database = await Database.connect(this.url, 'send', signal)
-        let ahead: Ahead | undefined
+        let newerSmall: NewerSmallRecords | undefined
         let problem: Problem | undefined
         while (problem === undefined) {
-          const attempt = new Attempt(this.#mirror, ahead)
+          const attempt = new Attempt(this.#mirror, newerSmall)
           attempt.run(change, Number.POSITIVE_INFINITY)
           for (const { value } of attempt.publication.writes)
             if (value && value.byteLength > pieceBytes && !database.wasSent(value)) await database.send(value)
           const met = await this.#publish(database, attempt)
           if (met.kind === 'nothing') return
-          ahead = met.kind === 'newer small records' ? met.ahead : undefined
+          newerSmall = met.kind === 'newer small records' ? met.newerSmall : undefined
           if (met.kind === 'newer tasks') await this.#followed().catch(() => {})
           problem = givenUp(change, patienceMs.large)
         }
@@ -458,8 +458,10 @@ export class PostgresStore implements Store {
         return { kind: 'nothing' }
       case 'changed': {
         hinder(overtaken())
-        const { tables, ahead } = published
-        return ahead && tables.every(isSmall) ? { kind: 'newer small records', ahead } : { kind: 'newer tasks' }
+        const { tables, newerSmall } = published
+        return newerSmall && tables.every(isSmall)
+          ? { kind: 'newer small records', newerSmall }
+          : { kind: 'newer tasks' }
       }
       case 'other history':
         throw new Error('the database is another one than was copied')
