@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
 import { Problem } from '../problem.js'
-import { LmdbStore, taskFile } from '../store/lmdb.js'
+import { LmdbStore, storePath } from '../store/lmdb.js'
 import { refuseMirror } from './data-directory.js'
 import { publish, unwritable } from './output-file.js'
 
@@ -15,7 +15,7 @@ import { publish, unwritable } from './output-file.js'
 export async function backup(path: string, { dataDir }: { readonly dataDir: string }): Promise<string> {
   refuseMirror('the data directory is a mirror of the database then: back up the database')
   if (existsSync(path)) throw new Problem('unwritable_file', `${path} is there already; a backup replaces no file`)
-  const source = taskFile(dataDir)
+  const source = storePath(dataDir)
   if (!existsSync(source))
     throw new Problem('invalid_setting', `there is no ${source}: ${dataDir} is not the data directory of a server`)
   const partial = `${path}.partial`

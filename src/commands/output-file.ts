@@ -3,7 +3,7 @@
 import { open, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { Problem } from '../problem.js'
-import { inWords } from '../store/causes.js'
+import { describeError } from '../store/causes.js'
 
 /** Says before any work is done whether a file can be written. @throws Problem `unwritable_file` */
 export async function claim(path: string): Promise<void> {
@@ -34,5 +34,5 @@ export async function publish(partial: string, path: string): Promise<void> {
 }
 
 export const unwritable = (path: string) => (error: Error) => {
-  throw new Problem('unwritable_file', `${path} cannot be written: ${inWords(error)}`)
+  throw new Problem('unwritable_file', `${path} cannot be written: ${describeError(error)}`)
 }

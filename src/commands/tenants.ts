@@ -6,7 +6,7 @@ import { userInfo } from 'node:os'
 import { pino } from 'pino'
 import { environmentVariableOf, flagOf } from '../config.js'
 import { Problem, quoted } from '../problem.js'
-import { LmdbStore, taskFile } from '../store/lmdb.js'
+import { LmdbStore, storePath } from '../store/lmdb.js'
 import type { Store } from '../store/store.js'
 import { type Remover, removeTenant } from '../tasks/removal.js'
 import { TaskStore } from '../tasks/store.js'
@@ -91,7 +91,7 @@ export const revokeKey = (owner: string, id: string, flags: StoreFlags): Promise
 
 /** On the store of a data directory that has one: in a misspelt directory none is made. */
 function onStore<T>(flags: StoreFlags, use: (store: Store) => Promise<T>): Promise<T> {
-  if (!existsSync(taskFile(flags.dataDir)))
+  if (!existsSync(storePath(flags.dataDir)))
     throw new Problem(
       'invalid_setting',
       `there is no store in ${quoted(flags.dataDir)}; expected the data directory of a server (${flagOf('dataDir')} or ${environmentVariableOf('dataDir')})`,
@@ -104,7 +104,7 @@ async function onAnyStore<T>({ dataDir }: StoreFlags, use: (store: Store) => Pro
   refuseMirror(
     `the database holds the tenants then; manage them on a server at /tenants, with the key of ${environmentVariableOf('operatorKey')}`,
   )
-  const isNew = !existsSync(taskFile(dataDir))
+  const isNew = !existsSync(storePath(dataDir))
   const store = LmdbStore.open(dataDir)
   if (isNew) console.error(`propetl: made a new store in ${quoted(dataDir)}`)
   try {

@@ -5,7 +5,7 @@ import type { Mirror } from './mirror.js'
 import type { Position } from './mirror-file.js'
 import { Overlay, type Write } from './overlay.js'
 import type { PendingChange } from './pending.js'
-import { isSmall, type RecordRange, type StoreReader, type Table } from './store.js'
+import { isSmallTable, type RecordRange, type StoreReader, type Table } from './store.js'
 
 /** Keys of a table, from the first, inclusive, until the last, exclusive. Without a last one, all that follow. */
 export interface Span {
@@ -62,7 +62,7 @@ export class Attempt {
     const read = new ReadLog(this.#overlay)
     const own = new Overlay(read)
     const isToBeWritten = change.run(own)
-    const isSmallOnly = [...read.spans, ...own.writes].every(({ table }) => isSmall(table))
+    const isSmallOnly = [...read.spans, ...own.writes].every(({ table }) => isSmallTable(table))
     if (this.changes.length > 0 && isSmallOnly !== this.#isSmallOnly) return false
     if (isToBeWritten) {
       if (this.#overlay.bytes + own.bytes > bytesAtMost) return false

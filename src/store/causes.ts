@@ -39,14 +39,14 @@ const causes: Partial<Record<string, Cause>> = {
 }
 
 /** Errors of Node have a name, those of lmdb a number. */
-export function nameOf(error: unknown): string | undefined {
+export function errorName(error: unknown): string | undefined {
   const { code } = error as { code?: unknown }
   if (typeof code !== 'number') return typeof code === 'string' ? code : undefined
   return Object.entries(constants.errno).find(([, number]) => number === code)?.[0]
 }
 
-export function inWords(error: unknown): string {
-  const name = nameOf(error) ?? ''
+export function describeError(error: unknown): string {
+  const name = errorName(error) ?? ''
   const cause = causes[name]
   return cause === undefined ? (error as Error).message : `${cause.what} (${name}); ${cause.remedy}`
 }
@@ -58,14 +58,14 @@ const probeBytes = 256 * 1024
  * The cause of a write that failed in a directory. Where only a part of it could be written lmdb says EIO, and of a copy it
  * names no error at all; the next write is told the reason, such as a full disk.
  */
-export async function causeOfWrite(error: unknown, directory: string): Promise<unknown> {
-  if ((nameOf(error) ?? 'EIO') !== 'EIO') return error
+export async function findWriteError(error: unknown, directory: string): Promise<unknown> {
+  if ((errorName(error) ?? 'EIO') !== 'EIO') return error
   const probe = join(directory, `.probe-${randomUUID()}`)
   try {
     await writeFile(probe, Buffer.alloc(probeBytes), { mode: 0o600 })
     return error
   } catch (reason) {
-    return ['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS'].includes(nameOf(reason) ?? '') ? reason : error
+    return ['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS'].includes(errorName(reason) ?? '') ? reason : error
   } finally {
     await rm(probe, { force: true }).catch(() => {})
   }

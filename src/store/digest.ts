@@ -12,7 +12,7 @@ export interface Contents {
   readonly digest: number
 }
 
-export const hashOf = (table: string, key: string, value: Uint8Array): number =>
+export const recordHash = (table: string, key: string, value: Uint8Array): number =>
   createHash('sha256').update(`${table}\0${key}\0`).update(value).digest().readUIntBE(0, 6)
 
 export class Tally {
@@ -26,12 +26,12 @@ export class Tally {
 
   add(table: string, key: string, value: Uint8Array): void {
     this.#records++
-    this.#digest = (this.#digest + hashOf(table, key, value)) % modulus
+    this.#digest = (this.#digest + recordHash(table, key, value)) % modulus
   }
 
   remove(table: string, key: string, value: Uint8Array): void {
     this.#records--
-    this.#digest = (this.#digest - hashOf(table, key, value) + modulus) % modulus
+    this.#digest = (this.#digest - recordHash(table, key, value) + modulus) % modulus
   }
 
   get contents(): Contents {

@@ -7,7 +7,7 @@ import { dirname } from 'node:path'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
-import { causeOfWrite, inWords, nameOf } from './causes.js'
+import { describeError, errorName, findWriteError } from './causes.js'
 import { checkSound, makeLockFile, OpenedFiles, readableByAll, resetUnfinished } from './lmdb-file.js'
 import type { RecordRange } from './store.js'
 
@@ -98,7 +98,10 @@ export class Environment {
     } catch (error) {
       void root?.close()
       if (error instanceof Problem) throw error
-      throw new Problem('invalid_setting', `the data directory ${dirname(path)} cannot be used: ${inWords(error)}`)
+      throw new Problem(
+        'invalid_setting',
+        `the data directory ${dirname(path)} cannot be used: ${describeError(error)}`,
+      )
     }
   }
 
@@ -138,7 +141,7 @@ export class Environment {
   /** Writes what one transaction left behind to a file that is not there yet, while others go on reading and writing. */
   async backup(path: string): Promise<void> {
     await this.#root.backup(path, false).catch(async (error) => {
-      throw await causeOfWrite(error, dirname(path))
+      throw await findWriteError(error, dirname(path))
     })
     const file = await openFile(path)
     try {
@@ -246,9 +249,9 @@ export class Environment {
     // that one failed it refuses to go on. Before that nothing was changed.
     const atLastPage = this.#needsReopening
     await this.#openAgain()
-    const cause = await causeOfWrite(error, dirname(this.path))
-    const reason = inWords(cause)
-    if (atLastPage || !harmlessErrors.includes(nameOf(cause))) this.#beginDoubt(reason)
+    const cause = await findWriteError(error, dirname(this.path))
+    const reason = describeError(cause)
+    if (atLastPage || !harmlessErrors.includes(errorName(cause))) this.#beginDoubt(reason)
     return atLastPage ? unknownOutcome(this.path, reason) : failed(this.path, reason)
   }
 
@@ -279,7 +282,7 @@ export class Environment {
       for (const name of this.#databases.keys()) this.#openDatabase(name)
       this.#readable = true
     } catch (error) {
-      this.#beginDoubt(`it cannot be opened again: ${inWords(error)}`)
+      this.#beginDoubt(`it cannot be opened again: ${describeError(error)}`)
     }
   }
 
@@ -393,7 +396,7 @@ export class Records {
   }
 }
 
-export function* readRange(
+export function* readRecords(
   records: Records,
   { after, before, limit }: RecordRange = {},
 ): Iterable<readonly [string, Buffer]> {

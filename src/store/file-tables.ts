@@ -1,6 +1,6 @@
 // The store's tables in one lmdb file, as they are read.
 
-import { countOf, type Records, readRange } from './environment.js'
+import { countOf, type Records, readRecords } from './environment.js'
 import type { RecordRange, StoreReader, Table } from './store.js'
 
 export class FileTables implements StoreReader {
@@ -15,7 +15,7 @@ export class FileTables implements StoreReader {
   }
 
   range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {
-    return readRange(this.records[table], range)
+    return readRecords(this.records[table], range)
   }
 
   count(table: Table): number {

@@ -1,12 +1,12 @@
 // How a mirror comes to the state of its database: change by change where it can, else by a full copy. A database that
-// lacks what the mirror holds is followed only under the conditions of `planned`.
+// lacks what the mirror holds is followed only under the conditions of `makePlan`.
 
 import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
 import type { Database } from './database.js'
-import { hashOf } from './digest.js'
+import { recordHash } from './digest.js'
 import type { Mirror } from './mirror.js'
-import { exactlyKnown, type History, isSame, type Position } from './mirror-file.js'
+import { exactlyKnown, type History, isSamePosition, type Position } from './mirror-file.js'
 import { type RecordRange, type Table, tables } from './store.js'
 
 /** More than this is not followed in one transaction; a full copy is made, in pages. */
@@ -18,14 +18,14 @@ const lostAtMostMs = 5 * 60_000
 
 export type Plan =
   | { readonly kind: 'current' }
-  | { readonly kind: 'copy'; readonly because: string; readonly accepted?: string }
+  | { readonly kind: 'copy'; readonly reason: string; readonly accepted?: string }
   /** `accept`: what `--accept-history` has to be for the database to be followed. */
-  | { readonly kind: 'reject'; readonly because: string; readonly accept: string }
+  | { readonly kind: 'reject'; readonly reason: string; readonly accept: string }
 
 /** A change as `--accept-history` names it. */
-export const nameOf = ({ number, mark }: Position): string => `${number}:${mark}`
+export const formatPosition = ({ number, mark }: Position): string => `${number}:${mark}`
 
-function changeOf(name: string): Position {
+function parsePosition(name: string): Position {
   const [number, mark = ''] = name.split(':')
   return { number: Number(number), mark }
 }
@@ -39,7 +39,7 @@ function changeOf(name: string): Position {
 async function follow(database: Database, mirror: Mirror, position: Position): Promise<boolean> {
   const { head, known } = await database.head(position)
   if (!known || mirror.full) return false
-  if (isSame(head, position)) return true
+  if (isSamePosition(head, position)) return true
   const { records, bytes } = await database.pending(position)
   if (records > followedAtMost.records || bytes > followedAtMost.bytes) return false
   await mirror.advance(position, head, await database.changedSince(position))
@@ -53,30 +53,34 @@ async function follow(database: Database, mirror: Mirror, position: Position): P
  * asking. And an operator may have accepted the other history, which counts once for each mirror. In a snapshot.
  * @param accepts the change that `--accept-history` names
  */
-export async function planned(database: Database, mirror: Mirror, accepts: string | undefined): Promise<Plan> {
+export async function makePlan(database: Database, mirror: Mirror, accepts: string | undefined): Promise<Plan> {
   const { history } = mirror
-  if (history === undefined) return { kind: 'copy', because: mirror.flaw ?? 'nothing is known of the mirror' }
+  if (history === undefined) return { kind: 'copy', reason: mirror.flaw ?? 'nothing is known of the mirror' }
   const { head, known } = await database.head(history.position)
   if (!known) {
     const fresh = accepts === history.accepted ? undefined : accepts
     const { common, forgotten, accepted, now } = await database.relation(
       history,
-      fresh === undefined ? undefined : changeOf(fresh),
+      fresh === undefined ? undefined : parsePosition(fresh),
     )
-    if (accepted && fresh !== undefined) return { kind: 'copy', because: 'its history was accepted', accepted: fresh }
+    if (accepted && fresh !== undefined) return { kind: 'copy', reason: 'its history was accepted', accepted: fresh }
     if (!forgotten) {
       const ours = `the mirror holds change ${history.position.number}, which the database never had`
       if (common === undefined)
-        return { kind: 'reject', because: `${ours}: it is another database`, accept: nameOf(head) }
+        return { kind: 'reject', reason: `${ours}: it is another database`, accept: formatPosition(head) }
       const { madeAt } = firstLost(history, common)
       if (madeAt === undefined || now - madeAt > lostAtMostMs)
-        return { kind: 'reject', because: `${ours}: it was put back to change ${common.number}`, accept: nameOf(head) }
-      return { kind: 'copy', because: `the database lost the changes after ${common.number}, as by a failover` }
+        return {
+          kind: 'reject',
+          reason: `${ours}: it was put back to change ${common.number}`,
+          accept: formatPosition(head),
+        }
+      return { kind: 'copy', reason: `the database lost the changes after ${common.number}, as by a failover` }
     }
   }
-  if (mirror.flaw !== undefined) return { kind: 'copy', because: mirror.flaw }
+  if (mirror.flaw !== undefined) return { kind: 'copy', reason: mirror.flaw }
   if (await follow(database, mirror, history.position)) return { kind: 'current' }
-  return { kind: 'copy', because: 'too much has changed to follow it' }
+  return { kind: 'copy', reason: 'too much has changed to follow it' }
 }
 
 /** The first change after `common`, or a change that was made before it. */
@@ -94,7 +98,7 @@ function firstLost({ position, earlier }: History, common: Position): Position {
 export async function copy(
   database: Database,
   mirror: Mirror,
-  { because, accepted }: Plan & { readonly kind: 'copy' },
+  { reason, accepted }: Plan & { readonly kind: 'copy' },
   pace: CopyPace,
   logger: Pick<Logger, 'info'>,
 ): Promise<boolean> {
@@ -113,7 +117,7 @@ export async function copy(
       logger.info({ copied, total }, 'copying the database')
     }
   }
-  logger.info({ reason: because, total, change: head.number }, 'making a full copy of the database')
+  logger.info({ reason: reason, total, change: head.number }, 'making a full copy of the database')
   const earlier = await database.earlier(head)
   try {
     await mirror.replace({ position: head, earlier, accepted: accepted ?? mirror.history?.accepted }, counted())
@@ -169,7 +173,7 @@ export class Comparison {
     if (table === undefined) return this.#done()
     const { position } = mirror
     const { head } = await database.head(position)
-    if (position === undefined || !isSame(head, position)) return
+    if (position === undefined || !isSamePosition(head, position)) return
     const expected = await database.hashes(table, this.#after)
     const range = { after: this.#after, limit: Math.max(1, expected.length) }
     const own = this.#read(mirror, table, range)
@@ -177,7 +181,7 @@ export class Comparison {
     const at = expected.findIndex(({ key, hash }, i) => own[i]?.key !== key || own[i]?.hash !== hash)
     const differs = at >= 0 ? expected[at] : own[expected.length]
     // A change or another process may have moved the mirror meanwhile, or its small tables.
-    const isThere = mirror.position !== undefined && isSame(mirror.position, position)
+    const isThere = mirror.position !== undefined && isSamePosition(mirror.position, position)
     if (differs !== undefined && isThere && mirror.smallAt === position.number)
       mirror.doubt(`the record "${differs.key}" of ${table} is not what the database has`)
     const last = expected.at(-1)
@@ -188,7 +192,7 @@ export class Comparison {
   /** Undefined where the mirror is damaged, which it notes itself. */
   #read(mirror: Mirror, table: Table, range: RecordRange): { key: string; hash: number }[] | undefined {
     try {
-      return Array.from(mirror.range(table, range), ([key, value]) => ({ key, hash: hashOf(table, key, value) }))
+      return Array.from(mirror.range(table, range), ([key, value]) => ({ key, hash: recordHash(table, key, value) }))
     } catch (error) {
       if (error instanceof Problem) return undefined
       throw error

@@ -18,7 +18,7 @@ import {
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Problem } from '../problem.js'
-import { inWords } from './causes.js'
+import { describeError } from './causes.js'
 
 export const lockFileOf = (path: string): string => `${path}-lock`
 
@@ -166,7 +166,7 @@ export class OpenedFiles {
       this.#newest = newest ?? this.#newest
       return undefined
     } catch (error) {
-      return `${this.path} cannot be looked at: ${inWords(error)}`
+      return `${this.path} cannot be looked at: ${describeError(error)}`
     }
   }
 

@@ -8,7 +8,7 @@ import { FileTables } from './file-tables.js'
 import { PendingChange } from './pending.js'
 import { forTables, type Store, type StoreWriter, type Table } from './store.js'
 
-export const taskFile = (directory: string): string => `${directory}/tasks.lmdb`
+export const storePath = (directory: string): string => `${directory}/tasks.lmdb`
 
 /** The number of what is stored and how: a later version of this program tells by it what it has to change. */
 const schema = '1'
@@ -31,7 +31,7 @@ export class LmdbStore extends FileTables implements Store {
    *   `storage_damaged`
    */
   static open(directory: string, options?: StorageOptions): LmdbStore {
-    const environment = Environment.open(taskFile(directory), options)
+    const environment = Environment.open(storePath(directory), options)
     const about = environment.records('about')
     const found = about.get('schema')?.toString() ?? schema
     if (found !== schema) {

@@ -11,7 +11,7 @@ import { type Contents, sumOf, Tally } from './digest.js'
 import { Environment, type Records } from './environment.js'
 import { FileTables } from './file-tables.js'
 import type { Write } from './overlay.js'
-import { forTables, isSmall, type Table, tables } from './store.js'
+import { forTables, isSmallTable, type Table, tables } from './store.js'
 
 /** A change of the database. The mark is random: the same number in another history has another mark. */
 export interface Position {
@@ -21,7 +21,7 @@ export interface Position {
   readonly madeAt?: number
 }
 
-export const isSame = (a: Position, b: Position): boolean => a.number === b.number && a.mark === b.mark
+export const isSamePosition = (a: Position, b: Position): boolean => a.number === b.number && a.mark === b.mark
 
 /** Where a mirror stands in the history of its database. */
 export interface History {
@@ -58,9 +58,9 @@ export interface FileContents {
 export const exactlyKnown = 32
 
 export const stateTable = 'state'
-const nameOf = (side: Side, table: Table) => `${side}/${table}`
+const lmdbTableName = (side: Side, table: Table) => `${side}/${table}`
 /** The store's table of a table of lmdb. */
-export const tableOf = (name: string): string => name.slice(name.indexOf('/') + 1)
+export const storeTableName = (name: string): string => name.slice(name.indexOf('/') + 1)
 
 export class MirrorFile extends FileTables {
   #complete: boolean
@@ -82,7 +82,7 @@ export class MirrorFile extends FileTables {
     const environment = Environment.open(path, { readDisplaced: true })
     const state = environment.records(stateTable)
     const side = stateOf(state.get('current')?.toString())?.side ?? 'a'
-    const records = forTables((table) => environment.records(nameOf(side, table)))
+    const records = forTables((table) => environment.records(lmdbTableName(side, table)))
     return new MirrorFile(path, environment, side, records, state, statSync(path))
   }
 
@@ -114,11 +114,11 @@ export class MirrorFile extends FileTables {
   async advance(from: Position, to: Position, writes: readonly Write[]): Promise<void> {
     await this.environment.commit(() => {
       const state = this.#state
-      if (state === undefined || !isSame(state.position, from)) return
+      if (state === undefined || !isSamePosition(state.position, from)) return
       const { smallAt = 0, accepted } = state
       const isSmallNewer = smallAt > to.number
       const tally = state.contents && new Tally(state.contents)
-      this.#apply(isSmallNewer ? writes.filter(({ table }) => !isSmall(table)) : writes, tally)
+      this.#apply(isSmallNewer ? writes.filter(({ table }) => !isSmallTable(table)) : writes, tally)
       const earlier = thinned([from, ...(state.earlier ?? [])], to.number)
       this.#write({ position: to, earlier, accepted }, tally?.contents, isSmallNewer ? smallAt : undefined)
     })
@@ -128,7 +128,8 @@ export class MirrorFile extends FileTables {
   async advanceSmall(from: Position, smallAt: number, writes: readonly Write[]): Promise<void> {
     await this.environment.commit(() => {
       const state = this.#state
-      if (state === undefined || !isSame(state.position, from) || (state.smallAt ?? from.number) >= smallAt) return
+      if (state === undefined || !isSamePosition(state.position, from) || (state.smallAt ?? from.number) >= smallAt)
+        return
       const tally = state.contents && new Tally(state.contents)
       this.#apply(writes, tally)
       const { position, earlier = [], accepted } = state
@@ -150,7 +151,7 @@ export class MirrorFile extends FileTables {
 
   /** Removes a file that did not become a copy. */
   async discard(): Promise<void> {
-    if (isThere(this.path, this)) removeFile(this.path)
+    if (isFileAt(this.path, this)) removeFile(this.path)
     await this.close()
   }
 
@@ -181,7 +182,7 @@ export function removeFile(path: string): void {
 }
 
 /** Whether the file at a path is the one that is open. */
-export function isThere(path: string, file: MirrorFile): boolean {
+export function isFileAt(path: string, file: MirrorFile): boolean {
   const found = statSync(path, { throwIfNoEntry: false })
   return found !== undefined && file.is(found)
 }
@@ -207,7 +208,7 @@ export async function examine(path: string, signal?: AbortSignal): Promise<Findi
     const state = stateOf(found.state)
     const history = historyOf(state)
     if (state?.contents === undefined) return { history }
-    const { records, digest } = sumOf(tables.map((table) => found.contents[nameOf(state.side, table)]))
+    const { records, digest } = sumOf(tables.map((table) => found.contents[lmdbTableName(state.side, table)]))
     if (records !== state.contents.records)
       return { history, damage: `it holds ${records} of ${state.contents.records} records` }
     return digest === state.contents.digest ? { history } : { history, damage: 'its digest is wrong' }

@@ -18,10 +18,18 @@ import {
 import { basename, join } from 'node:path'
 import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
-import { inWords } from './causes.js'
-import { examine, type History, isSame, isThere, MirrorFile, type Position, removeFile } from './mirror-file.js'
+import { describeError } from './causes.js'
+import {
+  examine,
+  type History,
+  isFileAt,
+  isSamePosition,
+  MirrorFile,
+  type Position,
+  removeFile,
+} from './mirror-file.js'
 import { Overlay, type Write } from './overlay.js'
-import { isSmall, type RecordRange, type StoreReader, type Table } from './store.js'
+import { isSmallTable, type RecordRange, type StoreReader, type Table } from './store.js'
 
 /** What may be kept in memory while the file cannot be written. */
 const maxUnwritten = { bytes: 32 * 1024 * 1024, records: 20_000 }
@@ -77,7 +85,7 @@ export class Mirror implements StoreReader {
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 })
     } catch (error) {
-      throw new Problem('invalid_setting', `the data directory ${directory} cannot be used: ${inWords(error)}`)
+      throw new Problem('invalid_setting', `the data directory ${directory} cannot be used: ${describeError(error)}`)
     }
     await mirror.#open(signal)
     return mirror
@@ -93,7 +101,7 @@ export class Mirror implements StoreReader {
     return this.readable ? (this.#unwritten?.to ?? this.#file?.history?.position) : undefined
   }
 
-  /** The number of the change up to which the small tables are here. They may be unwritten of everything else. */
+  /** The number of the change up to which the small tables are here. They may be ahead of everything else. */
   get smallAt(): number {
     return Math.max(this.#file?.smallAt ?? 0, this.position?.number ?? 0)
   }
@@ -177,9 +185,9 @@ export class Mirror implements StoreReader {
         this.#unwritten = { from, to: from, overlay: new Overlay(file), records: 0 }
         this.#retry = { ms: retryMs.first, at: performance.now() + retryMs.first }
       }
-    if (!isSame(from, this.#unwritten.to)) return
+    if (!isSamePosition(from, this.#unwritten.to)) return
     const isSmallNewer = (file.smallAt ?? 0) > to.number
-    for (const { table, key, value } of isSmallNewer ? writes.filter(({ table }) => !isSmall(table)) : writes)
+    for (const { table, key, value } of isSmallNewer ? writes.filter(({ table }) => !isSmallTable(table)) : writes)
       if (value === undefined) this.#unwritten.overlay.remove(table, key)
       else this.#unwritten.overlay.put(table, key, value)
     this.#unwritten.to = to
@@ -230,7 +238,7 @@ export class Mirror implements StoreReader {
     try {
       await file.fill(history, pages)
       await this.#inTurn(async () => {
-        if (!isThere(path, file))
+        if (!isFileAt(path, file))
           throw new Problem('storage_failed', 'another process makes a full copy in the same directory')
         this.#switchTo(file)
         this.copies++

@@ -22,15 +22,15 @@ import {
   reasonOf,
   UnknownOutcome,
 } from './database.js'
-import { Comparison, CopyPace, copy, type Plan, planned } from './following.js'
+import { Comparison, CopyPace, copy, makePlan, type Plan } from './following.js'
 import type { Mirror } from './mirror.js'
-import { isSame, type Position } from './mirror-file.js'
+import { isSamePosition, type Position } from './mirror-file.js'
 import { findOutcome } from './outcome.js'
 import { PendingChange } from './pending.js'
 import {
   type Following,
   type FollowingState,
-  isSmall,
+  isSmallTable,
   type RecordRange,
   type Store,
   type StoreWriter,
@@ -235,10 +235,10 @@ export class PostgresStore implements Store {
       : 'there is no copy of it that could be served: waiting for it'
     if (reason !== this.#logged) this.#logger.warn({ ...details, reason }, `${obstacles[state].logged}; ${meanwhile}`)
     this.#logged = reason
-    this.#rejectBecauseOf(obstacle)
+    this.#block(obstacle)
   }
 
-  #rejectBecauseOf(obstacle: Obstacle): void {
+  #block(obstacle: Obstacle): void {
     this.#obstacle = obstacle
     if (obstacle.state !== 'away') this.#lostAt = undefined
     if (!this.#mayBeRestarting) rejectAll(this.#waiting.splice(0), unmade(obstacle))
@@ -286,8 +286,8 @@ export class PostgresStore implements Store {
       const { position } = this.#mirror
       const { head } = await database.head(position)
       const { flaw, full } = this.#mirror
-      if (position === undefined || !isSame(head, position) || flaw !== undefined || full) {
-        const plan = await database.snapshot(() => planned(database, this.#mirror, this.#acceptHistory))
+      if (position === undefined || !isSamePosition(head, position) || flaw !== undefined || full) {
+        const plan = await database.snapshot(() => makePlan(database, this.#mirror, this.#acceptHistory))
         if (!(await this.#carryOut(database, plan))) return
       }
       // Else a change of this replica has moved the mirror, and there may be more.
@@ -305,13 +305,13 @@ export class PostgresStore implements Store {
       case 'current':
         return true
       case 'reject':
-        this.#blocked({ state: 'other_history', reason: plan.because }, { accept_history: plan.accept })
+        this.#blocked({ state: 'other_history', reason: plan.reason }, { accept_history: plan.accept })
         return false
       case 'copy':
         if (this.#mirror.full)
           this.#blocked({ state: 'mirror_failed', reason: 'the mirror cannot be written, nor more be kept in memory' })
         else if (this.#pace.waitMs > 0)
-          this.#blocked({ state: 'copying', reason: `a full copy follows soon: ${plan.because}` })
+          this.#blocked({ state: 'copying', reason: `a full copy follows soon: ${plan.reason}` })
         else return this.#copy(database, plan)
         return false
     }
@@ -319,10 +319,10 @@ export class PostgresStore implements Store {
 
   /** @returns whether a copy was made */
   async #copy(database: Database, plan: Plan & { readonly kind: 'copy' }): Promise<boolean> {
-    this.#rejectBecauseOf({ state: 'copying', reason: plan.because })
+    this.#block({ state: 'copying', reason: plan.reason })
     try {
       const made = await database.snapshot(() => copy(database, this.#mirror, plan, this.#pace, this.#logger))
-      if (!made) this.#rejectBecauseOf({ state: 'copying', reason: 'other replicas make full copies now' })
+      if (!made) this.#block({ state: 'copying', reason: 'other replicas make full copies now' })
       return made
     } catch (error) {
       if (!(error instanceof Problem)) throw error
@@ -459,7 +459,7 @@ export class PostgresStore implements Store {
       case 'changed': {
         hinder(overtaken())
         const { tables, newerSmall } = published
-        return newerSmall && tables.every(isSmall)
+        return newerSmall && tables.every(isSmallTable)
           ? { kind: 'newer small records', newerSmall }
           : { kind: 'newer tasks' }
       }
@@ -485,11 +485,11 @@ export class PostgresStore implements Store {
       )
     try {
       if (to.number === from.number + 1) await this.#mirror.advance(from, to, writes)
-      else if (writes.some(({ table }) => isSmall(table))) await this.#followSmall(database)
+      else if (writes.some(({ table }) => isSmallTable(table))) await this.#followSmall(database)
     } catch (error) {
       late(error)
     }
-    if (writes.every(({ table }) => isSmall(table)) || this.#isAt(to)) settle()
+    if (writes.every(({ table }) => isSmallTable(table)) || this.#isAt(to)) settle()
     else this.#beside(this.#reached(to).catch(late).then(settle))
     if (to.number % forgetEvery === 0) await database.forget(to).catch(() => {})
   }

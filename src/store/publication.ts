@@ -4,7 +4,7 @@
 import pg from 'pg'
 import type { Publication } from './attempt.js'
 import type { Position } from './mirror-file.js'
-import { isSmall, smallTables, type Table } from './store.js'
+import { isSmallTable, smallTables, type Table } from './store.js'
 
 /** Of the advisory lock, among those of other programs in the database. */
 export const lockKey = 0x70726f70
@@ -38,7 +38,7 @@ export function publicationText(
   sent: (value: Buffer) => string | undefined,
 ): string {
   const ranges = spans.map(({ table, from: first, until }) => {
-    const since = isSmall(table) ? smallAt : from.number
+    const since = isSmallTable(table) ? smallAt : from.number
     return `('${table}', ${bytea(first)}, ${until === undefined ? 'null::bytea' : bytea(until)}, ${since}::bigint)`
   })
   const state = `state as (

@@ -3,7 +3,7 @@
 
 import { open } from 'lmdb'
 import { Tally } from './digest.js'
-import { type FileContents, stateTable, tableOf } from './mirror-file.js'
+import { type FileContents, stateTable, storeTableName } from './mirror-file.js'
 
 const [path = ''] = process.argv.slice(2)
 const root = open({ path, readOnly: true, maxDbs: 32 })
@@ -15,7 +15,7 @@ const found: FileContents = { state: undefined, contents: {} }
 for (const { name, records } of tables) {
   const tally = new Tally()
   for (const { key, value } of records.getRange({ transaction })) {
-    tally.add(tableOf(name), String(key), value)
+    tally.add(storeTableName(name), String(key), value)
     if (name === stateTable && key === 'current') found.state = value.toString()
   }
   found.contents[name] = tally.contents

@@ -11,7 +11,7 @@ export type Table = (typeof tables)[number]
 
 /** Tables of small records, which say who may do what. A replica takes them ahead of task files that are long in coming. */
 export const smallTables: readonly Table[] = ['tenants', 'keys', 'usage']
-export const isSmall = (table: Table): boolean => smallTables.includes(table)
+export const isSmallTable = (table: Table): boolean => smallTables.includes(table)
 
 /** Something for each table. */
 export const forTables = <T>(make: (table: Table) => T): Record<Table, T> =>
