@@ -16,18 +16,18 @@ export type StorageLog = Pick<Logger, 'info' | 'warn' | 'error'>
 export interface StorageOptions {
   /** Is told of faults, and when they are over. */
   readonly log?: StorageLog
-  /** Between two looks at the files, in milliseconds. */
-  readonly lookMs?: number
+  /** Between two checks at the files, in milliseconds. */
+  readonly checkIntervalMs?: number
   /** The file is only a copy: it is read until its owner has replaced it, even if it is not in its place any more. */
   readonly readDisplaced?: boolean
 }
 
-const noLog: StorageLog = { info: () => {}, warn: () => {}, error: () => {} }
+const silentLog: StorageLog = { info: () => {}, warn: () => {}, error: () => {} }
 
 /** Looks after which a transaction counts as stuck. They are counted because a process that is paused takes none. */
-const stuckAfter = 30
+const maxChecks = 30
 /** Looks between two attempts to prove the file sound, at most. */
-const proveWithin = 30
+const maxVerifyInterval = 30
 
 /** Reasons of a failed transaction that say nothing against the file: the next one may succeed. */
 const harmlessErrors: readonly (string | undefined)[] = ['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EPERM']
@@ -38,19 +38,19 @@ interface Running {
   begun: boolean
   /** Its caller does not wait for it any more. If its body was not called yet, it never is. */
   abandoned: boolean
-  looks: number
+  checks: number
   /** What lmdb said of a write within it; the transaction then fails with a reason that says less. */
   writeError?: unknown
   readonly abandon: () => void
 }
 
 /** Since when it is not known that the file is sound. */
-interface Doubt {
+interface Suspicion {
   readonly reason: string
   /** Looks until the next attempt to prove it, and how many there were before the last. */
-  wait: number
-  waited: number
-  proving: boolean
+  checksLeft: number
+  interval: number
+  verifying: boolean
 }
 
 export class Environment {
@@ -58,27 +58,30 @@ export class Environment {
   readonly #databases = new Map<string, Database<Buffer, string>>()
   readonly #files: OpenedFiles
   readonly #prefetches = new Set<() => void>()
-  readonly #looking: NodeJS.Timeout
+  readonly #checkTimer: NodeJS.Timeout
   #readable = true
   #closed = false
   #running: Running | undefined
-  #doubt: Doubt | undefined
+  #suspicion: Suspicion | undefined
   #displaced: string | undefined
 
   private constructor(
     readonly path: string,
     root: RootDatabase,
     readonly log: StorageLog,
-    lookMs: number,
+    checkIntervalMs: number,
     readonly readDisplaced: boolean,
   ) {
     this.#root = root
     this.#files = new OpenedFiles(path)
-    this.#looking = setInterval(() => this.#look(), lookMs).unref()
+    this.#checkTimer = setInterval(() => this.#check(), checkIntervalMs).unref()
   }
 
   /** @throws Problem `invalid_setting` if the directory cannot be used, `storage_damaged` */
-  static open(path: string, { log = noLog, lookMs = 1_000, readDisplaced = false }: StorageOptions = {}): Environment {
+  static open(
+    path: string,
+    { log = silentLog, checkIntervalMs = 1_000, readDisplaced = false }: StorageOptions = {},
+  ): Environment {
     let root: RootDatabase | undefined
     try {
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
@@ -94,7 +97,7 @@ export class Environment {
       const readable = readableByAll(path)
       if (readable !== undefined)
         log.warn({ path: readable }, 'every user of the machine may read the store; chmod o-rwx')
-      return new Environment(path, root, log, lookMs, readDisplaced)
+      return new Environment(path, root, log, checkIntervalMs, readDisplaced)
     } catch (error) {
       void root?.close()
       if (error instanceof Problem) throw error
@@ -121,7 +124,7 @@ export class Environment {
       return `${this.#displaced}; stop the server, put the right file in its place, and start it`
     if (this.#running?.abandoned)
       return `a change of ${this.path} does not end: the disk does not answer, or a process that is stopped has locked it`
-    return this.#doubt && `${this.path} may not be sound: ${this.#doubt.reason}`
+    return this.#suspicion && `${this.path} may not be sound: ${this.#suspicion.reason}`
   }
 
   /**
@@ -153,7 +156,7 @@ export class Environment {
 
   async close(): Promise<void> {
     this.#closed = true
-    clearInterval(this.#looking)
+    clearInterval(this.#checkTimer)
     // lmdb would wait for the end of the transaction.
     if (this.#running !== undefined) return
     await this.#closeLmdb()
@@ -201,7 +204,7 @@ export class Environment {
       const running: Running = {
         begun: false,
         abandoned: false,
-        looks: 0,
+        checks: 0,
         abandon: () => {
           running.abandoned = true
           const reason = this.failure ?? ''
@@ -230,7 +233,7 @@ export class Environment {
           const problem = await this.#problemOf(running.writeError ?? (await reasonOf(error)))
           this.#ended(running)
           reject(problem)
-          this.#proveIfDoubtful()
+          this.#verifyIfSuspect()
         },
       )
     })
@@ -251,7 +254,7 @@ export class Environment {
     await this.#openAgain()
     const cause = await findWriteError(error, dirname(this.path))
     const reason = describeError(cause)
-    if (atLastPage || !harmlessErrors.includes(errorName(cause))) this.#beginDoubt(reason)
+    if (atLastPage || !harmlessErrors.includes(errorName(cause))) this.#suspect(reason)
     return atLastPage ? unknownOutcome(this.path, reason) : failed(this.path, reason)
   }
 
@@ -265,9 +268,9 @@ export class Environment {
     }
   }
 
-  #beginDoubt(reason: string): void {
-    if (this.#doubt !== undefined) return
-    this.#doubt = { reason, wait: 0, waited: 0, proving: false }
+  #suspect(reason: string): void {
+    if (this.#suspicion !== undefined) return
+    this.#suspicion = { reason, checksLeft: 0, interval: 0, verifying: false }
     this.log.error({ path: this.path, reason }, 'the store failed; it takes no changes until it is proved sound')
   }
 
@@ -277,12 +280,12 @@ export class Environment {
       await this.#closeLmdb()
       this.#checkPlace()
       // Another file is left alone; lmdb would make one that is gone anew.
-      if (this.#displaced !== undefined) return this.#beginDoubt(this.#displaced)
+      if (this.#displaced !== undefined) return this.#suspect(this.#displaced)
       this.#root = openLmdb(this.path)
       for (const name of this.#databases.keys()) this.#openDatabase(name)
       this.#readable = true
     } catch (error) {
-      this.#beginDoubt(`it cannot be opened again: ${describeError(error)}`)
+      this.#suspect(`it cannot be opened again: ${describeError(error)}`)
     }
   }
 
@@ -302,8 +305,8 @@ export class Environment {
    *   refers to was flushed. The flush that comes first settles which one the disk has, before the transaction uses pages
    *   again that only the other refers to.
    */
-  async #prove(doubt: Doubt): Promise<void> {
-    doubt.proving = true
+  async #verify(suspicion: Suspicion): Promise<void> {
+    suspicion.verifying = true
     try {
       await this.#flush()
       if (this.#closed) return
@@ -313,12 +316,12 @@ export class Environment {
         this.#openDatabase('proof')
         this.write('proof', (database) => database.put('last', Buffer.from(crypto.randomUUID())))
       })
-      this.#doubt = undefined
-      this.log.info({ path: this.path, reason: doubt.reason }, 'the store is proved sound, and takes changes again')
+      this.#suspicion = undefined
+      this.log.info({ path: this.path, reason: suspicion.reason }, 'the store is proved sound, and takes changes again')
     } catch {
-      doubt.waited = Math.min(2 * doubt.waited + 1, proveWithin)
-      doubt.wait = doubt.waited
-      doubt.proving = false
+      suspicion.interval = Math.min(2 * suspicion.interval + 1, maxVerifyInterval)
+      suspicion.checksLeft = suspicion.interval
+      suspicion.verifying = false
     }
   }
 
@@ -332,20 +335,20 @@ export class Environment {
     }
   }
 
-  #look(): void {
+  #check(): void {
     this.#checkPlace()
     const running = this.#running
     if (running !== undefined) {
-      if (running.abandoned || ++running.looks < stuckAfter) return
+      if (running.abandoned || ++running.checks < maxChecks) return
       running.abandon()
       this.log.error({ path: this.path, reason: this.failure }, 'a change does not end; no others are taken meanwhile')
-    } else if (this.#doubt !== undefined && this.#doubt.wait-- <= 0) this.#proveIfDoubtful()
+    } else if (this.#suspicion !== undefined && this.#suspicion.checksLeft-- <= 0) this.#verifyIfSuspect()
   }
 
-  #proveIfDoubtful(): void {
-    const doubt = this.#doubt
-    if (doubt === undefined || doubt.proving || this.#displaced !== undefined) return
-    void this.#prove(doubt)
+  #verifyIfSuspect(): void {
+    const suspicion = this.#suspicion
+    if (suspicion === undefined || suspicion.verifying || this.#displaced !== undefined) return
+    void this.#verify(suspicion)
   }
 
   /** Looks whether the files are still those that were opened. */

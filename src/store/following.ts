@@ -38,7 +38,7 @@ function parsePosition(name: string): Position {
  */
 async function follow(database: Database, mirror: Mirror, position: Position): Promise<boolean> {
   const { head, known } = await database.head(position)
-  if (!known || mirror.full) return false
+  if (!known || mirror.memoryFull) return false
   if (isSamePosition(head, position)) return true
   const { records, bytes } = await database.pending(position)
   if (records > followedAtMost.records || bytes > followedAtMost.bytes) return false
@@ -55,7 +55,7 @@ async function follow(database: Database, mirror: Mirror, position: Position): P
  */
 export async function makePlan(database: Database, mirror: Mirror, accepts: string | undefined): Promise<Plan> {
   const { history } = mirror
-  if (history === undefined) return { kind: 'copy', reason: mirror.flaw ?? 'nothing is known of the mirror' }
+  if (history === undefined) return { kind: 'copy', reason: mirror.rebuildReason ?? 'nothing is known of the mirror' }
   const { head, known } = await database.head(history.position)
   if (!known) {
     const fresh = accepts === history.accepted ? undefined : accepts
@@ -78,7 +78,7 @@ export async function makePlan(database: Database, mirror: Mirror, accepts: stri
       return { kind: 'copy', reason: `the database lost the changes after ${common.number}, as by a failover` }
     }
   }
-  if (mirror.flaw !== undefined) return { kind: 'copy', reason: mirror.flaw }
+  if (mirror.rebuildReason !== undefined) return { kind: 'copy', reason: mirror.rebuildReason }
   if (await follow(database, mirror, history.position)) return { kind: 'current' }
   return { kind: 'copy', reason: 'too much has changed to follow it' }
 }
@@ -117,7 +117,7 @@ export async function copy(
       logger.info({ copied, total }, 'copying the database')
     }
   }
-  logger.info({ reason: reason, total, change: head.number }, 'making a full copy of the database')
+  logger.info({ reason, total, change: head.number }, 'making a full copy of the database')
   const earlier = await database.earlier(head)
   try {
     await mirror.replace({ position: head, earlier, accepted: accepted ?? mirror.history?.accepted }, counted())
@@ -183,7 +183,7 @@ export class Comparison {
     // A change or another process may have moved the mirror meanwhile, or its small tables.
     const isThere = mirror.position !== undefined && isSamePosition(mirror.position, position)
     if (differs !== undefined && isThere && mirror.smallAt === position.number)
-      mirror.doubt(`the record "${differs.key}" of ${table} is not what the database has`)
+      mirror.markSuspect(`the record "${differs.key}" of ${table} is not what the database has`)
     const last = expected.at(-1)
     this.#after = last?.key ?? ''
     if (last === undefined) this.#table++

@@ -49,7 +49,7 @@ interface UnwrittenChanges {
 }
 
 /** Why a mirror is to be made anew, and whether it may be read meanwhile. */
-interface Flaw {
+interface Defect {
   readonly reason: string
   readonly readable: boolean
 }
@@ -60,7 +60,7 @@ export class Mirror implements StoreReader {
   damaged = 0
   #file: MirrorFile | undefined
   #unwritten: UnwrittenChanges | undefined
-  #flaw: Flaw | undefined
+  #defect: Defect | undefined
   /** Of the file, or of a damaged one as far as that could tell. */
   #history: History | undefined
   #bytes = 0
@@ -93,7 +93,7 @@ export class Mirror implements StoreReader {
 
   /** Whether there is something to read. */
   get readable(): boolean {
-    return this.#flaw?.readable !== false && this.#file?.complete === true
+    return this.#defect?.readable !== false && this.#file?.complete === true
   }
 
   /** The change behind which this is the database's state; undefined where nothing can be read. */
@@ -114,8 +114,8 @@ export class Mirror implements StoreReader {
   }
 
   /** Why it is to be made anew; undefined where that is not so. */
-  get flaw(): string | undefined {
-    if (this.#flaw) return this.#flaw.reason
+  get rebuildReason(): string | undefined {
+    if (this.#defect) return this.#defect.reason
     if (this.#file === undefined) return 'there is no mirror yet'
     if (!this.#file.complete) return 'the mirror was not completed, or lacks tables that this version knows'
     return this.#file.contents === undefined ? 'an earlier version made the mirror, without a digest' : undefined
@@ -127,7 +127,7 @@ export class Mirror implements StoreReader {
   }
 
   /** Whether no more may be kept in memory. */
-  get full(): boolean {
+  get memoryFull(): boolean {
     if (this.#unwritten === undefined) return false
     return this.#unwritten.overlay.bytes > maxUnwritten.bytes || this.#unwritten.records > maxUnwritten.records
   }
@@ -169,7 +169,7 @@ export class Mirror implements StoreReader {
   advanceSmall(from: Position, smallAt: number, writes: readonly Write[]): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#file === undefined || !this.readable || this.#unwritten !== undefined) return
-      await this.#file.advanceSmall(from, smallAt, writes).catch((error) => this.#noteDamage(error))
+      await this.#file.advanceSmall(from, smallAt, writes).catch((error) => this.#isDamage(error))
     })
   }
 
@@ -180,7 +180,7 @@ export class Mirror implements StoreReader {
       try {
         return await file.advance(from, to, writes)
       } catch (error) {
-        if (this.#noteDamage(error)) return
+        if (this.#isDamage(error)) return
         this.logger.warn({ reason: (error as Error).message }, 'the mirror cannot be written; changes stay in memory')
         this.#unwritten = { from, to: from, overlay: new Overlay(file), records: 0 }
         this.#retry = { ms: retryMs.first, at: performance.now() + retryMs.first }
@@ -198,7 +198,7 @@ export class Mirror implements StoreReader {
    * Looks whether the file is still the one at its place and has its size, and writes what could not be written before.
    * To be called now and then, by who calls `advance`.
    */
-  look(): Promise<void> {
+  check(): Promise<void> {
     return this.#inTurn(async () => {
       const found = statSync(this.#link, { throwIfNoEntry: false })
       if (this.#file && (found === undefined || !this.#file.is(found))) await this.#replaced(found)
@@ -208,10 +208,10 @@ export class Mirror implements StoreReader {
   }
 
   /** The mirror is to be made anew, but may be read until then. */
-  doubt(reason: string): void {
-    if (this.#flaw !== undefined) return
+  markSuspect(reason: string): void {
+    if (this.#defect !== undefined) return
     this.damaged++
-    this.#flaw = { reason, readable: true }
+    this.#defect = { reason, readable: true }
     this.logger.warn({ reason }, 'the mirror of the database is in doubt, and is made anew')
   }
 
@@ -280,14 +280,14 @@ export class Mirror implements StoreReader {
     const { history, damage } = await examine(path, signal)
     if (damage === undefined) return this.#take(MirrorFile.open(path))
     this.#history = history
-    this.#noteFlaw(damage)
+    this.#markDamaged(damage)
   }
 
   #take(file: MirrorFile): void {
     const before = this.#file
     this.#file = file
     this.#unwritten = undefined
-    this.#flaw = undefined
+    this.#defect = undefined
     this.#history = file.history
     this.#bytes = 0
     before?.close().catch((error: Error) => this.logger.warn({ reason: error.message }, 'the mirror before stays open'))
@@ -307,13 +307,13 @@ export class Mirror implements StoreReader {
       }
       this.#examined = found.ino
     }
-    this.doubt(`${this.#link} was removed or replaced`)
+    this.markSuspect(`${this.#link} was removed or replaced`)
   }
 
   /** lmdb's files never become smaller, and reading what is gone ends the process. */
   #checkInPlace({ environment }: MirrorFile, { size }: Stats): void {
-    if (environment.displaced !== undefined) this.#noteFlaw(environment.displaced)
-    else if (size < this.#bytes) this.#noteFlaw(`its file was cut off at ${size} of ${this.#bytes} bytes`)
+    if (environment.displaced !== undefined) this.#markDamaged(environment.displaced)
+    else if (size < this.#bytes) this.#markDamaged(`its file was cut off at ${size} of ${this.#bytes} bytes`)
     else this.#bytes = size
   }
 
@@ -327,7 +327,7 @@ export class Mirror implements StoreReader {
       this.#unwritten = undefined
       this.logger.info({ change: unwritten.to.number }, 'the mirror can be written again')
     } catch (error) {
-      if (this.#noteDamage(error)) return
+      if (this.#isDamage(error)) return
       const ms = Math.min(2 * this.#retry.ms, retryMs.last)
       this.#retry = { ms, at: performance.now() + ms }
     }
@@ -351,23 +351,23 @@ export class Mirror implements StoreReader {
       return read(reader)
     } catch (error) {
       if (error instanceof Problem) throw error
-      if (file === this.#file) this.#noteFlaw((error as Error).message)
+      if (file === this.#file) this.#markDamaged((error as Error).message)
       throw new Problem('storage_unavailable', "this replica's copy of the database is damaged, and is made anew")
     }
   }
 
   /** Whether an error says that the file is damaged, and not that it cannot be written. */
-  #noteDamage(error: unknown): boolean {
+  #isDamage(error: unknown): boolean {
     const { message } = error as Error
     if (!/\bMDB_(?!MAP_FULL|READERS_FULL|TXN_FULL)/.test(message)) return false
-    this.#noteFlaw(message)
+    this.#markDamaged(message)
     return true
   }
 
-  #noteFlaw(reason: string): void {
-    if (this.#flaw?.readable === false) return
+  #markDamaged(reason: string): void {
+    if (this.#defect?.readable === false) return
     this.damaged++
-    this.#flaw = { reason, readable: false }
+    this.#defect = { reason, readable: false }
     this.logger.warn(
       { reason: `${this.#link} is damaged: ${reason}` },
       'the mirror of the database is damaged: it is not read any more, and is made anew',

@@ -282,11 +282,11 @@ export class PostgresStore implements Store {
   async #catchUp(database: Database): Promise<void> {
     for (;;) {
       const asked = Date.now()
-      await this.#mirror.look()
+      await this.#mirror.check()
       const { position } = this.#mirror
       const { head } = await database.head(position)
-      const { flaw, full } = this.#mirror
-      if (position === undefined || !isSamePosition(head, position) || flaw !== undefined || full) {
+      const { rebuildReason, memoryFull } = this.#mirror
+      if (position === undefined || !isSamePosition(head, position) || rebuildReason !== undefined || memoryFull) {
         const plan = await database.snapshot(() => makePlan(database, this.#mirror, this.#acceptHistory))
         if (!(await this.#carryOut(database, plan))) return
       }
@@ -308,7 +308,7 @@ export class PostgresStore implements Store {
         this.#blocked({ state: 'other_history', reason: plan.reason }, { accept_history: plan.accept })
         return false
       case 'copy':
-        if (this.#mirror.full)
+        if (this.#mirror.memoryFull)
           this.#blocked({ state: 'mirror_failed', reason: 'the mirror cannot be written, nor more be kept in memory' })
         else if (this.#pace.waitMs > 0)
           this.#blocked({ state: 'copying', reason: `a full copy follows soon: ${plan.reason}` })

@@ -23,7 +23,7 @@ async function logged() {
   const directory = join(await temporaryDirectory(), 'data')
   const lines: string[] = []
   const log = pino({}, { write: (line) => void lines.push(line) })
-  const store = LmdbStore.open(directory, { log, lookMs: 20 })
+  const store = LmdbStore.open(directory, { log, checkIntervalMs: 20 })
   const put = (key: string) => store.change((records) => records.put('files', key, Buffer.from(key)))
   await put('a')
   return { directory, path: join(directory, 'tasks.lmdb'), lines, log, store, put }

@@ -9,7 +9,7 @@ export type Ask =
   | { readonly ask: 'failure' }
 
 const [directory = ''] = process.argv.slice(2)
-const store = LmdbStore.open(directory, { lookMs: 20 })
+const store = LmdbStore.open(directory, { checkIntervalMs: 20 })
 
 /** @returns for a change nothing, or the code of its problem */
 async function done(ask: Ask): Promise<string | undefined> {
