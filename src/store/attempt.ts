@@ -55,17 +55,17 @@ export class Attempt {
 
   /**
    * Runs a change behind those before it.
-   * @returns whether it is part of the attempt: not if all together would write more bytes than `bytesAtMost`. Changes of
+   * @returns whether it is part of the attempt: not if all together would write more bytes than `maxBytes`. Changes of
    *   small tables alone are not mixed with others, so that they need not wait for what those wait for
    */
-  run(change: PendingChange, bytesAtMost: number): boolean {
+  run(change: PendingChange, maxBytes: number): boolean {
     const read = new ReadLog(this.#overlay)
     const own = new Overlay(read)
     const isToBeWritten = change.run(own)
     const isSmallOnly = [...read.spans, ...own.writes].every(({ table }) => isSmallTable(table))
     if (this.changes.length > 0 && isSmallOnly !== this.#isSmallOnly) return false
     if (isToBeWritten) {
-      if (this.#overlay.bytes + own.bytes > bytesAtMost) return false
+      if (this.#overlay.bytes + own.bytes > maxBytes) return false
       this.#overlay.take(own)
     }
     this.#isSmallOnly = isSmallOnly

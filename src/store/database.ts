@@ -9,7 +9,7 @@ import type { NewerSmallRecords, Publication } from './attempt.js'
 import { isSameMemory } from './bytes.js'
 import { exactlyKnown, type History, type Position } from './mirror-file.js'
 import type { Write } from './overlay.js'
-import { channel, lockKey, newerAtMost, type PublicationRow, publicationText } from './publication.js'
+import { channel, lockKey, maxNewerRecords, type PublicationRow, publicationText } from './publication.js'
 import { migrations, rememberedChanges } from './schema.js'
 import { onSilence } from './silence.js'
 import { smallTables, type Table, tables } from './store.js'
@@ -41,25 +41,25 @@ interface Page {
   readonly bytes: number
 }
 /** Of a full copy. Requests are answered between two pages. */
-const copied: Page = { records: 1_000, bytes: 1024 * 1024 }
+const copyPage: Page = { records: 1_000, bytes: 1024 * 1024 }
 /** Of a comparison. The hashes of so much are computed in about a millisecond. */
-const compared: Page = { records: 200, bytes: 256 * 1024 }
+const comparisonPage: Page = { records: 200, bytes: 256 * 1024 }
 
 /** Full copies that replicas make of a database at the same time. */
-const copiesAtOnce = 2
+const maxConcurrentCopies = 2
 /** How far changes are before the newest one by which a mirror finds where another history branched off. */
 const distances = [
   ...Array.from({ length: exactlyKnown }, (_, i) => i + 1),
   ...Array.from({ length: 17 }, (_, power) => 2 ** power),
 ]
 /** Of the small tables, what is read ahead of the rest. */
-const smallRecords = 5_000
+const maxSmallRecords = 5_000
 
 /** Bytes of a large value that are sent at once: a link has to carry them within `timeouts.answer`. */
 export const pieceBytes = 256 * 1024
 
 /** Changes after which old ones are dropped. */
-export const forgetEvery = 1_000
+export const cleanUpEvery = 1_000
 
 const oldestServer = 13
 
@@ -240,7 +240,7 @@ export class Database {
 
   /** Whether this replica may make a full copy now: only so many do at once. Holds until the end of the transaction. */
   async claimCopy(): Promise<boolean> {
-    for (let place = 0; place < copiesAtOnce; place++) {
+    for (let place = 0; place < maxConcurrentCopies; place++) {
       const [row] = await this.#rows<{ got: boolean }>('select pg_try_advisory_xact_lock($1, $2) as got', [
         lockKey,
         place,
@@ -251,7 +251,7 @@ export class Database {
   }
 
   /** How much was changed since a position. In a snapshot. */
-  async pending({ number }: Position): Promise<{ records: number; bytes: number }> {
+  async changeSizeSince({ number }: Position): Promise<{ records: number; bytes: number }> {
     const [row] = await this.#rows<{ records: string; bytes: string }>(
       'select count(*) as records, coalesce(sum(octet_length(value)), 0) as bytes from propetl_records where change > $1',
       [number],
@@ -283,12 +283,12 @@ export class Database {
          having exists (select from propetl_changes where number = $1 and mark = $2)
        ) as head left join (
          select ${recordColumns} from propetl_records
-         where change > $3 and table_name = any ($4) limit ${smallRecords}
+         where change > $3 and table_name = any ($4) limit ${maxSmallRecords}
        ) as record on true`,
       [position.number, position.mark, number, smallTables],
     )
     const [first] = rows
-    if (first === undefined || rows.length === smallRecords) return undefined
+    if (first === undefined || rows.length === maxSmallRecords) return undefined
     return { smallAt: Number(first.head), writes: writesOf(rows) }
   }
 
@@ -310,7 +310,7 @@ export class Database {
     for (const table of tables) {
       let after: Buffer = Buffer.alloc(0)
       for (;;) {
-        const rows = await this.#page<RecordRow>(recordColumns, table, after, copied)
+        const rows = await this.#page<RecordRow>(recordColumns, table, after, copyPage)
         const end = rows.at(-1)
         if (end === undefined) break
         after = end.key
@@ -326,7 +326,7 @@ export class Database {
       `key, ${hashed} as hash`,
       table,
       Buffer.from(after),
-      compared,
+      comparisonPage,
     )
     return rows.map(({ key, hash }) => ({ key: key.toString(), hash: hash.readUIntBE(0, 6) }))
   }
@@ -427,7 +427,7 @@ export class Database {
   }
 
   /** Drops what no mirror needs any more behind a change. The mark of the first change is that of the history. */
-  async forget({ number }: Position): Promise<void> {
+  async cleanUp({ number }: Position): Promise<void> {
     const last = number - rememberedChanges
     await this.#query(
       `set local statement_timeout = 0;
@@ -594,7 +594,7 @@ export function isLasting(error: unknown): boolean {
 }
 
 function newerSmallRecordsOf({ head, newer }: PublicationRow): NewerSmallRecords | undefined {
-  if (newer?.length === newerAtMost) return undefined
+  if (newer?.length === maxNewerRecords) return undefined
   const writes = (newer ?? []).map(([table, key, value]) => ({
     table,
     key: Buffer.from(key, 'base64').toString(),

@@ -10,11 +10,11 @@ import { exactlyKnown, type History, isSamePosition, type Position } from './mir
 import { type RecordRange, type Table, tables } from './store.js'
 
 /** More than this is not followed in one transaction; a full copy is made, in pages. */
-const followedAtMost = { records: 20_000, bytes: 64 * 1024 * 1024 }
+const maxFollowed = { records: 20_000, bytes: 64 * 1024 * 1024 }
 /** Between lines about a full copy, in milliseconds. */
 const progressMs = 5_000
 /** Changes that a failover may lose: a database that lost only changes made this lately is followed, in milliseconds. */
-const lostAtMostMs = 5 * 60_000
+const maxLostMs = 5 * 60_000
 
 export type Plan =
   | { readonly kind: 'current' }
@@ -40,8 +40,8 @@ async function follow(database: Database, mirror: Mirror, position: Position): P
   const { head, known } = await database.head(position)
   if (!known || mirror.memoryFull) return false
   if (isSamePosition(head, position)) return true
-  const { records, bytes } = await database.pending(position)
-  if (records > followedAtMost.records || bytes > followedAtMost.bytes) return false
+  const { records, bytes } = await database.changeSizeSince(position)
+  if (records > maxFollowed.records || bytes > maxFollowed.bytes) return false
   await mirror.advance(position, head, await database.changedSince(position))
   return true
 }
@@ -69,7 +69,7 @@ export async function makePlan(database: Database, mirror: Mirror, accepts: stri
       if (common === undefined)
         return { kind: 'reject', reason: `${ours}: it is another database`, accept: formatPosition(head) }
       const { madeAt } = firstLost(history, common)
-      if (madeAt === undefined || now - madeAt > lostAtMostMs)
+      if (madeAt === undefined || now - madeAt > maxLostMs)
         return {
           kind: 'reject',
           reason: `${ours}: it was put back to change ${common.number}`,

@@ -7,12 +7,12 @@ type Outcome<T> = { readonly returned: T } | { readonly threw: unknown }
 
 export class PendingChange<T = unknown> {
   readonly settled: Promise<T>
-  readonly askedAt = performance.now()
+  readonly requestedAt = performance.now()
   /** What kept it from being made when it was last tried, and how often something has. */
-  hindrance: Problem | undefined
-  hindrances = 0
+  lastConflict: Problem | undefined
+  conflicts = 0
   /** Connections that were lost with it. */
-  losses = 0
+  lostConnections = 0
   #outcome: Outcome<T> | undefined
   #resolve!: (value: T) => void
   #reject!: (reason: unknown) => void

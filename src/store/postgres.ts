@@ -11,8 +11,8 @@ import { Gate } from '../costs/gate.js'
 import { Problem } from '../problem.js'
 import { Attempt, type NewerSmallRecords, type Publication } from './attempt.js'
 import {
+  cleanUpEvery,
   Database,
-  forgetEvery,
   isFull,
   isLasting,
   isLockTimeout,
@@ -43,21 +43,21 @@ const pollMs = 1_000
 /** Before an attempt to connect, in milliseconds: doubled from the first to the last, and half of it by chance. */
 const retryMs = { first: 100, last: 2_000 }
 /** A connection that lasted so long, in milliseconds, was a good one. */
-const soundMs = 1_000
+const stableMs = 1_000
 
-/** Of changes that are made together. */
-const together = { changes: 200, bytes: 256 * 1024 }
+/** Of changes that are made maxBatch. */
+const maxBatch = { changes: 200, bytes: 256 * 1024 }
 /** Large changes under way at one time, at most half of them of one owner. */
-const largeAtOnce = 2
+const maxConcurrentLarge = 2
 /** From when it is asked for, how long a change is tried that others keep from being made, in milliseconds. */
-const patienceMs = { small: 6_000, large: 120_000 }
-const triesAtLeast = 3
+const maxTryMs = { small: 6_000, large: 120_000 }
+const minTries = 3
 /** How long changes wait for a connection that was lost, as while the database is restarted, in milliseconds. */
-const restartMs = 5_000
+const maxRestartMs = 5_000
 /** How long to wait until a change that was made can be read here, in milliseconds. */
-const showMs = 5_000
+const maxVisibleMs = 5_000
 /** Connections that a change may be lost with before it is refused. */
-const lossesAtMost = 2
+const maxLostConnections = 2
 
 export interface PostgresOptions {
   /** `postgres://user:password@host:port/database`, as pg reads it. */
@@ -77,7 +77,7 @@ interface Obstacle {
 }
 
 /** What kept changes from being made. */
-type Met =
+type PublishResult =
   | { readonly kind: 'nothing' | 'lock' | 'newer tasks' }
   /** Others have changed nothing but these. */
   | { readonly kind: 'newer small records'; readonly newerSmall: NewerSmallRecords }
@@ -88,17 +88,17 @@ export class PostgresStore implements Store {
   readonly #mirror: Mirror
   readonly #logger: Pick<Logger, 'info' | 'warn'>
   readonly #waiting: PendingChange[] = []
-  readonly #toMake = new WakeUp()
-  readonly #toFollow = new WakeUp()
+  readonly #makerWakeUp = new WakeUp()
+  readonly #followerWakeUp = new WakeUp()
   /** Emits `followed` when the mirror has come to the newest change. */
   readonly #progress = new EventEmitter().setMaxListeners(0)
   readonly #stop = new AbortController()
-  readonly #large = new Gate(largeAtOnce)
+  readonly #large = new Gate(maxConcurrentLarge)
   readonly #acceptHistory: string | undefined
   readonly #pace = new CopyPace()
   readonly #comparison = new Comparison()
   /** What goes on beside the loops, each within a time. */
-  readonly #aside = new Set<Promise<void>>()
+  readonly #background = new Set<Promise<void>>()
   /** A connection that is lost and replaced at once is none. */
   #obstacle: Obstacle | undefined = { state: 'away', reason: 'it has not been reached yet' }
   /** The obstacle that was logged last. */
@@ -179,7 +179,7 @@ export class PostgresStore implements Store {
   async close(): Promise<void> {
     this.abortChanges()
     await this.#running
-    while (this.#aside.size > 0) await Promise.all(this.#aside)
+    while (this.#background.size > 0) await Promise.all(this.#background)
     await this.#mirror.close()
   }
 
@@ -193,15 +193,15 @@ export class PostgresStore implements Store {
       signal.addEventListener('abort', end)
       let followingSince: number | undefined
       try {
-        const follower = await Database.connect(this.url, 'follow', session.signal, () => this.#toFollow.call())
+        const follower = await Database.connect(this.url, 'follow', session.signal, () => this.#followerWakeUp.wake())
         await this.#catchUp(follower)
-        const maker = await Database.connect(this.url, 'change', session.signal, () => this.#toMake.call())
+        const maker = await Database.connect(this.url, 'change', session.signal, () => this.#makerWakeUp.wake())
         followingSince = performance.now()
         await this.#work(follower, maker, session, onReadable)
       } catch (error) {
         if (signal.aborted) break
         if (!this.#mirror.readable && isLasting(error)) return onUnusable(unusable(error))
-        if (followingSince === undefined) this.#blocked({ state: 'away', reason: reasonOf(error) })
+        if (followingSince === undefined) this.#logObstacle({ state: 'away', reason: reasonOf(error) })
         else {
           this.#lostAt = performance.now()
           this.#logger.warn({ reason: reasonOf(error) }, 'the connection to the database is lost')
@@ -212,23 +212,23 @@ export class PostgresStore implements Store {
         signal.removeEventListener('abort', end)
       }
       // A server that was restarted, or another one in its place, is often there at once.
-      if (followingSince !== undefined && performance.now() - followingSince > soundMs) retry = retryMs.first
+      if (followingSince !== undefined && performance.now() - followingSince > stableMs) retry = retryMs.first
       await delay(retry * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => {})
       retry = Math.min(2 * retry, retryMs.last)
     }
     rejectAll(this.#waiting.splice(0), stopping())
   }
 
-  #back(): void {
+  #nowFollowing(): void {
     if (this.#obstacle !== undefined)
       this.#logger.info({ change: this.#mirror.position?.number }, 'following the database')
     this.#obstacle = undefined
     this.#logged = undefined
     this.#lostAt = undefined
-    this.#toMake.call()
+    this.#makerWakeUp.wake()
   }
 
-  #blocked(obstacle: Obstacle, details: object = {}): void {
+  #logObstacle(obstacle: Obstacle, details: object = {}): void {
     const { state, reason } = obstacle
     const meanwhile = this.#mirror.readable
       ? 'what was copied from it is served, and changes are refused'
@@ -241,19 +241,19 @@ export class PostgresStore implements Store {
   #block(obstacle: Obstacle): void {
     this.#obstacle = obstacle
     if (obstacle.state !== 'away') this.#lostAt = undefined
-    if (!this.#mayBeRestarting) rejectAll(this.#waiting.splice(0), unmade(obstacle))
+    if (!this.#mayBeRestarting) rejectAll(this.#waiting.splice(0), notMade(obstacle))
   }
 
   get #mayBeRestarting(): boolean {
-    return this.#lostAt !== undefined && performance.now() - this.#lostAt < restartMs
+    return this.#lostAt !== undefined && performance.now() - this.#lostAt < maxRestartMs
   }
 
   /** Follows and makes changes until one of the connections is lost, which ends the other. */
   async #work(follower: Database, maker: Database, session: AbortController, onReadable: () => void): Promise<void> {
     const { signal } = session
     signal.addEventListener('abort', () => {
-      this.#toFollow.call()
-      this.#toMake.call()
+      this.#followerWakeUp.wake()
+      this.#makerWakeUp.wake()
     })
     const loops = [this.#follow(follower, signal, onReadable), this.#make(maker, signal)]
     try {
@@ -267,7 +267,7 @@ export class PostgresStore implements Store {
   async #follow(database: Database, signal: AbortSignal, onReadable: () => void): Promise<void> {
     while (!signal.aborted) {
       if (this.#mirror.readable) onReadable()
-      await this.#toFollow.called(this.#idleMs)
+      await this.#followerWakeUp.wait(this.#idleMs)
       if (signal.aborted) return
       await this.#catchUp(database)
       if (this.#obstacle === undefined && this.#comparison.waitMs === 0)
@@ -288,30 +288,33 @@ export class PostgresStore implements Store {
       const { rebuildReason, memoryFull } = this.#mirror
       if (position === undefined || !isSamePosition(head, position) || rebuildReason !== undefined || memoryFull) {
         const plan = await database.snapshot(() => makePlan(database, this.#mirror, this.#acceptHistory))
-        if (!(await this.#carryOut(database, plan))) return
+        if (!(await this.#execute(database, plan))) return
       }
       // Else a change of this replica has moved the mirror, and there may be more.
       if (!this.#isAt(head)) continue
       this.#upToDateAt = asked
-      this.#back()
+      this.#nowFollowing()
       this.#progress.emit('followed')
       return
     }
   }
 
   /** @returns whether the mirror follows the database now */
-  async #carryOut(database: Database, plan: Plan): Promise<boolean> {
+  async #execute(database: Database, plan: Plan): Promise<boolean> {
     switch (plan.kind) {
       case 'current':
         return true
       case 'reject':
-        this.#blocked({ state: 'other_history', reason: plan.reason }, { accept_history: plan.accept })
+        this.#logObstacle({ state: 'other_history', reason: plan.reason }, { accept_history: plan.accept })
         return false
       case 'copy':
         if (this.#mirror.memoryFull)
-          this.#blocked({ state: 'mirror_failed', reason: 'the mirror cannot be written, nor more be kept in memory' })
+          this.#logObstacle({
+            state: 'mirror_failed',
+            reason: 'the mirror cannot be written, nor more be kept in memory',
+          })
         else if (this.#pace.waitMs > 0)
-          this.#blocked({ state: 'copying', reason: `a full copy follows soon: ${plan.reason}` })
+          this.#logObstacle({ state: 'copying', reason: `a full copy follows soon: ${plan.reason}` })
         else return this.#copy(database, plan)
         return false
     }
@@ -326,7 +329,7 @@ export class PostgresStore implements Store {
       return made
     } catch (error) {
       if (!(error instanceof Problem)) throw error
-      this.#blocked({ state: 'mirror_failed', reason: error.message })
+      this.#logObstacle({ state: 'mirror_failed', reason: error.message })
       return false
     }
   }
@@ -341,47 +344,47 @@ export class PostgresStore implements Store {
 
   async #make(database: Database, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      if (this.#waiting.length === 0) await this.#toMake.called(pollMs)
+      if (this.#waiting.length === 0) await this.#makerWakeUp.wait(pollMs)
       if (signal.aborted) return
       database.check()
-      if (this.#waiting.length > 0) await this.#makeSome(database)
+      if (this.#waiting.length > 0) await this.#makeBatch(database)
       else if (Date.now() - this.#upToDateAt > 2 * pollMs) await this.#followSmall(database)
     }
   }
 
-  /** Makes what waits and may be made together. */
-  async #makeSome(database: Database): Promise<void> {
+  /** Makes what waits and may be made maxBatch. */
+  async #makeBatch(database: Database): Promise<void> {
     if (this.#mirror.position === undefined)
-      return rejectAll(this.#waiting.splice(0), unmade({ state: 'copying', reason: 'the mirror cannot be read' }))
+      return rejectAll(this.#waiting.splice(0), notMade({ state: 'copying', reason: 'the mirror cannot be read' }))
     let newerSmall: NewerSmallRecords | undefined
     do {
-      const attempt = this.#attemptSome(newerSmall)
+      const attempt = this.#attemptBatch(newerSmall)
       const { changes } = attempt
       if (changes.length === 0) return
       try {
-        const met = await this.#publish(database, attempt)
-        newerSmall = met.kind === 'newer small records' ? met.newerSmall : undefined
-        if (met.kind === 'newer tasks') this.#beside(this.#whenFollowed(changes))
-        else if (met.kind !== 'nothing') this.#enqueue(changes)
+        const result = await this.#publish(database, attempt)
+        newerSmall = result.kind === 'newer small records' ? result.newerSmall : undefined
+        if (result.kind === 'newer tasks') this.#runInBackground(this.#enqueueOnceFollowed(changes))
+        else if (result.kind !== 'nothing') this.#enqueue(changes)
       } catch (error) {
-        this.#notMade(changes, error)
+        this.#handleFailure(changes, error)
       }
     } while (newerSmall !== undefined)
   }
 
-  #attemptSome(newerSmall: NewerSmallRecords | undefined): Attempt {
+  #attemptBatch(newerSmall: NewerSmallRecords | undefined): Attempt {
     const attempt = new Attempt(this.#mirror, newerSmall)
-    while (attempt.changes.length < together.changes) {
+    while (attempt.changes.length < maxBatch.changes) {
       const change = this.#waiting.shift()
       if (change === undefined) break
-      const problem = givenUp(change, patienceMs.small)
+      const problem = problemOfGivingUp(change, maxTryMs.small)
       if (problem) change.reject(problem)
-      else if (!attempt.run(change, together.bytes)) {
+      else if (!attempt.run(change, maxBatch.bytes)) {
         if (attempt.changes.length > 0) {
           this.#waiting.unshift(change)
           break
         }
-        this.#beside(this.#makeLarge(change))
+        this.#runInBackground(this.#makeLarge(change))
       }
     }
     return attempt
@@ -401,15 +404,15 @@ export class PostgresStore implements Store {
           attempt.run(change, Number.POSITIVE_INFINITY)
           for (const { value } of attempt.publication.writes)
             if (value && value.byteLength > pieceBytes && !database.wasSent(value)) await database.send(value)
-          const met = await this.#publish(database, attempt)
-          if (met.kind === 'nothing') return
-          newerSmall = met.kind === 'newer small records' ? met.newerSmall : undefined
-          if (met.kind === 'newer tasks') await this.#followed().catch(() => {})
-          problem = givenUp(change, patienceMs.large)
+          const result = await this.#publish(database, attempt)
+          if (result.kind === 'nothing') return
+          newerSmall = result.kind === 'newer small records' ? result.newerSmall : undefined
+          if (result.kind === 'newer tasks') await this.#untilFollowed().catch(() => {})
+          problem = problemOfGivingUp(change, maxTryMs.large)
         }
         change.reject(problem)
       } catch (error) {
-        this.#lostLarge(change, error)
+        this.#handleLargeFailure(change, error)
       } finally {
         database?.close()
       }
@@ -421,21 +424,21 @@ export class PostgresStore implements Store {
    * @returns what kept the changes from being made, so that they have to run again
    * @throws Error if the connection is not to be used any more, or the changes are refused
    */
-  async #publish(database: Database, { changes, publication }: Attempt): Promise<Met> {
+  async #publish(database: Database, { changes, publication }: Attempt): Promise<PublishResult> {
     const settle = () => {
       for (const change of changes) change.settle()
     }
-    const hinder = (problem: Problem) => {
+    const noteConflict = (problem: Problem) => {
       for (const change of changes) {
-        change.hindrance = problem
-        change.hindrances++
+        change.lastConflict = problem
+        change.conflicts++
       }
     }
     if (publication.spans.length === 0) {
       // What has read and written nothing follows all changes that were made before.
       const { head } = await database.head(undefined)
-      this.#beside(
-        this.#reached(head)
+      this.#runInBackground(
+        this.#untilReached(head)
           .catch(() => {})
           .then(settle),
       )
@@ -446,7 +449,7 @@ export class PostgresStore implements Store {
       published = await database.publish(publication)
     } catch (error) {
       if (!isLockTimeout(error)) throw error
-      hinder(locked(await this.#lockHolder(database)))
+      noteConflict(locked(await this.#lockHolder(database)))
       return { kind: 'lock' }
     }
     switch (published.kind) {
@@ -454,10 +457,10 @@ export class PostgresStore implements Store {
         settle()
         return { kind: 'nothing' }
       case 'made':
-        await this.#show(publication, published.position, database, settle)
+        await this.#applyToMirror(publication, published.position, database, settle)
         return { kind: 'nothing' }
       case 'changed': {
-        hinder(overtaken())
+        noteConflict(outdated())
         const { tables, newerSmall } = published
         return newerSmall && tables.every(isSmallTable)
           ? { kind: 'newer small records', newerSmall }
@@ -477,7 +480,12 @@ export class PostgresStore implements Store {
   }
 
   /** Settles changes that were made once they can be read here; where that takes long, they come with following. */
-  async #show({ from, writes }: Publication, to: Position, database: Database, settle: () => void): Promise<void> {
+  async #applyToMirror(
+    { from, writes }: Publication,
+    to: Position,
+    database: Database,
+    settle: () => void,
+  ): Promise<void> {
     const late = (error: unknown) =>
       this.#logger.warn(
         { change: to.number, reason: reasonOf(error) },
@@ -490,79 +498,79 @@ export class PostgresStore implements Store {
       late(error)
     }
     if (writes.every(({ table }) => isSmallTable(table)) || this.#isAt(to)) settle()
-    else this.#beside(this.#reached(to).catch(late).then(settle))
-    if (to.number % forgetEvery === 0) await database.forget(to).catch(() => {})
+    else this.#runInBackground(this.#untilReached(to).catch(late).then(settle))
+    if (to.number % cleanUpEvery === 0) await database.cleanUp(to).catch(() => {})
   }
 
   #isAt({ number }: Position): boolean {
     return (this.#mirror.position?.number ?? 0) >= number
   }
 
-  async #reached(position: Position): Promise<void> {
-    const signal = AbortSignal.timeout(showMs)
-    while (!this.#isAt(position)) await this.#followed(signal)
+  async #untilReached(position: Position): Promise<void> {
+    const signal = AbortSignal.timeout(maxVisibleMs)
+    while (!this.#isAt(position)) await this.#untilFollowed(signal)
   }
 
   /** Resolves once the mirror is at a change that was the newest a moment ago. */
-  async #followed(signal = AbortSignal.timeout(pollMs)): Promise<void> {
-    this.#toFollow.call()
+  async #untilFollowed(signal = AbortSignal.timeout(pollMs)): Promise<void> {
+    this.#followerWakeUp.wake()
     await once(this.#progress, 'followed', { signal: AbortSignal.any([signal, this.#stop.signal]) })
   }
 
-  /** Has changes run again once the mirror has what they met. */
-  async #whenFollowed(changes: readonly PendingChange[]): Promise<void> {
-    await this.#followed().catch(() => {})
+  /** Has changes run again once the mirror has what they result. */
+  async #enqueueOnceFollowed(changes: readonly PendingChange[]): Promise<void> {
+    await this.#untilFollowed().catch(() => {})
     this.#enqueue(changes)
   }
 
   /** Has changes wait, in the order in which they were asked for. */
   #enqueue(changes: readonly PendingChange[]): void {
     if (this.#stop.signal.aborted) rejectAll(changes, stopping())
-    else if (this.#obstacle !== undefined && !this.#mayBeRestarting) rejectAll(changes, unmade(this.#obstacle))
+    else if (this.#obstacle !== undefined && !this.#mayBeRestarting) rejectAll(changes, notMade(this.#obstacle))
     else {
       this.#waiting.push(...changes)
-      this.#waiting.sort((a, b) => a.askedAt - b.askedAt)
-      this.#toMake.call()
+      this.#waiting.sort((a, b) => a.requestedAt - b.requestedAt)
+      this.#makerWakeUp.wake()
     }
   }
 
   /** @throws the error, if the connection is not to be used any more */
-  #notMade(changes: readonly PendingChange[], error: unknown): void {
+  #handleFailure(changes: readonly PendingChange[], error: unknown): void {
     if (error instanceof Problem || isRejection(error)) {
       this.#logger.warn({ reason: reasonOf(error) }, 'changes were refused')
       rejectAll(changes, error instanceof Problem ? error : rejection(error))
       return
     }
-    if (error instanceof UnknownOutcome) this.#beside(this.#findOut(changes, error))
-    else this.#lose(changes)
+    if (error instanceof UnknownOutcome) this.#runInBackground(this.#resolveUnknown(changes, error))
+    else this.#retryLost(changes)
     throw error
   }
 
-  #lostLarge(change: PendingChange, error: unknown): void {
+  #handleLargeFailure(change: PendingChange, error: unknown): void {
     try {
-      this.#notMade([change], error)
+      this.#handleFailure([change], error)
     } catch {
       this.#logger.warn({ reason: reasonOf(error) }, 'the connection of a large change is lost')
     }
   }
 
   /** Changes that were not made, because the connection was lost, are tried once more. */
-  #lose(changes: readonly PendingChange[]): void {
-    for (const change of changes) change.losses++
+  #retryLost(changes: readonly PendingChange[]): void {
+    for (const change of changes) change.lostConnections++
     const [again, given] = [changes.filter(isToBeTriedAgain), changes.filter((change) => !isToBeTriedAgain(change))]
     this.#enqueue(again)
-    rejectAll(given, unmade(lost))
+    rejectAll(given, notMade(connectionLost))
   }
 
-  async #findOut(changes: readonly PendingChange[], error: UnknownOutcome): Promise<void> {
+  async #resolveUnknown(changes: readonly PendingChange[], error: UnknownOutcome): Promise<void> {
     const outcome = await findOutcome(this.url, error, this.#stop.signal)
     switch (outcome.kind) {
       case 'made':
-        await this.#reached(outcome.position).catch(() => {})
+        await this.#untilReached(outcome.position).catch(() => {})
         for (const change of changes) change.settle()
         break
       case 'not made':
-        this.#lose(changes)
+        this.#retryLost(changes)
         break
       case 'unknown':
         this.#logger.warn({ mark: error.mark, reason: outcome.reason }, 'it is not known whether changes were made')
@@ -570,9 +578,9 @@ export class PostgresStore implements Store {
     }
   }
 
-  #beside(work: Promise<void>): void {
-    const done = work.finally(() => this.#aside.delete(done))
-    this.#aside.add(done)
+  #runInBackground(work: Promise<void>): void {
+    const done = work.finally(() => this.#background.delete(done))
+    this.#background.add(done)
   }
 }
 
@@ -580,42 +588,45 @@ function rejectAll(changes: readonly PendingChange[], problem: Problem): void {
   for (const change of changes) change.reject(problem)
 }
 
-const isToBeTriedAgain = ({ losses }: PendingChange): boolean => losses < lossesAtMost
+const isToBeTriedAgain = ({ lostConnections }: PendingChange): boolean => lostConnections < maxLostConnections
 
 /** Why a change is tried no more. Time alone is no reason: this process may have stood still. */
-const givenUp = ({ askedAt, hindrance, hindrances }: PendingChange, patience: number): Problem | undefined =>
-  hindrances >= triesAtLeast && performance.now() - askedAt > patience ? hindrance : undefined
+const problemOfGivingUp = (
+  { requestedAt, lastConflict, conflicts }: PendingChange,
+  patience: number,
+): Problem | undefined =>
+  conflicts >= minTries && performance.now() - requestedAt > patience ? lastConflict : undefined
 
 // The reason stands in the log: it names hosts and users, which are none of the caller's business.
-const unmade = ({ state }: Obstacle) =>
-  new Problem('storage_unavailable', `${obstacles[state].answered}; the change was not made`)
-const lost: Obstacle = { state: 'away', reason: 'the connection was lost again' }
+const notMade = ({ state }: Obstacle) =>
+  new Problem('storage_unavailable', `${obstacles[state].detail}; the change was not made`)
+const connectionLost: Obstacle = { state: 'away', reason: 'the connection was lost again' }
 const obstacles = {
   away: {
     logged: 'the database cannot be followed',
-    answered: 'the database that holds the tasks cannot be used now',
+    detail: 'the database that holds the tasks cannot be used now',
   },
   copying: {
     logged: 'the mirror is to be made anew',
-    answered: 'this replica makes a full copy of the database that holds the tasks',
+    detail: 'this replica makes a full copy of the database that holds the tasks',
   },
   other_history: {
     logged:
       'the database is not followed: connect to the right one, or start with --accept-history and the value of accept_history to take it over and lose what only the mirror has',
-    answered: 'the database is not the one that this replica has a copy of, or lacks changes that the copy has',
+    detail: 'the database is not the one that this replica has a copy of, or lacks changes that the copy has',
   },
   mirror_failed: {
     logged: 'the mirror of the database cannot be written',
-    answered: 'this replica cannot write its copy of the database that holds the tasks',
+    detail: 'this replica cannot write its copy of the database that holds the tasks',
   },
-} as const satisfies Record<Obstacle['state'], { logged: string; answered: string }>
+} as const satisfies Record<Obstacle['state'], { logged: string; detail: string }>
 const locked = (holder = 'another session') =>
   new Problem(
     'storage_unavailable',
     `the lock of changes in the database is held by ${holder}; the change was not made`,
     { lock_holder: holder },
   )
-const overtaken = () =>
+const outdated = () =>
   new Problem(
     'storage_unavailable',
     'other replicas changed the same again and again before this one had followed; the change was not made',

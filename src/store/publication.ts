@@ -10,7 +10,7 @@ import { isSmallTable, smallTables, type Table } from './store.js'
 export const lockKey = 0x70726f70
 export const channel = 'propetl_changes'
 /** Records of small tables, at most, that come with the answer. */
-export const newerAtMost = 500
+export const maxNewerRecords = 500
 
 /** What the last statement of the message returns. */
 export interface PublicationRow {
@@ -56,7 +56,7 @@ export function publicationText(
     from (
       select table_name, key, value from propetl_records
       where change > ${smallAt} and table_name in (${smallTables.map((table) => `'${table}'`).join(', ')})
-      limit ${newerAtMost}
+      limit ${maxNewerRecords}
     ) as record
   ) end as newer`
   // Where nothing is written, only what was read has to be true.
