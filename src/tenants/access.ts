@@ -3,8 +3,8 @@
 import { Problem } from '../problem.js'
 import type { Store } from '../store/store.js'
 import { Keys } from './keys.js'
-import { hashOfKey, isKeyOf } from './secret.js'
-import { type Owner, operator, readAgain, scraper, type TaskOwner, type Tenant } from './tenant.js'
+import { hashKey, isKeyWithHash } from './secret.js'
+import { type Owner, operator, readSameTenant, scraper, type TaskOwner, type Tenant } from './tenant.js'
 
 export interface Caller {
   readonly owner: Owner
@@ -55,20 +55,21 @@ export class KeyedAccess implements Access {
   readonly keys: Keys
   readonly #operatorKeyHash: Buffer | undefined
   /** What has had keys once is never open again, for it may be reached through a proxy on this machine. */
-  #hasHadKeys = false
+  #wasEverConfigured = false
 
   constructor(
     readonly store: Store,
     readonly options: AccessOptions,
   ) {
     this.keys = new Keys(store)
-    this.#operatorKeyHash = options.operatorKey === undefined ? undefined : hashOfKey(options.operatorKey)
+    this.#operatorKeyHash = options.operatorKey === undefined ? undefined : hashKey(options.operatorKey)
   }
 
   /** Whether anything says that keys are wanted: one of them, even an expired one, or a tenant. */
   get configured(): boolean {
-    this.#hasHadKeys ||= this.#operatorKeyHash !== undefined || this.#holdsAny('keys') || this.#holdsAny('tenants')
-    return this.#hasHadKeys
+    this.#wasEverConfigured ||=
+      this.#operatorKeyHash !== undefined || this.#holdsAny('keys') || this.#holdsAny('tenants')
+    return this.#wasEverConfigured
   }
 
   get open(): boolean {
@@ -85,11 +86,11 @@ export class KeyedAccess implements Access {
           'unauthenticated',
           'this server answers holders of a key; expected the header Authorization: Bearer <key>',
         )
-      : wrongKey()
+      : invalidKey()
   }
 
   checkAgain({ tenant }: Caller): void {
-    if (tenant !== undefined && readAgain(this.store, tenant) === undefined) throw wrongKey()
+    if (tenant !== undefined && readSameTenant(this.store, tenant) === undefined) throw invalidKey()
   }
 
   /** Asked with every request of an open server: to look for one record costs less than to count them. */
@@ -99,17 +100,17 @@ export class KeyedAccess implements Access {
   }
 
   #callerOf(text: string): Caller | undefined {
-    if (this.#operatorKeyHash !== undefined && isKeyOf(this.#operatorKeyHash, text))
+    if (this.#operatorKeyHash !== undefined && isKeyWithHash(this.#operatorKeyHash, text))
       return { owner: operator, key: 'environment' }
     const key = this.keys.find(text)
     if (key === undefined) return undefined
     const { owner, incarnation } = key
     const caller = { owner, key: key.id }
     if (owner === operator || owner === scraper) return caller
-    const tenant = readAgain(this.store, { id: owner, incarnation })
+    const tenant = readSameTenant(this.store, { id: owner, incarnation })
     return tenant && { ...caller, tenant }
   }
 }
 
-const wrongKey = (): Problem =>
+const invalidKey = (): Problem =>
   new Problem('unauthenticated', 'the key of the Authorization header is none, or is none any more')

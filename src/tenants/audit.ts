@@ -56,11 +56,11 @@ export async function auditIfUnknown<T>(
   try {
     return await change
   } catch (error) {
-    if (isUnknown(error)) audit(logger, actor, { ...tried(error), outcome: 'unknown' })
+    if (isOutcomeUnknown(error)) audit(logger, actor, { ...tried(error), outcome: 'unknown' })
     throw error
   }
 }
 
 /** Whether a change failed in such a way that it may have been made. */
-export const isUnknown = (error: unknown): error is Problem =>
+export const isOutcomeUnknown = (error: unknown): error is Problem =>
   error instanceof Problem && error.code === 'outcome_unknown'

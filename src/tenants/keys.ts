@@ -4,8 +4,8 @@
 
 import { Problem, quoted } from '../problem.js'
 import { recordsIn, type Store, type StoreReader, type StoreWriter } from '../store/store.js'
-import { isUnknown } from './audit.js'
-import { hashOfKey, isKeyOf, type KeyName, makeKey, nameOfKey } from './secret.js'
+import { isOutcomeUnknown } from './audit.js'
+import { hashKey, isKeyWithHash, type KeyName, makeKey, parseKey } from './secret.js'
 import { type Owner, operator, readTenant, scraper, type TenantIdentity, unknownTenant } from './tenant.js'
 
 export interface KeyTerms {
@@ -49,7 +49,7 @@ export class Keys {
    *   keys of one owner; of unknown outcome with the key's id in its details
    */
   async create(owner: Owner, { expires: given, description }: KeyTerms): Promise<{ key: Key; text: string }> {
-    const expires = given === null ? null : this.#timeToCome(given)
+    const expires = given === null ? null : this.#parseExpiry(given)
     const { id, key: text } = makeKey(owner)
     const create = (records: StoreWriter) => {
       const incarnation = incarnationOf(records, owner)
@@ -60,12 +60,12 @@ export class Keys {
           limit: maxKeys,
         })
       const terms = { created: new Date(this.now()).toISOString(), expires, description }
-      const record: KeyRecord = { hash: hashOfKey(text).toString('hex'), incarnation, ...terms }
+      const record: KeyRecord = { hash: hashKey(text).toString('hex'), incarnation, ...terms }
       records.put('keys', recordKey({ owner, id }), Buffer.from(JSON.stringify(record)))
       return { key: { owner, id, ...terms }, text }
     }
     return this.store.change(create).catch((error) => {
-      throw isUnknown(error) ? new Problem(error.code, error.message, { ...error.details, key: id }) : error
+      throw isOutcomeUnknown(error) ? new Problem(error.code, error.message, { ...error.details, key: id }) : error
     })
   }
 
@@ -91,14 +91,14 @@ export class Keys {
 
   /** The key that a text is; undefined for any other text. The caller compares the incarnation with the tenant's. */
   find(text: string): FoundKey | undefined {
-    const name = nameOfKey(text)
+    const name = parseKey(text)
     const record = name && readKey(this.store, name)
-    const right = isKeyOf(record ? Buffer.from(record.hash, 'hex') : noHash, text)
+    const right = isKeyWithHash(record ? Buffer.from(record.hash, 'hex') : noHash, text)
     if (name === undefined || record === undefined || !right || !this.#isLive(record)) return undefined
     return { ...name, ...termsOf(record), incarnation: record.incarnation }
   }
 
-  #timeToCome(text: string): string {
+  #parseExpiry(text: string): string {
     const time = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : Number.NaN
     if (time > this.now()) return new Date(time).toISOString()
     throw new Problem(

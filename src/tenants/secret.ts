@@ -6,7 +6,7 @@ import type { Owner } from './tenant.js'
 
 const secretBytes = 32
 const idBytes = 6
-const written = /^propetl_([a-z0-9][a-z0-9-]{0,62})_([0-9a-f]{12})_[0-9a-f]{64}$/
+const keyPattern = /^propetl_([a-z0-9][a-z0-9-]{0,62})_([0-9a-f]{12})_[0-9a-f]{64}$/
 
 export interface KeyName {
   readonly owner: Owner
@@ -21,8 +21,8 @@ export function makeKey(owner: Owner): KeyName & { readonly key: string } {
 }
 
 /** Which key a text claims to be; undefined if it is not written like one. */
-export function nameOfKey(text: string): KeyName | undefined {
-  const [, owner, id] = written.exec(text) ?? []
+export function parseKey(text: string): KeyName | undefined {
+  const [, owner, id] = keyPattern.exec(text) ?? []
   return owner === undefined || id === undefined ? undefined : { owner, id }
 }
 
@@ -30,7 +30,7 @@ export function nameOfKey(text: string): KeyName | undefined {
  * What is stored of a key. A fast hash is right here: slow ones make up for passwords that can be guessed, and nobody
  * goes through 2^256 keys at any speed, while every request has to be checked.
  */
-export const hashOfKey = (key: string): Buffer => createHash('sha256').update(key).digest()
+export const hashKey = (key: string): Buffer => createHash('sha256').update(key).digest()
 
 /** Whether a text is the key of a hash, in a time that does not tell how much of it is right. */
-export const isKeyOf = (hash: Uint8Array, text: string): boolean => timingSafeEqual(hash, hashOfKey(text))
+export const isKeyWithHash = (hash: Uint8Array, text: string): boolean => timingSafeEqual(hash, hashKey(text))

@@ -99,7 +99,7 @@ export const readTenant = (records: StoreReader, id: string): Tenant | undefined
   tenantOf(id, readRecord(records, id))
 
 /** The tenant as it is now; undefined if it is leaving or gone, even if another one has its id. */
-export function readAgain(records: StoreReader, { id, incarnation }: TenantIdentity): Tenant | undefined {
+export function readSameTenant(records: StoreReader, { id, incarnation }: TenantIdentity): Tenant | undefined {
   const tenant = readTenant(records, id)
   return tenant?.incarnation === incarnation ? tenant : undefined
 }

@@ -27,7 +27,7 @@ export interface Leaving extends TenantIdentity {
 }
 
 /** Tenants that are looked at in one turn of the event loop. */
-const pageTenants = 500
+const tenantsPerPage = 500
 
 export class Tenants {
   constructor(readonly store: Store) {}
@@ -73,7 +73,7 @@ export class Tenants {
       const { limits, share } = settings(previous)
       // Keys that an earlier version of this program left behind would not work, but would be counted.
       if (previous === undefined) removeKeys(records, id)
-      const { incarnation, created } = previous ?? newBorn()
+      const { incarnation, created } = previous ?? newIdentity()
       const record: TenantRecord = { incarnation, created, limits, share }
       records.put('tenants', id, Buffer.from(JSON.stringify(record)))
       return { tenant: { id, ...record }, previous }
@@ -118,7 +118,7 @@ export class Tenants {
   /** Tenants whose removal was begun and is not done. */
   async *leaving(): AsyncIterable<Leaving> {
     for (let after = ''; ; ) {
-      const page = [...this.store.range('tenants', { after, limit: pageTenants })]
+      const page = [...this.store.range('tenants', { after, limit: tenantsPerPage })]
       for (const [id, bytes] of page) {
         const { incarnation, leaving } = parseRecord(bytes)
         if (leaving) yield { id, incarnation, stored: this.usage(id) }
@@ -132,7 +132,7 @@ export class Tenants {
   }
 }
 
-const newBorn = (): Pick<Tenant, 'incarnation' | 'created'> => ({
+const newIdentity = (): Pick<Tenant, 'incarnation' | 'created'> => ({
   incarnation: randomUUID(),
   created: new Date().toISOString(),
 })

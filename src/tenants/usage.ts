@@ -3,7 +3,7 @@
 
 import { Problem } from '../problem.js'
 import type { StoreReader, StoreWriter } from '../store/store.js'
-import { defaults, type Limits, type Owner, operator, readAgain, type TaskOwner, unknownTenant } from './tenant.js'
+import { defaults, type Limits, type Owner, operator, readSameTenant, type TaskOwner, unknownTenant } from './tenant.js'
 
 export interface Usage {
   readonly tasks: number
@@ -22,7 +22,7 @@ export function usageOf(records: StoreReader, owner: Owner): Usage {
  */
 export function limitsOf(records: StoreReader, owner: TaskOwner): Limits {
   if (owner === operator) return defaults.limits
-  const tenant = readAgain(records, owner)
+  const tenant = readSameTenant(records, owner)
   if (tenant === undefined) throw unknownTenant(owner.id)
   return tenant.limits
 }

@@ -12,7 +12,7 @@ const tenant = (limits: Partial<Limits>, id = 'acme'): Tenant => ({
 })
 
 /** Rates in a time that only the test lets pass. */
-function clocked() {
+function ratesWithClock() {
   let now = 12_345
   const rates = new Rates(() => now)
   const wait = (ms: number) => {
@@ -32,7 +32,7 @@ function clocked() {
 
 describe('rates', () => {
   test('let in one second’s worth at once, and then one as often as the rate says', () => {
-    const { wait, taken } = clocked()
+    const { wait, taken } = ratesWithClock()
     const acme = tenant({ requestsPerSecond: 4 })
     assert.deepEqual(
       Array.from({ length: 5 }, () => taken(acme, 'requests', 1)),
@@ -47,7 +47,7 @@ describe('rates', () => {
   })
 
   test('take from a debt what a large request cost, to the millisecond', () => {
-    const { rates, wait, taken } = clocked()
+    const { rates, wait, taken } = ratesWithClock()
     const acme = tenant({ tokensPerSecond: 100 })
     assert.equal(taken(acme, 'tokens', 1_000), true)
     assert.deepEqual(rates.statuses(acme), [{ rate: 'tokens', quota: 100, remaining: 0, fullAfter: 10 }])
@@ -60,7 +60,7 @@ describe('rates', () => {
   })
 
   test('are looked at without being taken', () => {
-    const { rates, taken } = clocked()
+    const { rates, taken } = ratesWithClock()
     const acme = tenant({ tokensPerSecond: 10 })
     assert.equal(taken(acme, 'tokens', 0), true)
     assert.equal(rates.statuses(acme)[0]?.remaining, 10)
@@ -69,7 +69,7 @@ describe('rates', () => {
   })
 
   test('get back what was not used, and never more than they hold', () => {
-    const { rates, taken } = clocked()
+    const { rates, taken } = ratesWithClock()
     const acme = tenant({ tokensPerSecond: 10 })
     assert.equal(taken(acme, 'tokens', 30), true)
     rates.giveBack(acme, 'tokens', 25)
@@ -80,7 +80,7 @@ describe('rates', () => {
   })
 
   test('of a tenant that is made again begin anew', () => {
-    const { taken } = clocked()
+    const { taken } = ratesWithClock()
     const acme = tenant({ tokensPerSecond: 1 })
     assert.equal(taken(acme, 'tokens', 100), true)
     assert.equal(taken(acme, 'tokens', 1), 100)
@@ -88,7 +88,7 @@ describe('rates', () => {
   })
 
   test('are each tenant’s own, and of requests and tokens apart', () => {
-    const { taken } = clocked()
+    const { taken } = ratesWithClock()
     const limits = { requestsPerSecond: 1, tokensPerSecond: 1 }
     const [acme, beta] = [tenant(limits), tenant(limits, 'beta')]
     assert.equal(taken(acme, 'requests', 1), true)
@@ -100,7 +100,7 @@ describe('rates', () => {
   })
 
   test('follow a limit that is changed', () => {
-    const { wait, taken } = clocked()
+    const { wait, taken } = ratesWithClock()
     assert.equal(taken(tenant({ requestsPerSecond: 100 }), 'requests', 1), true)
     const slow = tenant({ requestsPerSecond: 2 })
     assert.deepEqual(
