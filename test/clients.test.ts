@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { ClassificationAnswer } from './http/running.js'
 import { distance, taskBytes, temporaryDirectory } from './material.js'
 import { RawClient, request } from './raw-client.js'
-import { answerOf, predict, type ServerProcess, serve } from './server-process.js'
+import { predict, predictionOf, type ServerProcess, serve } from './server-process.js'
 
 let server: ServerProcess
 before(async () => {
@@ -83,7 +83,7 @@ describe('a client that', () => {
       const others = Array.from({ length: 20 }, async () => (await predict(server.url, 'sst2')).status)
       assert.deepEqual(new Set(await Promise.all(others)), new Set([200]))
       for (const one of slow) {
-        const answers = await one.answers()
+        const answers = await one.responses()
         assert.deepEqual(
           answers.map(({ status }) => status),
           [408],
@@ -99,7 +99,7 @@ describe('a client that', () => {
         const one = client().send(begun)
         one.socket.end()
         assert.deepEqual(
-          (await one.answers()).map(({ status }) => status),
+          (await one.responses()).map(({ status }) => status),
           [400],
         )
       }
@@ -109,7 +109,7 @@ describe('a client that', () => {
     leavingNothing(async () => {
       const one = client().send(request('POST', predictPath, many(200, 'nobody reads this')))
       one.socket.end()
-      assert.deepEqual(await one.answers(), [])
+      assert.deepEqual(await one.responses(), [])
     }))
 
   test('pipelines requests gets their answers in their order', () =>
@@ -123,11 +123,11 @@ describe('a client that', () => {
             headers: json,
             body: bodies[i] ?? '',
           })
-          return answerOf(answer)
+          return predictionOf(answer)
         }),
       )
       const one = client().send(tasks.map((task, i) => request('POST', `/tasks/${task}/predict`, bodies[i])).join(''))
-      const answers = await one.send(request('GET', '/health/live', '', { connection: 'close' })).answers()
+      const answers = await one.send(request('GET', '/health/live', '', { connection: 'close' })).responses()
       assert.equal(answers.length, tasks.length + 1)
       for (const [i, answer] of expected.entries()) {
         assert.equal(answers[i]?.status, 200)
@@ -214,7 +214,7 @@ describe('a client that', () => {
   for (const [what, bytes, status, code] of refused)
     test(`${what} is answered ${status}, and no more`, () =>
       leavingNothing(async () => {
-        const [answer, ...more] = await client().send(bytes).answers()
+        const [answer, ...more] = await client().send(bytes).responses()
         assert.deepEqual([answer?.status, more.length], [status, 0])
         assert.match(answer?.headers ?? '', /^content-type: application\/problem\+json\r$/m)
         assert.match(answer?.headers ?? '', /^x-content-type-options: nosniff\r$/m)
@@ -231,7 +231,7 @@ describe('a client that', () => {
       }).split(/(?<=\r\n\r\n)/)
       const one = client().send(head)
       await new Promise((resolve) => one.socket.once('data', resolve))
-      const answers = await one.send(body).answers()
+      const answers = await one.send(body).responses()
       assert.deepEqual(
         answers.map(({ status }) => status),
         [100, 200],
@@ -275,7 +275,7 @@ describe('a client that', () => {
       const sent = 250 + 80 + 60
       await until(async () => (await queued()) + (await computed()) - computedBefore > sent - 100)
       for (const { socket } of leaving) socket.resetAndDestroy()
-      assert.equal((await answerOf(await waiting)).predictions.length, 250)
+      assert.equal((await predictionOf(await waiting)).predictions.length, 250)
       await until(
         async () =>
           (await queued()) === 0 &&
@@ -298,7 +298,7 @@ describe('a client that', () => {
         while (leaving) {
           const response = await predict(server.url, 'sst2')
           assert.equal(response.status, 200)
-          assert.equal((await answerOf(response)).predictions.length, 1)
+          assert.equal((await predictionOf(response)).predictions.length, 1)
         }
       })
       await Promise.all(leavers)

@@ -8,7 +8,7 @@ import { after, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { digestOf } from '../src/formats/digest.js'
 import { shiftedTask, taskBytes, temporaryDirectory } from './material.js'
-import { answerOf, cli, predict, put, ready, referenceFlags, refusal, serve, start } from './server-process.js'
+import { cli, failedStart, predict, predictionOf, put, ready, referenceFlags, serve, start } from './server-process.js'
 import { isRoot, smallDisk } from './small-disk.js'
 
 const sst2 = taskBytes('sst2')
@@ -80,10 +80,10 @@ describe('a server whose disk', () => {
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'ro,size=1m', 'tmpfs', dataDir])
       after(() => execFileSync('umount', ['--lazy', dataDir]))
     }
-    const { code, said } = await refusal(start([], await referenceFlags(dataDir), piped))
+    const { code, output } = await failedStart(start([], await referenceFlags(dataDir), piped))
     assert.equal(code, 1)
     assert.match(
-      said,
+      output,
       new RegExp(`the data directory ${dataDir} cannot be used: (read-only file system|permission denied)`),
     )
   })
@@ -106,9 +106,9 @@ describe('a full disk', { skip: !isRoot && 'only root may mount a small file sys
     await rm(join(disk.directory, 'data/tasks.lmdb-lock'))
     await fill(disk.directory)
     for (const dataDir of ['data', 'other']) {
-      const { code, said } = await refusal(start([], await referenceFlags(join(disk.directory, dataDir)), piped))
+      const { code, output } = await failedStart(start([], await referenceFlags(join(disk.directory, dataDir)), piped))
       assert.equal(code, 1)
-      assert.match(said, /cannot be used: no space left on device \(ENOSPC\); make room/)
+      assert.match(output, /cannot be used: no space left on device \(ENOSPC\); make room/)
     }
   })
 })
@@ -181,7 +181,7 @@ describe('a data directory', () => {
       const [from, to] = round % 2 === 0 ? [a, b] : [b, a]
       const file = shiftedTask(sst2, round)
       assert.ok([200, 201].includes((await put(from.url, 'x', file)).status))
-      assert.equal((await answerOf(await predict(to.url, 'x'))).version, digestOf(file))
+      assert.equal((await predictionOf(await predict(to.url, 'x'))).version, digestOf(file))
     }
     assert.equal((await fetch(`${b.url}/tasks/x`, { method: 'DELETE' })).status, 204)
     assert.equal((await predict(a.url, 'x')).status, 404)

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { digestOf } from '../src/formats/digest.js'
 import { shiftedTask, taskBytes, temporaryDirectory } from './material.js'
-import { answerOf, predict, put, serve } from './server-process.js'
+import { predict, predictionOf, put, serve } from './server-process.js'
 
 const kills = Number(process.env.PROPETL_TEST_KILLS ?? 3)
 const writers = 4
@@ -83,5 +83,5 @@ async function check(url: string, possible: Possible): Promise<void> {
     possible.set(id, new Set([digest]))
   }
   const [id, digest] = [...possible].map(([id, [digest]]) => [id, digest] as const).find(([, digest]) => digest) ?? []
-  if (id !== undefined) assert.equal((await answerOf(await predict(url, id))).version, digest)
+  if (id !== undefined) assert.equal((await predictionOf(await predict(url, id))).version, digest)
 }

@@ -9,7 +9,7 @@ after(() => {
   for (const socket of open) socket.destroy()
 })
 
-export interface RawAnswer {
+export interface RawResponse {
   readonly status: number
   readonly headers: string
   readonly body: string
@@ -37,29 +37,29 @@ export class RawClient {
   }
 
   /** The first answers, once there are so many. */
-  async first(count: number): Promise<readonly RawAnswer[]> {
+  async first(count: number): Promise<readonly RawResponse[]> {
     for (;;) {
-      const answers = answersOf(this.#received)
+      const answers = parseResponses(this.#received)
       if (answers.length >= count && isWhole(answers.at(-1))) return answers.slice(0, count)
       await once(this.socket, 'data')
     }
   }
 
   /** All answers, once the server has closed its side. */
-  async answers(): Promise<readonly RawAnswer[]> {
+  async responses(): Promise<readonly RawResponse[]> {
     if (!this.socket.readableEnded && !this.socket.closed)
       await Promise.race([once(this.socket, 'end'), once(this.socket, 'close')])
-    return answersOf(this.#received)
+    return parseResponses(this.#received)
   }
 }
 
 const lengthOf = (headers: string) => Number(/^content-length: (\d+)/im.exec(headers)?.[1] ?? 0)
-const isWhole = (answer: RawAnswer | undefined) =>
+const isWhole = (answer: RawResponse | undefined) =>
   answer === undefined || Buffer.byteLength(answer.body) >= lengthOf(answer.headers)
 
 /** Of answers that say how long they are; those of 1xx are an answer too. The last may be cut. */
-function answersOf(text: string): RawAnswer[] {
-  const answers: RawAnswer[] = []
+function parseResponses(text: string): RawResponse[] {
+  const answers: RawResponse[] = []
   for (let rest = text; rest.includes('\r\n\r\n'); ) {
     const end = rest.indexOf('\r\n\r\n') + 4
     const headers = rest.slice(0, end)

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { digestOf } from '../src/formats/digest.js'
 import { shiftedTask, taskBytes, temporaryDirectory } from './material.js'
 import { PostgresServer, withoutPostgres } from './postgres.js'
-import { answerOf, predict, put, ready, referenceFlags, type ServerProcess, start } from './server-process.js'
+import { predict, predictionOf, put, ready, referenceFlags, type ServerProcess, start } from './server-process.js'
 import { TcpProxy } from './tcp-proxy.js'
 
 const sst2 = taskBytes('sst2')
@@ -21,7 +21,7 @@ async function until(holds: () => Promise<boolean>, what: string): Promise<void>
 
 const versionAt = async ({ url }: ServerProcess, id: string): Promise<string | undefined> => {
   const response = await predict(url, id)
-  return response.status === 404 ? undefined : (await answerOf(response)).version
+  return response.status === 404 ? undefined : (await predictionOf(response)).version
 }
 
 const database = async ({ url }: ServerProcess) =>

@@ -56,11 +56,11 @@ export async function ready(child: ChildProcess): Promise<ServerProcess> {
 }
 
 /** Waits for a server that is not to start. @returns its exit code, and what it said: the messages of its log too */
-export async function refusal(child: ChildProcess): Promise<{ code: unknown; said: string }> {
-  const output = outputOf(child)
+export async function failedStart(child: ChildProcess): Promise<{ code: unknown; output: string }> {
+  const written = outputOf(child)
   const [code] = await once(child, 'close')
-  const lines = output().split('\n')
-  return { code, said: lines.map((line) => (line.startsWith('{') ? JSON.parse(line).msg : line)).join('\n') }
+  const lines = written().split('\n')
+  return { code, output: lines.map((line) => (line.startsWith('{') ? JSON.parse(line).msg : line)).join('\n') }
 }
 
 /** Collects what a process writes from now on. */
@@ -87,4 +87,4 @@ export const predict = (url: string, id: string) =>
     body: JSON.stringify({ inputs: 'a gorgeous film', raw_scores: true }),
   })
 
-export const answerOf = async (response: Response) => (await response.json()) as ClassificationAnswer
+export const predictionOf = async (response: Response) => (await response.json()) as ClassificationAnswer

@@ -7,7 +7,7 @@ import { describe, test } from 'node:test'
 import { digestOf } from '../src/formats/digest.js'
 import type { ClassificationAnswer } from './http/running.js'
 import { masksDir, modelDir, root, shiftedTask, taskBytes, temporaryDirectory } from './material.js'
-import { answerOf, cli, outputOf, predict, put, refusal, serve, serveAny, start } from './server-process.js'
+import { cli, failedStart, outputOf, predict, predictionOf, put, serve, serveAny, start } from './server-process.js'
 
 const sst2 = taskBytes('sst2')
 const piped: SpawnOptions = { stdio: ['ignore', 'pipe', 'pipe'] }
@@ -21,14 +21,14 @@ describe('a server process', () => {
     first.process.kill('SIGKILL')
     await first.exit
     const second = await serve(dataDir)
-    const [score = Number.NaN] = (await answerOf(await predict(second.url, 'sst2'))).predictions.map(
+    const [score = Number.NaN] = (await predictionOf(await predict(second.url, 'sst2'))).predictions.map(
       (each) => each.scores[0]?.score,
     )
     for (let i = 0; i < 10; i++) {
       const response = await predict(second.url, `t${i}`)
       if (i === 3) assert.equal(response.status, 404)
       else {
-        const { version, predictions } = await answerOf(response)
+        const { version, predictions } = await predictionOf(response)
         assert.equal(version, digestOf(shiftedTask(sst2, i)))
         assert.ok(Math.abs((predictions[0]?.scores[0]?.score ?? 0) - score - i) < 1e-3)
       }
@@ -40,7 +40,7 @@ describe('a server process', () => {
   test('answers from one version or the other while a task is being replaced, and says which', async () => {
     const { url, process: child, exit } = await serve(await temporaryDirectory())
     const versions = [0, 100, 200].map((shift) => shiftedTask(sst2, shift))
-    const [base = Number.NaN] = (await answerOf(await predict(url, 'sst2'))).predictions.map(
+    const [base = Number.NaN] = (await predictionOf(await predict(url, 'sst2'))).predictions.map(
       (each) => each.scores[0]?.score,
     )
     await put(url, 'moving', versions[0] ?? sst2)
@@ -53,7 +53,7 @@ describe('a server process', () => {
     const seen = new Set<number>()
     const reader = async () => {
       while (replacing) {
-        const { version, predictions } = await answerOf(await predict(url, 'moving'))
+        const { version, predictions } = await predictionOf(await predict(url, 'moving'))
         const index = versions.findIndex((file) => digestOf(file) === version)
         assert.ok(
           Math.abs((predictions[0]?.scores[0]?.score ?? 0) - base - index * 100) < 1e-3,
@@ -82,7 +82,7 @@ describe('a server process', () => {
     child.kill('SIGTERM')
     const response = await accepted
     assert.equal(response.status, 200)
-    assert.equal((await answerOf(response)).predictions.length, inputs.length)
+    assert.equal((await predictionOf(response)).predictions.length, inputs.length)
     assert.deepEqual(await exit, [0, null])
     await assert.rejects(predict(url, 'sst2'))
   })
@@ -105,9 +105,9 @@ describe('a server process', () => {
   for (const [what, flags, message] of failures)
     test(`does not start with ${what}, and says why`, async () => {
       const child = start([], ['--data-dir', await temporaryDirectory(), ...flags], piped)
-      const { code, said } = await refusal(child)
+      const { code, output } = await failedStart(child)
       assert.equal(code, 1)
-      assert.match(said.trimEnd().split('\n').at(-1) ?? '', message)
+      assert.match(output.trimEnd().split('\n').at(-1) ?? '', message)
     })
 
   test('does not start on a port that is taken', async () => {

@@ -13,7 +13,7 @@ import { serializeSafetensors } from '../../src/formats/safetensors.js'
 import { loadModel, loadPrototypeOf } from '../../src/learn/model.js'
 import type { Numerics } from '../../src/runtime/execution-providers.js'
 import { distance, masksDir, modelDir, temporaryDirectory } from '../material.js'
-import { cli, refusal } from '../server-process.js'
+import { cli, failedStart } from '../server-process.js'
 import { changeJson, copyOf, directoryOf, expectedRows, shardedCopyOf } from './tiny.js'
 
 const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'4d'.repeat(32)}\nsize 90868376\n`
@@ -280,16 +280,16 @@ describe('a directory that is not whole is rejected with what to do', () => {
     const rejections = await Promise.all(
       commands.map((command) => {
         const args = [cli, ...command, '--model-dir', directory]
-        return refusal(spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] }))
+        return failedStart(spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] }))
       }),
     )
     const expected =
       `${directory}/tokenizer.json is a pointer of Git LFS, not the file itself. ` +
       'Run "git lfs pull" in its repository, or download the file.\n'
-    for (const [at, { code, said }] of rejections.entries()) {
+    for (const [at, { code, output }] of rejections.entries()) {
       assert.equal(code, 1)
       const who = commands[at]?.[0] === 'serve' ? 'the server did not start' : 'propetl'
-      assert.ok(`\n${said}`.endsWith(`\n${who}: ${expected}`), said)
+      assert.ok(`\n${output}`.endsWith(`\n${who}: ${expected}`), output)
     }
   })
 })

@@ -8,7 +8,7 @@ import { LmdbStore } from '../../src/store/lmdb.js'
 import { shiftedTask, taskBytes, temporaryDirectory } from '../material.js'
 import { withoutPreload } from '../native-faults/library.js'
 import { StorageFaults } from '../native-faults/storage-faults.js'
-import { answerOf, cli, predict, put, serve } from '../server-process.js'
+import { cli, predict, predictionOf, put, serve } from '../server-process.js'
 import { smallDisk } from '../small-disk.js'
 
 const sst2 = taskBytes('sst2')
@@ -49,7 +49,7 @@ describe('propetl backup', () => {
       await copyFile(file, join(restored, 'tasks.lmdb'))
       const again = await serve(restored)
       for (let i = 0; i < 20; i++)
-        assert.equal((await answerOf(await predict(again.url, `t${i}`))).version, digestOf(shiftedTask(sst2, i)))
+        assert.equal((await predictionOf(await predict(again.url, `t${i}`))).version, digestOf(shiftedTask(sst2, i)))
       const { tasks } = (await (await fetch(`${again.url}/tasks?limit=1000`)).json()) as {
         tasks: { id: string; version: string }[]
       }

@@ -119,7 +119,7 @@ describe('a body of unknown length', () => {
     const headers = { 'content-type': type, 'transfer-encoding': 'chunked', connection: 'close' }
     const client = new RawClient(running.server.address).send(request(method, path, '', headers))
     for (const piece of pieces) client.send(piece)
-    const [answer] = await client.send('0\r\n\r\n').answers()
+    const [answer] = await client.send('0\r\n\r\n').responses()
     return { status: answer?.status, code: /"code":"(\w+)"/.exec(answer?.body ?? '')?.[1] }
   }
 
@@ -167,13 +167,13 @@ describe('a body in many small pieces', () => {
       [1, 400],
     ] as const) {
       const client = new RawClient(running.server.address).send(request('PUT', '/tasks/chunked', '', type))
-      const [answer] = await client.send(inChunks(size)).answers()
+      const [answer] = await client.send(inChunks(size)).responses()
       assert.equal(answer?.status, status, `${size} bytes a piece: ${answer?.body}`)
     }
     // The rest is not read, so that the connection cannot be used again.
     const { connection: _, ...keptAlive } = type
     const client = new RawClient(running.server.address).send(request('PUT', '/tasks/chunked', '', keptAlive))
-    const [answer] = await client.send(inChunks(1)).answers()
+    const [answer] = await client.send(inChunks(1)).responses()
     assert.equal(answer?.status, 400)
     assert.match(answer?.headers ?? '', /^connection: close/im)
   })
@@ -187,7 +187,7 @@ describe('a body that is refused', () => {
   const upload = (bytes: number, headers: Record<string, string> = {}) =>
     request('PUT', '/tasks/x', '', { 'content-type': 'text/css', 'content-length': String(bytes), ...headers })
   const client = () => new RawClient(keyed.server.address)
-  const statuses = async (one: RawClient) => (await one.answers()).map(({ status }) => status)
+  const statuses = async (one: RawClient) => (await one.responses()).map(({ status }) => status)
 
   test('is read if it is short, and the connection goes on', async () => {
     const one = client().send(upload(600_000)).send(Buffer.alloc(600_000))
@@ -213,7 +213,7 @@ describe('a body that is refused', () => {
     const one = client().send(upload(bytes, { authorization: `Bearer ${operatorKey}` }))
     await new Promise((resolve) => one.socket.write(Buffer.alloc(bytes), resolve))
     one.send(request('GET', '/health/live', '', { connection: 'close' }))
-    const answers = await one.answers()
+    const answers = await one.responses()
     assert.deepEqual(
       answers.map(({ status }) => status),
       [413, 200],

@@ -134,7 +134,7 @@ describe('a connection', () => {
   test('with more waiting than it may is answered 400 at once, and what follows is not parsed', async () => {
     const { begun, client, parsed } = await listening()
     client.send('GET / HTTP/1.1\r\n\r\n'.repeat(3_640))
-    const answers = await client.answers()
+    const answers = await client.responses()
     assert.deepEqual(
       answers.map(({ status }) => status),
       [400],
@@ -148,7 +148,7 @@ describe('a connection', () => {
   test('with long headers waiting is answered 400 as well', async () => {
     const { begun, client } = await listening()
     client.send(request('GET', '/', '', { 'x-long': 'x'.repeat(9_000) }).repeat(3))
-    const [answered, ...more] = await client.answers()
+    const [answered, ...more] = await client.responses()
     assert.deepEqual([answered?.status, more.length, begun.length], [400, 0, 1])
   })
 
@@ -160,7 +160,7 @@ describe('a connection', () => {
     begun[0]?.response.write('half')
     await once(client.socket, 'data')
     client.send(get('/').repeat(maxWaiting + 1))
-    const answers = await client.answers()
+    const answers = await client.responses()
     assert.deepEqual(
       answers.map(({ status, body }) => [status, body]),
       [[200, 'half']],
@@ -183,7 +183,7 @@ describe('a connection', () => {
     const { begun, client } = await listening()
     client.send(`${get('/a')}${get('/b')}garbage\r\n\r\n${'more garbage'.repeat(10_000)}`)
     await answerAll(begun, 2)
-    const answers = await client.answers()
+    const answers = await client.responses()
     assert.deepEqual(
       answers.map(({ status }) => status),
       [200, 200, 400],
@@ -194,7 +194,7 @@ describe('a connection', () => {
   test('that asks to be a tunnel is answered 400, and may fail', async () => {
     const { client } = await listening()
     client.send('CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n')
-    const [answered] = await client.answers()
+    const [answered] = await client.responses()
     assert.equal(answered?.status, 400)
     client.socket.resetAndDestroy()
     await delay(50)
@@ -206,7 +206,7 @@ describe('a connection', () => {
     await until(() => begun.length > 0)
     begun[0]?.response.setHeader('connection', 'close')
     answer(begun[0] as Begun)
-    const answers = await client.answers()
+    const answers = await client.responses()
     assert.deepEqual(
       answers.map(({ body }) => body),
       ['/a'],
@@ -221,7 +221,7 @@ describe('a connection', () => {
     const stopped = connections.stop(10_000)
     await delay(250)
     answer(begun[0] as Begun)
-    assert.equal((await client.answers()).length, 1)
+    assert.equal((await client.responses()).length, 1)
     await stopped
   })
 
@@ -234,7 +234,7 @@ describe('a connection', () => {
     answer(begun[0] as Begun, 'x'.repeat(30_000_000))
     await once(response, 'close')
     client.socket.resume()
-    const [cut] = await client.answers()
+    const [cut] = await client.responses()
     assert.ok((cut?.body.length ?? 0) < 30_000_000)
     assert.equal(begun.length, 1)
   })
