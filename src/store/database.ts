@@ -7,11 +7,11 @@ import pg from 'pg'
 import { Problem } from '../problem.js'
 import type { NewerSmallRecords, Publication } from './attempt.js'
 import { isSameMemory } from './bytes.js'
+import { afterInactivity } from './inactivity.js'
 import { exactlyKnown, type History, type Position } from './mirror-file.js'
 import type { Write } from './overlay.js'
 import { channel, lockKey, maxNewerRecords, type PublicationRow, publicationText } from './publication.js'
 import { migrations, rememberedChanges } from './schema.js'
-import { onSilence } from './silence.js'
 import { smallTables, type Table, tables } from './store.js'
 
 const { Client, DatabaseError } = pg
@@ -121,7 +121,8 @@ export interface LockHolder {
 }
 
 export class Database {
-  #heardAt = performance.now()
+  /** Pieces of data that the server has sent. */
+  #received = 0
   /** Why the connection cannot be used any more. */
   #lost: Error | undefined
   readonly #sent: Buffer[] = []
@@ -159,7 +160,7 @@ export class Database {
       signal.throwIfAborted()
       await database.#answer(() => client.connect(), timeouts.connect)
       client.connection.stream.on('data', () => {
-        database.#heardAt = performance.now()
+        database.#received++
       })
       await database.#query(`${sessionSettings}; set statement_timeout = ${statementTimeouts[purpose]}`)
       await database.#checkServer()
@@ -511,9 +512,9 @@ export class Database {
 
   /** Closes the connection if the server says nothing for a time. */
   async #answer<T>(ask: () => Promise<T>, silenceMs = timeouts.answer): Promise<T> {
-    const cancel = onSilence(
+    const cancel = afterInactivity(
       silenceMs,
-      () => this.#heardAt,
+      () => this.#received,
       () => {
         this.#lost ??= new Error(`the database did not answer for ${silenceMs / 1_000} s`)
         this.close()
