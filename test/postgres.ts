@@ -1,7 +1,7 @@
-// A real PostgreSQL server for the tests of one file, or a benchmark: a private cluster in a temporary directory, on a
+// A real PostgreSQL server for the tests of one file, or for a benchmark: a private cluster in a temporary directory, on a
 // free port.
 
-import { execFile } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { chownSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ import { temporaryDirectory } from './material.js'
 const run = promisify(execFile)
 const packages = '/usr/lib/postgresql'
 
-/** Debian's folder of `initdb` and `pg_ctl`, of the newest version. */
+/** The folder in which Debian installs `initdb` and `pg_ctl` of the newest version. */
 function findBinaries(): string | undefined {
   const versions = existsSync(packages) ? readdirSync(packages).sort((a, b) => Number(b) - Number(a)) : []
   return versions.map((version) => join(packages, version, 'bin')).find((bin) => existsSync(join(bin, 'pg_ctl')))
@@ -20,13 +20,13 @@ function findBinaries(): string | undefined {
 
 const bin = findBinaries()
 
-/** Why tests with a database cannot run here; false if they can. PROPETL_TEST_POSTGRES=1 asks for them. */
+/** Why tests with a database are skipped here; false if they run. With PROPETL_TEST_POSTGRES=1 they fail instead. */
 export const withoutPostgres: string | false =
   bin === undefined && process.env.PROPETL_TEST_POSTGRES === undefined
     ? `there is no PostgreSQL server in ${packages} (Debian's package postgresql has it)`
     : false
 
-/** PostgreSQL refuses to run as root: then as this user, whom its Debian package makes. */
+/** PostgreSQL does not run as root. Root runs it as this user, which the Debian package creates. */
 const user = process.getuid?.() === 0 ? userOf('postgres') : undefined
 
 function userOf(name: string): { uid: number; gid: number } | undefined {
@@ -35,58 +35,80 @@ function userOf(name: string): { uid: number; gid: number } | undefined {
 }
 
 const servers: PostgresServer[] = []
-// When nothing else is to be done; unlike a hook of the test runner, this also works in a benchmark.
+// A hook of the test runner would not run in a benchmark.
 process.once('beforeExit', () => Promise.all(servers.map((server) => server.stop('immediate'))))
 
+/** Waits for the end of its input, which comes when this process ends. Then stops a server and removes its directory. */
+const watchdog = 'read _; kill -QUIT "$0"; while kill -0 "$0" 2>&-; do sleep 0.1; done; rm -rf "$1"'
+
 export class PostgresServer {
-  /** What the environment of the server's processes has beside that of the tests, from the next start on. */
+  /** Environment variables that the server's processes have in addition to those of the tests, from the next start on. */
   env: Readonly<Record<string, string>> = {}
+  #watchdog: ChildProcess | undefined
 
   private constructor(
-    readonly data: string,
+    readonly directory: string,
     readonly port: number,
   ) {}
 
-  /** Makes a cluster and starts it; it is gone when the tests of the file are over. */
+  /** Creates a cluster and starts it. It stops when this process ends, even if the process is killed. */
   static async start(): Promise<PostgresServer> {
     const directory = await temporaryDirectory()
     if (user) chownSync(directory, user.uid, user.gid)
-    const server = new PostgresServer(join(directory, 'data'), await freePort())
+    const server = new PostgresServer(directory, await freePort())
     await server.#run('initdb', '-D', server.data, '-U', 'propetl', '-A', 'trust', '-E', 'UTF8', '--no-sync')
     await server.start()
     servers.push(server)
     return server
   }
 
-  /** The address of a database of this server. */
+  get data(): string {
+    return join(this.directory, 'data')
+  }
+
+  /** The URL of a database of this server. */
   url(database = 'postgres', port = this.port): string {
     return `postgres://propetl@127.0.0.1:${port}/${database}`
   }
 
-  /** Puts a file into the data directory that belongs to the server's user. */
+  /** Writes a file of the data directory, owned by the server's user. */
   putFile(name: string, content: string | Buffer): void {
     const path = join(this.data, name)
     writeFileSync(path, content, { mode: 0o600 })
     if (user) chownSync(path, user.uid, user.gid)
   }
 
-  /** Whether a text is in the server's log. */
-  says(text: string): boolean {
+  /** Whether the server's log contains a text. */
+  hasLogged(text: string): boolean {
     return readFileSync(`${this.data}/log`, 'utf8').includes(text)
   }
 
   async start(): Promise<void> {
     const options = `-p ${this.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''`
     await this.#run('pg_ctl', 'start', '-w', '-D', this.data, '-l', `${this.data}/log`, '-o', options)
+    this.#watch()
   }
 
   async stop(mode: 'fast' | 'immediate' = 'fast'): Promise<void> {
+    this.#watchdog?.kill()
     await this.#run('pg_ctl', 'stop', '-w', '-D', this.data, '-m', mode).catch(() => {})
   }
 
-  /** Ends the server's main process as a crash would. */
+  /** Kills the server's main process. The server behaves as after a crash. */
   kill(): void {
-    process.kill(Number(readFileSync(join(this.data, 'postmaster.pid'), 'utf8').split('\n')[0]), 'SIGKILL')
+    this.#watchdog?.kill()
+    process.kill(this.#pid, 'SIGKILL')
+  }
+
+  get #pid(): number {
+    return Number(readFileSync(join(this.data, 'postmaster.pid'), 'utf8').split('\n')[0])
+  }
+
+  #watch(): void {
+    const args = ['-c', watchdog, `${this.#pid}`, this.directory]
+    // In a process group of its own, so that a signal to the group of the tests does not end it first.
+    this.#watchdog = spawn('sh', args, { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
+    this.#watchdog.unref()
   }
 
   async #run(program: string, ...args: string[]): Promise<void> {
@@ -103,7 +125,7 @@ async function freePort(): Promise<number> {
   return port
 }
 
-/** Runs statements as an administrator would. @returns the rows of the last one */
+/** Runs statements on a connection of its own. @returns the rows of the last one */
 export async function sql(url: string, ...statements: string[]): Promise<Record<string, unknown>[]> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()

@@ -289,7 +289,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
       'select pg_reload_conf()',
     )
     const as = (user: string, sslmode: string) => `${secured.url().replace('propetl@', `${user}@`)}?sslmode=${sslmode}`
-    await until(() => secured.says('reloading configuration files'), 'the server has read its settings')
+    await until(() => secured.hasLogged('reloading configuration files'), 'the server has read its settings')
     await refuses(as('propetl', 'verify-full'), /cannot be used: self-signed certificate/)
     await refuses(as('guest:wrong', 'no-verify'), /password authentication failed for user "guest"/)
     await refuses(as('guest', 'no-verify'), /client password must be a string/)
