@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { ClassificationAnswer } from './http/running.js'
+import type { ClassificationResponse } from './http/running.js'
 import { distance, taskBytes, temporaryDirectory } from './material.js'
 import { RawClient, request } from './raw-client.js'
 import { predict, predictionOf, type ServerProcess, serve } from './server-process.js'
@@ -60,7 +60,7 @@ const many = (count: number, what: string) =>
     inputs: Array.from({ length: count }, (_, i) => `${what} ${i}, and a rather long sentence about it`),
   })
 
-const scoresOf = ({ predictions }: ClassificationAnswer) =>
+const scoresOf = ({ predictions }: ClassificationResponse) =>
   predictions.flatMap(({ scores }) => scores.map(({ score }) => score))
 
 describe('a client that', () => {
@@ -131,7 +131,7 @@ describe('a client that', () => {
       assert.equal(answers.length, tasks.length + 1)
       for (const [i, answer] of expected.entries()) {
         assert.equal(answers[i]?.status, 200)
-        const found = JSON.parse(answers[i]?.body ?? '') as ClassificationAnswer
+        const found = JSON.parse(answers[i]?.body ?? '') as ClassificationResponse
         assert.deepEqual([found.task, found.version], [answer.task, answer.version])
         assert.ok(distance(scoresOf(found), scoresOf(answer)) < 1e-4)
       }

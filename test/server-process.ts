@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after } from 'node:test'
-import type { ClassificationAnswer } from './http/running.js'
+import type { ClassificationResponse } from './http/running.js'
 import { masksDir, referenceModelDir, root } from './material.js'
 
 export const cli = join(root, 'dist/cli.js')
@@ -87,4 +87,4 @@ export const predict = (url: string, id: string) =>
     body: JSON.stringify({ inputs: 'a gorgeous film', raw_scores: true }),
   })
 
-export const predictionOf = async (response: Response) => (await response.json()) as ClassificationAnswer
+export const predictionOf = async (response: Response) => (await response.json()) as ClassificationResponse

@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { digestOf } from '../src/formats/digest.js'
-import type { ClassificationAnswer } from './http/running.js'
+import type { ClassificationResponse } from './http/running.js'
 import { masksDir, modelDir, root, shiftedTask, taskBytes, temporaryDirectory } from './material.js'
 import { cli, failedStart, outputOf, predict, predictionOf, put, serve, serveAny, start } from './server-process.js'
 
@@ -149,7 +149,7 @@ describe('the bundled tasks', () => {
       return (await (await fetch(`${server.url}${path}`, request)).json()) as Record<string, unknown>
     }
     for (const [task, inputs, label] of expected) {
-      const { predictions } = (await json(`/tasks/${task}/predict`, { inputs })) as unknown as ClassificationAnswer
+      const { predictions } = (await json(`/tasks/${task}/predict`, { inputs })) as unknown as ClassificationResponse
       assert.equal(predictions[0]?.label, label, `${task}: ${JSON.stringify(inputs)}`)
     }
     const same = { text: 'Two dogs run over a field', text_pair: 'Two dogs run over a field' }

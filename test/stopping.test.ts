@@ -7,7 +7,7 @@ import { Agent, request as ask } from 'node:http'
 import { describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { digestOf } from '../src/formats/digest.js'
-import type { ClassificationAnswer } from './http/running.js'
+import type { ClassificationResponse } from './http/running.js'
 import { root, shiftedTask, taskBytes, temporaryDirectory } from './material.js'
 import { PostgresServer, withoutPostgres } from './postgres.js'
 import { RawClient, request } from './raw-client.js'
@@ -73,7 +73,7 @@ describe('a server that gets SIGTERM', () => {
         const answer = await client.send('POST', '/tasks/sst2/predict', 'application/json', body)
         if (answer === undefined) return false
         assert.equal(answer.status, 200, answer.body)
-        assert.equal((JSON.parse(answer.body) as ClassificationAnswer).predictions.length, inputs.length)
+        assert.equal((JSON.parse(answer.body) as ClassificationResponse).predictions.length, inputs.length)
         answered.predictions++
         return true
       }),

@@ -12,20 +12,19 @@ import { Problem } from '../problem.js'
 import type { Access } from '../tenants/access.js'
 import { actorOf } from '../tenants/audit.js'
 import { Rates } from '../tenants/rates.js'
-import { addAnswerHeaders, answerHeaders } from './answer-headers.js'
 import { addBodyHooks, addJsonParser, bodyReader } from './bodies.js'
+import { reserveBodyMemory } from './body-memory.js'
 import { identifyCallers } from './callers.js'
 import type { Certificate } from './certificate.js'
 import { Connections } from './connections.js'
 import { docs } from './docs.js'
-import { holdBodies } from './held-bodies.js'
 import { createListener, type ListenerLimits } from './listener.js'
 import type { Metrics } from './metrics.js'
-import { noteMethods } from './other-methods.js'
-import { takeTurns } from './owner-turns.js'
-import { answerProblem } from './problems.js'
-import { refuseOn } from './refusals.js'
+import { collectMethods } from './other-methods.js'
+import { waitForTurns } from './owner-turns.js'
+import { sendProblem } from './problems.js'
 import { checkHeaders, requestIdOf } from './request-headers.js'
+import { addResponseHeaders, responseHeaders } from './response-headers.js'
 import { healthRoutes } from './routes/health.js'
 import { predictRoutes } from './routes/predict.js'
 import { rootRoute } from './routes/root.js'
@@ -33,7 +32,8 @@ import { taskRoutes } from './routes/tasks.js'
 import { tenantRoutes } from './routes/tenants.js'
 import { openapiDocument } from './schemas.js'
 import type { Lifecycle } from './services.js'
-import { takeNoOtherParameters, validatorCompiler } from './validation.js'
+import { problemWriter } from './socket-problems.js'
+import { rejectUnknownParameters, validatorCompiler } from './validation.js'
 
 export interface AppOptions {
   readonly config: ListenerLimits &
@@ -62,8 +62,8 @@ const exposedHeaders = ['etag', 'location', 'x-request-id', 'retry-after', 'rate
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const { config, costs, lifecycle, metrics, access, certificate, logger } = options
   const rates = new Rates()
-  const headers = answerHeaders(certificate !== undefined)
-  const connections = new Connections(refuseOn(headers, logger))
+  const headers = responseHeaders(certificate !== undefined)
+  const connections = new Connections(problemWriter(headers, logger))
   const app = fastify({
     serverFactory: (handler) => createListener(config, certificate, connections, handler),
     ...(logger ? { loggerInstance: logger } : { logger: false }),
@@ -74,7 +74,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     frameworkErrors: (error, request, reply) => {
       reply.headers({ ...headers, 'x-request-id': request.id, connection: 'close' })
       request.log.info({ method: request.method, reason: error.message }, 'request refused')
-      return answerProblem(error, request, reply)
+      return sendProblem(error, request, reply)
     },
     clientErrorHandler: (error, socket) => connections.failed(socket, error),
     routerOptions: { maxParamLength: 1_000 },
@@ -82,25 +82,21 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     return503OnClosing: false,
   }).withTypeProvider<TypeBoxTypeProvider>()
   app.setValidatorCompiler(validatorCompiler)
-  app.setErrorHandler(answerProblem)
+  app.setErrorHandler(sendProblem)
   app.setNotFoundHandler((request, reply) =>
-    answerProblem(
-      new Problem('not_found', `there is no ${request.method} ${request.url.slice(0, 200)}`),
-      request,
-      reply,
-    ),
+    sendProblem(new Problem('not_found', `there is no ${request.method} ${request.url.slice(0, 200)}`), request, reply),
   )
   app.removeAllContentTypeParsers()
   // What a DELETE request may have for a body means nothing (RFC 9110, section 9.3.5).
   app.addHttpMethod('DELETE', { hasBody: false, overrideExisting: true })
-  addAnswerHeaders(app, headers)
+  addResponseHeaders(app, headers)
   app.addHook('onRequest', async (request) => checkHeaders(request.raw))
   // A browser asks without a key whether it may send one.
   if (config.corsOrigins.length > 0) await app.register(cors, { delegator: corsOf(config.corsOrigins) })
   identifyCallers(app, { access, rates, corsOrigins: config.corsOrigins, anyHost: config.insecure })
-  takeTurns(app, new LoopTurns())
+  waitForTurns(app, new LoopTurns())
   addBodyHooks(app)
-  const readBody = bodyReader(holdBodies(app, costs.pools.bodies))
+  const readBody = bodyReader(reserveBodyMemory(app, costs.pools.bodies))
   addJsonParser(app, readBody, config.maxInputs, costs.work)
   app.addHook('onSend', async (_request, reply) => {
     // A connection that is kept alive would keep the server from ending.
@@ -128,14 +124,14 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
 
   await app.register(swagger, { openapi: openapiDocument })
   await app.register(docs)
-  const refuseOtherMethods = noteMethods(app)
-  takeNoOtherParameters(app)
+  const rejectOtherMethods = collectMethods(app)
+  rejectUnknownParameters(app)
   await app.register(rootRoute)
   await app.register(predictRoutes({ access, lifecycle, metrics, rates, limits: config }))
   await app.register(taskRoutes(lifecycle, config, readBody))
   await app.register(tenantRoutes(lifecycle))
   await app.register(healthRoutes(lifecycle, metrics))
-  refuseOtherMethods()
+  rejectOtherMethods()
   return app
 }
 

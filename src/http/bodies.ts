@@ -66,7 +66,7 @@ function grown(held: Buffer, bytes: number): Buffer<ArrayBuffer> {
 const areTiny = (pieces: number, bytes: number): boolean => pieces > 1_000 && bytes < 16 * pieces
 
 function tooTiny({ raw }: FastifyRequest): Problem {
-  if (raw instanceof Request) raw.bodyIsGivenUp = true
+  if (raw instanceof Request) raw.bodyIsDiscarded = true
   return new Problem('invalid_request', 'the body comes in too many tiny chunks')
 }
 
@@ -88,7 +88,7 @@ export function addJsonParser(app: FastifyInstance, readBody: ReadBody, maxInput
   function* parseInSteps(request: FastifyRequest, body: Buffer): Steps<unknown> {
     if (!isUtf8(body)) throw new Problem('invalid_json', 'the body is not UTF-8, as JSON has to be')
     yield
-    refuseExcess(request, body, maxInputs)
+    rejectExcess(request, body, maxInputs)
     yield
     const text = body.toString()
     yield
@@ -115,7 +115,7 @@ function invalidJson(text: string): Problem {
 /** A body up to this size is parsed at once, in bytes: it takes a fraction of a millisecond. */
 const parsedAtOnce = 16 * 1024
 
-function refuseExcess({ routeOptions }: FastifyRequest, body: Buffer, maxInputs: number): void {
+function rejectExcess({ routeOptions }: FastifyRequest, body: Buffer, maxInputs: number): void {
   const most = maxValues(maxInputs)
   const excess = excessOf(body, most)
   if (excess === 'depth') throw new Problem('invalid_request', `the body is nested more than ${maxDepth} deep`)
@@ -170,7 +170,7 @@ export function addBodyHooks(app: FastifyInstance): void {
   })
   app.addHook('preParsing', async (request, reply) => {
     if (!hasBody(request)) return
-    refuseEncoded(request)
+    rejectEncoded(request)
     if (request.headers.expect !== undefined) reply.raw.writeContinue()
   })
   app.addHook('onSend', async (request, reply) => {
@@ -184,7 +184,7 @@ export const hasBody = ({ headers }: FastifyRequest): boolean =>
   headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
 
 /** @throws Problem `unsupported_media_type` */
-function refuseEncoded({ headers }: FastifyRequest): void {
+function rejectEncoded({ headers }: FastifyRequest): void {
   const coding = headers['content-encoding']?.trim().toLowerCase() ?? ''
   if (coding !== '' && coding !== 'identity')
     throw new Problem(
@@ -206,8 +206,13 @@ async function isRead(request: FastifyRequest, pace: Pace): Promise<boolean> {
   if (raw.readableEnded || !hasBody(request)) return true
   const most = discardedOf[request.caller ? 'caller' : 'stranger']
   // A client that expects 100 Continue does not send it, or does not mind to be interrupted.
-  const isGivenUp = raw instanceof Request && raw.bodyIsGivenUp
-  if (isGivenUp || headers.expect !== undefined || raw.destroyed || Number(headers['content-length'] ?? 0) > most.bytes)
+  const isDiscarded = raw instanceof Request && raw.bodyIsDiscarded
+  if (
+    isDiscarded ||
+    headers.expect !== undefined ||
+    raw.destroyed ||
+    Number(headers['content-length'] ?? 0) > most.bytes
+  )
     return false
   let [bytes, pieces] = [0, 0]
   let next: NodeJS.Timeout | undefined

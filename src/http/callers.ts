@@ -37,11 +37,11 @@ export function identifyCallers(app: FastifyInstance, { access, rates, corsOrigi
     if (audience === 'everybody') return
     const caller = access.identify(request.headers.authorization)
     if (caller.key === null) {
-      refuseForeignPages(request, corsOrigins)
-      if (!anyHost) refuseForeignNames(request)
+      rejectForeignPages(request, corsOrigins)
+      if (!anyHost) rejectForeignHosts(request)
     }
     request.caller = caller
-    refuseOthers(caller, audience)
+    checkAudience(caller, audience)
     if (caller.tenant) rates.take(caller.tenant, 'requests', 1)
   })
   app.addHook('preHandler', async ({ caller, body }) => {
@@ -70,7 +70,7 @@ export const recordIfUnknown = <T>(
   tried: (problem: Problem) => Change,
 ): Promise<T> => auditIfUnknown(request.log, actorOf(callerOf(request)), change, tried)
 
-function refuseOthers(caller: Caller, audience: Audience): void {
+function checkAudience(caller: Caller, audience: Audience): void {
   const { owner } = caller
   if (audience === 'operator' && caller.key === null)
     throw new Problem(
@@ -89,7 +89,7 @@ function refuseOthers(caller: Caller, audience: Audience): void {
  * Where no key is asked for, any page in the user's browser could send requests to a server of the same machine. Browsers
  * tell of such requests by Origin and Sec-Fetch-Site; other clients send neither.
  */
-function refuseForeignPages({ headers }: FastifyRequest, corsOrigins: readonly string[]): void {
+function rejectForeignPages({ headers }: FastifyRequest, corsOrigins: readonly string[]): void {
   const { origin, host } = headers
   if (origin !== undefined && corsOrigins.includes(origin)) return
   if (origin === undefined ? headers['sec-fetch-site'] !== 'cross-site' : isOriginOf(origin, host)) return
@@ -110,7 +110,7 @@ function isOriginOf(origin: string, host = ''): boolean {
  * A page of a site whose name its owner lets mean this machine (DNS rebinding) calls the server as if it were its own.
  * Such a request bears that name; who means this machine says localhost, or an address.
  */
-function refuseForeignNames({ headers: { host } }: FastifyRequest): void {
+function rejectForeignHosts({ headers: { host } }: FastifyRequest): void {
   if (host === undefined || isLocalName(host)) return
   throw new Problem(
     'forbidden',

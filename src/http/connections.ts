@@ -24,18 +24,18 @@ interface Connection {
 }
 
 /** Writes an answer to a socket that no request can be answered on any more, and ends it. */
-export type Refuse = (socket: Socket, error: NodeJS.ErrnoException) => void
+export type WriteProblem = (socket: Socket, error: NodeJS.ErrnoException) => void
 
 /** Requests that may wait on one connection. Browsers and most client libraries do not pipeline at all. */
-export const maxWaiting = 16
+export const maxPipelined = 16
 /** Characters of lines and headers of these together, unless it is one alone. */
-const maxWaitingChars = 16 * 1024
+const maxPipelinedChars = 16 * 1024
 
 /** The code of the error for a client that pipelines more. */
-export const tooManyWaiting = 'PROPETL_TOO_MANY_WAITING'
+export const tooManyPipelined = 'PROPETL_TOO_MANY_PIPELINED'
 
 /** Sockets that are closed for what was pipelined on them. */
-const givenUp = new WeakSet<Socket>()
+const rejectedSockets = new WeakSet<Socket>()
 
 /**
  * Node parses all that it has read of a socket in one turn of the event loop, thousands of requests or of pieces of a body,
@@ -45,14 +45,14 @@ const givenUp = new WeakSet<Socket>()
 export class Request extends IncomingMessage {
   private asksForUpgrade: boolean | null = null
   /** Nobody reads what is left of the body. */
-  bodyIsGivenUp = false
+  bodyIsDiscarded = false
 
   override push(piece: Buffer | string | null, encoding?: BufferEncoding): boolean {
-    return this.bodyIsGivenUp && piece !== null ? true : super.push(piece, encoding)
+    return this.bodyIsDiscarded && piece !== null ? true : super.push(piece, encoding)
   }
 
   get upgrade(): boolean | null {
-    return givenUp.has(this.socket) || this.asksForUpgrade
+    return rejectedSockets.has(this.socket) || this.asksForUpgrade
   }
 
   set upgrade(asks: boolean | null) {
@@ -69,11 +69,11 @@ export class Connections {
   /** By the client's address: a secure connection replaces the one that it is made on. */
   readonly #open = new Map<string, Socket>()
   readonly #connections = new WeakMap<Socket, Connection>()
-  readonly #refuse: Refuse
+  readonly #writeProblem: WriteProblem
   #opened = 0
 
-  constructor(refuse: Refuse) {
-    this.#refuse = refuse
+  constructor(writeProblem: WriteProblem) {
+    this.#writeProblem = writeProblem
   }
 
   /**
@@ -109,7 +109,7 @@ export class Connections {
           begin(connection, next)
         } else if (connection.failure !== undefined) {
           socket.resume()
-          this.#refuse(socket, connection.failure)
+          this.#writeProblem(socket, connection.failure)
         }
       })
       listener(request, response)
@@ -126,7 +126,7 @@ export class Connections {
     server.on('connect', ({ socket }: IncomingMessage) => {
       socket.on('error', () => {})
       if (this.#connectionOf(socket).current) socket.destroy()
-      else this.#refuse(socket, new Error('CONNECT is for proxies'))
+      else this.#writeProblem(socket, new Error('CONNECT is for proxies'))
     })
   }
 
@@ -142,7 +142,7 @@ export class Connections {
     // What follows is not read before there is room for the answer.
     if (current?.request.complete) socket.pause()
     else if (current?.response.headersSent) socket.destroy()
-    else this.#refuse(socket, error)
+    else this.#writeProblem(socket, error)
   }
 
   /**
@@ -185,15 +185,15 @@ export class Connections {
     connection.waiting.push(exchange)
     connection.waitingChars += charsOf(exchange.request)
     const { waiting, waitingChars } = connection
-    if (waiting.length === 1 || (waiting.length <= maxWaiting && waitingChars <= maxWaitingChars)) return
+    if (waiting.length === 1 || (waiting.length <= maxPipelined && waitingChars <= maxPipelinedChars)) return
     // Those that were read anyway take memory: they are given up, and so is the one at work.
-    givenUp.add(socket)
+    rejectedSockets.add(socket)
     socket.on('error', () => {})
-    connection.failure = Object.assign(new Error('too many pipelined requests'), { code: tooManyWaiting })
+    connection.failure = Object.assign(new Error('too many pipelined requests'), { code: tooManyPipelined })
     waiting.length = 0
     if (connection.current?.response.headersSent) socket.destroy()
     else {
-      this.#refuse(socket, connection.failure)
+      this.#writeProblem(socket, connection.failure)
       socket.destroySoon()
     }
   }

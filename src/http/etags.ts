@@ -29,8 +29,9 @@ function names(header: string, current: string | undefined, weakly: boolean): bo
 export function preconditionOf(headers: ConditionHeaders): Precondition {
   const { 'if-match': match, 'if-none-match': noneMatch } = headers
   return (current) => {
-    if (match !== undefined && !names(match, current, false)) refuse('If-Match', match, current)
-    if (noneMatch !== undefined && names(noneMatch, current, true)) refuse('If-None-Match', noneMatch, current)
+    if (match !== undefined && !names(match, current, false)) throwPreconditionFailed('If-Match', match, current)
+    if (noneMatch !== undefined && names(noneMatch, current, true))
+      throwPreconditionFailed('If-None-Match', noneMatch, current)
   }
 }
 
@@ -40,11 +41,11 @@ export function preconditionOf(headers: ConditionHeaders): Precondition {
  */
 export function isUnchanged(headers: ConditionHeaders, current: string): boolean {
   const { 'if-match': match, 'if-none-match': noneMatch } = headers
-  if (match !== undefined && !names(match, current, false)) refuse('If-Match', match, current)
+  if (match !== undefined && !names(match, current, false)) throwPreconditionFailed('If-Match', match, current)
   return noneMatch !== undefined && names(noneMatch, current, true)
 }
 
-function refuse(header: string, value: string, current: string | undefined): never {
+function throwPreconditionFailed(header: string, value: string, current: string | undefined): never {
   const is = current === undefined ? 'there is no such task' : `the task is at version ${current}`
   throw new Problem('precondition_failed', `${header} ${quoted(value)} does not hold: ${is}`, {
     version: current ?? null,

@@ -7,7 +7,7 @@ import { Problem } from '../problem.js'
  * Notes the methods of all routes that are added from now on.
  * @returns adds routes that refuse the others; to be called behind the last of them
  */
-export function noteMethods(app: FastifyInstance): () => void {
+export function collectMethods(app: FastifyInstance): () => void {
   const methodsOf = new Map<string, Set<string>>()
   app.addHook('onRoute', ({ url, method }) => {
     const methods = methodsOf.get(url) ?? new Set()

@@ -5,7 +5,7 @@ import type { LoopTurns } from '../costs/loop-turns.js'
 import { Problem } from '../problem.js'
 
 /** To be called behind what identifies callers, and before what reads bodies. */
-export function takeTurns(app: FastifyInstance, turns: LoopTurns): void {
+export function waitForTurns(app: FastifyInstance, turns: LoopTurns): void {
   app.addHook('onRequest', async ({ caller, raw }) => {
     if (caller === null) return
     await turns.next(caller.owner)

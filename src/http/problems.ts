@@ -56,31 +56,33 @@ export const problems = {
   deadline_exceeded: { status: 504, title: 'The request cannot be answered in time' },
 } as const satisfies Record<string, Meaning>
 
-type AnswerCode = keyof typeof problems
+type HttpProblemCode = keyof typeof problems
 
-const isAnswerCode = (code: ProblemCode): code is ProblemCode & AnswerCode => Object.hasOwn(problems, code)
+const isHttpProblemCode = (code: ProblemCode): code is ProblemCode & HttpProblemCode => Object.hasOwn(problems, code)
 
 /** What fastify says of a request, in our words. */
-const codeOfFastify: Partial<Record<string, AnswerCode>> = {
+const codeOfFastify: Partial<Record<string, HttpProblemCode>> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
   FST_ERR_CTP_EMPTY_JSON_BODY: 'invalid_json',
   FST_ERR_CTP_INVALID_JSON_BODY: 'invalid_json',
 }
 
-interface Answer {
-  readonly code: AnswerCode
+interface ProblemResponse {
+  readonly code: HttpProblemCode
   readonly detail: string
   readonly details?: Readonly<Record<string, unknown>>
 }
 
-const internal: Answer = {
+const internal: ProblemResponse = {
   code: 'internal',
   detail: 'the server failed; its log has the reason under this request id',
 }
 
-function answerOf(error: FastifyError | Problem, request: FastifyRequest): Answer {
+function problemResponse(error: FastifyError | Problem, request: FastifyRequest): ProblemResponse {
   if (error instanceof Problem)
-    return isAnswerCode(error.code) ? { code: error.code, detail: error.message, details: error.details } : internal
+    return isHttpProblemCode(error.code)
+      ? { code: error.code, detail: error.message, details: error.details }
+      : internal
   if (error.validation) return { code: 'invalid_request', detail: describeValidation(error) }
   const known = codeOfFastify[error.code]
   if (known) return { code: known, detail: detailOf(known, request) ?? error.message }
@@ -91,7 +93,7 @@ function answerOf(error: FastifyError | Problem, request: FastifyRequest): Answe
 }
 
 /** What was expected, where fastify only says that something else came. */
-function detailOf(code: AnswerCode, request: FastifyRequest): string | undefined {
+function detailOf(code: HttpProblemCode, request: FastifyRequest): string | undefined {
   if (code !== 'unsupported_media_type') return undefined
   const { schema } = request.routeOptions
   const given = request.headers['content-type']
@@ -103,7 +105,7 @@ export const contentTypeDetail = (given: string | undefined, expected: string): 
   `the content type is ${given === undefined ? 'not given' : quoted(given)}; expected ${expected}`
 
 /** The whole answer's body. */
-export function problemBody(code: AnswerCode, detail: string, requestId?: string, details: object = {}) {
+export function problemBody(code: HttpProblemCode, detail: string, requestId?: string, details: object = {}) {
   const { status, title } = problems[code]
   return {
     type: `urn:propetl:problem:${code}`,
@@ -117,12 +119,8 @@ export function problemBody(code: AnswerCode, detail: string, requestId?: string
 }
 
 /** Fastify's error handler: the one place that turns errors into answers. */
-export function answerProblem(
-  error: FastifyError | Problem,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): FastifyReply {
-  const { code, detail, details } = answerOf(error, request)
+export function sendProblem(error: FastifyError | Problem, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const { code, detail, details } = problemResponse(error, request)
   const meaning: Meaning = problems[code]
   if (code === 'internal') request.log.error({ err: error }, 'request failed')
   else request.log.debug({ code, detail }, 'request refused')

@@ -33,7 +33,7 @@ export const etagHeader = {
 export const locationHeader = { location: Type.String({ description: 'Path of what was made' }) }
 
 /** Answers that are problems, for the description of a route. */
-export const problemAnswers = (...statuses: readonly number[]) =>
+export const problemResponses = (...statuses: readonly number[]) =>
   Object.fromEntries(
     statuses.map((status) => [
       status,

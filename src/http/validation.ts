@@ -20,7 +20,7 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({ schema, http
 }
 
 /** Refuses parameters of a query where a route has none: one that is misspelt would be without effect. */
-export function takeNoOtherParameters(app: FastifyInstance): void {
+export function rejectUnknownParameters(app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {
     // Probes and scrapers may add their own.
     if (route.config?.audience === 'everybody' || route.config?.audience === 'scraper') return

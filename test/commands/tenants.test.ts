@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { describe, test } from 'node:test'
-import { holder, startRunning, upload } from '../http/running.js'
 import { temporaryDirectory } from '../material.js'
 import { cli } from '../server-process.js'
+import { keyClient, startRunning, upload } from '../http/running.js'
 import { any, newTenant, openStore } from '../tenants/material.js'
 
 /** `propetl tenants …` in a process of its own. */
@@ -28,7 +28,7 @@ describe('propetl tenants', () => {
     const run = (...args: string[]) => propetl(dataDir, ...args)
     assert.equal((await app.inject('/tasks')).statusCode, 200)
 
-    const operator = holder(app, (await run('create-key', 'operator')).out)
+    const operator = keyClient(app, (await run('create-key', 'operator')).out)
     assert.equal((await app.inject('/tasks')).statusCode, 401)
     assert.equal((await operator('GET', '/tenants')).statusCode, 200)
 

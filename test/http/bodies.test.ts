@@ -7,7 +7,7 @@ import { taskBytes } from '../material.js'
 import { RawClient, request } from '../raw-client.js'
 import { operatorKey, predict, type Running, startRunning } from './running.js'
 
-interface Refusal {
+interface ProblemBody {
   readonly code: string
   readonly detail: string
 }
@@ -45,7 +45,7 @@ describe('a JSON body', () => {
       ['bytes that are none', Buffer.of(0xff, 0xfe, 0x00)],
     ] as const) {
       const answer = await post(body)
-      assert.deepEqual([answer.statusCode, answer.json<Refusal>().code], [400, 'invalid_json'], what)
+      assert.deepEqual([answer.statusCode, answer.json<ProblemBody>().code], [400, 'invalid_json'], what)
     }
   })
 
@@ -55,7 +55,7 @@ describe('a JSON body', () => {
     assert.equal((await post(text, { 'content-type': 'Application/JSON; a=b ; Charset="UTF-8"' })).statusCode, 200)
     for (const charset of ['iso-8859-1', '"ISO-8859-1"', 'utf-16', 'utf-8x', 'us-ascii', '""', '"utf-8\\""']) {
       const answer = await post(text, { 'content-type': `application/json; charset=${charset}` })
-      assert.deepEqual([answer.statusCode, answer.json<Refusal>().code], [415, 'unsupported_media_type'], charset)
+      assert.deepEqual([answer.statusCode, answer.json<ProblemBody>().code], [415, 'unsupported_media_type'], charset)
     }
   })
 
@@ -68,9 +68,13 @@ describe('a JSON body', () => {
       ] as const) {
         const headers = { 'content-type': type, 'content-encoding': encoding }
         const answer = await running.app.inject({ method, url, headers, body: text })
-        assert.deepEqual([answer.statusCode, answer.json<Refusal>().code], [415, 'unsupported_media_type'], encoding)
+        assert.deepEqual(
+          [answer.statusCode, answer.json<ProblemBody>().code],
+          [415, 'unsupported_media_type'],
+          encoding,
+        )
         assert.equal(answer.headers['accept-encoding'], 'identity')
-        assert.ok(answer.json<Refusal>().detail.length < 200)
+        assert.ok(answer.json<ProblemBody>().detail.length < 200)
       }
     for (const encoding of ['identity', 'Identity', ''])
       assert.equal((await post(text, { 'content-encoding': encoding })).statusCode, 200)
@@ -91,8 +95,8 @@ describe('a JSON body', () => {
       [`{"${'k'.repeat(1_000_000)}":1}`, 400, 'invalid_request'],
     ] as const) {
       const answer = await post(body)
-      assert.deepEqual([answer.statusCode, answer.json<Partial<Refusal>>().code], [status, code], body.slice(0, 40))
-      assert.ok(status === 200 || answer.json<Refusal>().detail.length < 500)
+      assert.deepEqual([answer.statusCode, answer.json<Partial<ProblemBody>>().code], [status, code], body.slice(0, 40))
+      assert.ok(status === 200 || answer.json<ProblemBody>().detail.length < 500)
     }
   })
 

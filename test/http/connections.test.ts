@@ -6,9 +6,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { answerHeaders } from '../../src/http/answer-headers.js'
-import { Connections, maxWaiting, Request } from '../../src/http/connections.js'
-import { refuseOn } from '../../src/http/refusals.js'
+import { Connections, maxPipelined, Request } from '../../src/http/connections.js'
+import { responseHeaders } from '../../src/http/response-headers.js'
+import { problemWriter } from '../../src/http/socket-problems.js'
 import { RawClient, request } from '../raw-client.js'
 
 interface Begun {
@@ -24,7 +24,7 @@ afterEach(() => {
 
 /** A server that begins requests and leaves them unanswered. */
 async function listening(sendTimeoutMs = 60_000) {
-  const connections = new Connections(refuseOn(answerHeaders(false), undefined))
+  const connections = new Connections(problemWriter(responseHeaders(false), undefined))
   const server = createServer({ IncomingMessage: Request, requireHostHeader: false })
   servers.push(server)
   const begun: Begun[] = []
@@ -113,7 +113,7 @@ describe('a connection', () => {
 
   test('may have sixteen requests waiting at any time, however many follow', async () => {
     const { begun, client } = await listening()
-    const paths = Array.from({ length: 5 * maxWaiting }, (_, at) => `/${at}`)
+    const paths = Array.from({ length: 5 * maxPipelined }, (_, at) => `/${at}`)
     const answerAt = async (at: number) => {
       await until(() => begun.length > at)
       answer(begun[at] as Begun)
@@ -121,9 +121,9 @@ describe('a connection', () => {
     }
     for (const [at, path] of paths.entries()) {
       client.send(get(path))
-      if (at >= maxWaiting) await answerAt(at - maxWaiting)
+      if (at >= maxPipelined) await answerAt(at - maxPipelined)
     }
-    for (let at = paths.length - maxWaiting; at < paths.length; at++) await answerAt(at)
+    for (let at = paths.length - maxPipelined; at < paths.length; at++) await answerAt(at)
     const answers = await client.first(paths.length)
     assert.deepEqual(
       answers.map(({ body }) => body),
@@ -141,7 +141,7 @@ describe('a connection', () => {
     )
     assert.match(answers[0]?.body ?? '', /at most 16 requests may wait on a connection/)
     assert.equal(begun.length, 1)
-    assert.equal(parsed(), maxWaiting + 2)
+    assert.equal(parsed(), maxPipelined + 2)
     await until(() => begun[0]?.response.closed === true)
   })
 
@@ -159,7 +159,7 @@ describe('a connection', () => {
     begun[0]?.response.writeHead(200, { 'content-length': 10 })
     begun[0]?.response.write('half')
     await once(client.socket, 'data')
-    client.send(get('/').repeat(maxWaiting + 1))
+    client.send(get('/').repeat(maxPipelined + 1))
     const answers = await client.responses()
     assert.deepEqual(
       answers.map(({ status, body }) => [status, body]),

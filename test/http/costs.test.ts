@@ -6,8 +6,8 @@ import { taskFileInSteps } from '../../src/petl/task-file.js'
 import { finish } from '../../src/steps.js'
 import { changedTask, distance, floats, taskBytes } from '../material.js'
 import {
-  type ClassificationAnswer,
-  holder,
+  type ClassificationResponse,
+  keyClient,
   newTenant,
   operatorKey,
   predict,
@@ -16,7 +16,7 @@ import {
   upload,
 } from './running.js'
 
-interface Refusal {
+interface ProblemBody {
   readonly code: string
   readonly detail: string
   readonly resource: string
@@ -61,10 +61,10 @@ describe('the cost of an answer', () => {
     assert.equal((await upload(running.app, 'wide', manyLabels(30_000, 'single_label_classification'))).statusCode, 201)
     assert.equal((await upload(running.app, 'many', manyLabels(3_000, 'multi_label_classification'))).statusCode, 201)
   })
-  const refused = async (task: string, body: object): Promise<Refusal> => {
+  const refused = async (task: string, body: object): Promise<ProblemBody> => {
     const answer = await predict(running.app, task, body)
     assert.equal(answer.statusCode, 422, answer.body.slice(0, 200))
-    return answer.json<Refusal>()
+    return answer.json<ProblemBody>()
   }
 
   test('is bounded in bytes: labels for each word of each text', async () => {
@@ -107,7 +107,7 @@ describe('the cost of an answer', () => {
     assert.equal(answer.statusCode, 200)
     assert.equal(answer.headers['content-type'], 'application/json; charset=utf-8')
     assert.equal(Number(answer.headers['content-length']), answer.rawPayload.byteLength)
-    const { task, predictions } = answer.json<ClassificationAnswer>()
+    const { task, predictions } = answer.json<ClassificationResponse>()
     assert.equal(task, 'wide')
     for (const { scores, label, score } of predictions) {
       assert.ok(
@@ -164,7 +164,7 @@ describe('the tasks that a request names', () => {
       })
     assert.equal((await ask('one', 'one', 'sst2')).statusCode, 422)
     const refused = await ask('one', 'two', 'three')
-    const { code, detail, resource } = refused.json<Refusal>()
+    const { code, detail, resource } = refused.json<ProblemBody>()
     assert.deepEqual([refused.statusCode, code, resource], [422, 'request_too_costly', 'taskBytes'])
     assert.match(detail, /^the first 2 tasks that the request names would take \d+ bytes; .*--max-task-bytes/)
     assert.equal((await ask('one')).statusCode, 200)
@@ -207,7 +207,7 @@ describe('a text that is far longer than the model takes', () => {
     )
     assert.equal(whole?.statusCode, 200)
     const scoresOf = (answer = whole) =>
-      answer?.json<ClassificationAnswer>().predictions[0]?.scores.map(({ score }) => score) ?? []
+      answer?.json<ClassificationResponse>().predictions[0]?.scores.map(({ score }) => score) ?? []
     assert.ok(distance(scoresOf(), scoresOf(beginning)) < 1e-5)
   })
 
@@ -217,7 +217,7 @@ describe('a text that is far longer than the model takes', () => {
       truncate: false,
     })
     assert.equal(answer.statusCode, 422)
-    const { code, detail } = answer.json<Refusal>()
+    const { code, detail } = answer.json<ProblemBody>()
     assert.equal(code, 'text_too_long')
     assert.equal(detail, `inputs[0]: text_pair has ${most + 1} characters; at most ${most} are read`)
   })
@@ -229,7 +229,7 @@ describe('a text that is far longer than the model takes', () => {
 
   test('is blank if all that is read of it is blank', async () => {
     const answer = await predict(running.app, 'sst2', { inputs: `${' '.repeat(most)}gorgeous` })
-    assert.deepEqual([answer.statusCode, answer.json<Refusal>().code], [422, 'empty_text'])
+    assert.deepEqual([answer.statusCode, answer.json<ProblemBody>().code], [422, 'empty_text'])
   })
 })
 
@@ -247,7 +247,7 @@ describe('what a tenant is charged', () => {
 
   test('includes the work of wide heads and of many values', async () => {
     const { app } = await startRunning({ operatorKey })
-    const operator = holder(app, operatorKey)
+    const operator = keyClient(app, operatorKey)
     const tenant = await newTenant(app, 'wide', { limits: { tokens_per_second: 1 } })
     assert.equal(
       (await tenant('PUT', '/tasks/wide', Buffer.from(manyLabels(30_000, 'single_label_classification')))).statusCode,
@@ -274,9 +274,9 @@ describe('the memory of requests', () => {
     // As if many uploads of the tenant were under way.
     const held = bodies.take('full', bodies.limit / 2)
     const refused = await tenant('PUT', '/tasks/one', taskBytes('sst2'))
-    assert.deepEqual([refused.statusCode, refused.json<Refusal>().code], [429, 'overloaded'])
+    assert.deepEqual([refused.statusCode, refused.json<ProblemBody>().code], [429, 'overloaded'])
     assert.equal(refused.headers['retry-after'], '1')
-    assert.match(refused.json<Refusal>().detail, /bytes for bodies of requests, and 0 are free for its owner/)
+    assert.match(refused.json<ProblemBody>().detail, /bytes for bodies of requests, and 0 are free for its owner/)
     assert.equal((await tenant('POST', '/tasks/sst2/predict', { inputs: 'a film' })).statusCode, 429)
     assert.equal((await other('PUT', '/tasks/one', taskBytes('sst2'))).statusCode, 201)
     held.release()
@@ -294,7 +294,7 @@ describe('the memory of requests', () => {
       ['POST', '/tasks/sst2/predict', { inputs: 'a film' }],
     ] as const) {
       const answer = await tenant(method, url, body)
-      assert.deepEqual([answer.statusCode, answer.json<Refusal>().code], [429, 'overloaded'], url)
+      assert.deepEqual([answer.statusCode, answer.json<ProblemBody>().code], [429, 'overloaded'], url)
     }
     held.release()
     assert.equal((await tenant('GET', '/tasks/sst2/file')).statusCode, 200)
@@ -323,9 +323,9 @@ describe('the memory of requests', () => {
     assert.equal((await tenant('PUT', '/tasks/one', file)).statusCode, 201)
     // Not a task file, but nobody looks at that.
     const large = await tenant('PUT', '/tasks/one', Buffer.alloc(file.byteLength + 11))
-    assert.deepEqual([large.statusCode, large.json<Refusal>().code], [403, 'quota_exceeded'])
+    assert.deepEqual([large.statusCode, large.json<ProblemBody>().code], [403, 'quota_exceeded'])
     const second = await tenant('PUT', '/tasks/two', Buffer.from('x'))
-    assert.deepEqual([second.statusCode, second.json<Refusal>().code], [403, 'quota_exceeded'])
+    assert.deepEqual([second.statusCode, second.json<ProblemBody>().code], [403, 'quota_exceeded'])
     assert.equal((await tenant('PUT', '/tasks/one', file)).statusCode, 200)
   })
 })

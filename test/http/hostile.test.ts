@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { before, describe, test } from 'node:test'
 import { changedTask, taskBytes } from '../material.js'
-import { holder, operatorKey, predict, type Running, startRunning, upload } from './running.js'
+import { keyClient, operatorKey, predict, type Running, startRunning, upload } from './running.js'
 
-interface Refusal {
+interface ProblemBody {
   readonly code: string
   readonly detail: string
 }
@@ -17,27 +17,27 @@ before(async () => {
 const get = (url: string, headers: Record<string, string> = {}) => running.app.inject({ url, headers })
 
 /** What is answered to bytes: the status, and the problem. */
-async function raw(bytes: string): Promise<Refusal & { status: number }> {
+async function raw(bytes: string): Promise<ProblemBody & { status: number }> {
   const socket = connect(Number(new URL(running.server.address).port), '127.0.0.1')
   socket.write(Buffer.from(bytes, 'latin1'))
   let answer = ''
   for await (const piece of socket) answer += piece
-  const problem = JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4)) as Refusal
+  const problem = JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4)) as ProblemBody
   return { ...problem, status: Number(answer.split(' ', 2)[1]) }
 }
 
 describe('names that JavaScript has a meaning for', () => {
   test('are ids of tasks and tenants like any other, where they are ids', async () => {
-    assert.equal((await get('/tasks/constructor')).json<Refusal>().code, 'unknown_task')
+    assert.equal((await get('/tasks/constructor')).json<ProblemBody>().code, 'unknown_task')
     assert.equal((await upload(running.app, 'constructor')).statusCode, 201)
     assert.equal((await predict(running.app, 'constructor', { inputs: 'a film' })).statusCode, 200)
     assert.equal((await running.app.inject({ method: 'DELETE', url: '/tasks/constructor' })).statusCode, 204)
     const { app } = await startRunning({ operatorKey })
-    const operator = holder(app, operatorKey)
-    assert.equal((await operator('GET', '/tenants/constructor')).json<Refusal>().code, 'unknown_tenant')
+    const operator = keyClient(app, operatorKey)
+    assert.equal((await operator('GET', '/tenants/constructor')).json<ProblemBody>().code, 'unknown_tenant')
     assert.equal((await operator('PUT', '/tenants/constructor', {})).statusCode, 201)
     assert.equal(
-      (await operator('DELETE', '/tenants/constructor/keys/constructor')).json<Refusal>().code,
+      (await operator('DELETE', '/tenants/constructor/keys/constructor')).json<ProblemBody>().code,
       'unknown_key',
     )
     const polluted = await app.inject({
@@ -46,7 +46,7 @@ describe('names that JavaScript has a meaning for', () => {
       headers: { authorization: `Bearer ${operatorKey}`, 'content-type': 'application/json' },
       body: '{"limits":{"__proto__":{"tasks":1}}}',
     })
-    assert.equal(polluted.json<Refusal>().code, 'invalid_json')
+    assert.equal(polluted.json<ProblemBody>().code, 'invalid_json')
   })
 
   test('and characters of any kind, are labels and metrics that come back as they were sent', async () => {
@@ -132,9 +132,9 @@ describe('what is no address, header or number', () => {
       '1&limit=2',
       '9'.repeat(400),
     ])
-      assert.equal((await get(`/tasks?limit=${query}`)).json<Refusal>().code, 'invalid_request', query)
+      assert.equal((await get(`/tasks?limit=${query}`)).json<ProblemBody>().code, 'invalid_request', query)
     assert.equal((await get('/tasks?limit=002')).json<{ tasks: object[] }>().tasks.length, 2)
-    assert.equal((await get('/tasks?__proto__=1')).json<Refusal>().code, 'invalid_request')
+    assert.equal((await get('/tasks?__proto__=1')).json<ProblemBody>().code, 'invalid_request')
   })
 
   test('is told what methods there are, where the method is another', async () => {
@@ -146,7 +146,7 @@ describe('what is no address, header or number', () => {
     ] as const) {
       const answer = await running.app.inject({ method: method as 'GET', url })
       assert.deepEqual([answer.statusCode, answer.headers.allow], [405, allow])
-      assert.equal(answer.json<Refusal>().code, 'method_not_allowed')
+      assert.equal(answer.json<ProblemBody>().code, 'method_not_allowed')
     }
   })
 })
@@ -181,7 +181,7 @@ test('a refusal is short, however long what it is about', async () => {
     ),
   ]
   for (const [index, answer] of answers.entries()) {
-    const { code, detail } = answer.json<Refusal>()
+    const { code, detail } = answer.json<ProblemBody>()
     assert.ok(answer.statusCode >= 400 && answer.statusCode < 500 && code, String(index))
     assert.ok(detail.length < 1_000, `${index}: ${code} of ${detail.length} characters: ${detail.slice(0, 200)}`)
   }

@@ -4,9 +4,9 @@ import { digestOf } from '../../src/formats/digest.js'
 import { describeApi } from '../../src/http/openapi.js'
 import { shiftedTask, taskBytes } from '../material.js'
 import {
-  type ClassificationAnswer,
-  type Holder,
-  holder,
+  type ClassificationResponse,
+  type KeyClient,
+  keyClient,
   newTenant,
   operatorKey,
   type Running,
@@ -19,12 +19,12 @@ const bundled = ['cola', 'mrpc', 'sick_relatedness', 'sst2', 'subj', 'trec']
 
 describe('tenants', () => {
   let running: Running
-  let acme: Holder
-  let beta: Holder
-  let operator: Holder
+  let acme: KeyClient
+  let beta: KeyClient
+  let operator: KeyClient
   before(async () => {
     running = await startRunning({ operatorKey })
-    operator = holder(running.app, operatorKey)
+    operator = keyClient(running.app, operatorKey)
     acme = await newTenant(running.app, 'acme')
     beta = await newTenant(running.app, 'beta')
     assert.equal((await acme('PUT', '/tasks/mine', acmes)).statusCode, 201)
@@ -32,7 +32,7 @@ describe('tenants', () => {
     assert.equal((await operator('PUT', '/tasks/mine', operators)).statusCode, 201)
     assert.equal((await acme('PUT', '/tasks/secret', secret)).statusCode, 201)
   })
-  const ids = async (who: Holder, query = '') => {
+  const ids = async (who: KeyClient, query = '') => {
     const { tasks, total } = (await who('GET', `/tasks${query}`)).json<{ tasks: { id: string }[]; total: number }>()
     return { ids: tasks.map(({ id }) => id), total }
   }
@@ -47,7 +47,7 @@ describe('tenants', () => {
       assert.equal((await who('GET', '/tasks/mine')).json<{ version: string }>().version, version)
       assert.deepEqual((await who('GET', '/tasks/mine/file')).rawPayload, own)
       const one = await who('POST', '/tasks/mine/predict', { inputs: 'a film' })
-      assert.equal(one.json<ClassificationAnswer>().version, version)
+      assert.equal(one.json<ClassificationResponse>().version, version)
       const many = await who('POST', '/predict', { inputs: [{ task: 'mine', text: 'a film' }] })
       assert.equal(many.json<{ predictions: { version: string }[] }>().predictions[0]?.version, version)
     }
@@ -58,7 +58,7 @@ describe('tenants', () => {
       Array.from({ length: 30 }, async (_, i) => {
         const [who, own] = i % 2 === 0 ? ([acme, acmes] as const) : ([beta, betas] as const)
         const answer = await who('POST', '/tasks/mine/predict', { inputs: 'a gorgeous film', raw_scores: true })
-        const { version, predictions } = answer.json<ClassificationAnswer>()
+        const { version, predictions } = answer.json<ClassificationResponse>()
         assert.equal(version, digestOf(own))
         return predictions[0]?.scores[0]?.score ?? Number.NaN
       }),
@@ -83,7 +83,7 @@ describe('tenants', () => {
   test('use shared tasks, and cannot change them', async () => {
     for (const who of [acme, beta, operator]) {
       const answer = await who('POST', '/tasks/sst2/predict', { inputs: 'a gorgeous film' })
-      assert.equal(answer.json<ClassificationAnswer>().predictions[0]?.label, 'positive')
+      assert.equal(answer.json<ClassificationResponse>().predictions[0]?.label, 'positive')
       assert.equal((await who('PUT', '/tasks/sst2', acmes)).json<{ code: string }>().code, 'task_read_only')
       assert.equal((await who('DELETE', '/tasks/sst2')).json<{ code: string }>().code, 'task_read_only')
     }
@@ -92,7 +92,7 @@ describe('tenants', () => {
   test("see of another's task on every route what they see of one that does not exist", async () => {
     const inputs = { inputs: 'a film' }
     const etag = `"${digestOf(secret)}"`
-    const requests: ((who: Holder, id: string) => ReturnType<Holder>)[] = [
+    const requests: ((who: KeyClient, id: string) => ReturnType<KeyClient>)[] = [
       (who, id) => who('GET', `/tasks/${id}`),
       (who, id) => who('GET', `/tasks/${id}`, undefined, { 'if-none-match': etag }),
       (who, id) => who('GET', `/tasks/${id}/file`),
@@ -104,7 +104,7 @@ describe('tenants', () => {
       (who, id) => who('DELETE', `/tasks/${id}`),
       (who, id) => who('DELETE', `/tasks/${id}`, undefined, { 'if-match': etag }),
     ]
-    const seen = async (who: Holder, id: string, request: (typeof requests)[number]) => {
+    const seen = async (who: KeyClient, id: string, request: (typeof requests)[number]) => {
       const { statusCode, headers, body } = await request(who, id)
       const { 'x-request-id': requestId, date, ...told } = headers
       assert.ok(date)

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { temporaryDirectory } from '../material.js'
-import { type Holder, holder, newTenant, operatorKey, type Running, startRunning, upload } from './running.js'
+import { type KeyClient, keyClient, newTenant, operatorKey, type Running, startRunning, upload } from './running.js'
 
 interface KeyAnswer {
   readonly id: string
@@ -12,19 +12,19 @@ interface KeyAnswer {
 
 describe('keys', () => {
   let running: Running
-  let operator: Holder
+  let operator: KeyClient
   let dataDir: string
   before(async () => {
     dataDir = await temporaryDirectory()
     running = await startRunning({ operatorKey, dataDir })
-    operator = holder(running.app, operatorKey)
+    operator = keyClient(running.app, operatorKey)
     await newTenant(running.app, 'acme')
     await newTenant(running.app, 'beta')
   })
   const create = async (owner: string, terms: object = {}) =>
     (await operator('POST', `/tenants/${owner}/keys`, terms)).json<KeyAnswer>()
-  const status = async (key: string, url = '/tasks') => (await holder(running.app, key)('GET', url)).statusCode
-  const codeOf = async (answer: ReturnType<Holder>) => (await answer).json<{ code: string }>().code
+  const status = async (key: string, url = '/tasks') => (await keyClient(running.app, key)('GET', url)).statusCode
+  const codeOf = async (answer: ReturnType<KeyClient>) => (await answer).json<{ code: string }>().code
 
   test('are told once, work at once, beside others, and no more once they are revoked', async () => {
     const made = await operator('POST', '/tenants/acme/keys', { description: 'web shop' })
@@ -71,7 +71,7 @@ describe('keys', () => {
     ]
     const details = new Set<string>()
     for (const text of wrong) {
-      const answer = await holder(running.app, text)('GET', '/tasks')
+      const answer = await keyClient(running.app, text)('GET', '/tasks')
       assert.equal(answer.statusCode, 401, text)
       details.add(answer.json<{ detail: string }>().detail)
     }
@@ -85,7 +85,7 @@ describe('keys', () => {
   })
 
   test('of a tenant manage nothing, and read of tenants their own alone', async () => {
-    const acme = holder(running.app, (await create('acme')).key)
+    const acme = keyClient(running.app, (await create('acme')).key)
     assert.equal((await acme('GET', '/tenants/acme')).json<{ id: string }>().id, 'acme')
     const refused = [
       await acme('GET', '/tenants'),
@@ -115,7 +115,7 @@ describe('keys', () => {
     const first = await create('operator')
     const second = await create('operator')
     assert.equal(await status(second.key, '/tenants'), 200)
-    const revoke = (id: string) => holder(running.app, second.key)('DELETE', `/tenants/operator/keys/${id}`)
+    const revoke = (id: string) => keyClient(running.app, second.key)('DELETE', `/tenants/operator/keys/${id}`)
     assert.equal((await revoke(first.id)).statusCode, 204)
     assert.equal(await codeOf(revoke(second.id)), 'last_operator_key')
     assert.equal(await status(second.key, '/tenants'), 200)
@@ -141,7 +141,7 @@ describe('keys', () => {
 describe('the audit trail', () => {
   test('has one line for each change, with who made it, what was there and what is', async () => {
     const { app, log } = await startRunning({ operatorKey })
-    const operator = holder(app, operatorKey)
+    const operator = keyClient(app, operatorKey)
     await operator('PUT', '/tenants/acme', { limits: { tasks: 5 } }, { 'x-request-id': 'first' })
     const { id, key } = (await operator('POST', '/tenants/acme/keys', {})).json<KeyAnswer>()
     const acme = { authorization: `Bearer ${key}` }

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import fastify from 'fastify'
 import { LoopTurns } from '../../src/costs/loop-turns.js'
-import { takeTurns } from '../../src/http/owner-turns.js'
+import { waitForTurns } from '../../src/http/owner-turns.js'
 import { RawClient } from '../raw-client.js'
 
 test('a refused tenant waits for its next turn, and whoever leaves meanwhile is not served', async (t) => {
@@ -18,7 +18,7 @@ test('a refused tenant waits for its next turn, and whoever leaves meanwhile is 
   app.addHook('onRequest', async (request) => {
     request.caller = { owner: String(request.headers.owner), key: null }
   })
-  takeTurns(app, turns)
+  waitForTurns(app, turns)
   const served: string[] = []
   app.get('/:name', async (request) => {
     served.push(request.url)

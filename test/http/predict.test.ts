@@ -3,7 +3,7 @@ import { before, describe, test } from 'node:test'
 import { digestOf } from '../../src/formats/digest.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
 import { changedTask, distance, golden, taskBytes } from '../material.js'
-import { type ClassificationAnswer, predict, type Running, startRunning, upload } from './running.js'
+import { type ClassificationResponse, predict, type Running, startRunning, upload } from './running.js'
 
 const textOf = ({ text, text_pair }: { text: string; text_pair?: string }) =>
   text_pair === undefined ? text : { text, text_pair }
@@ -35,20 +35,20 @@ describe('the time that a request may take', () => {
       headers: { 'content-type': 'application/json', 'x-request-timeout-ms': timeout },
       body: JSON.stringify({ inputs }),
     })
-  type Refusal = { code: string; detail: string; estimated_ms: number; left_ms: number }
+  type ProblemBody = { code: string; detail: string; estimated_ms: number; left_ms: number }
 
   test('may be said by the client, in whole milliseconds', async () => {
     assert.equal((await ask(['a film'], '900')).statusCode, 200)
     for (const none of ['0', '-1', '1.5', 'soon']) {
       const answer = await ask(['a film'], none)
-      assert.deepEqual([answer.statusCode, answer.json<Refusal>().code], [400, 'invalid_request'], none)
-      assert.match(answer.json<Refusal>().detail, /x-request-timeout-ms/)
+      assert.deepEqual([answer.statusCode, answer.json<ProblemBody>().code], [400, 'invalid_request'], none)
+      assert.match(answer.json<ProblemBody>().detail, /x-request-timeout-ms/)
     }
   })
 
   test('is not enough for what takes longer by itself: 504 at once', async () => {
     const answer = await ask(new Array<string>(256).fill('so it goes on '.repeat(60)), '20')
-    assert.deepEqual([answer.statusCode, answer.json<Refusal>().code], [504, 'deadline_exceeded'])
+    assert.deepEqual([answer.statusCode, answer.json<ProblemBody>().code], [504, 'deadline_exceeded'])
     assert.equal(running.server.services.dispatcher.queuedRows, 0)
   })
 
@@ -60,7 +60,7 @@ describe('the time that a request may take', () => {
     const statuses = answers.map(({ statusCode }) => statusCode).join(' ')
     assert.ok(refused.length > 0 && answers.some(({ statusCode }) => statusCode === 200), statuses)
     for (const answer of refused) {
-      const { code, estimated_ms, left_ms } = answer.json<Refusal>()
+      const { code, estimated_ms, left_ms } = answer.json<ProblemBody>()
       assert.equal(code, 'overloaded')
       assert.ok(estimated_ms > left_ms && left_ms <= 3_000)
       assert.equal(Number(answer.headers['retry-after']), Math.max(1, Math.ceil((estimated_ms - left_ms) / 1_000)))
@@ -81,7 +81,7 @@ describe('predictions over HTTP', () => {
       Object.entries(golden).map(async ([task, rows]) => {
         const answer = await predict(running.app, task, { inputs: rows.map(textOf), raw_scores: true })
         assert.equal(answer.statusCode, 200)
-        const { version, predictions } = answer.json<ClassificationAnswer>()
+        const { version, predictions } = answer.json<ClassificationResponse>()
         assert.equal(version, digestOf(taskBytes(task)))
         predictions.forEach(({ score, scores }, index) => {
           const logits = scores ? scores.map((each) => each.score) : [score]
@@ -95,7 +95,7 @@ describe('predictions over HTTP', () => {
     const pair = golden.mrpc?.[0]
     assert.ok(pair)
     const one = await predict(running.app, 'sst2', { inputs: 'a gorgeous film' })
-    const [film] = one.json<ClassificationAnswer>().predictions
+    const [film] = one.json<ClassificationResponse>().predictions
     assert.equal(film?.label, 'positive')
     assert.ok(Math.abs((film?.scores ?? []).reduce((sum, { score }) => sum + score, 0) - 1) < 1e-9)
     const many = await running.app.inject({
@@ -110,7 +110,9 @@ describe('predictions over HTTP', () => {
         top_k: 1,
       },
     })
-    const { predictions } = many.json<{ predictions: (ClassificationAnswer['predictions'][0] & { task: string })[] }>()
+    const { predictions } = many.json<{
+      predictions: (ClassificationResponse['predictions'][0] & { task: string })[]
+    }>()
     assert.deepEqual(
       predictions.map(({ task }) => task),
       ['sst2', 'mrpc', 'sick_relatedness'],
@@ -138,7 +140,7 @@ describe('predictions over HTTP', () => {
     for (const word of words) assert.equal(text.slice(word.start, word.end), word.text)
     // A word's logits are its first token's: a one-row engine run gives the same hidden state.
     const task = readTaskFile(file)
-    assert.equal(answer.json<ClassificationAnswer>().version, task.digest)
+    assert.equal(answer.json<ClassificationResponse>().version, task.digest)
     assert.equal(words[0]?.scores.length, task.labels.length)
     const pair = await predict(running.app, 'words', { inputs: { text: 'a', text_pair: 'b' } })
     assert.equal(pair.json<{ code: string }>().code, 'text_pair_not_taken')
@@ -233,7 +235,7 @@ describe('predictions over HTTP', () => {
     const long = Array.from({ length: 700 }, (_, i) => (i % 2 ? 'film' : 'gorgeous')).join(' ')
     const first = Array.from({ length: 510 }, (_, i) => (i % 2 ? 'film' : 'gorgeous')).join(' ')
     const score = async (text: string) =>
-      (await predict(running.app, 'sst2', { inputs: text })).json<ClassificationAnswer>().predictions[0]?.score ?? 0
+      (await predict(running.app, 'sst2', { inputs: text })).json<ClassificationResponse>().predictions[0]?.score ?? 0
     assert.ok(Math.abs((await score(long)) - (await score(first))) < 1e-6)
     const refused = await predict(running.app, 'sst2', { inputs: ['short', long], truncate: false })
     assert.equal(refused.statusCode, 422)
@@ -305,7 +307,7 @@ describe('predictions over HTTP', () => {
       inputs: ['\u0000', '\ud800 lone', '\u202e', '한국어', '💥'.repeat(50)],
     })
     assert.equal(answer.statusCode, 200)
-    assert.ok(answer.json<ClassificationAnswer>().predictions.every(({ score }) => Number.isFinite(score)))
+    assert.ok(answer.json<ClassificationResponse>().predictions.every(({ score }) => Number.isFinite(score)))
   })
 })
 
@@ -320,7 +322,7 @@ describe('more tasks at once than the bank has slots', () => {
       await upload(app, `t${shift}`, changedTask(base, { tensors: { mask } }))
     }
     const score = async (task: string) =>
-      (await predict(app, task, { inputs: 'a gorgeous film', raw_scores: true })).json<ClassificationAnswer>()
+      (await predict(app, task, { inputs: 'a gorgeous film', raw_scores: true })).json<ClassificationResponse>()
         .predictions[0]?.score ?? 0
     const alone: number[] = []
     for (const shift of shifts) alone.push(await score(`t${shift}`))

@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { shiftedTask, taskBytes } from '../material.js'
-import { type Holder, holder, newTenant, operatorKey, type Running, startRunning } from './running.js'
+import { type KeyClient, keyClient, newTenant, operatorKey, type Running, startRunning } from './running.js'
 
 const sst2 = taskBytes('sst2')
 const film = { inputs: 'a gorgeous film' }
 
 describe('quotas over HTTP', () => {
   let running: Running
-  let operator: Holder
+  let operator: KeyClient
   before(async () => {
     running = await startRunning({ operatorKey, metricsTenants: '2' })
-    operator = holder(running.app, operatorKey)
+    operator = keyClient(running.app, operatorKey)
   })
 
   test('of tasks and bytes are refused beyond, with what is used and what may be', async () => {

@@ -6,11 +6,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { digestOf } from '../../src/formats/digest.js'
 import { shiftedTask, taskBytes, temporaryDirectory } from '../material.js'
 import { any, newTenant as makeTenant, openStore } from '../tenants/material.js'
-import { type Holder, holder, newTenant, operatorKey, type Running, startRunning } from './running.js'
+import { type KeyClient, keyClient, newTenant, operatorKey, type Running, startRunning } from './running.js'
 
 const sst2 = taskBytes('sst2')
 const [olds, news] = [Buffer.from(shiftedTask(sst2, 1)), Buffer.from(shiftedTask(sst2, 2))]
-const codeOf = async (answer: ReturnType<Holder>) => (await answer).json<{ code?: string }>().code
+const codeOf = async (answer: ReturnType<KeyClient>) => (await answer).json<{ code?: string }>().code
 
 /** A request that the server has accepted, and whose body it waits for. */
 async function held(url: string, method: string, key: string, type: string, body: Buffer) {
@@ -36,10 +36,10 @@ async function held(url: string, method: string, key: string, type: string, body
 
 describe('a tenant that is removed over HTTP', () => {
   let running: Running
-  let operator: Holder
+  let operator: KeyClient
   before(async () => {
     running = await startRunning({ operatorKey })
-    operator = holder(running.app, operatorKey)
+    operator = keyClient(running.app, operatorKey)
   })
   const newKey = async (id: string) => (await operator('POST', `/tenants/${id}/keys`, {})).json<{ key: string }>().key
   const steps = (id: string) =>
@@ -92,7 +92,7 @@ describe('a tenant that is removed over HTTP', () => {
     assert.equal((await operator('DELETE', '/tenants/back')).statusCode, 204)
     const next = await newTenant(running.app, 'back')
     await store.change((records) => records.put('keys', record, bytes))
-    assert.equal(await codeOf(holder(running.app, key)('GET', '/tasks')), 'unauthenticated')
+    assert.equal(await codeOf(keyClient(running.app, key)('GET', '/tasks')), 'unauthenticated')
     assert.equal((await next('GET', '/tasks')).statusCode, 200)
     assert.equal((await operator('GET', '/tenants/back/keys')).json<{ keys: object[] }>().keys.length, 1)
   })
@@ -152,7 +152,7 @@ describe('removals that a server finds when it starts', () => {
     await store.close()
 
     const { app, log, server } = await startRunning({ operatorKey, dataDir })
-    const operator = holder(app, operatorKey)
+    const operator = keyClient(app, operatorKey)
     assert.ok([204, 404].includes((await operator('DELETE', '/tenants/bbb')).statusCode))
     const next = await newTenant(app, 'bbb')
     assert.equal((await next('PUT', '/tasks/mine', news)).statusCode, 201)

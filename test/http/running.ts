@@ -46,7 +46,7 @@ export const predict = (app: FastifyInstance, task: string, body: object | strin
   })
 
 /** Someone with a key: bytes are sent as a task file, anything else as JSON. */
-export const holder =
+export const keyClient =
   (app: FastifyInstance, key: string) =>
   (method: 'GET' | 'PUT' | 'POST' | 'DELETE', url: string, body?: object, headers: Record<string, string> = {}) =>
     app.inject({
@@ -59,20 +59,20 @@ export const holder =
       },
       ...(body && { body }),
     })
-export type Holder = ReturnType<typeof holder>
+export type KeyClient = ReturnType<typeof keyClient>
 
 export const operatorKey = 'an-operators-key-of-at-least-32-characters'
 
 /** Makes a tenant with a key. */
-export async function newTenant(app: FastifyInstance, id: string, settings: object = {}): Promise<Holder> {
-  const operator = holder(app, operatorKey)
+export async function newTenant(app: FastifyInstance, id: string, settings: object = {}): Promise<KeyClient> {
+  const operator = keyClient(app, operatorKey)
   assert.equal((await operator('PUT', `/tenants/${id}`, settings)).statusCode, 201)
   const made = await operator('POST', `/tenants/${id}/keys`, {})
   assert.equal(made.statusCode, 201)
-  return holder(app, made.json<{ key: string }>().key)
+  return keyClient(app, made.json<{ key: string }>().key)
 }
 
-export interface ClassificationAnswer {
+export interface ClassificationResponse {
   readonly task: string
   readonly version: string
   readonly predictions: { label: string; score: number; scores: { label: string; score: number }[] }[]

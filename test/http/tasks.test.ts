@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { digestOf } from '../../src/formats/digest.js'
 import { operator } from '../../src/tenants/tenant.js'
 import { changedTask, shiftedTask, taskBytes } from '../material.js'
-import { type ClassificationAnswer, predict, type Running, startRunning, upload } from './running.js'
+import { type ClassificationResponse, predict, type Running, startRunning, upload } from './running.js'
 
 const sst2 = taskBytes('sst2')
 const etag = (file: Uint8Array) => `"${digestOf(file)}"`
@@ -28,13 +28,13 @@ describe('tasks over HTTP', () => {
     )
     const before = (
       await predict(running.app, 'mine', { inputs: 'a gorgeous film', raw_scores: true })
-    ).json<ClassificationAnswer>()
+    ).json<ClassificationResponse>()
     const next = shiftedTask(sst2, 10)
     const replaced = await upload(running.app, 'mine', next)
     assert.deepEqual([replaced.statusCode, replaced.headers.etag], [200, etag(next)])
     const after = (
       await predict(running.app, 'mine', { inputs: 'a gorgeous film', raw_scores: true })
-    ).json<ClassificationAnswer>()
+    ).json<ClassificationResponse>()
     assert.deepEqual([before.version, after.version], [digestOf(sst2), digestOf(next)])
     assert.ok(Math.abs((after.predictions[0]?.score ?? 0) - (before.predictions[0]?.score ?? 0) - 10) < 1e-4)
     assert.equal((await remove('mine')).statusCode, 204)
@@ -327,7 +327,7 @@ describe('an upload and a bundled file of one id', () => {
     await registry.store.put(operator, 'sst2', digestOf(mine), mine, () => {})
     assert.deepEqual(registry.shadowed(operator), ['sst2'])
     assert.equal(registry.countOf(operator), 6)
-    const version = async () => (await predict(app, 'sst2', { inputs: 'a' })).json<ClassificationAnswer>().version
+    const version = async () => (await predict(app, 'sst2', { inputs: 'a' })).json<ClassificationResponse>().version
     assert.equal(await version(), digestOf(mine))
     assert.equal((await app.inject({ method: 'DELETE', url: '/tasks/sst2' })).statusCode, 204)
     assert.equal(await version(), digestOf(sst2))

@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { connect as connectSecurely } from 'node:tls'
 import { Certificate } from '../../src/http/certificate.js'
 import { root, temporaryDirectory } from '../material.js'
-import { holder, operatorKey, predict, type Running, startRunning } from './running.js'
+import { keyClient, operatorKey, predict, type Running, startRunning } from './running.js'
 
 const pem = (name: string) => join(root, 'test/fixtures/tls', `${name}.pem`)
 
@@ -247,13 +247,13 @@ describe('the walls of the server', () => {
     assert.equal(await status(insecure.app, 'tasks.example'), 200)
     const keyed = await startRunning({ operatorKey })
     const headers = { host: 'tasks.example' }
-    assert.equal((await holder(keyed.app, operatorKey)('GET', '/tasks', undefined, headers)).statusCode, 200)
+    assert.equal((await keyClient(keyed.app, operatorKey)('GET', '/tasks', undefined, headers)).statusCode, 200)
   })
 
   test('pages of no origin are told anything unless that is set', async () => {
     const { app } = await startRunning({ operatorKey })
     const headers = { origin: 'https://app.example.com' }
-    const answer = await holder(app, operatorKey)('GET', '/tasks', undefined, headers)
+    const answer = await keyClient(app, operatorKey)('GET', '/tasks', undefined, headers)
     assert.deepEqual([answer.statusCode, answer.headers['access-control-allow-origin']], [200, undefined])
   })
 
@@ -284,6 +284,6 @@ describe('a server that other machines reach', () => {
   test('starts with a key, and asks for it', async () => {
     const { app } = await startRunning({ host: '0.0.0.0', operatorKey })
     assert.equal((await app.inject('/tasks')).statusCode, 401)
-    assert.equal((await holder(app, operatorKey)('GET', '/tasks')).statusCode, 200)
+    assert.equal((await keyClient(app, operatorKey)('GET', '/tasks')).statusCode, 200)
   })
 })

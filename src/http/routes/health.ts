@@ -9,7 +9,7 @@ import { Problem } from '../../problem.js'
 import { secondsBehind } from '../../store/store.js'
 import { operator } from '../../tenants/tenant.js'
 import type { Metrics } from '../metrics.js'
-import { problemAnswers, readyAnswer } from '../schemas.js'
+import { problemResponses, readyAnswer } from '../schemas.js'
 import type { Lifecycle } from '../services.js'
 
 const everybody = { config: { audience: 'everybody' } } as const
@@ -43,7 +43,7 @@ export const healthRoutes =
           operationId: 'ready',
           tags: ['operation'],
           summary: 'The model has answered a warm-up batch, the store is sound, and the server is not stopping',
-          response: { 200: readyAnswer, ...problemAnswers(503) },
+          response: { 200: readyAnswer, ...problemResponses(503) },
         },
       },
       async () => {
@@ -93,7 +93,7 @@ export const healthRoutes =
           summary: 'Prometheus metrics, for the operator and keys of `metrics`',
           response: {
             200: { description: 'Metrics', content: { 'text/plain': { schema: Type.String() } } },
-            ...problemAnswers(401, 403, 503),
+            ...problemResponses(401, 403, 503),
           },
         },
       },

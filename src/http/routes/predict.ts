@@ -8,16 +8,16 @@ import type { Account, Predicted, PredictionInput } from '../../tasks/predictor.
 import type { Access, Caller } from '../../tenants/access.js'
 import type { Rates } from '../../tenants/rates.js'
 import { defaults } from '../../tenants/tenant.js'
-import { afterAnswer } from '../after-answer.js'
+import { afterResponse } from '../after-response.js'
 import { callerOf } from '../callers.js'
-import { sendLarge, smallAnswerValues } from '../large-answers.js'
+import { sendLarge, smallResponseValues } from '../large-responses.js'
 import type { Metrics } from '../metrics.js'
 import {
   predictAnswer,
   predictBody,
   predictManyAnswer,
   predictManyBody,
-  problemAnswers,
+  problemResponses,
   taskParams,
   timeoutHeaders,
 } from '../schemas.js'
@@ -60,7 +60,7 @@ export const predictRoutes =
       body: Pick<Static<typeof predictBody>, 'top_k' | 'raw_scores' | 'threshold' | 'truncate'>,
       request: FastifyRequest,
       reply: FastifyReply,
-      answerOf: (predicted: readonly Predicted[]) => T,
+      toResponse: (predicted: readonly Predicted[]) => T,
     ): Promise<T> => {
       const { predictor, costs } = lifecycle.services
       if (inputs.length > limits.maxInputs)
@@ -85,9 +85,9 @@ export const predictRoutes =
         deadline: deadlineOf(request, reply),
         signal,
       })
-      afterAnswer(reply, holding.release)
-      const answer = answerOf(predicted)
-      return cost.values < smallAnswerValues ? answer : sendLarge(reply, costs.work, account.owner, answer, signal)
+      afterResponse(reply, holding.release)
+      const answer = toResponse(predicted)
+      return cost.values < smallResponseValues ? answer : sendLarge(reply, costs.work, account.owner, answer, signal)
     }
 
     /** The server's limit or the client's, whichever is shorter, from when the request came. */
@@ -109,7 +109,7 @@ export const predictRoutes =
           params: taskParams,
           headers: timeoutHeaders,
           body: predictBody,
-          response: { 200: predictAnswer, ...problemAnswers(400, 401, 404, 409, 413, 415, 422, 429, 503, 504) },
+          response: { 200: predictAnswer, ...problemResponses(400, 401, 404, 409, 413, 415, 422, 429, 503, 504) },
         },
         // Under load most requests end here: what is refused must cost little.
         onRequest: async (request, reply) =>
@@ -143,7 +143,7 @@ export const predictRoutes =
           summary: 'Predictions of many tasks at once',
           headers: timeoutHeaders,
           body: predictManyBody,
-          response: { 200: predictManyAnswer, ...problemAnswers(400, 401, 404, 409, 413, 415, 422, 429, 503, 504) },
+          response: { 200: predictManyAnswer, ...problemResponses(400, 401, 404, 409, 413, 415, 422, 429, 503, 504) },
         },
       },
       async (request, reply) => {

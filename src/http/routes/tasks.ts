@@ -12,13 +12,13 @@ import type { Task } from '../../tasks/ready-tasks.js'
 import { checkTaskId, type Origin, type Registry } from '../../tasks/registry.js'
 import { taskOwnerOf } from '../../tenants/access.js'
 import type { Owner } from '../../tenants/tenant.js'
-import { afterAnswer } from '../after-answer.js'
+import { afterResponse } from '../after-response.js'
 import { type ReadBody, tooLarge } from '../bodies.js'
 import { callerOf, recordChange, recordIfUnknown } from '../callers.js'
 import { sendInChunks } from '../downloads.js'
 import { etagOf, etagsPattern, isUnchanged, preconditionOf } from '../etags.js'
 import { type FormPart, readForm } from '../forms.js'
-import { sendLarge, smallAnswerValues } from '../large-answers.js'
+import { sendLarge, smallResponseValues } from '../large-responses.js'
 import { readMediaType } from '../media-types.js'
 import { pageOf } from '../page.js'
 import { contentTypeDetail } from '../problems.js'
@@ -29,7 +29,7 @@ import {
   listQuery,
   locationHeader,
   noContent,
-  problemAnswers,
+  problemResponses,
   taskAnswer,
   taskId,
   taskParams,
@@ -84,7 +84,7 @@ export const taskRoutes =
           tags: ['tasks'],
           summary: 'Tasks in the order of their ids, page by page',
           querystring: listQuery,
-          response: { 200: listAnswer, ...problemAnswers(400, 401, 429, 503) },
+          response: { 200: listAnswer, ...problemResponses(400, 401, 429, 503) },
         },
       },
       async (request, reply) => {
@@ -95,7 +95,7 @@ export const taskRoutes =
         const { page, next } = pageOf(limit, found)
         const tasks = page.map(({ id, digest, origin }) => ({ id, version: digest, origin }))
         const answer = { total: registry.countOf(owner), tasks, next }
-        if (3 * tasks.length < smallAnswerValues) return answer
+        if (3 * tasks.length < smallResponseValues) return answer
         hold(reply, owner, answerFactor * bytesOfListed * tasks.length)
         return sendLarge(reply, costs.work, owner, answer)
       },
@@ -113,7 +113,7 @@ export const taskRoutes =
           response: {
             200: { ...taskAnswer, headers: etagHeader },
             304: noContent('Unchanged', etagHeader),
-            ...problemAnswers(400, 401, 404, 409, 412, 429, 503),
+            ...problemResponses(400, 401, 404, 409, 412, 429, 503),
           },
         },
       },
@@ -125,7 +125,7 @@ export const taskRoutes =
         reply.header('etag', etagOf(version))
         if (isUnchanged(request.headers, version)) return notModified(reply)
         const { task, release } = await registry.use(owner, id)
-        afterAnswer(reply, release)
+        afterResponse(reply, release)
         reply.header('etag', etagOf(task.file.digest))
         return describe(id, task, registry.origin(owner, id), reply, owner)
       },
@@ -143,7 +143,7 @@ export const taskRoutes =
           response: {
             200: { description: 'The task file', headers: etagHeader, content: { [fileType]: { schema: bytesBody } } },
             304: noContent('Unchanged', etagHeader),
-            ...problemAnswers(400, 401, 404, 409, 412, 429, 503),
+            ...problemResponses(400, 401, 404, 409, 412, 429, 503),
           },
         },
       },
@@ -187,7 +187,7 @@ export const taskRoutes =
           response: {
             200: { ...taskAnswer, description: 'Replaced', headers: etagHeader },
             201: { ...taskAnswer, description: 'New', headers: { ...etagHeader, ...locationHeader } },
-            ...problemAnswers(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
+            ...problemResponses(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
           },
         },
       },
@@ -212,7 +212,7 @@ export const taskRoutes =
           response: {
             200: { ...taskAnswer, description: 'Replaced', headers: etagHeader },
             201: { ...taskAnswer, description: 'New', headers: { ...etagHeader, ...locationHeader } },
-            ...problemAnswers(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
+            ...problemResponses(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
           },
         },
       },
@@ -231,7 +231,7 @@ export const taskRoutes =
           summary: 'Removes an uploaded task',
           params: taskParams,
           headers: conditionHeaders,
-          response: { 204: noContent('Removed'), ...problemAnswers(400, 401, 404, 409, 412, 429, 503) },
+          response: { 204: noContent('Removed'), ...problemResponses(400, 401, 404, 409, 412, 429, 503) },
         },
       },
       async (request, reply) => {
@@ -264,15 +264,15 @@ export const taskRoutes =
 
     async function describe(id: string, task: Task, origin: Origin, reply: FastifyReply, owner: Owner) {
       const { registry, costs } = lifecycle.services
-      const answer = answerOf(id, task, origin, registry)
-      if (answer.labels.length < smallAnswerValues) return answer
+      const answer = taskResponse(id, task, origin, registry)
+      if (answer.labels.length < smallResponseValues) return answer
       hold(reply, owner, answerFactor * task.labelBytes.all)
       return sendLarge(reply, costs.work, owner, answer)
     }
 
     /** Takes memory for an answer until it is sent. @throws Problem `overloaded` */
     function hold(reply: FastifyReply, owner: Owner, bytes: number): void {
-      afterAnswer(reply, lifecycle.services.costs.pools.answers.take(owner, bytes).release)
+      afterResponse(reply, lifecycle.services.costs.pools.answers.take(owner, bytes).release)
     }
 
     /** Refuses a file that the quotas have no room for, before it is read. @param around bytes that are not the file's */
@@ -282,7 +282,7 @@ export const taskRoutes =
     }
   }
 
-function answerOf(id: string, task: Task, origin: Origin, registry: Registry) {
+function taskResponse(id: string, task: Task, origin: Origin, registry: Registry) {
   const described = describeTask(task.file, registry.prototype)
   return { id, version: task.file.digest, origin, ...described } satisfies Static<typeof taskAnswer>
 }

@@ -11,7 +11,7 @@ import { defaults, operator, type Tenant, type TenantSettings, unknownTenant } f
 import type { Usage } from '../../tenants/usage.js'
 import { callerOf, recordChange, recordIfUnknown } from '../callers.js'
 import { pageOf } from '../page.js'
-import { locationHeader, noContent, problemAnswers } from '../schemas.js'
+import { locationHeader, noContent, problemResponses } from '../schemas.js'
 import type { Lifecycle } from '../services.js'
 import {
   type keyAnswer,
@@ -42,14 +42,14 @@ export const tenantRoutes =
           tags,
           summary: 'Tenants in the order of their ids, page by page',
           querystring: tenantListQuery,
-          response: { 200: tenantListAnswer, ...problemAnswers(400, 401, 403, 503) },
+          response: { 200: tenantListAnswer, ...problemResponses(400, 401, 403, 503) },
         },
       },
       async (request) => {
         const { tenants } = lifecycle.services
         const { after = '', limit = 100 } = request.query
         const { page, next } = pageOf(limit, tenants.list(after, limit + 1))
-        return { tenants: page.map((tenant) => answerOf(tenant, tenants.usage(tenant.id))), next }
+        return { tenants: page.map((tenant) => tenantResponse(tenant, tenants.usage(tenant.id))), next }
       },
     )
 
@@ -61,7 +61,7 @@ export const tenantRoutes =
           tags,
           summary: "A tenant's limits, and what it has used of them; for the operator and the tenant itself",
           params: tenantParams,
-          response: { 200: tenantAnswer, ...problemAnswers(400, 401, 403, 404, 429, 503) },
+          response: { 200: tenantAnswer, ...problemResponses(400, 401, 403, 404, 429, 503) },
         },
       },
       async (request) => {
@@ -70,7 +70,7 @@ export const tenantRoutes =
         const { id } = request.params
         if (owner !== operator && owner !== id)
           throw new Problem('forbidden', `the key is of "${owner}"; it reads /tenants/${owner} alone`)
-        return answerOf(tenants.get(id), tenants.usage(id))
+        return tenantResponse(tenants.get(id), tenants.usage(id))
       },
     )
 
@@ -90,7 +90,7 @@ export const tenantRoutes =
           response: {
             200: { ...tenantAnswer, description: 'Changed' },
             201: { ...tenantAnswer, description: 'New', headers: locationHeader },
-            ...problemAnswers(400, 401, 403, 409, 413, 415, 503),
+            ...problemResponses(400, 401, 403, 409, 413, 415, 503),
           },
         },
       },
@@ -106,7 +106,7 @@ export const tenantRoutes =
         recordSettings(request, tenant, previous)
         reply.code(previous ? 200 : 201)
         if (!previous) reply.header('location', `/tenants/${id}`)
-        return answerOf(tenant, tenants.usage(id))
+        return tenantResponse(tenant, tenants.usage(id))
       },
     )
 
@@ -122,7 +122,7 @@ export const tenantRoutes =
           body: tenantBody,
           response: {
             200: { ...tenantAnswer, description: 'Changed' },
-            ...problemAnswers(400, 401, 403, 404, 409, 413, 415, 503),
+            ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503),
           },
         },
       },
@@ -136,7 +136,7 @@ export const tenantRoutes =
         // What the tenant has beside that is not known here.
         const { tenant, previous } = await recordIfUnknown(request, patched, () => changeOf(id, request.body))
         recordSettings(request, tenant, previous)
-        return answerOf(tenant, tenants.usage(id))
+        return tenantResponse(tenant, tenants.usage(id))
       },
     )
 
@@ -153,7 +153,7 @@ export const tenantRoutes =
             'answer comes once its last task is gone and its id is free. A removal that was cut off goes on with the same ' +
             'request, or by itself. What is made under the same id later is another tenant: no key and no task comes back.',
           params: tenantParams,
-          response: { 204: noContent('Removed'), ...problemAnswers(400, 401, 403, 404, 503) },
+          response: { 204: noContent('Removed'), ...problemResponses(400, 401, 403, 404, 503) },
         },
       },
       async (request, reply) => {
@@ -174,10 +174,10 @@ export const tenantRoutes =
           tags,
           summary: "A tenant's keys, without what is secret of them",
           params: ownerParams,
-          response: { 200: keyListAnswer, ...problemAnswers(400, 401, 403, 404, 503) },
+          response: { 200: keyListAnswer, ...problemResponses(400, 401, 403, 404, 503) },
         },
       },
-      async (request) => ({ keys: lifecycle.services.keys.list(request.params.id).map(keyAnswerOf) }),
+      async (request) => ({ keys: lifecycle.services.keys.list(request.params.id).map(apiKeyResponse) }),
     )
 
     app.post(
@@ -193,7 +193,7 @@ export const tenantRoutes =
             'and revoking it does no harm.',
           params: ownerParams,
           body: keyBody,
-          response: { 201: newKeyAnswer, ...problemAnswers(400, 401, 403, 404, 413, 415, 503) },
+          response: { 201: newKeyAnswer, ...problemResponses(400, 401, 403, 404, 413, 415, 503) },
         },
       },
       async (request, reply) => {
@@ -205,7 +205,7 @@ export const tenantRoutes =
           lifecycle.services.keys.create(id, { expires, description }),
           ({ details }) => ({ ...change, object: String(details.key) }),
         )
-        const answer = keyAnswerOf(key)
+        const answer = apiKeyResponse(key)
         recordChange(request, { ...change, object: key.id, after: answer })
         reply.code(201).header('cache-control', 'no-store')
         return { ...answer, key: text }
@@ -221,7 +221,7 @@ export const tenantRoutes =
           tags,
           summary: 'Revokes a key, at once',
           params: keyParams,
-          response: { 204: noContent('Revoked'), ...problemAnswers(400, 401, 403, 404, 409, 503) },
+          response: { 204: noContent('Revoked'), ...problemResponses(400, 401, 403, 404, 409, 503) },
         },
       },
       async (request, reply) => {
@@ -257,7 +257,7 @@ function recordSettings(request: FastifyRequest, tenant: Tenant, previous: Tenan
   })
 }
 
-function answerOf({ id, created, share, limits }: Tenant, usage: Usage): Static<typeof tenantAnswer> {
+function tenantResponse({ id, created, share, limits }: Tenant, usage: Usage): Static<typeof tenantAnswer> {
   const { tasks, bytes, requestsPerSecond, tokensPerSecond } = limits
   return {
     id,
@@ -268,7 +268,7 @@ function answerOf({ id, created, share, limits }: Tenant, usage: Usage): Static<
   }
 }
 
-const keyAnswerOf = ({ id, created, expires, description }: Key): Static<typeof keyAnswer> => ({
+const apiKeyResponse = ({ id, created, expires, description }: Key): Static<typeof keyAnswer> => ({
   id,
   created,
   expires,

@@ -4,9 +4,9 @@ import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import type { FastifyBaseLogger } from 'fastify'
 import { shortened } from '../problem.js'
-import type { AnswerHeaders } from './answer-headers.js'
-import { maxWaiting, type Refuse, tooManyWaiting } from './connections.js'
+import { maxPipelined, tooManyPipelined, type WriteProblem } from './connections.js'
 import { problemBody, problems } from './problems.js'
+import type { ResponseHeaders } from './response-headers.js'
 
 /** How long a refused connection stays open, so that its client can read the answer, in milliseconds. */
 const lingerMs = 1_000
@@ -15,15 +15,15 @@ const known: Partial<Record<string, readonly [code: keyof typeof problems, detai
   ERR_HTTP_REQUEST_TIMEOUT: ['request_timeout', 'the request took too long to arrive'],
   HPE_HEADER_OVERFLOW: ['headers_too_large', "the request's line and headers are larger than this server takes"],
   HPE_CHUNK_EXTENSIONS_OVERFLOW: ['body_too_large', 'the chunks have longer extensions than this server takes'],
-  [tooManyWaiting]: [
+  [tooManyPipelined]: [
     'invalid_request',
-    `too much was sent before it was answered; at most ${maxWaiting} requests may wait on a connection`,
+    `too much was sent before it was answered; at most ${maxPipelined} requests may wait on a connection`,
   ],
 }
 
 /** Each answer has an id of its own, under which it is logged. */
-export const refuseOn =
-  (headers: AnswerHeaders, log: FastifyBaseLogger | undefined): Refuse =>
+export const problemWriter =
+  (headers: ResponseHeaders, log: FastifyBaseLogger | undefined): WriteProblem =>
   (socket, error) => {
     const requestId = randomUUID()
     const detailOfParser = `this is not an HTTP request: ${shortened(error.message, 200)}`

@@ -3,14 +3,14 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { bodyFactor } from '../costs/memory.js'
 import type { Holding, Pool } from '../costs/pool.js'
-import { afterAnswer } from './after-answer.js'
+import { afterResponse } from './after-response.js'
 import { hasBody, type OnBytes } from './bodies.js'
 import { readMediaType } from './media-types.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** Null for a request without a body, or without a caller. */
-    heldBody: Holding | null
+    bodyMemory: Holding | null
   }
 }
 
@@ -19,17 +19,17 @@ declare module 'fastify' {
  * behind what identifies callers.
  * @returns to be told of bytes that arrive
  */
-export function holdBodies(app: FastifyInstance, bodies: Pool): OnBytes {
-  app.decorateRequest('heldBody', null)
+export function reserveBodyMemory(app: FastifyInstance, bodies: Pool): OnBytes {
+  app.decorateRequest('bodyMemory', null)
   app.addHook('onRequest', async (request, reply) => {
     const { caller, headers } = request
     if (caller === null || !hasBody(request)) return
     const held = bodies.take(caller.owner, factorOf(request) * Number(headers['content-length'] ?? 0))
-    request.heldBody = held
-    afterAnswer(reply, held.release)
+    request.bodyMemory = held
+    afterResponse(reply, held.release)
   })
   return (request, bytes) => {
-    if (request.headers['content-length'] === undefined) request.heldBody?.add(factorOf(request) * bytes)
+    if (request.headers['content-length'] === undefined) request.bodyMemory?.add(factorOf(request) * bytes)
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { jsonInSteps } from '../../src/http/large-answers.js'
+import { jsonInSteps } from '../../src/http/large-responses.js'
 import { finish } from '../../src/steps.js'
 
 const written = (value: object) => Buffer.concat(finish(jsonInSteps(value))).toString()

@@ -12,7 +12,7 @@ interface Pending {
 const pending = new WeakMap<FastifyReply['raw'], Pending>()
 
 /** Calls back at once if the answer is over already. */
-export function afterAnswer({ raw }: FastifyReply, release: () => void): void {
+export function afterResponse({ raw }: FastifyReply, release: () => void): void {
   const known = pending.get(raw) ?? listen(raw)
   if (known.over) release()
   else known.releases.push(release)

@@ -4,10 +4,10 @@
 import type { FastifyInstance } from 'fastify'
 
 /** Those that are the same for all; an answer has `x-request-id` beside them. */
-export type AnswerHeaders = Readonly<Record<string, string>>
+export type ResponseHeaders = Readonly<Record<string, string>>
 
 /** @param secure whether the server itself speaks HTTPS: browsers then use nothing else for a year */
-export const answerHeaders = (secure: boolean): AnswerHeaders => ({
+export const responseHeaders = (secure: boolean): ResponseHeaders => ({
   'x-content-type-options': 'nosniff',
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   'referrer-policy': 'no-referrer',
@@ -16,6 +16,6 @@ export const answerHeaders = (secure: boolean): AnswerHeaders => ({
 })
 
 /** To be called before any hook that may answer. */
-export function addAnswerHeaders(app: FastifyInstance, headers: AnswerHeaders): void {
+export function addResponseHeaders(app: FastifyInstance, headers: ResponseHeaders): void {
   app.addHook('onRequest', async (request, reply) => void reply.headers(headers).header('x-request-id', request.id))
 }

@@ -7,7 +7,7 @@ import type { Steps } from '../steps.js'
 import type { Owner } from '../tenants/tenant.js'
 
 /** An answer of fewer values is written at once: that takes a fraction of a millisecond. */
-export const smallAnswerValues = 1_000
+export const smallResponseValues = 1_000
 
 /** Values that are written between two pauses, and characters of a piece. */
 const valuesAtOnce = 1_000
