@@ -1,5 +1,5 @@
 // What learning has to know of each problem type: what has a target, what the target is to the loss, and what outputs
-// are to the metrics. A further problem type is an entry here, an answer in tasks/answers.ts, and its part of a task file.
+// are to the metrics. A further problem type is an entry here, an answer in tasks/predictions.ts, and its part of a task file.
 
 import { tagsOf } from '../formats/iob.js'
 import { defaultThreshold, type ProblemType } from '../petl/task.js'

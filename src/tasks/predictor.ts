@@ -14,8 +14,8 @@ import { type Demand, oneToken } from '../scheduler/admission.js'
 import type { Dispatcher, SubmitOptions } from '../scheduler/dispatcher.js'
 import { finish } from '../steps.js'
 import type { Owner } from '../tenants/tenant.js'
-import { type AnswerOptions, answerInSteps, type Prediction, readings } from './answers.js'
-import { type AnswerCost, answerCost, isSmall, sumOfCosts, tokensOfCost } from './costs.js'
+import { isSmall, type PredictionCost, predictionCost, sumOfCosts, tokensOfCost } from './prediction-costs.js'
+import { inputsByProblemType, type Prediction, type PredictionOptions, predictionInSteps } from './predictions.js'
 import type { Task, TaskInUse } from './ready-tasks.js'
 import type { Registry } from './registry.js'
 
@@ -36,7 +36,7 @@ export interface Account {
   readonly checkAgain: () => void
 }
 
-export interface PredictOptions extends AnswerOptions, Pick<SubmitOptions, 'deadline'> {
+export interface PredictOptions extends PredictionOptions, Pick<SubmitOptions, 'deadline'> {
   readonly account: Account
   /** Cut what is longer than the model takes; otherwise refuse it. */
   readonly truncate: boolean
@@ -55,7 +55,7 @@ export interface Predicted {
 export interface Predictions {
   readonly predicted: readonly Predicted[]
   /** Estimated; at least what the answer has. */
-  readonly cost: AnswerCost
+  readonly cost: PredictionCost
   readonly holding: Holding
 }
 
@@ -90,17 +90,17 @@ const charactersAround = 200
 const textsTogether = 32
 
 /** An input, the task that it asks, and its tokens. */
-interface Asked {
+interface InputAndTask {
   readonly input: PredictionInput
   readonly task: Task
 }
 
-interface Read extends Asked {
+interface EncodedInput extends InputAndTask {
   readonly inputIds: Int32Array
   readonly tokenTypeIds: Int32Array
   /** For a task that reads hidden states. */
   readonly words: readonly Word[]
-  readonly cost: AnswerCost
+  readonly cost: PredictionCost
 }
 
 export class Predictor {
@@ -133,16 +133,16 @@ export class Predictor {
       this.#checkCost(sumOfCosts(asked.map(({ task }) => this.#costOf(task, 1, options))))
       const demand = this.#leastDemand(inputs)
       this.#checkDemand(demand, options)
-      return await this.#answer(asked, demand, options)
+      return await this.#predictTexts(asked, demand, options)
     } finally {
       for (const { release } of tasks.values()) release()
     }
   }
 
-  async #answer(asked: readonly Asked[], demand: Demand, options: PredictOptions): Promise<Predictions> {
+  async #predictTexts(asked: readonly InputAndTask[], demand: Demand, options: PredictOptions): Promise<Predictions> {
     const { account, deadline, signal } = options
     const { owner, share } = account
-    const texts = await this.#readAll(asked, demand, options)
+    const texts = await this.#encodeAll(asked, demand, options)
     const cost = sumOfCosts(texts.map((text) => text.cost))
     this.#checkCost(cost)
     const holding = this.parts.answers.take(owner, answerFactor * cost.bytes)
@@ -162,7 +162,7 @@ export class Predictor {
       })
       const predicted: Predicted[] = []
       for (const [index, { input, task, words, cost }] of texts.entries()) {
-        const steps = answerInSteps(task.file, { text: input.text, words }, present(results[index]), options)
+        const steps = predictionInSteps(task.file, { text: input.text, words }, present(results[index]), options)
         const prediction = isSmall(cost) ? finish(steps) : await this.parts.work.run(owner, steps, signal)
         predicted.push({ task: input.task, version: task.file.digest, prediction })
       }
@@ -186,7 +186,7 @@ export class Predictor {
     }
   }
 
-  #checkText({ input, task }: Asked, index: number, { truncate }: PredictOptions): void {
+  #checkText({ input, task }: InputAndTask, index: number, { truncate }: PredictOptions): void {
     const { problemType } = task.file
     const { maxCharacters } = this.parts.tokenizer
     for (const [name, value] of [['text', input.text] as const, ['text_pair', input.textPair] as const]) {
@@ -200,16 +200,16 @@ export class Predictor {
           { input: index, characters: value.length, limit: maxCharacters },
         )
     }
-    if (input.textPair !== undefined && !readings[problemType].pairs)
+    if (input.textPair !== undefined && !inputsByProblemType[problemType].pairs)
       throw new Problem('text_pair_not_taken', `inputs[${index}]: a ${problemType} takes one text, not a pair`, {
         input: index,
       })
   }
 
   /** Tokenises the texts, some at a time. While they wait for that, others may fill the queue: then the rest is refused. */
-  async #readAll(asked: readonly Asked[], demand: Demand, options: PredictOptions): Promise<Read[]> {
+  async #encodeAll(asked: readonly InputAndTask[], demand: Demand, options: PredictOptions): Promise<EncodedInput[]> {
     const { gate } = this.parts
-    const read: Read[] = []
+    const read: EncodedInput[] = []
     while (read.length < asked.length) {
       const first = read.length
       const { texts, amount } = this.#nextTexts(asked, first)
@@ -218,7 +218,7 @@ export class Predictor {
         amount,
         () => {
           this.#checkDemand(demand, options)
-          return Promise.all(texts.map((each, at) => this.#read(each, first + at, options)))
+          return Promise.all(texts.map((each, at) => this.#encode(each, first + at, options)))
         },
         options.signal,
       )
@@ -228,7 +228,10 @@ export class Predictor {
   }
 
   /** Texts that are tokenised together: as many as the gate lets in at one time for an owner, and not too many. */
-  #nextTexts(asked: readonly Asked[], first: number): { readonly texts: readonly Asked[]; readonly amount: number } {
+  #nextTexts(
+    asked: readonly InputAndTask[],
+    first: number,
+  ): { readonly texts: readonly InputAndTask[]; readonly amount: number } {
     const { tokenizer, gate } = this.parts
     const charactersOf = (text: string) => Math.min(text.length, tokenizer.maxCharacters)
     let amount = 0
@@ -242,7 +245,7 @@ export class Predictor {
     return { texts: asked.slice(first, end), amount }
   }
 
-  async #read({ input, task }: Asked, index: number, options: PredictOptions): Promise<Read> {
+  async #encode({ input, task }: InputAndTask, index: number, options: PredictOptions): Promise<EncodedInput> {
     const { tokenizer } = this.parts
     const { text, inputIds, tokenTypeIds, fullLength, encoding } = await tokenizer.encode(input)
     const { maxTokens } = tokenizer
@@ -253,7 +256,7 @@ export class Predictor {
         { input: index, tokens: fullLength, limit: maxTokens },
       )
     // The encoding holds far more than is needed from here on, in memory that the garbage collector does not see.
-    const { hidden } = readings[task.file.problemType]
+    const { hidden } = inputsByProblemType[task.file.problemType]
     const words = hidden ? splitWords(text, encoding) : []
     const cost = this.#costOf(task, hidden ? words.length : 1, options)
     return {
@@ -282,11 +285,11 @@ export class Predictor {
     return { rows: inputs.length, byTask }
   }
 
-  #costOf(task: Task, units: number, { topK }: PredictOptions): AnswerCost {
-    return answerCost(task, units, topK, this.parts.hiddenSize)
+  #costOf(task: Task, units: number, { topK }: PredictOptions): PredictionCost {
+    return predictionCost(task, units, topK, this.parts.hiddenSize)
   }
 
-  #checkCost({ multiplyAdds, bytes }: AnswerCost): void {
+  #checkCost({ multiplyAdds, bytes }: PredictionCost): void {
     const { maxMultiplyAdds, maxAnswerBytes } = this.parts.limits
     if (multiplyAdds > maxMultiplyAdds)
       throw exceeds('multiplyAdds', multiplyAdds, maxMultiplyAdds, 'the heads of the request')
@@ -307,14 +310,14 @@ function checkThreshold(tasks: ReadonlyMap<string, TaskInUse>): void {
   )
 }
 
-function engineRow({ task: { file, bitset }, inputIds, tokenTypeIds }: Read): EngineRow {
+function engineRow({ task: { file, bitset }, inputIds, tokenTypeIds }: EncodedInput): EngineRow {
   return {
     inputIds,
     tokenTypeIds,
     pooling: file.pooling,
     maskKey: file.digest,
     bitset: () => bitset,
-    withHidden: readings[file.problemType].hidden,
+    withHidden: inputsByProblemType[file.problemType].hidden,
   }
 }
 

@@ -10,7 +10,7 @@ import type { Prototype } from '../petl/prototype.js'
 import { type TaskFile, taskFileInSteps } from '../petl/task-file.js'
 import { finish, type Steps } from '../steps.js'
 import type { Owner } from '../tenants/tenant.js'
-import { type LabelBytes, labelBytesInSteps } from './costs.js'
+import { type LabelBytes, labelBytesInSteps } from './prediction-costs.js'
 
 /** A task ready to run. */
 export interface Task {

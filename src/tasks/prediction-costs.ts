@@ -4,7 +4,7 @@ import type { Steps } from '../steps.js'
 import { multiplyAddsOf } from './heads.js'
 import type { Task } from './ready-tasks.js'
 
-export interface AnswerCost {
+export interface PredictionCost {
   /** Of heads, on the host, with what becomes of their outputs. */
   readonly multiplyAdds: number
   /** Scores of labels, and numbers of vectors. */
@@ -47,12 +47,12 @@ export function* labelBytesInSteps(labels: readonly string[]): Steps<LabelBytes>
  * @param units what the head is applied to: the words of a token classification, else 1
  * @param hiddenSize numbers of a vector
  */
-export function answerCost(
+export function predictionCost(
   { file, labelBytes }: Pick<Task, 'file' | 'labelBytes'>,
   units: number,
   topK: number | undefined,
   hiddenSize: number,
-): AnswerCost {
+): PredictionCost {
   switch (file.problemType) {
     case 'feature_extraction':
       return { multiplyAdds: 0, values: hiddenSize, bytes: bytesAround + bytesOfNumber * hiddenSize }
@@ -74,7 +74,7 @@ export function answerCost(
   }
 }
 
-export const sumOfCosts = (costs: readonly AnswerCost[]): AnswerCost =>
+export const sumOfCosts = (costs: readonly PredictionCost[]): PredictionCost =>
   costs.reduce(
     (a, b) => ({
       multiplyAdds: a.multiplyAdds + b.multiplyAdds,
@@ -88,8 +88,8 @@ export const sumOfCosts = (costs: readonly AnswerCost[]): AnswerCost =>
 const perToken = { multiplyAdds: 100_000, values: 250 } as const
 
 /** The cost in tokens, for rates and turns. It is 0 for the small answers that most tasks give. */
-export const tokensOfCost = ({ multiplyAdds, values }: AnswerCost): number =>
+export const tokensOfCost = ({ multiplyAdds, values }: PredictionCost): number =>
   Math.floor(multiplyAdds / perToken.multiplyAdds + values / perToken.values)
 
 /** Whether the work is so little that it is done at once, without slices: well below a tenth of a millisecond. */
-export const isSmall = ({ multiplyAdds, values }: AnswerCost): boolean => multiplyAdds <= 50_000 && values <= 200
+export const isSmall = ({ multiplyAdds, values }: PredictionCost): boolean => multiplyAdds <= 50_000 && values <= 200

@@ -36,23 +36,24 @@ export type Prediction =
   | TokenClassification
   | FeatureExtraction
 
-export interface AnswerOptions extends ScoreOptions {
+export interface PredictionOptions extends ScoreOptions {
   /** In place of a multi-label task's own threshold. */
   readonly threshold?: number | undefined
 }
 
 /** What a problem type reads: a pair of texts as well as one, and hidden states of tokens or the pooled vector. */
-export const readings: Readonly<Record<ProblemType, { readonly pairs: boolean; readonly hidden: boolean }>> = {
-  single_label_classification: { pairs: true, hidden: false },
-  multi_label_classification: { pairs: true, hidden: false },
-  regression: { pairs: true, hidden: false },
-  token_classification: { pairs: false, hidden: true },
-  // Texts are compared by the vectors of each alone.
-  feature_extraction: { pairs: false, hidden: false },
-}
+export const inputsByProblemType: Readonly<Record<ProblemType, { readonly pairs: boolean; readonly hidden: boolean }>> =
+  {
+    single_label_classification: { pairs: true, hidden: false },
+    multi_label_classification: { pairs: true, hidden: false },
+    regression: { pairs: true, hidden: false },
+    token_classification: { pairs: false, hidden: true },
+    // Texts are compared by the vectors of each alone.
+    feature_extraction: { pairs: false, hidden: false },
+  }
 
 /** A text as its task's head reads it. */
-export interface ReadText {
+export interface TextAndWords {
   readonly text: string
   /** Its words, for a problem type that reads hidden states. */
   readonly words: readonly Word[]
@@ -62,11 +63,11 @@ export interface ReadText {
  * The answer of a task for one text.
  * @param row what the engine gave for the text, with hidden states if the problem type reads them
  */
-export function* answerInSteps(
+export function* predictionInSteps(
   task: TaskFile,
-  { text, words }: ReadText,
+  { text, words }: TextAndWords,
   { pooled, hidden }: RowResult,
-  options: AnswerOptions,
+  options: PredictionOptions,
 ): Steps<Prediction> {
   switch (task.problemType) {
     case 'single_label_classification':
