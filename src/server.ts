@@ -66,7 +66,7 @@ export async function startServer(config: Config, logger: Logger, signal?: Abort
   // A start may wait long for a database, and the certificate be renewed meanwhile.
   certificate?.watch({
     renewed: () => logger.info({ file: cert }, 'the certificate was renewed'),
-    refused: ({ message }) => logger.error({ reason: message }, 'the certificate stays as it was'),
+    rejected: ({ message }) => logger.error({ reason: message }, 'the certificate stays as it was'),
   })
   let store: Store | undefined
   try {
@@ -216,7 +216,7 @@ async function loadServices(
     const dispatcher = new Dispatcher(engines.all, limits, new CostModel(timings))
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
-    dispatcher.onRejected = (reason) => metrics.refused(reason)
+    dispatcher.onRejected = (reason) => metrics.rejected(reason)
     dispatcher.onTextsRejected = (texts) =>
       logger.error({ texts }, 'texts are refused: two engines were lost with them')
     const predictor = new Predictor({

@@ -20,21 +20,21 @@ interface Pair {
   readonly key: Buffer
 }
 
-const lookEveryMs = 5_000
+const checkEveryMs = 5_000
 
 export interface CertificateReport {
   readonly renewed: () => void
   /** What is wrong with files that changed. The certificate stays as it was. */
-  readonly refused: (problem: Problem) => void
+  readonly rejected: (problem: Problem) => void
 }
 
 export class Certificate {
   #pair: Pair
   readonly #servers = new Set<Server>()
-  #report: CertificateReport = { renewed: () => {}, refused: () => {} }
+  #report: CertificateReport = { renewed: () => {}, rejected: () => {} }
   /** What was reported of the files last, which is not reported again. */
-  #refusal: string | undefined
-  #looking: Promise<void> | undefined
+  #reported: string | undefined
+  #checking: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
 
   private constructor(
@@ -67,16 +67,16 @@ export class Certificate {
   }
 
   /** Takes the files anew whenever they change. In the middle of a renewal they are no pair, which is reported once. */
-  watch(report: CertificateReport, everyMs = lookEveryMs): void {
+  watch(report: CertificateReport, everyMs = checkEveryMs): void {
     this.#report = report
-    this.#timer = setInterval(() => this.#look(), everyMs).unref()
+    this.#timer = setInterval(() => this.#check(), everyMs).unref()
   }
 
   /** Looks at the files now, and reports what is wrong with them also if that was reported before. */
   async reload(): Promise<void> {
-    await this.#looking
-    this.#refusal = undefined
-    await this.#look()
+    await this.#checking
+    this.#reported = undefined
+    await this.#check()
   }
 
   close(): void {
@@ -84,11 +84,11 @@ export class Certificate {
   }
 
   /** One look at a time: the files may be on a disk that hangs. */
-  #look(): Promise<void> {
-    this.#looking ??= this.#take().finally(() => {
-      this.#looking = undefined
+  #check(): Promise<void> {
+    this.#checking ??= this.#take().finally(() => {
+      this.#checking = undefined
     })
-    return this.#looking
+    return this.#checking
   }
 
   async #take(): Promise<void> {
@@ -96,15 +96,15 @@ export class Certificate {
       const pair = await readPair(this.files)
       const isSame = pair.cert.equals(this.#pair.cert) && pair.key.equals(this.#pair.key)
       if (!isSame) checkPair(this.files, pair)
-      this.#refusal = undefined
+      this.#reported = undefined
       if (isSame) return
       this.#pair = pair
       for (const server of this.#servers) server.setSecureContext(pair)
       this.#report.renewed()
     } catch (error) {
       if (!(error instanceof Problem)) throw error
-      if (error.message !== this.#refusal) this.#report.refused(error)
-      this.#refusal = error.message
+      if (error.message !== this.#reported) this.#report.rejected(error)
+      this.#reported = error.message
     }
   }
 }

@@ -39,7 +39,7 @@ export class Metrics {
     'Rows computed once more in float32, for float16 did not hold their numbers',
   )
   readonly #dropped = this.#counter('queue_dropped_rows_total', 'Rows dropped before they were computed', ['reason'])
-  readonly #refused = this.#counter(
+  readonly #rejected = this.#counter(
     'refused_requests_total',
     'Requests refused when they came: they would have waited too long (wait), found no room (room), would take longer than they may (deadline), or engines were lost with one of their texts (text)',
     ['reason'],
@@ -258,8 +258,8 @@ export class Metrics {
     this.#dropped.inc({ reason }, rows)
   }
 
-  refused(reason: string): void {
-    this.#refused.inc({ reason })
+  rejected(reason: string): void {
+    this.#rejected.inc({ reason })
   }
 
   /** The first so many tenants that ask anything are told apart; the series would be endless otherwise. */

@@ -57,7 +57,7 @@ describe('HTTPS', () => {
     await copyFile(pem('second.cert'), files.cert)
     const said: string[] = []
     const renewal = new Promise<void>((renewed) =>
-      certificate.watch({ renewed, refused: ({ message }) => said.push(message) }, 20),
+      certificate.watch({ renewed, rejected: ({ message }) => said.push(message) }, 20),
     )
     while (said.length === 0) await delay(20)
     assert.equal(certificate.pair, first)
