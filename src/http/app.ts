@@ -30,7 +30,8 @@ import { predictRoutes } from './routes/predict.js'
 import { rootRoute } from './routes/root.js'
 import { taskRoutes } from './routes/tasks.js'
 import { tenantRoutes } from './routes/tenants.js'
-import { openapiDocument } from './schemas.js'
+import { withComponents } from './schemas/component.js'
+import { openapiDocument } from './schemas/document.js'
 import type { Lifecycle } from './services.js'
 import { problemWriter } from './socket-problems.js'
 import { rejectUnknownParameters, validatorCompiler } from './validation.js'
@@ -122,7 +123,11 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     )
   })
 
-  await app.register(swagger, { openapi: openapiDocument })
+  await app.register(swagger, {
+    openapi: openapiDocument,
+    transformObject: (documents) =>
+      'openapiObject' in documents ? withComponents(documents.openapiObject) : documents.swaggerObject,
+  })
   await app.register(docs)
   const rejectOtherMethods = collectMethods(app)
   rejectUnknownParameters(app)

@@ -1,16 +1,12 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { readConfig } from '../../src/config.js'
 import { openCosts } from '../../src/costs/costs.js'
 import { buildApp } from '../../src/http/app.js'
 import { Metrics } from '../../src/http/metrics.js'
-import { describeApi } from '../../src/http/openapi.js'
 import { Lifecycle } from '../../src/http/services.js'
 import { singleUser } from '../../src/tenants/access.js'
-import { root } from '../material.js'
 import { predict, type Running, startRunning } from './running.js'
 
 describe('health and metrics', () => {
@@ -90,43 +86,5 @@ describe('before the model is loaded', () => {
     }
     assert.match((await app.inject('/metrics')).body, /^propetl_ready 0$/m)
     await app.close()
-  })
-})
-
-describe('the description of the API', () => {
-  test('openapi/openapi.json is what the routes say (npm run generate writes it)', async () => {
-    assert.equal(readFileSync(join(root, 'openapi/openapi.json'), 'utf8'), await describeApi())
-  })
-
-  test('has every route, and a description for every answer', async () => {
-    const { paths } = JSON.parse(await describeApi()) as {
-      paths: Record<string, Record<string, { responses: object }>>
-    }
-    assert.deepEqual(
-      Object.entries(paths)
-        .flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method} ${path}`))
-        .toSorted(),
-      [
-        'delete /tasks/{id}',
-        'delete /tenants/{id}',
-        'delete /tenants/{id}/keys/{key}',
-        'get /health/live',
-        'get /health/ready',
-        'get /metrics',
-        'get /tasks',
-        'get /tasks/{id}',
-        'get /tasks/{id}/file',
-        'get /tenants',
-        'get /tenants/{id}',
-        'get /tenants/{id}/keys',
-        'patch /tenants/{id}',
-        'post /predict',
-        'post /tasks',
-        'post /tasks/{id}/predict',
-        'post /tenants/{id}/keys',
-        'put /tasks/{id}',
-        'put /tenants/{id}',
-      ],
-    )
   })
 })

@@ -9,7 +9,8 @@ import { Problem } from '../../problem.js'
 import { secondsBehind } from '../../store/store.js'
 import { operator } from '../../tenants/tenant.js'
 import type { Metrics } from '../metrics.js'
-import { problemResponses, readyAnswer } from '../schemas.js'
+import { problemResponses, responseOf } from '../schemas/common.js'
+import { healthReport, liveReport } from '../schemas/health.js'
 import type { Lifecycle } from '../services.js'
 
 const everybody = { config: { audience: 'everybody' } } as const
@@ -27,8 +28,8 @@ export const healthRoutes =
           ...withoutKey,
           operationId: 'live',
           tags: ['operation'],
-          summary: 'The process runs',
-          response: { 200: Type.Object({ status: Type.Literal('live') }) },
+          summary: 'Says that the process runs',
+          response: { 200: responseOf(liveReport, 'The process runs') },
         },
       },
       async () => ({ status: 'live' as const }),
@@ -42,8 +43,8 @@ export const healthRoutes =
           ...withoutKey,
           operationId: 'ready',
           tags: ['operation'],
-          summary: 'The model has answered a warm-up batch, the store is sound, and the server is not stopping',
-          response: { 200: readyAnswer, ...problemResponses(503) },
+          summary: 'Says whether the server can serve predictions, and what it serves',
+          response: { 200: responseOf(healthReport, 'The server is ready'), ...problemResponses(503) },
         },
       },
       async () => {
@@ -90,9 +91,9 @@ export const healthRoutes =
         schema: {
           operationId: 'metrics',
           tags: ['operation'],
-          summary: 'Prometheus metrics, for the operator and keys of `metrics`',
+          summary: 'Returns Prometheus metrics; for API keys of the operator and of `metrics`',
           response: {
-            200: { description: 'Metrics', content: { 'text/plain': { schema: Type.String() } } },
+            200: { description: 'The metrics', content: { 'text/plain': { schema: Type.String() } } },
             ...problemResponses(401, 403, 503),
           },
         },

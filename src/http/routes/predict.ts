@@ -12,15 +12,15 @@ import { afterResponse } from '../after-response.js'
 import { callerOf } from '../callers.js'
 import { sendLarge, smallResponseValues } from '../large-responses.js'
 import type { Metrics } from '../metrics.js'
+import { problemResponses, responseOf } from '../schemas/common.js'
 import {
-  predictAnswer,
-  predictBody,
-  predictManyAnswer,
-  predictManyBody,
-  problemResponses,
-  taskParams,
+  predictManyRequest,
+  predictManyResponse,
+  predictParams,
+  predictRequest,
+  predictResponse,
   timeoutHeaders,
-} from '../schemas.js'
+} from '../schemas/predictions.js'
 import type { Lifecycle } from '../services.js'
 
 export interface PredictLimits {
@@ -57,7 +57,7 @@ export const predictRoutes =
 
     const predict = async <T extends object>(
       inputs: readonly PredictionInput[],
-      body: Pick<Static<typeof predictBody>, 'top_k' | 'raw_scores' | 'threshold' | 'truncate'>,
+      body: Pick<Static<typeof predictRequest>, 'top_k' | 'raw_scores' | 'threshold' | 'truncate'>,
       request: FastifyRequest,
       reply: FastifyReply,
       toResponse: (predicted: readonly Predicted[]) => T,
@@ -105,11 +105,14 @@ export const predictRoutes =
         schema: {
           operationId: 'predict',
           tags: ['predictions'],
-          summary: 'Predictions of one task',
-          params: taskParams,
+          summary: 'Predicts with one task, for one or several texts',
+          params: predictParams,
           headers: timeoutHeaders,
-          body: predictBody,
-          response: { 200: predictAnswer, ...problemResponses(400, 401, 404, 409, 413, 415, 422, 429, 503, 504) },
+          body: predictRequest,
+          response: {
+            200: responseOf(predictResponse, 'The predictions'),
+            ...problemResponses(400, 401, 404, 409, 413, 415, 422, 429, 503, 504),
+          },
         },
         // Under load most requests end here: what is refused must cost little.
         onRequest: async (request, reply) =>
@@ -140,10 +143,13 @@ export const predictRoutes =
         schema: {
           operationId: 'predictMany',
           tags: ['predictions'],
-          summary: 'Predictions of many tasks at once',
+          summary: 'Predicts with several tasks in one request, each text with its task',
           headers: timeoutHeaders,
-          body: predictManyBody,
-          response: { 200: predictManyAnswer, ...problemResponses(400, 401, 404, 409, 413, 415, 422, 429, 503, 504) },
+          body: predictManyRequest,
+          response: {
+            200: responseOf(predictManyResponse, 'The predictions'),
+            ...problemResponses(400, 401, 404, 409, 413, 415, 422, 429, 503, 504),
+          },
         },
       },
       async (request, reply) => {

@@ -1,71 +1,54 @@
-// Tasks as a resource: list, describe, download, upload, remove.
+// The routes of tasks: list, describe, download, upload, delete.
 
 import type { IncomingMessage } from 'node:http'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { type Static, Type } from 'typebox'
+import type { Static } from 'typebox'
 import { answerFactor } from '../../costs/memory.js'
 import { digestOf } from '../../formats/digest.js'
-import { Problem, quoted } from '../../problem.js'
 import { describeTask } from '../../tasks/description.js'
 import type { Task } from '../../tasks/ready-tasks.js'
 import { checkTaskId, type Origin, type Registry } from '../../tasks/registry.js'
 import { taskOwnerOf } from '../../tenants/access.js'
 import type { Owner } from '../../tenants/tenant.js'
 import { afterResponse } from '../after-response.js'
-import { type ReadBody, tooLarge } from '../bodies.js'
+import type { ReadBody } from '../bodies.js'
 import { callerOf, recordChange, recordIfUnknown } from '../callers.js'
 import { sendInChunks } from '../downloads.js'
-import { etagOf, etagsPattern, isUnchanged, preconditionOf } from '../etags.js'
+import { etagOf, isUnchanged, preconditionOf } from '../etags.js'
 import { type FormPart, readForm } from '../forms.js'
 import { sendLarge, smallResponseValues } from '../large-responses.js'
 import { readMediaType } from '../media-types.js'
 import { pageOf } from '../page.js'
-import { contentTypeDetail } from '../problems.js'
+import { etagHeader, locationHeader, noContent, problemResponses, responseOf } from '../schemas/common.js'
 import {
-  bytesBody,
-  etagHeader,
-  listAnswer,
-  listQuery,
-  locationHeader,
-  noContent,
-  problemResponses,
-  taskAnswer,
-  taskId,
+  conditionHeaders,
+  ownTaskParams,
+  taskFile,
+  taskForm,
+  taskListQuery,
+  taskListSchema,
   taskParams,
-} from '../schemas.js'
+  taskSchema,
+} from '../schemas/tasks.js'
 import type { Lifecycle } from '../services.js'
+import {
+  curlType,
+  expectFile,
+  expectForm,
+  fileType,
+  formBytes,
+  formLimits,
+  formType,
+  uploadOf,
+} from '../task-uploads.js'
 
 export interface TaskLimits {
   readonly maxUploadBytes: number
 }
 
-const fileType = 'application/octet-stream'
-/** What curl calls any body unless told otherwise. */
-const curlType = 'application/x-www-form-urlencoded'
-
-const conditionHeaders = Type.Object({
-  'if-match': Type.Optional(
-    Type.String({
-      pattern: etagsPattern,
-      description: 'Only if the task is at one of these ETags, as in "v1", "v2"; * for any',
-    }),
-  ),
-  'if-none-match': Type.Optional(
-    Type.String({
-      pattern: etagsPattern,
-      description: 'Only if it is at none of these; * for: only if it is new',
-    }),
-  ),
-})
-
-/** A task in a list, in bytes of JSON. */
+/** Bytes of JSON of a task in a list. */
 const bytesOfListed = 250
-
-const formType = 'multipart/form-data'
-/** What a form may hold around its file, in bytes. */
-const formBytes = 64 * 1024
-const formLimits = { parts: 5, headerBytes: 8 * 1024 }
 
 export const taskRoutes =
   (lifecycle: Lifecycle, limits: TaskLimits, readBody: ReadBody): FastifyPluginAsyncTypebox =>
@@ -82,9 +65,9 @@ export const taskRoutes =
         schema: {
           operationId: 'listTasks',
           tags: ['tasks'],
-          summary: 'Tasks in the order of their ids, page by page',
-          querystring: listQuery,
-          response: { 200: listAnswer, ...problemResponses(400, 401, 429, 503) },
+          summary: 'Lists the tasks in the order of their ids, in pages',
+          querystring: taskListQuery,
+          response: { 200: responseOf(taskListSchema, 'A page of tasks'), ...problemResponses(400, 401, 429, 503) },
         },
       },
       async (request, reply) => {
@@ -94,10 +77,10 @@ export const taskRoutes =
         const found = await costs.work.run(owner, registry.list(owner, after, limit + 1))
         const { page, next } = pageOf(limit, found)
         const tasks = page.map(({ id, digest, origin }) => ({ id, version: digest, origin }))
-        const answer = { total: registry.countOf(owner), tasks, next }
-        if (3 * tasks.length < smallResponseValues) return answer
+        const response = { total: registry.countOf(owner), tasks, next }
+        if (3 * tasks.length < smallResponseValues) return response
         hold(reply, owner, answerFactor * bytesOfListed * tasks.length)
-        return sendLarge(reply, costs.work, owner, answer)
+        return sendLarge(reply, costs.work, owner, response)
       },
     )
 
@@ -107,12 +90,12 @@ export const taskRoutes =
         schema: {
           operationId: 'describeTask',
           tags: ['tasks'],
-          summary: 'What a task is: labels, mask density, overlap with the layer masks, storage',
+          summary: 'Describes a task: problem type, labels, head, mask, storage',
           params: taskParams,
           headers: conditionHeaders,
           response: {
-            200: { ...taskAnswer, headers: etagHeader },
-            304: noContent('Unchanged', etagHeader),
+            200: responseOf(taskSchema, 'The description of the task', etagHeader),
+            304: noContent('The task is unchanged', etagHeader),
             ...problemResponses(400, 401, 404, 409, 412, 429, 503),
           },
         },
@@ -137,12 +120,12 @@ export const taskRoutes =
         schema: {
           operationId: 'downloadTask',
           tags: ['tasks'],
-          summary: 'The task file, byte for byte',
+          summary: 'Downloads the task file, byte for byte',
           params: taskParams,
           headers: conditionHeaders,
           response: {
-            200: { description: 'The task file', headers: etagHeader, content: { [fileType]: { schema: bytesBody } } },
-            304: noContent('Unchanged', etagHeader),
+            200: { description: 'The task file', headers: etagHeader, content: { [fileType]: { schema: taskFile } } },
+            304: noContent('The task is unchanged', etagHeader),
             ...problemResponses(400, 401, 404, 409, 412, 429, 503),
           },
         },
@@ -154,7 +137,7 @@ export const taskRoutes =
         const digest = registry.version(owner, id)
         reply.header('etag', etagOf(digest))
         if (isUnchanged(request.headers, digest)) return notModified(reply)
-        // Its size is known once it is read: there has to be room for the largest.
+        // The size is known only after reading: reject now if the largest file would not fit.
         const held = costs.pools.answers.take(owner, limits.maxUploadBytes)
         held.release()
         const file = registry.file(owner, id)
@@ -168,25 +151,22 @@ export const taskRoutes =
       '/tasks/:id',
       {
         bodyLimit: limits.maxUploadBytes,
-        onRequest: [
-          expectType(fileType, curlType),
-          async (request) => checkRoom(request, checkTaskId(request.params.id), 0),
-        ],
+        onRequest: [expectFile, async (request) => checkRoom(request, checkTaskId(request.params.id), 0)],
         schema: {
           operationId: 'putTask',
           tags: ['tasks'],
-          summary: 'Registers a task file, or replaces one; live at once',
+          summary: 'Uploads a task file, or replaces one; the task is live at once',
           description:
-            'Answered once the file would survive a power cut. The same file may be sent again: that changes nothing, ' +
-            'whether or not the first request was carried out (503 with the code `outcome_unknown`). ' +
-            `${curlType}, curl's default, is taken for ${fileType}.`,
+            'The response is sent once the file is stored durably. You can send the same file again at any time, for ' +
+            'example after a 503 with the code `outcome_unknown`: that changes nothing if it is stored already. ' +
+            `The server treats ${curlType}, the default of curl, as ${fileType}.`,
           consumes: [fileType],
-          params: taskParams,
+          params: ownTaskParams,
           headers: conditionHeaders,
-          body: { content: { [fileType]: { schema: bytesBody } } },
+          body: { content: { [fileType]: { schema: taskFile } } },
           response: {
-            200: { ...taskAnswer, description: 'Replaced', headers: etagHeader },
-            201: { ...taskAnswer, description: 'New', headers: { ...etagHeader, ...locationHeader } },
+            200: responseOf(taskSchema, 'The task was replaced', etagHeader),
+            201: responseOf(taskSchema, 'The task is new', { ...etagHeader, ...locationHeader }),
             ...problemResponses(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
           },
         },
@@ -200,18 +180,18 @@ export const taskRoutes =
       '/tasks',
       {
         bodyLimit: limits.maxUploadBytes + formBytes,
-        onRequest: [expectType(formType), async (request) => checkRoom(request, undefined, formBytes)],
-        // The parts are checked one by one.
+        onRequest: [expectForm, async (request) => checkRoom(request, undefined, formBytes)],
+        // uploadOf checks the parts.
         validatorCompiler: () => (value: unknown) => ({ value }),
         schema: {
           operationId: 'postTask',
           tags: ['tasks'],
-          summary: 'The same for forms: a file, and the id beside it or as the file’s name',
+          summary: 'Uploads a task file from a form; the id is a field, or the name of the file',
           consumes: [formType],
-          body: Type.Object({ id: Type.Optional(taskId), file: bytesBody }, { additionalProperties: false }),
+          body: taskForm,
           response: {
-            200: { ...taskAnswer, description: 'Replaced', headers: etagHeader },
-            201: { ...taskAnswer, description: 'New', headers: { ...etagHeader, ...locationHeader } },
+            200: responseOf(taskSchema, 'The task was replaced', etagHeader),
+            201: responseOf(taskSchema, 'The task is new', { ...etagHeader, ...locationHeader }),
             ...problemResponses(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
           },
         },
@@ -228,10 +208,10 @@ export const taskRoutes =
         schema: {
           operationId: 'deleteTask',
           tags: ['tasks'],
-          summary: 'Removes an uploaded task',
-          params: taskParams,
+          summary: 'Deletes an uploaded task',
+          params: ownTaskParams,
           headers: conditionHeaders,
-          response: { 204: noContent('Removed'), ...problemResponses(400, 401, 404, 409, 412, 429, 503) },
+          response: { 204: noContent('The task was deleted'), ...problemResponses(400, 401, 404, 409, 412, 429, 503) },
         },
       },
       async (request, reply) => {
@@ -264,18 +244,22 @@ export const taskRoutes =
 
     async function describe(id: string, task: Task, origin: Origin, reply: FastifyReply, owner: Owner) {
       const { registry, costs } = lifecycle.services
-      const answer = taskResponse(id, task, origin, registry)
-      if (answer.labels.length < smallResponseValues) return answer
+      const response = taskResponse(id, task, origin, registry)
+      if (response.labels.length < smallResponseValues) return response
       hold(reply, owner, answerFactor * task.labelBytes.all)
-      return sendLarge(reply, costs.work, owner, answer)
+      return sendLarge(reply, costs.work, owner, response)
     }
 
-    /** Takes memory for an answer until it is sent. @throws Problem `overloaded` */
+    /** Reserves memory for a response until it is sent. @throws Problem `overloaded` */
     function hold(reply: FastifyReply, owner: Owner, bytes: number): void {
       afterResponse(reply, lifecycle.services.costs.pools.answers.take(owner, bytes).release)
     }
 
-    /** Refuses a file that the quotas have no room for, before it is read. @param around bytes that are not the file's */
+    /**
+     * Rejects a file that would exceed the quotas, before it is read.
+     * @param around bytes of the body that do not belong to the file
+     * @throws Problem `quota_exceeded`
+     */
     function checkRoom(request: FastifyRequest, id: string | undefined, around: number): void {
       const bytes = Number(request.headers['content-length'] ?? 0) - around
       if (bytes > 0) lifecycle.current?.registry.store.checkRoom(taskOwnerOf(callerOf(request)), id, bytes)
@@ -284,40 +268,10 @@ export const taskRoutes =
 
 function taskResponse(id: string, task: Task, origin: Origin, registry: Registry) {
   const described = describeTask(task.file, registry.prototype)
-  return { id, version: task.file.digest, origin, ...described } satisfies Static<typeof taskAnswer>
+  return { id, version: task.file.digest, origin, ...described } satisfies Static<typeof taskSchema>
 }
 
-/** Fastify's types know no answer without a body beside one with. */
+/** The cast is needed because Fastify's types cannot mix responses with and without a body. */
 function notModified(reply: FastifyReply): never {
   return reply.code(304).send(null) as never
 }
-
-/** Refuses other bodies before they are read, even those that the rest of the API takes. */
-function expectType(...types: readonly string[]) {
-  return async ({ headers }: FastifyRequest): Promise<void> => {
-    const given = headers['content-type']
-    if (types.includes(readMediaType(given).type)) return
-    throw new Problem('unsupported_media_type', contentTypeDetail(given, `${types[0]}, with a task file in it`))
-  }
-}
-
-/** @throws Problem `invalid_request` for other parts than one file and one id, `invalid_task_id`, `body_too_large` */
-function uploadOf(parts: readonly FormPart[], maxBytes: number): { id: string; file: Buffer } {
-  const file = parts.find(({ name, filename }) => name === 'file' && filename !== undefined)
-  const id = parts.find(({ name, filename }) => name === 'id' && filename === undefined)
-  const others = parts.filter((part) => part !== file && part !== id)
-  if (file === undefined || others.length > 0)
-    throw new Problem(
-      'invalid_request',
-      `the form has ${others.length > 0 ? others.map(described).join(', ') : 'no file'}; expected one file "file", and optionally one field "id"`,
-    )
-  const { content, filename = '' } = file
-  if (content.byteLength > maxBytes) throw tooLarge(maxBytes)
-  return {
-    id: checkTaskId(id?.content.toString('utf8', 0, 1_000) ?? filename.replace(/\.safetensors$/, '')),
-    file: content,
-  }
-}
-
-const described = ({ name, filename }: FormPart): string =>
-  `a ${filename === undefined ? 'field' : 'file'} ${quoted(name)}${filename === undefined && name === 'file' ? ' without a filename' : ''}`

@@ -1,4 +1,4 @@
-// Tenants and their keys as resources, for the operator. A tenant reads its own limits and what it has used of them.
+// The routes of tenants and their API keys, for the operator. A tenant can read its own limits and usage.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
@@ -11,21 +11,21 @@ import { defaults, operator, type Tenant, type TenantSettings, unknownTenant } f
 import type { Usage } from '../../tenants/usage.js'
 import { callerOf, recordChange, recordIfUnknown } from '../callers.js'
 import { pageOf } from '../page.js'
-import { locationHeader, noContent, problemResponses } from '../schemas.js'
-import type { Lifecycle } from '../services.js'
+import { locationHeader, noContent, problemResponses, responseOf } from '../schemas/common.js'
 import {
-  type keyAnswer,
-  keyBody,
-  keyListAnswer,
+  createdKeySchema,
+  keyListSchema,
+  keyOwnerParams,
   keyParams,
-  newKeyAnswer,
-  ownerParams,
-  tenantAnswer,
-  tenantBody,
-  tenantListAnswer,
+  type keySchema,
+  newKeyRequest,
   tenantListQuery,
+  tenantListSchema,
   tenantParams,
-} from '../tenant-schemas.js'
+  tenantSchema,
+  tenantSettings,
+} from '../schemas/tenants.js'
+import type { Lifecycle } from '../services.js'
 
 export const tenantRoutes =
   (lifecycle: Lifecycle): FastifyPluginAsyncTypebox =>
@@ -40,9 +40,9 @@ export const tenantRoutes =
         schema: {
           operationId: 'listTenants',
           tags,
-          summary: 'Tenants in the order of their ids, page by page',
+          summary: 'Lists the tenants in the order of their ids, in pages',
           querystring: tenantListQuery,
-          response: { 200: tenantListAnswer, ...problemResponses(400, 401, 403, 503) },
+          response: { 200: responseOf(tenantListSchema, 'A page of tenants'), ...problemResponses(400, 401, 403, 503) },
         },
       },
       async (request) => {
@@ -59,9 +59,9 @@ export const tenantRoutes =
         schema: {
           operationId: 'describeTenant',
           tags,
-          summary: "A tenant's limits, and what it has used of them; for the operator and the tenant itself",
+          summary: 'Describes a tenant: its limits, share and usage; for the operator and the tenant itself',
           params: tenantParams,
-          response: { 200: tenantAnswer, ...problemResponses(400, 401, 403, 404, 429, 503) },
+          response: { 200: responseOf(tenantSchema, 'The tenant'), ...problemResponses(400, 401, 403, 404, 429, 503) },
         },
       },
       async (request) => {
@@ -69,7 +69,10 @@ export const tenantRoutes =
         const { owner } = callerOf(request)
         const { id } = request.params
         if (owner !== operator && owner !== id)
-          throw new Problem('forbidden', `the key is of "${owner}"; it reads /tenants/${owner} alone`)
+          throw new Problem(
+            'forbidden',
+            `the API key belongs to "${owner}" and cannot read /tenants/${id}; expected an API key of "${id}" or of the operator`,
+          )
         return tenantResponse(tenants.get(id), tenants.usage(id))
       },
     )
@@ -81,15 +84,16 @@ export const tenantRoutes =
         schema: {
           operationId: 'putTenant',
           tags,
-          summary: 'Makes a tenant, or replaces its limits',
+          summary: 'Creates a tenant, or replaces all of its settings',
           description:
-            'A limit that the body does not name is lifted: use PATCH to change some limits and keep the others. Answered 409 ' +
-            '`tenant_leaving` while a tenant of this id is being removed.',
+            'PUT replaces all settings: a limit that the body does not name is removed, and the share becomes 1. Use PATCH ' +
+            'to change some settings and keep the others. Returns 409 with the code `tenant_leaving` while a tenant with ' +
+            'this id is being deleted.',
           params: tenantParams,
-          body: tenantBody,
+          body: tenantSettings,
           response: {
-            200: { ...tenantAnswer, description: 'Changed' },
-            201: { ...tenantAnswer, description: 'New', headers: locationHeader },
+            200: responseOf(tenantSchema, 'The settings were replaced'),
+            201: responseOf(tenantSchema, 'The tenant is new', locationHeader),
             ...problemResponses(400, 401, 403, 409, 413, 415, 503),
           },
         },
@@ -117,11 +121,11 @@ export const tenantRoutes =
         schema: {
           operationId: 'patchTenant',
           tags,
-          summary: "Changes some of a tenant's limits, or its share; what the body does not name stays as it is",
+          summary: 'Changes some settings of a tenant; those that the body does not name stay as they are',
           params: tenantParams,
-          body: tenantBody,
+          body: tenantSettings,
           response: {
-            200: { ...tenantAnswer, description: 'Changed' },
+            200: responseOf(tenantSchema, 'The settings were changed'),
             ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503),
           },
         },
@@ -133,7 +137,7 @@ export const tenantRoutes =
           if (current === undefined) throw unknownTenant(id)
           return settingsOf(request.body, current)
         })
-        // What the tenant has beside that is not known here.
+        // If the outcome is unknown, so are the other settings of the tenant.
         const { tenant, previous } = await recordIfUnknown(request, patched, () => changeOf(id, request.body))
         recordSettings(request, tenant, previous)
         return tenantResponse(tenant, tenants.usage(id))
@@ -147,13 +151,14 @@ export const tenantRoutes =
         schema: {
           operationId: 'deleteTenant',
           tags,
-          summary: 'Removes a tenant with its keys and tasks',
+          summary: 'Deletes a tenant with its API keys and tasks',
           description:
-            'Its keys stop working at once, and what it uploads is refused; predictions under way may still be answered. The ' +
-            'answer comes once its last task is gone and its id is free. A removal that was cut off goes on with the same ' +
-            'request, or by itself. What is made under the same id later is another tenant: no key and no task comes back.',
+            'The API keys of the tenant stop working at once, and its uploads are rejected. Running predictions may still ' +
+            'finish. The response is sent once the last task is deleted and the id is free. If the request is interrupted, ' +
+            'the server continues the deletion; you can also send the request again. A tenant created later with the same ' +
+            'id is a new one: it does not get the old API keys or tasks.',
           params: tenantParams,
-          response: { 204: noContent('Removed'), ...problemResponses(400, 401, 403, 404, 503) },
+          response: { 204: noContent('The tenant was deleted'), ...problemResponses(400, 401, 403, 404, 503) },
         },
       },
       async (request, reply) => {
@@ -172,9 +177,9 @@ export const tenantRoutes =
         schema: {
           operationId: 'listKeys',
           tags,
-          summary: "A tenant's keys, without what is secret of them",
-          params: ownerParams,
-          response: { 200: keyListAnswer, ...problemResponses(400, 401, 403, 404, 503) },
+          summary: 'Lists the API keys of a tenant, without their secrets',
+          params: keyOwnerParams,
+          response: { 200: responseOf(keyListSchema, 'The API keys'), ...problemResponses(400, 401, 403, 404, 503) },
         },
       },
       async (request) => ({ keys: lifecycle.services.keys.list(request.params.id).map(apiKeyResponse) }),
@@ -187,13 +192,16 @@ export const tenantRoutes =
         schema: {
           operationId: 'createKey',
           tags,
-          summary: 'Makes a key of a tenant, beside those that it has; the answer alone tells it',
+          summary: 'Creates an API key of a tenant; only this response contains the secret',
           description:
-            'A 503 with the code `outcome_unknown` has the id of the key as `key`: it may exist, nobody knows its text, ' +
-            'and revoking it does no harm.',
-          params: ownerParams,
-          body: keyBody,
-          response: { 201: newKeyAnswer, ...problemResponses(400, 401, 403, 404, 413, 415, 503) },
+            'The other API keys of the tenant stay valid. A 503 with the code `outcome_unknown` has the id of the new key as ' +
+            '`key`: the key may exist, but nobody has its secret. Revoke it to be sure.',
+          params: keyOwnerParams,
+          body: newKeyRequest,
+          response: {
+            201: responseOf(createdKeySchema, 'The API key was created'),
+            ...problemResponses(400, 401, 403, 404, 413, 415, 503),
+          },
         },
       },
       async (request, reply) => {
@@ -205,10 +213,10 @@ export const tenantRoutes =
           lifecycle.services.keys.create(id, { expires, description }),
           ({ details }) => ({ ...change, object: String(details.key) }),
         )
-        const answer = apiKeyResponse(key)
-        recordChange(request, { ...change, object: key.id, after: answer })
+        const response = apiKeyResponse(key)
+        recordChange(request, { ...change, object: key.id, after: response })
         reply.code(201).header('cache-control', 'no-store')
-        return { ...answer, key: text }
+        return { ...response, key: text }
       },
     )
 
@@ -219,9 +227,9 @@ export const tenantRoutes =
         schema: {
           operationId: 'revokeKey',
           tags,
-          summary: 'Revokes a key, at once',
+          summary: 'Revokes an API key at once',
           params: keyParams,
-          response: { 204: noContent('Revoked'), ...problemResponses(400, 401, 403, 404, 409, 503) },
+          response: { 204: noContent('The API key was revoked'), ...problemResponses(400, 401, 403, 404, 409, 503) },
         },
       },
       async (request, reply) => {
@@ -234,8 +242,8 @@ export const tenantRoutes =
     )
   }
 
-/** What a body names, and of the rest what was there. */
-function settingsOf({ limits = {}, share }: Static<typeof tenantBody>, others: TenantSettings): TenantSettings {
+/** The settings that a body names, completed with other ones. */
+function settingsOf({ limits = {}, share }: Static<typeof tenantSettings>, others: TenantSettings): TenantSettings {
   const {
     tasks = others.limits.tasks,
     bytes = others.limits.bytes,
@@ -247,7 +255,7 @@ function settingsOf({ limits = {}, share }: Static<typeof tenantBody>, others: T
 
 const changeOf = (id: string, after: object) => ({ action: 'tenant.put', tenant: id, object: id, after }) as const
 
-/** The line of the audit trail for a tenant that was made or changed. */
+/** Writes the line of the audit trail for a tenant that was created or changed. */
 function recordSettings(request: FastifyRequest, tenant: Tenant, previous: Tenant | undefined): void {
   const settings = ({ limits, share }: Tenant) => ({ limits, share })
   recordChange(request, {
@@ -257,7 +265,7 @@ function recordSettings(request: FastifyRequest, tenant: Tenant, previous: Tenan
   })
 }
 
-function tenantResponse({ id, created, share, limits }: Tenant, usage: Usage): Static<typeof tenantAnswer> {
+function tenantResponse({ id, created, share, limits }: Tenant, usage: Usage): Static<typeof tenantSchema> {
   const { tasks, bytes, requestsPerSecond, tokensPerSecond } = limits
   return {
     id,
@@ -268,7 +276,7 @@ function tenantResponse({ id, created, share, limits }: Tenant, usage: Usage): S
   }
 }
 
-const apiKeyResponse = ({ id, created, expires, description }: Key): Static<typeof keyAnswer> => ({
+const apiKeyResponse = ({ id, created, expires, description }: Key): Static<typeof keySchema> => ({
   id,
   created,
   expires,

@@ -1,0 +1,29 @@
+// The frame of the OpenAPI document. The routes fill it.
+
+export const openapiDocument = {
+  openapi: '3.1.0' as const,
+  info: {
+    title: 'propetl',
+    version: '1',
+    description:
+      'Serves many small text classifiers on one frozen transformer. All tasks share one module; each task is a file of a ' +
+      'few kilobytes with its own mask. Errors are application/problem+json with a stable `code`.',
+    license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+  },
+  components: {
+    securitySchemes: {
+      key: {
+        type: 'http' as const,
+        scheme: 'bearer',
+        description: 'API key of a tenant or of the operator. A server without API keys needs none.',
+      },
+    },
+  },
+  security: [{ key: [] }],
+  tags: [
+    { name: 'predictions', description: 'Send texts; get labels, values or vectors' },
+    { name: 'tasks', description: 'A task is a file: a mask over the shared module, and in most cases a head' },
+    { name: 'tenants', description: 'Tenants with their limits and API keys. Each tenant sees only its own tasks.' },
+    { name: 'operation', description: 'Health and metrics' },
+  ],
+}

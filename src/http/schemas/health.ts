@@ -1,0 +1,75 @@
+// Schemas of health reports.
+
+import { Type } from 'typebox'
+import { numerics } from '../../config.js'
+import { followingStates } from '../../store/store.js'
+import { oneOf } from './common.js'
+import { component } from './component.js'
+
+export const liveReport = component('LiveReport', Type.Object({ status: Type.Literal('live') }))
+
+export const healthReport = component(
+  'HealthReport',
+  Type.Object({
+    status: Type.Literal('ready'),
+    provider: Type.String({ description: 'Execution provider in use' }),
+    reason: Type.String({ description: 'Why this provider and these numerics were chosen' }),
+    numerics: oneOf(numerics, { description: 'Number format of the computation' }),
+    engines: Type.Object({
+      configured: Type.Integer({ description: 'Engines that should run' }),
+      available: Type.Integer({ description: 'Engines that run' }),
+      left_behind: Type.Integer({
+        description: 'Abandoned threads: hung engine threads that were replaced and have not ended',
+      }),
+    }),
+    model: Type.Object(
+      {
+        type: Type.String({ description: 'model_type of the backbone' }),
+        layers: Type.Integer(),
+        hidden_size: Type.Integer(),
+        digest: Type.String({ description: 'SHA-256 of the weights' }),
+      },
+      { description: 'The backbone' },
+    ),
+    prototype: Type.Object({
+      kind: Type.String({ description: 'adapter, lora or prefix' }),
+      digest: Type.String({ description: 'SHA-256 that task files name' }),
+    }),
+    tasks: Type.Integer({ description: 'Tasks of the operator, with the bundled ones' }),
+    memory: Type.Object(
+      {
+        limit_bytes: Type.Integer({ description: 'Memory that the process may use' }),
+        source: oneOf(['setting', 'container', 'machine'], { description: 'Where the limit comes from' }),
+        shares_bytes: Type.Object({
+          cache: Type.Integer({ description: 'Recently used tasks' }),
+          tasks: Type.Integer({ description: 'Tasks that requests are using' }),
+          bodies: Type.Integer({ description: 'Request bodies' }),
+          texts: Type.Integer({ description: 'Texts that are being tokenised' }),
+          answers: Type.Integer({ description: 'Responses that are being written or sent' }),
+        }),
+      },
+      { description: 'How memory is divided. The rest is for the model, the engines and the heap.' },
+    ),
+    database: Type.Optional(
+      Type.Object(
+        {
+          connected: Type.Boolean({ description: 'Whether this replica can write and follow changes' }),
+          state: oneOf(followingStates, {
+            description:
+              'following: this replica receives every change; away: the database cannot be reached or used; copying: a ' +
+              'full copy is being made, or will be; other_history: the database lacks changes that this replica has, so ' +
+              'it is not followed; mirror_failed: this replica cannot write its copy to disk',
+          }),
+          behind_seconds: Type.Number({ description: 'Seconds since this replica last had every change' }),
+          unwritten_bytes: Type.Integer({
+            description: 'Bytes kept in memory because the copy on disk cannot be written',
+          }),
+        },
+        {
+          description:
+            'Only of a replica that shares a database with others. Without the database predictions still work.',
+        },
+      ),
+    ),
+  }),
+)

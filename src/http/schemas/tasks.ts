@@ -1,0 +1,108 @@
+// Schemas of tasks: descriptions, lists and files.
+
+import { type TSchema, Type } from 'typebox'
+import { combinings, poolings, problemTypes } from '../../formats/task-file.js'
+import { etagsPattern } from '../etags.js'
+import { list, nextPage, oneOf, pageQuery, taskId } from './common.js'
+import { component } from './component.js'
+
+export const taskParams = Type.Object({ id: taskId })
+
+/** Of a task that the caller uploaded or is to upload: those that come with the server cannot be changed. */
+const ownTaskId = Type.String({ ...taskId, examples: ['my-task'] })
+export const ownTaskParams = Type.Object({ id: ownTaskId })
+
+export const conditionHeaders = Type.Object({
+  'if-match': Type.Optional(
+    Type.String({
+      pattern: etagsPattern,
+      description: 'Only if the task is at one of these ETags, as in "v1", "v2"; * for any version',
+    }),
+  ),
+  'if-none-match': Type.Optional(
+    Type.String({
+      pattern: etagsPattern,
+      description: 'Only if the task is at none of these ETags; * for: only if there is no such task',
+    }),
+  ),
+})
+
+const bytes = { contentMediaType: 'application/octet-stream' }
+export const taskFile: TSchema = component(
+  'TaskFile',
+  Type.Unsafe<Buffer>({
+    ...bytes,
+    description: 'A task file in the safetensors format, as `propetl learn` writes it',
+  }),
+)
+export const taskForm = component(
+  'TaskForm',
+  Type.Object({ id: Type.Optional(ownTaskId), file: Type.Unsafe<Buffer>(bytes) }, { additionalProperties: false }),
+)
+
+const version = Type.String({ description: 'SHA-256 of the task file' })
+const origin = Type.Enum(['bundled', 'uploaded'], {
+  description: 'bundled: a read-only file of the server; uploaded: over this API',
+})
+
+export const taskSchema = component(
+  'Task',
+  Type.Object({
+    id: Type.String(),
+    version,
+    origin,
+    problem_type: oneOf(problemTypes),
+    labels: list(Type.String(), { description: 'The labels in the order of the outputs of the head' }),
+    combine: oneOf(combinings, { description: 'How the mask is combined with the layer masks of the prototype' }),
+    pooling: oneOf(poolings, { description: 'How the hidden states of a text become one vector' }),
+    head: Type.Optional(
+      Type.Object(
+        {
+          inputs: Type.Integer({ description: 'Size of the vectors that the head reads' }),
+          dense: Type.Optional(Type.Integer({ description: 'Size of its hidden layer, if it has one' })),
+          outputs: Type.Integer({ description: 'One for each label; 1 for a regression' }),
+          weights: Type.Integer({ description: 'Number of weights and biases' }),
+        },
+        { description: 'Absent for feature_extraction' },
+      ),
+    ),
+    mask: Type.Object({
+      rows: Type.Integer({ description: 'Mask layers: 1 if all layers share one mask, else the number of layers' }),
+      density: Type.Number({ description: 'Share of ones in the mask of the task' }),
+      effective_density: list(Type.Number(), {
+        description: 'For each layer: share of ones once the mask is combined with the layer mask',
+      }),
+      overlap_with_layer_masks: list(Type.Number(), {
+        description: 'For each layer: share of the ones of the mask that the layer mask has too',
+      }),
+    }),
+    storage: Type.Object({
+      mask_bits: Type.Integer({ description: 'Bits of the mask' }),
+      plain_module_bits: Type.Integer({
+        description: 'Bits of a module of the same shape that has its own weights in every layer',
+      }),
+      ratio: Type.Number({ description: 'mask_bits divided by plain_module_bits' }),
+    }),
+    threshold: Type.Optional(
+      Type.Number({ description: 'multi_label_classification: least probability of a label that applies' }),
+    ),
+    normalize: Type.Optional(Type.Boolean({ description: 'feature_extraction: whether vectors have an L2 norm of 1' })),
+    description: Type.Optional(Type.String()),
+    metrics: Type.Optional(
+      Type.Record(Type.String(), Type.Unknown(), { description: 'Results of training, as the task file states them' }),
+    ),
+    range: Type.Optional(list(Type.Number(), { description: 'regression: least and greatest value' })),
+  }),
+)
+
+const taskSummary = component('TaskSummary', Type.Object({ id: Type.String(), version, origin }))
+
+export const taskListQuery = pageQuery('^[a-z0-9._-]{0,64}$')
+export const taskListSchema = component(
+  'TaskList',
+  Type.Object({
+    total: Type.Integer({ description: 'Number of tasks on all pages' }),
+    tasks: list(taskSummary),
+    next: nextPage,
+  }),
+)

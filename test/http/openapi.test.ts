@@ -1,0 +1,179 @@
+// The OpenAPI document, as generators of clients use it.
+
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { promisify } from 'node:util'
+import openapiTS from 'openapi-typescript'
+import { Type } from 'typebox'
+import { describeApi } from '../../src/http/openapi.js'
+import { component, documentedAs, withComponents } from '../../src/http/schemas/component.js'
+import { root, temporaryDirectory } from '../material.js'
+
+interface Content {
+  readonly schema: { readonly $ref?: string }
+  readonly example?: unknown
+}
+
+interface Operation {
+  readonly operationId?: string
+  readonly summary?: string
+  readonly parameters?: readonly { readonly name: string; readonly required: boolean; readonly example?: unknown }[]
+  readonly requestBody?: { readonly content: Readonly<Record<string, Content>> }
+  readonly responses: Readonly<
+    Record<string, { readonly description: string; readonly content?: Readonly<Record<string, Content>> }>
+  >
+}
+
+interface Document {
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
+  readonly components: { readonly schemas: Readonly<Record<string, object>> }
+}
+
+const text = await describeApi()
+const document = JSON.parse(text) as Document
+const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, operation]) => ({ name: `${method} ${path}`, operation })),
+)
+
+describe('the OpenAPI document', () => {
+  test('is openapi/openapi.json (npm run generate writes the file)', () => {
+    assert.equal(readFileSync(join(root, 'openapi/openapi.json'), 'utf8'), text)
+  })
+
+  test('has every route', () => {
+    assert.deepEqual(operations.map(({ name }) => name).toSorted(), [
+      'delete /tasks/{id}',
+      'delete /tenants/{id}',
+      'delete /tenants/{id}/keys/{key}',
+      'get /health/live',
+      'get /health/ready',
+      'get /metrics',
+      'get /tasks',
+      'get /tasks/{id}',
+      'get /tasks/{id}/file',
+      'get /tenants',
+      'get /tenants/{id}',
+      'get /tenants/{id}/keys',
+      'patch /tenants/{id}',
+      'post /predict',
+      'post /tasks',
+      'post /tasks/{id}/predict',
+      'post /tenants/{id}/keys',
+      'put /tasks/{id}',
+      'put /tenants/{id}',
+    ])
+  })
+
+  test('gives every operation an id, a summary and descriptions of its responses', () => {
+    assert.equal(new Set(operations.map(({ operation }) => operation.operationId)).size, operations.length)
+    for (const { name, operation } of operations) {
+      assert.ok(operation.operationId && operation.summary, name)
+      for (const { description } of Object.values(operation.responses))
+        assert.ok(description && description !== 'Default Response', name)
+    }
+  })
+
+  test('has an example of every required parameter and every JSON body', () => {
+    for (const { name, operation } of operations) {
+      for (const { required, example } of operation.parameters ?? []) assert.ok(!required || example, name)
+      const { example } = operation.requestBody?.content['application/json'] ?? { example: true }
+      assert.ok(example, name)
+    }
+  })
+
+  test('refers to a named schema for every body of a request and a response', () => {
+    for (const { name, operation } of operations)
+      for (const { content } of [operation.requestBody ?? {}, ...Object.values(operation.responses)])
+        for (const [type, { schema }] of Object.entries(content ?? {})) {
+          if (type === 'text/plain') continue
+          const component = schema.$ref?.replace('#/components/schemas/', '') ?? ''
+          assert.ok(document.components.schemas[component], `${name}: ${type}`)
+        }
+  })
+})
+
+describe('a client made by openapi-typescript', () => {
+  const check = async (program: string) => {
+    const directory = await temporaryDirectory()
+    await writeFile(join(directory, 'schema.d.ts'), await openapiTS(JSON.parse(text)))
+    await writeFile(join(directory, 'client.ts'), program)
+    const tsc = join(root, 'node_modules/.bin/tsc')
+    const options = ['--noEmit', '--strict', '--target', 'es2022', '--module', 'nodenext', '--types', '']
+    const run = promisify(execFile)(tsc, [...options, 'client.ts'], { cwd: directory })
+    return run.then(
+      () => '',
+      ({ stdout }: { stdout: string }) => stdout,
+    )
+  }
+  const types = `import type { components, paths } from './schema.js'
+    type Schemas = components['schemas']
+    type Body<Response extends { content: object }> = Response['content'] extends Record<'application/json', infer T> ? T : never
+    type Predicted = Body<paths['/tasks/{id}/predict']['post']['responses'][200]>
+    type Rejected = paths['/tasks/{id}/predict']['post']['responses'][422]['content']['application/problem+json']
+  `
+
+  test('has named types for requests, responses and every kind of prediction', async () => {
+    const program = `${types}
+      export const request: Schemas['PredictRequest'] = { inputs: ['a', { text: 'b', text_pair: 'c' }], top_k: 1 }
+      export const settings: Schemas['TenantSettings'] = { limits: { tasks: null, bytes: 5 } }
+      export const code = ({ code, detail }: Rejected): string => code + detail
+      export function show(prediction: Schemas['Prediction']): string {
+        if ('embedding' in prediction) return prediction.embedding.map((x: number) => x.toFixed(2)).join()
+        if ('words' in prediction) return prediction.words.map(({ text, label }) => text + label).join()
+        if ('labels' in prediction) return prediction.labels.join()
+        return 'label' in prediction ? prediction.label : prediction.score.toFixed(2)
+      }
+      export const all = ({ task, predictions }: Predicted): string => task + predictions.map(show).join()
+      export const single = ({ label, scores }: Schemas['SingleLabelPrediction']): number => (scores[0]?.score ?? 0) + label.length
+      export const created = ({ key, expires }: Schemas['CreatedApiKey']): string => key + (expires ?? 'never')
+      export const provider = ({ provider, database }: Schemas['HealthReport']): string => provider + database?.state
+    `
+    assert.equal(await check(program), '')
+  })
+
+  test('has types that reject a misspelt field and a wrong type', async () => {
+    const found = await check(`${types}
+      export const misspelt: Schemas['PredictRequest'] = { inputs: 'a', topk: 1 }
+      export const wrong: Schemas['PredictRequest'] = { inputs: 'a', top_k: '1' }
+      export const count: number = ({} as Predicted).predictions
+    `)
+    assert.deepEqual(
+      found.match(/client\.ts\(\d+/g)?.map((place) => Number(place.slice(10)) - types.split('\n').length),
+      [1, 2, 3],
+      found,
+    )
+  })
+})
+
+describe('named schemas', () => {
+  const document = (...schemas: object[]) => ({ paths: schemas, components: { securitySchemes: {} } })
+
+  test('become components, also within each other', () => {
+    const inner = component('Inner', Type.Object({ a: Type.String() }))
+    const outer = component('Outer', Type.Object({ inner, others: Type.Array(inner) }))
+    const { paths, components } = withComponents(document(outer, inner)) as unknown as {
+      paths: object[]
+      components: { schemas: Record<string, { properties: object }> }
+    }
+    assert.deepEqual(paths, [{ $ref: '#/components/schemas/Outer' }, { $ref: '#/components/schemas/Inner' }])
+    assert.deepEqual(Object.keys(components), ['securitySchemes', 'schemas'])
+    assert.deepEqual(components.schemas.Outer?.properties, {
+      inner: { $ref: '#/components/schemas/Inner' },
+      others: { type: 'array', items: { $ref: '#/components/schemas/Inner' } },
+    })
+  })
+
+  test('are shown as the schema that documents them', () => {
+    const shown = documentedAs(Type.Literal(1), component('Number', Type.Number()))
+    assert.deepEqual(withComponents(document(shown)).paths, [{ const: 1, type: 'number' }])
+  })
+
+  test('cannot share a name', () => {
+    const two = document(component('A', Type.String()), component('A', Type.Number()))
+    assert.throws(() => withComponents(two), /two schemas have the name A/)
+  })
+})
