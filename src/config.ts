@@ -20,9 +20,22 @@ type Kind =
   | { readonly kind: 'choice'; readonly choices: readonly string[] }
   | { readonly kind: 'whole'; readonly min: number; readonly max: number; readonly auto: boolean }
 
+/** Headings of the settings in `serve --help`, in this order. */
+export const settingGroups = [
+  'Network',
+  'Model and engines',
+  'Storage',
+  'Capacity',
+  'Security',
+  'Timeouts',
+  'Logging and operation',
+] as const
+export type SettingGroup = (typeof settingGroups)[number]
+
 type Value = string | number | boolean | undefined | readonly string[]
 
 interface SettingOf<T extends Value> {
+  readonly group: SettingGroup
   readonly kind: Kind
   readonly value: T
   /** How the default is shown where its value would say little. */
@@ -30,38 +43,58 @@ interface SettingOf<T extends Value> {
   readonly meaning: string
 }
 
-const text = (value: string, meaning: string, shown?: string): SettingOf<string> => ({
+const text = (group: SettingGroup, value: string, meaning: string, shown?: string): SettingOf<string> => ({
+  group,
   kind: { kind: 'text' },
   value,
   meaning,
   ...(shown !== undefined && { shown }),
 })
 /** An address with a password in it, perhaps: it is never shown. */
-const address = (protocols: readonly string[], meaning: string): SettingOf<string> => ({
+const address = (group: SettingGroup, protocols: readonly string[], meaning: string): SettingOf<string> => ({
+  group,
   kind: { kind: 'address', protocols },
   value: '',
   meaning,
   shown: 'none',
 })
-const whole = (value: number, [min, max]: readonly [number, number], meaning: string): SettingOf<number> => ({
+const whole = (
+  group: SettingGroup,
+  value: number,
+  [min, max]: readonly [number, number],
+  meaning: string,
+): SettingOf<number> => ({
+  group,
   kind: { kind: 'whole', min, max, auto: false },
   value,
   meaning,
 })
 /** A whole number, unless it is left to the server. */
-const wholeOrAuto = ([min, max]: readonly [number, number], meaning: string): SettingOf<number | 'auto'> => ({
+const wholeOrAuto = (
+  group: SettingGroup,
+  [min, max]: readonly [number, number],
+  meaning: string,
+): SettingOf<number | 'auto'> => ({
+  group,
   kind: { kind: 'whole', min, max, auto: true },
   value: 'auto',
   meaning,
 })
-const choice = <const C extends readonly string[]>(value: C[number], choices: C, meaning: string) => ({
+const choice = <const C extends readonly string[]>(
+  group: SettingGroup,
+  value: C[number],
+  choices: C,
+  meaning: string,
+) => ({
+  group,
   kind: { kind: 'choice', choices } as const,
   value: value as C[number],
   meaning,
 })
 
 /** A file that is named, or none. */
-const file = (meaning: string): SettingOf<string | undefined> => ({
+const file = (group: SettingGroup, meaning: string): SettingOf<string | undefined> => ({
+  group,
   kind: { kind: 'text' },
   value: undefined,
   meaning,
@@ -79,25 +112,33 @@ const MiB = 1024 * 1024
 const bundled = (folder: string) => fileURLToPath(inPackage(folder))
 
 export const settings = {
-  host: text('127.0.0.1', 'Address to listen on. One that other machines reach asks for keys, or for `--insecure`.'),
-  port: whole(8080, [0, 65_535], 'TCP port to listen on; 0 takes a free one and logs it.'),
+  host: text(
+    'Network',
+    '127.0.0.1',
+    'Address to listen on. One that other machines reach asks for keys, or for `--insecure`.',
+  ),
+  port: whole('Network', 8080, [0, 65_535], 'TCP port to listen on; 0 takes a free one and logs it.'),
   modelDir: text(
+    'Model and engines',
     bundled('models/all-MiniLM-L6-v2'),
     'Hugging Face directory of the backbone, with `prototype.safetensors` in it.',
     'the bundled all-MiniLM-L6-v2',
   ),
   masksDir: text(
+    'Model and engines',
     bundled('masks'),
     "Directory of task files served read-only; a file's name is its task's id.",
     'the bundled masks',
   ),
-  dataDir: text('data', 'Directory that uploaded tasks are stored in; made if it is not there.'),
+  dataDir: text('Storage', 'data', 'Directory that uploaded tasks are stored in; made if it is not there.'),
   databaseUrl: address(
+    'Storage',
     ['postgres:', 'postgresql:'],
     'PostgreSQL database that replicas share their uploads in; `--data-dir` then holds a mirror of it. ' +
       'It has a password in it: prefer the variable to the flag.',
   ),
   acceptHistory: {
+    group: 'Storage',
     kind: { kind: 'change' },
     value: undefined,
     meaning:
@@ -106,129 +147,166 @@ export const settings = {
     shown: 'none',
   } as SettingOf<string | undefined>,
   provider: choice(
+    'Model and engines',
     'auto',
     ['auto', 'cpu', 'webgpu', 'cuda'],
     'Execution provider of onnxruntime; `auto` takes the best that really loads.',
   ),
   numerics: choice(
+    'Model and engines',
     'auto',
     ['auto', ...numerics],
     'What the model computes in: single precision; half precision, which only CUDA computes; or eight-bit integers in ' +
       'dense layers, which only the CPU computes and which are a little less exact. `auto` is float16 on CUDA if it is ' +
       'found at start to differ little enough from float32, and float32 otherwise.',
   ),
-  threads: whole(0, [0, 1024], 'Threads that compute on the CPU, of all engines together; 0 is one for each core.'),
+  threads: whole(
+    'Model and engines',
+    0,
+    [0, 1024],
+    'Threads that compute on the CPU, of all engines together; 0 is one for each core.',
+  ),
   engines: wholeOrAuto(
+    'Model and engines',
     [1, 256],
     'Engines, each with a bank of its own and its share of the threads. `auto` is one for each thread on the CPU, at most four, and one on a GPU.',
   ),
   engineTimeoutMs: whole(
+    'Timeouts',
     30_000,
     [1, 3_600_000],
     'How long a batch may run, in milliseconds; then its engine is given up and a new one takes its place.',
   ),
   engineStartTimeoutMs: whole(
+    'Timeouts',
     120_000,
     [1, 3_600_000],
     'How long an engine may take to start, in milliseconds: the server then does not start, and an engine that was lost is tried again. A server ends if it has no engine for so long because threads that hang leave no room for one.',
   ),
-  slots: whole(256, [1, 65_536], 'Tasks whose masks are in the bank at once, and so the most that one batch mixes.'),
+  slots: whole(
+    'Model and engines',
+    256,
+    [1, 65_536],
+    'Tasks whose masks are in the bank at once, and so the most that one batch mixes.',
+  ),
   maxBatchTokens: wholeOrAuto(
+    'Capacity',
     [1, 1_048_576],
     'Tokens of a batch; a longer text runs alone. `auto` fills a batch of one task up to the smallest size that has about the best throughput, as measured at start, and one of several tasks up to eight times that.',
   ),
   maxQueueRows: whole(
+    'Capacity',
     8192,
     [1, 1_000_000],
     'Texts that may wait for the engine; requests beyond are answered 429. One task alone gets at most a third of it.',
   ),
   requestTimeoutMs: whole(
+    'Timeouts',
     30_000,
     [1, 3_600_000],
     'How long a request may take to be answered, in milliseconds; one that would take longer is answered 429. A client may ask for less.',
   ),
-  maxInputs: whole(256, [1, 1_000_000], 'Texts of one request.'),
-  maxBodyBytes: whole(MiB, [1, 1024 * MiB], 'Body of a prediction request, in bytes.'),
-  maxUploadBytes: whole(16 * MiB, [1, 1024 * MiB], 'Size of an uploaded task file, in bytes.'),
+  maxInputs: whole('Capacity', 256, [1, 1_000_000], 'Texts of one request.'),
+  maxBodyBytes: whole('Capacity', MiB, [1, 1024 * MiB], 'Body of a prediction request, in bytes.'),
+  maxUploadBytes: whole('Capacity', 16 * MiB, [1, 1024 * MiB], 'Size of an uploaded task file, in bytes.'),
   memoryBytes: wholeOrAuto(
+    'Capacity',
     [64 * MiB, 1024 * 1024 * MiB],
     "Memory that the process may take, in bytes; the cache and what requests hold are shares of it. `auto` is the container's limit, or all of the machine's memory.",
   ),
   cacheBytes: wholeOrAuto(
+    'Capacity',
     [MiB, 1024 * 1024 * MiB],
     'Bound of the cache of tasks that were used lately, in bytes; `auto` is a sixteenth of the memory, at most 1 GiB.',
   ),
   maxTaskBytes: whole(
+    'Capacity',
     32 * MiB,
     [MiB, 1024 * 1024 * MiB],
     'Memory of all tasks that one request names, in bytes; a single task is always taken.',
   ),
   maxHeadMultiplyAdds: whole(
+    'Capacity',
     500_000_000,
     [1_000_000, 1_000_000_000_000],
     "Multiply-adds of the tasks' heads for all texts or words of one request.",
   ),
   maxAnswerBytes: whole(
+    'Capacity',
     16 * MiB,
     [64 * 1024, 1024 * MiB],
     'Size of an answer, in bytes, as estimated before the work begins.',
   ),
   operatorKey: {
+    group: 'Security',
     kind: { kind: 'secret' },
     value: undefined,
     meaning: `An operator's key beside those in the data directory, of ${minSecretLength} characters or more.`,
     shown: 'none',
   } as SettingOf<string | undefined>,
   insecure: {
+    group: 'Security',
     kind: { kind: 'switch' },
     value: false,
     meaning:
       'Answer other machines, and under any name, without any key. Whoever reaches the server may then do everything.',
   } as SettingOf<boolean>,
-  tlsCert: file('Certificate chain in PEM to serve HTTPS with; taken anew when the file changes. Needs `--tls-key`.'),
-  tlsKey: file("The certificate's private key in PEM, not encrypted."),
+  tlsCert: file(
+    'Security',
+    'Certificate chain in PEM to serve HTTPS with; taken anew when the file changes. Needs `--tls-key`.',
+  ),
+  tlsKey: file('Security', "The certificate's private key in PEM, not encrypted."),
   corsOrigins: {
+    group: 'Network',
     kind: { kind: 'origins' },
     value: [],
     meaning: 'Origins whose web pages may call the server, separated by commas: `https://app.example.com`.',
     shown: 'none',
   } as SettingOf<readonly string[]>,
-  maxConnections: whole(4_096, [1, 1_000_000], 'Connections at once; further ones are closed.'),
-  maxHeaderBytes: whole(16 * 1024, [1024, MiB], "A request's line and headers together, in bytes."),
+  maxConnections: whole('Capacity', 4_096, [1, 1_000_000], 'Connections at once; further ones are closed.'),
+  maxHeaderBytes: whole('Capacity', 16 * 1024, [1024, MiB], "A request's line and headers together, in bytes."),
   headersTimeoutMs: whole(
+    'Timeouts',
     10_000,
     [1, 3_600_000],
     "How long a request's headers may take to arrive, in milliseconds; then it is answered 408.",
   ),
   receiveTimeoutMs: whole(
+    'Timeouts',
     60_000,
     [1, 3_600_000],
     'How long a whole request may take to arrive, in milliseconds; then it is answered 408.',
   ),
   sendTimeoutMs: whole(
+    'Timeouts',
     30_000,
     [1, 3_600_000],
     'How long a client may take nothing more of an answer, in milliseconds; then its connection is closed.',
   ),
   keepAliveTimeoutMs: whole(
+    'Timeouts',
     72_000,
     [1, 3_600_000],
     'How long an idle connection is kept, in milliseconds: longer than a proxy before the server keeps it.',
   ),
   metricsTenants: whole(
+    'Logging and operation',
     100,
     [0, 10_000],
     'Tenants that have metrics of their own; further ones are counted together, as `other`.',
   ),
   settingsFile: file(
+    'Logging and operation',
     'File of settings, a line each like `PROPETL_LOG_LEVEL=debug`; flags and variables go before them. Read at start, and again on SIGHUP.',
   ),
   logLevel: choice(
+    'Logging and operation',
     'info',
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
     'Least severe log lines that are written; in the settings file it can be changed while the server runs.',
   ),
   shutdownTimeoutMs: whole(
+    'Timeouts',
     10_000,
     [1, 3_600_000],
     'After SIGTERM, how long accepted requests may take to finish, in milliseconds.',
