@@ -3,8 +3,8 @@
 import { join } from 'node:path'
 import { evaluate } from '../src/commands/evaluate.js'
 import type { EngineRow } from '../src/engine/engine.js'
-import { readTaskDescription } from '../src/learn/task-folder.js'
 import type { Numerics } from '../src/runtime/execution-providers.js'
+import { readTaskDescription } from '../src/learn/training-folder.js'
 import { type Benchmark, inTurns, median, summary } from './figures.js'
 import {
   bundledTasks,

@@ -1,11 +1,11 @@
 // One learning step (forward, backward, update) on 32 rows of 32 tokens against the forward pass alone, in the same
 // runtime.
 
-import { kinds } from '../src/learn/kinds.js'
-import { Learner } from '../src/learn/learner.js'
 import { type ModulePlan, moduleParameters } from '../src/learn/plan.js'
+import { problemTraits } from '../src/learn/problem-traits.js'
 import { Random } from '../src/learn/random.js'
-import { headBeginning, moduleBeginning } from '../src/learn/tensors.js'
+import { initialHead, initialModule } from '../src/learn/tensors.js'
+import { Trainer } from '../src/learn/trainer.js'
 import { type Benchmark, inTurns, median, summary } from './figures.js'
 import { loadModel } from './material.js'
 
@@ -28,7 +28,7 @@ export async function openStep(): Promise<StepTimes> {
   const masks = { kind: 'layer', layer: 'learned' } as const
   const plan: ModulePlan = { kind: 'prototype', config: prototype.module, weights: 'learned', masks }
   const random = new Random(1, 'benchmark')
-  const learner = new Learner(backbone, plan, moduleBeginning(moduleParameters(plan, layers, H), prototype, random), {
+  const learner = new Trainer(backbone, plan, initialModule(moduleParameters(plan, layers, H), prototype, random), {
     rates: { weights: 1e-4, scores: 1e-3, heads: 1e-3 },
     density: 0.5,
     weightDecay: 0.1,
@@ -37,14 +37,14 @@ export async function openStep(): Promise<StepTimes> {
   })
   const problem = 'single_label_classification'
   const space = { problem, labels: ['no', 'yes'] } as const
-  const task = { problem, head: 'linear', tensors: headBeginning(space, H, 'linear', random) } as const
+  const task = { problem, head: 'linear', tensors: initialHead(space, H, 'linear', random) } as const
   const text = () => ({
     inputIds: Int32Array.from({ length }, () => random.below(vocab_size)),
     tokenTypeIds: new Uint8Array(length),
   })
   const batch = Array.from({ length: rows }, () => ({ texts: [text()] }))
   const classes = Float32Array.from({ length: rows }, () => random.below(space.labels.length))
-  const targets = kinds[problem].lossTargets(space, classes)
+  const targets = problemTraits[problem].lossTargets(space, classes)
   const time = async (work: () => Promise<unknown>) => {
     const start = performance.now()
     await work()

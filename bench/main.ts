@@ -3,7 +3,7 @@
 import { writeFile } from 'node:fs/promises'
 import { availableParallelism, cpus } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { positive, whole } from '../src/commands/learning-options.js'
+import { positive, whole } from '../src/commands/training-options.js'
 import { numerics as numericsChoices } from '../src/config.js'
 import { type Numerics, type Provider, providers } from '../src/runtime/execution-providers.js'
 import { attackNames, attacks } from './attacks/benchmark.js'

@@ -2,13 +2,13 @@
 
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { untilInterrupted } from '../../src/commands/interrupt.js'
-import { whole } from '../../src/commands/learning-options.js'
 import { duration, ProgressLine } from '../../src/commands/progress-line.js'
+import { whole } from '../../src/commands/training-options.js'
 import { settings } from '../../src/config.js'
 import { combinings } from '../../src/petl/task.js'
 import { Problem } from '../../src/problem.js'
 import { learningProviders } from '../../src/runtime/execution-providers.js'
-import { type Method, methods } from './method.js'
+import { type Method, methods } from './compared-methods.js'
 import { writePage } from './page.js'
 import { type RunnerOptions, runAll } from './runner.js'
 

@@ -1,6 +1,6 @@
 // Which runs are wanted, in which order, and how long those that are left will take.
 
-import { type Method, methods, type Settings } from './method.js'
+import { type Method, methods, type Settings } from './compared-methods.js'
 import type { FinishedRun, WantedRun } from './run.js'
 
 /**

@@ -3,7 +3,7 @@
 
 import { Type } from 'typebox'
 import { digestOf } from '../../src/formats/digest.js'
-import { type Method, methods, type Settings } from './method.js'
+import { type Method, methods, type Settings } from './compared-methods.js'
 
 /** A run that is wanted. */
 export interface WantedRun {

@@ -5,18 +5,18 @@ import { availableParallelism, cpus } from 'node:os'
 import { join } from 'node:path'
 import { duration } from '../../src/commands/progress-line.js'
 import { defaultColumns } from '../../src/learn/examples.js'
-import { loadModel, loadPrototypeOf, type Model } from '../../src/learn/model.js'
-import type { NamedTaskData } from '../../src/learn/prototype-training.js'
-import { loadNamedTask } from '../../src/learn/task-folder.js'
-import type { Progress, Watch } from '../../src/learn/training.js'
 import type { Combining } from '../../src/petl/task.js'
+import { loadModel, loadPrototypeFor, type Model } from '../../src/learn/model.js'
+import type { NamedTrainingData } from '../../src/learn/prototype-training.js'
+import type { Progress, RunControl } from '../../src/learn/training.js'
+import { loadNamedTrainingData } from '../../src/learn/training-folder.js'
 import { Problem } from '../../src/problem.js'
 import type { Compute } from '../../src/runtime/execution-providers.js'
-import { learn, type Material } from './learning.js'
-import { type Method, maxLength, settingsOf } from './method.js'
+import { type Method, maxLength, settingsOf } from './compared-methods.js'
 import { runsWanted, secondsFor } from './order.js'
 import { type FinishedRun, keyOf, runFormat, shortDigest, versionOf, type WantedRun } from './run.js'
 import { appendRun, claimStore, readRuns } from './store.js'
+import { learn, type Material } from './train-run.js'
 
 export interface RunnerOptions extends Required<Compute> {
   /** A folder of tasks, each a folder with train.jsonl, and perhaps dev.jsonl and task.json. */
@@ -72,7 +72,7 @@ export async function runAll(
   await claimStore(store)
   const model = await loadModel(options.modelDir, maxLength)
   const masks = methods.some((method) => method === 'mask-one' || method === 'mask-layer')
-  const prototype = masks ? await loadPrototypeOf(model.backbone, options.prototypeDir) : undefined
+  const prototype = masks ? await loadPrototypeFor(model.backbone, options.prototypeDir) : undefined
   const material: Material = { model, prototype, provider, threads }
   const choices = {
     ...options,
@@ -114,8 +114,8 @@ export async function runAll(
 async function runOnce(
   material: Material,
   wanted: WantedRun,
-  tasks: readonly NamedTaskData[],
-  watch: Watch,
+  tasks: readonly NamedTrainingData[],
+  watch: RunControl,
 ): Promise<FinishedRun | Problem | undefined> {
   const start = performance.now()
   try {
@@ -154,17 +154,17 @@ async function tasksIn(folder: string, named: readonly string[] | undefined): Pr
 
 /** Reads the data of a run; what was read for a seed is kept until the next. */
 function loader(model: Model, { data, maxRows }: RunnerOptions, say: (line: string) => void) {
-  const kept = new Map<string, NamedTaskData>()
+  const kept = new Map<string, NamedTrainingData>()
   let keptSeed: number | undefined
-  return async ({ tasks, seed }: WantedRun): Promise<readonly NamedTaskData[]> => {
+  return async ({ tasks, seed }: WantedRun): Promise<readonly NamedTrainingData[]> => {
     if (keptSeed !== seed) kept.clear()
     keptSeed = seed
-    const loaded: NamedTaskData[] = []
+    const loaded: NamedTrainingData[] = []
     for (const id of tasks) {
       const options = { devShare, seed, columns: defaultColumns, maxRows }
       const task =
         kept.get(id) ??
-        (await loadNamedTask(model, join(data, id), options, (warning) => say(`warning: ${id}: ${warning}`)))
+        (await loadNamedTrainingData(model, join(data, id), options, (warning) => say(`warning: ${id}: ${warning}`)))
       kept.set(id, task)
       loaded.push(task)
     }

@@ -1,6 +1,6 @@
 // What the runs of a store say together: a cell for each task and method, and a column's means and storage.
 
-import { type Method, plainOf } from './method.js'
+import { type Method, plainOf } from './compared-methods.js'
 import type { FinishedRun } from './run.js'
 
 /** A task's score by a method, over seeds. */

@@ -6,16 +6,16 @@ import { Gate } from '../costs/gate.js'
 import { Pool } from '../costs/pool.js'
 import { SlicedWork } from '../costs/sliced-work.js'
 import { Engine } from '../engine/engine.js'
-import { type Answered, outputsOfAnswers, textsToAsk } from '../learn/answered.js'
-import { confidenceInterval, type Judged, metricFor, scoreOf } from '../learn/evaluation.js'
+import { confidenceInterval, type Evaluation, metricFor, scoreOf } from '../learn/evaluation.js'
 import { type Columns, type Example, type OnReading, readExamples } from '../learn/examples.js'
 import { GrowingArray } from '../learn/growing-array.js'
-import { columnsFor, kinds, noClass } from '../learn/kinds.js'
-import { type LabelSpace, outputsOf } from '../learn/label-space.js'
-import { tokensTogether } from '../learn/learner.js'
-import { loadModel, loadPrototypeOf, loadTask } from '../learn/model.js'
+import { type LabelSpace, outputCount } from '../learn/label-space.js'
+import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
+import { columnsFor, noClass, problemTraits } from '../learn/problem-traits.js'
 import { Random } from '../learn/random.js'
 import { type ProblemType, problemTypes } from '../petl/task.js'
+import { outputsOfPredictions, type ServedPrediction, textsToPredict } from '../learn/served-predictions.js'
+import { maxRunTokens } from '../learn/trainer.js'
 import { Problem } from '../problem.js'
 import type { Numerics } from '../runtime/execution-providers.js'
 import { CostModel } from '../scheduler/cost.js'
@@ -24,8 +24,8 @@ import { finish } from '../steps.js'
 import { Predictor } from '../tasks/predictor.js'
 import { taskInSteps } from '../tasks/ready-tasks.js'
 import { operator } from '../tenants/tenant.js'
-import { columnsOf, type DataFlags } from './learning-options.js'
 import { ProgressLine } from './progress-line.js'
+import { columnsOf, type DataFlags } from './training-options.js'
 
 /** A server's key: not a flag, for command lines are for everybody on the machine to see. */
 const keyVariable = 'PROPETL_KEY'
@@ -40,7 +40,7 @@ interface Respondent {
   readonly space: LabelSpace
   /** Texts that it is asked about at once. */
   readonly textsTogether: number
-  readonly ask: (texts: readonly Text[]) => Promise<readonly Answered[]>
+  readonly ask: (texts: readonly Text[]) => Promise<readonly ServedPrediction[]>
   readonly close: () => Promise<void>
 }
 
@@ -81,8 +81,8 @@ async function judgeAnswers(
   columns: Columns,
   onWarning: (what: string) => void,
   onReading: OnReading,
-): Promise<Judged> {
-  const kind = kinds[space.problem]
+): Promise<Evaluation> {
+  const kind = problemTraits[space.problem]
   const outputs = new GrowingArray(new Float32Array())
   const actual = new GrowingArray(new Float32Array())
   const starts = new GrowingArray(Int32Array.of(0))
@@ -92,10 +92,10 @@ async function judgeAnswers(
     const answers = await ask(waiting.flatMap(({ texts }) => texts))
     let first = 0
     for (const { example, texts } of waiting) {
-      outputs.append(outputsOfAnswers(space, example, answers.slice(first, first + texts.length)))
+      outputs.append(outputsOfPredictions(space, example, answers.slice(first, first + texts.length)))
       actual.append(kind.targets(space, example))
       const units = actual.length / width
-      if (outputs.length !== units * outputsOf(space))
+      if (outputs.length !== units * outputCount(space))
         throw new Problem('server_failed', `the answer to ${example.place} does not have the scores of all labels`)
       starts.append([units])
       first += texts.length
@@ -103,7 +103,7 @@ async function judgeAnswers(
     waiting = []
   }
   for await (const example of readExamples(path, columnsFor(space.problem, columns), onWarning, onReading)) {
-    const texts = textsToAsk(space, example)
+    const texts = textsToPredict(space, example)
     if ((waiting.length + 1) * texts.length > textsTogether) await flush()
     waiting.push({ example, texts })
   }
@@ -117,8 +117,8 @@ async function judgeAnswers(
 
 async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent> {
   const { backbone, tokenizer } = await loadModel(flags.modelDir, flags.maxLength)
-  const prototype = await loadPrototypeOf(backbone)
-  const file = await loadTask(path, prototype)
+  const prototype = await loadPrototypeFor(backbone)
+  const file = await loadTaskFile(path, prototype)
   const engine = await Engine.start({
     backbone,
     prototype,
@@ -130,7 +130,7 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
   const textsTogether = 512
   const dispatcher = new Dispatcher(
     [{ available: true, run: (rows) => engine.run(rows) }],
-    { maxTokens: tokensTogether.cpu, maxMasks: 1, maxQueueRows: textsTogether },
+    { maxTokens: maxRunTokens.cpu, maxMasks: 1, maxQueueRows: textsTogether },
     new CostModel(engine.timings),
   )
   const task = finish(taskInSteps(file, prototype))
@@ -184,7 +184,7 @@ async function onServer(address: string): Promise<Respondent> {
         ...(textPair !== undefined && { text_pair: textPair }),
       }))
       const answer = await call(`${address}/predict`, { inputs, raw_scores: true })
-      return (answer as { predictions: Answered[] }).predictions
+      return (answer as { predictions: ServedPrediction[] }).predictions
     },
     close: async () => {},
   }

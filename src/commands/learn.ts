@@ -2,18 +2,18 @@
 
 import { basename, extname } from 'node:path'
 import { settings } from '../config.js'
-import { hasHead } from '../learn/kinds.js'
 import type { LabelSpace } from '../learn/label-space.js'
-import { loadModel, loadPrototypeOf, loadTask } from '../learn/model.js'
-import { learnNewTask, type NewTask } from '../learn/new-task.js'
-import { loadTaskData } from '../learn/task-data.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Combining } from '../petl/task.js'
 import { readTaskFile } from '../petl/task-file.js'
+import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
+import { type NewTask, trainNewTask } from '../learn/new-task.js'
+import { hasHead } from '../learn/problem-traits.js'
+import { loadTrainingData } from '../learn/training-data.js'
 import { untilInterrupted } from './interrupt.js'
-import { columnsOf, type LearningFlags } from './learning-options.js'
 import { claim, write } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
+import { columnsOf, type LearningFlags } from './training-options.js'
 
 export interface LearnFlags extends LearningFlags {
   readonly density: number
@@ -39,9 +39,9 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
   const line = new ProgressLine(process.stderr)
   await claim(flags.out)
   const model = await loadModel(flags.modelDir, flags.maxLength)
-  const prototype = await loadPrototypeOf(model.backbone)
-  const resume = flags.resume === undefined ? undefined : await loadTask(flags.resume, prototype)
-  const data = await loadTaskData(
+  const prototype = await loadPrototypeFor(model.backbone)
+  const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, prototype)
+  const data = await loadTrainingData(
     model,
     {
       data: path,
@@ -60,7 +60,7 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
   const { train, dev, space } = data
   const kind = space.problem.replaceAll('_', ' ')
   const labels = space.range ? `from ${space.range.join(' to ')}` : `${space.labels.length} labels`
-  line.say(`${train.rows.length} rows to learn from, ${dev.rows.length} for dev; ${kind}, ${labels}`)
+  line.say(`${train.examples.length} rows to learn from, ${dev.examples.length} for dev; ${kind}, ${labels}`)
 
   const { description, resume: _, ...rest } = flags
   const options = {
@@ -71,7 +71,7 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
   }
   const task = await untilInterrupted(
     (signal) =>
-      learnNewTask(model, prototype, data, options, {
+      trainNewTask(model, prototype, data, options, {
         onProgress: (progress) => line.show(progress),
         onBaseline: (done, all) => line.rows('a head alone, to compare with', done, all),
         signal,

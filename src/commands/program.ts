@@ -10,12 +10,14 @@ import {
   shownDefault,
   unknownVariables,
 } from '../config.js'
-import { learnsBest, methods, weightRates } from '../learn/methods.js'
 import { version } from '../package.js'
+import { methodDefaults, trainingMethods, weightRates } from '../learn/training-methods.js'
 import { moduleKinds } from '../petl/module.js'
 import { Problem } from '../problem.js'
 import type { EvaluateFlags } from './evaluate.js'
 import type { LearnFlags } from './learn.js'
+import { addTenantCommands } from './tenant-options.js'
+import type { TrainFlags } from './train.js'
 import {
   addDataOptions,
   addLearningOptions,
@@ -25,11 +27,10 @@ import {
   probability,
   share,
   whole,
-} from './learning-options.js'
-import { addTenantCommands } from './tenant-options.js'
-import type { TrainFlags } from './train.js'
+} from './training-options.js'
 
-const byMethod = (what: 'density' | 'scoreRate') => `multi ${learnsBest.multi[what]}, single ${learnsBest.single[what]}`
+const byMethod = (what: 'density' | 'scoreRate') =>
+  `multi ${methodDefaults.multi[what]}, single ${methodDefaults.single[what]}`
 
 /** Exit code of a command line that is wrong, as shells and most programs have it. */
 const usageError = 2
@@ -151,7 +152,7 @@ addLearningOptions(
       '--method <name>',
       'multi: a prototype under a mask a layer and a mask a task; single: under a mask a layer; ' +
         'plain: weights of its own in every layer; head: no module (default: multi for several tasks, else single)',
-    ).choices(methods),
+    ).choices(trainingMethods),
   )
   .addOption(
     new Option('--combine <kind>', 'how layer and task masks meet').choices(['or', 'and', 'add']).default('or'),

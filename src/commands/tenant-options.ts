@@ -3,8 +3,8 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { environmentVariableOf, settings } from '../config.js'
 import { maxLimit, maxShare } from '../tenants/tenant.js'
-import { whole } from './learning-options.js'
 import type { KeyFlags, StoreFlags, TenantFlags } from './tenants.js'
+import { whole } from './training-options.js'
 
 const dayMs = 24 * 60 * 60 * 1000
 const commands = () => import('./tenants.js')

@@ -4,23 +4,23 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Backbone } from '../backbones/backbone.js'
 import { flagOf } from '../config.js'
-import { learnsBest, type Method, weightRates } from '../learn/methods.js'
 import { loadModel } from '../learn/model.js'
-import { type NamedTaskData, type Trained, trainPrototype } from '../learn/prototype-training.js'
-import { loadNamedTask } from '../learn/task-folder.js'
+import { type NamedTrainingData, type Trained, trainPrototype } from '../learn/prototype-training.js'
 import { backboneBits } from '../learn/tensors.js'
+import { loadNamedTrainingData } from '../learn/training-folder.js'
+import { methodDefaults, type TrainingMethod, weightRates } from '../learn/training-methods.js'
 import type { AdapterConfig } from '../petl/adapter.js'
 import type { ModuleConfig } from '../petl/modules.js'
 import type { Combining } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { untilInterrupted } from './interrupt.js'
-import { columnsOf, type LearningFlags } from './learning-options.js'
 import { claim, write } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
+import { columnsOf, type LearningFlags } from './training-options.js'
 
 export interface TrainFlags extends Omit<LearningFlags, 'dev' | 'problemType' | 'metric'> {
   readonly out?: string
-  readonly method?: Method
+  readonly method?: TrainingMethod
   readonly combine: Exclude<Combining, 'none'>
   readonly finishEpochs: number
   readonly module: ModuleConfig['kind']
@@ -44,7 +44,7 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
   const start = performance.now()
   const line = new ProgressLine(process.stderr)
   const method = flags.method ?? (paths.length > 1 ? 'multi' : 'single')
-  const best = learnsBest[method]
+  const best = methodDefaults[method]
   const module = moduleOf(flags)
   if (flags.out !== undefined) {
     if (method === 'plain' || method === 'head')
@@ -52,16 +52,16 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
     await claimFolder(flags.out)
   }
   const model = await loadModel(flags.modelDir, flags.maxLength)
-  const tasks: NamedTaskData[] = []
+  const tasks: NamedTrainingData[] = []
   const { devShare, seed, maxRows } = flags
   const options = { devShare, seed, columns: columnsOf(flags), ...(maxRows !== undefined && { maxRows }) }
   const onWarning = (warning: string) => line.say(`warning: ${warning}`)
   for (const path of paths)
-    tasks.push(await loadNamedTask(model, path, options, onWarning, (file, rows) => line.reading(file, rows)))
+    tasks.push(await loadNamedTrainingData(model, path, options, onWarning, (file, rows) => line.reading(file, rows)))
   const twice = tasks.find(({ id }, at) => tasks.findIndex((task) => task.id === id) !== at)
   if (twice) throw new Problem('invalid_setting', `two tasks are called "${twice.id}"`)
   for (const { id, train, dev, space } of tasks)
-    line.say(`${id}: ${train.rows.length} rows to learn from, ${dev.rows.length} for dev, ${space.problem}`)
+    line.say(`${id}: ${train.examples.length} rows to learn from, ${dev.examples.length} for dev, ${space.problem}`)
 
   const trained = await untilInterrupted(
     (signal) =>
@@ -140,7 +140,7 @@ async function writeAll(folder: string, { prototype, tasks }: Trained): Promise<
 }
 
 interface Run {
-  readonly method: Method
+  readonly method: TrainingMethod
   readonly backbone: Backbone
   readonly written: readonly Written[]
   /** Milliseconds. */

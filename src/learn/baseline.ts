@@ -6,17 +6,17 @@ import type { Pooling } from '../petl/task.js'
 import type { Compute } from '../runtime/execution-providers.js'
 import { GraphSession } from '../runtime/graph-session.js'
 import { shuffledBatches, targetInputs, targetWeights } from './batches.js'
-import { batchRowsOf, type Part, rowCount, sample, targetsOf, unitStarts } from './data-set.js'
-import { judge, judgedBy, type OnRows, scoreOf, vectorsOf } from './evaluation.js'
-import { kinds, type Unit } from './kinds.js'
-import { outputsOf } from './label-space.js'
-import { Learner } from './learner.js'
+import { evaluateSubset, evaluationOf, headInputs, type OnExamplesDone, scoreOf } from './evaluation.js'
+import { encodedExamples, exampleCount, labelStarts, type Subset, sample, targetsOf } from './example-set.js'
+import { outputCount } from './label-space.js'
 import { AdamW, rateShare } from './optimiser.js'
 import type { HeadKind } from './plan.js'
+import { problemTraits, type Unit } from './problem-traits.js'
 import { Random } from './random.js'
-import type { TaskData } from './task-data.js'
-import { headBeginning, type Tensor } from './tensors.js'
+import { initialHead, type Tensor } from './tensors.js'
+import { Trainer } from './trainer.js'
 import { stepsOfEpoch } from './training.js'
+import type { TrainingData } from './training-data.js'
 import { headGraph } from './training-graph.js'
 
 export interface HeadOnly {
@@ -29,13 +29,13 @@ export interface HeadOnly {
 }
 
 /** A head alone learns from vectors that are held in memory: epochs cost next to nothing, rows do not. */
-const mostRows = 20_000
+const maxVectorExamples = 20_000
 
 /** Words have a vector each. */
-const mostVectors = 100_000
+const maxVectors = 100_000
 
 /** What a linear head alone learns best with: a higher rate than beside a mask that moves under it. */
-export const headLearning = { epochs: 50, headRate: 0.02, weightDecay: 0.01 } as const
+export const headOnlyDefaults = { epochs: 50, headRate: 0.02, weightDecay: 0.01 } as const
 const denseHeadRate = 0.001
 
 /**
@@ -44,9 +44,9 @@ const denseHeadRate = 0.001
  * @param onRows told how many rows have been through the backbone, which takes most of the time
  * @throws the signal's reason
  */
-export async function headAlone(
+export async function trainHeadOnly(
   backbone: Backbone,
-  data: TaskData,
+  data: TrainingData,
   options: {
     readonly head: HeadKind
     readonly epochs?: number
@@ -55,53 +55,53 @@ export async function headAlone(
     readonly seed: number
   } & Compute,
   signal?: AbortSignal,
-  onRows?: OnRows,
+  onRows?: OnExamplesDone,
 ): Promise<HeadOnly> {
-  const { head, epochs = headLearning.epochs, batchRows, pooling, seed, provider, threads } = options
-  const { headRate, weightDecay } = headLearning
+  const { head, epochs = headOnlyDefaults.epochs, batchRows, pooling, seed, provider, threads } = options
+  const { headRate, weightDecay } = headOnlyDefaults
   const rates = { weights: 0, scores: 0, heads: head === 'dense' ? denseHeadRate : headRate }
-  const bare = new Learner(backbone, undefined, [], { rates, weightDecay, density: 1, pooling, provider, threads })
+  const bare = new Trainer(backbone, undefined, [], { rates, weightDecay, density: 1, pooling, provider, threads })
   const { problem } = data.space
-  const { unit } = kinds[problem]
+  const { unit } = problemTraits[problem]
   try {
     if (unit === 'pair') {
-      const judged = await judge(bare, { problem, head, tensors: [] }, data.space, data.dev)
+      const judged = await evaluateSubset(bare, { problem, head, tensors: [] }, data.space, data.dev)
       return { score: scoreOf(data.metric, data.space, judged), bestEpoch: 0, epochs: 0, steps: 0, tensors: [] }
     }
-    const train = sample(data.train, rowsOfVectors(data.train), new Random(seed, 'head only rows'))
+    const train = sample(data.train, examplesWithinVectors(data.train), new Random(seed, 'head only rows'))
     const random = new Random(seed, 'head only')
-    return await learnHeadOnly(bare, { ...data, train }, unit, head, { epochs, batchRows }, random, signal, onRows)
+    return await trainOnVectors(bare, { ...data, train }, unit, head, { epochs, batchRows }, random, signal, onRows)
   } finally {
     await bare.release()
   }
 }
 
 /** Rows whose vectors are not too many. */
-function rowsOfVectors({ data }: Part): number {
+function examplesWithinVectors({ set: data }: Subset): number {
   const vectors = data.targets.length / data.width
-  return Math.max(1, Math.min(mostRows, Math.floor((mostVectors * rowCount(data)) / vectors)))
+  return Math.max(1, Math.min(maxVectorExamples, Math.floor((maxVectors * exampleCount(data)) / vectors)))
 }
 
 /**
  * Learns a head on the bare backbone and keeps its best epoch by dev score.
  * @param bare a learner without a module
  */
-async function learnHeadOnly(
-  bare: Learner,
-  { space, metric, train, dev }: TaskData,
+async function trainOnVectors(
+  bare: Trainer,
+  { space, metric, train, dev }: TrainingData,
   unit: Exclude<Unit, 'pair'>,
   headKind: HeadKind,
   { epochs, batchRows }: { readonly epochs: number; readonly batchRows: number },
   random: Random,
   signal?: AbortSignal,
-  onRows?: OnRows,
+  onRows?: OnExamplesDone,
 ): Promise<HeadOnly> {
   const H = bare.backbone.config.hidden_size
-  const { loss, lossTargets } = kinds[space.problem]
-  const outputs = outputsOf(space)
-  const tensors = headBeginning(space, H, headKind, random)
-  const pick = picker(train, await vectorsOf(bare, train, unit, onRows), H)
-  const devVectors = await vectorsOf(bare, dev, unit)
+  const { loss, lossTargets } = problemTraits[space.problem]
+  const outputs = outputCount(space)
+  const tensors = initialHead(space, H, headKind, random)
+  const pick = vectorLookup(train, await headInputs(bare, train, unit, onRows), H)
+  const devVectors = await headInputs(bare, dev, unit)
   const options = { threads: 1 }
   const learning = await GraphSession.open(headGraph(H, headKind, loss), options)
   const forward = await GraphSession.open(headGraph(H, headKind), options)
@@ -113,10 +113,10 @@ async function learnHeadOnly(
   for (let epoch = 0; epoch < epochs; epoch++) {
     for (const rows of shuffledBatches(train, batchRows, random)) {
       signal?.throwIfAborted()
-      const part: Part = { data: train.data, rows }
+      const part: Subset = { set: train.set, examples: rows }
       const gradients = await learning.run({
         vectors: matrix(pick(part), H),
-        ...targetInputs(lossTargets(space, targetsOf(part)), targetWeights(batchRowsOf(part), loss, outputs)),
+        ...targetInputs(lossTargets(space, targetsOf(part)), targetWeights(encodedExamples(part), loss, outputs)),
         ...head(),
       })
       const rate = bare.options.rates.heads * rateShare(step++, steps)
@@ -129,7 +129,7 @@ async function learnHeadOnly(
         )
     }
     const logits = (await forward.run({ vectors: matrix(devVectors, H), ...head() })).get('logits')
-    const score = scoreOf(metric, space, judgedBy(logits ?? new Float32Array(), space, dev))
+    const score = scoreOf(metric, space, evaluationOf(logits ?? new Float32Array(), space, dev))
     if (best === undefined || score > best.score)
       best = { score, bestEpoch: epoch + 1, values: tensors.map(({ values }) => values.slice()) }
   }
@@ -142,13 +142,13 @@ async function learnHeadOnly(
 const matrix = (data: Float32Array, columns: number) => ({ shape: [data.length / columns, columns], data })
 
 /** Looks up the vectors of some of a part's rows, [units, H]. */
-function picker(part: Part, vectors: Float32Array, H: number): (rows: Part) => Float32Array {
-  const places = new Map(Array.from(part.rows, (row, at) => [row, at]))
-  const starts = unitStarts(part)
+function vectorLookup(part: Subset, vectors: Float32Array, H: number): (rows: Subset) => Float32Array {
+  const places = new Map(Array.from(part.examples, (row, at) => [row, at]))
+  const starts = labelStarts(part)
   return (wanted) => {
-    const ends = unitStarts(wanted)
-    const picked = new Float32Array((ends[wanted.rows.length] ?? 0) * H)
-    for (const [at, row] of wanted.rows.entries()) {
+    const ends = labelStarts(wanted)
+    const picked = new Float32Array((ends[wanted.examples.length] ?? 0) * H)
+    for (const [at, row] of wanted.examples.entries()) {
       const [start = 0, end = 0] = starts.subarray(places.get(row), (places.get(row) ?? 0) + 2)
       picked.set(vectors.subarray(start * H, end * H), (ends[at] ?? 0) * H)
     }

@@ -2,7 +2,7 @@
 
 import type { NumberArray } from '../runtime/graph-session.js'
 import type { PackedRows } from '../runtime/packed-rows.js'
-import { type BatchRow, lengthOf, type Part } from './data-set.js'
+import { type EncodedExample, type Subset, tokenCount } from './example-set.js'
 import type { Loss } from './losses.js'
 import type { Random } from './random.js'
 import { noToken } from './word-table.js'
@@ -28,11 +28,11 @@ export const poolInputs = ({ rows: B, longest: S, poolWeights }: PackedRows): Gr
 })
 
 /** What looking up the first tokens of words takes; a word that has none gets its text's first. */
-export function wordInputs(rows: readonly BatchRow[]): GraphInputs {
+export function wordInputs(rows: readonly EncodedExample[]): GraphInputs {
   let first = 0
   const index = rows.flatMap((row) => {
     const start = first
-    first += tokensOf(row)
+    first += exampleTokens(row)
     return Array.from(row.words ?? [], (token) => start + (token === noToken ? 0 : token))
   })
   return { word_index: { shape: [index.length], data: Int32Array.from(index) } }
@@ -48,7 +48,7 @@ export const targetInputs = (targets: Float32Array, weights: Float32Array): Grap
 })
 
 /** The part of each target of a batch in its loss, [N]: all the same, but 0 for a word that has no token. */
-export function targetWeights(rows: readonly BatchRow[], loss: Loss, outputs: number): Float32Array {
+export function targetWeights(rows: readonly EncodedExample[], loss: Loss, outputs: number): Float32Array {
   const present = rows.flatMap(({ words }) => (words ? Array.from(words, (token) => +(token !== noToken)) : [1]))
   const count = present.reduce((sum, own) => sum + own, 0)
   const weight = count === 0 ? 0 : loss.weight(count, outputs)
@@ -56,15 +56,16 @@ export function targetWeights(rows: readonly BatchRow[], loss: Loss, outputs: nu
 }
 
 /** Units of a row: its words, or itself. */
-export const unitsOf = ({ words }: BatchRow): number => words?.length ?? 1
+export const labelCount = ({ words }: EncodedExample): number => words?.length ?? 1
 
 /** Tokens of a row. */
-export const tokensOf = ({ texts }: BatchRow): number => texts.reduce((sum, { inputIds }) => sum + inputIds.length, 0)
+export const exampleTokens = ({ texts }: EncodedExample): number =>
+  texts.reduce((sum, { inputIds }) => sum + inputIds.length, 0)
 
 /**
  * A list of rows cut into as few pieces of about equal size as keep each at `maxTokens`, give or take its last row.
  */
-export function pieces(
+export function splitByTokens(
   rows: number,
   tokensAt: (at: number) => number,
   maxTokens: number,
@@ -85,23 +86,27 @@ export function pieces(
 }
 
 /** Batches whose rows are sorted by length together. Fewer would pad more, more would shuffle less. */
-const bucketBatches = 32
+const batchesPerBucket = 32
 
 /** An epoch: every row once, rows of like length together, all of it in random order. */
-export function shuffledBatches({ data, rows }: Part, batchRows: number, random: Random): Int32Array[] {
+export function shuffledBatches(
+  { set: data, examples: rows }: Subset,
+  batchRows: number,
+  random: Random,
+): Int32Array[] {
   const order = random.order(rows.length).map((at) => rows[at] ?? 0)
   const batches: Int32Array[] = []
-  for (let start = 0; start < order.length; start += batchRows * bucketBatches) {
-    const bucket = order.subarray(start, start + batchRows * bucketBatches)
-    bucket.sort((a, b) => lengthOf(data, a) - lengthOf(data, b))
+  for (let start = 0; start < order.length; start += batchRows * batchesPerBucket) {
+    const bucket = order.subarray(start, start + batchRows * batchesPerBucket)
+    bucket.sort((a, b) => tokenCount(data, a) - tokenCount(data, b))
     for (let at = 0; at < bucket.length; at += batchRows) batches.push(bucket.subarray(at, at + batchRows))
   }
   return Array.from(random.order(batches.length), (at) => batches[at] ?? new Int32Array())
 }
 
 /** All rows, longest first, in batches of about so many tokens. */
-export function batchesByTokens({ data, rows }: Part, maxTokens: number): Int32Array[] {
-  const order = rows.slice().sort((a, b) => lengthOf(data, b) - lengthOf(data, a))
-  const tokensAt = (at: number) => lengthOf(data, order[at] ?? 0)
-  return pieces(order.length, tokensAt, maxTokens).map(({ start, end }) => order.subarray(start, end))
+export function batchesByTokens({ set: data, examples: rows }: Subset, maxTokens: number): Int32Array[] {
+  const order = rows.slice().sort((a, b) => tokenCount(data, b) - tokenCount(data, a))
+  const tokensAt = (at: number) => tokenCount(data, order[at] ?? 0)
+  return splitByTokens(order.length, tokensAt, maxTokens).map(({ start, end }) => order.subarray(start, end))
 }

@@ -3,17 +3,17 @@
 import { tagsOf } from '../formats/iob.js'
 import { Problem } from '../problem.js'
 import { batchesByTokens } from './batches.js'
-import { type BatchRow, batchRowsOf, type Part, targetsOf, unitStarts } from './data-set.js'
-import { kinds, type Unit } from './kinds.js'
-import { type LabelSpace, outputsOf } from './label-space.js'
-import type { LearnedTask, Learner } from './learner.js'
+import { type EncodedExample, encodedExamples, labelStarts, type Subset, targetsOf } from './example-set.js'
+import { type LabelSpace, outputCount } from './label-space.js'
 import { accuracy, f1, type Metric, macroF1, matthews, pearson, spanCounts, spanF1, spearman } from './metrics.js'
+import { problemTraits, type Unit } from './problem-traits.js'
 import type { Random } from './random.js'
+import type { TaskModel, Trainer } from './trainer.js'
 import { noToken } from './word-table.js'
 
 /** The metric that is wanted, or the default. @throws Problem `invalid_setting` if it does not go with the labels */
 export function metricFor(space: LabelSpace, wanted?: Metric): Metric {
-  const metrics = kinds[space.problem].metrics(space)
+  const metrics = problemTraits[space.problem].metrics(space)
   if (wanted === undefined) return metrics[0]
   if (metrics.includes(wanted)) return wanted
   const untagged = space.problem === 'token_classification' ? ' whose labels are not O, B- and I-' : ''
@@ -25,7 +25,7 @@ export function metricFor(space: LabelSpace, wanted?: Metric): Metric {
 }
 
 /** Predictions of some rows beside what is true of them. */
-export interface Judged {
+export interface Evaluation {
   /** [units, width] each. A class of −1 is none: of a word that was cut off. */
   readonly predictions: Float32Array
   readonly actual: Float32Array
@@ -34,52 +34,57 @@ export interface Judged {
 }
 
 /** How a task does on the rows of a part. */
-export async function judge(learner: Learner, task: LearnedTask, space: LabelSpace, part: Part): Promise<Judged> {
-  const outputs = await inOrder(learner, part, outputsOf(space), (rows) => learner.outputs(rows, task))
-  return judgedBy(outputs, space, part)
+export async function evaluateSubset(
+  learner: Trainer,
+  task: TaskModel,
+  space: LabelSpace,
+  part: Subset,
+): Promise<Evaluation> {
+  const outputs = await inOrder(learner, part, outputCount(space), (rows) => learner.outputs(rows, task))
+  return evaluationOf(outputs, space, part)
 }
 
 /** @param outputs [units, C] of the rows of a part, in their order; those of words without a token are overwritten */
-export function judgedBy(outputs: Float32Array, space: LabelSpace, part: Part): Judged {
-  const { words } = part.data
-  const C = outputsOf(space)
-  const starts = unitStarts(part)
+export function evaluationOf(outputs: Float32Array, space: LabelSpace, part: Subset): Evaluation {
+  const { words } = part.set
+  const C = outputCount(space)
+  const starts = labelStarts(part)
   if (words)
-    for (const [at, row] of part.rows.entries())
+    for (const [at, row] of part.examples.entries())
       for (const [word, token] of words.tokens(row).entries()) {
         const unit = (starts[at] ?? 0) + word
         if (token === noToken) outputs.fill(Number.NaN, unit * C, (unit + 1) * C)
       }
-  return { predictions: kinds[space.problem].predictions(space, outputs), actual: targetsOf(part), starts }
+  return { predictions: problemTraits[space.problem].predictions(space, outputs), actual: targetsOf(part), starts }
 }
 
 /** What a head sees of the rows of a part in their order, [units, H]. */
-export const vectorsOf = (
-  bare: Learner,
-  part: Part,
+export const headInputs = (
+  bare: Trainer,
+  part: Subset,
   unit: Exclude<Unit, 'pair'>,
-  onRows?: OnRows,
+  onRows?: OnExamplesDone,
 ): Promise<Float32Array> =>
   inOrder(bare, part, bare.backbone.config.hidden_size, (rows) => bare.vectors(rows, unit), onRows)
 
 /** Told how many rows of a part are done. */
-export type OnRows = (done: number, all: number) => void
+export type OnExamplesDone = (done: number, all: number) => void
 
 /** @param run gives [units, width] of a batch */
 async function inOrder(
-  { tokensTogether }: Learner,
-  part: Part,
+  { maxRunTokens: tokensTogether }: Trainer,
+  part: Subset,
   width: number,
-  run: (rows: readonly BatchRow[]) => Promise<Float32Array>,
-  onRows: OnRows = () => {},
+  run: (rows: readonly EncodedExample[]) => Promise<Float32Array>,
+  onRows: OnExamplesDone = () => {},
 ): Promise<Float32Array> {
-  const { data, rows } = part
+  const { set: data, examples: rows } = part
   const places = new Map(Array.from(rows, (row, at) => [row, at]))
-  const starts = unitStarts(part)
+  const starts = labelStarts(part)
   const all = new Float32Array((starts[rows.length] ?? 0) * width)
   let done = 0
   for (const batch of batchesByTokens(part, tokensTogether)) {
-    const found = await run(batchRowsOf({ data, rows: batch }))
+    const found = await run(encodedExamples({ set: data, examples: batch }))
     let from = 0
     for (const row of batch) {
       const at = places.get(row) ?? 0
@@ -95,9 +100,9 @@ async function inOrder(
 }
 
 /** @param metric one that goes with the space */
-export function scoreOf(metric: Metric, space: LabelSpace, judged: Judged): number {
+export function scoreOf(metric: Metric, space: LabelSpace, judged: Evaluation): number {
   const { predictions, actual } = judged
-  const C = outputsOf(space)
+  const C = outputCount(space)
   switch (metric) {
     case 'pearson':
       return pearson(predictions, actual)
@@ -116,39 +121,42 @@ export function scoreOf(metric: Metric, space: LabelSpace, judged: Judged): numb
     case 'accuracy_and_f1':
       return (accuracy(predictions, actual) + f1(predictions, actual, C)) / 2
     case 'span_f1':
-      return spanF1(spansIn(space, judged))
+      return spanF1(spanCountsOf(space, judged))
   }
 }
 
-const spansIn = ({ labels }: LabelSpace, { predictions, actual, starts }: Judged): Int32Array =>
+const spanCountsOf = ({ labels }: LabelSpace, { predictions, actual, starts }: Evaluation): Int32Array =>
   spanCounts(predictions, actual, starts, tagsOf(labels) ?? [])
 
 /** The middle 95 % of the scores of samples drawn from the rows with replacement (Efron's percentile interval). */
 export function confidenceInterval(
   metric: Metric,
   space: LabelSpace,
-  judged: Judged,
+  judged: Evaluation,
   random: Random,
 ): readonly [number, number] {
   const rows = judged.starts.length - 1
-  const score = scoreOfPicks(metric, space, judged)
-  const scores = Float64Array.from({ length: samples }, () =>
+  const score = sampleScorer(metric, space, judged)
+  const scores = Float64Array.from({ length: sampleCount }, () =>
     score(Int32Array.from({ length: rows }, () => random.below(rows))),
   ).sort()
-  return [scores[Math.floor(0.025 * samples)] ?? Number.NaN, scores[Math.ceil(0.975 * samples) - 1] ?? Number.NaN]
+  return [
+    scores[Math.floor(0.025 * sampleCount)] ?? Number.NaN,
+    scores[Math.ceil(0.975 * sampleCount) - 1] ?? Number.NaN,
+  ]
 }
 
-const samples = 1000
+const sampleCount = 1000
 
 /** Scores some of the rows, again and again if they are picked so. */
-function scoreOfPicks(metric: Metric, space: LabelSpace, judged: Judged): (picks: Int32Array) => number {
-  const { width } = kinds[space.problem]
-  if (metric !== 'span_f1') return (picks) => scoreOf(metric, space, drawn(judged, picks, width(space)))
-  const counts = spansIn(space, judged)
+function sampleScorer(metric: Metric, space: LabelSpace, judged: Evaluation): (picks: Int32Array) => number {
+  const { width } = problemTraits[space.problem]
+  if (metric !== 'span_f1') return (picks) => scoreOf(metric, space, resample(judged, picks, width(space)))
+  const counts = spanCountsOf(space, judged)
   return (picks) => spanF1(counts, picks)
 }
 
-function drawn({ predictions, actual, starts }: Judged, picks: Int32Array, width: number): Judged {
+function resample({ predictions, actual, starts }: Evaluation, picks: Int32Array, width: number): Evaluation {
   const ends = new Int32Array(picks.length + 1)
   for (const [at, row] of picks.entries()) ends[at + 1] = (ends[at] ?? 0) + (starts[row + 1] ?? 0) - (starts[row] ?? 0)
   const draw = (values: Float32Array) => {

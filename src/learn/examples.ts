@@ -2,7 +2,7 @@
 
 import type { Text } from '../backbones/tokenizer.js'
 import { Problem } from '../problem.js'
-import { readRows } from './rows.js'
+import { readFileRows } from './file-rows.js'
 
 /** What the columns are called, and how they are read. */
 export interface Columns {
@@ -46,50 +46,52 @@ export interface Example extends Text {
 /** Told now and then how many rows of a file have been read. */
 export type OnReading = (path: string, rows: number) => void
 
-const toldEvery = 512
+const rowsPerReport = 512
 
 /** Rows without text that are named one by one; the others are counted. */
-const toldSingly = 5
+const maxSingleWarnings = 5
 
 /**
  * Reads a file of labelled texts. A row without text is left out, for nothing can be learned from it.
- * @param onLeftOut told where, and why
+ * @param onWarning told where, and why
  * @param onReading told how far the reading is
  * @throws Problem `unreadable_file` or `invalid_data`
  */
 export async function* readExamples(
   path: string,
   columns: Columns,
-  onLeftOut: (what: string) => void = () => {},
+  onWarning: (what: string) => void = () => {},
   onReading: OnReading = () => {},
 ): AsyncGenerator<Example> {
   let rows = 0
   let leftOut = 0
-  for await (const { place, values } of readRows(path)) {
-    if (++rows % toldEvery === 0) onReading(path, rows)
-    const example = exampleOf(values, columns, place)
+  for await (const { place, values } of readFileRows(path)) {
+    if (++rows % rowsPerReport === 0) onReading(path, rows)
+    const example = readExample(values, columns, place)
     const blank = blankColumn(example, columns)
     if (blank === undefined) yield example
-    else if (leftOut++ < toldSingly) onLeftOut(`${place}: column "${blank}" is empty or blank; the row is left out`)
+    else if (leftOut++ < maxSingleWarnings)
+      onWarning(`${place}: column "${blank}" is empty or blank; the row is left out`)
   }
-  if (leftOut > toldSingly) onLeftOut(`${path}: ${leftOut - toldSingly} more rows without text are left out`)
+  if (leftOut > maxSingleWarnings)
+    onWarning(`${path}: ${leftOut - maxSingleWarnings} more rows without text are left out`)
 }
 
-function exampleOf(row: Record<string, unknown>, columns: Columns, place: string): Example {
+function readExample(row: Record<string, unknown>, columns: Columns, place: string): Example {
   const { tagged } = columns
   if (tagged === true || (tagged === 'arrays' && Array.isArray(row[columns.text])))
-    return taggedExample(row, columns, place)
-  const text = textOf(row, columns.text, place)
-  const textPair = columns.pairs || row[columns.textPair] != null ? textOf(row, columns.textPair, place) : undefined
-  return { place, text, ...(textPair !== undefined && { textPair }), label: labelOf(row, columns, place) }
+    return readTaggedExample(row, columns, place)
+  const text = readText(row, columns.text, place)
+  const textPair = columns.pairs || row[columns.textPair] != null ? readText(row, columns.textPair, place) : undefined
+  return { place, text, ...(textPair !== undefined && { textPair }), label: readLabel(row, columns, place) }
 }
 
 /** Words and their labels: arrays of them, or texts of as many, separated by white space. */
-function taggedExample(row: Record<string, unknown>, columns: Columns, place: string): Example {
+function readTaggedExample(row: Record<string, unknown>, columns: Columns, place: string): Example {
   if (columns.pairs || row[columns.textPair] != null)
     refuse(place, `there is a second text, "${columns.textPair}"; words with a label each are those of one text`)
-  const { text, words } = wordsOf(row, columns.text, place)
-  const label = tagsOf(row, columns.label, place)
+  const { text, words } = readWords(row, columns.text, place)
+  const label = readWordLabels(row, columns.label, place)
   if (label.length !== words.length)
     refuse(
       place,
@@ -99,8 +101,8 @@ function taggedExample(row: Record<string, unknown>, columns: Columns, place: st
 }
 
 /** An array of words becomes a text of them, a space between each and the next. */
-function wordsOf(row: Record<string, unknown>, column: string, place: string): { text: string; words: WordSpan[] } {
-  const value = cell(row, column, place)
+function readWords(row: Record<string, unknown>, column: string, place: string): { text: string; words: WordSpan[] } {
+  const value = readCell(row, column, place)
   if (typeof value === 'string')
     return {
       text: value,
@@ -120,8 +122,8 @@ function wordsOf(row: Record<string, unknown>, column: string, place: string): {
   return { text: words.join(' '), words: spans }
 }
 
-function tagsOf(row: Record<string, unknown>, column: string, place: string): readonly string[] {
-  const value = cell(row, column, place)
+function readWordLabels(row: Record<string, unknown>, column: string, place: string): readonly string[] {
+  const value = readCell(row, column, place)
   if (typeof value === 'string') return value.match(/\S+/g) ?? []
   if (!Array.isArray(value))
     return refuse(place, `column "${column}" is ${shown(value)}; expected a label for each word`)
@@ -135,19 +137,19 @@ function blankColumn({ text, textPair }: Text, columns: Columns): string | undef
   return textPair?.trim() === '' ? columns.textPair : undefined
 }
 
-function cell(row: Record<string, unknown>, column: string, place: string): unknown {
+function readCell(row: Record<string, unknown>, column: string, place: string): unknown {
   if (Object.hasOwn(row, column)) return row[column]
   return refuse(place, `there is no column "${column}"; the row has ${Object.keys(row).join(', ') || 'none'}`)
 }
 
-function textOf(row: Record<string, unknown>, column: string, place: string): string {
-  const value = cell(row, column, place)
+function readText(row: Record<string, unknown>, column: string, place: string): string {
+  const value = readCell(row, column, place)
   if (typeof value !== 'string') return refuse(place, `column "${column}" is ${shown(value)}; expected a text`)
   return value
 }
 
-function labelOf(row: Record<string, unknown>, { label: column, listed }: Columns, place: string): Label {
-  const value = cell(row, column, place)
+function readLabel(row: Record<string, unknown>, { label: column, listed }: Columns, place: string): Label {
+  const value = readCell(row, column, place)
   if (listed && typeof value === 'string') return value.split(',').flatMap((label) => label.trim() || [])
   if (typeof value === 'string' && value !== '') return value
   if (typeof value === 'number' && Number.isFinite(value)) return value

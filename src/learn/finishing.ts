@@ -3,21 +3,21 @@
 // (section 3.3) ends where this begins.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { Learner, type LearnerOptions } from './learner.js'
 import type { MaskPlan, ModulePlan } from './plan.js'
 import { Random } from './random.js'
 import type { Tensor } from './tensors.js'
+import { Trainer, type TrainerOptions } from './trainer.js'
 import {
   mean,
+  type RunControl,
   type Schedule,
   stepsOfEpoch,
   type TrainingResult,
   type TrainingTask,
   train,
-  type Watch,
 } from './training.js'
 
-export interface FinishingOptions extends LearnerOptions, Pick<Schedule, 'batchRows'> {
+export interface FinishingOptions extends TrainerOptions, Pick<Schedule, 'batchRows'> {
   /** Times that every row is seen again. */
   readonly finishEpochs: number
   readonly seed: number
@@ -33,26 +33,26 @@ export type MultiTaskPlan = Extract<ModulePlan, { kind: 'prototype' }> & {
  * @returns the learner that has the masks as they are now, and the dev scores
  * @throws Problem `learning_diverged`
  */
-export async function finishAlone(
+export async function trainSeparately(
   backbone: Backbone,
   plan: MultiTaskPlan,
-  together: Learner,
+  together: Trainer,
   tasks: readonly TrainingTask[],
   options: FinishingOptions,
-  { onProgress, signal }: Watch,
-): Promise<Pick<TrainingResult, 'score' | 'scores' | 'stopped'> & { readonly learner: Learner }> {
+  { onProgress, signal }: RunControl,
+): Promise<Pick<TrainingResult, 'score' | 'scores' | 'stopped'> & { readonly learner: Trainer }> {
   const { batchRows, finishEpochs, seed } = options
   const frozen: ModulePlan = { ...plan, weights: 'frozen', masks: { ...plan.masks, layer: 'frozen' } }
   const shared = together.shared.map((tensor): Tensor => {
     return { ...tensor, training: 'frozen', values: tensor.kind === 'mask' ? together.maskOf(tensor) : tensor.values }
   })
-  const learner = new Learner(backbone, frozen, shared, options)
+  const learner = new Trainer(backbone, frozen, shared, options)
   const scores = new Map<string, number>()
   const start = performance.now()
   const steps = finishEpochs * stepsOfEpoch(tasks, batchRows)
   let before = 0
   for (const task of tasks) {
-    const schedule = { batchRows, epochs: finishEpochs, keepBeginning: true }
+    const schedule = { batchRows, epochs: finishEpochs, keepInitial: true }
     const random = new Random(seed, `finishing ${task.id}`)
     const { score } = await train(
       learner,

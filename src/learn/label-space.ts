@@ -17,16 +17,16 @@ export interface LabelSpace {
 }
 
 /** C: outputs for each target, one for each label or one number. */
-export const outputsOf = ({ labels }: LabelSpace): number => Math.max(1, labels.length)
+export const outputCount = ({ labels }: LabelSpace): number => Math.max(1, labels.length)
 
 /** @throws Problem `invalid_data` for a label that the space lacks */
-export function indexOf({ labels }: LabelSpace, label: string, place: string): number {
+export function labelIndex({ labels }: LabelSpace, label: string, place: string): number {
   const index = labels.indexOf(label)
   return index >= 0 ? index : refuse(place, `label ${JSON.stringify(label)} is not among those learned from`)
 }
 
 /** The number that a label is, or that its text says. */
-export function numberOf(label: Example['label']): number | undefined {
+export function labelNumber(label: Example['label']): number | undefined {
   if (typeof label === 'object' || (typeof label === 'string' && label.trim() === '')) return undefined
   const value = Number(label)
   return Number.isFinite(value) ? value : undefined

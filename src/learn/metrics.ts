@@ -3,7 +3,7 @@
 import { entitiesOf, type Tags } from '../formats/iob.js'
 
 /** The single number by which epochs and runs are compared: larger is better. */
-export const metrics = [
+export const metricNames = [
   'accuracy',
   'macro_f1',
   'accuracy_and_f1',
@@ -13,7 +13,7 @@ export const metrics = [
   'pearson_and_spearman',
   'span_f1',
 ] as const
-export type Metric = (typeof metrics)[number]
+export type Metric = (typeof metricNames)[number]
 
 /** Predicted and true class of each row, by label index; a prediction of −1 is none. */
 export type Classes = ArrayLike<number>

@@ -28,14 +28,14 @@ export async function loadModel(directory: string, maxTokens?: number): Promise<
  * @param directory where prototype.safetensors is
  * @throws Problem `invalid_prototype`, `prototype_mismatch`
  */
-export async function loadPrototypeOf(backbone: Backbone, directory = backbone.directory): Promise<Prototype> {
+export async function loadPrototypeFor(backbone: Backbone, directory = backbone.directory): Promise<Prototype> {
   const prototype = await readPrototypeIn(directory)
   inFile(join(directory, prototypeName), () => checkPrototypeFitsBackbone(prototype, backbone))
   return prototype
 }
 
 /** @throws Problem `unreadable_file`, `invalid_task_file`, `prototype_mismatch` */
-export const loadTask = (path: string, prototype: Prototype): Promise<TaskFile> =>
+export const loadTaskFile = (path: string, prototype: Prototype): Promise<TaskFile> =>
   readFileAs(path, 'unreadable_file', (bytes) => {
     const task = readTaskFile(bytes)
     checkTaskFitsPrototype(task, prototype)

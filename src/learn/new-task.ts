@@ -6,20 +6,20 @@ import type { Combining, Pooling, TaskMask } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import type { Compute } from '../runtime/execution-providers.js'
-import { headAlone } from './baseline.js'
-import { type Judged, judge, type OnRows } from './evaluation.js'
-import { hasHead } from './kinds.js'
+import { trainHeadOnly } from './baseline.js'
+import { type Evaluation, evaluateSubset, type OnExamplesDone } from './evaluation.js'
 import type { LabelSpace } from './label-space.js'
-import { learnedFile } from './learned-file.js'
-import { Learner, type Rates } from './learner.js'
 import { confusion, type Metric } from './metrics.js'
 import type { Model } from './model.js'
 import { type HeadKind, type MaskPlan, type ModulePlan, moduleParameters } from './plan.js'
+import { hasHead } from './problem-traits.js'
 import { Random } from './random.js'
-import { checkResumes, resumeFrom } from './resume.js'
-import type { TaskData } from './task-data.js'
-import { headBeginning, type ModuleTensor, moduleBeginning } from './tensors.js'
-import { type Schedule, type TrainingResult, train, type Watch } from './training.js'
+import { checkCanResume, copyResumedTask } from './resume.js'
+import { initialHead, initialModule, type ModuleTensor } from './tensors.js'
+import { trainedTaskFile } from './trained-task-file.js'
+import { type Rates, Trainer } from './trainer.js'
+import { type RunControl, type Schedule, type TrainingResult, train } from './training.js'
+import type { TrainingData } from './training-data.js'
 
 export interface NewTaskOptions extends Schedule, Compute {
   /** A mask for each layer, or one for all of them. */
@@ -60,42 +60,46 @@ export interface NewTask {
   readonly confusions: readonly Confusion[]
 }
 
-export async function learnNewTask(
+export async function trainNewTask(
   { backbone }: Model,
   prototype: Prototype,
-  data: TaskData,
+  data: TrainingData,
   options: NewTaskOptions,
-  { onProgress, onBaseline, signal }: Watch & { readonly onBaseline?: OnRows },
+  { onProgress, onBaseline, signal }: RunControl & { readonly onBaseline?: OnExamplesDone },
 ): Promise<NewTask> {
   const { num_hidden_layers: layers, hidden_size: H } = backbone.config
   const { head, seed, batchRows, pooling, provider, threads } = options
   checkOptions(data.space, options)
-  const plan = planOf(prototype, options)
+  const plan = taskPlan(prototype, options)
   const maskRows = options.maskRows === 'one' ? 1 : layers
-  if (options.resume) checkResumes(options.resume, prototype, data.space, { ...options, maskRows })
+  if (options.resume) checkCanResume(options.resume, prototype, data.space, { ...options, maskRows })
   const learnerOptions = { ...options, rates: { ...options.rates, weights: 0 } }
 
   const headOnly = options.baseline
-    ? await headAlone(backbone, data, { head, seed, batchRows, pooling, provider, threads }, signal, onBaseline).catch(
-        (error: unknown) => {
-          if (signal.aborted) return undefined
-          throw error
-        },
-      )
+    ? await trainHeadOnly(
+        backbone,
+        data,
+        { head, seed, batchRows, pooling, provider, threads },
+        signal,
+        onBaseline,
+      ).catch((error: unknown) => {
+        if (signal.aborted) return undefined
+        throw error
+      })
     : undefined
 
   const random = new Random(seed, 'beginning')
-  const module = moduleBeginning(moduleParameters(plan, layers, H), prototype, random)
-  const tensors = headBeginning(data.space, H, head, random)
-  if (options.resume) resumeFrom(options.resume, prototype, data.space, module, tensors, random)
-  const learner = new Learner(backbone, plan, module, learnerOptions)
+  const module = initialModule(moduleParameters(plan, layers, H), prototype, random)
+  const tensors = initialHead(data.space, H, head, random)
+  if (options.resume) copyResumedTask(options.resume, prototype, data.space, module, tensors, random)
+  const learner = new Trainer(backbone, plan, module, learnerOptions)
   const training = { id: 'task', problem: data.space.problem, ...data, head, tensors }
-  const schedule = { ...options, keepBeginning: options.resume !== undefined }
+  const schedule = { ...options, keepInitial: options.resume !== undefined }
   const result = await train(learner, [training], schedule, new Random(seed, 'batches'), onProgress, signal)
-  const judged = await judge(learner, training, data.space, data.dev)
+  const judged = await evaluateSubset(learner, training, data.space, data.dev)
   await learner.release()
 
-  const file = learnedFile(training, {
+  const file = trainedTaskFile(training, {
     prototype: prototype.digest,
     mask: taskMask(learner, module),
     combine: options.combine,
@@ -109,7 +113,7 @@ export async function learnNewTask(
     result,
     metric: data.metric,
     ...(headOnly && { headOnly: headOnly.score }),
-    confusions: confusionsOf(data.space, judged),
+    confusions: findConfusions(data.space, judged),
   }
 }
 
@@ -121,7 +125,7 @@ function checkOptions({ problem }: LabelSpace, { head, normalize }: NewTaskOptio
     throw new Problem('invalid_setting', `a ${problem} has no vectors to normalise; leave --no-normalize away`)
 }
 
-function planOf(prototype: Prototype, { maskRows, combine }: NewTaskOptions): ModulePlan {
+function taskPlan(prototype: Prototype, { maskRows, combine }: NewTaskOptions): ModulePlan {
   const masks = (): MaskPlan => {
     if (maskRows === 'layer') {
       if (combine === 'none') return { kind: 'layer', layer: 'learned' }
@@ -138,7 +142,7 @@ function planOf(prototype: Prototype, { maskRows, combine }: NewTaskOptions): Mo
  * A task file's mask from the masks that tensors have now.
  * @param tensors of the module, a tensor of it after another, for one owner or for several
  */
-export function taskMask(learner: Learner, tensors: readonly ModuleTensor[]): TaskMask {
+export function taskMask(learner: Trainer, tensors: readonly ModuleTensor[]): TaskMask {
   const masks = tensors.filter(({ kind, training }) => kind === 'mask' && training === 'learned')
   const owners = [...new Set(masks.map(({ owner }) => owner))]
   const layers = owners.map((owner) =>
@@ -148,7 +152,7 @@ export function taskMask(learner: Learner, tensors: readonly ModuleTensor[]): Ta
   return { layers: layers.length, weights: (8 * bits.byteLength) / layers.length, exact: false, bits }
 }
 
-function confusionsOf({ problem, labels }: LabelSpace, { predictions, actual }: Judged): Confusion[] {
+function findConfusions({ problem, labels }: LabelSpace, { predictions, actual }: Evaluation): Confusion[] {
   if (problem !== 'single_label_classification' && problem !== 'token_classification') return []
   const C = labels.length
   const counts = confusion(predictions, actual, C)

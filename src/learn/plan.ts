@@ -7,16 +7,16 @@ import { type ModuleConfig, petlModule } from '../petl/modules.js'
 import type { Combining } from '../petl/task.js'
 
 /** `frozen`: the parameter is needed, and stays as it is. */
-export type Training = 'learned' | 'frozen'
+export type TrainingState = 'learned' | 'frozen'
 
 /** Masks over the prototype's weights, by what they differ for: each layer, or each task. */
 export type MaskPlan =
-  | { readonly kind: 'layer'; readonly layer: Training }
-  | { readonly kind: 'task'; readonly task: Training }
+  | { readonly kind: 'layer'; readonly layer: TrainingState }
+  | { readonly kind: 'task'; readonly task: TrainingState }
   | {
       readonly kind: 'layer and task'
-      readonly layer: Training
-      readonly task: Training
+      readonly layer: TrainingState
+      readonly task: TrainingState
       readonly combine: Exclude<Combining, 'none'>
     }
 
@@ -25,10 +25,10 @@ export type ModulePlan =
   | {
       readonly kind: 'prototype'
       readonly config: ModuleConfig
-      readonly weights: Training
+      readonly weights: TrainingState
       readonly masks: MaskPlan
     }
-  | { readonly kind: 'plain'; readonly config: ModuleConfig; readonly weights: Training }
+  | { readonly kind: 'plain'; readonly config: ModuleConfig; readonly weights: TrainingState }
 
 /** `mask`: the graph takes a tensor of 0s and 1s, learned as scores. */
 export type ParameterKind = 'weight' | 'mask'
@@ -37,7 +37,7 @@ export interface Parameter {
   readonly name: string
   readonly kind: ParameterKind
   readonly shape: readonly number[]
-  readonly training: Training
+  readonly training: TrainingState
 }
 
 /** A parameter that belongs to a tensor of the module: its weights, or a mask of them. */
@@ -57,7 +57,7 @@ export function moduleParameters(plan: ModulePlan, layers: number, hiddenSize: n
       const name = owner === 'all' ? tensor : weightName(plan, owner, tensor)
       return { name, kind: 'weight', shape, training: plan.weights, tensor, owner, beginsAtZero }
     })
-  const masks = (owner: number | 'task', training: Training): ModuleParameter[] =>
+  const masks = (owner: number | 'task', training: TrainingState): ModuleParameter[] =>
     module.maskable.map(({ name: tensor, shape }) => {
       return { name: maskName(owner, tensor), kind: 'mask', shape, training, tensor, owner, beginsAtZero: false }
     })

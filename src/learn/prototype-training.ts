@@ -7,21 +7,21 @@ import { readPrototype, serializePrototype } from '../petl/prototype-file.js'
 import type { Combining, Pooling, TaskMask } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import type { Compute } from '../runtime/execution-providers.js'
-import { finishAlone, type MultiTaskPlan } from './finishing.js'
-import { hasHead } from './kinds.js'
-import { learnedFile } from './learned-file.js'
-import { Learner, type Rates } from './learner.js'
-import { learnsBest, type Method } from './methods.js'
+import { type MultiTaskPlan, trainSeparately } from './finishing.js'
 import type { Metric } from './metrics.js'
 import { taskMask } from './new-task.js'
 import { type HeadKind, type ModulePlan, moduleParameters } from './plan.js'
+import { hasHead } from './problem-traits.js'
 import { Random } from './random.js'
-import type { TaskData } from './task-data.js'
-import { headBeginning, moduleBeginning, storageBits, type Tensor } from './tensors.js'
-import { type Schedule, type TrainingResult, train, type Watch } from './training.js'
+import { initialHead, initialModule, storageBits, type Tensor } from './tensors.js'
+import { trainedTaskFile } from './trained-task-file.js'
+import { type Rates, Trainer } from './trainer.js'
+import { type RunControl, type Schedule, type TrainingResult, train } from './training.js'
+import type { TrainingData } from './training-data.js'
+import { methodDefaults, type TrainingMethod } from './training-methods.js'
 
 export interface PrototypeOptions extends Schedule, Compute {
-  readonly method: Method
+  readonly method: TrainingMethod
   /** How layer and task masks meet (`multi`). */
   readonly combine: Exclude<Combining, 'none'>
   /** Epochs that each task goes on alone when all have learned together (`multi`); none unless given. */
@@ -35,7 +35,7 @@ export interface PrototypeOptions extends Schedule, Compute {
   readonly seed: number
 }
 
-export interface NamedTaskData extends TaskData {
+export interface NamedTrainingData extends TrainingData {
   readonly id: string
 }
 
@@ -58,9 +58,9 @@ export interface Trained {
 /** @throws Problem `invalid_setting`, `learning_diverged` */
 export async function trainPrototype(
   backbone: Backbone,
-  data: readonly NamedTaskData[],
+  data: readonly NamedTrainingData[],
   options: PrototypeOptions,
-  watch: Watch,
+  watch: RunControl,
 ): Promise<Trained> {
   const { onProgress, signal } = watch
   const { method, head, seed } = options
@@ -78,31 +78,31 @@ export async function trainPrototype(
       `method "head" learns nothing of "${headless.id}": a ${headless.space.problem} has no head`,
     )
   const { num_hidden_layers: layers, hidden_size: H } = backbone.config
-  const plan = planOf(options)
-  const fresh = { deviation: learnsBest[method].deviation }
+  const plan = prototypePlan(options)
+  const fresh = { deviation: methodDefaults[method].deviation }
   const parameters = plan ? moduleParameters(plan, layers, H) : []
-  const shared = moduleBeginning(
+  const shared = initialModule(
     parameters.filter(({ owner }) => owner !== 'task'),
     fresh,
     new Random(seed, 'module'),
   )
   const tasks = data.map((task) => {
     const random = new Random(seed, `task ${task.id}`)
-    const masks = moduleBeginning(
+    const masks = initialModule(
       parameters.filter(({ owner }) => owner === 'task'),
       fresh,
       random,
     )
-    const own = headBeginning(task.space, H, head, random)
+    const own = initialHead(task.space, H, head, random)
     return { ...task, problem: task.space.problem, head, masks, tensors: [...masks, ...own] }
   })
-  const together = new Learner(backbone, plan, shared, options)
+  const together = new Trainer(backbone, plan, shared, options)
   const joint = await train(together, tasks, options, new Random(seed, 'batches'), onProgress, signal)
   await together.release()
   const { finishEpochs = 0 } = options
   const { learner, ...result } =
     isMultiTask(plan) && finishEpochs > 0 && !joint.stopped
-      ? { ...joint, ...(await finishAlone(backbone, plan, together, tasks, { ...options, finishEpochs }, watch)) }
+      ? { ...joint, ...(await trainSeparately(backbone, plan, together, tasks, { ...options, finishEpochs }, watch)) }
       : { learner: together, ...joint }
 
   const scored = tasks.map((task) => ({ id: task.id, metric: task.metric, score: result.scores.get(task.id) ?? 0 }))
@@ -119,7 +119,7 @@ export async function trainPrototype(
       const trained = tasks[at]
       if (trained === undefined) throw new Error(`there is no task ${at}`)
       const multi = method === 'multi'
-      const file = learnedFile(trained, {
+      const file = trainedTaskFile(trained, {
         prototype: digest,
         mask: multi ? taskMask(learner, trained.masks) : layerMasks,
         combine: multi ? options.combine : 'none',
@@ -136,7 +136,7 @@ export async function trainPrototype(
 const isMultiTask = (plan: ModulePlan | undefined): plan is MultiTaskPlan =>
   plan?.kind === 'prototype' && plan.masks.kind === 'layer and task'
 
-function planOf({ method, module: config, combine }: PrototypeOptions): ModulePlan | undefined {
+function prototypePlan({ method, module: config, combine }: PrototypeOptions): ModulePlan | undefined {
   switch (method) {
     case 'multi': {
       const masks = { kind: 'layer and task', layer: 'learned', task: 'learned', combine } as const

@@ -7,13 +7,13 @@ import { Problem } from '../problem.js'
 import type { LabelSpace } from './label-space.js'
 import type { HeadKind } from './plan.js'
 import type { Random } from './random.js'
-import { kaimingBound, type ModuleTensor, maskValues, named, scoresOf, type Tensor } from './tensors.js'
+import { kaimingBound, type ModuleTensor, maskValues, scoresForMask, type Tensor, tensorNamed } from './tensors.js'
 
 /**
  * Checks that a run may go on from a task file.
  * @throws Problem `prototype_mismatch`, `invalid_task_file`
  */
-export function checkResumes(
+export function checkCanResume(
   task: TaskFile,
   prototype: Prototype,
   space: LabelSpace,
@@ -41,7 +41,7 @@ export function checkResumes(
 }
 
 /** Scores and head of a run that has just begun, moved to where a task file left off. */
-export function resumeFrom(
+export function copyResumedTask(
   task: TaskFile,
   prototype: Prototype,
   { spread }: LabelSpace,
@@ -54,12 +54,12 @@ export function resumeFrom(
     if (mask.kind !== 'mask' || mask.training === 'frozen') continue
     const row = typeof mask.owner === 'number' ? mask.owner : 0
     const bits = task.mask.bits.subarray(row * maskBytes, (row + 1) * maskBytes)
-    mask.values.set(scoresOf(maskValues(prototype, mask.tensor, bits), kaimingBound(mask), random))
+    mask.values.set(scoresForMask(maskValues(prototype, mask.tensor, bits), kaimingBound(mask), random))
   }
   if (task.head === undefined) return
   const { output, dense } = task.head
   const { mean, deviation } = spread ?? { mean: 0, deviation: 1 }
-  const set = (name: string, values: Float32Array) => named(head, name).values.set(values)
+  const set = (name: string, values: Float32Array) => tensorNamed(head, name).values.set(values)
   set(
     'head.weight',
     output.weight.map((value) => value / deviation),

@@ -5,9 +5,9 @@ import { elementCount, maskRange } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
 import type { Head, Linear } from '../petl/task.js'
-import { hasHead } from './kinds.js'
-import { type LabelSpace, outputsOf } from './label-space.js'
+import { type LabelSpace, outputCount } from './label-space.js'
 import { type HeadKind, headParameters, type ModuleParameter, type Parameter } from './plan.js'
+import { hasHead } from './problem-traits.js'
 import type { Random } from './random.js'
 
 const parameterSize = ({ shape }: Parameter): number => elementCount(shape)
@@ -24,7 +24,7 @@ export type ModuleTensor = Tensor & ModuleParameter
  * prototype is at its best under the masks that it was learned with.
  * @param from the prototype that weights and frozen layer masks come from, or the standard deviation of fresh weights
  */
-export function moduleBeginning(
+export function initialModule(
   parameters: readonly ModuleParameter[],
   from: Prototype | { readonly deviation: number },
   random: Random,
@@ -38,24 +38,19 @@ export function moduleBeginning(
       return { ...parameter, values: beginsAtZero ? new Float32Array(size) : random.normal(size, from.deviation) }
     }
     const bound = kaimingBound(parameter)
-    const mask = prototype && typeof owner === 'number' ? layerMaskOf(prototype, owner, tensor) : undefined
+    const mask = prototype && typeof owner === 'number' ? layerMaskValues(prototype, owner, tensor) : undefined
     if (training === 'frozen') {
       if (mask === undefined) throw new Error(`"${parameter.name}" is frozen, but there is no such layer mask`)
       return { ...parameter, values: mask }
     }
-    return { ...parameter, values: mask ? scoresOf(mask, bound, random) : random.uniform(size, bound) }
+    return { ...parameter, values: mask ? scoresForMask(mask, bound, random) : random.uniform(size, bound) }
   })
 }
 
 /** The head of a task as PyTorch's linear layers begin; none for a problem type that has none. */
-export function headBeginning(
-  space: LabelSpace,
-  hiddenSize: number,
-  head: HeadKind,
-  random: Random,
-): readonly Tensor[] {
+export function initialHead(space: LabelSpace, hiddenSize: number, head: HeadKind, random: Random): readonly Tensor[] {
   if (!hasHead(space.problem)) return []
-  return headParameters(outputsOf(space), hiddenSize, head).map((parameter) => ({
+  return headParameters(outputCount(space), hiddenSize, head).map((parameter) => ({
     ...parameter,
     values: random.uniform(parameterSize(parameter), hiddenSize ** -0.5),
   }))
@@ -65,14 +60,14 @@ export function headBeginning(
 export const kaimingBound = ({ shape: [, columns = 1] }: Parameter): number => columns ** -0.5
 
 /** Scores whose mask is the one given: the upper half of the magnitudes up to `bound` where it is 1, else the lower. */
-export function scoresOf(mask: Float32Array, bound: number, random: Random): Float32Array {
+export function scoresForMask(mask: Float32Array, bound: number, random: Random): Float32Array {
   return random
     .uniform(mask.length, bound / 2)
     .map((value, i) => value + (mask[i] ? (Math.sign(value) * bound) / 2 : 0))
 }
 
 /** The bits of a prototype's layer mask for one tensor, as 0s and 1s; undefined if it has no layer masks. */
-function layerMaskOf(prototype: Prototype, layer: number, tensor: string): Float32Array | undefined {
+function layerMaskValues(prototype: Prototype, layer: number, tensor: string): Float32Array | undefined {
   const { layerMasks, maskBytes } = prototype
   return layerMasks && maskValues(prototype, tensor, layerMasks.subarray(layer * maskBytes, (layer + 1) * maskBytes))
 }
@@ -84,16 +79,16 @@ export function maskValues({ module, hiddenSize }: Prototype, tensor: string, ro
 }
 
 /** The tensor of a name. */
-export function named(tensors: readonly Tensor[], name: string): Tensor {
+export function tensorNamed(tensors: readonly Tensor[], name: string): Tensor {
   const tensor = tensors.find((tensor) => tensor.name === name)
   if (tensor === undefined) throw new Error(`there is no tensor "${name}"`)
   return tensor
 }
 
 /** A learned head as a task file holds it: a regression's in the units of its labels. */
-export function headOf(tensors: readonly Tensor[], { spread }: LabelSpace): Head {
-  const output = linearOf(tensors, 'head')
-  const dense = tensors.some(({ name }) => name === 'head.dense.weight') && linearOf(tensors, 'head.dense')
+export function trainedHead(tensors: readonly Tensor[], { spread }: LabelSpace): Head {
+  const output = linearLayer(tensors, 'head')
+  const dense = tensors.some(({ name }) => name === 'head.dense.weight') && linearLayer(tensors, 'head.dense')
   const { mean, deviation } = spread ?? { mean: 0, deviation: 1 }
   return {
     ...(dense && { dense: { ...dense, activation: 'tanh' } }),
@@ -105,10 +100,10 @@ export function headOf(tensors: readonly Tensor[], { spread }: LabelSpace): Head
   }
 }
 
-function linearOf(tensors: readonly Tensor[], name: string): Linear {
-  const { values: weight, shape } = named(tensors, `${name}.weight`)
+function linearLayer(tensors: readonly Tensor[], name: string): Linear {
+  const { values: weight, shape } = tensorNamed(tensors, `${name}.weight`)
   const [outputs = 0, inputs = 0] = shape
-  return { inputs, outputs, weight, bias: named(tensors, `${name}.bias`).values }
+  return { inputs, outputs, weight, bias: tensorNamed(tensors, `${name}.bias`).values }
 }
 
 /** Bit-level storage of a module (paper, section 4.1): a weight counts 32 bits, a mask entry 1. */

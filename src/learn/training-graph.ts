@@ -11,7 +11,6 @@ import type { LayerModules } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { combineMasks } from '../petl/scores.js'
 import type { ProblemType } from '../petl/task.js'
-import { kinds, type Unit } from './kinds.js'
 import type { Loss } from './losses.js'
 import {
   type HeadKind,
@@ -23,6 +22,7 @@ import {
   type Parameter,
   weightName,
 } from './plan.js'
+import { problemTraits, type Unit } from './problem-traits.js'
 
 /** What a graph gives, of N units (kinds.ts). */
 export type Step =
@@ -33,7 +33,7 @@ export type Step =
   /** `loss`, `logits` and, for what is learned, `<name>.grad`. */
   | { readonly mode: 'learn'; readonly problem: ProblemType; readonly head: HeadKind }
 
-const unitOf = (step: Step): Unit => (step.mode === 'learn' ? kinds[step.problem].unit : step.unit)
+const unitOf = (step: Step): Unit => (step.mode === 'learn' ? problemTraits[step.problem].unit : step.unit)
 
 /**
  * Builds the graph of a step on token ids. Inputs: those of an encoder; `pool_weights` [B,1,S], or for words `word_index`
@@ -62,7 +62,14 @@ export function trainingGraph(backbone: Backbone, plan: ModulePlan | undefined, 
   if (step.mode === 'outputs') return g.build([g.output('logits', logits)])
   // 1 at a row's tokens and 0 at its padding, for the key bias is 0 at the one and −10,000 at the other.
   const present = exp(g, reshape(g, keyBias, ['B', 'S', 1]))
-  return learning(g, logits, parameters, values, kinds[step.problem].loss, packingInverses(packing, present))
+  return trainingOutputs(
+    g,
+    logits,
+    parameters,
+    values,
+    problemTraits[step.problem].loss,
+    packingInverses(packing, present),
+  )
 }
 
 /**
@@ -75,7 +82,7 @@ export function headGraph(hiddenSize: number, head: HeadKind, loss?: Loss): Grap
   const parameters = headParameters('C', hiddenSize, head)
   const values = parameterInputs(g, parameters)
   const logits = headOutputs(g, vectors, values, head)
-  return loss ? learning(g, logits, parameters, values, loss) : g.build([g.output('logits', logits)])
+  return loss ? trainingOutputs(g, logits, parameters, values, loss) : g.build([g.output('logits', logits)])
 }
 
 type GraphParameter = Pick<Parameter, 'name' | 'training'> & { readonly shape: Shape }
@@ -129,7 +136,7 @@ function cosines(g: GraphBuilder, vectors: Value): Value {
   return div(g, dot(a, b), sqrt(g, mul(g, dot(a, a), dot(b, b))))
 }
 
-function learning(
+function trainingOutputs(
   g: GraphBuilder,
   logits: Value,
   parameters: readonly GraphParameter[],

@@ -1,21 +1,21 @@
 // A learning run: epochs over the batches of one task or of several, a dev score after each, the best one kept.
 
 import { shuffledBatches } from './batches.js'
-import { batchRowsOf, type Part, targetsOf } from './data-set.js'
-import { judge, scoreOf } from './evaluation.js'
-import { kinds } from './kinds.js'
+import { evaluateSubset, scoreOf } from './evaluation.js'
+import { encodedExamples, type Subset, targetsOf } from './example-set.js'
 import type { LabelSpace } from './label-space.js'
-import type { LearnedTask, Learner } from './learner.js'
 import type { Metric } from './metrics.js'
 import { rateShare } from './optimiser.js'
+import { problemTraits } from './problem-traits.js'
 import type { Random } from './random.js'
+import type { TaskModel, Trainer } from './trainer.js'
 
-export interface TrainingTask extends LearnedTask {
+export interface TrainingTask extends TaskModel {
   readonly id: string
   readonly space: LabelSpace
   readonly metric: Metric
-  readonly train: Part
-  readonly dev: Part
+  readonly train: Subset
+  readonly dev: Subset
 }
 
 export interface Schedule {
@@ -23,7 +23,7 @@ export interface Schedule {
   readonly epochs?: number | undefined
   readonly batchRows: number
   /** What the tensors begin with may turn out to be the best. */
-  readonly keepBeginning?: boolean
+  readonly keepInitial?: boolean
 }
 
 const enoughSteps = 400
@@ -41,7 +41,7 @@ export interface Progress {
 }
 
 /** Where a run tells of itself, and is told to end. */
-export interface Watch {
+export interface RunControl {
   readonly onProgress: (progress: Progress) => void
   /** Once aborted, the run ends after the current step and what was best so far stays. */
   readonly signal: AbortSignal
@@ -65,9 +65,9 @@ export interface TrainingResult {
  * @throws Problem `learning_diverged`
  */
 export async function train(
-  learner: Learner,
+  learner: Trainer,
   tasks: readonly TrainingTask[],
-  { batchRows, epochs: wanted, keepBeginning }: Schedule,
+  { batchRows, epochs: wanted, keepInitial }: Schedule,
   random: Random,
   onProgress: (progress: Progress) => void = () => {},
   signal?: AbortSignal,
@@ -92,18 +92,18 @@ export async function train(
       best = { epoch, score, scores, values: tensors.map(({ values }) => values.slice()) }
   }
 
-  if (keepBeginning) await evaluate(0)
+  if (keepInitial) await evaluate(0)
   for (let epoch = 1; epoch <= epochs && !signal?.aborted; epoch++) {
     const batches = tasks.flatMap((task) =>
-      shuffledBatches(task.train, batchRows, random).map((rows) => ({ task, rows })),
+      shuffledBatches(task.train, batchRows, random).map((examples) => ({ task, examples })),
     )
     for (const at of tasks.length === 1 ? batches.keys() : random.order(batches.length)) {
       const batch = batches[at]
       if (batch === undefined || signal?.aborted) break
-      const { task, rows } = batch
-      const part = { data: task.train.data, rows }
-      const targets = kinds[task.problem].lossTargets(task.space, targetsOf(part))
-      const own = await learner.step(task, batchRowsOf(part), targets, rateShare(step, steps))
+      const { task, examples } = batch
+      const subset = { set: task.train.set, examples }
+      const targets = problemTraits[task.problem].lossTargets(task.space, targetsOf(subset))
+      const own = await learner.step(task, encodedExamples(subset), targets, rateShare(step, steps))
       loss = loss === undefined ? own : 0.95 * loss + 0.05 * own
       step++
       const millisecondsLeft = ((performance.now() - start) / step) * (steps - step)
@@ -115,20 +115,20 @@ export async function train(
   if (best === undefined) await evaluate(0)
   if (best === undefined) throw new Error('a run ended without a score')
   for (const [at, { values }] of tensors.entries()) values.set(best.values[at] ?? [])
-  learner.changed()
+  learner.tensorsChanged()
   const { epoch, score, scores } = best
   return { bestEpoch: epoch, score, scores, epochs: history, stopped: signal?.aborted ?? false }
 }
 
-async function devScores(learner: Learner, tasks: readonly TrainingTask[]): Promise<Map<string, number>> {
+async function devScores(learner: Trainer, tasks: readonly TrainingTask[]): Promise<Map<string, number>> {
   const scores = new Map<string, number>()
   for (const task of tasks)
-    scores.set(task.id, scoreOf(task.metric, task.space, await judge(learner, task, task.space, task.dev)))
+    scores.set(task.id, scoreOf(task.metric, task.space, await evaluateSubset(learner, task, task.space, task.dev)))
   return scores
 }
 
 /** Batches of all rows, each of one task. */
 export const stepsOfEpoch = (tasks: readonly Pick<TrainingTask, 'train'>[], batchRows: number): number =>
-  tasks.reduce((sum, { train }) => sum + Math.ceil(train.rows.length / batchRows), 0)
+  tasks.reduce((sum, { train }) => sum + Math.ceil(train.examples.length / batchRows), 0)
 
 export const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length

@@ -10,8 +10,8 @@ import { describe, test } from 'node:test'
 import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
 import { Engine } from '../../src/engine/engine.js'
 import { serializeSafetensors } from '../../src/formats/safetensors.js'
-import { loadModel, loadPrototypeOf } from '../../src/learn/model.js'
 import type { Numerics } from '../../src/runtime/execution-providers.js'
+import { loadModel, loadPrototypeFor } from '../../src/learn/model.js'
 import { distance, masksDir, modelDir, temporaryDirectory } from '../material.js'
 import { cli, failedStart } from '../server-process.js'
 import { changeJson, copyOf, directoryOf, expectedRows, shardedCopyOf } from './tiny.js'
@@ -258,7 +258,7 @@ describe('a directory that is not whole is rejected with what to do', () => {
     const directory = await copyOf('bert')
     const backbone = await readBackbone(directory)
     const rejected = (message: RegExp) =>
-      assert.rejects(loadPrototypeOf(backbone), { code: 'invalid_prototype', message })
+      assert.rejects(loadPrototypeFor(backbone), { code: 'invalid_prototype', message })
     await rejected(/prototype\.safetensors is missing\. .* learn one with "propetl train" and its --model-dir/)
     await writeFile(join(directory, 'prototype.safetensors'), pointer)
     await rejected(/prototype\.safetensors is a pointer of Git LFS/)

@@ -7,17 +7,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { evaluate } from '../../src/commands/evaluate.js'
-import { outputsOfAnswers, textsToAsk } from '../../src/learn/answered.js'
 import { confidenceInterval, metricFor, scoreOf } from '../../src/learn/evaluation.js'
-import { kinds } from '../../src/learn/kinds.js'
 import type { LabelSpace } from '../../src/learn/label-space.js'
+import { problemTraits } from '../../src/learn/problem-traits.js'
 import { Random } from '../../src/learn/random.js'
+import { outputsOfPredictions, textsToPredict } from '../../src/learn/served-predictions.js'
 
 const three: LabelSpace = { problem: 'single_label_classification', labels: ['a', 'b', 'c'] }
 const several: LabelSpace = { problem: 'multi_label_classification', labels: ['a', 'b'] }
 
 const starts = (rows: number) => Int32Array.from({ length: rows + 1 }, (_, row) => row)
-const predictionsOf = (space: LabelSpace, outputs: Float32Array) => kinds[space.problem].predictions(space, outputs)
+const predictionsOf = (space: LabelSpace, outputs: Float32Array) =>
+  problemTraits[space.problem].predictions(space, outputs)
 
 test('the largest output of a row is its class', () =>
   assert.deepEqual([...predictionsOf(three, Float32Array.of(0, 2, 1, -1, -3, -2))], [1, 0]))
@@ -84,13 +85,13 @@ test('outputs are found in answers: words by where they begin, pairs by the cosi
   ]
   // "the" has no answer of its own; of "U.S." the first of four counts; "now" was cut off.
   const answers = [answer(0, 1, 2, 3), answer(7, 4, 5, 6), answer(8, 0, 0, 0), answer(9, 0, 0, 0), answer(10, 0, 0, 0)]
-  const outputs = outputsOfAnswers(named, { ...example, words }, [{ words: answers }])
+  const outputs = outputsOfPredictions(named, { ...example, words }, [{ words: answers }])
   assert.deepEqual(outputs, [1, 2, 3, NaN, NaN, NaN, 4, 5, 6, NaN, NaN, NaN])
   assert.deepEqual([...predictionsOf(named, Float32Array.from(outputs))], [2, -1, 2, -1])
   const similar: LabelSpace = { problem: 'feature_extraction', labels: [] }
   const pair = { place: 'x', text: 'a', textPair: 'b', label: 1 }
-  assert.deepEqual(textsToAsk(similar, pair), [{ text: 'a' }, { text: 'b' }])
-  const [cosine = 0] = outputsOfAnswers(similar, pair, [{ embedding: [3, 4] }, { embedding: [5, 0] }])
+  assert.deepEqual(textsToPredict(similar, pair), [{ text: 'a' }, { text: 'b' }])
+  const [cosine = 0] = outputsOfPredictions(similar, pair, [{ embedding: [3, 4] }, { embedding: [5, 0] }])
   assert.ok(Math.abs(cosine - 0.6) < 1e-12)
 })
 

@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { type Columns, defaultColumns, type Example, readExamples } from '../../src/learn/examples.js'
-import { columnsFor, kinds } from '../../src/learn/kinds.js'
-import { surveyLabels } from '../../src/learn/labels.js'
 import type { ProblemType } from '../../src/petl/task.js'
+import { surveyLabels } from '../../src/learn/label-survey.js'
+import { columnsFor, problemTraits } from '../../src/learn/problem-traits.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-examples-'))
 after(() => rm(folder, { recursive: true }))
@@ -114,9 +114,9 @@ test('numbers in a CSV make a regression if one has a fraction, and then all mus
   await assert.rejects(survey(mixed, 'csv'), /\.csv:3: the label is "NaN", others are numbers/)
   assert.deepEqual((await survey(mixed, 'csv', 'single_label_classification')).labels, ['1.5', 'NaN'])
   const space = await survey('text,label\na,1\nb,2.5\n', 'csv')
-  assert.deepEqual(kinds.regression.targets(space, { place: 'x', text: 'x', label: '2.25' }), [2.25])
+  assert.deepEqual(problemTraits.regression.targets(space, { place: 'x', text: 'x', label: '2.25' }), [2.25])
   assert.throws(
-    () => kinds.regression.targets(space, { place: 'dev.csv:4', text: 'x', label: 'inf' }),
+    () => problemTraits.regression.targets(space, { place: 'dev.csv:4', text: 'x', label: 'inf' }),
     /dev\.csv:4: .*"inf"/,
   )
 })
@@ -254,5 +254,8 @@ test('labels that nothing can be learned from are refused', async () => {
 test('a label that only the dev part has is named with its place', async () => {
   const space = await survey(row('a') + row('b'))
   const example = { place: 'dev.jsonl:7', text: 'x', label: 'c' }
-  assert.throws(() => kinds.single_label_classification.targets(space, example), /dev\.jsonl:7: label "c" is not among/)
+  assert.throws(
+    () => problemTraits.single_label_classification.targets(space, example),
+    /dev\.jsonl:7: label "c" is not among/,
+  )
 })

@@ -1,7 +1,7 @@
 // What tests of learning have in common: the settings of a small run, and the rows of a part as a server runs them.
 
 import type { EngineRow } from '../../src/engine/engine.js'
-import type { Part } from '../../src/learn/data-set.js'
+import type { Subset } from '../../src/learn/example-set.js'
 import type { NewTaskOptions } from '../../src/learn/new-task.js'
 import { effectiveBitset } from '../../src/petl/combining.js'
 import type { Prototype } from '../../src/petl/prototype.js'
@@ -22,7 +22,7 @@ export const smallRun: Omit<NewTaskOptions, 'rates' | 'baseline'> = {
 }
 
 /** The rows of a part, each of one text, as requests to a task. */
-export function requestsTo(task: TaskFile, prototype: Prototype, { data, rows }: Part): EngineRow[] {
+export function requestsTo(task: TaskFile, prototype: Prototype, { set: data, examples: rows }: Subset): EngineRow[] {
   const bitset = effectiveBitset(task, prototype)
   return Array.from(rows, (row) => ({
     ...data.tokens.span(row),

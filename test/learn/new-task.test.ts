@@ -8,8 +8,8 @@ import { after, test } from 'node:test'
 import { Engine } from '../../src/engine/engine.js'
 import { defaultColumns } from '../../src/learn/examples.js'
 import { loadModel } from '../../src/learn/model.js'
-import { learnNewTask, type NewTaskOptions } from '../../src/learn/new-task.js'
-import { loadTaskData } from '../../src/learn/task-data.js'
+import { type NewTaskOptions, trainNewTask } from '../../src/learn/new-task.js'
+import { loadTrainingData } from '../../src/learn/training-data.js'
 import { countOnes } from '../../src/petl/bitset.js'
 import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
 import { readTaskFile, type TaskFile } from '../../src/petl/task-file.js'
@@ -34,11 +34,11 @@ await writeFile(path, rows.map((row) => JSON.stringify(row)).join('\n'))
 
 const options: NewTaskOptions = { ...smallRun, rates: { scores: 0.05, heads: 0.005 }, baseline: false }
 const load = () =>
-  loadTaskData(model, { data: path, devShare: 0.25, columns: defaultColumns, seed: 3 }, (warning) => {
+  loadTrainingData(model, { data: path, devShare: 0.25, columns: defaultColumns, seed: 3 }, (warning) => {
     assert.fail(warning)
   })
 const learn = async (changes: Partial<NewTaskOptions> = {}, signal = new AbortController().signal) =>
-  learnNewTask(model, prototype, await load(), { ...options, ...changes }, { onProgress: () => {}, signal })
+  trainNewTask(model, prototype, await load(), { ...options, ...changes }, { onProgress: () => {}, signal })
 
 test('two plain classes are learned, and the same seed gives the same file', async () => {
   const [first, second] = [await learn(), await learn()]
@@ -76,7 +76,7 @@ for (const changes of [
     await engine.close()
     const right = served.rows.filter(({ pooled }, at) => {
       const [animal = 0, tool = 0] = logitsOf(headOf(task), pooled)
-      return (tool > animal ? 1 : 0) === data.dev.data.targets[data.dev.rows[at] ?? 0]
+      return (tool > animal ? 1 : 0) === data.dev.set.targets[data.dev.examples[at] ?? 0]
     })
     assert.equal(right.length / dev.length, result.score)
   })

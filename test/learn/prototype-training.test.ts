@@ -7,13 +7,13 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { Engine } from '../../src/engine/engine.js'
 import { defaultColumns } from '../../src/learn/examples.js'
-import type { Method } from '../../src/learn/methods.js'
 import { type Metric, pearson } from '../../src/learn/metrics.js'
 import { loadModel } from '../../src/learn/model.js'
-import { type NamedTaskData, type PrototypeOptions, trainPrototype } from '../../src/learn/prototype-training.js'
-import { loadTaskData } from '../../src/learn/task-data.js'
+import { type NamedTrainingData, type PrototypeOptions, trainPrototype } from '../../src/learn/prototype-training.js'
 import type { Progress } from '../../src/learn/training.js'
 import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
+import { loadTrainingData } from '../../src/learn/training-data.js'
+import type { TrainingMethod } from '../../src/learn/training-methods.js'
 import { readPrototype } from '../../src/petl/prototype-file.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
@@ -32,11 +32,11 @@ async function taskOf(
   id: string,
   metric: Metric,
   label: (row: (typeof rows)[number]) => unknown,
-): Promise<NamedTaskData> {
+): Promise<NamedTrainingData> {
   const path = join(folder, `${id}.jsonl`)
   await writeFile(path, rows.map((row) => JSON.stringify({ text: row.text, label: label(row) })).join('\n'))
   const options = { data: path, metric, devShare: 0.25, columns: defaultColumns, seed: 1 }
-  return { id, ...(await loadTaskData(model, options, (warning) => assert.fail(warning))) }
+  return { id, ...(await loadTrainingData(model, options, (warning) => assert.fail(warning))) }
 }
 const kind = await taskOf('kind', 'accuracy', ({ tool }) => (tool ? 'tool' : 'animal'))
 const count = await taskOf('count', 'pearson', ({ n }) => n + 0.5)
@@ -56,7 +56,7 @@ const options: PrototypeOptions = {
   threads: 1,
 }
 const unstopped = new AbortController().signal
-const trained = (tasks: readonly NamedTaskData[], changes: Partial<PrototypeOptions>) =>
+const trained = (tasks: readonly NamedTrainingData[], changes: Partial<PrototypeOptions>) =>
   trainPrototype(model.backbone, tasks, { ...options, ...changes }, { onProgress: () => {}, signal: unstopped })
 
 const H = 384
@@ -94,7 +94,7 @@ for (const { module, combine, maskable, weights } of kinds)
       assert.equal(task.combine, combine)
       const dev = requestsTo(task, prototype, data.dev)
       const served = (await engine.run(dev)).rows.map(({ pooled }) => logitsOf(headOf(task), pooled))
-      const targets = Array.from(data.dev.rows, (row) => data.dev.data.targets[row] ?? Number.NaN)
+      const targets = Array.from(data.dev.examples, (row) => data.dev.set.targets[row] ?? Number.NaN)
       const score =
         data.metric === 'accuracy'
           ? served.filter(([a = 0, b = 0], row) => (b > a ? 1 : 0) === targets[row]).length / targets.length
@@ -150,7 +150,7 @@ test('one task under a mask a layer: the task file holds the layers’ own masks
 for (const [method, bits] of [
   ['plain', 32 * layers * weights],
   ['head', 0],
-] as const satisfies readonly (readonly [Method, number])[])
+] as const satisfies readonly (readonly [TrainingMethod, number])[])
   test(`method ${method} learns something to compare with, and nothing to serve`, async () => {
     const { prototype, tasks, storage, result } = await trained([kind], { method, epochs: 4 })
     assert.equal(prototype, undefined)

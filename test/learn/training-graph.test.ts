@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { targetInputs } from '../../src/learn/batches.js'
-import { kinds } from '../../src/learn/kinds.js'
+import { problemTraits } from '../../src/learn/problem-traits.js'
 import { headGraph } from '../../src/learn/training-graph.js'
 import type { ProblemType } from '../../src/petl/task.js'
 import { GraphSession } from '../../src/runtime/graph-session.js'
@@ -71,14 +71,14 @@ for (const { problem, weight, targets, loss, slope } of cases)
     const bias = weight.map((_, c) => 0.1 * (c + 1))
     const logits = pooled.map((row) => weight.map((w, c) => sum(w.map((x, h) => x * (row[h] ?? 0))) + (bias[c] ?? 0)))
     const rows = pooled.length
-    const session = await GraphSession.open(headGraph(H, 'linear', kinds[problem].loss), { threads: 1 })
+    const session = await GraphSession.open(headGraph(H, 'linear', problemTraits[problem].loss), { threads: 1 })
     const found = await session.run({
       vectors: { shape: [rows, H], data: Float32Array.from(pooled.flat()) },
       'head.weight': { shape: [C, H], data: Float32Array.from(weight.flat()) },
       'head.bias': { shape: [C], data: Float32Array.from(bias) },
       ...targetInputs(
         Float32Array.from(targets.flat()),
-        new Float32Array(rows).fill(kinds[problem].loss.weight(rows, C)),
+        new Float32Array(rows).fill(problemTraits[problem].loss.weight(rows, C)),
       ),
     })
     await session.release()

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after } from 'node:test'
-import type { Method } from '../../bench/results/method.js'
+import type { Method } from '../../bench/results/compared-methods.js'
 import { type FinishedRun, runFormat } from '../../bench/results/run.js'
 
 export async function temporaryFolder(): Promise<string> {

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Method, methods, settingsOf } from '../../bench/results/method.js'
+import { type Method, methods, settingsOf } from '../../bench/results/compared-methods.js'
 import { runsWanted, secondsFor } from '../../bench/results/order.js'
 import { keyOf, versionOf } from '../../bench/results/run.js'
 import { madeUpRun } from './material.js'

@@ -2,17 +2,17 @@
 
 import type { EncodedText, TextTokenizer } from '../backbones/tokenizer.js'
 import { splitWords } from '../backbones/words.js'
-import type { DataSet } from './data-set.js'
+import type { ExampleSet } from './example-set.js'
 import { type Columns, type Example, type OnReading, readExamples } from './examples.js'
 import { GrowingArray } from './growing-array.js'
-import { columnsFor, kinds, type Unit } from './kinds.js'
 import type { LabelSpace } from './label-space.js'
+import { columnsFor, problemTraits, type Unit } from './problem-traits.js'
 import { TokenTable } from './token-table.js'
 import { wordsBeginningIn } from './word-spans.js'
 import { noToken, WordTable } from './word-table.js'
 
 /** Texts that are tokenised at once, off the main thread. */
-const tokenizedTogether = 512
+const tokenizerBatch = 512
 
 /**
  * Reads and tokenises a file.
@@ -20,7 +20,7 @@ const tokenizedTogether = 512
  * @param vocabulary size of the tokenizer's vocabulary
  * @throws Problem `invalid_data`, `unreadable_file`
  */
-export async function loadDataSet(
+export async function loadExampleSet(
   path: string,
   columns: Columns,
   space: LabelSpace,
@@ -28,8 +28,8 @@ export async function loadDataSet(
   vocabulary: number,
   onWarning: (what: string) => void = () => {},
   onReading?: OnReading,
-): Promise<DataSet> {
-  const kind = kinds[space.problem]
+): Promise<ExampleSet> {
+  const kind = problemTraits[space.problem]
   const tokens = new TokenTable(vocabulary)
   const words = kind.unit === 'word' ? new WordTable() : undefined
   const targets = new GrowingArray(new Float32Array())
@@ -47,7 +47,7 @@ export async function loadDataSet(
   }
   for await (const example of readExamples(path, columnsFor(space.problem, columns), onWarning, onReading)) {
     waiting.push(example)
-    if (waiting.length === tokenizedTogether) await flush()
+    if (waiting.length === tokenizerBatch) await flush()
   }
   await flush()
   if (words && words.missing > 0)
@@ -57,7 +57,7 @@ export async function loadDataSet(
     )
   return {
     tokens,
-    textsPerRow: kind.unit === 'pair' ? 2 : 1,
+    textsPerExample: kind.unit === 'pair' ? 2 : 1,
     ...(words && { words }),
     targets: targets.view().slice(),
     width: kind.width(space),

@@ -5,37 +5,37 @@ import { basename, extname, join, resolve } from 'node:path'
 import { type ProblemType, problemTypes } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import type { OnReading } from './examples.js'
-import { type Metric, metrics } from './metrics.js'
+import { type Metric, metricNames } from './metrics.js'
 import type { Model } from './model.js'
-import type { NamedTaskData } from './prototype-training.js'
-import { loadTaskData, type TaskDataOptions } from './task-data.js'
+import type { NamedTrainingData } from './prototype-training.js'
+import { loadTrainingData, type TrainingDataOptions } from './training-data.js'
 
 /**
  * Loads a task that is called as its file or folder is.
  * @param onWarning told what is odd about the data, but no reason to stop
  * @throws Problem `invalid_data`, `unreadable_file`
  */
-export async function loadNamedTask(
+export async function loadNamedTrainingData(
   model: Model,
   path: string,
-  options: Pick<TaskDataOptions, 'devShare' | 'seed' | 'columns' | 'maxRows'>,
+  options: Pick<TrainingDataOptions, 'devShare' | 'seed' | 'columns' | 'maxRows'>,
   onWarning: (warning: string) => void,
   onReading?: OnReading,
-): Promise<NamedTaskData> {
+): Promise<NamedTrainingData> {
   const found = await stat(path).catch((error: Error) => {
     throw new Problem('unreadable_file', `${path} cannot be read: ${error.message}`)
   })
   if (!found.isDirectory())
     return {
       id: basename(path, extname(path)),
-      ...(await loadTaskData(model, { ...options, data: path }, onWarning, onReading)),
+      ...(await loadTrainingData(model, { ...options, data: path }, onWarning, onReading)),
     }
   const dev = join(path, 'dev.jsonl')
   const hasDev = await stat(dev).then(
     () => true,
     () => false,
   )
-  const data = await loadTaskData(
+  const data = await loadTrainingData(
     model,
     {
       ...options,
@@ -59,7 +59,7 @@ export async function readTaskDescription(path: string): Promise<{ problem?: Pro
     throw new Problem('invalid_data', `${path}: not JSON: ${(error as Error).message}`)
   }
   const problem = choice(path, 'problem_type', given?.problem_type, problemTypes)
-  const metric = choice(path, 'metric', given?.metric, metrics)
+  const metric = choice(path, 'metric', given?.metric, metricNames)
   return { ...(problem && { problem }), ...(metric && { metric }) }
 }
 

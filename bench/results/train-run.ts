@@ -1,16 +1,22 @@
 // One run, by the learning functions that users call: which of them, with what settings, and what counts of it.
 
-import { headAlone } from '../../src/learn/baseline.js'
+import { trainHeadOnly } from '../../src/learn/baseline.js'
 import type { Model } from '../../src/learn/model.js'
-import { learnNewTask } from '../../src/learn/new-task.js'
-import { type NamedTaskData, trainPrototype } from '../../src/learn/prototype-training.js'
+import { trainNewTask } from '../../src/learn/new-task.js'
+import { type NamedTrainingData, trainPrototype } from '../../src/learn/prototype-training.js'
 import { backboneBits } from '../../src/learn/tensors.js'
-import type { Progress, Watch } from '../../src/learn/training.js'
+import type { Progress, RunControl } from '../../src/learn/training.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { prototypeBits, taskBits } from '../../src/petl/storage.js'
 import { Problem } from '../../src/problem.js'
 import type { Compute } from '../../src/runtime/execution-providers.js'
-import { type HeadSettings, type MaskSettings, type ModuleSettings, moduleMethods, type Settings } from './method.js'
+import {
+  type HeadSettings,
+  type MaskSettings,
+  type ModuleSettings,
+  moduleMethods,
+  type Settings,
+} from './compared-methods.js'
 import type { Outcome, TaskScore } from './run.js'
 
 /** What runs learn from and on. */
@@ -23,10 +29,10 @@ export interface Material extends Compute {
 /** @throws Problem `learning_diverged` */
 export async function learn(
   material: Material,
-  tasks: readonly NamedTaskData[],
+  tasks: readonly NamedTrainingData[],
   seed: number,
   settings: Settings,
-  watch: Watch,
+  watch: RunControl,
 ): Promise<Outcome> {
   const [task] = tasks
   if (task === undefined) throw new Problem('invalid_setting', 'a run has no tasks; expected at least one')
@@ -43,12 +49,12 @@ export async function learn(
 
 async function learnHead(
   { model, provider, threads }: Material,
-  task: NamedTaskData,
+  task: NamedTrainingData,
   seed: number,
   settings: HeadSettings,
-  { signal }: Watch,
+  { signal }: RunControl,
 ): Promise<Outcome> {
-  const { score, bestEpoch, epochs, steps } = await headAlone(
+  const { score, bestEpoch, epochs, steps } = await trainHeadOnly(
     model.backbone,
     task,
     { ...settings, head: 'linear', seed, provider, threads },
@@ -66,10 +72,10 @@ async function learnHead(
 
 async function learnModule(
   { model, provider, threads }: Material,
-  tasks: readonly NamedTaskData[],
+  tasks: readonly NamedTrainingData[],
   seed: number,
   settings: ModuleSettings,
-  watch: Watch,
+  watch: RunControl,
 ): Promise<Outcome> {
   const { learning: method } = moduleMethods[settings.method]
   const counted = new StepCount(watch)
@@ -99,15 +105,15 @@ async function learnModule(
 
 async function learnMask(
   { model, prototype, provider, threads }: Material,
-  task: NamedTaskData,
+  task: NamedTrainingData,
   seed: number,
   settings: MaskSettings,
-  watch: Watch,
+  watch: RunControl,
 ): Promise<Outcome> {
   if (prototype === undefined) throw new Error('a mask is to be learned on no prototype')
   const maskRows = settings.method === 'mask-one' ? 'one' : 'layer'
   const counted = new StepCount(watch)
-  const { result } = await learnNewTask(
+  const { result } = await trainNewTask(
     model,
     prototype,
     task,
@@ -129,10 +135,10 @@ async function learnMask(
 }
 
 /** A watch that counts steps, also where a run has several stages. */
-class StepCount implements Watch {
+class StepCount implements RunControl {
   steps = 0
 
-  constructor(readonly watch: Watch) {}
+  constructor(readonly watch: RunControl) {}
 
   get signal(): AbortSignal {
     return this.watch.signal
@@ -144,7 +150,7 @@ class StepCount implements Watch {
   }
 }
 
-function scored({ id, metric, train, dev }: NamedTaskData, score: number): TaskScore {
+function scored({ id, metric, train, dev }: NamedTrainingData, score: number): TaskScore {
   if (!Number.isFinite(score)) throw new Problem('learning_diverged', `the dev score of ${id} is ${score}`)
-  return { task: id, metric, score, trainRows: train.rows.length, devRows: dev.rows.length }
+  return { task: id, metric, score, trainRows: train.examples.length, devRows: dev.examples.length }
 }

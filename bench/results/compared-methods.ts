@@ -1,8 +1,8 @@
 // The columns of the results tables: which methods there are, and the settings that each learns with.
 
-import { headLearning } from '../../src/learn/baseline.js'
-import type { Rates } from '../../src/learn/learner.js'
-import { learnsBest, weightRates } from '../../src/learn/methods.js'
+import { headOnlyDefaults } from '../../src/learn/baseline.js'
+import type { Rates } from '../../src/learn/trainer.js'
+import { methodDefaults, weightRates } from '../../src/learn/training-methods.js'
 import type { ModuleConfig } from '../../src/petl/modules.js'
 import type { Combining, Pooling } from '../../src/petl/task.js'
 
@@ -142,7 +142,7 @@ export function settingsOf(
   switch (method) {
     case 'head':
       // Its rows are computed once: all the epochs that it takes cost next to nothing.
-      return { method, ...common, ...headLearning }
+      return { method, ...common, ...headOnlyDefaults }
     case 'mask-one':
       return { method, ...common, prototype, learnedOn, combine, density, rates: { scores: 0.05, heads: 0.005 } }
     case 'mask-layer':
@@ -157,7 +157,7 @@ export function settingsOf(
       }
     default: {
       const { module, learning } = moduleMethods[method]
-      const { density, scoreRate } = learnsBest[learning]
+      const { density, scoreRate } = methodDefaults[learning]
       const rates = { weights: weightRates[module.kind], scores: scoreRate, heads: 0.005 }
       const settings = { method, ...common, module, density, rates }
       return method === 'multi' ? { ...settings, ...halves(epochs) } : settings

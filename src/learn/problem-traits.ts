@@ -4,7 +4,7 @@
 import { tagsOf } from '../formats/iob.js'
 import { defaultThreshold, type ProblemType } from '../petl/task.js'
 import type { Columns, Example } from './examples.js'
-import { indexOf, type LabelSpace, numberOf, outputsOf, refuse } from './label-space.js'
+import { type LabelSpace, labelIndex, labelNumber, outputCount, refuse } from './label-space.js'
 import { binaryCrossEntropy, crossEntropy, type Loss, squaredError } from './losses.js'
 import type { Metric } from './metrics.js'
 
@@ -14,7 +14,7 @@ import type { Metric } from './metrics.js'
  */
 export type Unit = 'text' | 'word' | 'pair'
 
-export interface Kind {
+export interface ProblemTraits {
   readonly unit: Unit
   readonly labels: 'names' | 'numbers'
   readonly loss: Loss
@@ -34,42 +34,42 @@ export interface Kind {
 }
 
 /** A class out of C, by its index. */
-const classes = {
+const classTraits = {
   labels: 'names',
   loss: crossEntropy,
   width: () => 1,
   lossTargets: (space, targets) => {
-    const C = outputsOf(space)
+    const C = outputCount(space)
     const ones = new Float32Array(targets.length * C)
     for (const [unit, label] of targets.entries()) ones[unit * C + label] = 1
     return ones
   },
   predictions: (space, outputs) => {
-    const C = outputsOf(space)
+    const C = outputCount(space)
     return Float32Array.from({ length: outputs.length / C }, (_, unit) =>
-      largest(outputs.subarray(unit * C, (unit + 1) * C)),
+      largestIndex(outputs.subarray(unit * C, (unit + 1) * C)),
     )
   },
-} as const satisfies Partial<Kind>
+} as const satisfies Partial<ProblemTraits>
 
-const number = {
+const numberTraits = {
   labels: 'numbers',
   loss: squaredError,
   width: () => 1,
   targets: (_, { label, place }) => [
-    numberOf(label) ?? refuse(place, `the label is ${JSON.stringify(label)}; expected a finite number`),
+    labelNumber(label) ?? refuse(place, `the label is ${JSON.stringify(label)}; expected a finite number`),
   ],
   predictions: (_, outputs) => outputs,
-} as const satisfies Partial<Kind>
+} as const satisfies Partial<ProblemTraits>
 
-export const kinds: Readonly<Record<ProblemType, Kind>> = {
+export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
   single_label_classification: {
-    ...classes,
+    ...classTraits,
     unit: 'text',
     targets: (space, { label, place }) => [
       typeof label === 'object'
         ? refuse(place, 'the label is an array; expected one label')
-        : indexOf(space, String(label), place),
+        : labelIndex(space, String(label), place),
     ],
     metrics: () => ['accuracy', 'macro_f1', 'accuracy_and_f1', 'matthews_correlation'],
   },
@@ -77,11 +77,11 @@ export const kinds: Readonly<Record<ProblemType, Kind>> = {
     unit: 'text',
     labels: 'names',
     loss: binaryCrossEntropy,
-    width: outputsOf,
+    width: outputCount,
     targets: (space, { label, place }) => {
       if (typeof label !== 'object') return refuse(place, 'the label is not an array; expected an array of labels')
-      const applies = new Float32Array(outputsOf(space))
-      for (const name of label) applies[indexOf(space, name, place)] = 1
+      const applies = new Float32Array(outputCount(space))
+      for (const name of label) applies[labelIndex(space, name, place)] = 1
       return applies
     },
     lossTargets: (_, targets) => targets,
@@ -92,18 +92,18 @@ export const kinds: Readonly<Record<ProblemType, Kind>> = {
     metrics: () => ['macro_f1'],
   },
   regression: {
-    ...number,
+    ...numberTraits,
     unit: 'text',
     lossTargets: ({ spread }, targets) =>
       spread ? targets.map((target) => (target - spread.mean) / spread.deviation) : targets,
     metrics: () => ['pearson_and_spearman', 'pearson', 'spearman'],
   },
   token_classification: {
-    ...classes,
+    ...classTraits,
     unit: 'word',
     targets: (space, { label, place }) =>
       typeof label === 'object'
-        ? label.map((name) => indexOf(space, name, place))
+        ? label.map((name) => labelIndex(space, name, place))
         : refuse(place, 'the label is not an array; expected a label for each word'),
     metrics: ({ labels }) => (tagsOf(labels) ? ['span_f1', 'accuracy'] : ['accuracy']),
   },
@@ -111,7 +111,7 @@ export const kinds: Readonly<Record<ProblemType, Kind>> = {
   // that texts have nothing in common, which is perpendicular, and not that they are opposite. So does
   // CosineSimilarityLoss of sentence-transformers with scores from 0 to 5 (Reimers and Gurevych 2019).
   feature_extraction: {
-    ...number,
+    ...numberTraits,
     unit: 'pair',
     lossTargets: ({ range: [low, high] = [0, 1] }, targets) => targets.map((target) => (target - low) / (high - low)),
     metrics: () => ['spearman', 'pearson', 'pearson_and_spearman'],
@@ -119,12 +119,12 @@ export const kinds: Readonly<Record<ProblemType, Kind>> = {
 }
 
 /** Whether its tasks have heads; pairs of texts are compared as the backbone and the mask make them. */
-export const hasHead = (problem: ProblemType): boolean => kinds[problem].unit !== 'pair'
+export const hasHead = (problem: ProblemType): boolean => problemTraits[problem].unit !== 'pair'
 
 /** How the columns of a file are read for a problem type; without one, its rows tell. */
 export const columnsFor = (problem: ProblemType | undefined, columns: Columns): Columns => {
   if (problem === undefined) return columns
-  const { unit } = kinds[problem]
+  const { unit } = problemTraits[problem]
   const listed = problem === 'multi_label_classification'
   return { ...columns, pairs: columns.pairs || unit === 'pair', tagged: unit === 'word', listed }
 }
@@ -133,7 +133,7 @@ export const columnsFor = (problem: ProblemType | undefined, columns: Columns): 
 export const noClass = -1
 
 /** The index of the largest. */
-function largest(outputs: Float32Array): number {
+function largestIndex(outputs: Float32Array): number {
   if (Number.isNaN(outputs[0])) return noClass
   return outputs.reduce((best, value, label) => (value > (outputs[best] ?? value) ? label : best), 0)
 }

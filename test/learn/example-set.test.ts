@@ -2,19 +2,19 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { batchesByTokens, shuffledBatches } from '../../src/learn/batches.js'
-import { countDuplicates, type DataSet, type Part, sample, split, wholeOf } from '../../src/learn/data-set.js'
-import { kinds } from '../../src/learn/kinds.js'
+import { countDuplicates, type ExampleSet, type Subset, sample, split, wholeSet } from '../../src/learn/example-set.js'
 import type { LabelSpace } from '../../src/learn/label-space.js'
+import { problemTraits } from '../../src/learn/problem-traits.js'
 import { Random } from '../../src/learn/random.js'
-import { headOf } from '../../src/learn/tensors.js'
+import { trainedHead } from '../../src/learn/tensors.js'
 import { TokenTable } from '../../src/learn/token-table.js'
 
 /** Rows of the given lengths; row r consists of tokens r. */
-function dataOf(lengths: readonly number[], label: (row: number) => number = () => 0, vocabulary = 70_000): DataSet {
+function dataOf(lengths: readonly number[], label: (row: number) => number = () => 0, vocabulary = 70_000): ExampleSet {
   const tokens = new TokenTable(vocabulary)
   for (const [row, length] of lengths.entries())
     tokens.add(new Array<number>(length).fill(row), new Array<number>(length).fill(row & 1))
-  return { tokens, textsPerRow: 1, targets: Float32Array.from(lengths, (_, row) => label(row)), width: 1 }
+  return { tokens, textsPerExample: 1, targets: Float32Array.from(lengths, (_, row) => label(row)), width: 1 }
 }
 
 const lengths = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 300 })
@@ -39,7 +39,7 @@ test('a token table gives back every row', () => {
 test('an epoch has every row once, in batches of the size asked for', () => {
   fc.assert(
     fc.property(lengths, fc.integer({ min: 1, max: 20 }), fc.integer(), (all, batchRows, seed) => {
-      const batches = shuffledBatches(wholeOf(dataOf(all)), batchRows, new Random(seed, 'test'))
+      const batches = shuffledBatches(wholeSet(dataOf(all)), batchRows, new Random(seed, 'test'))
       assert.deepEqual(sorted(batches.flatMap((batch) => [...batch])), everyRow(all.length))
       assert.equal(batches.length, Math.ceil(all.length / batchRows))
       assert.ok(batches.every((batch) => batch.length <= batchRows))
@@ -50,7 +50,7 @@ test('an epoch has every row once, in batches of the size asked for', () => {
 test('batches by tokens have every row once, and are as few and as even as the bound allows', () => {
   fc.assert(
     fc.property(lengths, fc.integer({ min: 1, max: 100 }), (all, maxTokens) => {
-      const batches = batchesByTokens(wholeOf(dataOf(all)), maxTokens)
+      const batches = batchesByTokens(wholeSet(dataOf(all)), maxTokens)
       assert.deepEqual(sorted(batches.flatMap((batch) => [...batch])), everyRow(all.length))
       const tokens = (rows: Iterable<number>) => [...rows].reduce((sum, row) => sum + (all[row] ?? 0), 0)
       assert.ok(batches.length <= Math.ceil(tokens(everyRow(all.length)) / maxTokens))
@@ -64,21 +64,21 @@ test('a split keeps the share of each label, and a row of each to learn from', (
   const label = (row: number) => (row < 100 ? 0 : row < 150 ? 1 : 2)
   const data = dataOf(new Array(151).fill(3), label)
   const { train, dev } = split(data, space, 0.2, new Random(1, 'test'))
-  assert.deepEqual(sorted([...train.rows, ...dev.rows]), everyRow(151))
-  const count = (part: Part, wanted: number) => part.rows.filter((row) => label(row) === wanted).length
+  assert.deepEqual(sorted([...train.examples, ...dev.examples]), everyRow(151))
+  const count = (part: Subset, wanted: number) => part.examples.filter((row) => label(row) === wanted).length
   assert.deepEqual([count(dev, 0), count(dev, 1), count(dev, 2)], [20, 10, 0])
 })
 
 test('a sample has as many different rows as asked for', () => {
-  const part = sample(wholeOf(dataOf(new Array(50).fill(1))), 20, new Random(1, 'test'))
-  assert.equal(new Set(part.rows).size, 20)
+  const part = sample(wholeSet(dataOf(new Array(50).fill(1))), 20, new Random(1, 'test'))
+  assert.equal(new Set(part.examples).size, 20)
 })
 
 test('rows of the dev part that were learned from are counted', () => {
   const data = dataOf([3, 3, 3])
   data.tokens.add([1, 1, 1], [1, 1, 1])
   data.tokens.add([1, 1, 1], [0, 0, 0])
-  const part = (...rows: number[]): Part => ({ data, rows: Int32Array.from(rows) })
+  const part = (...rows: number[]): Subset => ({ set: data, examples: Int32Array.from(rows) })
   assert.equal(countDuplicates(part(0, 1, 2), part(3, 4)), 1)
 })
 
@@ -95,9 +95,9 @@ test('the same seed draws the same, another seed or purpose does not', () => {
 
 test('a regression is learned in standard units and served in those of its labels', () => {
   const space: LabelSpace = { problem: 'regression', labels: [], spread: { mean: 3, deviation: 2 } }
-  assert.deepEqual([...kinds.regression.lossTargets(space, Float32Array.of(1, 3, 7))], [-1, 0, 2])
+  assert.deepEqual([...problemTraits.regression.lossTargets(space, Float32Array.of(1, 3, 7))], [-1, 0, 2])
   const tensor = (name: string, shape: number[], ...values: number[]) =>
     ({ name, shape, kind: 'weight', training: 'learned', values: Float32Array.from(values) }) as const
-  const { output } = headOf([tensor('head.weight', [1, 2], 0.5, -1), tensor('head.bias', [1], 0.25)], space)
+  const { output } = trainedHead([tensor('head.weight', [1, 2], 0.5, -1), tensor('head.bias', [1], 0.25)], space)
   assert.deepEqual([...output.weight, ...output.bias], [1, -2, 3.5])
 })

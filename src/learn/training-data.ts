@@ -2,18 +2,18 @@
 
 import type { ProblemType } from '../petl/task.js'
 import { Problem } from '../problem.js'
-import { loadDataSet } from './data-file.js'
-import { countDuplicates, type DataSet, type Part, sample, split, wholeOf } from './data-set.js'
 import { metricFor } from './evaluation.js'
+import { countDuplicates, type ExampleSet, type Subset, sample, split, wholeSet } from './example-set.js'
 import { type Columns, type OnReading, readExamples } from './examples.js'
-import { columnsFor } from './kinds.js'
 import type { LabelSpace } from './label-space.js'
-import { surveyLabels } from './labels.js'
+import { surveyLabels } from './label-survey.js'
+import { loadExampleSet } from './load-example-set.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
+import { columnsFor } from './problem-traits.js'
 import { Random } from './random.js'
 
-export interface TaskDataOptions {
+export interface TrainingDataOptions {
   readonly data: string
   /** Without it `devShare` of the data is split off. */
   readonly dev?: string
@@ -29,11 +29,11 @@ export interface TaskDataOptions {
   readonly seed: number
 }
 
-export interface TaskData {
+export interface TrainingData {
   readonly space: LabelSpace
   readonly metric: Metric
-  readonly train: Part
-  readonly dev: Part
+  readonly train: Subset
+  readonly dev: Subset
 }
 
 /**
@@ -41,12 +41,12 @@ export interface TaskData {
  * @param onReading told how far the reading is; each file is read twice, for its labels and for its texts
  * @throws Problem `invalid_data`, `unreadable_file`
  */
-export async function loadTaskData(
+export async function loadTrainingData(
   { backbone, tokenizer }: Model,
-  options: TaskDataOptions,
+  options: TrainingDataOptions,
   onWarning: (warning: string) => void,
   onReading?: OnReading,
-): Promise<TaskData> {
+): Promise<TrainingData> {
   const { data, columns, problem, threshold, seed } = options
   const examples = readExamples(data, columnsFor(problem, columns), undefined, onReading)
   const surveyed = await surveyLabels(examples, data, problem)
@@ -57,15 +57,15 @@ export async function loadTaskData(
     )
   const space = { ...surveyed, ...(threshold !== undefined && { threshold }) }
   const metric = metricFor(space, options.metric)
-  const load = (path: string): Promise<DataSet> =>
-    loadDataSet(path, columns, space, tokenizer, backbone.config.vocab_size, onWarning, onReading)
+  const load = (path: string): Promise<ExampleSet> =>
+    loadExampleSet(path, columns, space, tokenizer, backbone.config.vocab_size, onWarning, onReading)
   const whole = await load(data)
   const parts =
     options.dev === undefined
       ? split(whole, space, options.devShare, new Random(seed, 'split'))
-      : { train: wholeOf(whole), dev: wholeOf(await load(options.dev)) }
+      : { train: wholeSet(whole), dev: wholeSet(await load(options.dev)) }
   for (const [part, path] of [[parts.train, data] as const, [parts.dev, options.dev ?? data] as const])
-    if (part.rows.length === 0)
+    if (part.examples.length === 0)
       throw new Problem('invalid_data', `${path}: too few rows for a part to learn from and a dev part`)
   const duplicates = countDuplicates(parts.train, parts.dev)
   if (duplicates > 0)

@@ -2,8 +2,8 @@
 
 import type { Text } from '../backbones/tokenizer.js'
 import type { Example } from './examples.js'
-import { kinds } from './kinds.js'
-import { type LabelSpace, outputsOf } from './label-space.js'
+import { type LabelSpace, outputCount } from './label-space.js'
+import { problemTraits } from './problem-traits.js'
 import { wordsBeginningIn } from './word-spans.js'
 
 interface Scores {
@@ -12,7 +12,7 @@ interface Scores {
 }
 
 /** An answer with raw scores; which fields it has depends on the task's problem type. */
-export interface Answered {
+export interface ServedPrediction {
   readonly score?: number
   readonly scores?: Scores['scores']
   readonly words?: readonly (Scores & { readonly start: number })[]
@@ -20,8 +20,8 @@ export interface Answered {
 }
 
 /** The texts to ask about for an example: one, or each of a pair. */
-export function textsToAsk({ problem }: LabelSpace, { text, textPair }: Example): readonly Text[] {
-  if (kinds[problem].unit !== 'pair') return [{ text, ...(textPair !== undefined && { textPair }) }]
+export function textsToPredict({ problem }: LabelSpace, { text, textPair }: Example): readonly Text[] {
+  if (problemTraits[problem].unit !== 'pair') return [{ text, ...(textPair !== undefined && { textPair }) }]
   return [{ text }, { text: textPair ?? '' }]
 }
 
@@ -29,10 +29,10 @@ export function textsToAsk({ problem }: LabelSpace, { text, textPair }: Example)
  * The outputs for an example, [units, C].
  * @param answers those to textsToAsk
  */
-export function outputsOfAnswers(
+export function outputsOfPredictions(
   space: LabelSpace,
   { words = [] }: Example,
-  [answer = {}, other = {}]: readonly Answered[],
+  [answer = {}, other = {}]: readonly ServedPrediction[],
 ): readonly number[] {
   switch (space.problem) {
     case 'single_label_classification':
@@ -42,7 +42,7 @@ export function outputsOfAnswers(
       return [answer.score ?? Number.NaN]
     case 'token_classification': {
       const found = answer.words ?? []
-      const none = new Array<number>(outputsOf(space)).fill(Number.NaN)
+      const none = new Array<number>(outputCount(space)).fill(Number.NaN)
       return wordsBeginningIn(words, found).flatMap((at) => outputsIn(found[at]) ?? none)
     }
     case 'feature_extraction':

@@ -6,25 +6,32 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import {
+  exampleTokens,
+  labelCount,
   poolInputs,
   targetInputs,
   targetWeights,
   textInputs,
-  tokensOf,
-  unitsOf,
   wordInputs,
 } from '../../src/learn/batches.js'
-import { loadDataSet } from '../../src/learn/data-file.js'
-import { type BatchRow, batchRowsOf, countDuplicates, type Part, rowCount, wholeOf } from '../../src/learn/data-set.js'
-import { judgedBy } from '../../src/learn/evaluation.js'
+import { evaluationOf } from '../../src/learn/evaluation.js'
+import {
+  countDuplicates,
+  type EncodedExample,
+  encodedExamples,
+  exampleCount,
+  type Subset,
+  wholeSet,
+} from '../../src/learn/example-set.js'
 import { defaultColumns } from '../../src/learn/examples.js'
-import { kinds } from '../../src/learn/kinds.js'
-import { type LabelSpace, outputsOf } from '../../src/learn/label-space.js'
-import { Learner, tokensTogether } from '../../src/learn/learner.js'
+import { type LabelSpace, outputCount } from '../../src/learn/label-space.js'
+import { loadExampleSet } from '../../src/learn/load-example-set.js'
 import { loadModel } from '../../src/learn/model.js'
 import { type ModulePlan, moduleParameters } from '../../src/learn/plan.js'
+import { problemTraits } from '../../src/learn/problem-traits.js'
 import { Random } from '../../src/learn/random.js'
-import { headBeginning, moduleBeginning } from '../../src/learn/tensors.js'
+import { initialHead, initialModule } from '../../src/learn/tensors.js'
+import { maxRunTokens, Trainer } from '../../src/learn/trainer.js'
 import { trainingGraph } from '../../src/learn/training-graph.js'
 import { wordsBeginningIn } from '../../src/learn/word-spans.js'
 import { noToken } from '../../src/learn/word-table.js'
@@ -49,7 +56,7 @@ let files = 0
 async function load(space: LabelSpace, rows: readonly object[], onWarning: (what: string) => void = assert.fail) {
   const path = join(folder, `${files++}.jsonl`)
   await writeFile(path, rows.map((row) => JSON.stringify(row)).join('\n'))
-  return loadDataSet(path, defaultColumns, space, tokenizer, vocabulary, onWarning)
+  return loadExampleSet(path, defaultColumns, space, tokenizer, vocabulary, onWarning)
 }
 
 test('a span has the first of the words that begin in it', () => {
@@ -77,7 +84,7 @@ test('the label of a word is that of its first token; what was cut off has none,
   assert.deepEqual([...data.targets.slice(0, 6)], [0, 2, 2, 1, 2, 0])
   assert.match(warnings[0] ?? '', /4 words have no token/)
   const outputs = new Float32Array(16 * 3)
-  const { predictions, actual, starts } = judgedBy(outputs, named, { data, rows: Int32Array.of(1, 0) })
+  const { predictions, actual, starts } = evaluationOf(outputs, named, { set: data, examples: Int32Array.of(1, 0) })
   assert.deepEqual([...predictions], [0, -1, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, -1])
   assert.deepEqual([...actual.slice(10)], [0, 2, 2, 1, 2, 0])
   assert.deepEqual([...starts], [0, 10, 16])
@@ -91,8 +98,8 @@ const pairRows = [
 
 test('the texts of a pair are read apart, and lie in one row', async () => {
   const data = await load(similar, pairRows)
-  assert.equal(rowCount(data), 3)
-  const [row] = batchRowsOf(wholeOf(data))
+  assert.equal(exampleCount(data), 3)
+  const [row] = encodedExamples(wholeSet(data))
   assert.deepEqual(
     row?.texts.map(({ inputIds, tokenTypeIds }) => [inputIds.length, tokenTypeIds.some(Boolean)]),
     [
@@ -100,9 +107,9 @@ test('the texts of a pair are read apart, and lie in one row', async () => {
       [5, false],
     ],
   )
-  const part = (...rows: number[]): Part => ({ data, rows: Int32Array.from(rows) })
+  const part = (...rows: number[]): Subset => ({ set: data, examples: Int32Array.from(rows) })
   assert.equal(countDuplicates(part(0, 1), part(2)), 1)
-  assert.deepEqual([...kinds.feature_extraction.lossTargets(similar, data.targets)], [1, 0, 0.25])
+  assert.deepEqual([...problemTraits.feature_extraction.lossTargets(similar, data.targets)], [1, 0, 0.25])
 })
 
 const plan: ModulePlan = {
@@ -113,18 +120,23 @@ const plan: ModulePlan = {
 }
 
 /** Module and head as they begin, and the graph's loss, outputs and gradients at them or near them. */
-async function openStep(problem: ProblemType, head: 'linear' | 'dense', rows: readonly BatchRow[], data: Float32Array) {
-  const { unit, loss } = kinds[problem]
+async function openStep(
+  problem: ProblemType,
+  head: 'linear' | 'dense',
+  rows: readonly EncodedExample[],
+  data: Float32Array,
+) {
+  const { unit, loss } = problemTraits[problem]
   const random = new Random(3, 'test')
-  const module = moduleBeginning(moduleParameters(plan, layers, H), { deviation: 0.1 }, random)
+  const module = initialModule(moduleParameters(plan, layers, H), { deviation: 0.1 }, random)
   const space = problem === 'feature_extraction' ? similar : named
-  const tensors = [...module, ...headBeginning(space, H, head, random)]
+  const tensors = [...module, ...initialHead(space, H, head, random)]
   const texts = packRows(rows.flatMap(({ texts }) => texts.map((text) => ({ ...text, pooling: 'mean' as const }))))
   const session = await GraphSession.open(trainingGraph(backbone, plan, { mode: 'learn', problem, head }), {
     directory: backbone.directory,
     threads: 1,
   })
-  const targets = kinds[problem].lossTargets(space, data)
+  const targets = problemTraits[problem].lossTargets(space, data)
   const C = Math.max(1, space.labels.length)
   const inputs = {
     ...textInputs(texts),
@@ -150,7 +162,7 @@ for (const { problem, head } of cases)
       problem === 'feature_extraction'
         ? await load(similar, pairRows)
         : await load(named, [cutShort, { text: 'in Rome', label: 'O B-X' }], () => {})
-    const { tensors, run, close } = await openStep(problem, head, batchRowsOf(wholeOf(data)), data.targets)
+    const { tensors, run, close } = await openStep(problem, head, encodedExamples(wholeSet(data)), data.targets)
     const exact = await run()
     const names = tensors.map(({ name }) => name)
     assert.equal(
@@ -179,7 +191,7 @@ test('words that were cut off count neither in the loss nor in its mean', async 
   const other = data.targets.slice()
   other.set([0, 1], 4)
   const lossOf = async (targets: Float32Array) => {
-    const { run, close } = await openStep('token_classification', 'linear', batchRowsOf(wholeOf(data)), targets)
+    const { run, close } = await openStep('token_classification', 'linear', encodedExamples(wholeSet(data)), targets)
     const outputs = await run()
     await close()
     return outputs
@@ -215,18 +227,18 @@ test('a batch cut into pieces learns what it learns at once, whatever its units'
     [pairs, similar],
   ] as const) {
     const random = new Random(1, 'pieces')
-    const module = moduleBeginning(moduleParameters(plan, layers, H), { deviation: 0.1 }, random)
-    const task = { problem: space.problem, head: 'linear', tensors: headBeginning(space, H, 'linear', random) } as const
+    const module = initialModule(moduleParameters(plan, layers, H), { deviation: 0.1 }, random)
+    const task = { problem: space.problem, head: 'linear', tensors: initialHead(space, H, 'linear', random) } as const
     const rates = { weights: 0, scores: 0, heads: 0 }
     const options = { rates, density: 1, weightDecay: 0, pooling: 'mean', threads: 1 } as const
-    const learner = new Learner(backbone, plan, module, options)
-    const rows = batchRowsOf(wholeOf(data))
-    const targets = kinds[space.problem].lossTargets(space, data.targets)
-    assert.ok(rows.reduce((sum, row) => sum + tokensOf(row), 0) > tokensTogether.cpu, 'the batch takes pieces')
+    const learner = new Trainer(backbone, plan, module, options)
+    const rows = encodedExamples(wholeSet(data))
+    const targets = problemTraits[space.problem].lossTargets(space, data.targets)
+    assert.ok(rows.reduce((sum, row) => sum + exampleTokens(row), 0) > maxRunTokens.cpu, 'the batch takes pieces')
     const together = await learner.step(task, rows, targets, 1)
     // The mean of two halves, each of which takes no pieces.
-    const C = outputsOf(space)
-    const units = (part: readonly BatchRow[]) => part.reduce((sum, row) => sum + unitsOf(row), 0)
+    const C = outputCount(space)
+    const units = (part: readonly EncodedExample[]) => part.reduce((sum, row) => sum + labelCount(row), 0)
     const half = rows.length / 2
     const halves = [rows.slice(0, half), rows.slice(half)] as const
     const first = units(halves[0])

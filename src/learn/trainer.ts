@@ -9,20 +9,20 @@ import type { Compute, LearningProvider } from '../runtime/execution-providers.j
 import { GraphSession } from '../runtime/graph-session.js'
 import { packRows } from '../runtime/packed-rows.js'
 import {
+  exampleTokens,
   type GraphInputs,
-  pieces,
+  labelCount,
   poolInputs,
+  splitByTokens,
   targetInputs,
   targetWeights,
   textInputs,
-  tokensOf,
-  unitsOf,
   wordInputs,
 } from './batches.js'
-import type { BatchRow } from './data-set.js'
-import { kinds, type Unit } from './kinds.js'
+import type { EncodedExample } from './example-set.js'
 import { AdamW } from './optimiser.js'
 import type { HeadKind, ModulePlan } from './plan.js'
+import { problemTraits, type Unit } from './problem-traits.js'
 import type { Tensor } from './tensors.js'
 import { type Step, trainingGraph } from './training-graph.js'
 
@@ -33,7 +33,7 @@ export interface Rates {
   readonly heads: number
 }
 
-export interface LearnerOptions extends Compute {
+export interface TrainerOptions extends Compute {
   readonly rates: Rates
   /** k: share of a mask's entries that are 1. */
   readonly density: number
@@ -42,7 +42,7 @@ export interface LearnerOptions extends Compute {
 }
 
 /** What a task adds to the shared tensors: its mask, if masks differ between tasks, and its head, if it has one. */
-export interface LearnedTask {
+export interface TaskModel {
   readonly problem: ProblemType
   /** Of no meaning where the problem type has no head. */
   readonly head: HeadKind
@@ -50,9 +50,9 @@ export interface LearnedTask {
 }
 
 /** Tokens of one run of a graph: more gain no speed and cost memory. */
-export const tokensTogether: Readonly<Record<LearningProvider, number>> = { cpu: 1024, cuda: 8192 }
+export const maxRunTokens: Readonly<Record<LearningProvider, number>> = { cpu: 1024, cuda: 8192 }
 
-export class Learner {
+export class Trainer {
   readonly #optimiser: AdamW
   readonly #masks = new Map<Tensor, Float32Array>()
   readonly #sessions = new Map<string, GraphSession>()
@@ -62,14 +62,14 @@ export class Learner {
     readonly backbone: Backbone,
     readonly plan: ModulePlan | undefined,
     readonly shared: readonly Tensor[],
-    readonly options: LearnerOptions,
+    readonly options: TrainerOptions,
   ) {
     this.#optimiser = new AdamW({ weightDecay: options.weightDecay })
   }
 
   /** Tokens of one run. */
-  get tokensTogether(): number {
-    return tokensTogether[this.options.provider ?? 'cpu']
+  get maxRunTokens(): number {
+    return maxRunTokens[this.options.provider ?? 'cpu']
   }
 
   /**
@@ -80,19 +80,19 @@ export class Learner {
    * @returns the batch's loss
    * @throws Problem `learning_diverged` if it is not a number
    */
-  async step(task: LearnedTask, rows: readonly BatchRow[], targets: Float32Array, share: number): Promise<number> {
+  async step(task: TaskModel, rows: readonly EncodedExample[], targets: Float32Array, share: number): Promise<number> {
     const { problem, head } = task
-    const kind = kinds[problem]
+    const kind = problemTraits[problem]
     const session = await this.#session({ mode: 'learn', problem, head })
-    const units = rows.reduce((sum, row) => sum + unitsOf(row), 0)
+    const units = rows.reduce((sum, row) => sum + labelCount(row), 0)
     const C = targets.length / units
     const weights = targetWeights(rows, kind.loss, C)
     const sums = new Map<string, Float32Array>()
-    const tokensAt = (at: number) => tokensOf(rows[at] ?? { texts: [] })
+    const tokensAt = (at: number) => exampleTokens(rows[at] ?? { texts: [] })
     let first = 0
-    for (const { start, end } of pieces(rows.length, tokensAt, this.tokensTogether)) {
+    for (const { start, end } of splitByTokens(rows.length, tokensAt, this.maxRunTokens)) {
       const piece = rows.slice(start, end)
-      const last = first + piece.reduce((sum, row) => sum + unitsOf(row), 0)
+      const last = first + piece.reduce((sum, row) => sum + labelCount(row), 0)
       const own = targetInputs(targets.subarray(first * C, last * C), weights.subarray(first, last))
       addUp(sums, await session.run({ ...this.#inputs(kind.unit, piece), ...this.#tensors(task), ...own }))
       first = last
@@ -104,16 +104,16 @@ export class Learner {
   }
 
   /** Head outputs [units, C]; those of words that have no token mean nothing. */
-  async outputs(rows: readonly BatchRow[], task: LearnedTask): Promise<Float32Array> {
-    const { unit } = kinds[task.problem]
+  async outputs(rows: readonly EncodedExample[], task: TaskModel): Promise<Float32Array> {
+    const { unit } = problemTraits[task.problem]
     const session = await this.#session({ mode: 'outputs', unit, head: task.head })
-    return only(await session.run({ ...this.#inputs(unit, rows), ...this.#tensors(task) }), 'logits')
+    return outputNamed(await session.run({ ...this.#inputs(unit, rows), ...this.#tensors(task) }), 'logits')
   }
 
   /** What a head sees, [units, H]: of texts the pooled vectors. */
-  async vectors(rows: readonly BatchRow[], unit: Exclude<Unit, 'pair'>): Promise<Float32Array> {
+  async vectors(rows: readonly EncodedExample[], unit: Exclude<Unit, 'pair'>): Promise<Float32Array> {
     const session = await this.#session({ mode: 'vectors', unit })
-    return only(await session.run({ ...this.#inputs(unit, rows), ...this.#tensors() }), 'vectors')
+    return outputNamed(await session.run({ ...this.#inputs(unit, rows), ...this.#tensors() }), 'vectors')
   }
 
   /** The mask of a tensor as it is used now. */
@@ -128,7 +128,7 @@ export class Learner {
   }
 
   /** Says that tensors were changed from outside. */
-  changed(): void {
+  tensorsChanged(): void {
     this.#masks.clear()
   }
 
@@ -152,13 +152,13 @@ export class Learner {
     return name.startsWith('head.') ? heads : kind === 'mask' ? scores : weights
   }
 
-  #inputs(unit: Unit, rows: readonly BatchRow[]): GraphInputs {
+  #inputs(unit: Unit, rows: readonly EncodedExample[]): GraphInputs {
     const { pooling } = this.options
     const texts = packRows(rows.flatMap(({ texts }) => texts.map((text) => ({ ...text, pooling }))))
     return { ...textInputs(texts), ...(unit === 'word' ? wordInputs(rows) : poolInputs(texts)) }
   }
 
-  #tensors(task?: LearnedTask): GraphInputs {
+  #tensors(task?: TaskModel): GraphInputs {
     const tensors = [...this.shared, ...(task?.tensors ?? [])].map((tensor) => {
       const data = tensor.kind === 'mask' ? this.maskOf(tensor) : tensor.values
       return [tensor.name, { shape: tensor.shape, data }] as const
@@ -179,7 +179,7 @@ export class Learner {
   }
 }
 
-function only(outputs: ReadonlyMap<string, Float32Array>, name: string): Float32Array {
+function outputNamed(outputs: ReadonlyMap<string, Float32Array>, name: string): Float32Array {
   const found = outputs.get(name)
   if (found === undefined) throw new Error(`the graph gives no ${name}`)
   return found

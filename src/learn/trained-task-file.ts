@@ -3,10 +3,10 @@
 import { type Combining, defaultThreshold, type Pooling, type ProblemFields, type TaskMask } from '../petl/task.js'
 import { serializeTaskFile } from '../petl/task-file.js'
 import type { LabelSpace } from './label-space.js'
-import { headOf, type Tensor } from './tensors.js'
+import { type Tensor, trainedHead } from './tensors.js'
 import type { TrainingTask } from './training.js'
 
-export interface LearnedFile {
+export interface TrainedTaskContent {
   /** SHA-256 of the prototype. */
   readonly prototype: string
   readonly mask: TaskMask
@@ -19,28 +19,28 @@ export interface LearnedFile {
   readonly description?: string
 }
 
-export function learnedFile(
+export function trainedTaskFile(
   { space, tensors, metric, dev }: Omit<TrainingTask, 'id'>,
-  { score, normalize, ...content }: LearnedFile,
+  { score, normalize, ...content }: TrainedTaskContent,
 ): Uint8Array {
   return serializeTaskFile({
     ...content,
-    ...answering(space, tensors, normalize),
+    ...outputPart(space, tensors, normalize),
     labels: space.labels,
     ...(space.problem === 'regression' && space.range && { range: space.range }),
-    metrics: { dev: { [metric]: Math.round(score * 1e4) / 1e4, rows: dev.rows.length } },
+    metrics: { dev: { [metric]: Math.round(score * 1e4) / 1e4, rows: dev.examples.length } },
   })
 }
 
-function answering(space: LabelSpace, tensors: readonly Tensor[], normalize: boolean): ProblemFields {
+function outputPart(space: LabelSpace, tensors: readonly Tensor[], normalize: boolean): ProblemFields {
   const { problem: problemType, threshold = defaultThreshold } = space
   switch (problemType) {
     case 'single_label_classification':
     case 'regression':
     case 'token_classification':
-      return { problemType, head: headOf(tensors, space) }
+      return { problemType, head: trainedHead(tensors, space) }
     case 'multi_label_classification':
-      return { problemType, head: headOf(tensors, space), threshold }
+      return { problemType, head: trainedHead(tensors, space), threshold }
     case 'feature_extraction':
       return { problemType, normalize }
   }

@@ -6,14 +6,14 @@ import { Readable } from 'node:stream'
 import { CsvError, parse as csvParser, type Info, type Options } from 'csv-parse'
 import { Problem } from '../problem.js'
 
-export interface Row {
+export interface FileRow {
   /** `file:line` */
   readonly place: string
   /** By column. Values of CSV and TSV are texts. */
   readonly values: Readonly<Record<string, unknown>>
 }
 
-const readers: Readonly<Record<string, (path: string) => AsyncGenerator<Row>>> = {
+const readers: Readonly<Record<string, (path: string) => AsyncGenerator<FileRow>>> = {
   '.jsonl': jsonRows,
   '.ndjson': jsonRows,
   '.csv': (path) => separatedRows(path, ','),
@@ -24,18 +24,18 @@ const readers: Readonly<Record<string, (path: string) => AsyncGenerator<Row>>> =
  * Reads a file in the format that its name tells.
  * @throws Problem `unreadable_file` or `invalid_data`, naming file and line
  */
-export function readRows(path: string): AsyncGenerator<Row> {
+export function readFileRows(path: string): AsyncGenerator<FileRow> {
   const read = readers[extname(path).toLowerCase()]
   return read ? read(path) : refuse(path, `expected a file that ends in ${Object.keys(readers).join(', ')}`)
 }
 
-async function* jsonRows(path: string): AsyncGenerator<Row> {
+async function* jsonRows(path: string): AsyncGenerator<FileRow> {
   for await (const { place, text } of readLines(path))
-    if (text.trim() !== '') yield { place, values: object(text, place) }
+    if (text.trim() !== '') yield { place, values: parseObject(text, place) }
 }
 
 /** The first line names the columns. Quoted fields may hold separators, quotes and line ends (RFC 4180). */
-async function* separatedRows(path: string, delimiter: string): AsyncGenerator<Row> {
+async function* separatedRows(path: string, delimiter: string): AsyncGenerator<FileRow> {
   const options: Options = {
     delimiter,
     record_delimiter: '\n',
@@ -120,7 +120,7 @@ function decode(bytes: Uint8Array, place: string): string {
   }
 }
 
-function object(text: string, place: string): Record<string, unknown> {
+function parseObject(text: string, place: string): Record<string, unknown> {
   let row: unknown
   try {
     row = JSON.parse(text)

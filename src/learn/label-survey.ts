@@ -2,8 +2,8 @@
 
 import type { ProblemType } from '../petl/task.js'
 import type { Example } from './examples.js'
-import { kinds } from './kinds.js'
-import { type LabelSpace, numberOf, refuse } from './label-space.js'
+import { type LabelSpace, labelNumber, refuse } from './label-space.js'
+import { problemTraits } from './problem-traits.js'
 
 /**
  * Goes through all labels once. A label for each word makes a token classification, arrays a multi-label
@@ -23,13 +23,13 @@ export async function surveyLabels(
   let low = Number.POSITIVE_INFINITY
   let high = Number.NEGATIVE_INFINITY
   const moments = { count: 0, mean: 0, squares: 0 }
-  const named = problem === undefined || kinds[problem].labels === 'names'
+  const named = problem === undefined || problemTraits[problem].labels === 'names'
   for await (const example of examples) {
     const { label, place } = example
-    const own = kindOf(example)
+    const own = labelKind(example)
     kind ??= own
     if (kind !== own) refuse(place, `the label is of kind "${own}", those before it of kind "${kind}"`)
-    const value = numberOf(label)
+    const value = labelNumber(label)
     if (value !== undefined) {
       fractions ||= !Number.isInteger(value)
       low = Math.min(low, value)
@@ -42,15 +42,15 @@ export async function surveyLabels(
       for (const name of Array.isArray(label) ? label : [label]) names.add(String(name))
   }
   if (kind === undefined) return refuse(path, 'there are no rows')
-  const found = problem ?? problemOf(kind, fractions)
-  if (firstWord && kinds[found].labels === 'numbers')
+  const found = problem ?? problemFor(kind, fractions)
+  if (firstWord && problemTraits[found].labels === 'numbers')
     refuse(
       firstWord.place,
       `the label is ${JSON.stringify(firstWord.label)}, others are numbers; a ${found} takes finite numbers alone, ` +
         'and if the labels are names, say so by the problem type',
     )
-  if (!kindsOfLabels(found).includes(kind)) refuse(path, `a ${found} does not go with labels of kind "${kind}"`)
-  if (kinds[found].labels === 'numbers') {
+  if (!labelKindsFor(found).includes(kind)) refuse(path, `a ${found} does not go with labels of kind "${kind}"`)
+  if (problemTraits[found].labels === 'numbers') {
     if (low === high) refuse(path, `every row has the same number, ${low}; there is nothing to learn`)
     const { mean, squares, count } = moments
     const spread = { mean, deviation: Math.sqrt(squares / count) }
@@ -69,12 +69,12 @@ export async function surveyLabels(
 
 type LabelKind = 'words' | 'array' | 'number' | 'text'
 
-function kindOf({ label, words }: Example): LabelKind {
+function labelKind({ label, words }: Example): LabelKind {
   if (words !== undefined) return 'words'
   return typeof label === 'number' ? 'number' : typeof label === 'string' ? 'text' : 'array'
 }
 
-function problemOf(kind: LabelKind, fractions: boolean): ProblemType {
+function problemFor(kind: LabelKind, fractions: boolean): ProblemType {
   switch (kind) {
     case 'words':
       return 'token_classification'
@@ -86,7 +86,7 @@ function problemOf(kind: LabelKind, fractions: boolean): ProblemType {
   }
 }
 
-function kindsOfLabels(problem: ProblemType): readonly LabelKind[] {
+function labelKindsFor(problem: ProblemType): readonly LabelKind[] {
   switch (problem) {
     case 'token_classification':
       return ['words']

@@ -3,7 +3,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { settings } from '../config.js'
 import { type Columns, defaultColumns } from '../learn/examples.js'
-import { type Metric, metrics } from '../learn/metrics.js'
+import { type Metric, metricNames } from '../learn/metrics.js'
 import { type HeadKind, headKinds } from '../learn/plan.js'
 import { combinings, type ProblemType, poolings, problemTypes } from '../petl/task.js'
 import { type LearningProvider, learningProviders } from '../runtime/execution-providers.js'
@@ -51,7 +51,7 @@ export interface LearningFlags extends DataFlags {
 export const addDataOptions = (command: Command): Command =>
   addRowOptions(command)
     .option('--max-length <tokens>', 'longer texts are cut (default: what the model takes)', whole(8, 100_000))
-    .addOption(new Option('--metric <name>', 'metric to score by (default: by problem type)').choices(metrics))
+    .addOption(new Option('--metric <name>', 'metric to score by (default: by problem type)').choices(metricNames))
 
 const addRowOptions = (command: Command): Command =>
   command
@@ -94,7 +94,7 @@ export const addTaskOptions = (command: Command): Command =>
   command
     .option('--dev <file>', 'rows to choose the best epoch by (default: a share of the data)')
     .addOption(new Option('--problem-type <type>', 'problem type (default: told by the labels)').choices(problemTypes))
-    .addOption(new Option('--metric <name>', 'metric to score by (default: by problem type)').choices(metrics))
+    .addOption(new Option('--metric <name>', 'metric to score by (default: by problem type)').choices(metricNames))
 
 export const combineOption = new Option('--combine <kind>', "combine the mask with the prototype's layer masks")
   .choices(combinings)

@@ -9,11 +9,11 @@ import { after, test } from 'node:test'
 import { evaluate } from '../../src/commands/evaluate.js'
 import { defaultColumns } from '../../src/learn/examples.js'
 import { loadModel } from '../../src/learn/model.js'
-import { learnNewTask, type NewTaskOptions } from '../../src/learn/new-task.js'
-import { loadTaskData } from '../../src/learn/task-data.js'
 import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
 import type { ProblemType } from '../../src/petl/task.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
+import { type NewTaskOptions, trainNewTask } from '../../src/learn/new-task.js'
+import { loadTrainingData } from '../../src/learn/training-data.js'
 import { type Running, startRunning, upload } from '../http/running.js'
 import { distance, loadPrototype, modelDir, referenceModelDir } from '../material.js'
 import { smallRun } from './material.js'
@@ -120,7 +120,7 @@ for (const [problem, { file, content, told, metric, changes }] of Object.entries
   test(`a ${problem} is learned from ${file}, served as it was learned, and gone on with`, async () => {
     const path = join(folder, file)
     await writeFile(path, content)
-    const data = await loadTaskData(
+    const data = await loadTrainingData(
       model,
       { data: path, devShare: 0.25, columns: defaultColumns, seed: 3, ...(told && { problem: told }) },
       (warning) => assert.match(warning, /in the dev part too/),
@@ -128,7 +128,7 @@ for (const [problem, { file, content, told, metric, changes }] of Object.entries
     assert.equal(data.space.problem, problem)
     assert.equal(data.metric, metric)
     const learn = (more: Partial<NewTaskOptions>, signal = new AbortController().signal) =>
-      learnNewTask(model, prototype, data, { ...options, ...changes, ...more }, { onProgress: () => {}, signal })
+      trainNewTask(model, prototype, data, { ...options, ...changes, ...more }, { onProgress: () => {}, signal })
     const { file: bytes, result, headOnly = Number.NaN, confusions } = await learn({})
     assert.ok(result.score > 0.6 && headOnly >= -1 && headOnly <= 1, `${result.score}, a head alone ${headOnly}`)
     for (const { actual, predicted, rows, of } of confusions) assert.ok(actual !== predicted && rows > 0 && rows <= of)
@@ -137,7 +137,7 @@ for (const [problem, { file, content, told, metric, changes }] of Object.entries
     checkTaskFitsPrototype(task, prototype)
     assert.equal(task.problemType, problem)
     assert.deepEqual(task.metrics, {
-      dev: { [metric]: Math.round(result.score * 1e4) / 1e4, rows: data.dev.rows.length },
+      dev: { [metric]: Math.round(result.score * 1e4) / 1e4, rows: data.dev.examples.length },
     })
     assert.equal(task.head?.dense !== undefined, changes?.head === 'dense')
     if (task.problemType === 'feature_extraction') assert.equal(task.normalize, false)
@@ -146,7 +146,7 @@ for (const [problem, { file, content, told, metric, changes }] of Object.entries
     const taskPath = join(folder, `${problem}.safetensors`)
     await writeFile(taskPath, bytes)
     const devPath = join(folder, `dev-${file}`)
-    await writeFile(devPath, devRows(content, file, data.dev.rows))
+    await writeFile(devPath, devRows(content, file, data.dev.examples))
     running ??= startRunning()
     const { server, app } = await running
     const id = problem.replaceAll('_', '-')
@@ -156,7 +156,7 @@ for (const [problem, { file, content, told, metric, changes }] of Object.entries
       JSON.parse(await evaluate(where, devPath, { ...flags, modelDir: reference })) as Record<string, unknown>
     const [local, remote] = [await scoreOf(taskPath), await scoreOf(`${server.address}/tasks/${id}`)]
     for (const found of [local, remote]) {
-      assert.deepEqual([found.metric, found.rows], [metric, data.dev.rows.length])
+      assert.deepEqual([found.metric, found.rows], [metric, data.dev.examples.length])
       assert.ok(Math.abs((found.score as number) - result.score) < 1e-5, `${found.score}, learned ${result.score}`)
     }
     assert.ok(distance(local.interval as number[], remote.interval as number[]) < 1e-5)
