@@ -8,10 +8,10 @@ import type { Combining, Pooling } from '../../src/petl/task.js'
 
 const adapterMethods = ['head', 'plain', 'single', 'multi', 'mask-one', 'mask-layer'] as const
 const otherMethods = ['lora-plain', 'lora-single', 'prefix-plain', 'prefix-single'] as const
-export const methods = [...adapterMethods, ...otherMethods] as const
-export type Method = (typeof methods)[number]
+export const comparedMethods = [...adapterMethods, ...otherMethods] as const
+export type ComparedMethod = (typeof comparedMethods)[number]
 
-export const titles: Readonly<Record<Method, string>> = {
+export const titles: Readonly<Record<ComparedMethod, string>> = {
   head: 'head only',
   plain: 'plain adapter',
   single: 'single-task PROPETL',
@@ -27,8 +27,8 @@ export const titles: Readonly<Record<Method, string>> = {
 /** The tables of the page. A table's rows are the tasks that one of its `own` methods has runs on. */
 export const tables: readonly {
   readonly title: string
-  readonly methods: readonly Method[]
-  readonly own: readonly Method[]
+  readonly methods: readonly ComparedMethod[]
+  readonly own: readonly ComparedMethod[]
 }[] = [
   { title: 'Adapters', methods: adapterMethods, own: adapterMethods },
   { title: 'LoRA and prefix beside the adapter', methods: ['plain', 'single', ...otherMethods], own: otherMethods },
@@ -52,10 +52,10 @@ export const moduleMethods = {
 } as const
 type ModuleMethod = keyof typeof moduleMethods
 
-const isModuleMethod = (method: Method): method is ModuleMethod => method in moduleMethods
+const isModuleMethod = (method: ComparedMethod): method is ModuleMethod => method in moduleMethods
 
 /** The same module with weights of its own in every layer: what a method is held against. */
-export function plainOf(method: Method): Method {
+export function plainCounterpart(method: ComparedMethod): ComparedMethod {
   const { module } = moduleMethods[isModuleMethod(method) ? method : 'plain']
   return ({ adapter: 'plain', lora: 'lora-plain', prefix: 'prefix-plain' } as const)[module.kind]
 }
@@ -127,7 +127,7 @@ const density = 0.5
 const epochsAlone = 3
 
 export function settingsOf(
-  method: Method,
+  method: ComparedMethod,
   { backbone, prototype, learnedOn, maxRows, epochs, combine }: Choices,
 ): Settings {
   const common = {

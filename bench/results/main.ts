@@ -8,7 +8,7 @@ import { settings } from '../../src/config.js'
 import { combinings } from '../../src/petl/task.js'
 import { Problem } from '../../src/problem.js'
 import { learningProviders } from '../../src/runtime/execution-providers.js'
-import { type Method, methods } from './compared-methods.js'
+import { type ComparedMethod, comparedMethods } from './compared-methods.js'
 import { writePage } from './page.js'
 import { type RunnerOptions, runAll } from './runner.js'
 
@@ -22,10 +22,10 @@ const words = (given: string): string[] => {
   return found
 }
 
-const methodNames = (given: string): Method[] =>
+const methodNames = (given: string): ComparedMethod[] =>
   words(given).map((word) => {
-    const method = methods.find((method) => method === word)
-    if (method === undefined) throw new InvalidArgumentError(`Expected some of ${methods.join(', ')}.`)
+    const method = comparedMethods.find((method) => method === word)
+    if (method === undefined) throw new InvalidArgumentError(`Expected some of ${comparedMethods.join(', ')}.`)
     return method
   })
 
@@ -44,7 +44,7 @@ program
   .description('learn what is not in the store yet; it may be ended at any time and goes on where it was')
   .requiredOption('--data <dir>', 'a folder for each task, with train.jsonl, and perhaps dev.jsonl and task.json')
   .option('--tasks <names>', 'which of the tasks (default: all)', words)
-  .option('--methods <names>', `which of ${methods.join(', ')}`, methodNames, [...methods])
+  .option('--methods <names>', `which of ${comparedMethods.join(', ')}`, methodNames, [...comparedMethods])
   .option('--seeds <numbers>', 'a run of everything for each', seedNumbers, [1, 2, 3])
   .option('--max-rows <number>', 'rows of a task to learn from at most, drawn at random', whole(2, 1e9), 3000)
   .option(
@@ -93,7 +93,7 @@ program
 
 async function run(options: RunnerOptions): Promise<void> {
   const line = new ProgressLine(process.stderr)
-  const say = (text: string) => line.say(text)
+  const say = (text: string) => line.print(text)
   const { stored, skipped, failed, stopped } = await untilInterrupted(
     (signal) =>
       runAll(
@@ -108,10 +108,10 @@ async function run(options: RunnerOptions): Promise<void> {
         },
         signal,
       ),
-    () => line.say('stopping after this step; the run is begun anew by the next call'),
+    () => line.print('stopping after this step; the run is begun anew by the next call'),
   )
   const state = stopped ? 'stopped' : 'done'
-  line.say(`${state}: ${stored} runs stored now, ${skipped} before${failed > 0 ? `, ${failed} failed` : ''}`)
+  line.print(`${state}: ${stored} runs stored now, ${skipped} before${failed > 0 ? `, ${failed} failed` : ''}`)
   if (stopped) process.exitCode = 130
   else if (failed > 0) process.exitCode = 1
 }

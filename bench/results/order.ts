@@ -1,19 +1,19 @@
 // Which runs are wanted, in which order, and how long those that are left will take.
 
-import { type Method, methods, type Settings } from './compared-methods.js'
-import type { FinishedRun, WantedRun } from './run.js'
+import { type ComparedMethod, comparedMethods, type Settings } from './compared-methods.js'
+import type { FinishedRun, PlannedRun } from './run.js'
 
 /**
  * One seed of everything comes before the second seed. Within a seed the rows of the table fill one after another; the
  * runs on all tasks together come last.
  */
-export function runsWanted(
+export function planRuns(
   tasks: readonly string[],
-  wanted: readonly Method[],
+  wanted: readonly ComparedMethod[],
   seeds: readonly number[],
-  settingsOf: (method: Method) => Settings,
-): WantedRun[] {
-  const chosen = methods.filter((method) => wanted.includes(method))
+  settingsOf: (method: ComparedMethod) => Settings,
+): PlannedRun[] {
+  const chosen = comparedMethods.filter((method) => wanted.includes(method))
   return seeds.flatMap((seed) => [
     ...tasks.flatMap((task) =>
       chosen
@@ -28,7 +28,7 @@ export function runsWanted(
  * Estimates how many seconds runs will take: of each task what a task took so far by the same method, or by any where
  * the method has not been run. Undefined if nothing has.
  */
-export function secondsFor(waiting: readonly WantedRun[], finished: readonly FinishedRun[]): number | undefined {
+export function estimateSeconds(waiting: readonly PlannedRun[], finished: readonly FinishedRun[]): number | undefined {
   if (waiting.length === 0) return 0
   if (finished.length === 0) return undefined
   const aTask = (runs: readonly FinishedRun[]) =>

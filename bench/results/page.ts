@@ -2,7 +2,7 @@
 
 import { mkdir, rm } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
-import { write } from '../../src/commands/output-file.js'
+import { writeAtomically } from '../../src/commands/output-file.js'
 import { Problem } from '../../src/problem.js'
 import { tables, titles } from './compared-methods.js'
 import { type PlotPoint, plot } from './plot.js'
@@ -30,8 +30,8 @@ export async function writePage(store: string, out: string): Promise<readonly st
     .filter(({ table }) => table.columns.length > 0)
   const drawing = sections[0] && plotOf(sections[0].table)
   if (drawing === undefined) await rm(svg, { force: true })
-  else await write(svg, Buffer.from(drawing))
-  await write(out, Buffer.from(pageOf(sections, drawing && basename(svg))))
+  else await writeAtomically(svg, Buffer.from(drawing))
+  await writeAtomically(out, Buffer.from(pageOf(sections, drawing && basename(svg))))
   return drawing === undefined ? [out] : [out, svg]
 }
 
@@ -94,7 +94,7 @@ function markdownTable({ tasks, metrics, columns, shared }: Table): string {
       row(`${task}, ${metrics.get(task)?.replaceAll('_', ' ')}`, ({ cells }) => shown(cells.get(task))),
     ),
     row(`**mean of ${counted(shared.length, 'task')}**`, ({ mean }) =>
-      mean === undefined ? '–' : `**${score(mean)}**`,
+      mean === undefined ? '–' : `**${scoreText(mean)}**`,
     ),
     row('against the plain module, points', ({ againstPlain }) =>
       againstPlain === undefined ? '–' : `${signed(againstPlain.points)} (${counted(againstPlain.tasks, 'task')})`,
@@ -164,11 +164,11 @@ function howMade(all: readonly Table[]): string {
 const shown = (cell: Cell | undefined): string => {
   if (cell === undefined) return '–'
   return cell.seeds === 1
-    ? `${score(cell.mean)} (1)`
-    : `${score(cell.mean)} ± ${score(cell.halfSpread)} (${cell.seeds})`
+    ? `${scoreText(cell.mean)} (1)`
+    : `${scoreText(cell.mean)} ± ${scoreText(cell.halfSpread)} (${cell.seeds})`
 }
 
-const score = (value: number): string => value.toFixed(3)
+const scoreText = (value: number): string => value.toFixed(3)
 const signed = (points: number): string => `${points < 0 ? '−' : '+'}${Math.abs(points).toFixed(1)}`
 const percent = (share: number): string => `${(100 * share).toPrecision(3)} %`
 const whole = (value: number): string => value.toLocaleString('en-US')

@@ -3,11 +3,11 @@
 
 import { Type } from 'typebox'
 import { digestOf } from '../../src/formats/digest.js'
-import { type Method, methods, type Settings } from './compared-methods.js'
+import { type ComparedMethod, comparedMethods, type Settings } from './compared-methods.js'
 
 /** A run that is wanted. */
-export interface WantedRun {
-  readonly method: Method
+export interface PlannedRun {
+  readonly method: ComparedMethod
   readonly tasks: readonly string[]
   readonly seed: number
   readonly settings: Settings
@@ -36,7 +36,7 @@ export interface Outcome {
 
 export interface FinishedRun extends Outcome {
   readonly format: typeof runFormat
-  readonly method: Method
+  readonly method: ComparedMethod
   readonly tasks: readonly string[]
   readonly seed: number
   /** Of learning with its dev scores, without reading the data. */
@@ -56,7 +56,7 @@ const names = Type.Array(Type.String({ minLength: 1 }), { minItems: 1 })
 /** A line of the store. */
 export const runSchema = Type.Object({
   format: Type.Literal(runFormat),
-  method: Type.Union(methods.map((method) => Type.Literal(method))),
+  method: Type.Union(comparedMethods.map((method) => Type.Literal(method))),
   tasks: names,
   seed: count,
   scores: Type.Array(
@@ -86,5 +86,5 @@ export const versionOf = (settings: Settings): string => shortDigest(digestOf(Bu
 export const shortDigest = (digest: string): string => digest.slice(0, 12)
 
 /** The same for a wanted run and for the finished one that it would repeat. */
-export const keyOf = (run: WantedRun | FinishedRun): string =>
+export const keyOf = (run: PlannedRun | FinishedRun): string =>
   JSON.stringify([run.method, run.tasks.toSorted(), run.seed, 'version' in run ? run.version : versionOf(run.settings)])

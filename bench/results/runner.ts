@@ -12,18 +12,18 @@ import type { Progress, RunControl } from '../../src/learn/training.js'
 import { loadNamedTrainingData } from '../../src/learn/training-folder.js'
 import { Problem } from '../../src/problem.js'
 import type { Compute } from '../../src/runtime/execution-providers.js'
-import { type Method, maxLength, settingsOf } from './compared-methods.js'
-import { runsWanted, secondsFor } from './order.js'
-import { type FinishedRun, keyOf, runFormat, shortDigest, versionOf, type WantedRun } from './run.js'
-import { appendRun, claimStore, readRuns } from './store.js'
-import { learn, type Material } from './train-run.js'
+import { type ComparedMethod, maxLength, settingsOf } from './compared-methods.js'
+import { estimateSeconds, planRuns } from './order.js'
+import { type FinishedRun, keyOf, type PlannedRun, runFormat, shortDigest, versionOf } from './run.js'
+import { appendRun, checkStoreWritable, readRuns } from './store.js'
+import { type Material, trainRun } from './train-run.js'
 
 export interface RunnerOptions extends Required<Compute> {
   /** A folder of tasks, each a folder with train.jsonl, and perhaps dev.jsonl and task.json. */
   readonly data: string
   /** Without it all tasks of the folder. */
   readonly tasks?: readonly string[]
-  readonly methods: readonly Method[]
+  readonly methods: readonly ComparedMethod[]
   readonly seeds: readonly number[]
   readonly maxRows: number
   readonly epochs?: number
@@ -69,7 +69,7 @@ export async function runAll(
   const { data, methods, seeds, store, provider, threads } = options
   const tasks = await tasksIn(data, options.tasks)
   const finished = [...(await readRuns(store))]
-  await claimStore(store)
+  await checkStoreWritable(store)
   const model = await loadModel(options.modelDir, maxLength)
   const masks = methods.some((method) => method === 'mask-one' || method === 'mask-layer')
   const prototype = masks ? await loadPrototypeFor(model.backbone, options.prototypeDir) : undefined
@@ -81,17 +81,17 @@ export async function runAll(
     learnedOn: prototype?.learnedOn ?? [],
   }
 
-  const all = runsWanted(tasks, methods, seeds, (method) => settingsOf(method, choices))
+  const all = planRuns(tasks, methods, seeds, (method) => settingsOf(method, choices))
   const known = new Set(finished.map(keyOf))
   const waiting = all.filter((run) => !known.has(keyOf(run)))
   const skipped = all.length - waiting.length
   say(`${all.length} runs on ${tasks.length} tasks are wanted, ${skipped} are in ${store} already`)
-  const load = loader(model, options, say)
+  const load = dataLoader(model, options, say)
   let stored = 0
   let failed = 0
   for (const [at, wanted] of waiting.entries()) {
     const place = `run ${skipped + at + 1} of ${all.length} (${described(wanted)})`
-    const secondsAfter = secondsFor(waiting.slice(at + 1), finished)
+    const secondsAfter = estimateSeconds(waiting.slice(at + 1), finished)
     const run = await runOnce(material, wanted, await load(wanted), {
       onProgress: (progress) => show(progress, place, secondsAfter),
       signal,
@@ -105,7 +105,7 @@ export async function runAll(
     await appendRun(store, run)
     finished.push(run)
     stored++
-    say(`${place}: ${scoresOf(run)} in ${duration(1000 * run.seconds)}; ${timeLeft(waiting.slice(at + 1), finished)}`)
+    say(`${place}: ${scoresText(run)} in ${duration(1000 * run.seconds)}; ${timeLeft(waiting.slice(at + 1), finished)}`)
   }
   return { stored, skipped, failed, stopped: signal.aborted }
 }
@@ -113,14 +113,14 @@ export async function runAll(
 /** @returns undefined if the run was ended before it was finished, a Problem if it cannot be */
 async function runOnce(
   material: Material,
-  wanted: WantedRun,
+  wanted: PlannedRun,
   tasks: readonly NamedTrainingData[],
   watch: RunControl,
 ): Promise<FinishedRun | Problem | undefined> {
   const start = performance.now()
   try {
     watch.signal.throwIfAborted()
-    const outcome = await learn(material, tasks, wanted.seed, wanted.settings, watch)
+    const outcome = await trainRun(material, tasks, wanted.seed, wanted.settings, watch)
     watch.signal.throwIfAborted()
     const seconds = Math.round(performance.now() - start) / 1000
     const version = versionOf(wanted.settings)
@@ -153,10 +153,10 @@ async function tasksIn(folder: string, named: readonly string[] | undefined): Pr
 }
 
 /** Reads the data of a run; what was read for a seed is kept until the next. */
-function loader(model: Model, { data, maxRows }: RunnerOptions, say: (line: string) => void) {
+function dataLoader(model: Model, { data, maxRows }: RunnerOptions, say: (line: string) => void) {
   const kept = new Map<string, NamedTrainingData>()
   let keptSeed: number | undefined
-  return async ({ tasks, seed }: WantedRun): Promise<readonly NamedTrainingData[]> => {
+  return async ({ tasks, seed }: PlannedRun): Promise<readonly NamedTrainingData[]> => {
     if (keptSeed !== seed) kept.clear()
     keptSeed = seed
     const loaded: NamedTrainingData[] = []
@@ -175,14 +175,14 @@ function loader(model: Model, { data, maxRows }: RunnerOptions, say: (line: stri
 const machineOf = ({ provider, threads }: Material): string =>
   `${cpus()[0]?.model ?? 'unknown'}${provider === 'cuda' ? ' with cuda' : ''}, threads: ${threads || availableParallelism()}, Node ${process.version}`
 
-const described = ({ method, tasks, seed }: WantedRun): string =>
+const described = ({ method, tasks, seed }: PlannedRun): string =>
   `${method}, ${tasks.length === 1 ? tasks[0] : `${tasks.length} tasks`}, seed ${seed}`
 
-const scoresOf = ({ scores }: FinishedRun): string =>
+const scoresText = ({ scores }: FinishedRun): string =>
   scores.map(({ task, metric, score }) => `${task} ${metric} ${score.toFixed(4)}`).join(', ')
 
 /** What is said of the time that runs will take. */
-function timeLeft(waiting: readonly WantedRun[], finished: readonly FinishedRun[]): string {
-  const seconds = secondsFor(waiting, finished)
+function timeLeft(waiting: readonly PlannedRun[], finished: readonly FinishedRun[]): string {
+  const seconds = estimateSeconds(waiting, finished)
   return seconds === undefined ? 'time left not known yet' : `about ${duration(1000 * seconds)} left`
 }

@@ -8,7 +8,7 @@ import { Problem } from '../../src/problem.js'
 import { type FinishedRun, runFormat, runSchema } from './run.js'
 
 /** How every line begins. */
-const beginning = `{"format":${JSON.stringify(runFormat)},`
+const linePrefix = `{"format":${JSON.stringify(runFormat)},`
 
 interface Content {
   readonly runs: readonly FinishedRun[]
@@ -36,7 +36,7 @@ export async function appendRun(path: string, { format, ...run }: FinishedRun): 
 }
 
 /** Says before any work is done whether runs can be stored. @throws Problem `unwritable_file` */
-export const claimStore = async (path: string): Promise<void> => (await openToAppend(path)).close()
+export const checkStoreWritable = async (path: string): Promise<void> => (await openToAppend(path)).close()
 
 async function openToAppend(path: string) {
   try {
@@ -55,7 +55,7 @@ async function readContent(path: string): Promise<Content> {
   const end = bytes.lastIndexOf(10) + 1
   const lines = bytes.toString('utf8', 0, end).split('\n').slice(0, -1)
   const torn = bytes.toString('utf8', end)
-  if (!torn.startsWith(beginning.slice(0, torn.length))) refuse(path, lines.length)
+  if (!torn.startsWith(linePrefix.slice(0, torn.length))) throwInvalidStore(path, lines.length)
   return { runs: lines.map((line, at) => runOf(line, path, at)), tornAt: torn === '' ? undefined : end }
 }
 
@@ -64,14 +64,14 @@ function runOf(line: string, path: string, at: number): FinishedRun {
   try {
     run = JSON.parse(line)
   } catch (error) {
-    return refuse(path, at, `not JSON: ${(error as Error).message}`)
+    return throwInvalidStore(path, at, `not JSON: ${(error as Error).message}`)
   }
   if (Value.Check(runSchema, run)) return run
   const [first] = Value.Errors(runSchema, run)
-  return refuse(path, at, first && `${first.instancePath || 'the line'} ${first.message}`)
+  return throwInvalidStore(path, at, first && `${first.instancePath || 'the line'} ${first.message}`)
 }
 
-function refuse(path: string, at: number, why = ''): never {
+function throwInvalidStore(path: string, at: number, why = ''): never {
   const what = `not a finished run of the format ${runFormat}${why && ` (${why})`}`
   throw new Problem('invalid_data', `${path}:${at + 1}: ${what}; expected what "results run" stores`)
 }

@@ -1,6 +1,6 @@
 // What the runs of a store say together: a cell for each task and method, and a column's means and storage.
 
-import { type Method, plainOf } from './compared-methods.js'
+import { type ComparedMethod, plainCounterpart } from './compared-methods.js'
 import type { FinishedRun } from './run.js'
 
 /** A task's score by a method, over seeds. */
@@ -12,7 +12,7 @@ export interface Cell {
 }
 
 export interface Column {
-  readonly method: Method
+  readonly method: ComparedMethod
   /** Its runs with the settings, and where it learns several tasks together the tasks, of its latest run. */
   readonly runs: readonly FinishedRun[]
   readonly version: string
@@ -64,7 +64,7 @@ export interface Table {
 
 /** What a method lacks until every task has every seed. */
 export interface Missing {
-  readonly method: Method
+  readonly method: ComparedMethod
   readonly without: readonly string[]
   /** Tasks with runs, but not for all seeds. */
   readonly fewerSeeds: readonly string[]
@@ -76,14 +76,14 @@ export interface Missing {
  */
 export function tableOf(
   allRuns: readonly FinishedRun[],
-  methods: readonly Method[],
-  own: readonly Method[] = methods,
+  methods: readonly ComparedMethod[],
+  own: readonly ComparedMethod[] = methods,
 ): Table {
   const runs = allRuns.filter(({ method }) => methods.includes(method))
   const ofOwn = runs.filter(({ method }) => own.includes(method))
   const metrics = new Map(ofOwn.flatMap(({ scores }) => scores.map(({ task, metric }) => [task, metric] as const)))
   const tasks = [...metrics.keys()].sort()
-  const latestOf = new Map(methods.map((method) => [method, latest(runs.filter((run) => run.method === method))]))
+  const latestOf = new Map(methods.map((method) => [method, latestRuns(runs.filter((run) => run.method === method))]))
   const found = new Set([...latestOf.values()].flat())
   const chosen = [...latestOf].flatMap(([method, latest]) => {
     const used = latest.filter((run) => run.tasks.some((task) => metrics.has(task)))
@@ -92,12 +92,12 @@ export function tableOf(
   const used = chosen.flatMap(({ runs }) => runs)
   const seeds = [...new Set(used.map(({ seed }) => seed))].sort((a, b) => a - b)
   const shared = tasks.filter((task) => chosen.every(({ cells }) => cells.has(task)))
-  const chosenOf = (wanted: Method) => chosen.find(({ method }) => method === wanted)
+  const chosenOf = (wanted: ComparedMethod) => chosen.find(({ method }) => method === wanted)
   const head = chosenOf('head')
   const columns = chosen.map(({ method, runs, cells }): Column => {
     const [first] = runs
     if (first === undefined) throw new Error(`method ${method} has no runs`)
-    const plain = chosenOf(plainOf(method))
+    const plain = chosenOf(plainCounterpart(method))
     return {
       method,
       runs,
@@ -131,7 +131,7 @@ export function tableOf(
 }
 
 /** Runs of one method that may be put together: those like the latest. */
-function latest(runs: readonly FinishedRun[]): FinishedRun[] {
+function latestRuns(runs: readonly FinishedRun[]): FinishedRun[] {
   const last = runs.at(-1)
   if (last === undefined) return []
   const together = ({ method, version, tasks }: FinishedRun) =>

@@ -27,7 +27,7 @@ export interface Material extends Compute {
 }
 
 /** @throws Problem `learning_diverged` */
-export async function learn(
+export async function trainRun(
   material: Material,
   tasks: readonly NamedTrainingData[],
   seed: number,
@@ -38,16 +38,16 @@ export async function learn(
   if (task === undefined) throw new Problem('invalid_setting', 'a run has no tasks; expected at least one')
   switch (settings.method) {
     case 'head':
-      return learnHead(material, task, seed, settings, watch)
+      return trainHead(material, task, seed, settings, watch)
     case 'mask-one':
     case 'mask-layer':
-      return learnMask(material, task, seed, settings, watch)
+      return trainMask(material, task, seed, settings, watch)
     default:
-      return learnModule(material, tasks, seed, settings, watch)
+      return trainModule(material, tasks, seed, settings, watch)
   }
 }
 
-async function learnHead(
+async function trainHead(
   { model, provider, threads }: Material,
   task: NamedTrainingData,
   seed: number,
@@ -70,7 +70,7 @@ async function learnHead(
   }
 }
 
-async function learnModule(
+async function trainModule(
   { model, provider, threads }: Material,
   tasks: readonly NamedTrainingData[],
   seed: number,
@@ -103,7 +103,7 @@ async function learnModule(
   }
 }
 
-async function learnMask(
+async function trainMask(
   { model, prototype, provider, threads }: Material,
   task: NamedTrainingData,
   seed: number,

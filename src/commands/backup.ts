@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
 import { Problem } from '../problem.js'
 import { LmdbStore, storePath } from '../store/lmdb.js'
-import { refuseMirror } from './data-directory.js'
-import { publish, unwritable } from './output-file.js'
+import { rejectMirror } from './data-directory.js'
+import { renameDurably, throwUnwritable } from './output-file.js'
 
 /**
  * @param path of a file that is not there yet
@@ -13,7 +13,7 @@ import { publish, unwritable } from './output-file.js'
  * @throws Problem
  */
 export async function backup(path: string, { dataDir }: { readonly dataDir: string }): Promise<string> {
-  refuseMirror('the data directory is a mirror of the database then: back up the database')
+  rejectMirror('the data directory is a mirror of the database then: back up the database')
   if (existsSync(path)) throw new Problem('unwritable_file', `${path} is there already; a backup replaces no file`)
   const source = storePath(dataDir)
   if (!existsSync(source))
@@ -25,11 +25,11 @@ export async function backup(path: string, { dataDir }: { readonly dataDir: stri
   try {
     await rm(partial, { force: true })
     await store.environment.backup(partial)
-    await publish(partial, path)
+    await renameDurably(partial, path)
     return `${source} is in ${path} as it was: ${(await stat(path)).size} bytes`
   } catch (error) {
     await rm(partial, { force: true })
-    return unwritable(path)(error as Error)
+    return throwUnwritable(path)(error as Error)
   } finally {
     await store.close()
   }

@@ -8,7 +8,7 @@ import { Problem } from '../problem.js'
  * @param instead what to do then
  * @throws Problem `invalid_setting`
  */
-export function refuseMirror(instead: string): void {
+export function rejectMirror(instead: string): void {
   const database = environmentVariableOf('databaseUrl')
   if (process.env[database]) throw new Problem('invalid_setting', `${database} is set, and ${instead}`)
 }

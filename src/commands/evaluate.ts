@@ -36,11 +36,11 @@ export interface EvaluateFlags extends DataFlags {
 }
 
 /** A task that answers. */
-interface Respondent {
+interface EvaluatedTask {
   readonly space: LabelSpace
   /** Texts that it is asked about at once. */
-  readonly textsTogether: number
-  readonly ask: (texts: readonly Text[]) => Promise<readonly ServedPrediction[]>
+  readonly maxTexts: number
+  readonly predict: (texts: readonly Text[]) => Promise<readonly ServedPrediction[]>
   readonly close: () => Promise<void>
 }
 
@@ -51,15 +51,17 @@ interface Respondent {
  */
 export async function evaluate(task: string, path: string, flags: EvaluateFlags): Promise<string> {
   const line = new ProgressLine(process.stderr)
-  const respondent = /^https?:\/\//.test(task) ? await onServer(task.replace(/\/$/, '')) : await fromFile(task, flags)
+  const respondent = /^https?:\/\//.test(task)
+    ? await openServerTask(task.replace(/\/$/, ''))
+    : await openTaskFile(task, flags)
   const { space } = respondent
   try {
     const metric = metricFor(space, flags.metric)
-    const judged = await judgeAnswers(
+    const judged = await predictAll(
       respondent,
       path,
       columnsOf(flags),
-      (what) => line.say(`warning: ${what}`),
+      (what) => line.print(`warning: ${what}`),
       (file, rows) => line.reading(file, rows),
     )
     line.end()
@@ -75,8 +77,8 @@ export async function evaluate(task: string, path: string, flags: EvaluateFlags)
   }
 }
 
-async function judgeAnswers(
-  { space, textsTogether, ask }: Respondent,
+async function predictAll(
+  { space, maxTexts: textsTogether, predict: ask }: EvaluatedTask,
   path: string,
   columns: Columns,
   onWarning: (what: string) => void,
@@ -115,7 +117,7 @@ async function judgeAnswers(
   return { predictions, actual: actual.view(), starts: starts.view() }
 }
 
-async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent> {
+async function openTaskFile(path: string, flags: EvaluateFlags): Promise<EvaluatedTask> {
   const { backbone, tokenizer } = await loadModel(flags.modelDir, flags.maxLength)
   const prototype = await loadPrototypeFor(backbone)
   const file = await loadTaskFile(path, prototype)
@@ -150,8 +152,8 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
   const threshold = file.problemType === 'multi_label_classification' ? { threshold: file.threshold } : {}
   return {
     space: { problem, labels, ...threshold },
-    textsTogether,
-    ask: async (texts) => {
+    maxTexts: textsTogether,
+    predict: async (texts) => {
       const inputs = texts.map((text) => ({ ...text, task: path }))
       const options = {
         account: { owner: operator, share: 1, spend: () => {}, giveBack: () => {}, checkAgain: () => {} },
@@ -167,8 +169,8 @@ async function fromFile(path: string, flags: EvaluateFlags): Promise<Respondent>
   }
 }
 
-async function onServer(address: string): Promise<Respondent> {
-  const description = (await call(address)) as { problem_type: ProblemType; labels: string[]; threshold?: number }
+async function openServerTask(address: string): Promise<EvaluatedTask> {
+  const description = (await fetchJson(address)) as { problem_type: ProblemType; labels: string[]; threshold?: number }
   const { problem_type: problem, labels, threshold } = description
   if (!problemTypes.includes(problem))
     throw new Problem(
@@ -177,20 +179,20 @@ async function onServer(address: string): Promise<Respondent> {
     )
   return {
     space: { problem, labels, ...(threshold !== undefined && { threshold }) },
-    textsTogether: 32,
-    ask: async (texts) => {
+    maxTexts: 32,
+    predict: async (texts) => {
       const inputs = texts.map(({ text, textPair }) => ({
         text,
         ...(textPair !== undefined && { text_pair: textPair }),
       }))
-      const answer = await call(`${address}/predict`, { inputs, raw_scores: true })
+      const answer = await fetchJson(`${address}/predict`, { inputs, raw_scores: true })
       return (answer as { predictions: ServedPrediction[] }).predictions
     },
     close: async () => {},
   }
 }
 
-async function call(address: string, body?: unknown): Promise<unknown> {
+async function fetchJson(address: string, body?: unknown): Promise<unknown> {
   const key = process.env[keyVariable]
   const headers: Record<string, string> = key === undefined ? {} : { authorization: `Bearer ${key}` }
   const response = await fetch(

@@ -11,11 +11,11 @@ import { type NewTask, trainNewTask } from '../learn/new-task.js'
 import { hasHead } from '../learn/problem-traits.js'
 import { loadTrainingData } from '../learn/training-data.js'
 import { untilInterrupted } from './interrupt.js'
-import { claim, write } from './output-file.js'
+import { checkWritable, writeAtomically } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
-import { columnsOf, type LearningFlags } from './training-options.js'
+import { type CommonTrainingFlags, columnsOf } from './training-options.js'
 
-export interface LearnFlags extends LearningFlags {
+export interface LearnFlags extends CommonTrainingFlags {
   readonly density: number
   readonly scoreRate: number
   readonly out: string
@@ -37,7 +37,7 @@ export interface LearnFlags extends LearningFlags {
 export async function learn(path: string, flags: LearnFlags): Promise<string> {
   const start = performance.now()
   const line = new ProgressLine(process.stderr)
-  await claim(flags.out)
+  await checkWritable(flags.out)
   const model = await loadModel(flags.modelDir, flags.maxLength)
   const prototype = await loadPrototypeFor(model.backbone)
   const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, prototype)
@@ -54,13 +54,13 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
       ...(flags.threshold !== undefined && { threshold: flags.threshold }),
       ...(flags.maxRows !== undefined && { maxRows: flags.maxRows }),
     },
-    (warning) => line.say(`warning: ${warning}`),
+    (warning) => line.print(`warning: ${warning}`),
     (file, rows) => line.reading(file, rows),
   )
   const { train, dev, space } = data
   const kind = space.problem.replaceAll('_', ' ')
   const labels = space.range ? `from ${space.range.join(' to ')}` : `${space.labels.length} labels`
-  line.say(`${train.examples.length} rows to learn from, ${dev.examples.length} for dev; ${kind}, ${labels}`)
+  line.print(`${train.examples.length} rows to learn from, ${dev.examples.length} for dev; ${kind}, ${labels}`)
 
   const { description, resume: _, ...rest } = flags
   const options = {
@@ -76,11 +76,11 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
         onBaseline: (done, all) => line.rows('a head alone, to compare with', done, all),
         signal,
       }),
-    () => line.say('stopping after this step; what was best so far is kept'),
+    () => line.print('stopping after this step; what was best so far is kept'),
   )
   checkTaskFitsPrototype(readTaskFile(task.file), prototype)
-  await write(flags.out, task.file)
-  line.say('')
+  await writeAtomically(flags.out, task.file)
+  line.print('')
   const took = performance.now() - start
   return flags.json ? jsonReport(task, flags, took) : report(task, space, flags, took)
 }

@@ -6,21 +6,21 @@ import { Problem } from '../problem.js'
 import { describeError } from '../store/causes.js'
 
 /** Says before any work is done whether a file can be written. @throws Problem `unwritable_file` */
-export async function claim(path: string): Promise<void> {
+export async function checkWritable(path: string): Promise<void> {
   const partial = `${path}.partial`
-  await writeFile(partial, '').catch(unwritable(path))
+  await writeFile(partial, '').catch(throwUnwritable(path))
   await rm(partial)
 }
 
 /** @throws Problem `unwritable_file` */
-export async function write(path: string, bytes: Uint8Array): Promise<void> {
+export async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
   const partial = `${path}.partial`
-  await writeFile(partial, bytes).catch(unwritable(path))
-  await rename(partial, path).catch(unwritable(path))
+  await writeFile(partial, bytes).catch(throwUnwritable(path))
+  await rename(partial, path).catch(throwUnwritable(path))
 }
 
 /** Gives a file its name, which no other one has, and makes that durable. */
-export async function publish(partial: string, path: string): Promise<void> {
+export async function renameDurably(partial: string, path: string): Promise<void> {
   const directory = await open(dirname(path))
   try {
     await rename(partial, path)
@@ -33,6 +33,6 @@ export async function publish(partial: string, path: string): Promise<void> {
   }
 }
 
-export const unwritable = (path: string) => (error: Error) => {
+export const throwUnwritable = (path: string) => (error: Error) => {
   throw new Problem('unwritable_file', `${path} cannot be written: ${describeError(error)}`)
 }

@@ -19,9 +19,9 @@ import type { LearnFlags } from './learn.js'
 import { addTenantCommands } from './tenant-options.js'
 import type { TrainFlags } from './train.js'
 import {
-  addDataOptions,
-  addLearningOptions,
-  addTaskOptions,
+  addEvaluationOptions,
+  addSingleTaskOptions,
+  addTrainingOptions,
   combineOption,
   positive,
   probability,
@@ -73,8 +73,8 @@ serve.action(async (given: Record<string, string | true>) => {
   await serve(config, load)
 })
 
-addLearningOptions(
-  addTaskOptions(
+addTrainingOptions(
+  addSingleTaskOptions(
     program
       .command('learn')
       .description("learn a new task's mask and head on the model's frozen prototype, and write its task file")
@@ -115,7 +115,7 @@ addLearningOptions(
     console.log(await learn(data, flags))
   })
 
-addDataOptions(
+addEvaluationOptions(
   program
     .command('evaluate')
     .description('score a task on labelled rows, with a confidence interval')
@@ -138,7 +138,7 @@ addDataOptions(
     console.log(await evaluate(task, data, flags))
   })
 
-addLearningOptions(
+addTrainingOptions(
   program
     .command('train')
     .description('learn a prototype on one task or on several together, or what it is held against')
@@ -177,7 +177,7 @@ addLearningOptions(
   .option('--json', 'print the report as JSON')
   .addHelpText('after', '\nExample:\n  $ propetl train data/sst2 data/trec data/subj --out prototype')
   .action(async (data: string[], flags: TrainFlags) => {
-    const { trainOn } = await import('./train.js')
+    const { train: trainOn } = await import('./train.js')
     console.log(await trainOn(data, flags))
   })
 

@@ -26,7 +26,7 @@ export class ProgressLine {
   }
 
   /** A line of its own. */
-  say(line: string): void {
+  print(line: string): void {
     this.stream.write(`${this.#open ? '\r\x1b[2K' : ''}${line}\n`)
     this.#open = false
   }

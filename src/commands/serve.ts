@@ -11,7 +11,7 @@ import { killAfter, killNow, threadsIdle } from '../shutdown.js'
 import { handleSignals, type StopSignal } from '../signals.js'
 
 /** By how much the watchdog's thread is later than the timer of the main thread, in milliseconds. */
-const watchdogLaterMs = 500
+const watchdogDelayMs = 500
 
 /**
  * Ends the process: with 0 after a signal to stop, once accepted work is done; with 1 if the server does not start, or
@@ -40,11 +40,11 @@ export async function serve(config: Config, reload: () => Config): Promise<void>
     killNow()
   }
   /** From now on the process ends within the time to stop, whatever hangs. */
-  const limitTime = () => {
+  const startTimeLimit = () => {
     const message = `ended at once: it had not stopped within ${shutdownTimeoutMs} ms, the limit of --shutdown-timeout-ms`
     const waitsFor = () => (server ? server.unfinished : ['start'])
     setTimeout(() => kill({ waits_for: waitsFor() }, message), shutdownTimeoutMs)
-    killAfter(shutdownTimeoutMs + watchdogLaterMs, log.lineOf({ waits_for: ['main thread'] }, message))
+    killAfter(shutdownTimeoutMs + watchdogDelayMs, log.lineOf({ waits_for: ['main thread'] }, message))
   }
   const exit = async (code: number) => {
     await threadsIdle()
@@ -52,12 +52,12 @@ export async function serve(config: Config, reload: () => Config): Promise<void>
     await log.flush()
     process.exit(code)
   }
-  const stopFor = (reason: StopSignal | Error) => {
+  const beginStop = (reason: StopSignal | Error) => {
     if (stop.signal.aborted)
       return typeof reason === 'string'
         ? kill({ signal: reason }, 'ended at once: it was told a second time to stop')
         : kill({ err: reason }, 'ended at once: an error that nothing caught, while stopping')
-    limitTime()
+    startTimeLimit()
     const what = server ? 'no connection is kept, accepted work is finished' : 'the start is given up'
     if (typeof reason === 'string') logger.info({ signal: reason }, `stopping: ${what}`)
     else logger.error({ err: reason }, `stopping after an error that nothing caught: ${what}`)
@@ -65,10 +65,10 @@ export async function serve(config: Config, reload: () => Config): Promise<void>
   }
 
   process.on('uncaughtException', (error: unknown) =>
-    stopFor(error instanceof Error ? error : new Error(String(error))),
+    beginStop(error instanceof Error ? error : new Error(String(error))),
   )
   handleSignals({
-    stop: stopFor,
+    stop: beginStop,
     reload: async () => {
       reloadSettings(config, reload, logger)
       await server?.reloadCertificate()
@@ -81,7 +81,7 @@ export async function serve(config: Config, reload: () => Config): Promise<void>
     await server.close()
   } catch (error) {
     const isGivenUp = stop.signal.aborted && error instanceof Problem && error.code === 'shutting_down'
-    if (!stop.signal.aborted) limitTime()
+    if (!stop.signal.aborted) startTimeLimit()
     // A signal to stop is from now on a second one.
     stop.abort(error)
     if (!isGivenUp) nameFailure(server ? 'the server did not stop in good order' : 'the server did not start', error)

@@ -14,7 +14,7 @@ import { audit, auditIfUnknown, type Change } from '../tenants/audit.js'
 import { Keys, type KeyTerms } from '../tenants/keys.js'
 import { defaults, type Limits, limitNames, type Tenant, type TenantSettings } from '../tenants/tenant.js'
 import { Tenants } from '../tenants/tenants.js'
-import { refuseMirror } from './data-directory.js'
+import { rejectMirror } from './data-directory.js'
 
 export interface StoreFlags {
   readonly dataDir: string
@@ -30,7 +30,7 @@ export interface KeyFlags extends StoreFlags, Partial<KeyTerms> {}
 
 /** Makes a tenant, or changes of one what the flags name. @returns what to print @throws Problem */
 export const setTenant = (id: string, flags: TenantFlags): Promise<string> =>
-  onAnyStore(flags, async (store) => {
+  withStore(flags, async (store) => {
     const tenants = new Tenants(store)
     const change = { action: 'tenant.put', tenant: id, object: id } as const
     const setting = tenants.set(id, (current: TenantSettings = defaults) => ({
@@ -45,26 +45,26 @@ export const setTenant = (id: string, flags: TenantFlags): Promise<string> =>
       ...(previous && { before: { limits: previous.limits, share: previous.share } }),
       after: { limits, share },
     })
-    return shown(flags, listed(tenants, tenant), table([listed(tenants, tenant)]))
+    return formatted(flags, tenantRow(tenants, tenant), table([tenantRow(tenants, tenant)]))
   })
 
 export const listTenants = (flags: StoreFlags): Promise<string> =>
-  onStore(flags, async (store) => {
+  withExistingStore(flags, async (store) => {
     const tenants = new Tenants(store)
-    const all = tenants.list('', Number.MAX_SAFE_INTEGER).map((tenant) => listed(tenants, tenant))
-    return shown(flags, all, all.length === 0 ? 'there are no tenants' : table(all))
+    const all = tenants.list('', Number.MAX_SAFE_INTEGER).map((tenant) => tenantRow(tenants, tenant))
+    return formatted(flags, all, all.length === 0 ? 'there are no tenants' : table(all))
   })
 
 export const deleteTenant = (id: string, flags: StoreFlags): Promise<string> =>
-  onStore(flags, async (store) => {
+  withExistingStore(flags, async (store) => {
     const stores = { tenants: new Tenants(store), tasks: await TaskStore.open(store) }
     const tasks = await removeTenant(stores, id, terminal())
-    return shown(flags, { id, tasks }, `tenant ${id} is removed, with its keys and ${tasks} tasks`)
+    return formatted(flags, { id, tasks }, `tenant ${id} is removed, with its keys and ${tasks} tasks`)
   })
 
 /** @returns the key alone, for scripts to take; with `json` all that is known of it */
 export const createKey = (owner: string, flags: KeyFlags): Promise<string> =>
-  onAnyStore(flags, async (store) => {
+  withStore(flags, async (store) => {
     const { expires = null, description = null } = flags
     const change = { action: 'key.create', tenant: owner } as const
     const { key, text } = await recordIfUnknown(
@@ -72,36 +72,36 @@ export const createKey = (owner: string, flags: KeyFlags): Promise<string> =>
       ({ details }) => ({ ...change, object: String(details.key) }),
     )
     record({ ...change, object: key.id, after: key })
-    return shown(flags, { ...key, key: text }, text)
+    return formatted(flags, { ...key, key: text }, text)
   })
 
 export const listKeys = (owner: string, flags: StoreFlags): Promise<string> =>
-  onStore(flags, async (store) => {
+  withExistingStore(flags, async (store) => {
     const keys = new Keys(store).list(owner)
-    return shown(flags, keys, keys.length === 0 ? `${owner} has no keys` : table(keys))
+    return formatted(flags, keys, keys.length === 0 ? `${owner} has no keys` : table(keys))
   })
 
 export const revokeKey = (owner: string, id: string, flags: StoreFlags): Promise<string> =>
-  onStore(flags, async (store) => {
+  withExistingStore(flags, async (store) => {
     const change = { action: 'key.revoke', tenant: owner, object: id } as const
     await recordIfUnknown(new Keys(store).revoke(owner, id), () => change)
     record(change)
-    return shown(flags, { owner, id }, `key ${id} of ${owner} is revoked`)
+    return formatted(flags, { owner, id }, `key ${id} of ${owner} is revoked`)
   })
 
 /** On the store of a data directory that has one: in a misspelt directory none is made. */
-function onStore<T>(flags: StoreFlags, use: (store: Store) => Promise<T>): Promise<T> {
+function withExistingStore<T>(flags: StoreFlags, use: (store: Store) => Promise<T>): Promise<T> {
   if (!existsSync(storePath(flags.dataDir)))
     throw new Problem(
       'invalid_setting',
       `there is no store in ${quoted(flags.dataDir)}; expected the data directory of a server (${flagOf('dataDir')} or ${environmentVariableOf('dataDir')})`,
     )
-  return onAnyStore(flags, use)
+  return withStore(flags, use)
 }
 
 /** Makes the store where there is none. */
-async function onAnyStore<T>({ dataDir }: StoreFlags, use: (store: Store) => Promise<T>): Promise<T> {
-  refuseMirror(
+async function withStore<T>({ dataDir }: StoreFlags, use: (store: Store) => Promise<T>): Promise<T> {
+  rejectMirror(
     `the database holds the tenants then; manage them on a server at /tenants, with the key of ${environmentVariableOf('operatorKey')}`,
   )
   const isNew = !existsSync(storePath(dataDir))
@@ -137,7 +137,7 @@ const definedLimits = (flags: TenantFlags): Partial<Limits> =>
     ),
   )
 
-function listed(tenants: Tenants, { id, created, share, limits }: Tenant) {
+function tenantRow(tenants: Tenants, { id, created, share, limits }: Tenant) {
   const { tasks, bytes } = tenants.usage(id)
   const of = (used: number, limit: number | null) => (limit === null ? `${used}` : `${used} of ${limit}`)
   return {
@@ -151,7 +151,7 @@ function listed(tenants: Tenants, { id, created, share, limits }: Tenant) {
   }
 }
 
-const shown = (flags: StoreFlags, facts: unknown, text: string): string =>
+const formatted = (flags: StoreFlags, facts: unknown, text: string): string =>
   flags.json ? JSON.stringify(facts, null, 2) : text
 
 /** Rows as columns under their names. */

@@ -14,11 +14,11 @@ import type { ModuleConfig } from '../petl/modules.js'
 import type { Combining } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { untilInterrupted } from './interrupt.js'
-import { claim, write } from './output-file.js'
+import { checkWritable, writeAtomically } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
-import { columnsOf, type LearningFlags } from './training-options.js'
+import { type CommonTrainingFlags, columnsOf } from './training-options.js'
 
-export interface TrainFlags extends Omit<LearningFlags, 'dev' | 'problemType' | 'metric'> {
+export interface TrainFlags extends Omit<CommonTrainingFlags, 'dev' | 'problemType' | 'metric'> {
   readonly out?: string
   readonly method?: TrainingMethod
   readonly combine: Exclude<Combining, 'none'>
@@ -40,7 +40,7 @@ export interface TrainFlags extends Omit<LearningFlags, 'dev' | 'problemType' | 
  * @returns what to print
  * @throws Problem
  */
-export async function trainOn(paths: readonly string[], flags: TrainFlags): Promise<string> {
+export async function train(paths: readonly string[], flags: TrainFlags): Promise<string> {
   const start = performance.now()
   const line = new ProgressLine(process.stderr)
   const method = flags.method ?? (paths.length > 1 ? 'multi' : 'single')
@@ -49,19 +49,19 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
   if (flags.out !== undefined) {
     if (method === 'plain' || method === 'head')
       throw new Problem('invalid_setting', `method "${method}" makes no prototype to write; leave --out away`)
-    await claimFolder(flags.out)
+    await prepareFolder(flags.out)
   }
   const model = await loadModel(flags.modelDir, flags.maxLength)
   const tasks: NamedTrainingData[] = []
   const { devShare, seed, maxRows } = flags
   const options = { devShare, seed, columns: columnsOf(flags), ...(maxRows !== undefined && { maxRows }) }
-  const onWarning = (warning: string) => line.say(`warning: ${warning}`)
+  const onWarning = (warning: string) => line.print(`warning: ${warning}`)
   for (const path of paths)
     tasks.push(await loadNamedTrainingData(model, path, options, onWarning, (file, rows) => line.reading(file, rows)))
   const twice = tasks.find(({ id }, at) => tasks.findIndex((task) => task.id === id) !== at)
   if (twice) throw new Problem('invalid_setting', `two tasks are called "${twice.id}"`)
   for (const { id, train, dev, space } of tasks)
-    line.say(`${id}: ${train.examples.length} rows to learn from, ${dev.examples.length} for dev, ${space.problem}`)
+    line.print(`${id}: ${train.examples.length} rows to learn from, ${dev.examples.length} for dev, ${space.problem}`)
 
   const trained = await untilInterrupted(
     (signal) =>
@@ -81,15 +81,15 @@ export async function trainOn(paths: readonly string[], flags: TrainFlags): Prom
         },
         { onProgress: (progress) => line.show(progress), signal },
       ),
-    () => line.say('stopping after this step; what was best so far is kept'),
+    () => line.print('stopping after this step; what was best so far is kept'),
   )
-  line.say('')
-  const written = flags.out === undefined ? [] : await writeAll(flags.out, trained)
+  line.print('')
+  const written = flags.out === undefined ? [] : await writeFiles(flags.out, trained)
   const run = { method, backbone: model.backbone, written, took: performance.now() - start }
   return flags.json ? jsonReport(trained, run) : report(trained, run)
 }
 
-const flagsOf = {
+const flagsOfModule = {
   adapter: ['bottleneck', 'activation'],
   lora: ['rank', 'alpha'],
   prefix: ['prefixLength'],
@@ -97,7 +97,7 @@ const flagsOf = {
 
 /** @throws Problem `invalid_setting` for a flag of another kind of module */
 function moduleOf(flags: TrainFlags): ModuleConfig {
-  for (const [kind, names] of Object.entries(flagsOf))
+  for (const [kind, names] of Object.entries(flagsOfModule))
     for (const name of names)
       if (kind !== flags.module && flags[name] !== undefined)
         throw new Problem('invalid_setting', `${flagOf(name)} belongs to --module ${kind}, not ${flags.module}`)
@@ -118,11 +118,11 @@ function moduleOf(flags: TrainFlags): ModuleConfig {
   }
 }
 
-async function claimFolder(folder: string): Promise<void> {
+async function prepareFolder(folder: string): Promise<void> {
   await mkdir(join(folder, 'masks'), { recursive: true }).catch((error: Error) => {
     throw new Problem('unwritable_file', `${folder} cannot be made: ${error.message}`)
   })
-  await claim(join(folder, 'prototype.safetensors'))
+  await checkWritable(join(folder, 'prototype.safetensors'))
 }
 
 interface Written {
@@ -130,12 +130,12 @@ interface Written {
   readonly bytes: number
 }
 
-async function writeAll(folder: string, { prototype, tasks }: Trained): Promise<Written[]> {
+async function writeFiles(folder: string, { prototype, tasks }: Trained): Promise<Written[]> {
   const files = [
     ...(prototype ? [[join(folder, 'prototype.safetensors'), prototype] as const] : []),
     ...tasks.flatMap(({ id, file }) => (file ? [[join(folder, 'masks', `${id}.safetensors`), file] as const] : [])),
   ]
-  for (const [path, bytes] of files) await write(path, bytes)
+  for (const [path, bytes] of files) await writeAtomically(path, bytes)
   return files.map(([path, { byteLength }]) => ({ path, bytes: byteLength }))
 }
 

@@ -20,7 +20,7 @@ export const probability = number('a number above 0 and below 1', (value) => val
 export const share = number('a number above 0, at most 1', (value) => value > 0 && value <= 1)
 const decay = number('a number from 0', (value) => value >= 0 && Number.isFinite(value))
 
-/** What the flags of {@link addDataOptions} give. */
+/** What the flags of {@link addEvaluationOptions} give. */
 export interface DataFlags {
   readonly modelDir: string
   readonly threads: number
@@ -32,8 +32,8 @@ export interface DataFlags {
   readonly metric?: Metric
 }
 
-/** What {@link addLearningOptions} and {@link addTaskOptions} give. */
-export interface LearningFlags extends DataFlags {
+/** What {@link addTrainingOptions} and {@link addSingleTaskOptions} give. */
+export interface CommonTrainingFlags extends DataFlags {
   readonly dev?: string
   readonly devShare: number
   readonly problemType?: ProblemType
@@ -48,12 +48,12 @@ export interface LearningFlags extends DataFlags {
 }
 
 /** The model, and how rows are read. */
-export const addDataOptions = (command: Command): Command =>
-  addRowOptions(command)
+export const addEvaluationOptions = (command: Command): Command =>
+  addModelAndColumnOptions(command)
     .option('--max-length <tokens>', 'longer texts are cut (default: what the model takes)', whole(8, 100_000))
     .addOption(new Option('--metric <name>', 'metric to score by (default: by problem type)').choices(metricNames))
 
-const addRowOptions = (command: Command): Command =>
+const addModelAndColumnOptions = (command: Command): Command =>
   command
     .addOption(
       new Option('--model-dir <dir>', 'Hugging Face directory with prototype.safetensors in it').default(
@@ -68,8 +68,8 @@ const addRowOptions = (command: Command): Command =>
     .option('--threads <number>', 'threads that compute; 0 is one for each core', whole(0, 1024), 0)
 
 /** What every learning run has. */
-export const addLearningOptions = (command: Command): Command =>
-  addRowOptions(command)
+export const addTrainingOptions = (command: Command): Command =>
+  addModelAndColumnOptions(command)
     .option('--max-length <tokens>', 'longer texts are cut', whole(8, 100_000), 128)
     .option('--dev-share <share>', 'share of the data to split off for dev', share, 0.1)
     .option('--max-rows <number>', 'learn from at most so many rows, drawn at random', whole(2, 1e9))
@@ -90,7 +90,7 @@ export const addLearningOptions = (command: Command): Command =>
     )
 
 /** What is known of the one task of a run. */
-export const addTaskOptions = (command: Command): Command =>
+export const addSingleTaskOptions = (command: Command): Command =>
   command
     .option('--dev <file>', 'rows to choose the best epoch by (default: a share of the data)')
     .addOption(new Option('--problem-type <type>', 'problem type (default: told by the labels)').choices(problemTypes))

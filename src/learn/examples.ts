@@ -1,8 +1,8 @@
 // Labelled texts in a file, one at a time. What is wrong is told by file, line and column.
 
 import type { Text } from '../backbones/tokenizer.js'
-import { Problem } from '../problem.js'
 import { readFileRows } from './file-rows.js'
+import { throwInvalidData } from './invalid-data.js'
 
 /** What the columns are called, and how they are read. */
 export interface Columns {
@@ -89,11 +89,14 @@ function readExample(row: Record<string, unknown>, columns: Columns, place: stri
 /** Words and their labels: arrays of them, or texts of as many, separated by white space. */
 function readTaggedExample(row: Record<string, unknown>, columns: Columns, place: string): Example {
   if (columns.pairs || row[columns.textPair] != null)
-    refuse(place, `there is a second text, "${columns.textPair}"; words with a label each are those of one text`)
+    throwInvalidData(
+      place,
+      `there is a second text, "${columns.textPair}"; words with a label each are those of one text`,
+    )
   const { text, words } = readWords(row, columns.text, place)
   const label = readWordLabels(row, columns.label, place)
   if (label.length !== words.length)
-    refuse(
+    throwInvalidData(
       place,
       `column "${columns.label}" has ${label.length} labels, but column "${columns.text}" has ${words.length} words`,
     )
@@ -108,10 +111,10 @@ function readWords(row: Record<string, unknown>, column: string, place: string):
       text: value,
       words: Array.from(value.matchAll(/\S+/g), ({ 0: word, index }) => ({ start: index, end: index + word.length })),
     }
-  if (!Array.isArray(value)) return refuse(place, `column "${column}" is ${shown(value)}; expected words`)
+  if (!Array.isArray(value)) return throwInvalidData(place, `column "${column}" is ${shown(value)}; expected words`)
   const words = value.map((item: unknown, at) => {
     const word = typeof item === 'string' ? item.trim() : ''
-    return word || refuse(place, `column "${column}": word ${at + 1} is ${shown(item)}; expected a word`)
+    return word || throwInvalidData(place, `column "${column}": word ${at + 1} is ${shown(item)}; expected a word`)
   })
   let end = -1
   const spans = words.map((word) => {
@@ -126,9 +129,10 @@ function readWordLabels(row: Record<string, unknown>, column: string, place: str
   const value = readCell(row, column, place)
   if (typeof value === 'string') return value.match(/\S+/g) ?? []
   if (!Array.isArray(value))
-    return refuse(place, `column "${column}" is ${shown(value)}; expected a label for each word`)
+    return throwInvalidData(place, `column "${column}" is ${shown(value)}; expected a label for each word`)
   const odd = value.findIndex((item) => typeof item !== 'string' || item.trim() === '')
-  if (odd >= 0) refuse(place, `column "${column}": label ${odd + 1} is ${shown(value[odd])}; expected a label`)
+  if (odd >= 0)
+    throwInvalidData(place, `column "${column}": label ${odd + 1} is ${shown(value[odd])}; expected a label`)
   return value.map((label: string) => label.trim())
 }
 
@@ -139,12 +143,13 @@ function blankColumn({ text, textPair }: Text, columns: Columns): string | undef
 
 function readCell(row: Record<string, unknown>, column: string, place: string): unknown {
   if (Object.hasOwn(row, column)) return row[column]
-  return refuse(place, `there is no column "${column}"; the row has ${Object.keys(row).join(', ') || 'none'}`)
+  return throwInvalidData(place, `there is no column "${column}"; the row has ${Object.keys(row).join(', ') || 'none'}`)
 }
 
 function readText(row: Record<string, unknown>, column: string, place: string): string {
   const value = readCell(row, column, place)
-  if (typeof value !== 'string') return refuse(place, `column "${column}" is ${shown(value)}; expected a text`)
+  if (typeof value !== 'string')
+    return throwInvalidData(place, `column "${column}" is ${shown(value)}; expected a text`)
   return value
 }
 
@@ -155,11 +160,10 @@ function readLabel(row: Record<string, unknown>, { label: column, listed }: Colu
   if (typeof value === 'number' && Number.isFinite(value)) return value
   if (typeof value === 'boolean') return String(value)
   if (Array.isArray(value) && value.every((item) => typeof item === 'string' && item !== '')) return value
-  return refuse(place, `column "${column}" is ${shown(value)}; expected a label, a number or an array of labels`)
+  return throwInvalidData(
+    place,
+    `column "${column}" is ${shown(value)}; expected a label, a number or an array of labels`,
+  )
 }
 
 const shown = (value: unknown) => JSON.stringify(value)?.slice(0, 80)
-
-function refuse(place: string, what: string): never {
-  throw new Problem('invalid_data', `${place}: ${what}`)
-}

@@ -5,6 +5,7 @@ import { extname } from 'node:path'
 import { Readable } from 'node:stream'
 import { CsvError, parse as csvParser, type Info, type Options } from 'csv-parse'
 import { Problem } from '../problem.js'
+import { throwInvalidData } from './invalid-data.js'
 
 export interface FileRow {
   /** `file:line` */
@@ -26,7 +27,7 @@ const readers: Readonly<Record<string, (path: string) => AsyncGenerator<FileRow>
  */
 export function readFileRows(path: string): AsyncGenerator<FileRow> {
   const read = readers[extname(path).toLowerCase()]
-  return read ? read(path) : refuse(path, `expected a file that ends in ${Object.keys(readers).join(', ')}`)
+  return read ? read(path) : throwInvalidData(path, `expected a file that ends in ${Object.keys(readers).join(', ')}`)
 }
 
 async function* jsonRows(path: string): AsyncGenerator<FileRow> {
@@ -54,7 +55,7 @@ async function* separatedRows(path: string, delimiter: string): AsyncGenerator<F
   } catch (error) {
     if (!(error instanceof CsvError)) throw error
     const line = typeof error.lines === 'number' ? error.lines : '?'
-    refuse(`${path}:${line}`, error.message)
+    throwInvalidData(`${path}:${line}`, error.message)
   } finally {
     source.destroy()
   }
@@ -65,7 +66,7 @@ const maxRowBytes = 16 * 1024 * 1024
 
 function checkHeader(header: string[], place: string): string[] {
   const twice = header.find((column, at) => header.indexOf(column) !== at)
-  return twice === undefined ? header : refuse(place, `column "${twice}" is there twice`)
+  return twice === undefined ? header : throwInvalidData(place, `column "${twice}" is there twice`)
 }
 
 /** Lines that all end alike, whatever ended them in the file. */
@@ -96,7 +97,7 @@ async function* splitLines(path: string): AsyncGenerator<Uint8Array> {
       }
       rest = bytes.subarray(start)
       if (rest.byteLength > maxRowBytes)
-        refuse(
+        throwInvalidData(
           `${path}:${lines + 1}`,
           `the line is longer than ${maxRowBytes} bytes, which is the most that a row may have`,
         )
@@ -116,7 +117,7 @@ function decode(bytes: Uint8Array, place: string): string {
     return utf8.decode(bytes)
   } catch {
     const column = lenient.decode(bytes).indexOf('\ufffd') + 1
-    return refuse(place, `not UTF-8 at column ${column}`)
+    return throwInvalidData(place, `not UTF-8 at column ${column}`)
   }
 }
 
@@ -125,12 +126,8 @@ function parseObject(text: string, place: string): Record<string, unknown> {
   try {
     row = JSON.parse(text)
   } catch (error) {
-    return refuse(place, `not JSON: ${(error as Error).message}`)
+    return throwInvalidData(place, `not JSON: ${(error as Error).message}`)
   }
   if (typeof row === 'object' && row !== null && !Array.isArray(row)) return row as Record<string, unknown>
-  return refuse(place, 'expected a JSON object')
-}
-
-function refuse(place: string, what: string): never {
-  throw new Problem('invalid_data', `${place}: ${what}`)
+  return throwInvalidData(place, 'expected a JSON object')
 }

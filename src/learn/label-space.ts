@@ -1,8 +1,8 @@
 // What a task's labels are: the problem type, and the names in their order or the range of the numbers.
 
 import type { ProblemType } from '../petl/task.js'
-import { Problem } from '../problem.js'
 import type { Example } from './examples.js'
+import { throwInvalidData } from './invalid-data.js'
 
 export interface LabelSpace {
   readonly problem: ProblemType
@@ -22,7 +22,7 @@ export const outputCount = ({ labels }: LabelSpace): number => Math.max(1, label
 /** @throws Problem `invalid_data` for a label that the space lacks */
 export function labelIndex({ labels }: LabelSpace, label: string, place: string): number {
   const index = labels.indexOf(label)
-  return index >= 0 ? index : refuse(place, `label ${JSON.stringify(label)} is not among those learned from`)
+  return index >= 0 ? index : throwInvalidData(place, `label ${JSON.stringify(label)} is not among those learned from`)
 }
 
 /** The number that a label is, or that its text says. */
@@ -30,8 +30,4 @@ export function labelNumber(label: Example['label']): number | undefined {
   if (typeof label === 'object' || (typeof label === 'string' && label.trim() === '')) return undefined
   const value = Number(label)
   return Number.isFinite(value) ? value : undefined
-}
-
-export function refuse(place: string, what: string): never {
-  throw new Problem('invalid_data', `${place}: ${what}`)
 }

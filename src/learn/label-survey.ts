@@ -2,7 +2,8 @@
 
 import type { ProblemType } from '../petl/task.js'
 import type { Example } from './examples.js'
-import { type LabelSpace, labelNumber, refuse } from './label-space.js'
+import { throwInvalidData } from './invalid-data.js'
+import { type LabelSpace, labelNumber } from './label-space.js'
 import { problemTraits } from './problem-traits.js'
 
 /**
@@ -28,7 +29,7 @@ export async function surveyLabels(
     const { label, place } = example
     const own = labelKind(example)
     kind ??= own
-    if (kind !== own) refuse(place, `the label is of kind "${own}", those before it of kind "${kind}"`)
+    if (kind !== own) throwInvalidData(place, `the label is of kind "${own}", those before it of kind "${kind}"`)
     const value = labelNumber(label)
     if (value !== undefined) {
       fractions ||= !Number.isInteger(value)
@@ -41,24 +42,25 @@ export async function surveyLabels(
     if (named && !(fractions && kind === 'number'))
       for (const name of Array.isArray(label) ? label : [label]) names.add(String(name))
   }
-  if (kind === undefined) return refuse(path, 'there are no rows')
+  if (kind === undefined) return throwInvalidData(path, 'there are no rows')
   const found = problem ?? problemFor(kind, fractions)
   if (firstWord && problemTraits[found].labels === 'numbers')
-    refuse(
+    throwInvalidData(
       firstWord.place,
       `the label is ${JSON.stringify(firstWord.label)}, others are numbers; a ${found} takes finite numbers alone, ` +
         'and if the labels are names, say so by the problem type',
     )
-  if (!labelKindsFor(found).includes(kind)) refuse(path, `a ${found} does not go with labels of kind "${kind}"`)
+  if (!labelKindsFor(found).includes(kind))
+    throwInvalidData(path, `a ${found} does not go with labels of kind "${kind}"`)
   if (problemTraits[found].labels === 'numbers') {
-    if (low === high) refuse(path, `every row has the same number, ${low}; there is nothing to learn`)
+    if (low === high) throwInvalidData(path, `every row has the same number, ${low}; there is nothing to learn`)
     const { mean, squares, count } = moments
     const spread = { mean, deviation: Math.sqrt(squares / count) }
     return { problem: found, labels: [], range: [low, high], ...(found === 'regression' && { spread }) }
   }
-  if (fractions && kind === 'number') refuse(path, `a ${found} does not go with numbers that have fractions`)
+  if (fractions && kind === 'number') throwInvalidData(path, `a ${found} does not go with numbers that have fractions`)
   if (names.size < 2)
-    refuse(
+    throwInvalidData(
       path,
       `every ${kind === 'words' ? 'word' : 'row'} has the same label, ${JSON.stringify([...names][0])}; expected at least 2`,
     )

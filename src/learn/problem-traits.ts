@@ -4,7 +4,8 @@
 import { tagsOf } from '../formats/iob.js'
 import { defaultThreshold, type ProblemType } from '../petl/task.js'
 import type { Columns, Example } from './examples.js'
-import { type LabelSpace, labelIndex, labelNumber, outputCount, refuse } from './label-space.js'
+import { throwInvalidData } from './invalid-data.js'
+import { type LabelSpace, labelIndex, labelNumber, outputCount } from './label-space.js'
 import { binaryCrossEntropy, crossEntropy, type Loss, squaredError } from './losses.js'
 import type { Metric } from './metrics.js'
 
@@ -57,7 +58,7 @@ const numberTraits = {
   loss: squaredError,
   width: () => 1,
   targets: (_, { label, place }) => [
-    labelNumber(label) ?? refuse(place, `the label is ${JSON.stringify(label)}; expected a finite number`),
+    labelNumber(label) ?? throwInvalidData(place, `the label is ${JSON.stringify(label)}; expected a finite number`),
   ],
   predictions: (_, outputs) => outputs,
 } as const satisfies Partial<ProblemTraits>
@@ -68,7 +69,7 @@ export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
     unit: 'text',
     targets: (space, { label, place }) => [
       typeof label === 'object'
-        ? refuse(place, 'the label is an array; expected one label')
+        ? throwInvalidData(place, 'the label is an array; expected one label')
         : labelIndex(space, String(label), place),
     ],
     metrics: () => ['accuracy', 'macro_f1', 'accuracy_and_f1', 'matthews_correlation'],
@@ -79,7 +80,8 @@ export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
     loss: binaryCrossEntropy,
     width: outputCount,
     targets: (space, { label, place }) => {
-      if (typeof label !== 'object') return refuse(place, 'the label is not an array; expected an array of labels')
+      if (typeof label !== 'object')
+        return throwInvalidData(place, 'the label is not an array; expected an array of labels')
       const applies = new Float32Array(outputCount(space))
       for (const name of label) applies[labelIndex(space, name, place)] = 1
       return applies
@@ -104,7 +106,7 @@ export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
     targets: (space, { label, place }) =>
       typeof label === 'object'
         ? label.map((name) => labelIndex(space, name, place))
-        : refuse(place, 'the label is not an array; expected a label for each word'),
+        : throwInvalidData(place, 'the label is not an array; expected a label for each word'),
     metrics: ({ labels }) => (tagsOf(labels) ? ['span_f1', 'accuracy'] : ['accuracy']),
   },
   // The cosine of two vectors is held against the similarity, scaled from its range to [0, 1]: the lowest label says

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after } from 'node:test'
-import type { Method } from '../../bench/results/compared-methods.js'
+import type { ComparedMethod } from '../../bench/results/compared-methods.js'
 import { type FinishedRun, runFormat } from '../../bench/results/run.js'
 
 export async function temporaryFolder(): Promise<string> {
@@ -15,7 +15,7 @@ export async function temporaryFolder(): Promise<string> {
 
 /** A run that gave the scores, by task. */
 export const madeUpRun = (
-  method: Method,
+  method: ComparedMethod,
   seed: number,
   scores: Readonly<Record<string, number>>,
   changes: Partial<FinishedRun> = {},

@@ -2,16 +2,16 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Method, methods, settingsOf } from '../../bench/results/compared-methods.js'
-import { runsWanted, secondsFor } from '../../bench/results/order.js'
+import { type ComparedMethod, comparedMethods, settingsOf } from '../../bench/results/compared-methods.js'
+import { estimateSeconds, planRuns } from '../../bench/results/order.js'
 import { keyOf, versionOf } from '../../bench/results/run.js'
 import { madeUpRun } from './material.js'
 
 const choices = { backbone: 'b', prototype: 'p', learnedOn: [], maxRows: 3000, combine: 'none' } as const
-const settings = (method: Method) => settingsOf(method, choices)
+const settings = (method: ComparedMethod) => settingsOf(method, choices)
 
 test('one seed of everything comes before the second seed; a row of the table before the next', () => {
-  const runs = runsWanted(['a', 'b'], ['multi', 'head', 'plain'], [1, 2], settings)
+  const runs = planRuns(['a', 'b'], ['multi', 'head', 'plain'], [1, 2], settings)
   assert.deepEqual(
     runs.map(({ method, tasks, seed }) => `${seed} ${method} ${tasks.join('+')}`),
     [
@@ -22,7 +22,7 @@ test('one seed of everything comes before the second seed; a row of the table be
 })
 
 test('a run is another one by its method, tasks, seed and settings, and by nothing else', () => {
-  const wanted = runsWanted(['a', 'b'], methods, [1, 2], settings)
+  const wanted = planRuns(['a', 'b'], comparedMethods, [1, 2], settings)
   assert.equal(new Set(wanted.map(keyOf)).size, 2 * (9 * 2 + 1))
   const [run] = wanted
   assert.ok(run)
@@ -33,18 +33,18 @@ test('a run is another one by its method, tasks, seed and settings, and by nothi
 })
 
 test('another prototype makes other masks, and nothing else', () => {
-  const changed = methods.filter(
+  const changed = comparedMethods.filter(
     (method) => versionOf(settingsOf(method, { ...choices, prototype: 'q' })) !== versionOf(settings(method)),
   )
   assert.deepEqual(changed, ['mask-one', 'mask-layer'])
 })
 
 test('the time left is that of the same method a task, or of any method that has been run', () => {
-  const waiting = runsWanted(['a', 'b'], ['head', 'multi'], [1], settings)
-  assert.equal(secondsFor(waiting, []), undefined)
-  assert.equal(secondsFor([], []), 0)
+  const waiting = planRuns(['a', 'b'], ['head', 'multi'], [1], settings)
+  assert.equal(estimateSeconds(waiting, []), undefined)
+  assert.equal(estimateSeconds([], []), 0)
   const head = [madeUpRun('head', 9, { a: 1 }, { seconds: 4 }), madeUpRun('head', 9, { b: 1 }, { seconds: 8 })]
-  assert.equal(secondsFor(waiting, head), 2 * 6 + 2 * 6)
+  assert.equal(estimateSeconds(waiting, head), 2 * 6 + 2 * 6)
   const multi = madeUpRun('multi', 9, { a: 1, b: 1, c: 1 }, { seconds: 90 })
-  assert.equal(secondsFor(waiting, [...head, multi]), 2 * 6 + 2 * 30)
+  assert.equal(estimateSeconds(waiting, [...head, multi]), 2 * 6 + 2 * 30)
 })

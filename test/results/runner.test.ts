@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { methods } from '../../bench/results/compared-methods.js'
+import { comparedMethods } from '../../bench/results/compared-methods.js'
 import { writePage } from '../../bench/results/page.js'
 import { type RunnerOptions, runAll } from '../../bench/results/runner.js'
 import { readRuns } from '../../bench/results/store.js'
@@ -31,7 +31,7 @@ for (const [task, label] of [
 
 const options: RunnerOptions = {
   data: join(folder, 'data'),
-  methods,
+  methods: comparedMethods,
   seeds: [1],
   maxRows: 10,
   epochs: 1,
