@@ -2,7 +2,7 @@
 // Runs as a forked process, so that its clock has little to do with the attacker's work.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import { Connection, requestText } from '../connection.js'
+import { Connection, requestText } from '../support/connection.js'
 
 export interface SteadyRequest {
   readonly url: string

@@ -2,7 +2,7 @@
 
 import { parseHeader, serializeSafetensors, type TensorData } from '../../src/formats/safetensors.js'
 import type { ProblemType } from '../../src/petl/task.js'
-import { taskFileBytes } from '../material.js'
+import { taskFileBytes } from '../support/material.js'
 
 export interface TaskShape {
   readonly problemType?: ProblemType

@@ -1,8 +1,8 @@
 // Watches a server from outside while it is attacked: its memory, how long its liveness is silent, whether it lives.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import { Connection } from '../connection.js'
-import { residentBytes, type ServerProcess } from '../process.js'
+import { Connection } from '../support/connection.js'
+import { residentBytes, type ServerProcess } from '../support/process.js'
 
 const probeEveryMs = 20
 /** An orchestrator probes over a new connection each time; most of ours keep theirs, to cost little. */

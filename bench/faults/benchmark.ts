@@ -1,6 +1,6 @@
 // `npm run bench -- faults`: every fault of the table, each on servers of its own.
 
-import type { Benchmark, Figure } from '../figures.js'
+import type { Benchmark, Figure } from '../support/figures.js'
 import { type Fault, type Finding, none } from './fault.js'
 import { lacks, Stage } from './stage.js'
 import { allFaults } from './table.js'

@@ -1,7 +1,7 @@
 // Damage in lmdb files.
 
 import { readFileSync, writeFileSync } from 'node:fs'
-import { randomBytes } from '../material.js'
+import { randomBytes } from '../support/material.js'
 
 const pageSize = 4096
 const flagsAt = 18

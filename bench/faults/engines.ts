@@ -1,7 +1,7 @@
 // Engines that are lost, and clocks that stood still.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { residentBytes } from '../process.js'
+import { residentBytes } from '../support/process.js'
 import { atMost, type Fault, none, unless } from './fault.js'
 import { type ServerUnderTest, told } from './server.js'
 import { longTexts } from './task-files.js'

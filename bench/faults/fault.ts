@@ -1,6 +1,6 @@
 // What a fault is: how it is caused, what must happen, and what a run of it found.
 
-import type { Figure } from '../figures.js'
+import type { Figure } from '../support/figures.js'
 import type { Stage } from './stage.js'
 
 /** What this machine may lack. */

@@ -2,7 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import type { TcpProxy } from '../../test/tcp-proxy.js'
-import { quantile } from '../figures.js'
+import { quantile } from '../support/figures.js'
 import { atMost, type Fault, type Finding, none, unless } from './fault.js'
 import { type ServerUnderTest, told } from './server.js'
 import type { Database, Stage } from './stage.js'

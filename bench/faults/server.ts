@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { digestOf } from '../../src/formats/digest.js'
 import { inPackage } from '../../src/package.js'
-import type { Command } from '../process.js'
+import type { Command } from '../support/process.js'
 import { timeUntil } from './waiting.js'
 
 export const cli = fileURLToPath(inPackage('dist/cli.js'))

@@ -1,7 +1,7 @@
 // Files and texts that faults are tried with.
 
 import { attackTask } from '../attacks/task-files.js'
-import { taskFileBytes, withShiftedBias } from '../material.js'
+import { taskFileBytes, withShiftedBias } from '../support/material.js'
 
 const versionCount = 40
 const small = Array.from({ length: versionCount }, (_, shift) => withShiftedBias(taskFileBytes('mrpc'), shift))

@@ -2,8 +2,8 @@
 
 import { effectiveBitset } from '../../src/petl/combining.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
-import { bundledTasks, loadModel, taskFileBytes } from '../material.js'
-import { PlainSession, unmasked } from '../plain-session.js'
+import { bundledTasks, loadModel, taskFileBytes } from '../support/material.js'
+import { PlainSession, unmasked } from '../support/plain-session.js'
 import { answerRequests } from './answering.js'
 import { headOutputs, ofKind } from './bundled-tasks.js'
 

@@ -2,7 +2,7 @@
 // masks make of the prototype, so the engine says what is expected of them.
 
 import { fileURLToPath } from 'node:url'
-import { bundledTasks, loadModel, rowsOf, startEngine } from '../material.js'
+import { bundledTasks, loadModel, rowsOf, startEngine } from '../support/material.js'
 import { headOutputs, ofKind } from './bundled-tasks.js'
 import type { Peer } from './peer.js'
 import { PeerProcess } from './peer-process.js'

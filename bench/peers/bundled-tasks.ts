@@ -3,7 +3,7 @@
 import type { Linear } from '../../src/petl/task.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
-import { bundledTasks, taskFileBytes } from '../material.js'
+import { bundledTasks, taskFileBytes } from '../support/material.js'
 
 /** The heads of bundledTasks: each a linear map on the mean of the hidden states. */
 export const bundledHeads: readonly Linear[] = bundledTasks.map((task) => {

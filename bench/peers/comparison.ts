@@ -2,8 +2,8 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Numerics } from '../../src/runtime/execution-providers.js'
-import { type Benchmark, type Figure, inTurns, median, quantile, summary, tableRow } from '../figures.js'
-import { withDirectory } from '../material.js'
+import { type Benchmark, type Figure, inTurns, median, quantile, summary, tableRow } from '../support/figures.js'
+import { withDirectory } from '../support/material.js'
 import { Ours } from './ours.js'
 import type { Peer } from './peer.js'
 import type { Growth, PeerProcess } from './peer-process.js'

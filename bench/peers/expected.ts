@@ -1,8 +1,8 @@
 // What a peer should answer, computed here one text at a time: the backbone, bare or with a plain module of each task's,
 // and the task's head.
 
-import { loadModel } from '../material.js'
-import { type PlainModule, PlainSession } from '../plain-session.js'
+import { loadModel } from '../support/material.js'
+import { type PlainModule, PlainSession } from '../support/plain-session.js'
 import { headOutputs } from './bundled-tasks.js'
 import type { PeerText } from './protocol.js'
 

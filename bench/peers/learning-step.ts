@@ -4,9 +4,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { type Benchmark, inTurns, median, summary } from '../figures.js'
-import { openStep } from '../learning-step.js'
-import { modelDir } from '../material.js'
+import { type Benchmark, inTurns, median, summary } from '../support/figures.js'
+import { modelDir } from '../support/material.js'
+import { openStep } from '../training/training-step.js'
 
 const script = fileURLToPath(new URL('../../../bench/peers/learning_step.py', import.meta.url))
 const repeats = 12

@@ -3,10 +3,10 @@
 
 import { join } from 'node:path'
 import type { Numerics } from '../../src/runtime/execution-providers.js'
-import { bundledTasks } from '../material.js'
-import { LoadProcess, residentBytes, startServerProcess } from '../process.js'
-import { registerTasks, taskId } from '../registered-tasks.js'
-import { predictRequests } from '../requests.js'
+import { bundledTasks } from '../support/material.js'
+import { LoadProcess, residentBytes, startServerProcess } from '../support/process.js'
+import { registerTasks, taskId } from '../support/registered-tasks.js'
+import { predictRequests } from '../support/requests.js'
 
 import type { PeerText } from './protocol.js'
 

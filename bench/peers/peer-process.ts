@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
-import { residentBytes } from '../process.js'
+import { residentBytes } from '../support/process.js'
 import type { Grown, Loaded, Logits, PeerRequest, PeerText } from './protocol.js'
 
 /** A peer may take this share of the memory that is free when it starts to grow. */

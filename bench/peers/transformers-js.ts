@@ -12,7 +12,7 @@ import { bytesOf, type Graph, GraphBuilder, type Value } from '../../src/graph/g
 import { serializeOnnx } from '../../src/graph/onnx.js'
 import { cast, div, linear, matmul, reduceSum, reshape, scale, sizes, sub } from '../../src/graph/operators.js'
 import type { Linear } from '../../src/petl/task.js'
-import { bundledTasks, modelDir } from '../material.js'
+import { bundledTasks, modelDir } from '../support/material.js'
 import { bundledHeads } from './bundled-tasks.js'
 import { expectedLogits } from './expected.js'
 import type { Peer } from './peer.js'

@@ -2,7 +2,7 @@
 // are. The sequence depends on nothing but that number.
 
 import { Random } from '../../src/learn/random.js'
-import { mixedTexts } from '../material.js'
+import { mixedTexts } from '../support/material.js'
 import type { PeerText } from './protocol.js'
 
 export function workload(tasks: number, amount: number): PeerText[] {

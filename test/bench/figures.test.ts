@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { lowerEnvelope, type Sample, slopeOf } from '../../bench/figures.js'
+import { lowerEnvelope, type Sample, slopeOf } from '../../bench/support/figures.js'
 
 test('the slope of samples and its interval are those of scipy.stats.theilslopes, whatever one wild sample says', () => {
   const times = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12]

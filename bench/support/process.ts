@@ -5,15 +5,15 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { inPackage } from '../src/package.js'
-import type { AttackerMessage, AttackerReport } from './attacks/attacker.js'
-import type { SteadyRequest, SteadyResult } from './attacks/steady-client.js'
-import type { CrowdRequest } from './crowd.js'
-import type { LoadRequest, LoadResult } from './load.js'
-import type { OpenLoadRequest, OpenLoadResult } from './open-load.js'
-import type { Held, ResidueMessage } from './residue-server.js'
-import type { Tally } from './soak-client.js'
-import type { SoakLoad } from './soak-load.js'
+import { inPackage } from '../../src/package.js'
+import type { AttackerMessage, AttackerReport } from '../attacks/attacker.js'
+import type { CrowdRequest } from '../attacks/bad-clients-process.js'
+import type { SteadyRequest, SteadyResult } from '../attacks/steady-client.js'
+import type { Held, ResidueMessage } from '../long-running/memory-leak-server.js'
+import type { Tally } from '../long-running/soak-client.js'
+import type { SoakLoad } from '../long-running/soak-load.js'
+import type { LoadRequest, LoadResult } from './closed-loop.js'
+import type { OpenLoadRequest, OpenLoadResult } from './open-loop.js'
 
 const cli = fileURLToPath(inPackage('dist/cli.js'))
 
@@ -158,7 +158,7 @@ class Clients<Request extends object, Result> {
 
 export class LoadProcess extends Clients<LoadRequest, LoadResult> {
   constructor() {
-    super('./load.js')
+    super('./closed-loop.js')
   }
 
   /** @throws Error if a request failed */
@@ -173,42 +173,42 @@ export class LoadProcess extends Clients<LoadRequest, LoadResult> {
 /** Requests at a given rate. */
 export class OpenLoadProcess extends Clients<OpenLoadRequest, OpenLoadResult> {
   constructor() {
-    super('./open-load.js')
+    super('./open-loop.js')
   }
 }
 
 /** Bad clients, until they are stopped. */
 export class CrowdProcess extends Clients<CrowdRequest, never> {
   constructor() {
-    super('./crowd.js')
+    super('../attacks/bad-clients-process.js')
   }
 }
 
 /** A mixed load without an end, until it is told to finish what it does. */
 export class SoakLoadProcess extends Clients<SoakLoad | { stop: true }, Tally> {
   constructor() {
-    super('./soak-load.js')
+    super('../long-running/soak-load.js')
   }
 }
 
 /** A server that collects its garbage when it is asked what it holds. */
 export class ResidueProcess extends Clients<ResidueMessage, string | Held> {
   constructor() {
-    super('./residue-server.js', ['--expose-gc'])
+    super('../long-running/memory-leak-server.js', ['--expose-gc'])
   }
 }
 
 /** One attack on a server. */
 export class AttackerProcess extends Clients<AttackerMessage, AttackerReport> {
   constructor() {
-    super('./attacks/attacker.js')
+    super('../attacks/attacker.js')
   }
 }
 
 /** The well-behaved client beside an attack. */
 export class SteadyProcess extends Clients<SteadyRequest, SteadyResult> {
   constructor() {
-    super('./attacks/steady-client.js')
+    super('../attacks/steady-client.js')
   }
 }
 

@@ -4,8 +4,9 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Numerics } from '../src/runtime/execution-providers.js'
-import { type Benchmark, type Figure, lowerEnvelope, median, type Sample, slopeOf } from './figures.js'
-import { mixedTexts, withDirectory } from './material.js'
+import type { Numerics } from '../../src/engine/session.js'
+import { type Benchmark, type Figure, lowerEnvelope, median, type Sample, slopeOf } from '../support/figures.js'
+import { mixedTexts, withDirectory } from '../support/material.js'
 import {
   descriptors,
   metricsOf,
@@ -13,8 +14,8 @@ import {
   type ServerProcess,
   SoakLoadProcess,
   startServerProcess,
-} from './process.js'
-import { inputOf } from './requests.js'
+} from '../support/process.js'
+import { inputOf } from '../support/requests.js'
 import { anyInput, Counts, checkUpload, newUpload, SoakClient, type Tally } from './soak-client.js'
 
 export interface SoakOptions {

@@ -1,9 +1,10 @@
 // What the scheduler itself costs while very much waits: 100,000 rows of 10,000 tasks of 100 tenants.
 
 import type { SchedulableRow } from '../src/scheduler/flows.js'
-import { RowQueue } from '../src/scheduler/queue.js'
-import { type Benchmark, median, summary } from './figures.js'
-import { randomBytes } from './material.js'
+import type { Waiting } from '../../src/scheduler/flows.js'
+import { RowQueue } from '../../src/scheduler/queue.js'
+import { type Benchmark, median, summary } from '../support/figures.js'
+import { randomBytes } from '../support/material.js'
 
 const rows = 100_000
 const tasks = 10_000

@@ -1,11 +1,11 @@
 // A batch of 16 rows of 64 tokens, every row of a task of its own, against the same backbone graph without a module.
 
 import { basename, resolve } from 'node:path'
-import { readBackbone } from '../src/backbones/backbone.js'
-import type { Engine, EngineRow } from '../src/engine/engine.js'
-import type { ModuleConfig } from '../src/petl/modules.js'
-import { type Benchmark, type Figure, inTurns, median, summary } from './figures.js'
-import { loadModel, type Model, randomPrototype, randomRows, startEngine, timeBatches } from './material.js'
+import { readBackbone } from '../../src/backbones/backbone.js'
+import type { Engine, EngineRow } from '../../src/engine/engine.js'
+import type { ModuleConfig } from '../../src/petl/modules.js'
+import { type Benchmark, type Figure, inTurns, median, summary } from '../support/figures.js'
+import { loadModel, type Model, randomPrototype, randomRows, startEngine, timeBatches } from '../support/material.js'
 
 const repeats = 40
 

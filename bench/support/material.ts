@@ -5,25 +5,27 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Backbone, readBackbone } from '../src/backbones/backbone.js'
-import { maxTokensOf } from '../src/backbones/families.js'
-import { type Text, TextTokenizer } from '../src/backbones/tokenizer.js'
-import { settings } from '../src/config.js'
-import { Engine, type EngineRow } from '../src/engine/engine.js'
-import { digestOf } from '../src/formats/digest.js'
-import { readFileAs } from '../src/formats/file.js'
-import { parseHeader, serializeSafetensors, type TensorData, tensorBytes } from '../src/formats/safetensors.js'
-import { effectiveBitset } from '../src/petl/combining.js'
-import { elementCount, moduleTensors } from '../src/petl/module.js'
-import { type ModuleConfig, petlModule } from '../src/petl/modules.js'
-import type { Prototype } from '../src/petl/prototype.js'
-import { readPrototype, serializePrototype } from '../src/petl/prototype-file.js'
 import { readTaskFile } from '../src/petl/task-file.js'
 import type { Numerics, Provider } from '../src/runtime/execution-providers.js'
+import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
+import { maxTokensOf } from '../../src/backbones/families.js'
+import { type Text, TextTokenizer } from '../../src/backbones/tokenizer.js'
+import { settings } from '../../src/config.js'
+import { Engine, type EngineRow } from '../../src/engine/engine.js'
+import type { Numerics, Provider } from '../../src/engine/session.js'
+import { digestOf } from '../../src/formats/digest.js'
+import { readFileAs } from '../../src/formats/file.js'
+import { parseHeader, serializeSafetensors, type TensorData, tensorBytes } from '../../src/formats/safetensors.js'
+import { readTaskFile } from '../../src/formats/task-file.js'
+import { effectiveBitset } from '../../src/petl/combining.js'
+import { elementCount, moduleTensors } from '../../src/petl/module.js'
+import { type ModuleConfig, petlModule } from '../../src/petl/modules.js'
+import type { Prototype } from '../../src/petl/prototype.js'
+import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
 
 export const modelDir = settings.modelDir.value
 export const masksDir = settings.masksDir.value
-const textsDir = fileURLToPath(new URL('../../bench/texts/', import.meta.url))
+const textsDir = fileURLToPath(new URL('../../../bench/texts/', import.meta.url))
 
 export interface TaskText extends Text {
   readonly task: string

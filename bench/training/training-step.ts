@@ -1,13 +1,16 @@
 // One learning step (forward, backward, update) on 32 rows of 32 tokens against the forward pass alone, in the same
 // runtime.
 
-import { type ModulePlan, moduleParameters } from '../src/learn/plan.js'
 import { problemTraits } from '../src/learn/problem-traits.js'
-import { Random } from '../src/learn/random.js'
 import { initialHead, initialModule } from '../src/learn/tensors.js'
 import { Trainer } from '../src/learn/trainer.js'
-import { type Benchmark, inTurns, median, summary } from './figures.js'
-import { loadModel } from './material.js'
+import { kinds } from '../../src/learn/kinds.js'
+import { Learner } from '../../src/learn/learner.js'
+import { type ModulePlan, moduleParameters } from '../../src/learn/plan.js'
+import { Random } from '../../src/learn/random.js'
+import { headBeginning, moduleBeginning } from '../../src/learn/tensors.js'
+import { type Benchmark, inTurns, median, summary } from '../support/figures.js'
+import { loadModel } from '../support/material.js'
 
 const rows = 32
 const length = 32

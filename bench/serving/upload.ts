@@ -1,8 +1,8 @@
 // From sending an upload to the first correct prediction of that task: durable, then live.
 
-import { type Benchmark, quantile } from './figures.js'
-import { taskFileBytes, withDirectory, withShiftedBias } from './material.js'
-import { startServerProcess } from './process.js'
+import { type Benchmark, quantile } from '../support/figures.js'
+import { taskFileBytes, withDirectory, withShiftedBias } from '../support/material.js'
+import { startServerProcess } from '../support/process.js'
 
 const uploads = 300
 const text = 'a gorgeous film'

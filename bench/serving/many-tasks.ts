@@ -1,11 +1,11 @@
 // Very many registered tasks against ten: throughput when every request may be of any of them, and memory of idle ones.
 
 import { join } from 'node:path'
-import { type Benchmark, type Figure, inTurns, median, summary } from './figures.js'
-import { mixedTexts, randomBytes, withDirectory } from './material.js'
-import { LoadProcess, residentBytes, startServerProcess } from './process.js'
-import { registerTasks, taskId } from './registered-tasks.js'
-import { predictRequests } from './requests.js'
+import { type Benchmark, type Figure, inTurns, median, summary } from '../support/figures.js'
+import { mixedTexts, randomBytes, withDirectory } from '../support/material.js'
+import { LoadProcess, residentBytes, startServerProcess } from '../support/process.js'
+import { registerTasks, taskId } from '../support/registered-tasks.js'
+import { predictRequests } from '../support/requests.js'
 
 const few = 10
 const rounds = 24

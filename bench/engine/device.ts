@@ -3,11 +3,12 @@
 
 import { join } from 'node:path'
 import type { Numerics, Provider } from '../src/runtime/execution-providers.js'
-import { type Benchmark, type Figure, inTurns, median, summary } from './figures.js'
-import { loadModel, type Model, mixedTexts, randomRows, startEngine, withDirectory } from './material.js'
+import type { Numerics, Provider } from '../../src/engine/session.js'
+import { type Benchmark, type Figure, inTurns, median, summary } from '../support/figures.js'
+import { loadModel, type Model, mixedTexts, randomRows, startEngine, withDirectory } from '../support/material.js'
+import { LoadProcess, startServerProcess } from '../support/process.js'
+import { predictRequests } from '../support/requests.js'
 import { againstBare } from './mixed-batch.js'
-import { LoadProcess, startServerProcess } from './process.js'
-import { predictRequests } from './requests.js'
 
 const rowTokens = 64
 const batches = [

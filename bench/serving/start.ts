@@ -1,9 +1,9 @@
 // From the start of the process to the first 200 of /health/ready, and the memory of a server that is warm.
 
-import { type Benchmark, summary } from './figures.js'
-import { mixedTexts, withDirectory } from './material.js'
-import { LoadProcess, residentBytes, startServerProcess } from './process.js'
-import { predictRequests } from './requests.js'
+import { type Benchmark, summary } from '../support/figures.js'
+import { mixedTexts, withDirectory } from '../support/material.js'
+import { LoadProcess, residentBytes, startServerProcess } from '../support/process.js'
+import { predictRequests } from '../support/requests.js'
 
 const starts = 7
 

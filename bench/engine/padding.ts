@@ -1,7 +1,7 @@
 // The texts of all bundled tasks, mixed, in batches of 64 as they come: packed tokens against padding to the longest.
 
-import { type Benchmark, inTurns, median, summary } from './figures.js'
-import { loadModel, mixedTexts, rowsOf, startEngine, timeBatches } from './material.js'
+import { type Benchmark, inTurns, median, summary } from '../support/figures.js'
+import { loadModel, mixedTexts, rowsOf, startEngine, timeBatches } from '../support/material.js'
 
 const batchRows = 64
 const batchCount = 6

@@ -1,10 +1,10 @@
 // Ordinary clients by themselves, and beside a crowd of bad ones: how much longer their slowest answers take.
 
-import { besideOthers } from './beside.js'
-import { type Benchmark, median } from './figures.js'
-import { mixedTexts, withDirectory } from './material.js'
-import { CrowdProcess, metricOf, startServerProcess } from './process.js'
-import { predictRequests } from './requests.js'
+import { type Benchmark, median } from '../support/figures.js'
+import { besideOthers } from '../support/interference.js'
+import { mixedTexts, withDirectory } from '../support/material.js'
+import { CrowdProcess, metricOf, startServerProcess } from '../support/process.js'
+import { predictRequests } from '../support/requests.js'
 
 const clients = 8
 const requestsPerTurn = 600

@@ -1,8 +1,8 @@
 // Clients by themselves and beside others, in turns: how much longer their slowest answers take.
 
 import { setTimeout as pause } from 'node:timers/promises'
+import type { LoadRequest } from './closed-loop.js'
 import { inTurns, median, summary } from './figures.js'
-import type { LoadRequest } from './load.js'
 import { LoadProcess } from './process.js'
 
 interface Stoppable {

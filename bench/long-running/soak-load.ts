@@ -3,7 +3,7 @@
 
 import { connect } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
-import { bundledTasks } from './material.js'
+import { bundledTasks } from '../support/material.js'
 import {
   any,
   anyBundled,

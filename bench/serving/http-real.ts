@@ -2,11 +2,11 @@
 // backbone, without any task, that is fed one unpadded text at a time and does nothing else.
 
 import { join } from 'node:path'
-import { type Benchmark, median, summary } from './figures.js'
-import { loadModel, mixedTexts, rowsOf, withDirectory } from './material.js'
-import { PlainSession } from './plain-session.js'
-import { LoadProcess, metricOf, startServerProcess } from './process.js'
-import { predictRequests } from './requests.js'
+import { type Benchmark, median, summary } from '../support/figures.js'
+import { loadModel, mixedTexts, rowsOf, withDirectory } from '../support/material.js'
+import { PlainSession } from '../support/plain-session.js'
+import { LoadProcess, metricOf, startServerProcess } from '../support/process.js'
+import { predictRequests } from '../support/requests.js'
 
 const clients = 64
 const textsOfTurn = 600

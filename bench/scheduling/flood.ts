@@ -1,10 +1,10 @@
 // A quiet task alone, and beside one that floods: how much longer its slowest answers take.
 
-import { besideOthers } from './beside.js'
-import type { Benchmark } from './figures.js'
-import { mixedTexts, withDirectory } from './material.js'
-import { LoadProcess, startServerProcess } from './process.js'
-import { predictRequests } from './requests.js'
+import type { Benchmark } from '../support/figures.js'
+import { besideOthers } from '../support/interference.js'
+import { mixedTexts, withDirectory } from '../support/material.js'
+import { LoadProcess, startServerProcess } from '../support/process.js'
+import { predictRequests } from '../support/requests.js'
 
 const floodTask = 'sst2'
 const floodClients = 64

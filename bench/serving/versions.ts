@@ -2,10 +2,10 @@
 
 import { access, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Benchmark, inTurns, median, summary } from './figures.js'
-import { mixedTexts, withDirectory } from './material.js'
-import { LoadProcess, startServerProcess } from './process.js'
-import { predictRequests } from './requests.js'
+import { type Benchmark, inTurns, median, summary } from '../support/figures.js'
+import { mixedTexts, withDirectory } from '../support/material.js'
+import { LoadProcess, startServerProcess } from '../support/process.js'
+import { predictRequests } from '../support/requests.js'
 
 const clients = 64
 const requestsPerRound = 1_000

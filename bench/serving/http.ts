@@ -2,13 +2,13 @@
 // their requests.
 
 import { pino } from 'pino'
-import { readConfig } from '../src/config.js'
-import type { EngineRow } from '../src/engine/engine.js'
-import { startServer } from '../src/server.js'
-import { type Benchmark, summary } from './figures.js'
-import { mixedTexts, withDirectory } from './material.js'
-import { LoadProcess } from './process.js'
-import { predictRequests } from './requests.js'
+import { readConfig } from '../../src/config.js'
+import type { EngineRow } from '../../src/engine/engine.js'
+import { startServer } from '../../src/server.js'
+import { type Benchmark, summary } from '../support/figures.js'
+import { mixedTexts, withDirectory } from '../support/material.js'
+import { LoadProcess } from '../support/process.js'
+import { predictRequests } from '../support/requests.js'
 
 const clients = 64
 const requestsPerRound = 1_000

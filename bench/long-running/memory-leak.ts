@@ -1,11 +1,11 @@
 // Whether a request leaves memory behind: very many of them to very many tasks, short and long texts, from one client to
 // sixteen, and what the server holds once its garbage is collected.
 
-import type { Benchmark, Figure } from './figures.js'
-import { mixedTexts, withDirectory } from './material.js'
-import { LoadProcess, ResidueProcess } from './process.js'
-import { registerTasks, taskId } from './registered-tasks.js'
-import type { Held } from './residue-server.js'
+import type { Benchmark, Figure } from '../support/figures.js'
+import { mixedTexts, withDirectory } from '../support/material.js'
+import { LoadProcess, ResidueProcess } from '../support/process.js'
+import { registerTasks, taskId } from '../support/registered-tasks.js'
+import type { Held } from './memory-leak-server.js'
 
 const tasks = 1_000
 const clientsInTurn = [1, 2, 4, 8, 16]

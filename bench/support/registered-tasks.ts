@@ -1,9 +1,9 @@
 // A data directory full of tasks: versions of bundled ones, each under an id of its own.
 
-import { digestOf } from '../src/formats/digest.js'
-import { LmdbStore } from '../src/store/lmdb.js'
-import { TaskStore } from '../src/tasks/store.js'
-import { operator } from '../src/tenants/tenant.js'
+import { digestOf } from '../../src/formats/digest.js'
+import { LmdbStore } from '../../src/store/lmdb.js'
+import { TaskStore } from '../../src/tasks/store.js'
+import { operator } from '../../src/tenants/tenant.js'
 import { taskFileBytes, withShiftedBias } from './material.js'
 
 export const taskId = (index: number) => `task-${String(index).padStart(6, '0')}`

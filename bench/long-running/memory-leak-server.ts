@@ -3,8 +3,8 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { pino } from 'pino'
-import { readConfig } from '../src/config.js'
-import { type Server, startServer } from '../src/server.js'
+import { readConfig } from '../../src/config.js'
+import { type Server, startServer } from '../../src/server.js'
 
 export type ResidueMessage = { readonly start: string } | { readonly collect: true } | { readonly stop: true }
 

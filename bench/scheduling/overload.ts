@@ -1,9 +1,9 @@
 // Ten times the load that the server can take: what is answered in time, against what it answers at its best.
 
-import { type Benchmark, median, summary } from './figures.js'
-import { mixedTexts, withDirectory } from './material.js'
-import { LoadProcess, metricOf, OpenLoadProcess, startServerProcess } from './process.js'
-import { predictRequests } from './requests.js'
+import { type Benchmark, median, summary } from '../support/figures.js'
+import { mixedTexts, withDirectory } from '../support/material.js'
+import { LoadProcess, metricOf, OpenLoadProcess, startServerProcess } from '../support/process.js'
+import { predictRequests } from '../support/requests.js'
 
 const clients = 64
 const rounds = 7

@@ -2,7 +2,7 @@
 // answers. Runs as a forked process, until it is ended.
 
 import { connect, type Socket } from 'node:net'
-import { type PostRequest, requestText } from './connection.js'
+import { type PostRequest, requestText } from '../support/connection.js'
 
 /** The request of `path` and `body` is that of those who leave; only its path is used by the others. */
 export interface CrowdRequest extends PostRequest {

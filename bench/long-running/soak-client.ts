@@ -1,9 +1,9 @@
 // What a soak asks a server, and a tally of what came back: by what was asked, status and problem code. What an answer
 // may be is said with each request; whatever else comes is unexpected.
 
-import { digestOf } from '../src/formats/digest.js'
-import { bundledTasks, mixedTexts, type TaskText, taskFileBytes, withShiftedBias } from './material.js'
-import { inputOf } from './requests.js'
+import { digestOf } from '../../src/formats/digest.js'
+import { bundledTasks, mixedTexts, type TaskText, taskFileBytes, withShiftedBias } from '../support/material.js'
+import { inputOf } from '../support/requests.js'
 
 export interface Tally {
   /** Answers by what was asked, and by what came: `200`, `404 unknown_task`, or `left`. */
