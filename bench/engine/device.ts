@@ -2,8 +2,7 @@
 // get over HTTP, beside the same server on the CPU of the machine.
 
 import { join } from 'node:path'
-import type { Numerics, Provider } from '../src/runtime/execution-providers.js'
-import type { Numerics, Provider } from '../../src/engine/session.js'
+import type { Numerics, Provider } from '../../src/runtime/execution-providers.js'
 import { type Benchmark, type Figure, inTurns, median, summary } from '../support/figures.js'
 import { loadModel, type Model, mixedTexts, randomRows, startEngine, withDirectory } from '../support/material.js'
 import { LoadProcess, startServerProcess } from '../support/process.js'

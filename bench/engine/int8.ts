@@ -1,12 +1,10 @@
 // Eight-bit integers against single precision: the same mixed texts through two engines, and what it costs in score.
 
 import { join } from 'node:path'
-import type { Numerics } from '../src/runtime/execution-providers.js'
-import { readTaskDescription } from '../src/learn/training-folder.js'
 import { evaluate } from '../../src/commands/evaluate.js'
 import type { EngineRow } from '../../src/engine/engine.js'
-import type { Numerics } from '../../src/engine/session.js'
-import { readTaskDescription } from '../../src/learn/task-folder.js'
+import { readTaskDescription } from '../../src/learn/training-folder.js'
+import type { Numerics } from '../../src/runtime/execution-providers.js'
 import { type Benchmark, inTurns, median, summary } from '../support/figures.js'
 import {
   bundledTasks,

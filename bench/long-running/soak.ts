@@ -3,8 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Numerics } from '../src/runtime/execution-providers.js'
-import type { Numerics } from '../../src/engine/session.js'
+import type { Numerics } from '../../src/runtime/execution-providers.js'
 import { type Benchmark, type Figure, lowerEnvelope, median, type Sample, slopeOf } from '../support/figures.js'
 import { mixedTexts, withDirectory } from '../support/material.js'
 import {

@@ -1,7 +1,6 @@
 // What the scheduler itself costs while very much waits: 100,000 rows of 10,000 tasks of 100 tenants.
 
-import type { SchedulableRow } from '../src/scheduler/flows.js'
-import type { Waiting } from '../../src/scheduler/flows.js'
+import type { SchedulableRow } from '../../src/scheduler/flows.js'
 import { RowQueue } from '../../src/scheduler/queue.js'
 import { type Benchmark, median, summary } from '../support/figures.js'
 import { randomBytes } from '../support/material.js'

@@ -1,12 +1,8 @@
 // The backbone as simple code runs it: a session without bank or slots that takes one unpadded text at a time. It is
 // bare, or every layer has a plain module: weights of its own, and no mask.
 
-import { GraphSession } from '../src/runtime/graph-session.js'
-import { packRows, type TokenRow } from '../src/runtime/packed-rows.js'
 import type { Backbone } from '../../src/backbones/backbone.js'
 import { encoder, encoderInputs } from '../../src/backbones/encoder.js'
-import { GraphSession } from '../../src/engine/graph-session.js'
-import { packRows, type TokenRow } from '../../src/engine/rows.js'
 import { byName, bytesOf, type Graph, GraphBuilder } from '../../src/graph/graph.js'
 import { matmul, reshape } from '../../src/graph/operators.js'
 import { pad } from '../../src/graph/packing.js'
@@ -14,6 +10,8 @@ import { poolInputs, textInputs } from '../../src/learn/batches.js'
 import { elementCount, maskRange, moduleTensors } from '../../src/petl/module.js'
 import { type ModuleConfig, petlModule } from '../../src/petl/modules.js'
 import { type Prototype, prototypeTensor } from '../../src/petl/prototype.js'
+import { GraphSession } from '../../src/runtime/graph-session.js'
+import { packRows, type TokenRow } from '../../src/runtime/packed-rows.js'
 
 export interface PlainModule {
   readonly config: ModuleConfig

@@ -1,14 +1,11 @@
 // One learning step (forward, backward, update) on 32 rows of 32 tokens against the forward pass alone, in the same
 // runtime.
 
-import { problemTraits } from '../src/learn/problem-traits.js'
-import { initialHead, initialModule } from '../src/learn/tensors.js'
-import { Trainer } from '../src/learn/trainer.js'
-import { kinds } from '../../src/learn/kinds.js'
-import { Learner } from '../../src/learn/learner.js'
 import { type ModulePlan, moduleParameters } from '../../src/learn/plan.js'
+import { problemTraits } from '../../src/learn/problem-traits.js'
 import { Random } from '../../src/learn/random.js'
-import { headBeginning, moduleBeginning } from '../../src/learn/tensors.js'
+import { initialHead, initialModule } from '../../src/learn/tensors.js'
+import { Trainer } from '../../src/learn/trainer.js'
 import { type Benchmark, inTurns, median, summary } from '../support/figures.js'
 import { loadModel } from '../support/material.js'
 

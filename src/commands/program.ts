@@ -10,8 +10,8 @@ import {
   shownDefault,
   unknownVariables,
 } from '../config.js'
-import { version } from '../package.js'
 import { methodDefaults, trainingMethods, weightRates } from '../learn/training-methods.js'
+import { version } from '../package.js'
 import { moduleKinds } from '../petl/module.js'
 import { Problem } from '../problem.js'
 import type { EvaluateFlags } from './evaluate.js'

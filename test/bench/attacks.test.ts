@@ -7,8 +7,8 @@ import { anyAnswer, isAllowed, onlyRefused } from '../../bench/attacks/attack.js
 import { Stage } from '../../bench/attacks/stage.js'
 import { allAttacks, attacksByName } from '../../bench/attacks/table.js'
 import { attackTask, largestBytes, widestHead } from '../../bench/attacks/task-files.js'
-import { readTaskFile } from '../../src/petl/task-file.js'
 import { limitMemory } from '../../bench/support/memory-limit.js'
+import { readTaskFile } from '../../src/petl/task-file.js'
 
 test('every attack has a name of its own', () => {
   assert.equal(attacksByName.size, allAttacks.length)

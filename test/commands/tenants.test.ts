@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { describe, test } from 'node:test'
+import { keyClient, startRunning, upload } from '../http/running.js'
 import { temporaryDirectory } from '../material.js'
 import { cli } from '../server-process.js'
-import { keyClient, startRunning, upload } from '../http/running.js'
 import { any, newTenant, openStore } from '../tenants/material.js'
 
 /** `propetl tenants …` in a process of its own. */

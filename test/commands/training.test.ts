@@ -8,8 +8,8 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { promisify } from 'node:util'
 import { readPrototype } from '../../src/petl/prototype-file.js'
-import { cli } from '../server-process.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
+import { cli } from '../server-process.js'
 
 const run = promisify(execFile)
 const folder = await mkdtemp(join(tmpdir(), 'propetl-commands-'))

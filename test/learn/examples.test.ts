@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { type Columns, defaultColumns, type Example, readExamples } from '../../src/learn/examples.js'
-import type { ProblemType } from '../../src/petl/task.js'
 import { surveyLabels } from '../../src/learn/label-survey.js'
 import { columnsFor, problemTraits } from '../../src/learn/problem-traits.js'
+import type { ProblemType } from '../../src/petl/task.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-examples-'))
 after(() => rm(folder, { recursive: true }))

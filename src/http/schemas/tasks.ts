@@ -1,7 +1,7 @@
 // Schemas of tasks: descriptions, lists and files.
 
 import { type TSchema, Type } from 'typebox'
-import { combinings, poolings, problemTypes } from '../../formats/task-file.js'
+import { combinings, poolings, problemTypes } from '../../petl/task.js'
 import { etagsPattern } from '../etags.js'
 import { list, nextPage, oneOf, pageQuery, taskId } from './common.js'
 import { component } from './component.js'
