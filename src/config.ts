@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { inPackage } from './package.js'
+import { bundledModelDir, inPackage } from './package.js'
 import { Problem } from './problem.js'
 
 type Kind =
@@ -108,8 +108,6 @@ const minSecretLength = 32
 export const numerics = ['float32', 'float16', 'int8'] as const
 
 const MiB = 1024 * 1024
-/** A folder that comes with the package. */
-const bundled = (folder: string) => fileURLToPath(inPackage(folder))
 
 export const settings = {
   host: text(
@@ -120,13 +118,13 @@ export const settings = {
   port: whole('Network', 8080, [0, 65_535], 'TCP port to listen on; 0 takes a free one and logs it.'),
   modelDir: text(
     'Model and engines',
-    bundled('models/all-MiniLM-L6-v2'),
+    bundledModelDir,
     'Hugging Face directory of the backbone, with `prototype.safetensors` in it.',
     'the bundled all-MiniLM-L6-v2',
   ),
   masksDir: text(
     'Model and engines',
-    bundled('masks'),
+    fileURLToPath(inPackage('masks')),
     "Directory of task files served read-only; a file's name is its task's id.",
     'the bundled masks',
   ),

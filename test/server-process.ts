@@ -33,9 +33,18 @@ export const referenceFlags = async (dataDir: string): Promise<string[]> => [
 
 export const serveAny = (...flags: string[]): Promise<ServerProcess> => ready(start([], flags))
 
+export interface StartOptions extends SpawnOptions {
+  /** The propetl program; by default the one of this checkout. */
+  readonly script?: string
+}
+
 /** @param wrapper of a shell or another program, which gets the server's command line as its last arguments */
-export function start(wrapper: readonly string[], flags: readonly string[], options: SpawnOptions = {}): ChildProcess {
-  const command = [...wrapper, process.execPath, cli, 'serve', '--port', '0', '--provider', 'cpu', ...flags]
+export function start(
+  wrapper: readonly string[],
+  flags: readonly string[],
+  { script = cli, ...options }: StartOptions = {},
+): ChildProcess {
+  const command = [...wrapper, process.execPath, script, 'serve', '--port', '0', '--provider', 'cpu', ...flags]
   const [program = '', ...args] = command
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], ...options })
   running.add(child)

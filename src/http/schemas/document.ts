@@ -1,10 +1,12 @@
 // The frame of the OpenAPI document. The routes fill it.
 
+import { version } from '../../package.js'
+
 export const openapiDocument = {
   openapi: '3.1.0' as const,
   info: {
     title: 'propetl',
-    version: '1',
+    version,
     description:
       'Serves many small text classifiers on one frozen transformer. All tasks share one module; each task is a file of a ' +
       'few kilobytes with its own mask. Errors are application/problem+json with a stable `code`.',
