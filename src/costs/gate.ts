@@ -1,8 +1,8 @@
 // A bound on how much work of a kind is under way at one time. What does not fit waits; owners take turns. An owner alone
 // gets half of the gate, so that the next one need not wait for it.
 
+import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
-import type { Owner } from '../tenants/tenant.js'
 import { OwnerQueues } from './owner-queues.js'
 
 interface Waiting {

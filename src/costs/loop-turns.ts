@@ -3,8 +3,8 @@
 // not wait for all those that another owner has sent at the same time. An owner whose request was refused rests before its
 // next turn: refused requests cost the event loop as much as others, and their clients send them again at once.
 
+import type { Owner } from '../owner.js'
 import { ActiveOwners } from '../scheduler/active-owners.js'
-import type { Owner } from '../tenants/tenant.js'
 import { OwnerQueues } from './owner-queues.js'
 
 /** How long an owner rests after a request that was refused, in milliseconds. */

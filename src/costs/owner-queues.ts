@@ -1,6 +1,6 @@
 // What waits, in a queue of each owner. Owners take turns: whoever was served goes behind the others.
 
-import type { Owner } from '../tenants/tenant.js'
+import type { Owner } from '../owner.js'
 
 export class OwnerQueues<Item> {
   /** The owner that has waited longest for its turn comes first. */

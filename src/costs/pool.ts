@@ -1,8 +1,8 @@
 // Bytes that requests hold at one time: bounded in total, and for each owner. What is taken is given back when the request
 // ends, however it ends.
 
+import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
-import type { Owner } from '../tenants/tenant.js'
 
 /** Seconds after which trying again makes sense: requests give back what they hold within moments. */
 const retryAfterSeconds = 1

@@ -2,9 +2,9 @@
 // all that has arrived. Where much is waiting, it rests between two slices for twice as long as the last one took, so that most
 // of its time is left for others. Owners take turns, and so does the work of one owner.
 
+import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import type { Steps } from '../steps.js'
-import type { Owner } from '../tenants/tenant.js'
 import { OwnerQueues } from './owner-queues.js'
 
 /** How long one slice runs, in milliseconds, and how much longer the rest is. */

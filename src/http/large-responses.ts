@@ -3,8 +3,8 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import type { SlicedWork } from '../costs/sliced-work.js'
+import type { Owner } from '../owner.js'
 import type { Steps } from '../steps.js'
-import type { Owner } from '../tenants/tenant.js'
 
 /** An answer of fewer values is written at once: that takes a fraction of a millisecond. */
 export const smallResponseValues = 1_000

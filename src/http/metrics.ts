@@ -4,10 +4,11 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricReg
 import { abandonedThreadCount } from '../engine/abandoned-threads.js'
 import { type LossCause, lossCauses } from '../engine/engine-lost.js'
 import { type NotReplacedCause, notReplacedCauses } from '../engine/supervised-engine.js'
+import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import type { BatchReport } from '../scheduler/dispatcher.js'
 import { followingStates, secondsBehind } from '../store/store.js'
-import { type Owner, otherTenants } from '../tenants/tenant.js'
+import { otherTenants } from '../tenants/tenant.js'
 import type { Certificate } from './certificate.js'
 import type { Lifecycle, Services } from './services.js'
 

@@ -5,11 +5,11 @@
 import { LRUCache } from 'lru-cache'
 import type { Holding, Pool } from '../costs/pool.js'
 import type { SlicedWork } from '../costs/sliced-work.js'
+import type { Owner } from '../owner.js'
 import { checkTaskFitsPrototype, effectiveBitset } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { type TaskFile, taskFileInSteps } from '../petl/task-file.js'
 import { finish, type Steps } from '../steps.js'
-import type { Owner } from '../tenants/tenant.js'
 import { type LabelBytes, labelBytesInSteps } from './prediction-costs.js'
 
 /** A task ready to run. */

@@ -1,8 +1,9 @@
 // Uploaded task files, in the store: of each task its file and the file's digest, and of each owner what it has stored,
 // changed together.
 
+import type { Owner } from '../owner.js'
 import { type RecordRange, recordsIn, type Store, type StoreWriter } from '../store/store.js'
-import { isLeaving, type Owner, operator, ownerOf, type TaskOwner, type TenantIdentity } from '../tenants/tenant.js'
+import { isLeaving, operator, ownerOf, type TaskOwner, type TenantIdentity } from '../tenants/tenant.js'
 import { charge, limitsOf, setUsage, type Usage, usageAfter, usageOf } from '../tenants/usage.js'
 
 export interface StoredTask {

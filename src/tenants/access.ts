@@ -1,10 +1,11 @@
 // Who asks: the one who holds a key, or without any keys the one user of this machine.
 
+import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import type { Store } from '../store/store.js'
 import { Keys } from './keys.js'
 import { hashKey, isKeyWithHash } from './secret.js'
-import { type Owner, operator, readSameTenant, scraper, type TaskOwner, type Tenant } from './tenant.js'
+import { operator, readSameTenant, scraper, type TaskOwner, type Tenant } from './tenant.js'
 
 export interface Caller {
   readonly owner: Owner

@@ -1,8 +1,8 @@
 // The audit trail: one line of the log for every change of tasks, keys and tenants, over HTTP or by a command, and for
 // every change of which the store cannot say whether it was made.
 
+import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
-import type { Owner } from './tenant.js'
 
 export interface Change {
   /** A tenant is removed from `tenant.close`, when it is gone for everybody, to `tenant.delete`, when its id is free. */

@@ -2,11 +2,12 @@
 // request looks its key up anew, so that one that is revoked, here or by another process on the same store, stops working
 // at once.
 
+import type { Owner } from '../owner.js'
 import { Problem, quoted } from '../problem.js'
 import { recordsIn, type Store, type StoreReader, type StoreWriter } from '../store/store.js'
 import { isOutcomeUnknown } from './audit.js'
 import { hashKey, isKeyWithHash, type KeyName, makeKey, parseKey } from './secret.js'
-import { type Owner, operator, readTenant, scraper, type TenantIdentity, unknownTenant } from './tenant.js'
+import { operator, readTenant, scraper, type TenantIdentity, unknownTenant } from './tenant.js'
 
 export interface KeyTerms {
   /** ISO 8601: from then on it is no key any more. Null for never. */

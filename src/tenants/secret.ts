@@ -2,7 +2,7 @@
 // owner and the id say whose it is and which to revoke, and the last part alone is secret: 256 random bits.
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import type { Owner } from './tenant.js'
+import type { Owner } from '../owner.js'
 
 const secretBytes = 32
 const idBytes = 6

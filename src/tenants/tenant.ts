@@ -1,11 +1,9 @@
 // A tenant: a name that tasks and keys belong to, and what it may take of the server. Names are used again, so each tenant
 // also has a random incarnation, which every change that is made for it compares.
 
+import type { Owner } from '../owner.js'
 import { Problem, quoted } from '../problem.js'
 import type { StoreReader } from '../store/store.js'
-
-/** Whose a task or a key is: a tenant's id, or a name below that no tenant may have. */
-export type Owner = string
 
 /** Who runs the server: manages tenants, and owns the tasks that are no tenant's. */
 export const operator = 'operator'

@@ -1,9 +1,10 @@
 // What each owner has stored, as counters that change in the transaction of the tasks themselves: a quota is checked in
 // the time of one look-up, and no two uploads can exceed it together.
 
+import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import type { StoreReader, StoreWriter } from '../store/store.js'
-import { defaults, type Limits, type Owner, operator, readSameTenant, type TaskOwner, unknownTenant } from './tenant.js'
+import { defaults, type Limits, operator, readSameTenant, type TaskOwner, unknownTenant } from './tenant.js'
 
 export interface Usage {
   readonly tasks: number
