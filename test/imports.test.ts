@@ -1,0 +1,64 @@
+// The import directions that docs/architecture.md describes: which part of src may import which.
+
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+import { test } from 'node:test'
+import { root } from './material.js'
+
+/** What the modules of a folder import. Folders stand after those that they import, so that there is no circle. */
+const imports: Readonly<Record<string, string>> = {
+  formats: '',
+  graph: '',
+  petl: 'formats graph',
+  backbones: 'formats graph petl',
+  runtime: 'backbones graph petl',
+  engine: 'backbones petl runtime',
+  scheduler: 'engine runtime',
+  costs: 'scheduler',
+  store: 'costs',
+  tenants: 'store',
+  tasks: 'backbones costs engine formats petl scheduler store tenants',
+  http: 'costs engine formats petl scheduler store tasks tenants',
+  learn: 'backbones formats graph petl runtime',
+  commands:
+    'backbones costs engine formats http learn petl runtime scheduler server shutdown signals store tasks tenants',
+}
+/** Modules of src itself that all others may import. They import only each other. */
+const shared = new Set(['config', 'owner', 'package', 'problem', 'running-time', 'steps'])
+
+const src = join(root, 'src')
+/** The folder of a module, or the module's name if it is in src itself. */
+const partOf = (path: string) => path.split('/', 1)[0]?.replace(/\.[jt]s$/, '') ?? ''
+
+/** The parts of src that each part imports, without the shared modules. */
+function found(): Map<string, Set<string>> {
+  const parts = new Map<string, Set<string>>()
+  for (const path of readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ts'))) {
+    const part = partOf(path)
+    const imported = parts.get(part) ?? new Set()
+    parts.set(part, imported)
+    for (const [, target = ''] of readFileSync(join(src, path), 'utf8').matchAll(/(?:from|import)[ (]'(\.[^']+)'/g)) {
+      const other = partOf(normalize(join(dirname(path), target)))
+      if (other !== part && !shared.has(other)) imported.add(other)
+    }
+  }
+  return parts
+}
+
+test('each folder of src imports the folders that it may import, and no others', () => {
+  const parts = found()
+  for (const [folder, allowed] of Object.entries(imports))
+    assert.equal([...(parts.get(folder) ?? [])].sort().join(' '), allowed, `imports of src/${folder}`)
+  for (const name of shared) assert.deepEqual([...(parts.get(name) ?? [])], [], `imports of src/${name}.ts`)
+  const folders = readdirSync(src, { withFileTypes: true }).filter((entry) => entry.isDirectory())
+  assert.deepEqual(folders.map(({ name }) => name).sort(), Object.keys(imports).sort())
+})
+
+test('no import of a folder points to a folder that imports it', () => {
+  const folders = Object.keys(imports)
+  for (const [place, folder] of folders.entries())
+    for (const other of imports[folder]?.split(' ') ?? []) {
+      assert.ok(folders.indexOf(other) < place, `src/${folder} imports src/${other}`)
+    }
+})
