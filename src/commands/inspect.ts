@@ -31,7 +31,12 @@ export async function inspect(path: string, options: InspectOptions): Promise<st
   }
   if (format === taskFormat) {
     const prototypePath = options.prototype ?? join(settings.modelDir.value, 'prototype.safetensors')
-    const prototype = await readFileAs(prototypePath, 'unreadable_file', readPrototype)
+    const prototype = await readFileAs(
+      prototypePath,
+      'unreadable_file',
+      readPrototype,
+      'Name the prototype of the task with --prototype.',
+    )
     const task = inFile(path, () => readTaskFile(bytes))
     inFile(path, () => checkTaskFitsPrototype(task, prototype))
     const found = { version: task.digest, prototype: task.prototype, ...describeTask(task, prototype) }
