@@ -26,7 +26,10 @@ export function referenceBert(backbone: Backbone, prototype: Prototype) {
     weights.set(name, values)
     return values
   }
-  const { hidden_size: H, num_attention_heads: heads, num_hidden_layers: layers, layer_norm_eps: eps } = backbone.config
+  const { hiddenSize: H, layers } = backbone.dims
+  const [heads, eps] = ['num_attention_heads', 'layer_norm_eps'].map((field) => {
+    return Number(backbone.configFile.fields.get(field))
+  }) as [number, number]
   const { module } = prototype
   const own = (name: string) => prototypeTensor(prototype, name)
   /** A tensor under the layer's mask; its bits begin at `first`. */

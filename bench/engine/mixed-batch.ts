@@ -24,10 +24,10 @@ export const mixedBatchOn =
   (directory: string): Benchmark =>
   async (say) => {
     const backbone = await readBackbone(directory)
-    const { hidden_size, model_type, num_hidden_layers } = backbone.config
-    const bottleneck = Math.floor(hidden_size / 12)
+    const { hiddenSize, layers } = backbone.dims
+    const bottleneck = Math.floor(hiddenSize / 12)
     const prototype = randomPrototype(backbone, { kind: 'adapter', bottleneck, activation: 'relu', scaling: 1 })
-    const name = `${basename(resolve(directory))} (${model_type}, ${num_hidden_layers} × ${hidden_size})`
+    const name = `${basename(resolve(directory))} (${backbone.type}, ${layers} × ${hiddenSize})`
     say(`mixed batch: ${name}`)
     return [await against({ backbone, prototype }, `tasks of an adapter of ${bottleneck} on ${name}`, 1.08)]
   }

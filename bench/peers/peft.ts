@@ -45,7 +45,7 @@ const loraModules = (backbone: Backbone): readonly PlainModule[] =>
 
 /** The adapters and heads of all kinds, as peft_adapters.py reads them. */
 function kindsFile(backbone: Backbone): Uint8Array {
-  const { hidden_size: H, num_hidden_layers: layers } = backbone.config
+  const { hiddenSize: H, layers } = backbone.dims
   const tensors: Record<string, TensorData> = {}
   const put = (name: string, shape: readonly number[], values: Float32Array) => {
     if (values.length !== elementCount(shape)) throw new Error(`"${name}" is not of shape [${shape}]`)

@@ -57,7 +57,7 @@ async function float32Backbone(directory: string): Promise<Backbone> {
 
 /** A graph from ids and attention mask of padded rows to logits, as sequence classification is exported. */
 function classifier(backbone: Backbone, head: Linear): Graph {
-  const { hidden_size: H } = backbone.config
+  const { hiddenSize: H } = backbone.dims
   const g = new GraphBuilder()
   const [ids, mask, types] = (['input_ids', 'attention_mask', 'token_type_ids'] as const).map((name) =>
     g.input(name, 'int64', ['B', 'S']),

@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
-import { maxTokensOf } from '../../src/backbones/families.js'
 import { type Text, TextTokenizer } from '../../src/backbones/tokenizer.js'
 import { settings } from '../../src/config.js'
 import { Engine, type EngineRow } from '../../src/engine/engine.js'
@@ -55,13 +54,13 @@ export async function loadModel(): Promise<Model> {
   return {
     backbone,
     prototype: await readFileAs(join(modelDir, 'prototype.safetensors'), 'invalid_prototype', readPrototype),
-    tokenizer: new TextTokenizer(join(modelDir, 'tokenizer.json'), maxTokensOf(backbone.config)),
+    tokenizer: new TextTokenizer(join(modelDir, 'tokenizer.json'), backbone.dims.maxTokens),
   }
 }
 
 /** A prototype of random weights. */
 export function randomPrototype(backbone: Backbone, module: ModuleConfig): Prototype {
-  const { hidden_size: hiddenSize, num_hidden_layers: layers } = backbone.config
+  const { hiddenSize, layers } = backbone.dims
   const random = randomBytes(3)
   const values = (shape: readonly number[]) =>
     Float32Array.from({ length: elementCount(shape) }, () => (random() - 127.5) / 1_000)
@@ -157,7 +156,7 @@ export function randomRows(
     return { maskKey: digestOf(bitset), bitset: () => bitset }
   })
   return Array.from({ length: count }, (_, row): EngineRow => {
-    const inputIds = Array.from({ length }, () => (random() * 256 + random()) % backbone.config.vocab_size)
+    const inputIds = Array.from({ length }, () => (random() * 256 + random()) % backbone.dims.vocabulary)
     const mask = masks[row % tasks]
     if (mask === undefined) throw new Error('there are no tasks')
     return {

@@ -42,12 +42,12 @@ export class PlainSession {
 }
 
 function plainGraph(backbone: Backbone, module: PlainModule | undefined): Graph {
-  const { hidden_size: H } = backbone.config
+  const { hiddenSize: H } = backbone.dims
   const g = new GraphBuilder()
   const inputs = encoderInputs(g)
   const poolWeights = g.input('pool_weights', 'float32', ['B', 1, 'S'])
-  const modules = module && {
-    modules: (layer: number) => {
+  const hooks = module && {
+    hooks: (layer: number) => {
       const petl = petlModule(module.config, H)
       const values = moduleTensors(petl).map(({ name, shape }) => {
         const bytes = bytesOf(module.weights(layer, name))
@@ -56,7 +56,7 @@ function plainGraph(backbone: Backbone, module: PlainModule | undefined): Graph 
       return petl.layer(g, byName(values), inputs.packing)
     },
   }
-  const hidden = encoder(g, backbone, inputs, { gatherHalf: true, ...modules })
+  const hidden = encoder(g, backbone, inputs, { gatherHalf: true, ...hooks })
   const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, inputs.packing)), ['B', H])
   return g.build([g.output('pooled', pooled)])
 }
@@ -86,12 +86,12 @@ export function unmasked(prototype: Prototype, bitset: Uint8Array): PlainModule 
 /** A plain module of given numbers: `draw` makes so many of them. */
 export function drawnModule(
   config: ModuleConfig,
-  { config: { hidden_size, num_hidden_layers } }: Backbone,
+  { dims: { hiddenSize, layers: layerCount } }: Backbone,
   draw: (count: number) => Float32Array,
 ): PlainModule {
-  const tensors = moduleTensors(petlModule(config, hidden_size))
+  const tensors = moduleTensors(petlModule(config, hiddenSize))
   const layers = Array.from(
-    { length: num_hidden_layers },
+    { length: layerCount },
     () => new Map(tensors.map(({ name, shape }) => [name, draw(elementCount(shape))])),
   )
   return {

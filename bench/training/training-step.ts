@@ -24,7 +24,7 @@ export interface StepTimes {
 /** Single-task PROPETL, prototype and layer masks, on one batch again and again; both sides are warm. */
 export async function openStep(): Promise<StepTimes> {
   const { backbone, prototype } = await loadModel()
-  const { num_hidden_layers: layers, hidden_size: H, vocab_size } = backbone.config
+  const { layers, hiddenSize: H, vocabulary } = backbone.dims
   const masks = { kind: 'layer', layer: 'learned' } as const
   const plan: ModulePlan = { kind: 'prototype', config: prototype.module, weights: 'learned', masks }
   const random = new Random(1, 'benchmark')
@@ -39,7 +39,7 @@ export async function openStep(): Promise<StepTimes> {
   const space = { problem, labels: ['no', 'yes'] } as const
   const task = { problem, head: 'linear', tensors: initialHead(space, H, 'linear', random) } as const
   const text = () => ({
-    inputIds: Int32Array.from({ length }, () => random.below(vocab_size)),
+    inputIds: Int32Array.from({ length }, () => random.below(vocabulary)),
     tokenTypeIds: new Uint8Array(length),
   })
   const batch = Array.from({ length: rows }, () => ({ texts: [text()] }))

@@ -1,4 +1,4 @@
-// config.json of a Hugging Face directory: its fields, each checked before use. A field that is null counts as absent.
+// config.json of a Hugging Face directory: reads fields and checks each one. A field that is null counts as absent.
 
 import { join } from 'node:path'
 import { Problem } from '../problem.js'
@@ -6,28 +6,33 @@ import { configName, readModelJson } from './model-files.js'
 
 const maxSize = 1_000_000
 
+/** The methods throw Problem `invalid_backbone` for a field that is missing (and has no fallback) or invalid. */
 export class ConfigFile {
-  private constructor(
+  constructor(
+    /** Named in errors. */
     readonly path: string,
     readonly fields: ReadonlyMap<string, unknown>,
   ) {}
 
-  /** @throws Problem `invalid_backbone` if the directory has no such file, or no JSON object is in it */
+  /** @throws Problem `invalid_backbone` if the file is missing or does not contain a JSON object */
   static async read(directory: string): Promise<ConfigFile> {
     return new ConfigFile(join(directory, configName), await readModelJson(directory, configName))
   }
 
-  /** A whole number from 1 to 1,000,000. `fallback` is taken where the field is absent, here and below. */
+  /**
+   * A whole number from 1 to 1,000,000.
+   * @param fallback the value of an absent field, here and in the other methods
+   */
   size(field: string, fallback?: number): number {
     return this.#wholeNumber(field, 1, fallback)
   }
 
-  /** A place in a table, from 0 to 1,000,000. */
+  /** An index from 0 to 1,000,000. */
   index(field: string, fallback?: number): number {
     return this.#wholeNumber(field, 0, fallback)
   }
 
-  /** Those of the fields that are a place in a table. */
+  /** The indexes among some fields; others may be absent or hold something else. */
   indexes(...names: readonly string[]): ReadonlyMap<string, number> {
     return new Map(
       names.filter((name) => typeof this.fields.get(name) === 'number').map((name) => [name, this.index(name)]),
@@ -37,23 +42,23 @@ export class ConfigFile {
   /** A number above 0. */
   positive(field: string, fallback?: number): number {
     const value = this.#value(field, fallback)
-    return typeof value === 'number' && value > 0 ? value : this.#unexpected(field, value, 'a number above 0')
+    return typeof value === 'number' && value > 0 ? value : this.#throwUnexpected(field, value, 'a number above 0')
   }
 
-  /** A key of a table. */
+  /** One of the keys of a table. */
   choice<T extends string>(field: string, table: Readonly<Record<T, unknown>>, fallback?: T): T {
     const value = this.#value(field, fallback)
     const choices = Object.keys(table) as T[]
-    return choices.find((choice) => choice === value) ?? this.#unexpected(field, value, choices.join(' | '))
+    return choices.find((choice) => choice === value) ?? this.#throwUnexpected(field, value, choices.join(' | '))
   }
 
-  /** Refuses a field that says anything but the one thing that is built; absent, it says that. */
-  only(field: string, built: string | number | boolean): void {
-    const value = this.#value(field, built)
-    if (value !== built) this.#unexpected(field, value, JSON.stringify(built))
+  /** Requires that a field is absent or has the only supported value. */
+  only(field: string, supported: string | number | boolean): void {
+    const value = this.#value(field, supported)
+    if (value !== supported) this.#throwUnexpected(field, value, JSON.stringify(supported))
   }
 
-  /** @throws Problem `invalid_backbone`, with the file's name before the message */
+  /** @throws Problem `invalid_backbone` with the path of the file and the message */
   throwInvalidConfig(message: string): never {
     throw new Problem('invalid_backbone', `${this.path}: ${message}`)
   }
@@ -61,16 +66,15 @@ export class ConfigFile {
   #wholeNumber(field: string, least: number, fallback?: number): number {
     const value = this.#value(field, fallback)
     if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= maxSize) return value
-    return this.#unexpected(field, value, `a whole number from ${least} to ${maxSize}`)
+    return this.#throwUnexpected(field, value, `a whole number from ${least} to ${maxSize}`)
   }
 
   #value(field: string, fallback: unknown): unknown {
     return this.fields.get(field) ?? fallback
   }
 
-  #unexpected(field: string, value: unknown, expected: string): never {
-    return this.throwInvalidConfig(
-      `${field} is ${value === undefined ? 'missing' : JSON.stringify(value)}; expected ${expected}`,
-    )
+  #throwUnexpected(field: string, value: unknown, expected: string): never {
+    const found = value === undefined ? 'is missing' : `is ${JSON.stringify(value)}`
+    return this.throwInvalidConfig(`${field} ${found}; expected ${expected}`)
   }
 }

@@ -1,37 +1,40 @@
-// Whether tokenizer.json belongs to config.json. A tokenizer of another model, or one that was not saved whole, would fail
-// requests or give wrong scores without a sign, so it is refused at start.
+// Checks that tokenizer.json belongs to config.json. A tokenizer of another model, or an incomplete one, would fail
+// requests or silently give wrong scores. It is rejected when the model loads.
 
 import type { Encoding, Tokenizer } from 'tokenizers'
 import { Problem, quoted } from '../problem.js'
-import type { EncoderConfig } from './families.js'
+import type { Architecture } from './architecture.js'
 
-export interface TokenizerUse {
-  /** Path of tokenizer.json, which errors name. */
+/** What the tokenizer must agree with. */
+export interface TokenizerRequirements extends Pick<Architecture, 'tokenTypes' | 'specialIds'> {
+  /** Path of tokenizer.json, for errors. */
   readonly file: string
-  readonly config: EncoderConfig
-  /** Longest row, special tokens included. */
+  /** The model_type of config.json, for errors. */
+  readonly type: string
+  readonly vocabulary: number
+  /** Length of the longest row, special tokens included. */
   readonly maxTokens: number
 }
 
-/** @throws Problem `invalid_backbone` naming the token, what is wrong with it, and what to do */
-export async function checkTokenizer(tokenizer: Tokenizer, { file, config, maxTokens }: TokenizerUse): Promise<void> {
+/** @throws Problem `invalid_backbone` that names the token, what is wrong with it, and what to do */
+export async function checkTokenizer(tokenizer: Tokenizer, required: TokenizerRequirements): Promise<void> {
   const throwInvalid: ThrowInvalid = (message) => {
-    throw new Problem('invalid_backbone', `${file}: ${message}`)
+    throw new Problem('invalid_backbone', `${required.file}: ${message}`)
   }
-  checkIds(tokenizer, config.vocab_size, throwInvalid)
+  checkIds(tokenizer, required, throwInvalid)
   await checkUnknown(tokenizer, throwInvalid)
-  await checkSpecialIds(tokenizer, config, throwInvalid)
+  await checkSpecialIds(tokenizer, required, throwInvalid)
   const single = await encodeWith(tokenizer, throwInvalid, 'a')
   const pair = await encodeWith(tokenizer, throwInvalid, 'a', 'b')
-  checkOrder(tokenizer, config, { single, pair }, throwInvalid)
+  checkOrder(tokenizer, required, { single, pair }, throwInvalid)
   for (const encoding of [single, pair]) {
-    checkTokens(tokenizer, encoding, throwInvalid)
-    checkTypes(encoding, config, throwInvalid)
+    checkSpecialTokens(tokenizer, encoding, throwInvalid)
+    checkTypes(encoding, required, throwInvalid)
   }
   const specialTokens = pair.getSequenceIds().filter((sequence) => sequence === null).length
-  if (specialTokens >= maxTokens)
+  if (specialTokens >= required.maxTokens)
     throwInvalid(
-      `a pair of texts gets ${specialTokens} special tokens, but a row of the model has room for ${maxTokens} tokens`,
+      `a pair of texts gets ${specialTokens} special tokens, but the model takes at most ${required.maxTokens} tokens`,
     )
 }
 
@@ -39,39 +42,40 @@ type ThrowInvalid = (message: string) => never
 
 const useOwn = 'Use the tokenizer.json that belongs to the model.'
 
-/** Every token needs a row in the table of embeddings, and most rows should have a token. */
-function checkIds(tokenizer: Tokenizer, vocabSize: number, throwInvalid: ThrowInvalid): void {
+/** Every token needs an entry in the table of embeddings, and most entries should have a token. */
+function checkIds(tokenizer: Tokenizer, { vocabulary }: TokenizerRequirements, throwInvalid: ThrowInvalid): void {
   const count = tokenizer.getVocabSize(true)
-  // The whole vocabulary is slow to get. Most have the ids 0, 1, 2, … without a gap: then there are no others.
-  const ids = count <= vocabSize && hasAllIds(tokenizer, count) ? [] : Object.entries(tokenizer.getVocab(true))
-  const beyond = ids.filter(([, id]) => id >= vocabSize).sort(([, a], [, b]) => a - b)
+  // Reading the whole vocabulary is slow. Most vocabularies have the ids 0, 1, 2, … without a gap, so no id is higher.
+  const ids = count <= vocabulary && hasAllIds(tokenizer, count) ? [] : Object.entries(tokenizer.getVocab(true))
+  const beyond = ids.filter(([, id]) => id >= vocabulary).sort(([, a], [, b]) => a - b)
   const [[token, id] = []] = beyond
   if (token !== undefined)
     throwInvalid(
       `the token ${quoted(token)} has the id ${id}${beyond.length > 1 ? `, and ${beyond.length - 1} more have higher ones` : ''}, ` +
-        `but config.json has vocab_size ${vocabSize}, so the model has no embedding for it. ${useOwn} ` +
+        `but config.json has vocab_size ${vocabulary}, so the model has no embedding for it. ${useOwn} ` +
         'If tokens were added to it, call resize_token_embeddings(len(tokenizer)) on the model and save both again.',
     )
   const highest = ids.reduce((most, [, id]) => Math.max(most, id), count - 1)
-  if (highest + 1 < vocabSize / 2)
+  if (highest + 1 < vocabulary / 2)
     throwInvalid(
-      `its ids end at ${highest}, but config.json has vocab_size ${vocabSize}: the tokenizer was made for another model. ${useOwn}`,
+      `its highest id is ${highest}, but config.json has vocab_size ${vocabulary}. ` +
+        `The tokenizer was made for another model. ${useOwn}`,
     )
 }
 
-/** Whether each id below `count` is a token's. */
+/** Whether every id below `count` has a token. */
 function hasAllIds(tokenizer: Tokenizer, count: number): boolean {
   for (let id = 0; id < count; id++) if (tokenizer.idToToken(id) === null) return false
   return true
 }
 
-/** Signs so rare that a vocabulary hardly has them: they stand for every character that is not in it. */
+/** Characters so rare that hardly any vocabulary contains them. They show what happens to unknown characters. */
 const rareTexts = ['𓀀', 'ꙮ', '⸎', '🜀']
 
-/** Every character must become some token: the unknown one, or bytes. */
+/** Every character must become some token: the unknown token, or bytes. */
 async function checkUnknown(tokenizer: Tokenizer, throwInvalid: ThrowInvalid): Promise<void> {
   const normalizer = tokenizer.getNormalizer()
-  // A sign that the normalizer removes says nothing about the vocabulary.
+  // A character that the normalizer removes does not test the vocabulary.
   const texts = rareTexts.filter((text) => (normalizer?.normalizeString(text) ?? text).trim() !== '')
   let tokens = 0
   for (const text of texts) {
@@ -79,32 +83,30 @@ async function checkUnknown(tokenizer: Tokenizer, throwInvalid: ThrowInvalid): P
       .encode(text, null, { addSpecialTokens: false })
       .catch((error: Error) =>
         throwInvalid(
-          `a character that is not in the vocabulary, such as "${text}", fails: ${error.message}. ${useOwn}`,
+          `it cannot encode a character that is not in the vocabulary, such as "${text}": ${error.message}. ${useOwn}`,
         ),
       )
     tokens += encoding.getLength()
   }
   if (texts.length > 0 && tokens === 0)
     throwInvalid(
-      'characters that are not in the vocabulary are left out, because "model" has neither an unknown token nor ' +
+      'it drops characters that are not in the vocabulary, because "model" has neither an unknown token nor ' +
         `bytes to fall back to. ${useOwn}`,
     )
 }
 
-/** Special tokens that config.json names must be special tokens here. */
+/** The special tokens that config.json names must be special tokens of the tokenizer. */
 async function checkSpecialIds(
   tokenizer: Tokenizer,
-  { special_ids }: EncoderConfig,
+  { specialIds }: TokenizerRequirements,
   throwInvalid: ThrowInvalid,
 ): Promise<void> {
-  for (const [field, id] of special_ids) {
+  for (const [field, id] of specialIds) {
     const token = tokenizer.idToToken(id)
-    // Decoding leaves out special tokens alone.
+    // Decoding with skip_special_tokens leaves out only special tokens.
     if (token !== null && (await tokenizer.decode([id], true)) === '') continue
-    throwInvalid(
-      `config.json has ${field} ${id}, which is ${token === null ? 'no token' : `the token ${quoted(token)} and not a special one`} here: ` +
-        `the tokenizer was made for another model. ${useOwn}`,
-    )
+    const found = token === null ? 'the tokenizer has no such id' : `that is the ordinary token ${quoted(token)}`
+    throwInvalid(`config.json has ${field} ${id}, but ${found}. The tokenizer was made for another model. ${useOwn}`)
   }
 }
 
@@ -113,10 +115,10 @@ const encodeWith = (tokenizer: Tokenizer, throwInvalid: ThrowInvalid, text: stri
     .encode(text, pair ?? null)
     .catch((error: Error) => throwInvalid(`it cannot encode "${text}": ${error.message}`))
 
-/** All families learned from texts with a special token at each end, and one or two between the texts of a pair. */
+/** All families were trained with special tokens around a text, and with one or two between the texts of a pair. */
 function checkOrder(
   tokenizer: Tokenizer,
-  { model_type }: EncoderConfig,
+  { type }: TokenizerRequirements,
   { single, pair }: Readonly<Record<'single' | 'pair', Encoding>>,
   throwInvalid: ThrowInvalid,
 ): void {
@@ -127,15 +129,15 @@ function checkOrder(
     const tokens = encoding.getTokens().map((token) => quoted(token))
     throwInvalid(
       `${what} becomes ${tokens.join(' ') || 'no tokens'}${why}, ` +
-        `but ${model_type} models need special tokens ${needed}. ${useOwn}`,
+        `but ${type} models need special tokens ${needed}. ${useOwn}`,
     )
   }
   check('a text', single, /^s+0*s+$/, 'before and after it')
   check('a pair of texts', pair, /^s+0*s+1*s+$/, 'before, between and after them')
 }
 
-/** The post-processor has ids of its own for the tokens that it adds. */
-function checkTokens(tokenizer: Tokenizer, encoding: Encoding, throwInvalid: ThrowInvalid): void {
+/** The post-processor has its own ids for the special tokens that it adds. They must be those of the vocabulary. */
+function checkSpecialTokens(tokenizer: Tokenizer, encoding: Encoding, throwInvalid: ThrowInvalid): void {
   const ids = encoding.getIds()
   for (const [at, token] of encoding.getTokens().entries()) {
     if (encoding.getSequenceIds()[at] !== null) continue
@@ -143,17 +145,17 @@ function checkTokens(tokenizer: Tokenizer, encoding: Encoding, throwInvalid: Thr
     if (known !== ids[at])
       throwInvalid(
         `"post_processor" gives the special token ${quoted(token)} the id ${ids[at]}, but in the vocabulary it ` +
-          `${known === null ? 'is missing' : `is ${known}`}. ${useOwn}`,
+          `${known === null ? 'is missing' : `has the id ${known}`}. ${useOwn}`,
       )
   }
 }
 
-function checkTypes(encoding: Encoding, { type_vocab_size }: EncoderConfig, throwInvalid: ThrowInvalid): void {
-  // With one type or none the model does not look at them.
-  if (type_vocab_size < 2) return
+function checkTypes(encoding: Encoding, { tokenTypes }: TokenizerRequirements, throwInvalid: ThrowInvalid): void {
+  // A model with one type or none ignores the types.
+  if (tokenTypes < 2) return
   const highest = Math.max(...encoding.getTypeIds())
-  if (highest >= type_vocab_size)
+  if (highest >= tokenTypes)
     throwInvalid(
-      `"post_processor" gives tokens the type ${highest}, but config.json has type_vocab_size ${type_vocab_size}. ${useOwn}`,
+      `"post_processor" gives tokens the type ${highest}, but config.json has type_vocab_size ${tokenTypes}. ${useOwn}`,
     )
 }

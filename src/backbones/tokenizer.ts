@@ -1,10 +1,9 @@
-// Texts to token ids, by Hugging Face's own tokenizers, off the main thread.
+// Converts texts to token ids with Hugging Face's tokenizers library, which works outside the main thread.
 
 import { join } from 'node:path'
 import { type Encoding, Tokenizer } from 'tokenizers'
 import { Problem } from '../problem.js'
-import type { Backbone } from './backbone.js'
-import { maxTokensOf } from './families.js'
+import { architectureOf, type Backbone } from './backbone.js'
 import { tokenizerName, withModelFile } from './model-files.js'
 import { checkTokenizer } from './tokenizer-checks.js'
 
@@ -14,36 +13,36 @@ export interface Text {
 }
 
 export interface EncodedText {
-  /** What was read of the text: all of it, unless it has more characters than the tokenizer reads. */
+  /** The text, cut to the characters that the tokenizer reads. */
   readonly text: string
   readonly inputIds: readonly number[]
   readonly tokenTypeIds: readonly number[]
-  /** Tokens of what was read; more than were kept if it was cut. */
+  /** Tokens before truncation, special tokens included. */
   readonly fullLength: number
-  /** What the tokens stand for. */
+  /** The kept tokens with their offsets and words. */
   readonly encoding: Encoding
 }
 
 /**
- * Characters (UTF-16) that are read of a text, for each token that the backbone takes. Texts have three to six characters a
- * token; what has many more is mostly white space, or words that no vocabulary has. A tokenizer needs time and memory for
- * every character, also for those whose tokens are cut off afterwards.
+ * Characters (UTF-16) that are read of a text, for each token that the backbone takes. Usual texts have three to six
+ * characters per token; a text with many more is mostly white space or unknown words. The limit bounds time and memory,
+ * because a tokenizer also processes the characters whose tokens are cut off afterwards.
  */
 const charactersPerToken = 32
-/** A text of more characters, for each token that the backbone takes, is likely to be cut. */
+/** A text with more characters than this, for each token that the backbone takes, will probably be cut. */
 const longTextShare = 4
 
 export class TextTokenizer {
   readonly #tokenizer: Tokenizer
-  /** Special tokens around one text, and around a pair. */
+  /** Number of special tokens of one text (false) and of a pair (true). */
   readonly #specials = new Map<boolean, number>()
-  /** Characters that are read of a text; what follows them is not tokenised. */
+  /** Characters that are read of a text. The rest is ignored. */
   readonly maxCharacters: number
 
   /**
-   * Takes a tokenizer as it is; {@link open} checks it against a backbone.
-   * @param file path of tokenizer.json; its own padding and truncation are ignored
-   * @param maxTokens longest row that the backbone takes, special tokens included
+   * Loads a tokenizer without checks; {@link open} checks it against a backbone.
+   * @param file path of tokenizer.json; its padding and truncation settings are ignored
+   * @param maxTokens length of the longest row, special tokens included
    * @throws Problem `invalid_backbone`
    */
   constructor(
@@ -63,32 +62,33 @@ export class TextTokenizer {
 
   /**
    * The tokenizer in a backbone's directory.
-   * @param limit what longer texts are cut to, if the backbone takes longer ones
-   * @throws Problem `invalid_backbone` if there is none, or if it does not belong to the backbone
+   * @param limit tokens to which longer texts are cut, if that is less than the backbone takes
+   * @throws Problem `invalid_backbone` if it is missing or does not belong to the backbone
    */
-  static async open(
-    { directory, config }: Pick<Backbone, 'directory' | 'config'>,
-    limit = Number.POSITIVE_INFINITY,
-  ): Promise<TextTokenizer> {
+  static async open(backbone: Backbone, limit = Number.POSITIVE_INFINITY): Promise<TextTokenizer> {
+    const { directory, dims, type } = backbone
     await withModelFile(directory, tokenizerName, async () => {})
     const file = join(directory, tokenizerName)
-    const text = new TextTokenizer(file, Math.min(limit, maxTokensOf(config)))
-    await checkTokenizer(text.#tokenizer, { file, config, maxTokens: text.maxTokens })
+    const text = new TextTokenizer(file, Math.min(limit, dims.maxTokens))
+    const { tokenTypes, specialIds } = architectureOf(backbone)
+    const { vocabulary } = dims
+    await checkTokenizer(text.#tokenizer, { file, type, vocabulary, tokenTypes, specialIds, maxTokens: text.maxTokens })
     return text
   }
 
   /**
-   * Encodes a text or a pair; one that is too long is cut at its end, the longer part of a pair first. Of each text at most
-   * `maxCharacters` are read.
+   * Encodes a text or a pair. A text that is too long loses its end; of a pair, the longer text is cut first. At most
+   * `maxCharacters` are read of each text.
    */
   async encode(whole: Text): Promise<EncodedText> {
-    const text = beginningOf(whole.text, this.maxCharacters)
-    const textPair = whole.textPair === undefined ? undefined : beginningOf(whole.textPair, this.maxCharacters)
+    const text = firstCharacters(whole.text, this.maxCharacters)
+    const textPair = whole.textPair === undefined ? undefined : firstCharacters(whole.textPair, this.maxCharacters)
     return { text, ...(await this.#encode(text, textPair)) }
   }
 
   async #encode(text: string, textPair: string | undefined): Promise<Omit<EncodedText, 'text'>> {
-    // A long text is tokenised once, without special tokens, and not first as a whole and then in parts.
+    // Truncation needs the tokens of each text without special tokens. For a long text these are computed directly, so
+    // that it is tokenised only once.
     const isLong = text.length + (textPair?.length ?? 0) > longTextShare * this.maxTokens
     const whole = isLong ? undefined : await this.#tokenizer.encode(text, textPair ?? null)
     if (whole && whole.getLength() <= this.maxTokens) return encoded(whole, whole.getLength())
@@ -98,14 +98,14 @@ export class TextTokenizer {
     const lengths = [first.getLength(), second?.getLength() ?? 0] as const
     const specialTokens = await this.#specialTokens(second !== null)
     const [a, b] = longestFirst(lengths, this.maxTokens - specialTokens)
-    // Unless told the side, this binding cuts the beginning.
+    // Without the side, this binding cuts the beginning.
     first.truncate(a, 0, 'right')
     second?.truncate(b, 0, 'right')
     const encoding = this.#tokenizer.postProcess(first, second, true)
     return encoded(encoding, lengths[0] + lengths[1] + specialTokens)
   }
 
-  /** Special tokens of a text, or of a pair. */
+  /** Number of special tokens of one text, or of a pair. */
   async #specialTokens(pair: boolean): Promise<number> {
     const known = this.#specials.get(pair)
     if (known !== undefined) return known
@@ -125,14 +125,14 @@ const encoded = (encoding: Encoding, fullLength: number): Omit<EncodedText, 'tex
   encoding,
 })
 
-/** At most so many characters of a text, without half of a surrogate pair at the end. */
-function beginningOf(text: string, most: number): string {
+/** The first `most` characters of a text, without half of a surrogate pair at the end. */
+function firstCharacters(text: string, most: number): string {
   if (text.length <= most) return text
   const last = text.charCodeAt(most - 1)
   return text.slice(0, last >= 0xd800 && last < 0xdc00 ? most - 1 : most)
 }
 
-/** Lengths of a pair cut to `room` tokens together by taking from the longer one, as `longest_first` does. */
+/** Lengths of a pair, cut to `room` tokens together. The longer text is cut first, as by `longest_first` in transformers. */
 function longestFirst([a, b]: readonly [number, number], room: number): [number, number] {
   const half = Math.floor(room / 2)
   if (a + b <= room) return [a, b]

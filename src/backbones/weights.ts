@@ -1,49 +1,73 @@
-// A backbone's weights as constants of a graph. The bytes stay in the safetensors files: onnxruntime
-// reads them there.
+// A backbone's weights as constants of a graph. The bytes stay in the safetensors files, and onnxruntime reads them there.
 
 import { closeSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { isShape, shapeText, type TensorType, tensorFloats } from '../formats/safetensors.js'
 import type { Constant, DataType, FileRange, GraphBuilder, Value } from '../graph/graph.js'
-import { cast } from '../graph/operators.js'
+import { cast, gather } from '../graph/operators.js'
 import { Problem } from '../problem.js'
 import type { Backbone } from './backbone.js'
 import type { StoredTensor } from './stored-weights.js'
 
 const dataTypes: Partial<Record<TensorType, DataType>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }
 
+export interface WeightsOptions {
+  /** The start that tensor names may have in the files, such as `bert.` if the checkpoint also contains a head. */
+  readonly prefix: string
+  /**
+   * Whether tables are looked up as they are stored and the result is converted to float32. Otherwise tables are
+   * converted when the model loads, for execution providers that cannot gather float16 or bfloat16.
+   */
+  readonly gatherHalf: boolean
+}
+
 export class Weights {
   readonly #prefix: string
 
-  /**
-   * @param prefix under which files may keep their names: `bert.` where a head was saved beside the backbone
-   * @param probe a tensor that every file has: it tells whether this one uses the prefix
-   */
   constructor(
     readonly graph: GraphBuilder,
     readonly backbone: Backbone,
-    prefix: string,
-    probe: string,
+    readonly options: WeightsOptions,
+    /** Comes before every name that the methods take. */
+    readonly path = '',
   ) {
-    this.#prefix = backbone.tensors.has(prefix + probe) ? prefix : ''
+    const isPrefixed = Array.from(backbone.tensors.keys()).some((name) => name.startsWith(options.prefix))
+    this.#prefix = isPrefixed ? options.prefix : ''
+  }
+
+  /** The same weights, by their names below a layer or a block. */
+  below(name: string): Weights {
+    return new Weights(this.graph, this.backbone, this.options, `${this.path}${name}.`)
   }
 
   /**
-   * A weight in the type of the file.
-   * @param skip rows at its beginning that are left out
-   * @throws Problem `invalid_backbone` naming the tensor
+   * A weight as float32. onnxruntime folds the conversion when it loads the model.
+   * @throws Problem `invalid_backbone` that names the tensor
    */
-  stored(name: string, shape: readonly number[], skip = 0): Value {
-    const { info, dtype } = this.#find(name, shape)
-    const [rows = 1, ...row] = shape
-    const skipped = (info.length / rows) * skip
-    const range = { file: info.file, offset: info.offset + skipped, length: info.length - skipped }
-    return this.graph.constant(name, dtype, [rows - skip, ...row], range)
+  float(name: string, shape: readonly number[]): Value {
+    return cast(this.graph, this.#stored(name, shape), 'float32')
   }
 
-  /** A weight as float32; onnxruntime folds the conversion when it loads the model. */
-  float(name: string, shape: readonly number[]): Value {
-    return cast(this.graph, this.stored(name, shape), 'float32')
+  /**
+   * Entries of a table, float32.
+   * @param shape of the table in the file
+   * @param index int32; index 0 is the entry `first` of the table in the file
+   * @throws Problem `invalid_backbone` that names the tensor
+   */
+  lookUp(name: string, shape: readonly [entries: number, width: number], index: Value, first = 0): Value {
+    const table = this.#stored(name, shape, first)
+    return this.options.gatherHalf
+      ? cast(this.graph, gather(this.graph, table, index), 'float32')
+      : gather(this.graph, cast(this.graph, table, 'float32'), index)
+  }
+
+  /** A weight in the type of the file, without the entries before `first` of its first axis. */
+  #stored(name: string, shape: readonly number[], first = 0): Value {
+    const { info, dtype } = this.#find(this.path + name, shape)
+    const [entries = 1, ...entry] = shape
+    const skipped = (info.length / entries) * first
+    const range = { file: info.file, offset: info.offset + skipped, length: info.length - skipped }
+    return this.graph.constant(this.path + name, dtype, [entries - first, ...entry], range)
   }
 
   #find(name: string, shape: readonly number[]): { readonly info: StoredTensor; readonly dtype: DataType } {
@@ -57,18 +81,21 @@ export class Weights {
     const tensor = (spelling: string) => tensors.get(this.#prefix + spelling)
     const info = tensor(name) ?? tensor(olderSpelling(name)) ?? throwInvalidTensor(`${shapeText(shape)} is missing`)
     if (!isShape(info.shape, shape))
-      throwInvalidTensor(`has shape ${shapeText(info.shape)}; config.json asks for ${shapeText(shape)}`)
+      throwInvalidTensor(`has shape ${shapeText(info.shape)}, but config.json requires ${shapeText(shape)}`)
     const dtype = dataTypes[info.dtype] ?? throwInvalidTensor(`is ${info.dtype}; expected F32, F16 or BF16`)
     return { info, dtype }
   }
 }
 
-/** @returns what reads the numbers of a constant, which may lie in a file of the folder */
+/**
+ * @param folder where the constants' files are
+ * @returns a reader of the values of float constants
+ */
 export const floatsOf =
   (folder: string) =>
   ({ value: { name, dtype, shape }, data }: Constant): Float32Array => {
     const type = (Object.keys(dataTypes) as TensorType[]).find((stored) => dataTypes[stored] === dtype)
-    if (type === undefined) throw new Error(`"${name}" holds no floats`)
+    if (type === undefined) throw new Error(`"${name}" is ${dtype}, not a float type`)
     const bytes = data instanceof Uint8Array ? data : readFileRange(join(folder, data.file), data)
     return tensorFloats(bytes, name, {
       dtype: type,
@@ -78,7 +105,6 @@ export const floatsOf =
     })
   }
 
-/** Some bytes of a file. */
 function readFileRange(path: string, { offset, length }: FileRange): Uint8Array {
   const file = openSync(path, 'r')
   try {
@@ -90,6 +116,6 @@ function readFileRange(path: string, { offset, length }: FileRange): Uint8Array 
   }
 }
 
-/** As checkpoints converted from TensorFlow spell a normalisation's two tensors, bert-base-uncased among them. */
+/** The names of layer normalisation in checkpoints converted from TensorFlow, such as bert-base-uncased. */
 const olderSpelling = (name: string): string =>
   name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta')

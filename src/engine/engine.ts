@@ -133,7 +133,7 @@ export class Engine {
     const firstTokens = Int32Array.from(packed.cumulativeLengths)
     const request = { id: this.#nextId++, rows: packed, slots, loads, withHidden }
     const { pooled, hidden, recomputed, runMs } = await this.#send(request)
-    const H = this.options.backbone.config.hidden_size
+    const H = this.options.backbone.dims.hiddenSize
     const results = rows.map((row, b): RowResult => {
       const vector = pooled.subarray(b * H, (b + 1) * H)
       if (!row.withHidden || hidden === undefined) return { pooled: vector }

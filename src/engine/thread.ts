@@ -1,7 +1,6 @@
 // The engine's thread: it owns onnxruntime and the bank, and runs one batch after another.
 
 import { parentPort, workerData } from 'node:worker_threads'
-import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
 import { openSession } from '../runtime/provider-choice.js'
 import type { ServingSession } from '../runtime/session.js'
@@ -13,7 +12,7 @@ import { runRequest } from './run-request.js'
 const port = parentPort
 if (port === null) throw new Error('engine/thread.js runs as a worker thread')
 const { provider, numerics, abandoned, ...options } = workerData as ThreadOptions
-const maxTokens = maxTokensOf(options.backbone.config)
+const maxTokens = options.backbone.dims.maxTokens
 /** Results go to the engine without a copy. */
 function send(message: ThreadMessage): void {
   const arrays = message.kind === 'result' ? [message.pooled, ...(message.hidden ? [message.hidden] : [])] : []

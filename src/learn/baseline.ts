@@ -96,7 +96,7 @@ async function trainOnVectors(
   signal?: AbortSignal,
   onRows?: OnExamplesDone,
 ): Promise<HeadOnly> {
-  const H = bare.backbone.config.hidden_size
+  const H = bare.backbone.dims.hiddenSize
   const { loss, lossTargets } = problemTraits[space.problem]
   const outputs = outputCount(space)
   const tensors = initialHead(space, H, headKind, random)

@@ -65,7 +65,7 @@ export const headInputs = (
   unit: Exclude<Unit, 'pair'>,
   onRows?: OnExamplesDone,
 ): Promise<Float32Array> =>
-  inOrder(bare, part, bare.backbone.config.hidden_size, (rows) => bare.vectors(rows, unit), onRows)
+  inOrder(bare, part, bare.backbone.dims.hiddenSize, (rows) => bare.vectors(rows, unit), onRows)
 
 /** Told how many rows of a part are done. */
 export type OnExamplesDone = (done: number, all: number) => void

@@ -67,7 +67,7 @@ export async function trainNewTask(
   options: NewTaskOptions,
   { onProgress, onBaseline, signal }: RunControl & { readonly onBaseline?: OnExamplesDone },
 ): Promise<NewTask> {
-  const { num_hidden_layers: layers, hidden_size: H } = backbone.config
+  const { layers, hiddenSize: H } = backbone.dims
   const { head, seed, batchRows, pooling, provider, threads } = options
   checkOptions(data.space, options)
   const plan = taskPlan(prototype, options)

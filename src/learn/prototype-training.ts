@@ -77,7 +77,7 @@ export async function trainPrototype(
       'invalid_setting',
       `method "head" learns nothing of "${headless.id}": a ${headless.space.problem} has no head`,
     )
-  const { num_hidden_layers: layers, hidden_size: H } = backbone.config
+  const { layers, hiddenSize: H } = backbone.dims
   const plan = prototypePlan(options)
   const fresh = { deviation: methodDefaults[method].deviation }
   const parameters = plan ? moduleParameters(plan, layers, H) : []
@@ -161,8 +161,8 @@ const prototypeFile = (
   serializePrototype({
     backbone: backbone.digest,
     module,
-    layers: backbone.config.num_hidden_layers,
-    hiddenSize: backbone.config.hidden_size,
+    layers: backbone.dims.layers,
+    hiddenSize: backbone.dims.hiddenSize,
     tensors: new Map(shared.map(({ name, values }) => [name, values])),
     layerMasks: layerMasks.bits,
     learnedOn,

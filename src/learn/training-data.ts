@@ -58,7 +58,7 @@ export async function loadTrainingData(
   const space = { ...surveyed, ...(threshold !== undefined && { threshold }) }
   const metric = metricFor(space, options.metric)
   const load = (path: string): Promise<ExampleSet> =>
-    loadExampleSet(path, columns, space, tokenizer, backbone.config.vocab_size, onWarning, onReading)
+    loadExampleSet(path, columns, space, tokenizer, backbone.dims.vocabulary, onWarning, onReading)
   const whole = await load(data)
   const parts =
     options.dev === undefined

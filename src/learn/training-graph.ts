@@ -3,11 +3,11 @@
 
 import type { Backbone } from '../backbones/backbone.js'
 import { encoder, encoderInputs } from '../backbones/encoder.js'
+import type { EncoderHooks } from '../backbones/layer-hooks.js'
 import { gradients, type Inverses } from '../graph/gradients.js'
 import { byName, type Graph, GraphBuilder, type Shape, type Value, type ValuesByName } from '../graph/graph.js'
 import { div, exp, gather, linear, matmul, mul, reduceSum, reshape, slice, sqrt, tanh } from '../graph/operators.js'
 import { type Packing, packingInverses, pad } from '../graph/packing.js'
-import type { LayerModules } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { combineMasks } from '../petl/scores.js'
 import type { ProblemType } from '../petl/task.js'
@@ -44,15 +44,15 @@ const unitOf = (step: Step): Unit => (step.mode === 'learn' ? problemTraits[step
  */
 export function trainingGraph(backbone: Backbone, plan: ModulePlan | undefined, step: Step): Graph {
   const g = new GraphBuilder()
-  const { num_hidden_layers: layers, hidden_size: H } = backbone.config
+  const { layers, hiddenSize: H } = backbone.dims
   const unit = unitOf(step)
   const inputs = encoderInputs(g)
   const { packing, keyBias } = inputs
   const head = step.mode === 'vectors' || unit === 'pair' ? [] : headParameters('C', H, step.head)
   const parameters = plan ? [...moduleParameters(plan, layers, H), ...head] : head
   const values = parameterInputs(g, parameters)
-  const modules = plan && plannedModules(g, plan, H, values, packing)
-  const hidden = encoder(g, backbone, inputs, { gatherHalf: true, ...(modules && { modules }) })
+  const hooks = plan && plannedModules(g, plan, H, values, packing)
+  const hidden = encoder(g, backbone, inputs, { gatherHalf: true, ...(hooks && { hooks }) })
   const vectors =
     unit === 'word'
       ? gather(g, hidden, g.input('word_index', 'int32', ['N']))
@@ -97,7 +97,7 @@ function plannedModules(
   hiddenSize: number,
   values: ValuesByName,
   packing: Packing,
-): LayerModules {
+): EncoderHooks {
   const module = petlModule(plan.config, hiddenSize)
   const masked = new Set(plan.kind === 'plain' ? [] : module.maskable.map(({ name }) => name))
   return (layer) => {

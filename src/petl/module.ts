@@ -1,7 +1,8 @@
 // What a module of the paper (section 3) says of itself, and what it may do to a layer of an encoder. An encoder knows
 // these places and no module. adapter.ts, lora.ts and prefix.ts are the modules; modules.ts lists them.
 
-import type { GraphBuilder, Value, ValuesByName } from '../graph/graph.js'
+import type { LayerHooks } from '../backbones/layer-hooks.js'
+import type { GraphBuilder, ValuesByName } from '../graph/graph.js'
 import type { Packing } from '../graph/packing.js'
 
 /** What a prototype can be. */
@@ -27,29 +28,8 @@ export interface PetlModule {
    * What the module does to a layer.
    * @param weights the layer's, by the names of the tensors; a maskable one may be [B, …shape]: each row has its own
    */
-  layer(g: GraphBuilder, weights: ValuesByName, packing: Packing): LayerModule
+  layer(g: GraphBuilder, weights: ValuesByName, packing: Packing): LayerHooks
 }
-
-export interface LayerModule {
-  /**
-   * What the query and value projections of the layer's input gain.
-   * @param x the layer's input, packed [T,H]
-   * @returns packed [T,H] each
-   */
-  readonly projections?: (x: Value) => { readonly query: Value; readonly value: Value }
-  /** Keys and values before the row's own, that every token attends to: [B,P,H] each. */
-  readonly prefix?: { readonly keys: Value; readonly values: Value }
-  /**
-   * What is added to the sum of the feed-forward block's input and output, before it is normalised.
-   * @param sum packed [T,H]
-   * @param norm the normalisation that the layer applies to it
-   * @returns packed [T,H]
-   */
-  readonly feedForward?: (sum: Value, norm: (value: Value) => Value) => Value
-}
-
-/** The module of every layer. */
-export type LayerModules = (layer: number) => LayerModule
 
 export const elementCount = (shape: readonly number[]): number => shape.reduce((product, dim) => product * dim, 1)
 

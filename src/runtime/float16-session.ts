@@ -29,7 +29,7 @@ export class Float16Session implements ServingSession {
     const full = await EngineSession.open(provider, 'float32', options)
     try {
       const half = await EngineSession.open(provider, 'float16', options)
-      return new Float16Session(provider, half, full, options.backbone.config.hidden_size)
+      return new Float16Session(provider, half, full, options.backbone.dims.hiddenSize)
     } catch (error) {
       await full.release()
       throw error

@@ -3,7 +3,6 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { maxTokensOf } from '../backbones/families.js'
 import { Problem } from '../problem.js'
 import type { Numerics, Provider } from './execution-providers.js'
 import { Float16Session } from './float16-session.js'
@@ -58,8 +57,7 @@ export async function openSession(
       'invalid_setting',
       `the numerics setting is ${numerics}, which the provider ${only} computes, and not "${wanted}"; expected float32 with it`,
     )
-  const batch = (rows: number, tokens: number) =>
-    warmUpBatch(rows, Math.min(tokens, maxTokensOf(options.backbone.config)))
+  const batch = (rows: number, tokens: number) => warmUpBatch(rows, Math.min(tokens, options.backbone.dims.maxTokens))
   const open: Open = async (provider) => {
     const opened = await openWith(provider, numerics, options)
     try {
@@ -106,7 +104,7 @@ async function openFloat16IfAccurate(provider: Provider, options: SessionOptions
   let half: EngineSession | undefined
   try {
     half = await EngineSession.open(provider, 'float16', options)
-    const session = new Float16Session(provider, half, full, options.backbone.config.hidden_size)
+    const session = new Float16Session(provider, half, full, options.backbone.dims.hiddenSize)
     // The tokenizer is loaded only where something is to be compared.
     const { checkFloat16 } = await import('./float16-check.js')
     const { within, finding } = await checkFloat16(session, options)

@@ -2,6 +2,7 @@
 
 import type { Backbone } from '../backbones/backbone.js'
 import { type EncoderOptions, encoder, encoderInputs, keyBiasName } from '../backbones/encoder.js'
+import type { EncoderHooks } from '../backbones/layer-hooks.js'
 import { byName, bytesOf, type DataType, type Graph, GraphBuilder, type Value } from '../graph/graph.js'
 import { cast, gather, matmul, reshape } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
@@ -9,7 +10,7 @@ import { fuseAttention, packAttention, padByOffset } from '../graph/passes/atten
 import { fuseEmbeddings, fuseGelu, fuseNorms, fuseTransposedProducts } from '../graph/passes/fuse.js'
 import { toFloat16 } from '../graph/passes/half.js'
 import { nameOutputs, type Pass } from '../graph/passes/rewrite.js'
-import { type LayerModules, maskRange, type NamedShape, type PetlModule } from '../petl/module.js'
+import { maskRange, type NamedShape, type PetlModule } from '../petl/module.js'
 import { petlModule } from '../petl/modules.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
 import { entryTable, maskedWeight, maskedWeightsBySlot } from '../petl/unpacking.js'
@@ -51,9 +52,9 @@ export function servingGraph(backbone: Backbone, prototype: Prototype | undefine
   const inputs = encoderInputs(g)
   const { packing } = inputs
   const poolWeights = g.input(poolWeightsName, 'float32', ['B', 1, 'S'])
-  const modules = prototype && maskedModules(g, backbone, prototype, packing, traits)
-  const hidden = encoder(g, backbone, inputs, { ...traits, ...(modules && { modules }) })
-  const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, packing)), ['B', backbone.config.hidden_size])
+  const hooks = prototype && maskedModules(g, backbone, prototype, packing, traits)
+  const hidden = encoder(g, backbone, inputs, { ...traits, ...(hooks && { hooks }) })
+  const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, packing)), ['B', backbone.dims.hiddenSize])
   return g.build([g.output('pooled', pooled), g.output('hidden', hidden)])
 }
 
@@ -64,7 +65,7 @@ function maskedModules(
   prototype: Prototype,
   packing: Packing,
   traits: GraphTraits,
-): LayerModules {
+): EncoderHooks {
   checkPrototypeFitsBackbone(prototype, backbone)
   const { module: config, layers, maskBytes, hiddenSize } = prototype
   const module = petlModule(config, hiddenSize)
@@ -128,17 +129,17 @@ function at<T>(list: readonly T[], index: number): T {
 
 /** @throws Problem `prototype_mismatch` or `invalid_prototype` if the prototype does not belong to the backbone */
 export function checkPrototypeFitsBackbone(prototype: Prototype, backbone: Backbone): void {
-  const { config, digest, directory } = backbone
+  const { dims, digest, directory } = backbone
   if (prototype.backbone !== digest)
     throw new Problem(
       'prototype_mismatch',
       `the prototype was learned on a backbone with weights ${prototype.backbone}, but ${directory} holds ${digest}`,
       { prototype_backbone: prototype.backbone, backbone: digest },
     )
-  if (prototype.layers !== config.num_hidden_layers || prototype.hiddenSize !== config.hidden_size)
+  if (prototype.layers !== dims.layers || prototype.hiddenSize !== dims.hiddenSize)
     throw new Problem(
       'invalid_prototype',
       `the prototype is for ${prototype.layers} layers of ${prototype.hiddenSize}; ` +
-        `the backbone has ${config.num_hidden_layers} of ${config.hidden_size}`,
+        `the backbone has ${dims.layers} of ${dims.hiddenSize}`,
     )
 }

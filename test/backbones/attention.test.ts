@@ -3,8 +3,8 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { attention } from '../../src/backbones/attention.js'
-import { bucketOf, relativeBias } from '../../src/backbones/relative-bias.js'
+import { attention } from '../../src/backbones/layers/attention.js'
+import { bucketOf, relativeBias } from '../../src/backbones/layers/relative-bias.js'
 import { GraphBuilder } from '../../src/graph/graph.js'
 import { add, reshape } from '../../src/graph/operators.js'
 import { packingInputs } from '../../src/graph/packing.js'

@@ -6,7 +6,6 @@ import { copyFile, mkdir, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
-import { maxTokensOf } from '../../src/backbones/families.js'
 import { TextTokenizer } from '../../src/backbones/tokenizer.js'
 import { Engine, type EngineRow, type RowResult } from '../../src/engine/engine.js'
 import { elementCount } from '../../src/petl/module.js'
@@ -51,8 +50,8 @@ for (const name of tinyBackbones)
     const expected = expectedRows(name)
 
     test('tokenises texts and pairs, and cuts them to what it takes, as transformers does', async () => {
-      const { config } = await readBackbone(directory)
-      const tokenizer = new TextTokenizer(join(directory, 'tokenizer.json'), maxTokensOf(config))
+      const { dims } = await readBackbone(directory)
+      const tokenizer = new TextTokenizer(join(directory, 'tokenizer.json'), dims.maxTokens)
       assert.equal(Math.max(...expected.map(({ inputIds }) => inputIds.length)), tokenizer.maxTokens)
       for (const [at, text] of texts.entries()) {
         const { inputIds, tokenTypeIds } = await tokenizer.encode(text)
@@ -74,7 +73,7 @@ for (const name of tinyBackbones)
         skip: testProvider === 'webgpu' && !process.env.PROPETL_TEST_MODULES && 'a software renderer takes minutes',
       }, async () => {
         const backbone = await readBackbone(directory)
-        const { hidden_size: hiddenSize, num_hidden_layers: layers } = backbone.config
+        const { hiddenSize, layers } = backbone.dims
         const { maskable, unmasked } = petlModule(module, hiddenSize)
         const tensors = new Map(
           [...maskable, ...unmasked].map(({ name, shape }, seed) => [name, wave(elementCount(shape), seed)]),

@@ -8,6 +8,8 @@ import { readBackbone } from '../../src/backbones/backbone.js'
 import type { ModelType } from '../../src/backbones/families.js'
 import { Engine } from '../../src/engine/engine.js'
 import { serializeSafetensors, type TensorData } from '../../src/formats/safetensors.js'
+import { serializeOnnx } from '../../src/graph/onnx.js'
+import { servingGraph } from '../../src/runtime/serving-graph.js'
 import { changeJson, copyOf, type Fields, tensorsOf } from './tiny.js'
 
 /** A backbone's directory with some fields of its config changed; undefined takes one out. */
@@ -33,6 +35,7 @@ async function load(directory: string): Promise<void> {
 const rejected = (directory: string, message: RegExp) =>
   assert.rejects(load(directory), { name: 'Problem', code: 'invalid_backbone', message })
 
+const traits = { bank: 'uint16', gatherHalf: true } as const
 const types = 'bert \\| roberta \\| xlm-roberta \\| distilbert \\| mpnet \\| electra'
 const activations = 'gelu \\| gelu_new \\| relu'
 const configs: [ModelType, Fields, RegExp][] = [
@@ -73,12 +76,22 @@ describe('a config that is rejected', () => {
   })
 })
 
-test('fields that are null or left out are what transformers takes them for', async () => {
-  const changes = { hidden_act: null, position_embedding_type: null, layer_norm_eps: undefined, is_decoder: undefined }
-  const { config } = await readBackbone(await withConfig('bert', changes))
-  assert.equal(config.hidden_act, 'gelu')
-  assert.equal(config.layer_norm_eps, 1e-12)
-  assert.equal((await readBackbone(await withConfig('roberta', { pad_token_id: undefined }))).config.first_position, 2)
+test('a field that is null or missing has the default of transformers', async () => {
+  const graphOf = async (changes: Fields) =>
+    Buffer.from(serializeOnnx(servingGraph(await readBackbone(await withConfig('bert', changes)), undefined, traits)))
+  const defaults = {
+    hidden_act: 'gelu',
+    position_embedding_type: 'absolute',
+    layer_norm_eps: 1e-12,
+    is_decoder: false,
+    type_vocab_size: 2,
+  }
+  const absent = Object.fromEntries(Object.keys(defaults).map((field, at) => [field, at % 2 === 0 ? null : undefined]))
+  assert.ok((await graphOf(absent)).equals(await graphOf(defaults)))
+  assert.ok(!(await graphOf({ ...defaults, layer_norm_eps: 1e-5 })).equals(await graphOf(defaults)))
+  // The positions of RoBERTa start after the padding token's id, 1 by default.
+  const { dims, configFile } = await readBackbone(await withConfig('roberta', { pad_token_id: undefined }))
+  assert.equal(dims.maxTokens, Number(configFile.fields.get('max_position_embeddings')) - 2)
 })
 
 /** The same weights with some tensors changed. */
@@ -112,7 +125,7 @@ describe('weights that are rejected', () => {
   test('a tensor of another shape than the config asks for', async () => {
     await rejected(
       await withConfig('roberta', { vocab_size: 1000 }),
-      /"roberta\.embeddings\.word_embeddings\.weight" has shape \[90, 32\]; config\.json asks for \[1000, 32\]/,
+      /"roberta\.embeddings\.word_embeddings\.weight" has shape \[90, 32\], but config\.json requires \[1000, 32\]/,
     )
   })
 

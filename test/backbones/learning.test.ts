@@ -20,7 +20,7 @@ for (const name of tinyBackbones)
   for (const config of name === 'mpnet' ? modules : [adapter])
     test(`gradients of ${config.kind} on a tiny ${name}`, async () => {
       const backbone = await readBackbone(directoryOf(name))
-      const { num_hidden_layers: layers, hidden_size: H } = backbone.config
+      const { layers, hiddenSize: H } = backbone.dims
       const plan: ModulePlan = { kind: 'plain', config, weights: 'learned' }
       const graph = trainingGraph(backbone, plan, { mode: 'learn', problem: 'regression', head: 'linear' })
       const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, threads: 1 })

@@ -117,19 +117,19 @@ const rejected: [what: string, name: ModelType, changes: Changes, message: strin
     'a vocabulary of less than half the size',
     'distilbert',
     { config: { vocab_size: 182 } },
-    `its ids end at 89, but config\\.json has vocab_size 182: the tokenizer was made for another model\\. ${own}`,
+    `its highest id is 89, but config\\.json has vocab_size 182\\. The tokenizer was made for another model\\. ${own}`,
   ],
   [
     'an eos_token_id that is an ordinary token here',
     'mpnet',
     { config: { eos_token_id: 20 } },
-    `config\\.json has eos_token_id 20, which is the token ".+" and not a special one here: the tokenizer was made for another model\\. ${own}`,
+    `config\\.json has eos_token_id 20, but that is the ordinary token ".+"\\. The tokenizer was made for another model\\. ${own}`,
   ],
   [
     'a bos_token_id that is no token here',
     'roberta',
     { config: { bos_token_id: 5_000 } },
-    'config\\.json has bos_token_id 5000, which is no token here: the tokenizer was made for another model',
+    'config\\.json has bos_token_id 5000, but the tokenizer has no such id\\. The tokenizer was made for another model',
   ],
   [
     'no unknown token in WordPiece',
@@ -156,7 +156,7 @@ const rejected: [what: string, name: ModelType, changes: Changes, message: strin
     'no unknown token and not all bytes in BPE',
     'roberta',
     withModel({ unk_token: null }),
-    'characters that are not in the vocabulary are left out, because "model" has neither an unknown token nor bytes',
+    'it drops characters that are not in the vocabulary, because "model" has neither an unknown token nor bytes',
   ],
   [
     'no post_processor',
@@ -198,7 +198,7 @@ const rejected: [what: string, name: ModelType, changes: Changes, message: strin
     'another id for a special token',
     'bert',
     withPostProcessor({ type: 'BertProcessing', sep: ['[SEP]', 3], cls: ['[CLS]', 101] }),
-    '"post_processor" gives the special token "\\[CLS\\]" the id 101, but in the vocabulary it is 2\\.',
+    '"post_processor" gives the special token "\\[CLS\\]" the id 101, but in the vocabulary it has the id 2\\.',
   ],
   [
     'a special token that is not in the vocabulary',
@@ -216,7 +216,7 @@ const rejected: [what: string, name: ModelType, changes: Changes, message: strin
     'special tokens that fill a row',
     'bert',
     { config: { max_position_embeddings: 3 } },
-    'a pair of texts gets 3 special tokens, but a row of the model has room for 3 tokens',
+    'a pair of texts gets 3 special tokens, but the model takes at most 3 tokens',
   ],
 ]
 
@@ -364,14 +364,14 @@ describe("another model's tokenizer is rejected", () => {
       'bert',
       '',
       { vocab_size: 119_547 },
-      /its ids end at 89, .*was made for another model/,
+      /its highest id is 89, .*was made for another model/,
     ],
     [
       "a BERT's under an MPNet, which has five tokens more",
       'mpnet',
       bundled,
       { vocab_size: 30_527 },
-      /config\.json has eos_token_id 2, which is the token "\[unused1\]" and not a special one here: the tokenizer was made for another model/,
+      /config\.json has eos_token_id 2, but that is the ordinary token "\[unused1\]"\. The tokenizer was made for another model/,
     ],
   ]
   for (const [what, name, file, config, message] of cases)

@@ -43,7 +43,7 @@ test('a row with an id beyond the vocabulary fails alone, and its neighbours get
   const alone = await Promise.all(good.map((row) => engine.run([row])))
   let answered = 0
   dispatcher.onBatch = () => answered++
-  const bad = rowOf([2, tiny.config.vocab_size, 6, 3])
+  const bad = rowOf([2, tiny.dims.vocabulary, 6, 3])
   const asked = [...good.slice(0, 13), bad, ...good.slice(13)].map((row) => ask(row))
   const ends = await Promise.allSettled(asked)
   assert.deepEqual(

@@ -197,7 +197,7 @@ const skip = testProvider === 'webgpu' && !process.env.PROPETL_TEST_MODULES && '
 for (const module of modules)
   test(`${module.kind} on ${testProvider}: rows of two tasks in one batch, as the formulas say`, { skip }, async () => {
     const backbone = await readBackbone(modelDir)
-    const H = backbone.config.hidden_size
+    const H = backbone.dims.hiddenSize
     const numbers = (count: number, seed: number) =>
       Float32Array.from({ length: count }, (_, i) => 0.3 * Math.sin(1.7 * i + seed))
     const bytes = (count: number, seed: number) =>
@@ -207,7 +207,7 @@ for (const module of modules)
       serializePrototype({
         backbone: backbone.digest,
         module,
-        layers: backbone.config.num_hidden_layers,
+        layers: backbone.dims.layers,
         hiddenSize: H,
         tensors: new Map(maskable.map(({ name, shape }, at) => [name, numbers(elementCount(shape), at)])),
       }),

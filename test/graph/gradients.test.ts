@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { attention } from '../../src/backbones/attention.js'
+import { attention } from '../../src/backbones/layers/attention.js'
 import { gradients, type Inverses } from '../../src/graph/gradients.js'
 import { GraphBuilder, type Shape, type Value } from '../../src/graph/graph.js'
 import * as op from '../../src/graph/operators.js'

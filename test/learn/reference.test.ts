@@ -38,7 +38,7 @@ function relativeError(found: Float32Array | undefined, expected: Float32Array):
 
 test('loss, logits and every gradient are those of PyTorch', async () => {
   const backbone = await readBackbone(modelDir)
-  const { num_hidden_layers: layers, hidden_size: H } = backbone.config
+  const { layers, hiddenSize: H } = backbone.dims
   const [B = 0, S = 0] = info('input_ids').shape
   const [ids, types, attended] = ['input_ids', 'token_type_ids', 'attention_mask'].map(integers)
   const rows = Array.from({ length: B }, (_, b) => {

@@ -44,7 +44,7 @@ const folder = await mkdtemp(join(tmpdir(), 'propetl-units-'))
 after(() => rm(folder, { recursive: true }))
 const model = await loadModel(modelDir, 10)
 const { backbone, tokenizer } = model
-const { hidden_size: H, num_hidden_layers: layers, vocab_size: vocabulary } = backbone.config
+const { hiddenSize: H, layers, vocabulary } = backbone.dims
 
 const named: LabelSpace = { problem: 'token_classification', labels: ['B-X', 'I-X', 'O'] }
 const similar: LabelSpace = { problem: 'feature_extraction', labels: [], range: [0, 4] }

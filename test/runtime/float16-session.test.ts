@@ -43,7 +43,7 @@ async function tinyOptions(spoiled = true): Promise<SessionOptions> {
   tensors.set(name, { dtype: 'F32', shape: table.shape, data: bytesOf(values) })
   await writeFile(join(directory, 'model.safetensors'), serializeSafetensors({}, Object.fromEntries(tensors)))
   const backbone = await readBackbone(directory)
-  const { hidden_size: hiddenSize, num_hidden_layers: layers } = backbone.config
+  const { hiddenSize, layers } = backbone.dims
   const { maskable, unmasked } = petlModule(module, hiddenSize)
   const weights = [...maskable, ...unmasked].map(
     ({ name: tensor, shape }, seed) => [tensor, wave(elementCount(shape), seed)] as const,
@@ -101,7 +101,7 @@ describe('a session in float16', () => {
     const options = await tinyOptions()
     const full = await EngineSession.open('cpu', 'float32', options)
     const { part, sizes } = await halfOnCpu(options)
-    const session = new Float16Session('cpu', part, full, options.backbone.config.hidden_size)
+    const session = new Float16Session('cpu', part, full, options.backbone.dims.hiddenSize)
     const rows = packRows([
       rowOf([2, 11, 12, 3]),
       rowOf([2, large, 3], 'cls'),
@@ -119,7 +119,7 @@ describe('a session in float16', () => {
     const expected = await full.run(rows, slots, true)
     assert.equal(result.recomputed, 2)
     assert.deepEqual(sizes, [4])
-    const H = options.backbone.config.hidden_size
+    const H = options.backbone.dims.hiddenSize
     for (const row of [1, 3])
       assert.ok(
         distance(result.pooled.subarray(row * H, (row + 1) * H), expected.pooled.subarray(row * H, (row + 1) * H)) <
@@ -135,7 +135,7 @@ describe('a session in float16', () => {
     const options = await tinyOptions()
     const full = await EngineSession.open('cpu', 'float32', options)
     const { part, sizes } = await halfOnCpu(options)
-    const session = new Float16Session('cpu', part, full, options.backbone.config.hidden_size)
+    const session = new Float16Session('cpu', part, full, options.backbone.dims.hiddenSize)
     const size = (options.prototype?.layers ?? 0) * (options.prototype?.maskBytes ?? 0)
     await session.load({ slots: [1], planes: [2], bitsets: new Uint8Array(2 * size).fill(0x5a) })
     const rows = packRows([rowOf([2, 11, 3])])
@@ -153,7 +153,7 @@ describe('a session in float16', () => {
     const options = await tinyOptions(false)
     const full = await EngineSession.open('cpu', 'float32', options)
     const { part } = await halfOnCpu(options)
-    const good = await checkFloat16(new Float16Session('cpu', part, full, options.backbone.config.hidden_size), options)
+    const good = await checkFloat16(new Float16Session('cpu', part, full, options.backbone.dims.hiddenSize), options)
     assert.match(good.finding, /float16 differs from float32 by 0\.\d+ % \(at most 1\.000 %\)/)
     assert.equal(good.within, true)
     const off: Float16Session['half'] = {
@@ -163,15 +163,15 @@ describe('a session in float16', () => {
         return { ...result, pooled: result.pooled.map((value) => value * (1 + 2 * bounds.fromFloat32)) }
       },
     }
-    const bad = await checkFloat16(new Float16Session('cpu', off, full, options.backbone.config.hidden_size), options)
+    const bad = await checkFloat16(new Float16Session('cpu', off, full, options.backbone.dims.hiddenSize), options)
     assert.equal(bad.within, false)
-    const { hidden_size: hiddenSize } = options.backbone.config
+    const { hiddenSize } = options.backbone.dims
     const nothing: Float16Session['half'] = {
       ...part,
       run: async (rows) => ({ pooled: new Float32Array(rows.rows * hiddenSize).fill(Number.NaN) }),
     }
     const broken = await checkFloat16(
-      new Float16Session('cpu', nothing, full, options.backbone.config.hidden_size),
+      new Float16Session('cpu', nothing, full, options.backbone.dims.hiddenSize),
       options,
     )
     assert.deepEqual(broken, { within: false, finding: 'float16 does not hold the numbers of all texts' })

@@ -53,7 +53,7 @@ export const healthRoutes =
         if (engines.available === 0) throw new Problem('engine_lost', describeAbsence(engines.outage))
         if (store.failure !== undefined) throw new Problem('storage_unavailable', store.failure)
         const { backbone } = engines.all[0].options
-        const { config, digest } = backbone
+        const { type, dims, digest } = backbone
         const { following } = store
         return {
           status: 'ready' as const,
@@ -64,9 +64,9 @@ export const healthRoutes =
             left_behind: abandonedThreadCount(),
           },
           model: {
-            type: config.model_type,
-            layers: config.num_hidden_layers,
-            hidden_size: config.hidden_size,
+            type,
+            layers: dims.layers,
+            hidden_size: dims.hiddenSize,
             digest,
           },
           prototype: { kind: registry.prototype.module.kind, digest: registry.prototype.digest },

@@ -1,0 +1,25 @@
+// The places of an encoder layer where a module (PETL) may change what the layer computes. The families call these hooks;
+// they know no module.
+
+import type { Value } from '../graph/graph.js'
+
+export interface LayerHooks {
+  /**
+   * Additions to the query and value projections of the layer's input.
+   * @param x the input of the projections, packed [T,H]
+   * @returns packed [T,H] each
+   */
+  readonly projections?: (x: Value) => { readonly query: Value; readonly value: Value }
+  /** Keys and values, [B,P,H] each, that every token attends to in addition to those of its own row. */
+  readonly prefix?: { readonly keys: Value; readonly values: Value }
+  /**
+   * An addition to the sum of the feed-forward block's input and output, before that sum is normalised.
+   * @param sum packed [T,H]
+   * @param norm the normalisation that the layer applies to the sum
+   * @returns packed [T,H]
+   */
+  readonly feedForward?: (sum: Value, norm: (value: Value) => Value) => Value
+}
+
+/** The hooks of each layer, by its number. */
+export type EncoderHooks = (layer: number) => LayerHooks

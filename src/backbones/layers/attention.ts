@@ -1,0 +1,72 @@
+// Multi-head scaled dot-product attention (Vaswani et al. 2017, equation 1) from standard operators. Every execution
+// provider runs them, and each has a gradient.
+
+import type { Dimension, GraphBuilder, Value } from '../../graph/graph.js'
+import { add, concat, matmul, padZeros, reshape, scale, softmax, transpose } from '../../graph/operators.js'
+import { type Packing, pack, pad } from '../../graph/packing.js'
+import type { LayerHooks } from '../layer-hooks.js'
+import type { Weights } from '../weights.js'
+import { linearLayer } from './linear.js'
+
+/** What all layers of a graph share. */
+export interface AttentionContext {
+  /** Added to the scores: float32 that broadcasts to [B,heads,S,S]. */
+  readonly bias: Value
+  readonly packing: Packing
+}
+
+export interface AttentionOptions extends AttentionContext {
+  readonly heads: number
+  /** Keys and values, [B,P,H] each, before those of the row. They get no bias. */
+  readonly prefix?: { readonly keys: Value; readonly values: Value }
+}
+
+/** softmax(q·kᵀ/√d + bias)·v of packed q, k and v [T,H]. The result is packed too. */
+export function attention(
+  g: GraphBuilder,
+  { query, key, value }: { readonly query: Value; readonly key: Value; readonly value: Value },
+  { heads, bias, packing, prefix }: AttentionOptions,
+): Value {
+  const H = query.shape[1] as number
+  const headSize = H / heads
+  const splitHeads = (x: Value, order: readonly number[]) =>
+    transpose(g, reshape(g, x, ['B', x.shape[1] as Dimension, heads, headSize]), order)
+  const withPrefix = (before: Value | undefined, x: Value) => {
+    const padded = pad(g, x, packing)
+    return before ? concat(g, [before, padded], 1, 'P+S') : padded
+  }
+  const keys = splitHeads(withPrefix(prefix?.keys, key), [0, 2, 3, 1])
+  const values = splitHeads(withPrefix(prefix?.values, value), [0, 2, 1, 3])
+  const biases = prefix ? padZeros(g, bias, 3, prefix.keys.shape[1] as number, 0, 'P+S') : bias
+  const scores = matmul(g, splitHeads(pad(g, scale(g, query, headSize ** -0.5), packing), [0, 2, 1, 3]), keys)
+  const attended = matmul(g, softmax(g, add(g, scores, biases)), values)
+  return pack(g, reshape(g, transpose(g, attended, [0, 2, 1, 3]), ['B', 'S', H]), packing)
+}
+
+/** The dense layers of attention, below the layer's name. */
+export interface AttentionNames {
+  readonly query: string
+  readonly key: string
+  readonly value: string
+  readonly attentionOutput: string
+}
+
+/** Attention of x to itself, with its projections, packed [T,H]. */
+export function selfAttention(
+  weights: Weights,
+  names: AttentionNames,
+  x: Value,
+  heads: number,
+  context: AttentionContext,
+  { projections, prefix }: LayerHooks,
+): Value {
+  const g = weights.graph
+  const hiddenSize = x.shape[1] as number
+  const project = (name: string) => linearLayer(weights, name, x, hiddenSize)
+  const additions = projections?.(x)
+  const query = additions ? add(g, project(names.query), additions.query) : project(names.query)
+  const value = additions ? add(g, project(names.value), additions.value) : project(names.value)
+  const key = project(names.key)
+  const attended = attention(g, { query, key, value }, { ...context, heads, ...(prefix && { prefix }) })
+  return linearLayer(weights, names.attentionOutput, attended, hiddenSize)
+}
