@@ -3,7 +3,7 @@
 import { basename, resolve } from 'node:path'
 import { readBackbone } from '../../src/backbones/backbone.js'
 import type { Engine, EngineRow } from '../../src/engine/engine.js'
-import type { ModuleConfig } from '../../src/petl/modules.js'
+import type { ModuleConfig } from '../../src/petl/kinds.js'
 import { type Benchmark, type Figure, inTurns, median, summary } from '../support/figures.js'
 import { loadModel, type Model, randomPrototype, randomRows, startEngine, timeBatches } from '../support/material.js'
 

@@ -9,7 +9,7 @@ import { serializeSafetensors, type TensorData } from '../../src/formats/safeten
 import { bytesOf } from '../../src/graph/graph.js'
 import { Random } from '../../src/learn/random.js'
 import { elementCount, moduleTensors } from '../../src/petl/module.js'
-import { petlModule } from '../../src/petl/modules.js'
+import { petlModule } from '../../src/petl/kinds.js'
 import { bundledTasks, modelDir } from '../support/material.js'
 import { drawnModule, type PlainModule } from '../support/plain-session.js'
 import { bundledHeads, ofKind } from './bundled-tasks.js'

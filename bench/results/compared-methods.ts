@@ -3,7 +3,7 @@
 import { headOnlyDefaults } from '../../src/learn/baseline.js'
 import type { Rates } from '../../src/learn/trainer.js'
 import { methodDefaults, weightRates } from '../../src/learn/training-methods.js'
-import type { ModuleConfig } from '../../src/petl/modules.js'
+import type { ModuleConfig } from '../../src/petl/kinds.js'
 import type { Combining, Pooling } from '../../src/petl/task.js'
 
 const adapterMethods = ['head', 'plain', 'single', 'multi', 'mask-one', 'mask-layer'] as const

@@ -12,7 +12,6 @@ import {
 } from '../config.js'
 import { methodDefaults, trainingMethods, weightRates } from '../learn/training-methods.js'
 import { version } from '../package.js'
-import { moduleKinds } from '../petl/module.js'
 import { Problem } from '../problem.js'
 import type { EvaluateFlags } from './evaluate.js'
 import type { LearnFlags } from './learn.js'
@@ -163,7 +162,9 @@ addTrainingOptions(
     whole(0, 10_000),
     0,
   )
-  .addOption(new Option('--module <kind>', 'what the prototype is').choices(moduleKinds).default('adapter'))
+  .addOption(
+    new Option('--module <kind>', 'what the prototype is').choices(Object.keys(weightRates)).default('adapter'),
+  )
   .option('--bottleneck <size>', "an adapter's inner size (default: 32)", whole(1, 100_000))
   .addOption(new Option('--activation <name>', "an adapter's (default: relu)").choices(['relu', 'gelu', 'tanh']))
   .option('--rank <size>', 'rank of LoRA (default: 16)', whole(1, 100_000))

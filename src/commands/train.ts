@@ -9,8 +9,7 @@ import { type NamedTrainingData, type Trained, trainPrototype } from '../learn/p
 import { backboneBits } from '../learn/tensors.js'
 import { loadNamedTrainingData } from '../learn/training-folder.js'
 import { methodDefaults, type TrainingMethod, weightRates } from '../learn/training-methods.js'
-import type { AdapterConfig } from '../petl/adapter.js'
-import type { ModuleConfig } from '../petl/modules.js'
+import { completeConfig, type ModuleConfig, type ModuleKind } from '../petl/kinds.js'
 import type { Combining } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { untilInterrupted } from './interrupt.js'
@@ -23,9 +22,9 @@ export interface TrainFlags extends Omit<CommonTrainingFlags, 'dev' | 'problemTy
   readonly method?: TrainingMethod
   readonly combine: Exclude<Combining, 'none'>
   readonly finishEpochs: number
-  readonly module: ModuleConfig['kind']
+  readonly module: ModuleKind
   readonly bottleneck?: number
-  readonly activation?: AdapterConfig['activation']
+  readonly activation?: ModuleConfig<'adapter'>['activation']
   readonly rank?: number
   readonly alpha?: number
   readonly prefixLength?: number
@@ -101,21 +100,8 @@ function moduleOf(flags: TrainFlags): ModuleConfig {
     for (const name of names)
       if (kind !== flags.module && flags[name] !== undefined)
         throw new Problem('invalid_setting', `${flagOf(name)} belongs to --module ${kind}, not ${flags.module}`)
-  switch (flags.module) {
-    case 'adapter':
-      return {
-        kind: 'adapter',
-        bottleneck: flags.bottleneck ?? 32,
-        activation: flags.activation ?? 'relu',
-        scaling: 1,
-      }
-    case 'lora': {
-      const rank = flags.rank ?? 16
-      return { kind: 'lora', rank, alpha: flags.alpha ?? 1.5 * rank }
-    }
-    case 'prefix':
-      return { kind: 'prefix', length: flags.prefixLength ?? 32 }
-  }
+  const { bottleneck, activation, rank, alpha, prefixLength: length } = flags
+  return completeConfig(flags.module, { bottleneck, activation, rank, alpha, length })
 }
 
 async function prepareFolder(folder: string): Promise<void> {

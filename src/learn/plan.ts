@@ -2,8 +2,8 @@
 // differ in nothing else.
 
 import type { Dimension } from '../graph/graph.js'
+import { type ModuleConfig, petlModule } from '../petl/kinds.js'
 import { moduleTensors } from '../petl/module.js'
-import { type ModuleConfig, petlModule } from '../petl/modules.js'
 import type { Combining } from '../petl/task.js'
 
 /** `frozen`: the parameter is needed, and stays as it is. */

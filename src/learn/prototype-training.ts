@@ -2,7 +2,7 @@
 // adapters and heads alone. All of it is one loop over the same data; only the plan differs.
 
 import type { Backbone } from '../backbones/backbone.js'
-import type { ModuleConfig } from '../petl/modules.js'
+import type { ModuleConfig } from '../petl/kinds.js'
 import { readPrototype, serializePrototype } from '../petl/prototype-file.js'
 import type { Combining, Pooling, TaskMask } from '../petl/task.js'
 import { Problem } from '../problem.js'

@@ -1,8 +1,8 @@
 // The tensors of a learning run: values that a step changes, and how they begin.
 
 import type { Backbone } from '../backbones/backbone.js'
+import { petlModule } from '../petl/kinds.js'
 import { elementCount, maskRange } from '../petl/module.js'
-import { petlModule } from '../petl/modules.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
 import type { Head, Linear } from '../petl/task.js'
 import { type LabelSpace, outputCount } from './label-space.js'

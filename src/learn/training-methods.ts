@@ -1,6 +1,6 @@
 // The methods of learning by name, apart from what they do: the command line names them before it loads any of it.
 
-import type { ModuleKind } from '../petl/module.js'
+import type { ModuleKind } from '../petl/kinds.js'
 
 /**
  * `multi`: one prototype, a mask a layer and a mask a task, combined. `single`: one prototype and a mask a layer, for

@@ -1,13 +1,10 @@
-// What a module of the paper (section 3) says of itself, and what it may do to a layer of an encoder. An encoder knows
-// these places and no module. adapter.ts, lora.ts and prefix.ts are the modules; modules.ts lists them.
+// A PETL module (paper, section 3): its tensors and what it adds to a layer of an encoder, and the type of a row of
+// kinds.ts. adapter.ts, lora.ts and prefix.ts implement it.
 
+import type { Static, TSchema } from 'typebox'
 import type { LayerHooks } from '../backbones/layer-hooks.js'
 import type { GraphBuilder, ValuesByName } from '../graph/graph.js'
 import type { Packing } from '../graph/packing.js'
-
-/** What a prototype can be. */
-export const moduleKinds = ['adapter', 'lora', 'prefix'] as const
-export type ModuleKind = (typeof moduleKinds)[number]
 
 export interface NamedShape {
   readonly name: string
@@ -15,32 +12,47 @@ export interface NamedShape {
 }
 
 export interface ModuleShape extends NamedShape {
-  /** Learning begins with zeros there. */
+  /** Training starts with zeros in this tensor. */
   readonly beginsAtZero?: true
 }
 
 export interface PetlModule {
-  /** The tensors that masks cover, in the order in which mask bits count through them. */
+  /** The tensors that masks cover. The bits of a mask follow their order. */
   readonly maskable: readonly ModuleShape[]
-  /** Those that no mask touches: biases. */
+  /** The tensors without a mask: biases. */
   readonly unmasked: readonly ModuleShape[]
   /**
-   * What the module does to a layer.
-   * @param weights the layer's, by the names of the tensors; a maskable one may be [B, …shape]: each row has its own
+   * Adds the module to a layer.
+   * @param weights of the layer, by tensor name. A maskable one is [B, …shape] if each row of the batch has its own.
    */
   layer(g: GraphBuilder, weights: ValuesByName, packing: Packing): LayerHooks
 }
 
+/** Settings of which some are not given. */
+export type GivenSettings<T> = { readonly [P in keyof T]?: T[P] | undefined }
+
+/** A kind of module: how its settings are stored, completed and built. */
+export interface PetlKind<S extends TSchema = TSchema> {
+  /** The settings, as JSON in the prototype file. */
+  readonly schema: S
+  /** The schema in words, for errors. */
+  readonly expected: string
+  /** Adds the defaults of the settings that are not given. */
+  complete(given: GivenSettings<Static<S>>): Static<S>
+  /** @param hiddenSize of the backbone */
+  build(settings: Static<S>, hiddenSize: number): PetlModule
+}
+
 export const elementCount = (shape: readonly number[]): number => shape.reduce((product, dim) => product * dim, 1)
 
-/** All of a module's tensors: those that masks cover, and then the others. */
+/** All tensors of a module, the maskable ones first. */
 export const moduleTensors = ({ maskable, unmasked }: PetlModule): readonly ModuleShape[] => [...maskable, ...unmasked]
 
-/** How many weights some tensors have; of a module's maskable ones it is n. */
+/** Number of weights in some tensors. For the maskable tensors of a module it is n. */
 export const weightCount = (tensors: readonly NamedShape[]): number =>
   tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0)
 
-/** Where the bits of a maskable tensor lie in a mask. */
+/** The bits of a maskable tensor within a mask. */
 export function maskRange({ maskable }: PetlModule, tensor: string): { readonly first: number; readonly size: number } {
   let first = 0
   for (const { name, shape } of maskable) {

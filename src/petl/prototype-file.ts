@@ -1,4 +1,4 @@
-// The prototype file: safetensors ↔ a checked prototype.
+// The prototype file (safetensors): reads it into a checked prototype, and writes it.
 
 import { join } from 'node:path'
 import { Type } from 'typebox'
@@ -15,25 +15,25 @@ import {
   tensorFloats,
 } from '../formats/safetensors.js'
 import { Problem, quoted } from '../problem.js'
-import { elementCount, moduleKinds, moduleTensors, weightCount } from './module.js'
-import { type ModuleConfig, petlModule } from './modules.js'
+import { type ModuleConfig, moduleKinds, petlKinds, petlModule } from './kinds.js'
+import { elementCount, moduleTensors, weightCount } from './module.js'
 import type { Prototype } from './prototype.js'
 
 export const prototypeFormat = 'propetl-prototype/1'
 
-/** The prototype's file in the directory of its backbone. */
+/** Name of the prototype file in the directory of its backbone. */
 export const prototypeName = 'prototype.safetensors'
 
 /**
- * Reads the prototype in a model's directory.
- * @throws Problem `not_safetensors` or `invalid_prototype`, which says what to do where there is none
+ * Reads the prototype file in a model's directory.
+ * @throws Problem `not_safetensors` or `invalid_prototype`. If the file is missing, the message says how to make one.
  */
 export const readPrototypeIn = (directory: string): Promise<Prototype> =>
   readFileAs(
     join(directory, prototypeName),
     'invalid_prototype',
     readPrototype,
-    'A prototype belongs to one backbone: learn one with "propetl train" and its --model-dir, and put it there.',
+    'Every backbone needs its own prototype. Train one with "propetl train --model-dir <directory>" and put it there.',
   )
 
 /**
@@ -57,7 +57,7 @@ export function readPrototype(file: Uint8Array): Prototype {
     if (!isShape(info.shape, shape))
       throwInvalidPrototype(`tensor "${name}" has shape ${shapeText(info.shape)}; expected ${shapeText(shape)}`)
     const values = tensorFloats(file, name, info)
-    if (!values.every(Number.isFinite)) throwInvalidPrototype(`tensor "${name}" holds a value that is not finite`)
+    if (!values.every(Number.isFinite)) throwInvalidPrototype(`tensor "${name}" contains a value that is not finite`)
     tensors.set(name, values)
   }
 
@@ -68,7 +68,7 @@ export function readPrototype(file: Uint8Array): Prototype {
     )
   for (const name of header.tensors.keys())
     if (name !== 'layer_masks' && !tensors.has(name))
-      throwInvalidPrototype(`tensor ${quoted(name)} is not part of a ${module.kind}`)
+      throwInvalidPrototype(`tensor ${quoted(name)} is not part of ${module.kind} prototypes`)
 
   return {
     digest: digestOf(file),
@@ -86,14 +86,14 @@ export function readPrototype(file: Uint8Array): Prototype {
   }
 }
 
-/** Writes a prototype file: readPrototype gives the same prototype again. */
+/** Writes a prototype file. {@link readPrototype} reads back an equal prototype. */
 export function serializePrototype(prototype: Omit<Prototype, 'digest' | 'maskableWeights' | 'maskBytes'>): Uint8Array {
   const { module, layers, hiddenSize, layerMasks, learnedOn } = prototype
   const { kind, ...config } = module
   const tensors: Record<string, TensorData> = {}
   for (const { name, shape } of moduleTensors(petlModule(module, hiddenSize))) {
     const values = prototype.tensors.get(name)
-    if (values?.length !== elementCount(shape)) throw new Error(`"${name}" is not of shape [${shape}]`)
+    if (values?.length !== elementCount(shape)) throw new Error(`"${name}" must have shape [${shape}]`)
     const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
     tensors[name] = { dtype: 'F32', shape, data }
   }
@@ -116,31 +116,10 @@ function throwInvalidPrototype(message: string): never {
 }
 
 const taskIds = Type.Array(Type.String())
-const positive = Type.Integer({ minimum: 1, maximum: 100_000 })
-const adapterConfig = Type.Object({
-  bottleneck: positive,
-  activation: Type.Union([Type.Literal('relu'), Type.Literal('gelu'), Type.Literal('tanh')]),
-  scaling: Type.Number(),
-})
-const loraConfig = Type.Object({ rank: positive, alpha: Type.Number() })
-const prefixConfig = Type.Object({ length: positive })
 
-/** What a config names beyond this is kept, but does not change what kind it is of. */
+/** Settings that the schema does not name are kept, but cannot change the kind. */
 function readModule(metadata: Metadata): ModuleConfig {
   const kind = metadata.choice('kind', moduleKinds)
-  switch (kind) {
-    case 'adapter':
-      return {
-        ...metadata.json(
-          'config',
-          adapterConfig,
-          '{"bottleneck", "activation", "scaling"}, bottleneck a whole number from 1',
-        ),
-        kind,
-      }
-    case 'lora':
-      return { ...metadata.json('config', loraConfig, '{"rank", "alpha"}, rank a whole number from 1'), kind }
-    case 'prefix':
-      return { ...metadata.json('config', prefixConfig, '{"length"}, a whole number from 1'), kind }
-  }
+  const { schema, expected } = petlKinds[kind]
+  return { ...metadata.json('config', schema, expected), kind } as ModuleConfig
 }

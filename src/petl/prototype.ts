@@ -1,7 +1,7 @@
 // The prototype as a value: the one shared module whose weights every layer and every task masks.
 // prototype-file.ts reads and writes it.
 
-import type { ModuleConfig } from './modules.js'
+import type { ModuleConfig } from './kinds.js'
 
 export interface Prototype {
   /** SHA-256 of the file: task files name it. */

@@ -1,7 +1,7 @@
 // Bit-level storage (paper, section 4.1): a float weight counts 32 bits, a mask entry 1. Heads are not counted.
 
+import { petlModule } from './kinds.js'
 import { moduleTensors, weightCount } from './module.js'
-import { petlModule } from './modules.js'
 import type { Prototype } from './prototype.js'
 
 const floatBits = 32

@@ -259,7 +259,7 @@ describe('a directory that is not whole is rejected with what to do', () => {
     const backbone = await readBackbone(directory)
     const rejected = (message: RegExp) =>
       assert.rejects(loadPrototypeFor(backbone), { code: 'invalid_prototype', message })
-    await rejected(/prototype\.safetensors is missing\. .* learn one with "propetl train" and its --model-dir/)
+    await rejected(/prototype\.safetensors is missing\. .* Train one with "propetl train --model-dir <directory>"/)
     await writeFile(join(directory, 'prototype.safetensors'), pointer)
     await rejected(/prototype\.safetensors is a pointer of Git LFS/)
   })

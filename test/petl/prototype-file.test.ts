@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { serializeSafetensors, type TensorData } from '../../src/formats/safetensors.js'
+import { type ModuleConfig, petlModule } from '../../src/petl/kinds.js'
 import { elementCount, weightCount } from '../../src/petl/module.js'
-import { type ModuleConfig, petlModule } from '../../src/petl/modules.js'
 import { readPrototype } from '../../src/petl/prototype-file.js'
 import type { Problem } from '../../src/problem.js'
 import { floats } from '../material.js'
@@ -41,13 +41,13 @@ const good: [string, unknown, Record<string, TensorData>, number][] = [
 
 const rejected: [string, string, unknown, Record<string, TensorData>, RegExp][] = [
   ['LoRA with the tensors of an adapter', 'lora', loraConfig, adapter, /tensor "query\.A" \[2, 4\] is missing/],
-  ['a tensor too many', 'lora', loraConfig, { ...lora, ...prefix }, /tensor "base" is not part of a lora/],
+  ['a tensor too many', 'lora', loraConfig, { ...lora, ...prefix }, /tensor "base" is not part of lora prototypes/],
   [
     'a rank of 0',
     'lora',
     { rank: 0, alpha: 1 },
     lora,
-    /"config" is "\{\\"rank\\":0,\\"alpha\\":1\}"; expected \{"rank", "alpha"\}, rank a whole number from 1/,
+    /"config" is "\{\\"rank\\":0,\\"alpha\\":1\}"; expected \{"rank", "alpha"\} with a whole number from 1 as rank/,
   ],
   [
     'a prefix of length 0',
@@ -61,7 +61,7 @@ const rejected: [string, string, unknown, Record<string, TensorData>, RegExp][] 
     'adapter',
     { ...adapterConfig, bottleneck: 0 },
     adapter,
-    /"config" is .*; expected .*, bottleneck a whole number from 1/,
+    /"config" is .*; expected .* with a whole number from 1 as bottleneck/,
   ],
   [
     'a rank that is not the tensors’',
@@ -77,7 +77,7 @@ const rejected: [string, string, unknown, Record<string, TensorData>, RegExp][] 
     prefix,
     /"base" has shape \[5, 8\]; expected \[4, 8\]/,
   ],
-  ['a value that is not finite', 'prefix', { length: 5 }, { base: nan }, /"base" holds a value that is not finite/],
+  ['a value that is not finite', 'prefix', { length: 5 }, { base: nan }, /"base" contains a value that is not finite/],
   ['an unknown kind', 'ia3', {}, {}, /"kind" is "ia3"; expected adapter \| lora \| prefix/],
   [
     'layer masks of another size',
