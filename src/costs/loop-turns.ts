@@ -4,7 +4,7 @@
 // next turn: refused requests cost the event loop as much as others, and their clients send them again at once.
 
 import type { Owner } from '../owner.js'
-import { ActiveOwners } from '../scheduler/active-owners.js'
+import { ActiveOwners } from './active-owners.js'
 import { OwnerQueues } from './owner-queues.js'
 
 /** How long an owner rests after a request that was refused, in milliseconds. */

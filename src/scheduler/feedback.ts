@@ -1,12 +1,12 @@
-// What each tenant has experienced: how true its estimates were, and how late this process was for it. It decides about this
-// tenant's requests only, so that no tenant's deadlines or load decide whether another one is admitted.
+// What the scheduler has learned from each tenant's requests: how accurate its wait estimates are, and how late the event
+// loop was. It is kept per tenant, so that no tenant's load or deadlines decide whether another tenant is admitted.
 
 import { LRUCache } from 'lru-cache'
-import { Calibration } from './admission.js'
+import { Calibration } from './calibration.js'
 import { EventLoopLag } from './event-loop-lag.js'
 
-/** Tenants whose feedback is kept; one that has not asked for longest starts anew. */
-const mostTenants = 4_096
+/** Tenants whose feedback is kept. The feedback of the least recently seen tenant is forgotten. */
+const maxTenants = 4_096
 
 export interface Feedback {
   readonly calibration: Calibration
@@ -14,7 +14,7 @@ export interface Feedback {
 }
 
 export class FeedbackByTenant {
-  readonly #tenants = new LRUCache<string, Feedback>({ max: mostTenants })
+  readonly #tenants = new LRUCache<string, Feedback>({ max: maxTenants })
 
   of(tenant: string): Feedback {
     const known = this.#tenants.get(tenant)

@@ -1,4 +1,4 @@
-// The dispatcher on a clock that only events move, with engines whose cost is known.
+// A simulation of the dispatcher: a virtual clock that only events advance, and engines with a known cost.
 
 import type { BatchResult, EngineRow } from '../../src/engine/engine.js'
 import { EngineLost } from '../../src/engine/engine-lost.js'
@@ -22,7 +22,7 @@ export class VirtualClock implements Clock {
     return this.#pausedMs
   }
 
-  /** Time passes, and nothing happens in it. */
+  /** Advances the time without calling back, like a process that is suspended. */
   pause(ms: number): void {
     this.#now += ms
     this.#pausedMs += ms
@@ -41,12 +41,12 @@ export class VirtualClock implements Clock {
     }
   }
 
-  /** Lets everything happen that is due until a time; without one, until nothing is. */
+  /** Runs all events until a time, or until none is left. */
   async run(until = Number.POSITIVE_INFINITY): Promise<void> {
     await settled()
     for (let next = this.#events[0]; next !== undefined && next.at <= until; next = this.#events[0]) {
       this.#events.shift()
-      // After a pause it is late.
+      // After a pause the event is late.
       this.#now = Math.max(this.#now, next.at)
       next.callback()
       await settled()
@@ -55,7 +55,7 @@ export class VirtualClock implements Clock {
   }
 }
 
-/** A clock of a process that is late: it calls back so much later than it should. */
+/** The clock of a busy process: it calls back `ms` milliseconds late. */
 export class LateClock extends VirtualClock {
   ms = 0
 
@@ -64,32 +64,32 @@ export class LateClock extends VirtualClock {
   }
 }
 
-/** When all promises that can go on have done so. */
+/** Resolves after all settled promises have run their callbacks. */
 const settled = () => new Promise((resolve) => setImmediate(resolve))
 
-export interface Ask {
+export interface SimulatedRequest {
   readonly tenant?: string
   readonly weight?: number
   readonly task?: string
   /** Tokens of each row. */
   readonly tokens?: readonly number[]
   readonly timeoutMs?: number
-  /** What each row is charged. */
+  /** The cost of each row. */
   readonly cost?: number
   readonly onAdmitted?: () => void
   readonly signal?: AbortSignal
 }
 
 export interface Outcome {
-  readonly ask: Ask
-  readonly cameAt: number
+  readonly request: SimulatedRequest
+  readonly arrivedAt: number
   readonly endedAt: number
-  /** A problem's code, or that it was answered. */
+  /** `completed`, or the code of the Problem, or the message of another error. */
   readonly end: string
   readonly inTime: boolean
 }
 
-/** A runner whose test says whether it is available. */
+/** A runner whose availability the test sets. */
 export interface SimulatedRunner extends Runner {
   available: boolean
 }
@@ -98,20 +98,20 @@ export interface Simulation {
   readonly clock: VirtualClock
   readonly dispatcher: Dispatcher
   readonly runners: readonly SimulatedRunner[]
-  /** Every batch that was begun, with the engine it was at. */
+  /** Every batch that was started, and its engine. */
   readonly batches: { readonly at: number; readonly engine: number; readonly rows: readonly EngineRow[] }[]
   readonly outcomes: Outcome[]
-  /** Asks now; the outcome is added to the others. */
-  ask(ask: Ask): Promise<Outcome>
+  /** Sends a request now. The outcome is added to `outcomes`. */
+  send(request: SimulatedRequest): Promise<Outcome>
 }
 
 export interface SimulationOptions extends Partial<DispatcherOptions> {
   readonly engines?: number
-  /** Real milliseconds against those of the cost model, for a batch. */
+  /** The real time of a batch divided by the time of the cost model, by the number of the batch. */
   readonly pace?: (batch: number) => number
   /** Whether an engine cannot compute a batch. */
   readonly fails?: (rows: readonly EngineRow[]) => boolean
-  /** Whether an engine is lost when it gets a batch. */
+  /** Whether an engine is lost with a batch. */
   readonly loses?: (engine: number, rows: readonly EngineRow[]) => boolean
 }
 
@@ -159,10 +159,19 @@ export function simulate(options: SimulationOptions = {}, clock = new VirtualClo
     runners,
     batches,
     outcomes,
-    async ask(ask) {
-      const { tenant = '', weight = 1, task = 'a', tokens = [25], timeoutMs = 60_000, cost, onAdmitted, signal } = ask
-      const cameAt = clock.now()
-      const deadline = cameAt + timeoutMs
+    async send(request) {
+      const {
+        tenant = '',
+        weight = 1,
+        task = 'a',
+        tokens = [25],
+        timeoutMs = 60_000,
+        cost,
+        onAdmitted,
+        signal,
+      } = request
+      const arrivedAt = clock.now()
+      const deadline = arrivedAt + timeoutMs
       const end = await dispatcher
         .submit(
           tokens.map((length) => ({ task, row: rowOf(task, length), ...(cost !== undefined && { cost }) })),
@@ -171,13 +180,13 @@ export function simulate(options: SimulationOptions = {}, clock = new VirtualClo
         .then(
           (results) => {
             if (results.some(({ pooled }, index) => pooled[0] !== tokens[index]))
-              throw new Error('a row has the answer of another')
-            return 'answered'
+              throw new Error('a row has the result of another row')
+            return 'completed'
           },
           (error: Error) => (error instanceof Problem ? error.code : error.message),
         )
       const endedAt = clock.now()
-      const outcome = { ask, cameAt, endedAt, end, inTime: end === 'answered' && endedAt <= deadline }
+      const outcome = { request, arrivedAt, endedAt, end, inTime: end === 'completed' && endedAt <= deadline }
       outcomes.push(outcome)
       return outcome
     },
@@ -193,26 +202,30 @@ export const rowOf = (task: string, tokens: number): EngineRow => ({
   withHidden: false,
 })
 
-/** Asks again and again: `clients` of them, each when it has its last answer, until a time. */
-export function flood({ ask, clock }: Simulation, clients: number, what: Ask, untilMs: number): void {
+/** Clients that send one request after another until a time. */
+export function flood({ send, clock }: Simulation, clients: number, what: SimulatedRequest, untilMs: number): void {
   const client = async () => {
     while (clock.now() < untilMs) {
-      const { endedAt, cameAt } = await ask(what)
-      // Who was refused at once tries again a little later.
-      if (endedAt === cameAt) await new Promise<void>((resolve) => void clock.after(10, resolve))
+      const { endedAt, arrivedAt } = await send(what)
+      // A client that was rejected at once tries again 10 ms later.
+      if (endedAt === arrivedAt) await new Promise<void>((resolve) => void clock.after(10, resolve))
     }
   }
   for (let index = 0; index < clients; index++) void client()
 }
 
-/** Asks at moments, whatever becomes of the answers. */
-export function arrivals({ ask, clock }: Simulation, times: readonly number[], what: (index: number) => Ask): void {
+/** Sends requests at given times, without waiting for results. */
+export function arrivals(
+  { send, clock }: Simulation,
+  times: readonly number[],
+  what: (index: number) => SimulatedRequest,
+): void {
   times.forEach((time, index) => {
-    clock.after(time - clock.now(), () => void ask(what(index)))
+    clock.after(time - clock.now(), () => void send(what(index)))
   })
 }
 
-/** Moments of a Poisson process; the generator is Park and Miller's. */
+/** Arrival times of a Poisson process, with the random generator of Park and Miller. */
 export function poisson(ratePerMs: number, untilMs: number, seed: number): number[] {
   let state = seed
   const times: number[] = []
