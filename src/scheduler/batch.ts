@@ -1,4 +1,4 @@
-// A batch while it is put together: which rows may join the one that leads it.
+// A batch while it is formed. The first row leads it; this module decides which rows may join.
 
 import {
   type Entry,
@@ -11,27 +11,27 @@ import {
 import type { Flow, Turns } from './turns.js'
 
 export interface BatchLimits {
-  /** Tokens of a batch; a single longer row still runs, alone. */
+  /** Most tokens of a batch. A longer row still runs, alone. */
   readonly maxTokens: number
   /**
-   * Tokens for each task that the batch serves, if that is less. A long batch should answer many tasks; between two batches
-   * of a task that floods, other tasks need not wait for long.
+   * Most tokens of a batch per task in it, if less. Long batches should serve many tasks, so that other tasks do not wait
+   * long for the batches of a single task.
    */
   readonly taskTokens?: number
-  /** Different masks in a batch. */
+  /** Most different masks in a batch. */
   readonly maxMasks: number
-  /** Tokens of a batch while a tenant floods: most of what waits is its, and more than a batch. */
+  /** Most tokens of a batch while a tenant floods: it has most of the waiting tokens, and more than one batch of them. */
   readonly floodTokens?: number
-  /** Tokens of the row that leads a batch. */
+  /** Most tokens of the row that leads a batch. */
   readonly maxLeaderTokens?: number
 }
 
 type TokenLimits = Pick<BatchLimits, 'maxTokens' | 'taskTokens'>
 
-/** Tokens that a batch has for each task. */
+/** Most tokens of a batch per task. */
 export const taskTokensOf = ({ maxTokens, taskTokens = maxTokens }: TokenLimits): number => taskTokens
 
-/** Tokens of the largest batch that rows of so many tasks can fill. */
+/** Tokens of the largest batch that the rows of this number of tasks can fill. */
 export const largestBatch = (limits: TokenLimits, tasks: number): number =>
   Math.min(limits.maxTokens, tasks * taskTokensOf(limits))
 
@@ -45,17 +45,18 @@ export function limitsDuringFlood(limits: BatchLimits): BatchLimits {
   }
 }
 
-/** Attention pads the rows of a batch to its longest. A row joins while at most half of those places are padding. */
+/** Attention pads all rows to the longest one. A row may join while at most half of the padded positions are padding. */
 const maxPlacesPerToken = 2
 
-/** The flow that leads a batch, and the turns up to which another one is not ahead of it, and not by much. */
+/** The flow that leads a batch, and how far the turns of other flows may be ahead of it. */
 interface Lead<F> {
   readonly flow: F
+  /** Up to this turn a flow counts as even with the leader. */
   readonly even: number
+  /** Up to this turn a flow is less than a whole batch ahead. */
   readonly near: number
 }
 
-/** A batch while it is put together. */
 export class Batch<Row extends SchedulableRow> {
   readonly entries: Entry<Row>[]
   readonly tenant: Lead<TenantFlow<Row>>
@@ -70,7 +71,7 @@ export class Batch<Row extends SchedulableRow> {
     readonly limits: BatchLimits,
   ) {
     const { flow, row } = leader
-    // Flows that always wait are apart by what one row is, or a few; one that floods is half a batch ahead, and more.
+    // The turns of flows that always wait differ by a few rows. A flow that floods is half a batch ahead or more.
     const leadOf = <F extends Flow>(leading: F): Lead<F> => ({
       flow: leading,
       even: leading.turn + taskTokensOf(limits) / 2 / leading.weight,
@@ -97,12 +98,12 @@ export class Batch<Row extends SchedulableRow> {
     return this.#acceptsFrom(row.tokens, row.tokens, this.#flows.has(flow) ? 0 : 1)
   }
 
-  /** Whether there may be a row of a length class that it takes. */
+  /** Whether a row of the length class could be accepted. */
   mayAccept(lengthClass: number): boolean {
     return this.#acceptsFrom(shortestOf(lengthClass), shortestOf(lengthClass + 1), 1)
   }
 
-  /** @param further tasks that the batch does not serve yet */
+  /** @param further number of tasks that would be new in the batch */
   #acceptsFrom(shortest: number, longest: number, further: number): boolean {
     const most = largestBatch(this.limits, this.#flows.size + further)
     const places = (this.entries.length + 1) * Math.max(this.#longest, shortest)
@@ -118,7 +119,7 @@ export class Batch<Row extends SchedulableRow> {
     this.#longest = Math.max(this.#longest, row.tokens)
   }
 
-  /** The row of a length whose turn is next among those whose masks are here. */
+  /** The row of a length class whose turn is next, of those whose mask is in the batch already. */
   next(lengthClass: number): Entry<Row> | undefined {
     let first: Entry<Row> | undefined
     for (const flow of this.#flows) {
@@ -134,9 +135,9 @@ const isBefore = <Row>(a: TaskFlow<Row>, b: TaskFlow<Row>) =>
   a.tenant === b.tenant ? a.turn < b.turn : a.tenant.turn < b.tenant.turn
 
 /**
- * The next flow that may share a batch, or else the one that leads it. One that is ahead may while that is less than a whole
- * batch, and as long as it does not flood: then most of what there is to serve is its.
- * @param all tokens that wait, of all flows, and those of the batch
+ * The next flow that may add a row to a batch, or the leading flow if no other may. A flow that is ahead of the leader may
+ * join if it is less than a whole batch ahead and does not flood, that is, has at most half of all tokens.
+ * @param all waiting tokens of all flows, and those of the batch
  */
 export function nextToJoin<F extends Flow>(
   turns: Turns<F>,

@@ -1,16 +1,16 @@
-// Time, as the dispatcher sees it: a test brings its own.
+// The dispatcher's clock and timers. Tests replace it with a virtual clock.
 
 import { pausedMs } from '../running-time.js'
 
 export interface Clock {
-  /** Milliseconds since some beginning. */
+  /** Milliseconds since a fixed, arbitrary time. */
   now(): number
   /**
-   * Calls back after so many milliseconds; with 0 when the events that have arrived are handled.
-   * @returns takes the call back
+   * Calls back after a time in milliseconds. With 0 the call comes as soon as events that have arrived are handled.
+   * @returns cancels the call
    */
   after(ms: number, callback: () => void): () => void
-  /** Milliseconds, of all that have passed, in which the process did not run. */
+  /** Total time in which the process did not run, for example because it was suspended; see running-time.ts. */
   pausedMs(): number
 }
 

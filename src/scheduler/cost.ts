@@ -1,20 +1,20 @@
-// What a batch costs: milliseconds = fixed + per token · tokens, measured on the batches that warmed the engine up, and
-// kept true by those that it serves. From the same measurements: how large a batch should be.
+// The cost model: a batch takes fixed + per token · tokens milliseconds. The parameters are measured with warm-up batches
+// and corrected by the batches that are served. The same measurements say how large a batch should be.
 
 import type { BatchTiming } from '../runtime/warm-up.js'
 import type { BatchLimits } from './batch.js'
 
-/** Share of the best measured throughput that a batch may lose, so that its rows are answered sooner. */
+/** Share of the best measured throughput that is given up for shorter batches, and so for lower latency. */
 const throughputLoss = 0.1
-/** Share of the newest batch in the pace. */
-const newest = 0.1
-/** One batch that was held up, or one that the clock missed, says no more than this of the pace. */
-const outlier = 4
+/** Weight of the newest batch in the moving average of the pace. */
+const newestWeight = 0.1
+/** A single batch changes the pace as if it were at most this factor faster or slower: it may be an outlier. */
+const maxOutlier = 4
 
 /**
- * Tokens of the smallest batch that has about the best throughput. A larger one would only make rows wait longer for
- * each other. Between two sizes that were measured throughput is taken to rise with the logarithm of the size: the answer
- * then moves a little with what was measured, where the next size would be twice as large.
+ * Tokens of the smallest batch that has about the best throughput. In a larger one rows would only wait longer for each
+ * other. Between two measured sizes, throughput is interpolated by the logarithm of the size: the sizes double, and without
+ * interpolation a small difference in a measurement would double the result.
  * @param timings at least one, by ascending size
  */
 export function efficientTokens(timings: readonly BatchTiming[]): number {
@@ -27,13 +27,13 @@ export function efficientTokens(timings: readonly BatchTiming[]): number {
   return Math.round(below.tokens * (above.tokens / below.tokens) ** share)
 }
 
-/** Tasks that share a batch may make it so many times as long as one that has a single task's rows. */
-const tasksTogether = 8
+/** A batch of several tasks may have this many times the tokens of a batch of one task. */
+const maxTasksFactor = 8
 
 /**
- * How long batches may be.
- * @param given a number, or `auto`: a task's rows fill the smallest batch that has about the best throughput, and those of
- *   several tasks a larger one, which gains a little more
+ * The token limits of a batch.
+ * @param given the max-batch-tokens setting. With `auto`, the rows of one task fill the smallest batch with about the best
+ *   throughput. A batch of several tasks may be larger, which gains a little more.
  */
 export function batchTokens(
   given: number | 'auto',
@@ -41,7 +41,7 @@ export function batchTokens(
 ): Pick<BatchLimits, 'maxTokens' | 'taskTokens'> {
   if (given !== 'auto') return { maxTokens: given }
   const taskTokens = efficientTokens(timings)
-  return { maxTokens: tasksTogether * taskTokens, taskTokens }
+  return { maxTokens: maxTasksFactor * taskTokens, taskTokens }
 }
 
 export class CostModel {
@@ -49,7 +49,7 @@ export class CostModel {
   readonly tokenMs: number
   #pace = 1
 
-  /** @param timings one at least; of two or more sizes the line of least squares is taken, and neither part is negative */
+  /** @param timings at least one; two or more sizes are fitted by least squares, with neither parameter negative */
   constructor(timings: readonly BatchTiming[]) {
     const mean = (value: (timing: BatchTiming) => number) =>
       timings.reduce((sum, timing) => sum + value(timing), 0) / timings.length
@@ -61,20 +61,20 @@ export class CostModel {
     this.fixedMs = ms - this.tokenMs * tokens
   }
 
-  /** Milliseconds that a batch takes, as the engine runs now. */
+  /** Milliseconds that a batch takes at the current pace. */
   batchMs(tokens: number): number {
     return this.#pace * (this.fixedMs + this.tokenMs * tokens)
   }
 
-  /** Tokens of the largest batch that takes at most so many milliseconds, as the engine runs now; none if a batch takes longer. */
+  /** Tokens of the largest batch that takes at most this time at the current pace; 0 if every batch takes longer. */
   tokensWithin(ms: number): number {
     return Math.max(0, Math.floor((ms / this.#pace - this.fixedMs) / this.tokenMs))
   }
 
-  /** A batch was served: an exponential moving average of the pace, for the machine's own is not always the same. */
+  /** Updates the pace, an exponential moving average, with a batch that was served. The speed of a machine varies. */
   observe({ tokens, ms }: BatchTiming): void {
     const ratio = ms / (this.fixedMs + this.tokenMs * tokens)
-    const bounded = Math.min(Math.max(ratio, this.#pace / outlier), this.#pace * outlier)
-    this.#pace += newest * (bounded - this.#pace)
+    const bounded = Math.min(Math.max(ratio, this.#pace / maxOutlier), this.#pace * maxOutlier)
+    this.#pace += newestWeight * (bounded - this.#pace)
   }
 }

@@ -1,39 +1,42 @@
-// What waits, as the queue keeps it: rows of tasks of tenants, by length and deadline.
+// The data of the queue. A flow, in the sense of fair queueing, is a stream of rows that shares a resource with others: a
+// tenant is a flow among tenants, and a task is a flow among its tenant's tasks. A task keeps its rows by length and
+// deadline.
 
 import type { IndexedHeap, Placed } from './indexed-heap.js'
 import type { Flow, Turns } from './turns.js'
 
+/** What the scheduler needs to know about a row. */
 export interface SchedulableRow {
   readonly tenant: string
-  /** The tenant's share of the engines, relative to that of other tenants. */
+  /** The tenant's share of the engines, relative to other tenants. */
   readonly weight: number
   readonly task: string
-  /** Which mask the row needs; a batch holds a bounded number of different ones. */
+  /** The mask that the row needs. A batch holds a bounded number of different masks. */
   readonly maskKey: string
   readonly tokens: number
-  /** What the row is charged when turns are counted, in token equivalents: at least its tokens. */
+  /** What fair queueing charges for the row, in token equivalents; at least its tokens. */
   readonly cost: number
-  /** When the answer must be there, in milliseconds of the caller's clock. */
+  /** In milliseconds of the caller's clock. */
   readonly deadline: number
 }
 
-/** Tokens of rows, and what these rows are charged. */
+/** Tokens of rows, and what fair queueing charges for them. */
 export interface Load {
   readonly tokens: number
   readonly cost: number
 }
 
-/** Rows of one class differ in length by less than a factor of √2, so that alone they are padded by less than a third. */
+/** Rows of one length class differ by less than a factor of √2. A batch of one class is less than a third padding. */
 export const lengthClassOf = (tokens: number) => Math.floor(2 * Math.log2(Math.max(tokens, 1)))
 
 export const shortestOf = (lengthClass: number) => 2 ** (lengthClass / 2)
 
-/** A row among those of its task that have about its length. */
+/** A waiting row, in the heap of its task and length class. */
 export interface Entry<Row> extends Placed {
   readonly row: Row
   readonly flow: TaskFlow<Row>
   readonly lengthClass: number
-  /** Of two rows with the same deadline the older one goes first. */
+  /** Of two rows with the same deadline, the one with the lower number goes first. */
   readonly order: number
 }
 
@@ -53,13 +56,13 @@ export interface TenantFlow<Row> extends RowFlow {
 
 export interface TaskFlow<Row> extends RowFlow {
   readonly tenant: TenantFlow<Row>
-  /** The task's rows of each length class, by deadline. */
+  /** By length class: its rows by deadline. */
   readonly byLength: (IndexedHeap<Entry<Row>> | undefined)[]
-  /** No row has a later deadline. */
+  /** An upper bound of the deadlines of its rows. */
   latest: number
 }
 
-/** The row of a task that has the earliest deadline. */
+/** The row of a task with the earliest deadline. */
 export function earliest<Row extends SchedulableRow>(flow: TaskFlow<Row>): Entry<Row> | undefined {
   let first: Entry<Row> | undefined
   for (const heap of flow.byLength) {
@@ -72,7 +75,7 @@ export function earliest<Row extends SchedulableRow>(flow: TaskFlow<Row>): Entry
 export const earliestOfLength = <Row>(flow: TaskFlow<Row>, lengthClass: number): Entry<Row> | undefined =>
   flow.byLength[lengthClass]?.peek()
 
-/** The rows of a task that go before one with the given deadline. */
+/** The load of a task's rows that go before a row with the given deadline. */
 export function loadBefore<Row extends SchedulableRow>(flow: TaskFlow<Row>, deadline: number): Load {
   if (deadline >= flow.latest) return flow
   let [tokens, cost] = [0, 0]

@@ -1,9 +1,8 @@
-// A binary heap whose items know where they are, so that any item can be removed in O(log n) and none has to stay behind as
-// a deleted entry.
+// A binary heap whose items know their position. Any item can be removed in O(log n), without tombstones.
 
-/** What a heap holds. An item can be in one heap at a time. */
+/** An item of a heap. It can be in only one heap at a time. */
 export interface Placed {
-  /** Where it is in the heap's array, kept up to date by the heap; -1 if it is in none. */
+  /** Index in the heap's array, maintained by the heap; -1 if it is in no heap. */
   position: number
 }
 
@@ -39,12 +38,12 @@ export class IndexedHeap<T extends Placed> {
     return true
   }
 
-  /** Moves an item whose key has grown. */
+  /** Restores the order after the key of an item has grown. */
   moveBack(item: T): void {
     this.#moveDown(item, item.position)
   }
 
-  /** All items, in no order. */
+  /** All items, in no particular order. */
   [Symbol.iterator](): Iterator<T> {
     return this.#items.values()
   }
@@ -54,7 +53,7 @@ export class IndexedHeap<T extends Placed> {
     item.position = position
   }
 
-  /** Places an item where it belongs between the root and a position. */
+  /** Places an item on the path from a position to the root. */
   #moveUp(item: T, from: number): void {
     let position = from
     while (position > 0) {
@@ -67,7 +66,7 @@ export class IndexedHeap<T extends Placed> {
     this.#place(item, position)
   }
 
-  /** Places an item where it belongs between a position and the leaves. */
+  /** Places an item on a path from a position to the leaves. */
   #moveDown(item: T, from: number): void {
     let position = from
     for (;;) {

@@ -1,9 +1,9 @@
-// Which rows run next: pure decisions over plain data. No clock, no timer, no tensor; the caller passes the time.
+// Which rows run next. These are pure decisions over plain data, without clocks or tensors: the caller passes the time.
 //
-// Tenants share the engine by weight, and a tenant's tasks share its part evenly (turns.ts). Within a task the row with the
-// earliest deadline goes first: an urgent row overtakes rows of its own task, and no others. The row that leads fills its
-// batch with rows of about its length. A flow that is far ahead of it, or is ahead and has most of what waits, stays out of
-// that batch, so that a caller who sends little does not wait for the rows of one who floods.
+// Tenants share the engine by weight, and the tasks of a tenant share its part evenly (turns.ts). Within a task the row with
+// the earliest deadline goes first, so an urgent row overtakes only rows of its own task. The row whose turn it is leads the
+// next batch, and rows of about its length fill it. A flow stays out of that batch if its turn is far ahead of the leader's,
+// or if it is ahead and has most of the waiting tokens. A tenant that sends little does not wait for the rows of a flood.
 
 import { Batch, type BatchLimits, limitsDuringFlood, nextToJoin, taskTokensOf } from './batch.js'
 import {
@@ -24,68 +24,69 @@ import {
 import { IndexedHeap, type Placed } from './indexed-heap.js'
 import { IdleFlows, Turns } from './turns.js'
 
-/** Tenants and tasks without rows that are remembered because they were served more than the others. */
-const idleTenants = 1_000
-const idleTasks = 10_000
+/** Most flows without rows whose turns are remembered, because they were served more than others. */
+const maxIdleTenants = 1_000
+const maxIdleTasks = 10_000
 
 export interface Decision<Row> {
   readonly batch: readonly Row[]
-  /** Rows that cannot be answered in time any more. */
+  /** Rows that can no longer meet their deadline. */
   readonly late: readonly Row[]
 }
 
-/** A row among all that wait, by deadline. */
+/** A waiting row, in the heap of all rows by deadline. */
 interface Deadline<Row> extends Placed {
   readonly entry: Entry<Row>
 }
 
 export class RowQueue<Row extends SchedulableRow> {
-  readonly #idleTasks = new IdleFlows<TaskFlow<Row>>(idleTasks)
-  readonly #tenants = new Turns<TenantFlow<Row>>(new IdleFlows(idleTenants), ({ tasks }) => tasks.forgetIdle())
+  readonly #idleTasks = new IdleFlows<TaskFlow<Row>>(maxIdleTasks)
+  readonly #tenants = new Turns<TenantFlow<Row>>(new IdleFlows(maxIdleTenants), ({ tasks }) => tasks.forgetIdle())
   readonly #rows = new Map<Row, Deadline<Row>>()
   readonly #deadlines = new IndexedHeap<Deadline<Row>>((a, b) => byDeadline(a.entry, b.entry))
   #tokens = 0
   #tasks = 0
   #order = 0
-  /** The tenant that was last seen to have most of what waits. */
+  /** The tenant that most recently had more than half of the waiting tokens. */
   #flooding: TenantFlow<Row> | undefined
 
-  /** Rows that wait. */
+  /** Number of waiting rows. */
   get size(): number {
     return this.#rows.size
   }
 
+  /** Tokens of the waiting rows. */
   get tokens(): number {
     return this.#tokens
   }
 
-  /** Tasks that have rows waiting. */
+  /** Number of tasks with waiting rows. */
   get tasks(): number {
     return this.#tasks
   }
 
-  /** The limits of a batch that is formed now: others hold while a tenant floods. */
+  /** The limits of a batch that is formed now. They are stricter while a tenant floods. */
   limitsNow(limits: BatchLimits): BatchLimits {
     return this.#floodingBeyond(limits) ? limitsDuringFlood(limits) : limits
   }
 
-  /** The row that came before all others that wait. */
+  /** The row that has waited longest. */
   get oldest(): Row | undefined {
     return this.#rows.keys().next().value
   }
 
-  /** The earliest deadline of the rows that wait; infinity if none does. */
+  /** The earliest deadline of the waiting rows; infinity if there are none. */
   get earliestDeadline(): number {
     return this.#mostUrgent?.deadline ?? Number.POSITIVE_INFINITY
   }
 
-  /** Rows that wait of a tenant, and of one of its tasks. */
+  /** Number of waiting rows of a tenant, and of one of its tasks. */
   rowsOf(tenant: string, task: string): { readonly tenant: number; readonly task: number } {
     const flow = this.#tenants.flows.get(tenant)
     return { tenant: flow?.rows ?? 0, task: flow?.tasks.flows.get(task)?.rows ?? 0 }
   }
 
-  /** What waits of a tenant, and the part of the engines that it gets now. */
+  /** The waiting rows and tokens of a tenant, and the share of the engines that it gets now. */
   backlogOf(
     tenant: string,
     weight: number,
@@ -112,27 +113,27 @@ export class RowQueue<Row extends SchedulableRow> {
     this.#count(entry, 1)
   }
 
-  /** Takes a row out, if it waits. */
+  /** Removes a row. @returns false if it does not wait */
   remove(row: Row): boolean {
     return this.#take(row)
   }
 
-  /** Takes out the rows whose deadline has come. */
+  /** Removes and returns the rows whose deadline has passed. */
   takeExpired(now: number): Row[] {
     return this.#takeWhile(({ deadline }) => deadline <= now)
   }
 
   /**
-   * Takes the next batch, led by the row whose turn it is.
-   * @param answeredBy when a batch that is begun now would be answered: rows with an earlier deadline are late
+   * Removes and returns the next batch, which the row whose turn it is leads.
+   * @param endsAt when a batch that is sent now would end: rows with an earlier deadline are late
    */
-  next(answeredBy: number, limits: BatchLimits): Decision<Row> {
-    const late = this.#takeWhile(({ deadline }) => deadline < answeredBy)
+  next(endsAt: number, limits: BatchLimits): Decision<Row> {
+    const late = this.#takeWhile(({ deadline }) => deadline < endsAt)
     const leader = this.#leader(limits.maxLeaderTokens ?? Number.POSITIVE_INFINITY)
     return { batch: leader ? this.#fill(leader, limits) : [], late }
   }
 
-  /** The row whose turn it is, of those that have at most so many tokens. */
+  /** The row whose turn it is, of those with at most `maxTokens` tokens. */
   #leader(maxTokens: number): Entry<Row> | undefined {
     const flow = this.#tenants.lead()?.tasks.lead()
     const leader = flow && earliest(flow)
@@ -142,7 +143,7 @@ export class RowQueue<Row extends SchedulableRow> {
   #shortLeader(maxTokens: number): Entry<Row> | undefined {
     let lengthClass = 0
     let first: Entry<Row> | undefined
-    // Of the class that the bound lies in rows may be longer: none of them leads.
+    // The class that contains the bound may have longer rows, so none of its rows leads.
     for (; shortestOf(lengthClass + 1) <= maxTokens; lengthClass++) {
       const flow = this.#tenants.firstOf(lengthClass)?.tasks.firstOf(lengthClass)
       const entry = flow && earliestOfLength(flow, lengthClass)
@@ -152,9 +153,9 @@ export class RowQueue<Row extends SchedulableRow> {
   }
 
   /**
-   * Tokens that the engine would serve until it has served rows that came now, those rows included. Of their own tasks it
-   * counts what has an earlier deadline, of the others what is theirs until the turn of these rows has come.
-   * @param asked the new rows by task
+   * Tokens that the engine would compute until new rows are computed, including the new rows. Rows of the same task count if
+   * their deadline is earlier. Other flows count with what they would be served before the turn of the new rows.
+   * @param asked the load of the new rows by task
    */
   tokensUntilServed(
     { tenant: id, weight }: Pick<SchedulableRow, 'tenant' | 'weight'>,
@@ -194,8 +195,8 @@ export class RowQueue<Row extends SchedulableRow> {
   }
 
   /**
-   * The row of a length whose turn is next among those that may join.
-   * @param flooding a tenant whose rows join no other's batch: whoever asks little would wait for them
+   * The row of a length class whose turn is next, of those that may join the batch.
+   * @param flooding a tenant whose rows may not join another tenant's batch, which would become longer
    */
   #candidate(batch: Batch<Row>, lengthClass: number, flooding: TenantFlow<Row> | undefined): Entry<Row> | undefined {
     if (batch.masksAreFull) return batch.next(lengthClass)
@@ -208,7 +209,10 @@ export class RowQueue<Row extends SchedulableRow> {
     return flow && earliestOfLength(flow, lengthClass)
   }
 
-  /** A tenant that has most of what waits, and more than a batch; undefined where floods have no limits of their own. */
+  /**
+   * The tenant that floods: it has most of the waiting tokens, and more than one batch of them. Undefined if there is none,
+   * or if the limits have no floodTokens.
+   */
   #floodingBeyond(limits: BatchLimits): TenantFlow<Row> | undefined {
     const { tokens = 0 } = this.#flooding ?? {}
     const floods = limits.floodTokens !== undefined && tokens > taskTokensOf(limits) && 2 * tokens > this.#tokens
@@ -219,9 +223,10 @@ export class RowQueue<Row extends SchedulableRow> {
     return this.#deadlines.peek()?.entry.row
   }
 
-  #takeWhile(goes: (row: Row) => boolean): Row[] {
+  /** Takes rows by ascending deadline while the condition holds. */
+  #takeWhile(condition: (row: Row) => boolean): Row[] {
     const taken: Row[] = []
-    for (let row = this.#mostUrgent; row !== undefined && goes(row); row = this.#mostUrgent) {
+    for (let row = this.#mostUrgent; row !== undefined && condition(row); row = this.#mostUrgent) {
       this.#take(row)
       taken.push(row)
     }
@@ -234,7 +239,7 @@ export class RowQueue<Row extends SchedulableRow> {
     this.#take(row)
   }
 
-  /** Removes a row from everything that refers to it. */
+  /** Removes a row from the queue and its flows. */
   #take(row: Row): boolean {
     const deadline = this.#rows.get(row)
     if (deadline === undefined) return false
@@ -251,12 +256,12 @@ export class RowQueue<Row extends SchedulableRow> {
 
   #count({ row, flow, lengthClass }: Entry<Row>, rows: 1 | -1): void {
     this.#tokens += rows * row.tokens
-    // A task comes with its first row, and goes with its last.
+    // A task counts from its first row to its last.
     if (flow.rows === (rows === 1 ? 0 : 1)) this.#tasks += rows
     for (const each of [flow, flow.tenant]) {
       each.rows += rows
       each.tokens += rows * row.tokens
-      // Sums of fractions leave a remainder.
+      // Rounding errors of the sums would remain.
       each.cost = each.rows === 0 ? 0 : each.cost + rows * row.cost
       each.rowsOfLength[lengthClass] = (each.rowsOfLength[lengthClass] ?? 0) + rows
     }
@@ -266,7 +271,7 @@ export class RowQueue<Row extends SchedulableRow> {
   }
 }
 
-/** Whether an entry's turn is first: its tenant's, its task's, and then its own. */
+/** Compares turns: first of the tenants, then of the tasks, then the deadlines. */
 function isBefore<Row extends SchedulableRow>(a: Entry<Row>, b: Entry<Row>): boolean {
   if (a.flow.tenant !== b.flow.tenant) return a.flow.tenant.turn < b.flow.tenant.turn
   if (a.flow !== b.flow) return a.flow.turn < b.flow.turn
@@ -279,7 +284,7 @@ const sumOf = (a: Load, b: Load): Load => ({ tokens: a.tokens + b.tokens, cost: 
 
 const longestClass = lengthClassOf(2 ** 20)
 
-/** A length class and the others, nearest first. */
+/** The length class itself and then the others, nearest first. */
 function* outwards(lengthClass: number): Iterable<number> {
   yield lengthClass
   for (let distance = 1; distance <= longestClass; distance++) {

@@ -1,11 +1,13 @@
-// Whose turn it is, among flows that share something: tenants the engine, tasks their tenant's part of it.
+// Fair queueing: whose turn it is among flows that share a resource. Tenants share the engine, and the tasks of a tenant
+// share its part.
 //
-// A flow's turn is the cost of what it was served, divided by its weight; the flow with the lowest turn is next. It is
-// counted when rows are served, as the virtual token counters of Sheng et al. ("Fairness in Serving Large Language Models",
-// OSDI 2024) are. A flow that returns from idleness is lifted to the virtual time: idleness earns no credit. The virtual time
-// advances by what is served, divided by the weights of the flows that wait, as in processor sharing (Parekh and Gallager
-// 1993), and is never behind the turn that is being served (Goyal, Vin, Cheng 1996). By the latter alone it would stand still
-// while new flows keep arriving, and a flow that has a few rows more than they would wait for all of them.
+// The turn of a flow is the cost of the rows it was served, divided by its weight. The flow with the lowest turn is next.
+// Turns are counted when rows are served, like the virtual token counters of Sheng et al. ("Fairness in Serving Large
+// Language Models", OSDI 2024). A flow that returns after being idle is lifted to the virtual time, so idle time earns no
+// credit. The virtual time advances by the served cost divided by the weights of the waiting flows, as in processor sharing
+// (Parekh and Gallager 1993). It is never behind the turn that is being served (Goyal, Vin, Cheng 1996). The latter rule
+// alone is not enough: while new flows keep arriving the virtual time would not advance, and a flow with a few more rows
+// than the others would wait for all of them.
 
 import { IndexedHeap, type Placed } from './indexed-heap.js'
 
@@ -13,23 +15,23 @@ export interface Flow {
   readonly id: string
   turn: number
   weight: number
-  /** The rows that wait, their tokens, and what they are charged. */
+  /** Number of waiting rows, their tokens, and their cost. */
   readonly rows: number
   readonly tokens: number
   readonly cost: number
-  /** Rows that wait, by length class. */
+  /** Number of waiting rows by length class. */
   readonly rowsOfLength: readonly number[]
 }
 
 interface Place<F> extends Placed {
   readonly flow: F
-  /** The flow's turn when it was put here. */
+  /** The flow's turn when it was last placed. */
   turn: number
-  /** Of two flows with the same turn the one that was put here first goes first. */
+  /** Of two flows with the same turn, the one with the lower number goes first. */
   order: number
 }
 
-/** Flows by turn. A turn only grows, so a flow's place is corrected when it reaches the front, and not before. */
+/** Flows ordered by turn. Turns only grow, so the place of a flow is corrected only when it reaches the front. */
 class TurnOrder<F extends Flow> {
   readonly #places = new Map<F, Place<F>>()
   readonly #heap = new IndexedHeap<Place<F>>((a, b) => a.turn - b.turn || a.order - b.order)
@@ -67,7 +69,7 @@ class TurnOrder<F extends Flow> {
   }
 }
 
-/** Remembers flows without rows, a bounded number of them: beyond it the one that has been idle longest is forgotten. */
+/** Flows without rows that are remembered. Beyond the limit, the flow that has been idle longest is forgotten. */
 export class IdleFlows<F extends Flow> {
   readonly #turnsOf = new Map<F, Turns<F>>()
 
@@ -89,42 +91,42 @@ export class IdleFlows<F extends Flow> {
 }
 
 export class Turns<F extends Flow> {
-  /** The flows that have rows, and those that have none and whose turn has not come since. */
+  /** Flows that have rows, and idle flows whose turn the leaders have not reached yet. */
   readonly flows = new Map<string, F>()
   readonly #waiting = new TurnOrder<F>()
   readonly #waitingOfLength: (TurnOrder<F> | undefined)[] = []
-  /** The virtual time: where a flow begins. */
+  /** The virtual time, at which new flows start. */
   #now = 0
-  /** The virtual time from the next lead() on: flows that come while a batch is put together or runs are equal. */
+  /** The virtual time after the next lead(). All flows that arrive between two batches start at the same time. */
   #next = 0
-  /** Flows without rows. Each is forgotten when a flow leads that has reached its turn. */
+  /** Flows without rows. A flow is forgotten when a leader has reached its turn. */
   readonly #idle = new TurnOrder<F>()
-  /** Those of them whose turn is later than #next. They still share what is served. */
+  /** Flows without rows whose turn is later than #next. They still count as sharing the resource. */
   readonly #ahead = new TurnOrder<F>()
-  /** Sum of the weights of the flows that have rows or are ahead. */
+  /** Sum of the weights of the flows that have rows or are in #ahead. */
   #weights = 0
 
   /**
-   * @param remembered bounds the flows without rows, together with those of other Turns
-   * @param onForgotten called with a flow that is not remembered any more
+   * @param remembered bounds the number of flows without rows; several Turns may share it
+   * @param onForgotten called with a flow that was forgotten
    */
   constructor(
     readonly remembered: IdleFlows<F>,
     readonly onForgotten: (flow: F) => void = () => {},
   ) {}
 
-  /** Where a flow stands, or would stand if it had rows now. */
+  /** The turn of a flow, or the turn that it would have if it got a row now. */
   turnOf(flow: F | undefined): number {
     return flow === undefined ? this.#now : flow.rows > 0 ? flow.turn : Math.max(flow.turn, this.#now)
   }
 
-  /** The part of what is served that a flow with the given weight gets while the others go on as they do now. */
+  /** The share of the resource that a flow with the given weight gets next to the current flows, from 0 to 1. */
   shareOf(flow: F | undefined, weight: number): number {
     const others = this.#weights - (flow !== undefined && this.#shares(flow) ? flow.weight : 0)
     return weight / (weight + Math.max(0, others))
   }
 
-  /** Called before the flow gets a row; the weight is the flow's from now on. */
+  /** Called before a row is added to the flow. Sets the weight of the flow. */
   enter(flow: F, lengthClass: number, weight: number): void {
     flow.turn = this.turnOf(flow)
     this.#weights += weight - (this.#shares(flow) ? flow.weight : 0)
@@ -139,9 +141,9 @@ export class Turns<F extends Flow> {
     this.#orderOf(lengthClass).add(flow)
   }
 
-  /** Called when a row of the flow is served, before it is taken out. */
+  /** Called when a row of the flow is served, before it is removed. */
   served(flow: F, cost: number): void {
-    // A flow that is behind the virtual time was due before: what it is served until then does not advance the time.
+    // A flow behind the virtual time catches up first. What it is served until then does not advance the time.
     const due = Math.max(0, this.#next - flow.turn) * flow.weight
     flow.turn += cost / flow.weight
     let left = Math.max(0, cost - due)
@@ -155,7 +157,7 @@ export class Turns<F extends Flow> {
     this.#next += left / Math.max(this.#weights, flow.weight)
   }
 
-  /** Called when a row of the flow has been taken out. */
+  /** Called after a row of the flow was removed. */
   leave(flow: F, lengthClass: number): void {
     if ((flow.rowsOfLength[lengthClass] ?? 0) === 0) this.#waitingOfLength[lengthClass]?.remove(flow)
     if (flow.rows > 0) return
@@ -167,7 +169,7 @@ export class Turns<F extends Flow> {
     this.remembered.add(flow, this)
   }
 
-  /** The flow whose turn it is. Flows without rows that have nothing ahead of it are forgotten. */
+  /** The flow whose turn it is. Idle flows whose turn it has reached are forgotten. */
   lead(): F | undefined {
     const leader = this.#waiting.first()
     for (let first = this.#idle.first(); first !== undefined; first = this.#idle.first()) {
@@ -179,13 +181,13 @@ export class Turns<F extends Flow> {
     return leader
   }
 
-  /** Forgets a flow that has no rows: if it returns, it begins where the others are. */
+  /** Forgets a flow without rows. If it returns, it starts at the virtual time. */
   forget(flow: F): void {
     if (!this.#idle.remove(flow)) return
     this.#stopSharing(flow)
     this.flows.delete(flow.id)
     this.remembered.delete(flow)
-    // Sums of fractions leave a remainder.
+    // Rounding errors of the sum would remain.
     if (this.flows.size === 0) this.#weights = 0
     this.onForgotten(flow)
   }
@@ -194,12 +196,12 @@ export class Turns<F extends Flow> {
     for (const flow of this.flows.values()) this.forget(flow)
   }
 
-  /** The first flow that has rows of a length. */
+  /** The flow whose turn is next, of those with rows of the length class. */
   firstOf(lengthClass: number): F | undefined {
     return this.#waitingOfLength[lengthClass]?.first()
   }
 
-  /** What the flows would be served until a turn is reached, without those that `except` names. */
+  /** The load that flows would be served until a turn is reached, without the flows that `except` selects. */
   loadUntil(turn: number, except: (flow: F) => boolean): { readonly tokens: number; readonly cost: number } {
     let [tokens, cost] = [0, 0]
     for (const flow of this.flows.values()) {
@@ -215,7 +217,7 @@ export class Turns<F extends Flow> {
     return flow.rows > 0 || this.#ahead.has(flow)
   }
 
-  /** Ends the share of a flow without rows, if it has one. */
+  /** Removes a flow from #ahead, if it is there. */
   #stopSharing(flow: F): void {
     if (this.#ahead.remove(flow)) this.#weights -= flow.weight
   }

@@ -6,12 +6,12 @@ import { CostModel, efficientTokens } from '../../src/scheduler/cost.js'
 const line = (fixedMs: number, tokenMs: number) => (tokens: number) => ({ tokens, ms: fixedMs + tokenMs * tokens })
 
 describe('the cost of a batch', () => {
-  test('is the line through what was measured', () => {
+  test('follows a straight line through the measurements', () => {
     const model = new CostModel([32, 64, 128].map(line(8, 0.25)))
     assert.ok(Math.abs(model.batchMs(1_000) - 258) < 1e-9)
   })
 
-  test('is never negative and grows with the tokens, whatever was measured', () => {
+  test('is never negative and grows with the tokens, for any measurements', () => {
     const timing = fc.record({
       tokens: fc.integer({ min: 1, max: 4096 }),
       ms: fc.double({ min: 0.01, max: 1_000, noNaN: true }),
@@ -24,7 +24,7 @@ describe('the cost of a batch', () => {
     )
   })
 
-  test('follows the pace of the machine, and no single batch that was held up', () => {
+  test('follows the pace of the machine, but not a single delayed batch', () => {
     const model = new CostModel([32, 64].map(line(8, 0.25)))
     model.observe({ tokens: 64, ms: 24_000 })
     assert.ok(model.batchMs(64) < 2 * 24)
@@ -36,20 +36,20 @@ describe('the cost of a batch', () => {
 })
 
 describe('the size of a batch', () => {
-  test('is the smallest one that has about the best throughput', () => {
+  test('is the smallest size that has about the best throughput', () => {
     // 90 % of 1024 / 264 tokens a millisecond lies 0.818 of the way from 128 / 40 to 256 / 72.
     assert.equal(efficientTokens([32, 64, 128, 256, 512, 1024].map(line(8, 0.25))), 226)
     assert.equal(efficientTokens([32, 64, 128].map(line(0, 0.25))), 32)
     assert.equal(efficientTokens([{ tokens: 32, ms: 80 }]), 32)
   })
 
-  test('moves little with what disturbs the measurement', () => {
-    const disturbed = fc.array(fc.double({ min: 0.98, max: 1.02, noNaN: true }), { minLength: 6, maxLength: 6 })
-    const calm = [32, 64, 128, 256, 512, 1024].map(line(8, 0.25))
+  test('changes little with noise in the measurements', () => {
+    const noise = fc.array(fc.double({ min: 0.98, max: 1.02, noNaN: true }), { minLength: 6, maxLength: 6 })
+    const exact = [32, 64, 128, 256, 512, 1024].map(line(8, 0.25))
     fc.assert(
-      fc.property(disturbed, (factors) => {
-        const found = efficientTokens(calm.map(({ tokens, ms }, i) => ({ tokens, ms: ms * (factors[i] ?? 1) })))
-        assert.ok(found > efficientTokens(calm) / 1.7 && found < efficientTokens(calm) * 1.7, `${found}`)
+      fc.property(noise, (factors) => {
+        const found = efficientTokens(exact.map(({ tokens, ms }, i) => ({ tokens, ms: ms * (factors[i] ?? 1) })))
+        assert.ok(found > efficientTokens(exact) / 1.7 && found < efficientTokens(exact) * 1.7, `${found}`)
       }),
     )
   })

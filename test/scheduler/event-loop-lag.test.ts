@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { EventLoopLag } from '../../src/scheduler/event-loop-lag.js'
 
-test('the lag that is allowed for covers nearly every delay of a busy process, and is forgotten after', () => {
+test('the lag allowance covers nearly every delay of a busy process, and shrinks once the delays end', () => {
   const lag = new EventLoopLag()
   assert.equal(lag.allowanceMs, 0)
   const delays = Array.from({ length: 1_000 }, (_, i) => [2, 5, 3, 40, 8, 4, 25, 3][i % 8] ?? 0)

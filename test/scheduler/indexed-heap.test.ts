@@ -21,7 +21,7 @@ function drained(heap: IndexedHeap<Item>): number[] {
 }
 
 describe('an indexed heap', () => {
-  test('agrees with a sorted array, whatever is pushed, removed and moved', () => {
+  test('agrees with a sorted array after any pushes, removals and moves', () => {
     const step = fc.oneof(
       { weight: 3, arbitrary: fc.integer({ min: 0, max: 20 }).map((key) => ({ kind: 'push' as const, key })) },
       { weight: 2, arbitrary: fc.nat().map((which) => ({ kind: 'remove' as const, which })) },
@@ -45,7 +45,7 @@ describe('an indexed heap', () => {
             heap.moveBack(item)
           } else if (item !== undefined) {
             assert.equal(heap.remove(item), true)
-            assert.equal(heap.remove(item), false, 'it was removed already')
+            assert.equal(heap.remove(item), false, 'removed a second time')
             items.splice(items.indexOf(item), 1)
           }
           assert.equal(heap.size, items.length)

@@ -24,7 +24,7 @@ const queueOf = (rows: readonly Row[]) => {
   for (const each of rows) queue.add(each)
   return queue
 }
-/** Task a was served a batch while ten others had a row that did not fit: it is ahead by most of a batch. */
+/** Task a was served a batch while ten other tasks had a row that did not fit. Its turn is most of a batch ahead. */
 function aheadByABatch(): RowQueue<Row> {
   const queue = queueOf(Array.from({ length: 5 }, () => row(20)))
   for (let other = 0; other < 10; other++) queue.add(row(1, { task: `other ${other}` }))
@@ -44,7 +44,7 @@ describe('a batch', () => {
     assert.deepEqual(tokens(), [])
   })
 
-  test('is one row alone if that is longer than the budget', () => {
+  test('is a single row if the row is longer than the token budget', () => {
     const queue = queueOf([row(500), row(490), row(5)])
     assert.deepEqual(
       queue.next(0, limits).batch.map((each) => each.tokens),
@@ -52,21 +52,21 @@ describe('a batch', () => {
     )
   })
 
-  test('leaves out rows that would be late, and rows that were taken out', () => {
-    const [late, left, good] = [row(10, { deadline: 5 }), row(10), row(10)]
-    const queue = queueOf([late, left, good])
-    assert.deepEqual([queue.remove(left), queue.remove(left)], [true, false])
+  test('leaves out rows that would be late and rows that were removed', () => {
+    const [late, removed, good] = [row(10, { deadline: 5 }), row(10), row(10)]
+    const queue = queueOf([late, removed, good])
+    assert.deepEqual([queue.remove(removed), queue.remove(removed)], [true, false])
     assert.deepEqual(queue.next(6, limits), { batch: [good], late: [late] })
     assert.deepEqual([queue.size, queue.tokens], [0, 0])
   })
 
-  test('is filled with the masks it holds once it may hold no other', () => {
+  test('is filled with rows of its own masks once it may hold no other mask', () => {
     const rows = Array.from({ length: 6 }, (_, i) => row(10, { task: `t${i % 3}` }))
     const { batch } = queueOf(rows).next(0, { maxTokens: 100, maxMasks: 2 })
     assert.deepEqual(batch.map(({ task }) => task).toSorted(), ['t0', 't0', 't1', 't1'])
   })
 
-  test('keeps to its limits and loses or doubles no row, whatever comes', () => {
+  test('keeps its limits and neither loses nor repeats a row, for any rows', () => {
     const anyRow = fc.record({
       tokens: fc.integer({ min: 1, max: 150 }),
       tenant: fc.constantFrom('x', 'y', 'z'),
@@ -86,9 +86,9 @@ describe('a batch', () => {
         let now = 0
         const next = () => {
           const { batch, late } = queue.next(now, { maxTokens: 100, maxMasks })
-          for (const each of [...batch, ...late]) assert.ok(waiting.delete(each), 'a row that did not wait')
+          for (const each of [...batch, ...late]) assert.ok(waiting.delete(each), 'a row that was not waiting')
           assert.ok(late.every(({ deadline }) => deadline < now) && batch.every(({ deadline }) => deadline >= now))
-          assert.ok(batch.length > 0 || waiting.size === 0, 'rows wait, and none is taken')
+          assert.ok(batch.length > 0 || waiting.size === 0, 'rows wait, but the batch is empty')
           const longest = Math.max(...batch.map(({ tokens }) => tokens))
           assert.ok(tokensOf(batch) <= 100 || batch.length === 1)
           assert.ok(batch.length === 0 || batch.length * longest <= 2 * tokensOf(batch), 'mostly padding')
@@ -117,7 +117,7 @@ describe('a batch', () => {
 })
 
 describe('fairness', () => {
-  test('gives a quiet task its turn at once beside one that floods, in a batch of its own', () => {
+  test('gives a quiet task its turn at once while another task floods, in a batch of its own', () => {
     const queue = queueOf(Array.from({ length: 500 }, () => row(20, { task: 'flood' })))
     for (let batch = 0; batch < 10; batch++) queue.next(0, limits)
     const quiet = row(20, { task: 'quiet' })
@@ -126,7 +126,7 @@ describe('fairness', () => {
     assert.equal(queue.next(0, limits).batch.length, 5)
   })
 
-  test('lets tasks that wait alike share their batches', () => {
+  test('lets tasks with equal backlogs share batches', () => {
     const queue = queueOf([])
     const served = new Map<string, number>()
     const tasks = Array.from({ length: 12 }, (_, i) => `t${i}`)
@@ -155,23 +155,23 @@ describe('fairness', () => {
     assert.ok(Math.abs(served.big / served.small - 3) < 0.05, `${served.big} : ${served.small}`)
   })
 
-  test('charges rows their cost: what costs four times as much gets a quarter of the tokens', () => {
+  test('charges rows by cost: a task that costs four times as much gets a quarter of the tokens', () => {
     const queue = queueOf([])
-    const served = { dear: 0, plain: 0 }
+    const served = { costly: 0, plain: 0 }
     for (let batch = 0; batch < 1_000; batch++) {
       for (const [task, cost] of [
-        ['dear', 80],
+        ['costly', 80],
         ['plain', 20],
       ] as const)
         while (queue.rowsOf('', task).task < 30) queue.add(row(20, { task, cost }))
       const rows = queue.next(0, limits).batch
       assert.ok(tokensOf(rows) <= limits.maxTokens, 'budgets are in tokens')
-      for (const { task, tokens } of rows) served[task as 'dear' | 'plain'] += tokens
+      for (const { task, tokens } of rows) served[task as 'costly' | 'plain'] += tokens
     }
-    assert.ok(Math.abs(served.plain / served.dear - 4) < 0.05, `${served.plain} : ${served.dear}`)
+    assert.ok(Math.abs(served.plain / served.costly - 4) < 0.05, `${served.plain} : ${served.costly}`)
   })
 
-  test('lets one who is ahead share a batch, unless most of what waits is its', () => {
+  test('lets a flow that is ahead share a batch, unless it has most of the waiting tokens', () => {
     for (const [waiting, shared] of [
       [1, 1],
       [50, 0],
@@ -185,20 +185,20 @@ describe('fairness', () => {
     }
   })
 
-  test('lets nobody who was ahead wait for all that come anew', () => {
+  test('does not make a flow that was ahead wait for all new flows', () => {
     const queue = aheadByABatch()
     const waits = row(20)
     queue.add(waits)
     let batches = 0
     for (let taken = false; !taken; batches++) {
-      assert.ok(batches < 100, 'it waits for ever')
+      assert.ok(batches < 100, 'it starves')
       for (let fresh = 0; fresh < 5; fresh++) queue.add(row(20, { task: `fresh ${count}` }))
       taken = queue.next(0, limits).batch.includes(waits)
     }
     assert.ok(batches > 4, 'it was ahead')
   })
 
-  test('earns nobody anything for having been idle', () => {
+  test('gives no credit for idle time', () => {
     const queue = queueOf([row(20, { task: 'idle' })])
     queue.next(0, limits)
     for (let batch = 0; batch < 50; batch++) {
@@ -212,7 +212,7 @@ describe('fairness', () => {
     assert.ok(Math.abs(served.idle - served.busy) <= 2 * limits.maxTokens, `${served.idle} and ${served.busy}`)
   })
 
-  test('lets neither long nor short rows starve, of one task or of two', () => {
+  test('starves neither long nor short rows, of one task or of two', () => {
     for (const task of ['mixed', undefined]) {
       const queue = queueOf([])
       const served = { long: 0, short: 0 }
@@ -232,19 +232,19 @@ describe('fairness', () => {
     }
   })
 
-  test('lets a row in a hurry overtake its own task, and no other', () => {
+  test('lets an urgent row overtake rows of its own task only', () => {
     const calm = Array.from({ length: 20 }, () => row(50, { task: 'a', deadline: 1_000 }))
     const other = Array.from({ length: 20 }, () => row(50, { task: 'b', deadline: 1_000 }))
     const queue = queueOf([...calm, ...other])
     queue.next(0, limits)
-    const hurry = [row(50, { task: 'a', deadline: 50 }), row(50, { task: 'a', deadline: 50 })]
-    for (const each of hurry) queue.add(each)
+    const urgent = [row(50, { task: 'a', deadline: 50 }), row(50, { task: 'a', deadline: 50 })]
+    for (const each of urgent) queue.add(each)
     const batches = [0, 1].flatMap(() => queue.next(0, limits).batch)
-    assert.ok(hurry.every((each) => batches.includes(each)))
+    assert.ok(urgent.every((each) => batches.includes(each)))
     assert.equal(batches.filter(({ task }) => task === 'b').length, 2)
   })
 
-  test('keeps flows that always wait within two batches of each other, whatever their rows (the bound of VTC)', () => {
+  test('keeps flows that always wait within two batches of each other, for any rows (the bound of VTC)', () => {
     const lengths = fc.array(fc.integer({ min: 1, max: 100 }), { minLength: 1, maxLength: 8 })
     fc.assert(
       fc.property(fc.array(lengths, { minLength: 2, maxLength: 5 }), (flows) => {
@@ -270,38 +270,38 @@ describe('fairness', () => {
   })
 })
 
-describe('the estimate of what goes before', () => {
-  const asked = (task: string, tokens: number) => new Map([[task, { tokens, cost: tokens }]])
+describe('the estimate of tokens until a request is served', () => {
+  const newRows = (task: string, tokens: number) => new Map([[task, { tokens, cost: tokens }]])
   const one = { tenant: '', weight: 1 }
 
-  test('is all that waits for a task that waits alone', () => {
+  test('is everything that waits for the only task', () => {
     const queue = queueOf(Array.from({ length: 10 }, () => row(20)))
-    assert.equal(queue.tokensUntilServed(one, asked('a', 30), 100), 230)
+    assert.equal(queue.tokensUntilServed(one, newRows('a', 30), 100), 230)
   })
 
-  test('is little for a quiet task beside a flood', () => {
+  test('is small for a quiet task while another task floods', () => {
     const queue = queueOf(Array.from({ length: 100 }, () => row(20)))
-    assert.equal(queue.tokensUntilServed(one, asked('quiet', 30), 100), 60)
+    assert.equal(queue.tokensUntilServed(one, newRows('quiet', 30), 100), 60)
   })
 
-  test('goes by weight between tenants', () => {
+  test('depends on the weights of tenants', () => {
     const queue = queueOf(Array.from({ length: 100 }, () => row(20, { tenant: 'x', weight: 3 })))
-    assert.equal(queue.tokensUntilServed({ tenant: 'y', weight: 1 }, asked('a', 30), 100), 30 + 3 * 30)
+    assert.equal(queue.tokensUntilServed({ tenant: 'y', weight: 1 }, newRows('a', 30), 100), 30 + 3 * 30)
   })
 
-  test('is in tokens, while turns go by cost', () => {
-    const dear = queueOf(Array.from({ length: 100 }, () => row(20, { cost: 80 })))
-    assert.equal(dear.tokensUntilServed(one, asked('quiet', 40), 100), 40 + 10)
+  test('is in tokens although turns are in cost', () => {
+    const costly = queueOf(Array.from({ length: 100 }, () => row(20, { cost: 80 })))
+    assert.equal(costly.tokensUntilServed(one, newRows('quiet', 40), 100), 40 + 10)
     const plain = queueOf(Array.from({ length: 100 }, () => row(20)))
     assert.equal(plain.tokensUntilServed(one, new Map([['quiet', { tokens: 40, cost: 160 }]]), 100), 40 + 160)
   })
 
-  test('leaves out rows of the task that have more time', () => {
+  test('leaves out rows of the task with later deadlines', () => {
     const queue = queueOf([row(20, { deadline: 50 }), row(20, { deadline: 200 })])
-    assert.equal(queue.tokensUntilServed(one, asked('a', 30), 100), 50)
+    assert.equal(queue.tokensUntilServed(one, newRows('a', 30), 100), 50)
   })
 
-  test('is about what is served until then, whatever waits', () => {
+  test('is close to what is really served, for any waiting rows', () => {
     const spec = fc.record({
       tenant: fc.constantFrom('x', 'y'),
       task: fc.constantFrom('a', 'b', 'c'),
@@ -315,7 +315,7 @@ describe('the estimate of what goes before', () => {
         for (let batch = 0; batch < batches; batch++) queue.next(0, limits)
         const estimate = queue.tokensUntilServed(
           { tenant: last.tenant, weight: weight[last.tenant] },
-          asked(last.task, last.tokens),
+          newRows(last.task, last.tokens),
           100,
         )
         const target = rowFor(last)

@@ -1,4 +1,4 @@
-// What the queue keeps in memory of rows that do not wait any more: nothing. Measured after garbage collections.
+// The queue keeps no memory for rows that have left it. Measured after garbage collection.
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
@@ -14,7 +14,7 @@ setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 
 interface Row extends SchedulableRow {
-  /** Stands for what a row refers to: its tokens and its bitset. */
+  /** Stands for the data of a row: its tokens and its bitset. */
   readonly bytes: number[]
 }
 
@@ -32,7 +32,7 @@ const row = (tokens: number, options: Partial<SchedulableRow> = {}): Row => ({
 
 const auto: BatchLimits = { maxTokens: 672, taskTokens: 84, maxMasks: 256 }
 
-/** Bytes of the heap, without what can be collected. */
+/** Bytes of the heap after garbage collection. */
 async function heapBytes(): Promise<number> {
   await setImmediate()
   collect()
@@ -40,7 +40,7 @@ async function heapBytes(): Promise<number> {
   return process.memoryUsage().heapUsed
 }
 
-/** A generator of Park and Miller: whole numbers below a bound. */
+/** The random generator of Park and Miller; returns integers below a bound. */
 function wholeNumbers(seed: number): (below: number) => number {
   let state = seed
   return (below) => {
@@ -96,7 +96,7 @@ describe('the queue keeps nothing', () => {
     assert.equal(alive, waiting.size)
   })
 
-  test('of tasks and tenants that come once, beside one that always waits', async () => {
+  test('of tasks and tenants that come once, while another always waits', async () => {
     for (const each of ['task', 'tenant'] as const) {
       const queue = new RowQueue<Row>()
       const batch = { maxTokens: 400, maxMasks: 4 }
@@ -138,7 +138,7 @@ describe('flows without rows', () => {
     turns.leave(served, 0)
   }
 
-  test('are remembered up to a bound that several groups share; the one that is idle longest is forgotten', () => {
+  test('are remembered up to a bound that several groups share, and the longest idle flow is forgotten first', () => {
     const forgotten: string[] = []
     const idle = new IdleFlows<Counted>(3)
     const groups = [0, 1].map(() => new Turns<Counted>(idle, ({ id }) => forgotten.push(id)))
@@ -154,7 +154,7 @@ describe('flows without rows', () => {
     )
   })
 
-  test('are forgotten when a flow leads that has been served as much', () => {
+  test('are forgotten once a leading flow has been served as much', () => {
     const turns = new Turns<Counted>(new IdleFlows(10))
     const [ahead, leader] = [flow('ahead'), flow('leader')]
     turns.enter(leader, 0, 1)
