@@ -1,4 +1,4 @@
-// A running server, put together: it opens the store, listens, loads the model, answers, and stops without losing a request.
+// The server, assembled: it opens the store, listens, loads the model, serves, and shuts down without losing a request.
 
 import { isIPv4 } from 'node:net'
 import type { Logger } from 'pino'
@@ -39,39 +39,40 @@ export interface Server {
   readonly services: Services
   /** `http://host:port` */
   readonly address: string
-  /** Takes the certificate as its files are now. What is wrong with them is logged. */
+  /** Reads the certificate files again. Errors are logged. */
   reloadCertificate(): Promise<void>
-  /** Refuses new work, finishes what was accepted, and releases everything. */
+  /** Rejects new work, finishes accepted work, and releases all resources. */
   close(): Promise<void>
-  /** What `close` waits for. */
-  readonly unfinished: readonly Part[]
+  /** What `close` still waits for. */
+  readonly unfinished: readonly ShutdownStep[]
 }
 
-/** Of what is closed; threads of the process may hang even after that. */
-type Part = 'requests' | 'engines' | 'store' | 'threads'
+/** `threads`: threads of the process that may hang, even after everything else is closed. */
+type ShutdownStep = 'requests' | 'engines' | 'store' | 'threads'
 
-/** The share of the time to stop that changes get; those that still wait for a database are then given up and answered. */
-const changesWithin = 0.5
-/** The part of the time to stop after which engines that hang are no longer waited for. */
-const enginesWithin = 0.9
+/** Share of the shutdown timeout after which changes that still wait for the database fail. */
+const changesShare = 0.5
+/** Share of the shutdown timeout after which hung engines are no longer waited for. */
+const enginesShare = 0.9
 
 /**
- * Starts a server; resolves once it is ready.
- * @param signal ends a start that waits for a database
- * @throws Problem for whatever is wrong with settings, model or files
+ * Starts a server. Resolves once it is ready.
+ * @param signal cancels a start that waits for the database
+ * @throws Problem if settings, model or files are invalid
  */
 export async function startServer(config: Config, logger: Logger, signal?: AbortSignal): Promise<Server> {
   const { tlsCert: cert, tlsKey: key } = config
   const certificate = cert === undefined || key === undefined ? undefined : await Certificate.open({ cert, key })
-  // A start may wait long for a database, and the certificate be renewed meanwhile.
+  // Watched from here, because the start may wait long for the database.
   certificate?.watch({
     renewed: () => logger.info({ file: cert }, 'the certificate was renewed'),
-    rejected: ({ message }) => logger.error({ reason: message }, 'the certificate stays as it was'),
+    rejected: ({ message }) =>
+      logger.error({ reason: message }, 'the new certificate is invalid; the current one stays in use'),
   })
   let store: Store | undefined
   try {
     const costs = openCosts(config)
-    // Who may ask is in the store: nothing listens before it can be read.
+    // Listen only after the store is open, because it holds the API keys.
     store = await openStore(config, logger, signal)
     const access = guardedAccess(store, config)
     return await startOn(store, { access, certificate, config, costs, logger })
@@ -82,7 +83,7 @@ export async function startServer(config: Config, logger: Logger, signal?: Abort
   }
 }
 
-interface Parts {
+interface ServerParts {
   readonly access: Access
   readonly certificate: Certificate | undefined
   readonly config: Config
@@ -90,11 +91,11 @@ interface Parts {
   readonly logger: Logger
 }
 
-/** @param store closed by the server that comes of it, and left open where none does */
-async function startOn(store: Store, { access, certificate, config, costs, logger }: Parts): Promise<Server> {
+/** @param store closed by the returned server; after an error it is still open */
+async function startOn(store: Store, { access, certificate, config, costs, logger }: ServerParts): Promise<Server> {
   const lifecycle = new Lifecycle()
   const metrics = new Metrics(lifecycle, config.metricsTenants, certificate)
-  // The engine's thread loads the model while this one puts the application together.
+  // The engine's thread loads the model while this thread builds the HTTP application.
   const loading = loadServices(store, config, costs, metrics, logger)
   const opening = listen({ config, costs, lifecycle, metrics, access, certificate, logger }, config)
   const [loaded, opened] = await Promise.allSettled([loading, opening])
@@ -106,21 +107,25 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
   const services = loaded.value
   const { app, address } = opened.value
   for (const id of services.registry.shadowed(operator))
-    logger.warn({ task: id }, 'an upload and a file of the masks directory have the same id; the upload is served')
-  if (access.open && config.insecure) logger.warn('there are no keys: whoever reaches the server may do everything')
+    logger.warn(
+      { task: id },
+      'an uploaded task and a file in the masks directory have the same id; the uploaded task is used',
+    )
+  if (access.open && config.insecure)
+    logger.warn('there are no API keys: anyone who can reach the server has full access')
   lifecycle.ready(services)
   const { choice } = services.engines
   const { maxTokens } = services.dispatcher.options
-  const keys = access.open ? 'none' : 'asked for'
+  const keys = access.open ? 'none' : 'required'
   logger.info({ address, ...choice, batchTokens: maxTokens, tasks: services.registry.count, keys }, 'ready')
   const stop = new AbortController()
   const stores = { tenants: services.tenants, tasks: services.registry.store }
   const removing = finishRemovals(stores, { actor: 'server', logger }, stop.signal)
-  const unfinished = new Set<Part>(['requests', 'engines', 'store', 'threads'])
-  const finish = async (part: Part, work: () => Promise<unknown>) => {
+  const unfinished = new Set<ShutdownStep>(['requests', 'engines', 'store', 'threads'])
+  const finish = async (step: ShutdownStep, work: () => Promise<unknown>) => {
     await work()
-    // Threads that hang keep the process from ending.
-    if (part !== 'engines' || abandonedThreadCount() === 0) unfinished.delete(part)
+    // Abandoned threads prevent the process from exiting.
+    if (step !== 'engines' || abandonedThreadCount() === 0) unfinished.delete(step)
   }
   return {
     app,
@@ -128,18 +133,18 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
     address,
     reloadCertificate: async () => certificate?.reload(),
     async close() {
-      const until = performance.now() + enginesWithin * config.shutdownTimeoutMs
+      const until = performance.now() + enginesShare * config.shutdownTimeoutMs
       lifecycle.stop()
       stop.abort()
       certificate?.close()
-      const givingUp = setTimeout(() => store.abortChanges(), changesWithin * config.shutdownTimeoutMs)
+      const endingChanges = setTimeout(() => store.abortChanges(), changesShare * config.shutdownTimeoutMs)
       await finish('requests', () => app.close())
-      // An engine that hangs must not keep the store open.
+      // A hung engine must not keep the store open.
       await Promise.all([
         finish('engines', () => services.engines.close(Math.max(0, until - performance.now()))),
         finish('store', () => removing.then(() => store.close())),
       ])
-      clearTimeout(givingUp)
+      clearTimeout(endingChanges)
     },
     get unfinished() {
       return [...unfinished]
@@ -147,14 +152,14 @@ async function startOn(store: Store, { access, certificate, config, costs, logge
   }
 }
 
-/** @throws Problem `invalid_setting` if other machines would reach a server that asks for no key */
+/** @throws Problem `invalid_setting` if other machines could reach a server without API keys */
 function guardedAccess(store: Store, { host, dataDir, operatorKey, insecure }: Config): Access {
   const access = new KeyedAccess(store, { operatorKey, mayBeOpen: insecure || isLoopback(host) })
   if (access.open || access.configured) return access
   throw new Problem(
     'invalid_setting',
-    `${flagOf('host')} is ${host}, which other machines reach, and there are no keys; make the first with ` +
-      `"propetl tenants create-key operator ${flagOf('dataDir')} ${dataDir}", or give ${environmentVariableOf('operatorKey')} or ${flagOf('insecure')}`,
+    `${flagOf('host')} is ${host}, which other machines can reach, but there are no API keys; create the first key with ` +
+      `"propetl tenants create-key operator ${flagOf('dataDir')} ${dataDir}", or set ${environmentVariableOf('operatorKey')}, or allow open access with ${flagOf('insecure')}`,
   )
 }
 
@@ -163,7 +168,7 @@ const isLoopback = (host: string): boolean =>
 
 async function listen(options: AppOptions, { host, port }: Pick<Config, 'host' | 'port'>) {
   const app = await buildApp(options)
-  // Fastify is given its listener, and does not know that it may be a secure one.
+  // Fastify uses our listener, so it does not know whether it is HTTPS.
   const schemed = (address: string) => (options.certificate ? address.replace(/^http:/, 'https:') : address)
   const listenTextResolver = (address: string) => `listening on ${schemed(address)}; loading the model`
   const address = await app.listen({ host, port, listenTextResolver }).catch((error: Error) => {
@@ -208,8 +213,8 @@ async function loadServices(
       TaskStore.open(store).then((tasks) => Registry.open(ready, tasks, masksDir)),
     ])
     engines.onStuck = (reason) => {
-      // Nothing catches it: the process ends, and whatever supervises it starts a new one.
-      throw new Problem('engine_lost', `${reason}; only a new process can compute again`)
+      // Nothing catches this error: the process exits, and its supervisor starts a new one.
+      throw new Problem('engine_lost', `${reason}; only a new process can start an engine`)
     }
     const { timings } = engines
     const limits = { ...batchTokens(maxBatchTokens, timings), maxMasks: slots, maxQueueRows }
@@ -218,14 +223,14 @@ async function loadServices(
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
     dispatcher.onRejected = (reason) => metrics.rejected(reason)
     dispatcher.onTextsRejected = (texts) =>
-      logger.error({ texts }, 'texts are refused: two engines were lost with them')
+      logger.error({ texts }, 'texts are rejected: two engines were lost with them')
     const predictor = new Predictor({
       registry,
       tokenizer,
       dispatcher,
       work,
       hiddenSize: prototype.hiddenSize,
-      // Two of the longest texts have to fit.
+      // The gate must have room for two of the longest texts.
       gate: new Gate(Math.max(Math.floor(shares.texts / bytesPerCharacter), 2 * tokenizer.maxCharacters)),
       answers: pools.answers,
       limits: {
@@ -243,27 +248,27 @@ async function loadServices(
   }
 }
 
-/** A child of the logger would keep the log level of now. */
+/** Writes the engine's number into each line. A child logger would not follow later changes of the log level. */
 const supervision = (engine: number, logger: Logger, metrics: Metrics): SupervisorReport => ({
   lost({ cause, reason }) {
     metrics.engineLost(cause)
-    logger.error({ engine, cause, reason }, `${lossLines[cause]}: its batches fail, and a new one is started`)
+    logger.error({ engine, cause, reason }, `${lossLines[cause]}: its batches fail, and a new engine is started`)
   },
   replaced(ms) {
-    logger.info({ engine, after_ms: Math.round(ms) }, 'a new engine serves')
+    logger.info({ engine, after_ms: Math.round(ms) }, 'a new engine has started')
   },
   notReplaced(cause, reason, retryMs) {
     metrics.engineNotReplaced(cause)
     const what = {
-      start_failed: 'a new engine did not start; it is tried again',
-      left_behind: 'no new engine is started beside the threads that hang; it is tried again',
+      start_failed: 'a new engine did not start; the start is retried',
+      left_behind: 'no new engine is started while abandoned threads have not ended; the start is retried',
     }
     logger.error({ engine, cause, reason, retry_ms: retryMs }, what[cause])
   },
 })
 
 const lossLines: Readonly<Record<LossCause, string>> = {
-  hung: 'an engine hangs and is given up',
+  hung: 'an engine hangs and is abandoned',
   failed: 'an engine failed',
   out_of_memory: 'an engine ran out of memory',
   provider_lost: 'an engine lost its device',

@@ -93,7 +93,7 @@ describe('a server process', () => {
     [
       'CUDA where its libraries are not',
       ['--provider', 'cuda'],
-      /provider "cuda" does not load here: .*cuDNN.*the README says where/,
+      /provider "cuda" does not load here: .*cuDNN.*docs\/backbones\.md says how/,
     ],
     ['a model directory that is none', ['--model-dir', '/nowhere'], /\/nowhere is not a directory that can be read/],
     [

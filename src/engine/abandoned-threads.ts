@@ -1,17 +1,17 @@
-// Threads of this process that were given up and have not ended. Nothing can end a thread that hangs in native code without
-// the whole process: worker.terminate() waits for it, and so does process.exit(). Each keeps its memory. A thread that was
-// only slow ends by itself as soon as its native call returns.
+// Abandoned threads: worker threads that hung, were replaced, and have not ended. A thread that hangs in native code can only
+// be ended together with the whole process: worker.terminate() and process.exit() both wait for it. It keeps its memory.
+// A thread that was merely slow ends when its native call returns.
 
 import { readFileSync } from 'node:fs'
 import type { Worker } from 'node:worker_threads'
 import { within } from '../running-time.js'
 
-/** A new engine is started beside at most so many threads. */
+/** Most abandoned threads next to which a new engine is started. */
 export const maxAbandonedThreads = 2
 
 const threads = new Map<Worker, Promise<void>>()
 
-/** @param worker one that has not ended yet; it does not keep the process alive any more */
+/** @param worker a thread that has not ended; from now on it does not keep the process alive */
 export function trackAbandonedThread(worker: Worker): void {
   const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
   threads.set(worker, ended)
@@ -19,16 +19,16 @@ export function trackAbandonedThread(worker: Worker): void {
   void ended.then(() => threads.delete(worker))
 }
 
-/** How many there are now. */
+/** Number of abandoned threads that have not ended. */
 export const abandonedThreadCount = (): number => threads.size
 
-/** Resolves when one of those that there are now has ended. */
+/** Resolves when one of the current abandoned threads has ended. */
 export const anyAbandonedThreadEnded = (): Promise<void> => Promise.race(threads.values())
 
-/** Calls of allAbandonedThreadsEnded that have not returned. */
+/** Number of calls of allAbandonedThreadsEnded that have not returned. */
 let waiting = 0
 
-/** Waits until all that there are now have ended, but not for longer than so many milliseconds. */
+/** Waits until all current abandoned threads have ended, or until the timeout. */
 export async function allAbandonedThreadsEnded(withinMs: number): Promise<void> {
   waiting++
   for (const worker of threads.keys()) worker.ref()
@@ -37,26 +37,30 @@ export async function allAbandonedThreadsEnded(withinMs: number): Promise<void> 
   for (const worker of threads.keys()) worker.unref()
 }
 
-/** Memory for engines. */
+/** What decides whether the memory has room for another engine. */
 export interface EngineMemory {
-  /** What the process may take, in bytes. */
+  /** Memory limit of the process, in bytes. */
   readonly limitBytes: number
-  /** What an engine takes, in bytes; 0 until it was measured. */
+  /** Memory of one engine, in bytes; 0 until it is measured. */
   engineBytes: number
 }
 
-/** Why no engine may be started beside the threads that are left behind; undefined if one may. */
+/** Why no engine may start because of abandoned threads; undefined if one may. */
 export function startObstacle({ limitBytes, engineBytes }: EngineMemory): string | undefined {
   const count = abandonedThreadCount()
   if (count === 0) return undefined
-  const hung = `${count} ${count === 1 ? 'thread that was' : 'threads that were'} given up ${count === 1 ? 'has' : 'have'} not ended`
-  if (count > maxAbandonedThreads) return `${hung}; at most ${maxAbandonedThreads} may be left behind`
+  const hung = `${count} abandoned ${count === 1 ? 'thread has' : 'threads have'} not ended`
+  if (count > maxAbandonedThreads)
+    return `${hung}; a new engine starts only with at most ${maxAbandonedThreads} of them`
   const bytes = heldBytes()
   if (bytes + engineBytes <= limitBytes) return undefined
-  return `${hung}, and the memory has no room for another engine: the process holds ${bytes} bytes, an engine takes about ${engineBytes}, and ${limitBytes} may be taken`
+  return `${hung}, and memory has no room for another engine: the process holds ${bytes} bytes, an engine takes about ${engineBytes}, and the limit is ${limitBytes}`
 }
 
-/** Memory of this process that cannot be taken back: on Linux without pages of files, such as those of the store. */
+/**
+ * Memory of this process that the system cannot reclaim, in bytes. On Linux this excludes file pages, such as those of the
+ * store; elsewhere it is the resident set size.
+ */
 export function heldBytes(): number {
   try {
     const [, kilobytes] = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? []

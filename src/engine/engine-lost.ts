@@ -1,11 +1,11 @@
-// The loss of an engine, by its cause.
+// Why an engine was lost: its causes, and the error that the batches of a lost engine fail with.
 
 import { Problem } from '../problem.js'
 import type { Provider } from '../runtime/execution-providers.js'
 
 /**
- * `hung`: it returned no batch in time. `out_of_memory`: memory could not be allocated. `provider_lost`: a device or its
- * driver failed. `failed`: any other error of the thread. A native fault such as SIGSEGV ends the process instead.
+ * `hung`: the engine returned no batch in time. `out_of_memory`: an allocation failed. `provider_lost`: a device or its
+ * driver failed. `failed`: any other error of the thread. A native fault such as SIGSEGV ends the whole process instead.
  */
 export const lossCauses = ['hung', 'failed', 'out_of_memory', 'provider_lost'] as const
 export type LossCause = (typeof lossCauses)[number]
@@ -18,18 +18,18 @@ export interface Loss {
 export class EngineLost extends Problem {
   constructor(
     readonly loss: Loss,
-    /** Whether the engine was running the batch when it was lost, and so the batch may be the reason. */
+    /** Whether the engine was running the batch when it was lost. If so, the batch may be the cause. */
     readonly begun: boolean,
   ) {
-    super('engine_lost', begun ? loss.reason : `${loss.reason}; the batch had not begun`)
+    super('engine_lost', begun ? loss.reason : `${loss.reason}; the batch had not started`)
   }
 }
 
 const memoryErrors = /out.of.memory|bad_alloc|failed to allocate|cannot allocate/i
 
 /**
- * What an error means that ended an engine's thread.
- * @param provider of the session that computes nothing any more; undefined if the error is not the session's
+ * Finds the cause of the error that ended an engine's thread.
+ * @param provider of the session that failed; undefined if the error is not from the session
  */
 export function lossOf(error: Error & { readonly code?: string }, provider?: Provider): Loss {
   const failed = `the engine's thread failed: ${error.message}`
@@ -37,5 +37,5 @@ export function lossOf(error: Error & { readonly code?: string }, provider?: Pro
     return { cause: 'out_of_memory', reason: failed }
   return provider === undefined || provider === 'cpu'
     ? { cause: 'failed', reason: failed }
-    : { cause: 'provider_lost', reason: `provider "${provider}" computes nothing any more: ${error.message}` }
+    : { cause: 'provider_lost', reason: `provider "${provider}" no longer computes: ${error.message}` }
 }

@@ -1,5 +1,5 @@
-// The engine as the rest of the server sees it: it takes a batch of rows and gives back their vectors. It knows
-// masks by key and bytes, and no task.
+// An engine, as the rest of the server sees it: it takes a batch of rows and returns their vectors. It runs them in a worker
+// thread (thread.ts). It identifies masks by a key and does not know tasks.
 
 import type { Worker } from 'node:worker_threads'
 import type { Prototype } from '../petl/prototype.js'
@@ -16,40 +16,41 @@ import { EngineLost, type Loss, lossOf } from './engine-lost.js'
 import type { RunRequest, ThreadMessage, ThreadOptions } from './protocol.js'
 import { type SlotCounters, SlotTable } from './slots.js'
 
-/** What a thread without batches may take to end, in milliseconds. */
+/** How long an idle thread may take to end, in milliseconds. */
 export const closeTimeoutMs = 10_000
 
 export interface EngineOptions extends SessionOptions, ProviderRequest {
   /** See packRows. */
   readonly computePadding?: boolean
-  /** How long the thread may take to answer a warm-up batch, in milliseconds; by default as long as it needs. */
+  /** How long the thread may take to load the model and run the warm-up batches, in milliseconds. Default: no limit. */
   readonly startTimeoutMs?: number
 }
 
 export interface EngineRow extends TokenRow {
-  /** Which effective bitset, by a name that never means another one: the digest of the task file. */
+  /** Identifies the effective bitset: the digest of the task file. A key never stands for two bitsets. */
   readonly maskKey: string
-  /** [planes, layers, ⌈n/8⌉] bytes, of one plane or two; asked for only if the bank does not hold them. */
+  /** The bitset, [planes, layers, ⌈n/8⌉] bytes with 1 or 2 planes. Called only if the bank does not hold it. */
   readonly bitset: () => Uint8Array
-  /** The row's hidden states are wanted beside its pooled vector. */
+  /** Whether to return hidden states in addition to the pooled vector. */
   readonly withHidden: boolean
 }
 
 export interface RowResult {
   /** [H] */
   readonly pooled: Float32Array
-  /** [row's tokens, H], where it was asked for. */
+  /** [tokens of the row, H], if requested. */
   readonly hidden?: Float32Array
 }
 
 export interface BatchResult {
   readonly rows: readonly RowResult[]
-  /** Time that the engine's thread worked on the batch, in milliseconds. */
+  /** How long the engine's thread worked on the batch, in milliseconds. */
   readonly runMs: number
-  /** Rows that were computed once more in float32, for float16 did not hold their numbers. */
+  /** Number of rows that were recomputed in float32, because float16 overflowed. */
   readonly recomputed: number
-  /** B · S and T: places of the padded layout, and tokens. */
+  /** Positions of the padded layout: B · S. */
   readonly places: number
+  /** T */
   readonly tokens: number
 }
 
@@ -66,12 +67,12 @@ export class Engine {
   private constructor(
     readonly options: EngineOptions,
     readonly choice: ProviderChoice,
-    /** What the batches took that warmed it up: one of them at least. */
+    /** Times of the warm-up batches; at least one. */
     readonly timings: readonly BatchTiming[],
     readonly worker: Worker,
-    /** Resolves with the reason when the thread ends. */
+    /** Resolves with the cause when the thread ends. */
     readonly ended: Promise<Loss>,
-    /** What the thread looks at before each batch: 1 if it is to end instead. */
+    /** A flag that the thread reads before each batch: with 1 it ends instead. */
     readonly abandoned: Int32Array<SharedArrayBuffer>,
   ) {
     this.#slots = new SlotTable(options.slots)
@@ -80,10 +81,10 @@ export class Engine {
   }
 
   /**
-   * Starts the thread and waits until the model has answered a warm-up batch.
-   * @param signal gives the start up
-   * @throws Problem `provider_unavailable`, `invalid_backbone`, `invalid_prototype`, `prototype_mismatch`; EngineLost if it
-   *   is given up or takes too long: the thread is then left behind
+   * Starts the thread and waits until the model has run its warm-up batches.
+   * @param signal cancels the start
+   * @throws Problem `provider_unavailable`, `invalid_backbone`, `invalid_prototype`, `prototype_mismatch`; EngineLost if the
+   *   start is cancelled or takes too long, in which case the thread is abandoned
    */
   static async start(options: EngineOptions, signal?: AbortSignal): Promise<Engine> {
     disableTf32()
@@ -101,7 +102,7 @@ export class Engine {
     if (first === undefined) {
       abandonWorker(worker, abandoned)
       const reason = signal?.aborted
-        ? 'the engine was closed while it started'
+        ? 'the engine was closed while it was starting'
         : `the engine did not start within ${startTimeoutMs} ms, the limit of the engine-start-timeout-ms setting`
       throw new EngineLost({ cause: 'hung', reason }, true)
     }
@@ -110,25 +111,25 @@ export class Engine {
       throw first.code
         ? new Problem(first.code, first.message)
         : new Error(`the engine did not start: ${first.message}`)
-    if (first.kind !== 'ready') throw new Error(`the engine's thread began with "${first.kind}"`)
+    if (first.kind !== 'ready') throw new Error(`the engine's thread sent "${first.kind}" first; expected "ready"`)
     return new Engine(options, first.choice, first.timings, worker, ended, abandoned)
   }
 
-  /** Counters of the bank, live. */
+  /** Counters of the bank; the object is updated by later batches. */
   get bank(): Readonly<SlotCounters> {
     return this.#slots.counters
   }
 
   /**
-   * Runs a batch. Rows may belong to any tasks, at most `slots` different ones.
-   * @throws EngineLost if the thread ends or is given up; Error if onnxruntime fails on this batch
+   * Runs a batch. Its rows may have at most `slots` different masks.
+   * @throws EngineLost if the thread ends or is abandoned; Error if onnxruntime fails on this batch
    */
   async run(rows: readonly EngineRow[]): Promise<BatchResult> {
     const packed = packRows(rows, this.options.computePadding)
     const { prototype } = this.options
     const { slots, loads } = prototype ? this.#assignSlots(rows, prototype) : noSlots()
     const withHidden = rows.some((row) => row.withHidden)
-    // The arrays go to the thread: what is needed of them afterwards is kept.
+    // The arrays are transferred to the thread, so values that are needed later are copied first.
     const { longest, tokens } = packed
     const firstTokens = Int32Array.from(packed.cumulativeLengths)
     const request = { id: this.#nextId++, rows: packed, slots, loads, withHidden }
@@ -143,7 +144,7 @@ export class Engine {
     return { rows: results, runMs, recomputed, places: rows.length * longest, tokens }
   }
 
-  /** Lets the batches that were sent finish, then ends the thread. One that takes longer than so many milliseconds is given up. */
+  /** Lets the batches that were sent finish, then ends the thread. After the timeout the thread is abandoned. */
   async close(withinMs = closeTimeoutMs): Promise<void> {
     this.worker.ref()
     this.worker.postMessage('stop')
@@ -152,14 +153,14 @@ export class Engine {
     this.worker.unref()
   }
 
-  /** Fails all batches at once. The thread is left behind, and ends as soon as what it runs returns. */
+  /** Fails all batches at once and abandons the thread, which ends as soon as its native call returns. */
   abandon(reason: string): void {
     if (this.#loss) return
     abandonWorker(this.worker, this.abandoned)
     this.#lose({ cause: 'hung', reason })
   }
 
-  /** Calls back when the engine takes no more batches; at once if it takes none already. */
+  /** Calls back when the engine is lost; at once if it is lost already. */
   whenLost(callback: (loss: Loss) => void): void {
     this.#onLost = callback
     if (this.#loss) callback(this.#loss)
@@ -168,9 +169,9 @@ export class Engine {
   #lose(loss: Loss): void {
     if (this.#loss) return
     this.#loss = loss
-    // Before its batches fail it is known that the engine takes no other.
+    // First report the loss, so that nobody sends the failed rows to this engine again.
     this.#onLost(loss)
-    // Batches run in the order in which they were sent: the first one is running.
+    // Batches run in the order in which they were sent, so only the first one is running.
     let begun = true
     for (const { reject } of this.#pending.values()) {
       reject(new EngineLost(loss, begun))
@@ -182,14 +183,12 @@ export class Engine {
   #assignSlots(rows: readonly EngineRow[], { layers, maskBytes }: Prototype): Pick<RunRequest, 'slots' | 'loads'> {
     const size = layers * maskBytes
     const fresh = new Map<string, Uint8Array>()
-    // All are looked at before a slot is given away: a bitset that does not fit must not leave a slot with another's.
+    // Check all bitsets before any slot is assigned: after an error, a slot must not be assigned without its bitset.
     for (const { maskKey, bitset } of rows) {
       if (fresh.has(maskKey) || this.#slots.has(maskKey)) continue
       const bytes = bitset()
       if (bytes.byteLength !== size && bytes.byteLength !== 2 * size)
-        throw new Error(
-          `mask ${maskKey} has a bitset of ${bytes.byteLength} bytes; the bank takes ${size} or twice that`,
-        )
+        throw new Error(`the bitset of mask ${maskKey} has ${bytes.byteLength} bytes; expected ${size} or ${2 * size}`)
       fresh.set(maskKey, bytes)
     }
     const { slots, loads } = this.#slots.assign(rows.map(({ maskKey }) => maskKey))
@@ -214,7 +213,7 @@ export class Engine {
 
   #receive(message: ThreadMessage): void {
     if (message.kind === 'lost' && this.#loss === undefined) {
-      // The thread releases its session before it ends, which may take long or never return.
+      // The thread now releases its session, which may take long or hang.
       trackAbandonedThread(this.worker)
       this.#lose(message.loss)
     }
@@ -226,7 +225,7 @@ export class Engine {
   }
 }
 
-/** Leaves a thread behind, and tells it to end without running what was sent to it. */
+/** Stops waiting for a thread, and makes it end before it runs another batch. */
 function abandonWorker(worker: Worker, abandoned: Int32Array<SharedArrayBuffer>): void {
   Atomics.store(abandoned, 0, 1)
   worker.postMessage('stop')

@@ -1,4 +1,4 @@
-// All engines of a server. Each has a thread, a session and a bank of its own, and its share of the processor's threads.
+// All engines of a server. Each has its own thread, session and bank, and an equal share of the CPU threads.
 
 import { availableParallelism } from 'node:os'
 import { afterRunning } from '../running-time.js'
@@ -12,44 +12,45 @@ import { type Outage, SupervisedEngine, type SupervisedOptions, type SupervisorR
 type Report = (engine: number) => SupervisorReport
 
 export interface EnginesOptions extends SupervisedOptions {
-  /** What the process may take, in bytes; by default there is no limit. */
+  /** Memory limit of the process, in bytes. Default: no limit. */
   readonly memoryBytes?: number
 }
 
-/** So many engines have what there is to gain by them; more would only take memory. */
-const mostByAuto = 4
+/** Most engines with `auto`. More engines hardly gain throughput, but take memory. */
+const maxAutoEngines = 4
 
 const threadsOf = ({ threads }: SupervisedOptions): number => threads || availableParallelism()
 
 export class Engines {
   #stopWaiting: (() => void) | undefined
   /**
-   * Called when only a new process helps: for as long as an engine may take to start there was no engine, and threads that
-   * were left behind kept new ones from being started.
+   * Called when only a new process can help: abandoned threads have kept any engine from starting for longer than an engine
+   * may take to start.
    */
   onStuck: (reason: string) => void = () => {}
 
   private constructor(
     readonly all: readonly [SupervisedEngine, ...SupervisedEngine[]],
-    /** The provider that they run on, and why. */
+    /** The provider of the engines, and why it was chosen. */
     readonly choice: ProviderChoice = all[0].first.choice,
   ) {
     for (const engine of all) engine.onOutageChange = () => this.#watch()
   }
 
   /**
-   * Starts engines; resolves when all of them have answered a warm-up batch.
-   * @param count `auto`: on the CPU one for each thread, at most four. Small batches gain little by a second thread, and an
-   *   engine that has one waits for no other: see docs/performance.md. On a device one, for it runs one batch at a time.
-   * @param options `threads` are those of all engines together; 0: one for each core
-   * @param report told of the engine by its number, from 0
-   * @throws as Engine.start, once those that did start are closed
+   * Starts engines. Resolves when all of them have run their warm-up batches.
+   * @param count `auto`: on the CPU one engine per thread, at most four. Small batches gain little from a second thread, and
+   *   engines of one thread do not wait for each other; see docs/performance.md. A device gets one engine, because it runs
+   *   one batch at a time.
+   * @param options `threads` is the total of all engines; 0: one per core
+   * @param report returns the receiver of reports about an engine; engines are numbered from 0
+   * @throws the same errors as Engine.start, after the engines that did start are closed
    */
   static async start(count: number | 'auto', options: EnginesOptions, report: Report): Promise<Engines> {
     if (count !== 'auto') return Engines.#start(count, options, report)
-    const several = Math.min(threadsOf(options), mostByAuto)
+    const several = Math.min(threadsOf(options), maxAutoEngines)
     if (several === 1 || !mayUseDevice(options)) return Engines.#start(several, options, report)
-    // The device is to beat all of the processor.
+    // The device is compared with one engine that has all CPU threads.
     const one = await Engines.#start(1, options, report)
     if (one.choice.provider !== 'cpu') return one
     await one.close()
@@ -59,7 +60,7 @@ export class Engines {
 
   static async #start(count: number, options: EnginesOptions, report: Report): Promise<Engines> {
     const share = Math.max(1, Math.floor(threadsOf(options) / count))
-    // A single engine leaves the choice to onnxruntime, which knows cores from hyperthreads.
+    // For a single engine onnxruntime chooses the number of threads, because it can tell cores from hyperthreads.
     const each = count === 1 ? options : { ...options, threads: share }
     const memory: EngineMemory = { limitBytes: options.memoryBytes ?? Number.POSITIVE_INFINITY, engineBytes: 0 }
     const before = heldBytes()
@@ -73,19 +74,19 @@ export class Engines {
     throw settled.find((result) => result.status === 'rejected')?.reason
   }
 
-  /** Engines whose thread answers, as far as is known. */
+  /** Number of engines that take batches. */
   get available(): number {
     return this.all.filter(({ available }) => available).length
   }
 
-  /** Why no engine is available; undefined while one is. */
+  /** Why no engine is available; undefined while at least one is. */
   get outage(): Outage | undefined {
     return this.available === 0 ? this.all.find(({ outage }) => outage !== undefined)?.outage : undefined
   }
 
   /**
-   * What the batches took that warmed the engines up, by ascending size: of each size the fastest of all engines, in which
-   * the least of what else the machine did is counted.
+   * Times of the warm-up batches, by ascending size. For each size it is the fastest of all engines, which other load on the
+   * machine has disturbed least.
    */
   get timings(): readonly BatchTiming[] {
     const fastest = new Map<number, BatchTiming>()
@@ -94,12 +95,12 @@ export class Engines {
     return [...fastest.values()].sort((a, b) => a.tokens - b.tokens)
   }
 
-  /** Counters of all banks together. */
+  /** Sum of the counters of all banks. */
   get bank(): Readonly<SlotCounters> {
     return sumOf(this.all.map(({ bank }) => bank))
   }
 
-  /** As SupervisedEngine.close. */
+  /** Closes all engines; see SupervisedEngine.close. */
   async close(withinMs = closeTimeoutMs): Promise<void> {
     this.#stopWaiting?.()
     await Promise.all(this.all.map((engine) => engine.close(withinMs)))

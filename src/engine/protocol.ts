@@ -1,4 +1,4 @@
-// What the engine and its thread say to each other.
+// The messages between an engine and its thread.
 
 import type { ProblemCode } from '../problem.js'
 import type { Loads } from '../runtime/bank.js'
@@ -8,9 +8,9 @@ import type { SessionOptions } from '../runtime/session.js'
 import type { BatchTiming } from '../runtime/warm-up.js'
 import type { Loss } from './engine-lost.js'
 
-/** How the thread starts (its workerData). */
+/** The workerData of the thread. */
 export interface ThreadOptions extends SessionOptions, ProviderRequest {
-  /** One element: 1 once the thread is given up and is to end without running what was sent to it. */
+  /** A flag of one element. With 1 the thread is abandoned, and ends without running the batches that were sent to it. */
   readonly abandoned: Int32Array<SharedArrayBuffer>
 }
 
@@ -18,7 +18,7 @@ export interface RunRequest {
   readonly id: number
   readonly rows: PackedRows
   readonly slots: Int32Array<ArrayBuffer>
-  /** Their buffer is handed over and not copied. */
+  /** Its buffer is transferred, not copied. */
   readonly loads: Loads
   readonly withHidden: boolean
 }
@@ -31,10 +31,10 @@ export type ThreadMessage =
       readonly id: number
       readonly pooled: Float32Array
       readonly hidden: Float32Array | undefined
-      /** Rows that float16 did not hold. */
+      /** Rows that were recomputed in float32. */
       readonly recomputed: number
       readonly runMs: number
     }
   | { readonly kind: 'error'; readonly id: number; readonly message: string }
-  /** The session cannot be used any more, and the thread ends. */
+  /** The session is unusable, and the thread ends. */
   | { readonly kind: 'lost'; readonly loss: Loss }

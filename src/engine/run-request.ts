@@ -1,14 +1,14 @@
-// A batch as the engine's thread runs it, and what its failure means: a row is at fault, or the session is.
+// Runs a batch in the engine's thread. If it fails, this finds out whether a row is at fault or the session.
 
 import type { ServingSession } from '../runtime/session.js'
 import { warmUpBatch } from '../runtime/warm-up.js'
 import type { RunRequest, ThreadMessage } from './protocol.js'
 
 /**
- * Runs a batch. If it fails, a row that any sound session computes is run: if that is computed, a row of the batch is at
- * fault, and the answer is an error.
+ * Runs a batch. If it fails, a simple row is run that every working session can compute. If that succeeds, a row of the batch
+ * is at fault, and the returned message is an error.
  * @param maxTokens tokens of the longest row that the backbone takes
- * @throws Error if the session must not be used any more: it computes nothing, or its bank could not be loaded
+ * @throws Error if the session must not be used again: it no longer computes, or its bank could not be loaded
  */
 export async function runRequest(
   session: Pick<ServingSession, 'load' | 'run'>,
@@ -16,7 +16,7 @@ export async function runRequest(
   maxTokens: number,
 ): Promise<ThreadMessage> {
   const start = performance.now()
-  // Should it fail, the slots do not hold what the engine takes them to hold.
+  // If this fails, the contents of the slots differ from the engine's slot table.
   await session.load(loads)
   try {
     const { pooled, hidden, recomputed = 0 } = await session.run(rows, slots, withHidden)

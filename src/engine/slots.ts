@@ -1,5 +1,5 @@
-// Which version of a task lies in which slot of the bank. Least recently used slots are taken first; slots of the
-// batch that is being assembled never are.
+// The slot table: which mask is in which slot of the bank. The least recently used mask is evicted first. Masks of the batch
+// that is being prepared are never evicted.
 
 import { LRUCache } from 'lru-cache'
 
@@ -11,7 +11,7 @@ export interface SlotCounters {
 
 const none: Readonly<SlotCounters> = { hits: 0, loads: 0, evictions: 0 }
 
-/** Counters of several tables together. */
+/** The sum of counters. */
 export const sumOf = (counters: readonly Readonly<SlotCounters>[]): Readonly<SlotCounters> =>
   counters.reduce(
     (a, b) => ({ hits: a.hits + b.hits, loads: a.loads + b.loads, evictions: a.evictions + b.evictions }),
@@ -26,21 +26,23 @@ export class SlotTable {
     this.#slotOf = new LRUCache({ max: slots })
   }
 
-  /** Whether the key has a slot now. */
+  /** Whether the key has a slot. */
   has(key: string): boolean {
     return this.#slotOf.has(key)
   }
 
   /**
-   * Slots for the keys of a batch.
-   * @param keys one for each row; at most `slots` distinct ones
-   * @returns each row's slot, and the keys that are new there and whose bitsets must be loaded first
+   * Assigns slots to the masks of a batch.
+   * @param keys one per row; at most `slots` distinct keys
+   * @returns the slot of each row, and the new keys, whose bitsets must be loaded before the batch runs
    */
   assign(keys: readonly string[]): { slots: Int32Array<ArrayBuffer>; loads: { key: string; slot: number }[] } {
     const distinct = new Set(keys)
     if (distinct.size > this.slots)
-      throw new Error(`a batch of ${distinct.size} tasks does not fit into ${this.slots} slots`)
-    // Touched first, so that none of them is the least recently used while the others find their place.
+      throw new Error(
+        `the batch has ${distinct.size} different masks; expected at most ${this.slots}, the number of slots`,
+      )
+    // get() marks the keys of this batch as recently used, so that none of them is evicted for another.
     const missing = [...distinct].filter((key) => this.#slotOf.get(key) === undefined)
     const loads = missing.map((key) => {
       const slot = this.#takeSlot()
@@ -56,7 +58,7 @@ export class SlotTable {
     if (this.#slotOf.size < this.slots) return this.#slotOf.size
     this.counters.evictions++
     const slot = this.#slotOf.pop()
-    if (slot === undefined) throw new Error('a full slot table holds no slot')
+    if (slot === undefined) throw new Error('the slot table is full but has no entry')
     return slot
   }
 }

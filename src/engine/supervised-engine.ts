@@ -1,5 +1,5 @@
-// An engine that outlives its thread. A thread that ends, or returns no batch in time, is replaced by a new one. The batches
-// that it had fail; until the new one has started the engine is not available, and batches wait elsewhere.
+// An engine that survives the loss of its thread. A thread that ends, or returns no batch in time, is replaced. Its batches
+// fail. Until the new thread has started the engine is unavailable, and rows wait in the scheduler.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterRunning, within } from '../running-time.js'
@@ -14,36 +14,36 @@ import { EngineLost, type Loss } from './engine-lost.js'
 import { type SlotCounters, sumOf } from './slots.js'
 
 export interface SupervisedOptions extends EngineOptions {
-  /** How long a batch may run before its thread is given up, in milliseconds. */
+  /** How long a batch may run before its thread is abandoned, in milliseconds. */
   readonly runTimeoutMs: number
 }
 
-/** Why a new engine did not start: its start failed, or it is not tried beside the threads that are left behind. */
+/** Why a lost engine was not replaced: the start failed (start_failed), or abandoned threads prevent it (left_behind). */
 export const notReplacedCauses = ['start_failed', 'left_behind'] as const
 export type NotReplacedCause = (typeof notReplacedCauses)[number]
 
-/** What the supervisor reports. */
+/** Receives the events of a supervised engine. */
 export interface SupervisorReport {
   readonly lost: (loss: Loss) => void
   readonly replaced: (ms: number) => void
-  /** There is no new thread; another attempt follows after so many milliseconds at most. */
+  /** No new thread was started. The next attempt follows after at most `retryMs` milliseconds. */
   readonly notReplaced: (cause: NotReplacedCause, reason: string, retryMs: number) => void
 }
 
-/** An engine that takes no batches: why it was lost, and why there is no new one yet. */
+/** Why an engine takes no batches: why it was lost, and why it is not replaced yet. */
 export interface Outage extends Loss {
   readonly notReplaced: { readonly cause: NotReplacedCause; readonly reason: string } | undefined
 }
 
-/** Between attempts to start a new thread: twice as long each time. In milliseconds. */
+/** Pause between attempts to start a new thread, in milliseconds. It doubles each time. */
 const firstRetryMs = 500
 const longestRetryMs = 30_000
 
-/** A thread that failed ends by itself; a new one is not kept waiting for it for longer, in milliseconds. */
+/** How long to wait for a failed thread to end by itself before a new one is started, in milliseconds. */
 const endsWithinMs = 2_000
 
 export class SupervisedEngine {
-  /** Counters of the banks that are gone. */
+  /** Sum of the counters of former banks. */
   #former = sumOf([])
   #engine: Engine | undefined
   #outage: Outage | undefined
@@ -56,7 +56,7 @@ export class SupervisedEngine {
   onOutageChange: () => void = () => {}
 
   private constructor(
-    /** The first one: what it found out about model and machine holds for its successors. */
+    /** The first engine. Its provider choice and timings also apply to its successors. */
     readonly first: Engine,
     readonly options: SupervisedOptions,
     readonly report: SupervisorReport,
@@ -65,7 +65,7 @@ export class SupervisedEngine {
     this.#use(first)
   }
 
-  /** @throws as Engine.start: a first thread that does not start is not tried again */
+  /** @throws the same errors as Engine.start; the first start is not retried */
   static async start(
     options: SupervisedOptions,
     report: SupervisorReport,
@@ -74,51 +74,51 @@ export class SupervisedEngine {
     return new SupervisedEngine(await Engine.start(options), options, report, memory)
   }
 
-  /** Whether there is a thread that takes batches. */
+  /** Whether a thread takes batches. */
   get available(): boolean {
     return this.#engine !== undefined
   }
 
-  /** Undefined while there is a thread that takes batches. */
+  /** Undefined while a thread takes batches. */
   get outage(): Outage | undefined {
     return this.#outage
   }
 
-  /** Counters of the bank, over all threads. */
+  /** Counters of the bank, summed over all threads so far. */
   get bank(): Readonly<SlotCounters> {
     return this.#engine ? sumOf([this.#former, this.#engine.bank]) : this.#former
   }
 
   /**
    * Runs a batch.
-   * @throws EngineLost if the thread ends or is given up while it has the batch, or none is available; Error if a row of the
-   *   batch cannot be computed
+   * @throws EngineLost if the thread ends or is abandoned while it has the batch, or if no thread is available; Error if a
+   *   row of the batch cannot be computed
    */
   async run(rows: readonly EngineRow[]): Promise<BatchResult> {
     const engine = this.#engine
     if (engine === undefined) {
       const cause = this.#outage?.cause ?? 'failed'
-      throw new EngineLost({ cause, reason: 'the engine was lost, and a new one has not started yet' }, false)
+      throw new EngineLost({ cause, reason: 'the engine was lost, and its replacement has not started yet' }, false)
     }
     if (this.#atEngine++ === 0) this.#startWatchdog(engine)
     try {
       return await engine.run(rows)
     } finally {
-      // Batches run one after another: the next one's time begins when one ends.
+      // Batches run one after another, so the time of the next batch starts when this one ends.
       this.#stopWatchdog()
       if (--this.#atEngine > 0 && engine === this.#engine) this.#startWatchdog(engine)
     }
   }
 
   /**
-   * Lets the batches that were sent finish, then ends the thread, and waits for those that were left behind. A thread that
-   * hangs cannot be ended: after so many milliseconds it is left to the end of the process.
+   * Lets the batches that were sent finish, ends the thread, and waits for abandoned threads. A thread that hangs cannot be
+   * ended: after the timeout it is left until the process ends.
    */
   async close(withinMs = closeTimeoutMs): Promise<void> {
     const until = performance.now() + withinMs
     this.#closing.abort()
     await this.#engine?.close(withinMs)
-    // A process cannot end before its threads.
+    // The process cannot exit before its threads have ended.
     await allAbandonedThreadsEnded(Math.max(0, until - performance.now()))
   }
 
@@ -150,12 +150,12 @@ export class SupervisedEngine {
   async #replace(lost: Engine, loss: Loss): Promise<void> {
     const { signal } = this.#closing
     const since = performance.now()
-    // Its memory is free for the new one then.
+    // Once the thread has ended, its memory is free for the new one.
     if (loss.cause !== 'hung') await within(endsWithinMs, lost.ended, signal)
     for (let retryMs = firstRetryMs; !signal.aborted; retryMs = Math.min(2 * retryMs, longestRetryMs)) {
       const engine = await this.#startAnother(loss, retryMs)
       if (engine === undefined) continue
-      if (signal.aborted) return engine.abandon('the engine was closed while it started')
+      if (signal.aborted) return engine.abandon('the engine was closed while it was starting')
       this.report.replaced(performance.now() - since)
       this.#use(engine)
       this.onAvailable()
@@ -163,7 +163,7 @@ export class SupervisedEngine {
     }
   }
 
-  /** @returns undefined after a pause if it did not start, or if the engine is closed meanwhile */
+  /** @returns undefined after a pause, if no engine was started or if this engine is being closed */
   async #startAnother(loss: Loss, retryMs: number): Promise<Engine | undefined> {
     const { signal } = this.#closing
     const blocked = startObstacle(this.memory)

@@ -1,4 +1,4 @@
-// The engine's thread: it owns onnxruntime and the bank, and runs one batch after another.
+// The worker thread of an engine. It owns the onnxruntime session and the bank, and runs one batch after another.
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { Problem } from '../problem.js'
@@ -13,7 +13,7 @@ const port = parentPort
 if (port === null) throw new Error('engine/thread.js runs as a worker thread')
 const { provider, numerics, abandoned, ...options } = workerData as ThreadOptions
 const maxTokens = options.backbone.dims.maxTokens
-/** Results go to the engine without a copy. */
+/** Sends a message. The arrays of a result are transferred, not copied. */
 function send(message: ThreadMessage): void {
   const arrays = message.kind === 'result' ? [message.pooled, ...(message.hidden ? [message.hidden] : [])] : []
   port?.postMessage(
@@ -39,7 +39,7 @@ try {
   port.close()
 }
 
-/** If the session fails, the thread ends with it, and its successor begins with a sound one. */
+/** If the session fails, the thread ends. Its replacement opens a new session. */
 async function run(session: ServingSession, request: RunRequest): Promise<void> {
   if (Atomics.load(abandoned, 0) === 1) return
   try {

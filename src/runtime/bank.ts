@@ -1,27 +1,30 @@
-// The bank: effective bitsets of the tasks in use, [slots, layers, ⌈n/8⌉] words that the engine's thread owns. A word is
-// eight mask entries as unpacking.ts reads them: two bytes, or one in a bank that holds the first plane alone. Which task
-// has which slot is slots.ts's to know.
+// The bank: the effective bitsets of the masks in use, as [slots, layers, ⌈n/8⌉] words in the engine's thread. A word holds
+// eight mask entries in the layout of petl/unpacking.ts: two bytes, or one byte in a bank that keeps only the first plane.
+// The slot table (engine/slots.ts) knows which mask is in which slot.
 
-/** What is put into the bank before a batch runs. */
+/** Bitsets to load into the bank before a batch runs. */
 export interface Loads {
   readonly slots: readonly number[]
-  /** Bit planes of each bitset, 1 or 2 (combining.ts). */
+  /** Bit planes of each bitset, 1 or 2 (petl/combining.ts). */
   readonly planes: readonly number[]
-  /** The bitsets, [planes, layers, ⌈n/8⌉] bytes each, end to end in one buffer. */
+  /** The bitsets, [planes, layers, ⌈n/8⌉] bytes each, concatenated. */
   readonly bitsets: Uint8Array<ArrayBuffer>
 }
 
 type Words = Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer>
 
-/** Slots of a batch that lie so near to each other are not copied, but what lies between them is fed too. */
-const leastUsed = 0.8
+/**
+ * If at least this share of the slots between the first and the last slot of a batch is used, the whole range is fed to the
+ * session, instead of a copy of the used slots.
+ */
+const minUsedShare = 0.8
 
 export class Bank {
   readonly words: Words
-  /** Kept: to allocate it for a batch of many tasks takes as long as to fill it. */
+  /** Reused: allocating it for a batch of many tasks takes as long as filling it. */
   #compact: Words
-  /** Slots whose second plane did not fit into words of one byte. */
-  readonly #cut = new Set<number>()
+  /** Slots whose second plane is missing, because the words have one byte. */
+  readonly #truncated = new Set<number>()
 
   constructor(
     readonly slots: number,
@@ -37,32 +40,32 @@ export class Bank {
     return this.layers * this.maskBytes
   }
 
-  /** Whether it holds all planes of the bitsets in these slots. */
+  /** Whether the bank holds all planes of the bitsets in these slots. */
   holdsAll(slots: Int32Array): boolean {
-    return this.#cut.size === 0 || !slots.some((slot) => this.#cut.has(slot))
+    return this.#truncated.size === 0 || !slots.some((slot) => this.#truncated.has(slot))
   }
 
   load({ slots, planes, bitsets }: Loads): void {
     const size = this.slotWords
     const expected = size * planes.reduce((sum, count) => sum + count, 0)
     if (bitsets.byteLength !== expected)
-      throw new Error(`${bitsets.byteLength} bytes for ${slots.length} slots; expected ${expected}`)
+      throw new Error(`the bitsets of ${slots.length} slots have ${bitsets.byteLength} bytes; expected ${expected}`)
     let first = 0
     for (const [i, slot] of slots.entries()) {
       const place = this.words.subarray(slot * size, (slot + 1) * size)
       place.set(bitsets.subarray(first, first + size))
       first += size
-      this.#cut.delete(slot)
+      this.#truncated.delete(slot)
       if (planes[i] === 1) continue
-      if (this.word === 'uint8') this.#cut.add(slot)
+      if (this.word === 'uint8') this.#truncated.add(slot)
       else for (let at = 0; at < size; at++) place[at] = (place[at] ?? 0) | ((bitsets[first + at] ?? 0) << 8)
       first += size
     }
   }
 
   /**
-   * The given slots as a bank of their own, or as one of few more than they, and their numbers in it. It holds until the
-   * next call, or until something is loaded.
+   * A smaller bank that contains the given slots and few others, and the numbers of the given slots in it. It is valid until
+   * the next call or the next load.
    */
   compact(slots: Int32Array): {
     readonly words: Words
@@ -75,7 +78,7 @@ export class Bank {
     const used = renumbered.size
     const first = slots.reduce((least, slot) => Math.min(least, slot), this.slots)
     const span = slots.reduce((most, slot) => Math.max(most, slot), first) + 1 - first
-    if (used >= leastUsed * span)
+    if (used >= minUsedShare * span)
       return {
         words: this.words.subarray(first * size, (first + span) * size),
         slots: Int32Array.from(slots, (slot) => slot - first),

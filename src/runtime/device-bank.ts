@@ -1,6 +1,6 @@
-// The bank in the memory of a WebGPU device. It is made there and stays there: only the bitsets of new tasks are
-// uploaded, two bytes for eight mask entries, and become words in their slots on the device. Sessions of one process
-// share the device, so that the serving session is fed the very buffer.
+// The bank in the memory of a WebGPU device. It is created on the device and stays there. Only the bitsets of new masks are
+// uploaded, as two bytes per eight mask entries, and the device converts them to words in their slots. All sessions of a
+// process share the device, so the serving session reads the same buffer.
 
 import { type InferenceSession, Tensor } from 'onnxruntime-node'
 import { bytesOf, type Graph, GraphBuilder } from '../graph/graph.js'
@@ -19,19 +19,21 @@ export interface BankShape {
 export class DeviceBank {
   private constructor(
     readonly shape: BankShape,
-    /** float32 [slots, layers, ⌈n/8⌉], the words as numbers. */
+    /** float32 [slots, layers, ⌈n/8⌉]: each word as a number. */
     readonly words: Tensor,
+    /** The session that created the bank and owns its memory. */
     readonly maker: InferenceSession,
+    /** The session that loads bitsets into slots. */
     readonly loader: InferenceSession,
   ) {}
 
-  /** @throws UnsuitableDevice if the device cannot hold it */
+  /** @throws UnsuitableDevice if the bank does not fit into the device's memory */
   static async open(shape: BankShape): Promise<DeviceBank> {
     const maker = await openDeviceSession('webgpu', emptyBank(shape), { preferredOutputLocation: 'gpu-buffer' })
     const loader = await openDeviceSession('webgpu', loading(shape))
     try {
       const { bank } = await maker.run({ zero: new Tensor('float32', Float32Array.of(0), [1, 1, 1]) })
-      if (bank?.location !== 'gpu-buffer') throw new Error('the bank did not stay on the device')
+      if (bank?.location !== 'gpu-buffer') throw new Error('onnxruntime did not keep the bank on the device')
       return new DeviceBank(shape, bank, maker, loader)
     } catch (error) {
       await maker.release()
@@ -40,12 +42,12 @@ export class DeviceBank {
       const megabytes = Math.ceil((slots * layers * maskBytes * Float32Array.BYTES_PER_ELEMENT) / 1e6)
       const reason = (error as Error).message.split('\n')[0]
       throw new UnsuitableDevice(
-        `its memory takes no bank of ${slots} slots, ${megabytes} MB; expected fewer slots (${reason})`,
+        `its memory has no room for a bank of ${slots} slots (${megabytes} MB); configure fewer slots (${reason})`,
       )
     }
   }
 
-  /** Takes a turn on the device, if there is something to load. */
+  /** Loads bitsets, if there are any. Takes the device lock. */
   async load({ slots, planes, bitsets }: Loads): Promise<void> {
     if (slots.length === 0) return
     const { layers, maskBytes } = this.shape
@@ -56,7 +58,7 @@ export class DeviceBank {
       slots: new Tensor('int32', Int32Array.from(slots), [slots.length, 1, 1]),
       fresh: new Tensor('uint32', pairs(fresh), [slots.length, pairsOf(fresh.slotWords), 1]),
     }
-    // The bank is what the session reads and what it writes: nothing but the slots changes, and nothing is copied.
+    // The bank is input and output of the session: only the given slots change, and nothing is copied.
     await withDeviceLock(async () => {
       const { loaded } = await this.loader.run(feeds, { loaded: this.words })
       loaded?.dispose()
@@ -72,7 +74,7 @@ export class DeviceBank {
 
 const pairsOf = (words: number): number => Math.ceil(words / 2)
 
-/** Each slot's words, two and two as one integer; a slot begins with an integer of its own. */
+/** The words of each slot, two per integer. Each slot starts with a new integer. */
 function pairs({ slots, slotWords, words }: Bank): Uint32Array<ArrayBuffer> {
   const stride = 2 * pairsOf(slotWords)
   if (stride === slotWords) return new Uint32Array(words.buffer)
@@ -82,7 +84,7 @@ function pairs({ slots, slotWords, words }: Bank): Uint32Array<ArrayBuffer> {
   return new Uint32Array(padded.buffer)
 }
 
-/** Output: `bank`, zeros. They are made on the device of an input, for a constant would be uploaded. */
+/** A graph with the output `bank`: zeros, expanded on the device from a small input. A constant would be uploaded. */
 function emptyBank({ slots, layers, maskBytes }: BankShape): Graph {
   const g = new GraphBuilder()
   const zero = g.input('zero', 'float32', [1, 1, 1])
@@ -90,8 +92,9 @@ function emptyBank({ slots, layers, maskBytes }: BankShape): Graph {
 }
 
 /**
- * Output: `loaded`, the bank with the words of `fresh` in its `slots`. From end to end of operators that WebGPU has:
- * it shifts and masks no integers, but divides them; and it slices no integers, which is why words are float32.
+ * A graph with the output `loaded`: the bank with the words of `fresh` in `slots`. It uses only operators that onnxruntime
+ * has for WebGPU. Integers cannot be shifted or masked there, so they are divided; and integers cannot be sliced, so the
+ * words are float32.
  */
 function loading({ slots, layers, maskBytes }: BankShape): Graph {
   const g = new GraphBuilder()

@@ -1,65 +1,66 @@
-// One thread at a time on the WebGPU device. All sessions of a process share onnxruntime's one context of it, which two
-// threads at once corrupt: the process ends with a segmentation fault (microsoft/onnxruntime#32561). A thread that has ended
-// loses its turns; one that hangs while it has the turn keeps it.
+// A lock for the WebGPU device, held by one thread of the process at a time. All sessions of a process share onnxruntime's
+// one WebGPU context. Two threads that use it at the same time corrupt it, and the process ends with a segmentation fault
+// (microsoft/onnxruntime#32561). The lock is a ticket lock: first come, first served. A thread that ends releases the lock
+// and its tickets; a thread that hangs with the lock keeps it.
 
 import { threadId, Worker, workerData } from 'node:worker_threads'
 
-/** Each thread that asks takes a ticket. Here are the next ticket to be taken, and the one whose turn it is. */
+// Elements of the shared array: the next ticket to give out, the ticket that has the lock, and then the thread of each
+// waiting ticket, at the ticket number modulo `places`.
 const next = 0
 const current = 1
-/** Behind them: the thread that took a ticket, at the ticket's number modulo the number of places. */
 const firstPlace = 2
-/** More than there are threads at once. */
+/** More than the number of threads that can wait at the same time. */
 const places = 1024
 
 const placeOf = (ticket: number): number => firstPlace + ((ticket >>> 0) % places)
-/** What a place holds of a thread; 0 is no thread. */
+/** The value for a thread; 0 means no thread. */
 const markOf = (thread: number): number => thread + 1
-/** In place of a thread that has ended. */
+/** The value for a thread that has ended. */
 const ended = -1
 
-/** The turns of the process. A worker thread is given those of the thread that starts it. */
-const turns: Int32Array<SharedArrayBuffer> =
-  (workerData as { readonly deviceTurn?: Int32Array<SharedArrayBuffer> } | null)?.deviceTurn ??
+/** The lock of the process. Worker threads receive it from the thread that starts them. */
+const lock: Int32Array<SharedArrayBuffer> =
+  (workerData as { readonly deviceLock?: Int32Array<SharedArrayBuffer> } | null)?.deviceLock ??
   new Int32Array(new SharedArrayBuffer((firstPlace + places) * Int32Array.BYTES_PER_ELEMENT))
 
-/** Does the work when this thread's turn comes, first come, first served; until then it blocks. Turns do not nest. */
+/** Does the work with the lock. Blocks the thread until it has the lock. Calls must not nest. */
 export async function withDeviceLock<T>(work: () => Promise<T>): Promise<T> {
-  const ticket = Atomics.add(turns, next, 1)
-  Atomics.store(turns, placeOf(ticket), markOf(threadId))
-  for (let on = Atomics.load(turns, current); on !== ticket; on = Atomics.load(turns, current))
-    Atomics.wait(turns, current, on)
+  const ticket = Atomics.add(lock, next, 1)
+  Atomics.store(lock, placeOf(ticket), markOf(threadId))
+  for (let on = Atomics.load(lock, current); on !== ticket; on = Atomics.load(lock, current))
+    Atomics.wait(lock, current, on)
   try {
     return await work()
   } finally {
-    endTurn(ticket)
+    releaseLock(ticket)
   }
 }
 
-/** Starts a thread that may use the device. Its turns end with it. */
+/** Starts a thread that may use the device. Its tickets are released when it ends. */
 export function startThread(file: URL, options: object, name: string): Worker {
-  const worker = new Worker(file, { workerData: { ...options, deviceTurn: turns }, name })
+  const worker = new Worker(file, { workerData: { ...options, deviceLock: lock }, name })
   const thread = worker.threadId
-  worker.once('exit', () => endTurnsOf(thread))
+  worker.once('exit', () => releaseTicketsOf(thread))
   return worker
 }
 
-/** Ends a turn, and those that follow it as long as their threads have ended. */
-function endTurn(first: number): void {
+/** Passes the lock on from a ticket, and skips tickets whose threads have ended. */
+function releaseLock(first: number): void {
   let ticket = first
-  while (Atomics.compareExchange(turns, current, ticket, (ticket + 1) | 0) === ticket) {
-    Atomics.store(turns, placeOf(ticket), 0)
+  while (Atomics.compareExchange(lock, current, ticket, (ticket + 1) | 0) === ticket) {
+    Atomics.store(lock, placeOf(ticket), 0)
     ticket = (ticket + 1) | 0
-    if (Atomics.load(turns, placeOf(ticket)) !== ended) break
+    if (Atomics.load(lock, placeOf(ticket)) !== ended) break
   }
-  Atomics.notify(turns, current)
+  Atomics.notify(lock, current)
 }
 
-/** @param thread one that has ended */
-function endTurnsOf(thread: number): void {
+/** @param thread the id of a thread that has ended */
+function releaseTicketsOf(thread: number): void {
   for (let place = firstPlace; place < firstPlace + places; place++)
-    Atomics.compareExchange(turns, place, markOf(thread), ended)
-  // A turn that begins now sees the mark, or has begun already and is ended here.
-  const ticket = Atomics.load(turns, current)
-  if (Atomics.load(turns, placeOf(ticket)) === ended) endTurn(ticket)
+    Atomics.compareExchange(lock, place, markOf(thread), ended)
+  // If the lock reaches a marked ticket later, releaseLock skips it. If a marked ticket has the lock now, release it here.
+  const ticket = Atomics.load(lock, current)
+  if (Atomics.load(lock, placeOf(ticket)) === ended) releaseLock(ticket)
 }

@@ -1,5 +1,5 @@
-// Sessions all of whose operators run on the device. onnxruntime would compute what a provider lacks on the CPU without a
-// word, and carry inputs and outputs there and back in every run.
+// Sessions whose operators all run on the device. By default onnxruntime silently runs unsupported operators on the CPU, and
+// copies their inputs and outputs between device and CPU in every run.
 
 import { InferenceSession } from 'onnxruntime-node'
 import type { Graph } from '../graph/graph.js'
@@ -9,7 +9,7 @@ import { UnsuitableDevice } from './provider-errors.js'
 type Options = Omit<InferenceSession.SessionOptions, 'executionProviders' | 'extra'>
 
 /**
- * @param entries onnxruntime's session configuration, of the keys that begin with "session."
+ * @param entries session configuration entries of onnxruntime, without their "session." prefix
  * @throws UnsuitableDevice if an operator of the graph would run on the CPU
  */
 export async function openDeviceSession(
@@ -28,6 +28,6 @@ export async function openDeviceSession(
     })
   } catch (error) {
     if (!(error as Error).message.includes('fallback to CPU EP has been explicitly disabled')) throw error
-    throw new UnsuitableDevice('it lacks operators of the graph, which would be computed on the CPU in every batch')
+    throw new UnsuitableDevice('it lacks operators of the graph, which would run on the CPU in every batch')
   }
 }

@@ -1,4 +1,5 @@
-// Whether float16 is good enough for a model on this device: it is compared with float32 on real texts before it serves.
+// Checks whether float16 is accurate enough for a model on this device. Before it serves, it is compared with float32 on
+// real texts.
 
 import { TextTokenizer } from '../backbones/tokenizer.js'
 import type { Deviation, Float16Session } from './float16-session.js'
@@ -6,29 +7,28 @@ import type { TokenRow } from './packed-rows.js'
 import type { SessionOptions } from './session.js'
 
 /**
- * What is good enough: how far the pooled vector of a text may be from that of float32, and from its own in another batch,
- * as ‖a − b‖ / ‖b‖. Rounding in float16 makes about a thousandth; labels change only where two are nearly even.
+ * The largest allowed distances ‖a − b‖ / ‖b‖ of pooled vectors. Rounding in float16 causes about 0.001. At these bounds a
+ * label changes only if two labels have nearly the same score.
  */
 export const bounds: Deviation = { fromFloat32: 0.01, fromBatch: 0.005 }
 
 export interface Float16Check {
   readonly within: boolean
-  /** What was found, for the log. */
+  /** The result as a sentence for the log. */
   readonly finding: string
 }
 
-/** Compares on texts of this file. What the bank held before is lost. */
+/** Compares float16 and float32 on the texts of this file. The contents of the bank are overwritten. */
 export async function checkFloat16(session: Float16Session, options: SessionOptions): Promise<Float16Check> {
   const texts = await tokenised(options)
   const found = await session.compare(texts, await loadMasks(session, options, texts.length))
-  if (!Number.isFinite(found.fromFloat32))
-    return { within: false, finding: 'float16 does not hold the numbers of all texts' }
+  if (!Number.isFinite(found.fromFloat32)) return { within: false, finding: 'float16 overflows on some texts' }
   const against = (name: keyof Deviation) => `${percent(found[name])} (at most ${percent(bounds[name])})`
   return {
     within: found.fromFloat32 <= bounds.fromFloat32 && found.fromBatch <= bounds.fromBatch,
     finding:
       `on ${texts.length} texts float16 differs from float32 by ${against('fromFloat32')}, ` +
-      `and a text alone from itself in a batch by ${against('fromBatch')}`,
+      `and a text alone differs from the same text in a batch by ${against('fromBatch')}`,
   }
 }
 
@@ -44,7 +44,7 @@ async function tokenised({ backbone }: SessionOptions): Promise<readonly TokenRo
   )
 }
 
-/** Loads masks of all weights, of none, and of half of them; the texts have them in turn. */
+/** Loads masks with all bits, no bits, and half of the bits, and assigns them to the texts in turn. */
 async function loadMasks(
   session: Float16Session,
   { prototype, slots }: SessionOptions,
@@ -64,7 +64,7 @@ const paragraph =
   'for 2023 had been audited, and the treasurer answered that they had, although the report was not yet public. After a ' +
   'long debate about heating costs, school buses and the bridge on Mill Street, the vote was postponed until March. '
 
-/** From one word to more than most models read; questions, opinions, statements, code, other scripts. */
+/** From one word to more than most models read: questions, opinions, statements, code and other scripts. */
 const sentences: readonly string[] = [
   'No.',
   'thanks',

@@ -1,16 +1,16 @@
-// A session in float16 beside one in float32 on the same device. Batches run in float16; rows whose numbers it does not
-// hold, and masks that its bank does not hold, run in float32.
+// A float16 session and a float32 session on the same device. Batches run in float16. Rows that overflow in float16, and
+// batches with masks that the float16 bank cannot hold, run in float32.
 
 import type { Loads } from './bank.js'
 import type { Provider } from './execution-providers.js'
 import { type PackedRows, packRows, selectRows, type TokenRow } from './packed-rows.js'
 import { EngineSession, type ServingSession, type SessionOptions, type SessionResult } from './session.js'
 
-/** How far pooled vectors are from what they are compared with, the largest ‖a − b‖ / ‖b‖ of all texts. */
+/** The largest distance ‖a − b‖ / ‖b‖ of pooled vectors over all texts. */
 export interface Deviation {
-  /** From those of float32, alone or in a batch. */
+  /** Between float16, alone or in a batch, and float32. */
   readonly fromFloat32: number
-  /** Of a text alone, from its own in a batch. */
+  /** Between a text alone and the same text in a batch, both in float16. */
   readonly fromBatch: number
 }
 
@@ -59,7 +59,7 @@ export class Float16Session implements ServingSession {
     return { ...result, recomputed: wrong.length }
   }
 
-  /** Runs texts in both, all of them in one batch, and in float16 each of them alone too. */
+  /** Runs the texts as one batch in float32 and in float16, and each text alone in float16, and compares the vectors. */
   async compare(texts: readonly TokenRow[], slots: Int32Array<ArrayBuffer>): Promise<Deviation> {
     const expected = this.#vectors(await this.full.run(packRows(texts), slots, false))
     const together = this.#vectors(await this.half.run(packRows(texts), slots, false))
@@ -85,7 +85,7 @@ export class Float16Session implements ServingSession {
     return Array.from({ length: pooled.length / H }, (_, row) => pooled.subarray(row * H, (row + 1) * H))
   }
 
-  /** The rows whose results are not all numbers. */
+  /** The rows with results that are infinite or NaN. */
   #rowsWithout({ pooled, hidden }: SessionResult, rows: PackedRows): number[] {
     const H = this.hiddenSize
     return Array.from({ length: rows.rows }, (_, row) => row).filter((row) => {
@@ -98,9 +98,9 @@ export class Float16Session implements ServingSession {
   }
 }
 
-/** Whether none of the values is infinite or not a number. */
+/** Whether all values are finite. */
 function areNumbers(values: Float32Array): boolean {
-  // Nothing added to an infinity, or to what is not a number, makes a number of it; 0 times a number adds nothing.
+  // 0 times a finite number is 0; 0 times an infinity or NaN is NaN, and so is every sum with it.
   let zero = 0
   for (let i = 0; i < values.length; i++) zero += 0 * (values[i] ?? 0)
   return zero === 0

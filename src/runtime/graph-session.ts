@@ -1,4 +1,4 @@
-// One onnxruntime session that runs any graph, arrays in and arrays out: what learning steps with.
+// An onnxruntime session for any graph, with arrays as inputs and outputs. Training runs its steps with it.
 
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Graph } from '../graph/graph.js'
@@ -14,7 +14,7 @@ export interface NumberArray {
 }
 
 export interface GraphSessionOptions extends Compute {
-  /** Folder of the files that constants are ranges of. */
+  /** Folder of the files that hold the graph's external constants. */
   readonly directory?: string
 }
 
@@ -33,7 +33,7 @@ export class GraphSession {
       extra: {
         session: {
           ...(directory !== undefined && { model_external_initializers_file_folder_path: directory }),
-          // Within a run threads spin for their next piece of work, which gains an eighth; between runs they sleep.
+          // Threads spin for work within a run, which is an eighth faster, but sleep between runs.
           force_spinning_stop: '1',
         },
       },
@@ -45,8 +45,8 @@ export class GraphSession {
 
   /**
    * Runs the graph.
-   * @param inputs the graph's inputs by name; float32 or int32 by the array's type
-   * @returns its outputs by name, all of them float32
+   * @param inputs by name; float32 or int32 by the type of the array
+   * @returns the outputs by name; all of them must be float32
    */
   async run(inputs: Readonly<Record<string, NumberArray>>): Promise<Map<string, Float32Array>> {
     const feeds = Object.fromEntries(Object.entries(inputs).map(([name, array]) => [name, tensorOf(array)]))

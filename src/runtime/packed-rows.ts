@@ -1,4 +1,5 @@
-// The rows of a batch as the arrays that the graph takes. Plain data: no tensor, no session.
+// The rows of a batch as the input arrays of the graph, as plain data without tensors. Rows are packed: dense layers compute
+// no padding.
 
 import type { Pooling } from '../petl/task.js'
 
@@ -9,41 +10,44 @@ export interface TokenRow {
   readonly pooling: Pooling
 }
 
-/** The graph's inputs for B rows of T tokens together, the longest of S. */
+/** The graph's inputs for B rows with T tokens in total; the longest row has S tokens. */
 export interface PackedRows {
+  /** B */
   readonly rows: number
+  /** S */
   readonly longest: number
+  /** T */
   readonly tokens: number
-  /** [T] each. */
+  /** [T], like the next two. */
   readonly inputIds: Int32Array<ArrayBuffer>
   readonly tokenTypeIds: Int32Array<ArrayBuffer>
   readonly positionIds: Int32Array<ArrayBuffer>
-  /** [B,S]: packed token at each place of the padded rows. */
+  /** [B,S]: the packed token at each position of the padded rows. */
   readonly paddedIndex: Int32Array<ArrayBuffer>
-  /** [T]: place of each packed token in the padded rows. */
+  /** [T]: the position of each packed token in the padded rows. */
   readonly packedIndex: Int32Array<ArrayBuffer>
-  /** [B,S]: the same, and behind it the places of padding. */
+  /** [B,S]: packedIndex, followed by the positions of the padding. */
   readonly tokenOffset: Int32Array<ArrayBuffer>
-  /** [B+1]: how many tokens there are before each row, and T. */
+  /** [B+1]: the number of tokens before each row, and T. */
   readonly cumulativeLengths: Int32Array<ArrayBuffer>
   /** [B,1,1,S] */
   readonly keyBias: Float32Array<ArrayBuffer>
-  /** [B,1,S]: pooled row = pool_weights · hidden states of the row. */
+  /** [B,1,S]: the pooled vector of a row is poolWeights · its hidden states. */
   readonly poolWeights: Float32Array<ArrayBuffer>
 }
 
-/** Added to the attention scores of padding: exp(x − 10,000) is 0 in float32 beside any real score. */
+/** Added to the attention scores of padding. exp(x − 10,000) is 0 in float32 relative to any real score. */
 const paddingBias = -10_000
 
 /**
- * @param computePadding lay padding out as tokens of its own, so that dense layers compute it as well. What a server
- *   without packing does; only the benchmark asks for it.
+ * @param computePadding treats padding as tokens, so that dense layers compute it too, as a server without packing does.
+ *   Only the benchmark uses it.
  */
 export function packRows(rows: readonly TokenRow[], computePadding = false): PackedRows {
   const B = rows.length
   const S = rows.reduce((longest, row) => Math.max(longest, row.inputIds.length), 0)
   const T = computePadding ? B * S : rows.reduce((sum, row) => sum + row.inputIds.length, 0)
-  // One buffer for all of them: it goes to the engine's thread without a copy.
+  // All arrays share one buffer, which is transferred to the engine's thread without a copy.
   const buffer = new ArrayBuffer(4 * (3 * T + 4 * B * S + B + 1))
   let place = 0
   const next = <A>(View: new (buffer: ArrayBuffer, start: number, length: number) => A, length: number): A => {
@@ -94,7 +98,7 @@ export function packRows(rows: readonly TokenRow[], computePadding = false): Pac
   }
 }
 
-/** Some rows of a batch, as a batch of their own. */
+/** Makes a new batch of some rows of a batch. */
 export function selectRows(rows: PackedRows, wanted: readonly number[]): PackedRows {
   const { longest, cumulativeLengths, inputIds, tokenTypeIds, poolWeights } = rows
   return packRows(
@@ -103,7 +107,7 @@ export function selectRows(rows: PackedRows, wanted: readonly number[]): PackedR
       return {
         inputIds: inputIds.subarray(first, end),
         tokenTypeIds: tokenTypeIds.subarray(first, end),
-        // A text of one token has the same weights either way.
+        // For a row of one token both poolings have the same weights.
         pooling: poolWeights[b * longest] === 1 ? 'cls' : 'mean',
       }
     }),

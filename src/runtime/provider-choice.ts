@@ -1,4 +1,4 @@
-// Which execution provider runs: the one that was asked for, or the best that really loads here.
+// Chooses the execution provider: the one that the settings name, or the best one that loads on this machine.
 
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,31 +11,31 @@ import { firstSentence, providerUnavailable } from './provider-errors.js'
 import { EngineSession, type ServingSession, type SessionOptions } from './session.js'
 import { timeRun, warmUpBatch } from './warm-up.js'
 
-/** What was asked for. */
+/** The provider and numerics settings. */
 export interface ProviderRequest {
   readonly provider: Provider | 'auto'
-  /** `auto` is float16 on CUDA, if it is found to be near enough to float32 there, and float32 otherwise. */
+  /** `auto` is float16 on CUDA, if it is accurate enough there, and float32 otherwise. */
   readonly numerics: Numerics | 'auto'
 }
 
 export interface ProviderChoice {
   readonly provider: Provider
   readonly numerics: Numerics
-  /** Why these, in a sentence for the log. */
+  /** Why they were chosen, as a sentence for the log. */
   readonly reason: string
 }
 
-/** Opens a session that has answered a short row: the first run allocates, and a provider may fail as late as there. */
+/** Opens a session and runs a short row: the first run allocates memory, and a provider may fail only then. */
 type Open = (provider: Provider) => Promise<Opened>
 
 interface Opened {
   readonly session: ServingSession
   readonly numerics: Numerics
-  /** What was found out about the numerics, if something was. */
+  /** The result of the accuracy check of float16, if there was one. */
   readonly finding?: string
 }
 
-/** The providers that compute in each of the numerics. */
+/** The providers that support each numerics. */
 const providersOf: Record<Numerics, readonly Provider[]> = {
   float32: ['cpu', 'webgpu', 'cuda'],
   float16: ['cuda'],
@@ -44,8 +44,8 @@ const providersOf: Record<Numerics, readonly Provider[]> = {
 
 /**
  * Opens a session and warms it up.
- * @throws Problem `provider_unavailable` if the provider that was asked for does not load; whatever the graph's
- *   making throws
+ * @throws Problem `provider_unavailable` if the requested provider does not load; `invalid_setting` if it does not support the
+ *   numerics; the errors of servingGraph
  */
 export async function openSession(
   { provider: wanted, numerics }: ProviderRequest,
@@ -55,7 +55,7 @@ export async function openSession(
   if (numerics !== 'auto' && wanted !== 'auto' && !providersOf[numerics].includes(wanted))
     throw new Problem(
       'invalid_setting',
-      `the numerics setting is ${numerics}, which the provider ${only} computes, and not "${wanted}"; expected float32 with it`,
+      `provider "${wanted}" does not support numerics ${numerics}; expected numerics float32, or provider ${only}`,
     )
   const batch = (rows: number, tokens: number) => warmUpBatch(rows, Math.min(tokens, options.backbone.dims.maxTokens))
   const open: Open = async (provider) => {
@@ -75,9 +75,8 @@ export async function openSession(
       throw error instanceof Problem || provider === 'cpu' ? error : providerUnavailable(provider, error as Error)
     }
   }
-  if (wanted !== 'auto') return choose(wanted, 'asked for by the provider setting')
-  if (only !== undefined && others.length === 0)
-    return choose(only, `${numerics} is computed ${only === 'cpu' ? 'on the CPU' : `by ${only}`}`)
+  if (wanted !== 'auto') return choose(wanted, 'the provider setting names it')
+  if (only !== undefined && others.length === 0) return choose(only, `only ${only} supports ${numerics}`)
   return openBest(open, batch)
 }
 
@@ -98,14 +97,14 @@ async function openWith(
   return openFloat16IfAccurate(provider, options)
 }
 
-/** Float16, if the device computes it and it is near enough to float32. */
+/** Opens float16 if the device supports it and it is accurate enough, and float32 otherwise. */
 async function openFloat16IfAccurate(provider: Provider, options: SessionOptions): Promise<Opened> {
   const full = await EngineSession.open(provider, 'float32', options)
   let half: EngineSession | undefined
   try {
     half = await EngineSession.open(provider, 'float16', options)
     const session = new Float16Session(provider, half, full, options.backbone.dims.hiddenSize)
-    // The tokenizer is loaded only where something is to be compared.
+    // Imported here because it loads the tokenizer, which the thread needs for nothing else.
     const { checkFloat16 } = await import('./float16-check.js')
     const { within, finding } = await checkFloat16(session, options)
     if (within) return { session, numerics: 'float16', finding }
@@ -117,11 +116,11 @@ async function openFloat16IfAccurate(provider: Provider, options: SessionOptions
   }
 }
 
-/** Whether anything but the CPU may come of a choice: where nothing else is installed, nothing needs to be tried. */
+/** Whether the choice can be another provider than the CPU. If none is installed, none needs to be tried. */
 export const mayUseDevice = ({ provider, numerics }: ProviderRequest): boolean =>
   provider === 'auto' ? numerics !== 'int8' && (hasCudaProvider() || hasVulkanDriver()) : provider !== 'cpu'
 
-/** CUDA if it loads. WebGPU loads on software renderers too, so it must beat the CPU at a batch. */
+/** Chooses CUDA if it loads. WebGPU also loads on software renderers, so it must run a batch faster than the CPU. */
 async function openBest(
   open: Open,
   batchOf: (rows: number, tokens: number) => PackedRows,
@@ -149,23 +148,23 @@ async function openBest(
   const cpuMs = Math.min(await timeRun(cpu.session, batch), await timeRun(cpu.session, batch))
   const webgpu = await attempt('webgpu')
   if (webgpu === undefined) {
-    findings.push('cpu runs everywhere')
+    findings.push('the CPU is always available')
     return take(cpu)
   }
-  // A software renderer is told by one short row, long before it would have finished the batch.
+  // One short row detects a software renderer, without waiting for the whole batch.
   const shortMs = await timeRun(webgpu.session, batchOf(1, 8))
   const ofBatch = async () => Math.min(await timeRun(webgpu.session, batch), await timeRun(webgpu.session, batch))
   const webgpuMs = shortMs > cpuMs ? shortMs : await ofBatch()
   const [best, other] = webgpuMs < cpuMs ? [webgpu, cpu] : [cpu, webgpu]
   await other.session.release()
-  const webgpuBatch = shortMs > cpuMs ? 'one row of 8' : '8 rows of 32'
+  const webgpuBatch = shortMs > cpuMs ? 'one text of 8 tokens' : 'the same batch'
   findings.push(
-    `cpu takes ${cpuMs.toFixed(1)} ms for 8 rows of 32 tokens, webgpu ${webgpuMs.toFixed(1)} ms for ${webgpuBatch}`,
+    `cpu takes ${cpuMs.toFixed(1)} ms for 8 texts of 32 tokens, webgpu ${webgpuMs.toFixed(1)} ms for ${webgpuBatch}`,
   )
   return take(best)
 }
 
-/** Whether onnxruntime's CUDA library is installed: it is found beside the binding, or not at all. */
+/** Whether onnxruntime's CUDA library is installed. It has to be in the folder of the native binding. */
 function hasCudaProvider(): boolean {
   const { platform, arch } = process
   const bin = fileURLToPath(new URL('../bin', import.meta.resolve('onnxruntime-node')))
@@ -175,8 +174,8 @@ function hasCudaProvider(): boolean {
 }
 
 /**
- * Whether Linux has a Vulkan driver, by the manifests that the Vulkan loader looks for. Without one the attempt to
- * load would only write warnings to stderr.
+ * Whether a Vulkan driver may be installed. On Linux this looks for the manifests that the Vulkan loader reads. Without a
+ * driver, an attempt to load WebGPU would only write warnings to stderr.
  */
 function hasVulkanDriver(): boolean {
   const { env, platform } = process

@@ -9,7 +9,7 @@ export class UnsuitableDevice extends Error {}
 const requirements: Partial<Record<Provider, string>> = {
   cuda:
     'It needs Linux x64, an NVIDIA driver, CUDA 13 with cuDNN 9, and the CUDA library of onnxruntime, which npm does not ' +
-    'bring: the README says where it is to be had, and the Dockerfile\'s "cuda" target has all of it.',
+    'install. docs/backbones.md says how to install it; the Dockerfile\'s "cuda" target includes all of this.',
   webgpu: 'It needs a Vulkan, Metal or Direct3D 12 driver.',
 }
 

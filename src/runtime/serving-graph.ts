@@ -1,4 +1,4 @@
-// The whole graph that is served: backbone, the prototype masked for each row, pooling.
+// The graph that the server runs: the backbone with the prototype, which is masked for each row, and pooling.
 
 import type { Backbone } from '../backbones/backbone.js'
 import { type EncoderOptions, encoder, encoderInputs, keyBiasName } from '../backbones/encoder.js'
@@ -16,19 +16,19 @@ import { type Prototype, prototypeTensor } from '../petl/prototype.js'
 import { entryTable, maskedWeight, maskedWeightsBySlot } from '../petl/unpacking.js'
 import { Problem } from '../problem.js'
 
-/** What differs between execution providers, and with the numerics. */
+/** How the graph depends on the execution provider and the numerics. */
 export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf'> {
   /**
-   * Element type of the bank's words: uint16, or float32 where a provider slices nothing else. With uint8 they are masks of
-   * one plane, which are unpacked once however many rows of a batch have them.
+   * Element type of the bank's words. `uint16` is the default; `float32` is for providers that can slice nothing else. With
+   * `uint8` masks have one plane, and each mask is unpacked once per batch instead of once per row.
    */
   readonly bank: Extract<DataType, 'uint8' | 'uint16' | 'float32'>
 }
 
-/** Pooling reads it, and is computed in float32. */
+/** The input of pooling. Pooling is always computed in float32. */
 export const poolWeightsName = 'pool_weights'
 
-/** What makes the graph one that CUDA computes in float16. */
+/** The passes that turn the graph into a float16 graph for CUDA. */
 export const float16Passes: readonly Pass[] = [
   packAttention(keyBiasName),
   fuseAttention,
@@ -44,7 +44,7 @@ export const float16Passes: readonly Pass[] = [
 /**
  * Builds the graph. Inputs: those of PackedRows, `bank` [slots, layers, ⌈n/8⌉] and `row_slots` int32 [B]. Outputs:
  * `pooled` [B,H] and `hidden` [T,H], float32.
- * @param prototype without it the graph is the bare backbone, with neither bank nor slots
+ * @param prototype if undefined, the graph is the bare backbone without bank and slots
  * @throws Problem `prototype_mismatch` or `invalid_prototype` if the prototype does not belong to the backbone
  */
 export function servingGraph(backbone: Backbone, prototype: Prototype | undefined, traits: GraphTraits): Graph {
@@ -58,7 +58,7 @@ export function servingGraph(backbone: Backbone, prototype: Prototype | undefine
   return g.build([g.output('pooled', pooled), g.output('hidden', hidden)])
 }
 
-/** The prototype in every layer, its weights masked for each row by the row's slot of the bank. */
+/** The prototype modules of all layers. Their weights are masked for each row with the mask in the row's slot. */
 function maskedModules(
   g: GraphBuilder,
   backbone: Backbone,
@@ -79,7 +79,7 @@ function maskedModules(
   }
 }
 
-/** The masked weights of a layer, [B, …shape], by the number of the tensor among the maskable ones. */
+/** The masked weights of a layer, [B, …shape]; `tensor` is the index among the maskable tensors. */
 type MaskedWeights = (layer: number, tensor: number) => Value
 
 function weightsOfRows(
@@ -91,7 +91,7 @@ function weightsOfRows(
 ): MaskedWeights {
   const { layers, maskBytes } = prototype
   const found = gather(g, bank, rowSlots)
-  // What looks words up takes integers of 32 bits; they are sliced as floats where the provider slices nothing else.
+  // The table lookup needs int32 words. Words in float32 are sliced first and converted later.
   const words = reshape(g, bank.dtype === 'float32' ? found : cast(g, found, 'int32'), ['B', layers * maskBytes])
   const table = entryTable(g)
   const weights = module.maskable.map((tensor) => {
@@ -123,7 +123,7 @@ const constantOf = (g: GraphBuilder, prototype: Prototype, { name, shape }: Name
 
 function at<T>(list: readonly T[], index: number): T {
   const item = list[index]
-  if (item === undefined) throw new Error(`there is no item ${index} among ${list.length}`)
+  if (item === undefined) throw new Error(`index ${index} is out of range; the list has ${list.length} items`)
   return item
 }
 
@@ -133,13 +133,13 @@ export function checkPrototypeFitsBackbone(prototype: Prototype, backbone: Backb
   if (prototype.backbone !== digest)
     throw new Problem(
       'prototype_mismatch',
-      `the prototype was learned on a backbone with weights ${prototype.backbone}, but ${directory} holds ${digest}`,
+      `the prototype was trained on a backbone with weights ${prototype.backbone}, but ${directory} has weights ${digest}`,
       { prototype_backbone: prototype.backbone, backbone: digest },
     )
   if (prototype.layers !== dims.layers || prototype.hiddenSize !== dims.hiddenSize)
     throw new Problem(
       'invalid_prototype',
-      `the prototype is for ${prototype.layers} layers of ${prototype.hiddenSize}; ` +
-        `the backbone has ${dims.layers} of ${dims.hiddenSize}`,
+      `the prototype is for ${prototype.layers} layers of hidden size ${prototype.hiddenSize}, ` +
+        `but the backbone has ${dims.layers} layers of hidden size ${dims.hiddenSize}`,
     )
 }

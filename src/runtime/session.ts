@@ -1,4 +1,4 @@
-// One onnxruntime session on one execution provider: the only place that knows onnxruntime's options and tensors.
+// An onnxruntime session that serves batches on one execution provider, with the bank that it reads.
 
 import { env, InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Backbone } from '../backbones/backbone.js'
@@ -20,44 +20,44 @@ import { float16Passes, type GraphTraits, poolWeightsName, servingGraph } from '
 
 export interface SessionOptions {
   readonly backbone: Backbone
-  /** Absent for a bare backbone. */
+  /** Undefined for a bare backbone. */
   readonly prototype: Prototype | undefined
   /** Intra-operator threads of the CPU provider; 0 leaves the choice to onnxruntime. */
   readonly threads: number
-  /** Tasks whose bitsets are in the bank at once, and so the most that one batch can mix. */
+  /** Number of masks that the bank can hold, and so the most different masks in one batch. */
   readonly slots: number
 }
 
-// What fails is thrown and told by whoever tried it; onnxruntime's own lines on stderr would only repeat it.
+// Errors are thrown, and callers report them. onnxruntime's own log lines on stderr would only repeat them.
 env.logLevel = 'fatal'
 
 export interface SessionResult {
   /** [B,H] */
   readonly pooled: Float32Array
-  /** [T,H], if it was asked for. */
+  /** [T,H], if requested. */
   readonly hidden?: Float32Array
-  /** Rows that were computed once more in float32, for float16 did not hold their numbers. */
+  /** Number of rows that were recomputed in float32, because float16 overflowed. */
   readonly recomputed?: number
 }
 
-/** What the engine's thread runs batches on. */
+/** A session that runs the batches of an engine. */
 export interface ServingSession {
   readonly provider: Provider
-  /** Puts bitsets into the bank. If it fails, nobody knows what the slots hold. */
+  /** Loads bitsets into the bank. After an error the contents of the slots are undefined. */
   load(loads: Loads): Promise<void>
   /** @param slots the bank's slot of each row; ignored by a bare backbone */
   run(rows: PackedRows, slots: Int32Array<ArrayBuffer>, withHidden: boolean): Promise<SessionResult>
   release(): Promise<void>
 }
 
-/** WebGPU neither slices integers nor converts short ones nor, on many adapters, halves. */
+/** WebGPU can neither slice integers nor convert 16-bit integers, and many adapters do not support float16. */
 const traits: Record<Provider, GraphTraits> = {
   cpu: { bank: 'uint16', gatherHalf: true },
   cuda: { bank: 'uint16', gatherHalf: true },
   webgpu: { bank: 'float32', gatherHalf: false },
 }
 
-/** Tables are half already: they need not be converted after each look-up. */
+/** The embedding tables are float16 already, so lookups need no conversion. */
 const float16Traits: GraphTraits = { bank: 'uint8', gatherHalf: false }
 
 async function graphOf(
@@ -79,13 +79,13 @@ async function graphOf(
 }
 
 export class EngineSession implements ServingSession {
-  /** A graph takes only those inputs that it uses. */
+  /** Names of the inputs that the graph uses; onnxruntime rejects others. */
   readonly #inputs: ReadonlySet<string>
 
   private constructor(
     readonly provider: Provider,
     readonly session: InferenceSession,
-    /** Absent for a bare backbone. */
+    /** Undefined for a bare backbone. */
     readonly bank: Bank | DeviceBank | undefined,
   ) {
     this.#inputs = new Set(session.inputNames)
@@ -98,19 +98,19 @@ export class EngineSession implements ServingSession {
   ): Promise<EngineSession> {
     const graph = await graphOf(provider, numerics, { backbone, prototype })
     const options = {
-      // On CUDA nothing is left to compute on the CPU, and threads that wait for it only slow down the one that launches.
+      // On CUDA nothing runs on the CPU, and waiting threads would only slow down the thread that launches kernels.
       intraOpNumThreads: provider === 'cuda' ? 1 : threads,
-      // Beyond constant folding the extended fusions gain nothing on these graphs, and on the CPU they cost 45 MB.
+      // Besides constant folding, the extended fusions gain nothing on these graphs, and cost 45 MB on the CPU.
       graphOptimizationLevel: 'basic',
-      // A plan of memory is kept for each shape of batch, and hardly any shape comes twice.
+      // onnxruntime would keep a memory plan per batch shape, but hardly any shape occurs twice.
       enableMemPattern: false,
       logSeverityLevel: 4,
     } as const
     const entries = {
       model_external_initializers_file_folder_path: backbone.weightsFolder,
-      // Threads that spin between runs take the cores from tokenising and HTTP.
+      // Threads that spin between runs would take the cores from tokenisation and HTTP.
       intra_op: { allow_spinning: '0' },
-      // Work is handed out in pieces that shrink: a thread that HTTP has held up does not hold up the others.
+      // Work is split into pieces of decreasing size, so that the others need not wait for a thread that HTTP has delayed.
       dynamic_block_base: '4',
     }
     const shape = prototype && { slots, layers: prototype.layers, maskBytes: prototype.maskBytes }
@@ -136,7 +136,7 @@ export class EngineSession implements ServingSession {
     return new EngineSession(provider, session, shape && new Bank(shape.slots, shape.layers, shape.maskBytes, word))
   }
 
-  /** Whether the bank holds all of the masks in these slots: one of a single plane lacks the second one of some. */
+  /** Whether the bank holds all planes of the masks in these slots; see Bank.holdsAll. */
   holdsAll(slots: Int32Array): boolean {
     return !(this.bank instanceof Bank) || this.bank.holdsAll(slots)
   }
@@ -162,14 +162,14 @@ export class EngineSession implements ServingSession {
     })
   }
 
-  /** Works at once, on a device that is shared in turn. */
+  /** Does the work; on WebGPU with the device lock. */
   #use<T>(work: () => Promise<T>): Promise<T> {
     return this.provider === 'webgpu' ? withDeviceLock(work) : work()
   }
 
   /**
-   * The CPU reads the whole bank where it lies, and so does WebGPU. CUDA copies what it is fed in every run, so it is fed
-   * the slots of the batch alone.
+   * The CPU and WebGPU read the whole bank in place. CUDA copies its inputs to the device in every run, so it gets only the
+   * slots of the batch.
    */
   #bankFeeds(bank: Bank | DeviceBank, slots: Int32Array<ArrayBuffer>): InferenceSession.FeedsType {
     const rowSlots = (places: Int32Array<ArrayBuffer>) => new Tensor('int32', places, [slots.length])
@@ -180,7 +180,7 @@ export class EngineSession implements ServingSession {
   }
 }
 
-/** The rows by the names of the graph's inputs. */
+/** The arrays of the rows as tensors, by the names of the graph's inputs. */
 export function feedsOf(rows: PackedRows): Readonly<Record<string, Tensor>> {
   const { rows: B, longest: S, tokens: T } = rows
   return {

@@ -1,9 +1,9 @@
-// What float32 means on a GPU.
+// Makes NVIDIA GPUs compute float32 in full precision.
 
 /**
- * On NVIDIA's tensor cores cuBLAS takes TF32 for float32, with 10 bits of mantissa for 23, unless the environment of the
- * process says otherwise. To be called on the main thread, for other threads have copies of the environment, and before the
- * first session is made there. Who set the variable knows why.
+ * By default cuBLAS computes float32 in TF32 on tensor cores, with 10 bits of mantissa instead of 23. An environment variable
+ * turns this off; a value that the user has set is kept. Call this on the main thread before the first session is created:
+ * worker threads only have copies of the environment.
  */
 export function disableTf32(): void {
   process.env.NVIDIA_TF32_OVERRIDE ??= '0'

@@ -86,7 +86,7 @@ export class Dispatcher {
 
   /**
    * Rejects a request that would miss its deadline. Callers use it with the least possible demand before a request is read
-   * or its texts are tokenized.
+   * or its texts are tokenised.
    * @throws Problem `overloaded`, `deadline_exceeded`
    */
   check(caller: Caller, demand: Demand): void {

@@ -1,15 +1,15 @@
-// Loaded into all threads of a server (node --require): words of a text make its engine hang, take long, or fail.
+// Loaded into all threads of a server with node --require. Certain words of a text make its engine hang, be slow, or fail.
 
 import fs = require('node:fs')
 import threads = require('node:worker_threads')
 import ort = require('onnxruntime-node')
 
 interface Faults {
-  /** Ids of tokens. */
+  /** Token ids. */
   readonly hang: number
   readonly slow: number
   readonly fail: number
-  /** A named pipe: opening it blocks in the system call until somebody opens its other end. */
+  /** A named pipe. Opening it blocks in the system call until its other end is opened. */
   readonly pipe: string
   readonly slowMs: number
 }
@@ -33,7 +33,7 @@ if (!threads.isMainThread && data?.backbone !== undefined) {
     if (ids.includes(slow)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, slowMs)
     if (ids.includes(fail))
       setImmediate(() => {
-        throw new Error('an error that nothing catches')
+        throw new Error('an uncaught error')
       })
     return run.call(this, feeds, ...rest)
   }

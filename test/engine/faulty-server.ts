@@ -1,4 +1,4 @@
-// A server whose engines hang, take long or fail at certain words, for real: see faulty-runs.cts.
+// A server whose engines really hang, are slow or fail on certain words; see faulty-runs.cts.
 
 import { execFileSync } from 'node:child_process'
 import { closeSync, constants, openSync, readFileSync } from 'node:fs'
@@ -10,22 +10,22 @@ import { ready, referenceFlags, type ServerProcess, start } from '../server-proc
 const words = { hang: 'zebra', slow: 'turtle', fail: 'grenade' } as const
 export type Fault = keyof typeof words
 
-export interface Answer {
+export interface Response {
   readonly status: number
   readonly body: { readonly code?: string; readonly detail?: string }
 }
 
 export interface FaultyServer extends ServerProcess {
-  /** Lines of the log since it was ready, parsed. */
+  /** Parsed log lines since the server was ready. */
   readonly log: Record<string, unknown>[]
-  /** Asks for a prediction of a text with the word of a fault, or without any. Texts of different numbers differ. */
-  ask(fault: Fault | 'none', number?: number): Promise<Answer>
+  /** Requests a prediction for a text with the word of a fault, or without one. Different numbers give different texts. */
+  predict(fault: Fault | 'none', number?: number): Promise<Response>
   get(path: string): Promise<{ readonly status: number; readonly text: string }>
-  /** Lets engines that hang go on. */
+  /** Lets hung engines continue. */
   release(): void
 }
 
-/** @param slowMs what a text with the slow word takes */
+/** @param slowMs how long a text with the slow word takes, in milliseconds */
 export async function serveFaulty(flags: readonly string[], slowMs = 0): Promise<FaultyServer> {
   const directory = await temporaryDirectory()
   const pipe = join(directory, 'pipe')
@@ -38,7 +38,7 @@ export async function serveFaulty(flags: readonly string[], slowMs = 0): Promise
     ...process.env,
     NODE_OPTIONS: `--require=${fileURLToPath(new URL('./faulty-runs.cjs', import.meta.url))}`,
     ENGINE_FAULTS: JSON.stringify({ ...ids, pipe, slowMs }),
-    // As in the image.
+    // The value of the container image.
     MALLOC_TRIM_THRESHOLD_: '1048576',
   }
   const all = [...(await referenceFlags(directory)), '--threads', '1', '--engines', '1', ...flags]
@@ -53,14 +53,14 @@ export async function serveFaulty(flags: readonly string[], slowMs = 0): Promise
   return {
     ...server,
     log,
-    async ask(fault, number = 0) {
+    async predict(fault, number = 0) {
       const text = `${fault === 'none' ? 'a gorgeous film' : words[fault]} ${number}`
       const response = await fetch(`${server.url}/tasks/sst2/predict`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ inputs: text }),
       })
-      return { status: response.status, body: (await response.json()) as Answer['body'] }
+      return { status: response.status, body: (await response.json()) as Response['body'] }
     },
     async get(path) {
       const response = await fetch(`${server.url}${path}`)
@@ -70,14 +70,14 @@ export async function serveFaulty(flags: readonly string[], slowMs = 0): Promise
       try {
         closeSync(openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK))
       } catch (error) {
-        // Nobody waits.
+        // No engine hangs.
         if ((error as NodeJS.ErrnoException).code !== 'ENXIO') throw error
       }
     },
   }
 }
 
-/** Looks again until something is so. */
-export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 50))
+/** Polls until a condition holds. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 50))
 }

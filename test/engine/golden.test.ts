@@ -28,7 +28,7 @@ import { referenceBert } from '../reference-bert.js'
 
 const prototype = loadPrototype()
 const tasks = new Map(Object.keys(golden).map((task) => [task, readTaskFile(taskBytes(task))]))
-/** A software renderer takes seconds for what a CPU does in milliseconds. */
+/** A software renderer takes seconds for a row that takes the CPU milliseconds. */
 const rowsPerTask = testProvider === 'cpu' ? 32 : 4
 
 const examples = [...tasks].flatMap(([name, task]) =>
@@ -53,13 +53,13 @@ describe(`the engine on ${testProvider}`, () => {
 
   const pooledOf = async (rows: readonly EngineRow[]) => (await engine.run(rows)).rows.map(({ pooled }) => pooled)
 
-  test('runs on the provider that was asked for', () => {
+  test('runs on the requested provider', () => {
     assert.equal(engine.choice.provider, testProvider)
   })
 
-  test('gives the logits of the PyTorch implementation, whatever tasks share a batch', async () => {
+  test('gives the logits of the PyTorch implementation for batches of mixed tasks', async () => {
     for (let first = 0; first < examples.length; first += 24) {
-      // Every eighth row: neighbours in a batch are of different tasks and lengths.
+      // Every eighth row, so that neighbours in a batch have different tasks and lengths.
       const batch = Array.from({ length: 24 }, (_, i) => examples[(first + i * 8 + i) % examples.length]).filter(
         (e) => e !== undefined,
       )
@@ -71,7 +71,7 @@ describe(`the engine on ${testProvider}`, () => {
     }
   })
 
-  test('gives a row the same vector alone, beside a longer row, and among many other tasks', async () => {
+  test('gives a row the same vector alone, with a longer row, and among many other tasks', async () => {
     const [row, longer] = [
       examples[0]?.engineRow,
       examples.toSorted((a, b) => b.row.input_ids.length - a.row.input_ids.length)[0]?.engineRow,
@@ -92,7 +92,7 @@ describe(`the engine on ${testProvider}`, () => {
     for (const vector of [padded, first, last]) assert.ok(distance(alone ?? [], vector ?? []) < 1e-5)
   })
 
-  test('gives the same vectors when padding is computed, as the benchmark does to compare', {
+  test('gives the same vectors when padding is computed, as the benchmark does for comparison', {
     skip: testProvider !== 'cpu',
   }, async () => {
     const rows = examples.slice(30, 38).map((example) => example.engineRow)
@@ -105,7 +105,7 @@ describe(`the engine on ${testProvider}`, () => {
     })
   })
 
-  test('combines masks as the formulas say: or, and, add, none; one row or one for each layer; mean and [CLS]', async () => {
+  test('combines masks by the formulas: or, and, add, none; one mask layer or one per layer; mean and [CLS]', async () => {
     const hiddenStates = referenceBert(backbone, prototype)
     const row = golden.cola?.toSorted((a, b) => a.input_ids.length - b.input_ids.length)[0] as GoldenRow
     const { maskBytes, layers, layerMasks = new Uint8Array() } = prototype
@@ -116,15 +116,17 @@ describe(`the engine on ${testProvider}`, () => {
       ['and', layers, 'cls'],
       ['add', 1, 'mean'],
     ]
-    for (const [combine, rows, pooling] of testProvider === 'cpu' ? cases : [...cases.slice(0, 2), ...cases.slice(4)]) {
-      const bits = Uint8Array.from({ length: rows * maskBytes }, (_, i) => (i * 167 + (i >> 3) * 29 + 11) & 255)
+    for (const [combine, maskLayers, pooling] of testProvider === 'cpu'
+      ? cases
+      : [...cases.slice(0, 2), ...cases.slice(4)]) {
+      const bits = Uint8Array.from({ length: maskLayers * maskBytes }, (_, i) => (i * 167 + (i >> 3) * 29 + 11) & 255)
       const on = (set: Uint8Array, at: number, weight: number) =>
         ((set[at * maskBytes + (weight >> 3)] ?? 0) >> (weight & 7)) & 1
       const hidden = hiddenStates(
         row.input_ids,
         Array.from(engineRow(row, tasks.get('cola') as never, prototype).tokenTypeIds),
         (layer, weight) => {
-          const own = on(bits, rows === 1 ? 0 : layer, weight)
+          const own = on(bits, maskLayers === 1 ? 0 : layer, weight)
           const layersOwn = on(layerMasks, layer, weight)
           return { or: own | layersOwn, and: own & layersOwn, add: own + layersOwn, none: own }[combine]
         },
@@ -132,15 +134,15 @@ describe(`the engine on ${testProvider}`, () => {
       const expected = hidden[0]?.map((first, i) =>
         pooling === 'cls' ? first : hidden.reduce((sum, token) => sum + (token[i] ?? 0), 0) / hidden.length,
       )
-      const task = { mask: { layers: rows, weights: maskBytes * 8, exact: false, bits }, combine }
+      const task = { mask: { layers: rows: maskLayers, weights: maskBytes * 8, exact: false, bits }, combine }
       const bitset = effectiveBitset(task, prototype)
       const base = engineRow(row, tasks.get('cola') as never, prototype)
-      const [pooled] = await pooledOf([{ ...base, pooling, maskKey: `${combine}-${rows}`, bitset: () => bitset }])
-      assert.ok(distance(pooled ?? [], expected ?? []) < 1e-4, `${combine}, ${rows} rows, ${pooling}`)
+      const [pooled] = await pooledOf([{ ...base, pooling, maskKey: `${combine}-${maskLayers}`, bitset: () => bitset }])
+      assert.ok(distance(pooled ?? [], expected ?? []) < 1e-4, `${combine}, ${maskLayers} mask layers, ${pooling}`)
     }
   })
 
-  test('returns the hidden states of the rows that ask for them', async () => {
+  test('returns hidden states for the rows that request them', async () => {
     const [a, b] = [examples[1]?.engineRow, examples[2]?.engineRow]
     assert.ok(a && b)
     const { rows } = await engine.run([a, { ...b, withHidden: true }])
@@ -157,7 +159,7 @@ describe(`the engine on ${testProvider}`, () => {
   })
 })
 
-test(`two engines on ${testProvider} at once, each with a bank of its own, give the logits of PyTorch`, async () => {
+test(`two engines on ${testProvider} that run at the same time with their own banks give the logits of PyTorch`, async () => {
   const options = { provider: testProvider, numerics: 'float32', slots: 4, threads: 2, runTimeoutMs: 600_000 } as const
   const lost = () => assert.fail('an engine was lost')
   const report = { lost, replaced: lost, notReplaced: lost }
@@ -167,7 +169,7 @@ test(`two engines on ${testProvider} at once, each with a bank of its own, give 
     () => report,
   )
   try {
-    // The engines' slots hold different tasks: the first batch of one is the second of the other. A software renderer
+    // The first batch of one engine is the second of the other, so their slots hold different tasks. A software renderer
     // takes seconds for a row.
     const length = testProvider === 'webgpu' ? 1 : 3
     const batches = [0, 3].map((first) =>
@@ -192,10 +194,10 @@ const modules: ModuleConfig[] = [
   { kind: 'lora', rank: 3, alpha: 5 },
   { kind: 'prefix', length: 5 },
 ]
-/** On a software renderer they take a minute and a half. */
+/** On a software renderer these tests take 90 seconds. */
 const skip = testProvider === 'webgpu' && !process.env.PROPETL_TEST_MODULES && 'set PROPETL_TEST_MODULES=1 to run it'
 for (const module of modules)
-  test(`${module.kind} on ${testProvider}: rows of two tasks in one batch, as the formulas say`, { skip }, async () => {
+  test(`${module.kind} on ${testProvider}: rows of two tasks in one batch follow the formulas`, { skip }, async () => {
     const backbone = await readBackbone(modelDir)
     const H = backbone.dims.hiddenSize
     const numbers = (count: number, seed: number) =>

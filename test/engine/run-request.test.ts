@@ -12,7 +12,7 @@ const requestOf = (ids: readonly number[]): RunRequest => ({
   withHidden: false,
 })
 
-/** A session of a vocabulary of 100 ids, until it breaks. */
+/** A session with a vocabulary of 100 ids, which fails once it is not sound. */
 function session(isSound: () => boolean) {
   const lengths: number[] = []
   return {
@@ -28,19 +28,19 @@ function session(isSound: () => boolean) {
 }
 
 describe('a batch that fails', () => {
-  test('is an error of its rows if the session computes another one', async () => {
+  test('is the fault of its rows if the session can compute another row', async () => {
     const sound = session(() => true)
     assert.deepEqual(await runRequest(sound, requestOf([1, 500]), 512), {
       kind: 'error',
       id: 7,
       message: 'index out of bounds',
     })
-    const answer = await runRequest(sound, requestOf([1, 2, 3]), 512)
-    assert.equal(answer.kind, 'result')
+    const message = await runRequest(sound, requestOf([1, 2, 3]), 512)
+    assert.equal(message.kind, 'result')
     assert.deepEqual(sound.lengths, [2, 8, 3])
   })
 
-  test('ends the thread if the session computes nothing any more', async () => {
+  test('ends the thread if the session no longer computes', async () => {
     await assert.rejects(
       runRequest(
         session(() => false),
@@ -51,14 +51,14 @@ describe('a batch that fails', () => {
     )
   })
 
-  test('is compared with a row that the backbone takes, however short its rows must be', async () => {
+  test('is checked with a row that is short enough for the backbone', async () => {
     const short = session(() => true)
     await runRequest(short, requestOf([500]), 4)
     assert.deepEqual(short.lengths, [1, 4])
   })
 
   test('ends the thread if its masks could not be loaded', async () => {
-    const load = () => Promise.reject(new Error('3 bytes for 1 slots'))
+    const load = () => Promise.reject(new Error('the bitsets of 1 slots have 3 bytes'))
     await assert.rejects(runRequest({ ...session(() => true), load }, requestOf([1]), 512), /3 bytes/)
   })
 })

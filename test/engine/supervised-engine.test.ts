@@ -1,4 +1,4 @@
-// Threads that end and threads that hang, for real: one fails at what it is sent, another computes for longer than it may.
+// Threads that really end or hang: one fails on a message, another computes for longer than the timeout.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -30,24 +30,24 @@ const rows = (golden.sst2 ?? []).slice(0, 4).map((row) => engineRow(row, task, p
 const setting = (backbone: Backbone, prototype: Prototype | undefined, runTimeoutMs = 60_000) =>
   ({ backbone, prototype, provider: 'cpu', numerics: 'float32', slots: 4, threads: 1, runTimeoutMs }) as const
 
-function recorded(): { readonly told: string[]; readonly report: SupervisorReport } {
-  const told: string[] = []
+function recordReports(): { readonly events: string[]; readonly report: SupervisorReport } {
+  const events: string[] = []
   return {
-    told,
+    events,
     report: {
-      lost: ({ cause, reason }) => told.push(`${cause}: ${reason}`),
-      replaced: () => told.push('replaced'),
-      notReplaced: (cause, reason) => told.push(`not replaced, ${cause}: ${reason}`),
+      lost: ({ cause, reason }) => events.push(`${cause}: ${reason}`),
+      replaced: () => events.push('replaced'),
+      notReplaced: (cause, reason) => events.push(`not replaced, ${cause}: ${reason}`),
     },
   }
 }
 
-/** A message that the thread cannot read: an error that nothing catches. */
+/** Sends a message that the thread cannot read, which causes an uncaught error. */
 const endThread = (engine: SupervisedEngine) => engine.first.worker.postMessage(null)
 
 /** Resolves when the engine has a new thread. */
 async function isAvailable(engine: SupervisedEngine): Promise<void> {
-  // A pause between two attempts does not keep a process alive.
+  // The pause between two attempts does not keep the process alive, so this timer does.
   const alive = setInterval(() => {}, 1_000)
   if (!engine.available)
     await new Promise<void>((resolve) => {
@@ -68,7 +68,7 @@ const shortRows: EngineRow[] = [
   },
 ]
 
-/** A batch that takes a core for seconds. */
+/** A batch that takes one core several seconds. */
 const longBatch: EngineRow[] = Array.from({ length: 40 }, () => ({
   ...(rows[0] as EngineRow),
   inputIds: new Int32Array(256).fill(2023),
@@ -76,38 +76,41 @@ const longBatch: EngineRow[] = Array.from({ length: 40 }, () => ({
 }))
 
 describe('an engine whose thread', () => {
-  test('ends fails the batches that it has, and goes on with a new thread', async (t) => {
-    const { told, report } = recorded()
+  test('ends fails its batches and continues with a new thread', async (t) => {
+    const { events, report } = recordReports()
     const engine = await SupervisedEngine.start(setting(backbone, prototype), report)
     t.after(() => engine.close())
     const before = await engine.run(rows)
     endThread(engine)
     await assert.rejects(engine.run(rows), { code: 'engine_lost', message: /the engine's thread failed/ })
     assert.equal(engine.available, false)
-    await assert.rejects(engine.run(rows), { code: 'engine_lost', message: /a new one has not started yet/ })
+    await assert.rejects(engine.run(rows), { code: 'engine_lost', message: /its replacement has not started yet/ })
     await isAvailable(engine)
     const after = await engine.run(rows)
     assert.ok(distance(before.rows[0]?.pooled ?? [], after.rows[0]?.pooled ?? [1]) < 1e-5)
-    assert.match(told.join('\n'), /^failed: the engine's thread failed: .*\nreplaced$/)
-    // One mask was loaded into the bank that is gone, and again into the new one.
+    assert.match(events.join('\n'), /^failed: the engine's thread failed: .*\nreplaced$/)
+    // The mask was loaded into the former bank, and again into the new one.
     assert.equal(engine.bank.loads, 2)
   })
 
-  test('cannot load a mask ends, too: other batches would find another mask in its slot', async (t) => {
-    const { told, report } = recorded()
+  test('cannot load a mask is replaced, because its slots hold unknown masks', async (t) => {
+    const { events, report } = recordReports()
     const engine = await SupervisedEngine.start(setting(backbone, prototype), report)
     t.after(() => engine.close())
     const loads = { slots: [0], planes: [1], bitsets: new Uint8Array(3) }
     const slots = new Int32Array(rows.length)
     engine.first.worker.postMessage({ id: 0, rows: packRows(rows), slots, loads, withHidden: false })
-    await assert.rejects(engine.run(rows), { code: 'engine_lost', message: /thread failed: 3 bytes for 1 slots/ })
+    await assert.rejects(engine.run(rows), {
+      code: 'engine_lost',
+      message: /thread failed: the bitsets of 1 slots have 3 bytes/,
+    })
     await isAvailable(engine)
     assert.equal((await engine.run(rows)).rows.length, rows.length)
-    assert.match(told.join('\n'), /^failed: .*3 bytes for 1 slots.*\nreplaced$/)
+    assert.match(events.join('\n'), /^failed: .*the bitsets of 1 slots have 3 bytes.*\nreplaced$/)
   })
 
-  test('gives back no batch in time is given up, and answers no more', async (t) => {
-    const { told, report } = recorded()
+  test('returns no batch in time is abandoned and replaced', async (t) => {
+    const { events, report } = recordReports()
     const engine = await SupervisedEngine.start(setting(backbone, prototype, 1000), report)
     t.after(() => engine.close())
     const { worker } = engine.first
@@ -115,15 +118,15 @@ describe('an engine whose thread', () => {
     const ended = once(worker, 'exit')
     assert.equal(abandonedThreadCount(), 1)
     await isAvailable(engine)
-    const { rows: answers } = await engine.run(rows)
-    assert.equal(answers.length, rows.length)
-    assert.deepEqual(told, ['hung: the engine returned no batch for 1000 ms', 'replaced'])
+    const { rows: results } = await engine.run(rows)
+    assert.equal(results.length, rows.length)
+    assert.deepEqual(events, ['hung: the engine returned no batch for 1000 ms', 'replaced'])
     await ended
     assert.equal(abandonedThreadCount(), 0)
   })
 
-  test('is not replaced while three that were given up have not ended', async (t) => {
-    const { told, report } = recorded()
+  test('is not replaced while three abandoned threads have not ended', async (t) => {
+    const { events, report } = recordReports()
     const tiny = await readBackbone(directoryOf('bert'))
     const engine = await SupervisedEngine.start(setting(tiny, undefined), report)
     const hung = [0, 1, 2].map(() => new Worker('setInterval(() => {}, 1e6)', { eval: true }))
@@ -132,38 +135,38 @@ describe('an engine whose thread', () => {
     for (const worker of hung) trackAbandonedThread(worker)
     endThread(engine)
     await assert.rejects(engine.run(shortRows))
-    while (told.length < 2) await new Promise((resolve) => setTimeout(resolve, 10))
+    while (events.length < 2) await new Promise((resolve) => setTimeout(resolve, 10))
     assert.equal(
-      told[1],
-      'not replaced, left_behind: 3 threads that were given up have not ended; at most 2 may be left behind',
+      events[1],
+      'not replaced, left_behind: 3 abandoned threads have not ended; a new engine starts only with at most 2 of them',
     )
     await hung[0]?.terminate()
     await isAvailable(engine)
-    assert.equal(told.at(-1), 'replaced')
+    assert.equal(events.at(-1), 'replaced')
     await Promise.all(hung.map((worker) => worker.terminate()))
     await engine.close()
   })
 
-  test('cannot be replaced says so to every batch, and is tried again', async (t) => {
-    const { told, report } = recorded()
-    // A file that is gone, as after an upgrade that removed the model.
+  test('cannot be replaced fails every batch, and is tried again', async (t) => {
+    const { events, report } = recordReports()
+    // The weights are missing, as after an upgrade that removed the model.
     const tiny = await readBackbone(directoryOf('bert'))
     const options = { ...setting(tiny, undefined), backbone: { ...tiny } }
     const engine = await SupervisedEngine.start(options, report)
     t.after(() => engine.close())
     Object.assign(options.backbone, { weightsFolder: '/gone' })
     endThread(engine)
-    while (told.length < 2) await new Promise((resolve) => setTimeout(resolve, 10))
-    await assert.rejects(engine.run([]), { code: 'engine_lost', message: /a new one has not started yet/ })
+    while (events.length < 2) await new Promise((resolve) => setTimeout(resolve, 10))
+    await assert.rejects(engine.run([]), { code: 'engine_lost', message: /its replacement has not started yet/ })
     Object.assign(options.backbone, { weightsFolder: tiny.weightsFolder })
     await isAvailable(engine)
-    assert.match(told.join('\n'), /^failed: .*\nnot replaced, start_failed: .* path does not exist.*\nreplaced$/s)
+    assert.match(events.join('\n'), /^failed: .*\nnot replaced, start_failed: .* path does not exist.*\nreplaced$/s)
   })
 })
 
-test('engines are closed in the time that is given, while a thread that was left behind hangs', async (t) => {
+test('engines close within the timeout while an abandoned thread hangs', async (t) => {
   const tiny = await readBackbone(directoryOf('bert'))
-  const engines = await Engines.start(2, setting(tiny, undefined), () => recorded().report)
+  const engines = await Engines.start(2, setting(tiny, undefined), () => recordReports().report)
   const hung = new Worker('Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)', { eval: true })
   t.after(() => hung.terminate())
   await once(hung, 'online')
@@ -174,27 +177,27 @@ test('engines are closed in the time that is given, while a thread that was left
   assert.equal(abandonedThreadCount(), 0)
 })
 
-test('an engine is started beside threads that were left behind only if the memory has room for it', async (t) => {
+test('an engine starts next to abandoned threads only if memory has room for it', async (t) => {
   const memory = { limitBytes: heldBytes() + 1e9, engineBytes: 2e9 }
   assert.equal(startObstacle(memory), undefined)
   const hung = new Worker('setInterval(() => {}, 1e6)', { eval: true })
   t.after(() => hung.terminate())
   await once(hung, 'online')
   trackAbandonedThread(hung)
-  assert.match(startObstacle(memory) ?? '', /^1 thread that was given up has not ended, and the memory has no room/)
+  assert.match(startObstacle(memory) ?? '', /^1 abandoned thread has not ended, and memory has no room/)
   assert.equal(startObstacle({ ...memory, engineBytes: 1e8 }), undefined)
   await hung.terminate()
   assert.equal(startObstacle(memory), undefined)
 })
 
-test('losses are told apart by their cause', () => {
+test('the cause of a loss is found from the error', () => {
   const cases = [
     [new Error('std::bad_alloc'), 'cpu', 'out_of_memory'],
     [new Error('CUDA failure 2: out of memory ; GPU=0'), 'cuda', 'out_of_memory'],
     [Object.assign(new Error('x'), { code: 'ERR_WORKER_OUT_OF_MEMORY' }), undefined, 'out_of_memory'],
     [new Error('CUDA failure 719: unspecified launch failure'), 'cuda', 'provider_lost'],
     [new Error('the device was lost'), 'webgpu', 'provider_lost'],
-    [new Error('3 bytes for 1 slots'), 'cpu', 'failed'],
+    [new Error('the bitsets of 1 slots have 3 bytes'), 'cpu', 'failed'],
     [new Error('anything'), undefined, 'failed'],
   ] as const
   for (const [error, provider, cause] of cases) {
@@ -204,7 +207,7 @@ test('losses are told apart by their cause', () => {
   }
 })
 
-test('an engine that does not start in time is left behind, and its error names the setting', async () => {
+test('an engine that does not start in time is abandoned, and the error names the setting', async () => {
   await assert.rejects(Engine.start({ ...setting(backbone, prototype), startTimeoutMs: 1 }), {
     code: 'engine_lost',
     message: /did not start within 1 ms, the limit of the engine-start-timeout-ms setting/,
@@ -214,8 +217,8 @@ test('an engine that does not start in time is left behind, and its error names 
   assert.equal(abandonedThreadCount(), 0)
 })
 
-test('several engines share the threads, and count their banks together', async (t) => {
-  const { report } = recorded()
+test('several engines share the threads, and their bank counters are summed', async (t) => {
+  const { report } = recordReports()
   const engines = await Engines.start(2, { ...setting(backbone, prototype), threads: 4 }, () => report)
   t.after(() => engines.close())
   assert.deepEqual(
@@ -235,8 +238,8 @@ test('several engines share the threads, and count their banks together', async 
   )
 })
 
-test('left to themselves there is an engine for each thread, at most four', async () => {
-  const { report } = recorded()
+test('with "auto" there is one engine per thread, at most four', async () => {
+  const { report } = recordReports()
   const tiny = await readBackbone(directoryOf('bert'))
   for (const [threads, each] of [
     [1, [1]],

@@ -278,7 +278,7 @@ describe('a server that other machines reach', () => {
     await assert.rejects(startRunning({ host: '0.0.0.0' }), { code: 'invalid_setting', message })
     const { app, log } = await startRunning({ host: '0.0.0.0', insecure: 'true' })
     assert.equal((await app.inject('/tasks')).statusCode, 200)
-    assert.ok(log.some(({ level, msg }) => level === 40 && /whoever reaches the server/.test(String(msg))))
+    assert.ok(log.some(({ level, msg }) => level === 40 && /anyone who can reach the server/.test(String(msg))))
   })
 
   test('starts with a key, and asks for it', async () => {

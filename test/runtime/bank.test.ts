@@ -5,7 +5,7 @@ import { SlotTable } from '../../src/engine/slots.js'
 import { Bank } from '../../src/runtime/bank.js'
 
 describe('bank and slots', () => {
-  test('every row finds its own bitset, however many tasks take turns in few slots', () => {
+  test('every row gets its own bitset, with more tasks than slots', () => {
     const batches = fc.array(fc.array(fc.nat(20), { minLength: 1, maxLength: 12 }), { maxLength: 40 })
     fc.assert(
       fc.property(batches, (keys) => {
@@ -36,7 +36,7 @@ describe('bank and slots', () => {
     )
   })
 
-  test('a second plane becomes the high bytes of its slot, and leaves with it', () => {
+  test('a second plane becomes the high bytes of its slot, and a later load removes it', () => {
     const bank = new Bank(2, 1, 2)
     bank.load({ slots: [1, 0], planes: [2, 1], bitsets: Uint8Array.of(1, 2, 3, 4, 5, 6) })
     assert.deepEqual(Array.from(bank.words), [5, 6, 0x301, 0x402])
@@ -44,7 +44,7 @@ describe('bank and slots', () => {
     assert.deepEqual(Array.from(bank.words), [5, 6, 7, 8])
   })
 
-  test('the least recently used makes room, and is counted', () => {
+  test('the least recently used mask is evicted and counted', () => {
     const table = new SlotTable(2)
     table.assign(['a', 'b'])
     table.assign(['a'])
@@ -53,9 +53,9 @@ describe('bank and slots', () => {
     assert.deepEqual(table.counters, { hits: 1, loads: 3, evictions: 1 })
   })
 
-  test('a batch of more tasks than slots is refused before it changes anything', () => {
+  test('rejects a batch of more masks than slots without changing anything', () => {
     const table = new SlotTable(2)
-    assert.throws(() => table.assign(['a', 'b', 'c']), /3 tasks does not fit into 2 slots/)
+    assert.throws(() => table.assign(['a', 'b', 'c']), /3 different masks; expected at most 2/)
     assert.deepEqual(table.counters, { hits: 0, loads: 0, evictions: 0 })
   })
 })

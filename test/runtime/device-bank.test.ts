@@ -8,9 +8,9 @@ import { DeviceBank } from '../../src/runtime/device-bank.js'
 import { openDeviceSession } from '../../src/runtime/device-session.js'
 import { testProvider } from '../material.js'
 
-const skip = testProvider !== 'webgpu' && 'it is the bank of WebGPU'
+const skip = testProvider !== 'webgpu' && 'needs the WebGPU provider'
 
-/** What lies in every slot, read by a session of its own: the binding itself does not read the device's memory. */
+/** The words of every slot, read with another session: the binding cannot read the device's memory. */
 async function wordsOf(bank: DeviceBank): Promise<number[][]> {
   const { slots, layers, maskBytes } = bank.shape
   const g = new GraphBuilder()
@@ -25,8 +25,8 @@ async function wordsOf(bank: DeviceBank): Promise<number[][]> {
 }
 
 describe('the bank on a WebGPU device', { skip }, () => {
-  test('begins empty, takes bitsets of one plane and of two into their slots, and leaves the others alone', async () => {
-    // An odd number of words to a slot: they are uploaded two and two.
+  test('starts empty, and loads bitsets of one or two planes without changing other slots', async () => {
+    // An odd number of words per slot, because words are uploaded in pairs.
     const bank = await DeviceBank.open({ slots: 4, layers: 1, maskBytes: 3 })
     try {
       const none = [0, 0, 0]
@@ -42,7 +42,7 @@ describe('the bank on a WebGPU device', { skip }, () => {
     }
   })
 
-  test('holds what was loaded last, however many loads there are', async () => {
+  test('holds the latest bitset of each slot after many loads', async () => {
     const [slots, layers, maskBytes] = [5, 3, 4]
     const bank = await DeviceBank.open({ slots, layers, maskBytes })
     const expected = Array.from({ length: slots }, () => new Array<number>(layers * maskBytes).fill(0))
@@ -59,24 +59,24 @@ describe('the bank on a WebGPU device', { skip }, () => {
     await bank.release()
   })
 
-  test('that the device has no memory for is refused, with its size', async () => {
+  test('is rejected with its size if it does not fit into device memory', async () => {
     await assert.rejects(
       DeviceBank.open({ slots: 65_536, layers: 24, maskBytes: 16_384 }),
-      /takes no bank of 65536 slots, 103080 MB; expected fewer slots/,
+      /no room for a bank of 65536 slots \(103080 MB\); configure fewer slots/,
     )
   })
 })
 
-test('a graph with an operator that WebGPU lacks does not start, where it would run on the CPU unnoticed', {
+test('a graph with an operator that WebGPU lacks is rejected instead of silently running it on the CPU', {
   skip,
 }, async () => {
   const g = new GraphBuilder()
   const x = g.input('x', 'int32', [4])
   const graph = g.build([g.output('y', slice(g, x, 0, 1, 3))])
-  const unnoticed = await InferenceSession.create(serializeOnnx(graph), { executionProviders: ['webgpu'] })
-  await unnoticed.release()
+  const onCpu = await InferenceSession.create(serializeOnnx(graph), { executionProviders: ['webgpu'] })
+  await onCpu.release()
   await assert.rejects(
     openDeviceSession('webgpu', graph),
-    /it lacks operators of the graph, which would be computed on the CPU/,
+    /it lacks operators of the graph, which would run on the CPU/,
   )
 })

@@ -1,4 +1,4 @@
-// The turns of real threads, some of which end while they have one or wait for it.
+// The lock with real threads, some of which end while they hold it or wait for it.
 
 import assert from 'node:assert/strict'
 import { on, once } from 'node:events'
@@ -9,16 +9,16 @@ import { startThread, withDeviceLock } from '../../src/runtime/device-lock.js'
 interface Thread {
   readonly worker: Worker
   readonly ended: Promise<unknown>
-  /** Resolves when the thread says so. */
+  /** Waits for the thread's next message, which must be this one. */
   says(what: string): Promise<void>
 }
 
 const workers: Worker[] = []
 after(() => Promise.all(workers.map((worker) => worker.terminate())))
 
-/** A thread that has asked for its turn. */
+/** Starts a thread that waits for the lock. */
 async function thread(): Promise<Thread> {
-  const worker = startThread(new URL('./lock-thread.js', import.meta.url), {}, 'turn')
+  const worker = startThread(new URL('./lock-thread.js', import.meta.url), {}, 'lock')
   workers.push(worker)
   const ended = once(worker, 'exit')
   const said = on(worker, 'message')
@@ -26,55 +26,55 @@ async function thread(): Promise<Thread> {
     const { value } = await said.next()
     assert.deepEqual(value, [what])
   }
-  await says('asks')
+  await says('waits')
   return { worker, ended, says }
 }
 
-/** Lets a thread end its turn. */
-const release = ({ worker }: Thread) => worker.postMessage('go on')
+/** Makes a thread release the lock. */
+const release = ({ worker }: Thread) => worker.postMessage('release')
 
-describe("the device's turn", () => {
-  test('is of one thread at a time, first come, first served', async () => {
+describe('the device lock', () => {
+  test('is held by one thread at a time, first come, first served', async () => {
     const [first, second] = [await thread(), await thread()]
     const third = await thread()
     for (const each of [first, second, third]) {
-      await each.says('has the turn')
+      await each.says('has the lock')
       release(each)
       await each.says('is done')
     }
     assert.equal(await withDeviceLock(async () => 'free'), 'free')
   })
 
-  test('passes on when the thread that has it ends', async () => {
+  test('passes on when the thread that holds it ends', async () => {
     const [holder, next] = [await thread(), await thread()]
-    await holder.says('has the turn')
+    await holder.says('has the lock')
     await holder.worker.terminate()
-    await next.says('has the turn')
+    await next.says('has the lock')
     release(next)
     await next.says('is done')
   })
 
-  test('passes over threads that end while they wait', async () => {
+  test('skips threads that end while they wait', async () => {
     const [holder, first, second, living] = [await thread(), await thread(), await thread(), await thread()]
-    await holder.says('has the turn')
+    await holder.says('has the lock')
     await Promise.all([second.worker.terminate(), first.worker.terminate()])
     release(holder)
-    await living.says('has the turn')
+    await living.says('has the lock')
     release(living)
     await living.says('is done')
   })
 
-  test('is free after all threads that had it or waited have ended', async () => {
+  test('is free after all threads that held it or waited have ended', async () => {
     const threads = [await thread(), await thread(), await thread()]
-    await threads[0]?.says('has the turn')
+    await threads[0]?.says('has the lock')
     await Promise.all(threads.toReversed().map(({ worker }) => worker.terminate()))
     assert.equal(await withDeviceLock(async () => 'free'), 'free')
   })
 
-  test('stays with a thread that hangs', async () => {
+  test('is kept by a thread that hangs', async () => {
     const [holder, next] = [await thread(), await thread()]
-    await holder.says('has the turn')
-    const got = next.says('has the turn').then(() => 'got it')
+    await holder.says('has the lock')
+    const got = next.says('has the lock').then(() => 'got it')
     assert.equal(
       await Promise.race([got, once(holder.worker, 'exit', { signal: AbortSignal.timeout(300) }).catch(() => 'waits')]),
       'waits',
@@ -85,7 +85,7 @@ describe("the device's turn", () => {
     await next.says('is done')
   })
 
-  test('survives threads that end at any moment', async () => {
+  test('survives threads that end at any time', async () => {
     for (let round = 0; round < 10; round++) {
       const threads = [await thread(), await thread(), await thread()]
       const doomed = threads.filter((_, index) => ((round + 1) & (1 << index)) !== 0)

@@ -1,5 +1,5 @@
-// Float16 beside float32. CUDA's kernels are not at hand: the sessions run the same arithmetic on the CPU, which rounds to
-// float16 after every operator.
+// Float16 next to float32. These tests run without CUDA: the same graph runs on the CPU, which rounds to float16 after every
+// operator.
 
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
@@ -26,19 +26,19 @@ import { EngineSession, feedsOf, type SessionOptions } from '../../src/runtime/s
 import { copyOf, tensorsOf, wave } from '../backbones/tiny.js'
 import { distance } from '../material.js'
 
-/** A token that float16 cannot hold: its embedding is beyond 65,504. */
+/** A token that overflows in float16: its embedding is above 65,504. */
 const large = 7
 const module = { kind: 'adapter', bottleneck: 4, activation: 'relu', scaling: 1 } as const
 
-/** @param spoiled whether there is such a token */
-async function tinyOptions(spoiled = true): Promise<SessionOptions> {
+/** @param withOverflow whether the vocabulary has that token */
+async function tinyOptions(withOverflow = true): Promise<SessionOptions> {
   const directory = await copyOf('bert')
   const tensors = await tensorsOf(directory)
   const [name, table] = [...tensors].find(([tensor]) => tensor.endsWith('word_embeddings.weight')) ?? assert.fail()
   const values = tensorFloats(table.data, name, { ...table, offset: 0, length: table.data.length })
   const width = table.shape[1] as number
   values.subarray(large * width, (large + 1) * width).forEach((_, i, row) => {
-    if (spoiled) row[i] = 1e5 * (i + 1)
+    if (withOverflow) row[i] = 1e5 * (i + 1)
   })
   tensors.set(name, { dtype: 'F32', shape: table.shape, data: bytesOf(values) })
   await writeFile(join(directory, 'model.safetensors'), serializeSafetensors({}, Object.fromEntries(tensors)))
@@ -54,8 +54,8 @@ async function tinyOptions(spoiled = true): Promise<SessionOptions> {
   return { backbone, prototype, threads: 1, slots: 4 }
 }
 
-/** A session in float16 on the CPU. */
-async function halfOnCpu({ backbone, prototype, slots }: SessionOptions) {
+/** A float16 session on the CPU. */
+async function float16OnCpu({ backbone, prototype, slots }: SessionOptions) {
   assert.ok(prototype)
   const { layers, maskBytes } = prototype
   const graph = applyAll(servingGraph(backbone, prototype, { bank: 'uint8', gatherHalf: false }), [
@@ -97,10 +97,10 @@ const rowOf = (ids: readonly number[], pooling: TokenRow['pooling'] = 'mean'): T
 })
 
 describe('a session in float16', () => {
-  test('computes rows again in float32 that it cannot hold, and only these', async () => {
+  test('recomputes in float32 exactly the rows that overflow', async () => {
     const options = await tinyOptions()
     const full = await EngineSession.open('cpu', 'float32', options)
-    const { part, sizes } = await halfOnCpu(options)
+    const { part, sizes } = await float16OnCpu(options)
     const session = new Float16Session('cpu', part, full, options.backbone.dims.hiddenSize)
     const rows = packRows([
       rowOf([2, 11, 12, 3]),
@@ -131,10 +131,10 @@ describe('a session in float16', () => {
     await session.release()
   })
 
-  test('leaves a batch with a mask of two planes to float32, until the slot has another', async () => {
+  test('runs a batch with a mask of two planes in float32, until its slot has another mask', async () => {
     const options = await tinyOptions()
     const full = await EngineSession.open('cpu', 'float32', options)
-    const { part, sizes } = await halfOnCpu(options)
+    const { part, sizes } = await float16OnCpu(options)
     const session = new Float16Session('cpu', part, full, options.backbone.dims.hiddenSize)
     const size = (options.prototype?.layers ?? 0) * (options.prototype?.maskBytes ?? 0)
     await session.load({ slots: [1], planes: [2], bitsets: new Uint8Array(2 * size).fill(0x5a) })
@@ -149,10 +149,10 @@ describe('a session in float16', () => {
     await session.release()
   })
 
-  test('is compared with float32 on real texts, and taken if it is near enough', async () => {
+  test('is compared with float32 on real texts, and used if it is accurate enough', async () => {
     const options = await tinyOptions(false)
     const full = await EngineSession.open('cpu', 'float32', options)
-    const { part } = await halfOnCpu(options)
+    const { part } = await float16OnCpu(options)
     const good = await checkFloat16(new Float16Session('cpu', part, full, options.backbone.dims.hiddenSize), options)
     assert.match(good.finding, /float16 differs from float32 by 0\.\d+ % \(at most 1\.000 %\)/)
     assert.equal(good.within, true)
@@ -174,24 +174,24 @@ describe('a session in float16', () => {
       new Float16Session('cpu', nothing, full, options.backbone.dims.hiddenSize),
       options,
     )
-    assert.deepEqual(broken, { within: false, finding: 'float16 does not hold the numbers of all texts' })
+    assert.deepEqual(broken, { within: false, finding: 'float16 overflows on some texts' })
     await part.release()
     await full.release()
   })
 })
 
-test('float16 is refused where nothing computes it, and is not what auto takes on the CPU', async () => {
+test('the CPU rejects float16, and "auto" does not choose it there', async () => {
   const options = await tinyOptions()
   await assert.rejects(openSession({ provider: 'cpu', numerics: 'float16' }, options), {
     code: 'invalid_setting',
-    message: /float16, which the provider cuda computes, and not "cpu"; expected float32/,
+    message: /provider "cpu" does not support numerics float16; expected numerics float32, or provider cuda/,
   })
   const { session, choice } = await openSession({ provider: 'cpu', numerics: 'auto' }, options)
   assert.equal(choice.numerics, 'float32')
   await session.release()
 })
 
-test('selected rows are what they were in their batch', () => {
+test('selected rows equal the same rows packed alone', () => {
   const rows = [rowOf([1, 2, 3]), rowOf([4, 5], 'cls'), rowOf([6]), rowOf([7, 8, 9, 10])]
   assert.deepEqual(selectRows(packRows(rows), [3, 1]), packRows([rows[3] ?? assert.fail(), rows[1] ?? assert.fail()]))
 })

@@ -1,15 +1,15 @@
-// A thread that asks for the device's turn, keeps it until a message comes, and reports what it does. Run by
-// device-turn.test.ts.
+// A thread that takes the device lock, holds it until a message arrives, and reports each step. Run by
+// device-lock.test.ts.
 
 import { once } from 'node:events'
 import { parentPort } from 'node:worker_threads'
 import { withDeviceLock } from '../../src/runtime/device-lock.js'
 
-if (parentPort === null) throw new Error('turn-thread.js runs as a worker thread')
+if (parentPort === null) throw new Error('lock-thread.js runs as a worker thread')
 const port = parentPort
-port.postMessage('asks')
+port.postMessage('waits')
 await withDeviceLock(async () => {
-  port.postMessage('has the turn')
+  port.postMessage('has the lock')
   await once(port, 'message')
 })
 port.postMessage('is done')

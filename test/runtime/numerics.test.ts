@@ -1,4 +1,4 @@
-// Eight-bit integers, held against what the independent implementation computed in single precision.
+// The int8 numerics, compared with an independent implementation in single precision.
 
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -22,15 +22,15 @@ describe('the engine in int8', () => {
   })
   after(() => engine.close())
 
-  test('runs on the CPU, and says why', () => {
+  test('runs on the CPU and reports why', () => {
     assert.deepEqual(engine.choice, {
       provider: 'cpu',
       numerics: 'int8',
-      reason: 'int8 is computed on the CPU',
+      reason: 'only cpu supports int8',
     })
   })
 
-  test('gives logits near those of single precision, and the same labels but at the boundary', async () => {
+  test('gives logits near those of single precision, and the same labels except near the boundary', async () => {
     let labels = 0
     let same = 0
     for (const [name, rows] of Object.entries(golden)) {
@@ -51,7 +51,7 @@ describe('the engine in int8', () => {
   })
 })
 
-test('sums of integers are exact with the largest weight that is said to be', async () => {
+test('integer sums are exact with the largest exact weight', async () => {
   const largest = await largestExactWeight()
   const g = new GraphBuilder()
   const weight = Int8Array.from({ length: 96 * 40 }, (_, i) => (i % 7 === 0 ? -largest : largest))
@@ -64,7 +64,7 @@ test('sums of integers are exact with the largest weight that is said to be', as
     g.constant('bias', 'float32', [40], bytesOf(Float32Array.from({ length: 40 }, (_, o) => o))),
   )
   const session = await GraphSession.open(g.build([g.output('product', product)]), { threads: 1 })
-  // Whole numbers from 0 to 255: what the operator makes of x is x itself.
+  // Integers from 0 to 255, which the operator quantizes to themselves.
   const data = Float32Array.from({ length: 5 * 96 }, (_, i) => (i % 3 === 0 ? 255 : (i * 37) % 256))
   const found = (await session.run({ x: { shape: [5, 96], data } })).get('product') ?? []
   await session.release()
@@ -82,11 +82,14 @@ test('sums of integers are exact with the largest weight that is said to be', as
   })
 })
 
-test('only the CPU computes it', async () => {
+test('providers other than the CPU reject int8', async () => {
   const backbone = await readBackbone(modelDir)
   await assert.rejects(
     Engine.start({ backbone, prototype, provider: 'webgpu', numerics: 'int8', slots: 1, threads: 1 }),
-    { code: 'invalid_setting', message: /int8, which the provider cpu computes, and not "webgpu"; expected float32/ },
+    {
+      code: 'invalid_setting',
+      message: /provider "webgpu" does not support numerics int8; expected numerics float32, or provider cpu/,
+    },
   )
 })
 

@@ -1,4 +1,4 @@
-// Engines of a running server that hang in native code or end by an error, and a process that stands still.
+// A running server whose engines hang in native code or fail, and a server process that is suspended.
 
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -24,13 +24,13 @@ function held({ process: { pid } }: FaultyServer): { readonly threads: number; r
 }
 
 describe('a server whose engines hang', { timeout: 120_000 }, () => {
-  test('on one text loses two of them, then refuses the text; other texts are answered, and the threads end once they can', async () => {
+  test('on one text loses two engines, then rejects the text; other texts are computed, and the threads end once they can', async () => {
     const server = await serveFaulty(['--engine-timeout-ms', '700'])
     const ends: [number, string | undefined][] = []
     for (let attempt = 0; attempt < 4; attempt++) {
-      const { status, body } = await server.ask('hang')
+      const { status, body } = await server.predict('hang')
       ends.push([status, body.code])
-      assert.equal((await server.ask('none')).status, 200)
+      assert.equal((await server.predict('none')).status, 200)
     }
     assert.deepEqual(ends, [
       [503, 'engine_lost'],
@@ -42,7 +42,7 @@ describe('a server whose engines hang', { timeout: 120_000 }, () => {
     assert.equal(await abandonedThreadCount(server), 2)
     assert.match((await server.get('/health/ready')).text, /"engines":\{"configured":1,"available":1,"left_behind":2\}/)
     assert.ok(
-      server.log.some(({ msg, cause }) => cause === 'hung' && /^an engine hangs and is given up/.test(`${msg}`)),
+      server.log.some(({ msg, cause }) => cause === 'hung' && /^an engine hangs and is abandoned/.test(`${msg}`)),
     )
     server.release()
     await until(async () => (await abandonedThreadCount(server)) === 0)
@@ -50,28 +50,28 @@ describe('a server whose engines hang', { timeout: 120_000 }, () => {
     assert.deepEqual(await server.exit, [0, null])
   })
 
-  test('and leave no room for another says so, and ends with the reason if none of them goes on', async () => {
+  test('and leave no room for another reports it, and exits with the reason if no thread ends', async () => {
     const server = await serveFaulty(['--engine-timeout-ms', '700', '--engine-start-timeout-ms', '8000'])
-    for (const number of [1, 2, 3]) assert.equal((await server.ask('hang', number)).body.code, 'engine_lost')
+    for (const number of [1, 2, 3]) assert.equal((await server.predict('hang', number)).body.code, 'engine_lost')
     await until(async () => /threads that hang leave no room/.test((await server.get('/health/ready')).text))
     assert.equal((await server.get('/health/ready')).status, 503)
     assert.equal((await server.get('/health/live')).status, 200)
-    const reason = /no engine is available: 3 threads that were given up have not ended/
+    const reason = /no engine is available: 3 abandoned threads have not ended/
     await until(() => server.log.some((line) => reason.test(JSON.stringify(line))))
     server.release()
     assert.deepEqual(await server.exit, [1, null])
   })
 })
 
-test('a server that lost engine after engine holds no more threads and memory than before', {
+test('a server that has lost many engines holds no more threads or memory than before', {
   timeout: 120_000,
 }, async () => {
   const server = await serveFaulty(['--engine-timeout-ms', '700'])
   const loseOne = async (number: number) => {
     const fault = number % 2 === 0 ? 'fail' : 'hang'
-    assert.equal((await server.ask(fault, number)).body.code, 'engine_lost')
+    assert.equal((await server.predict(fault, number)).body.code, 'engine_lost')
     server.release()
-    assert.equal((await server.ask('none')).status, 200)
+    assert.equal((await server.predict('none')).status, 200)
     await until(async () => (await abandonedThreadCount(server)) === 0)
   }
   await loseOne(0)
@@ -84,16 +84,16 @@ test('a server that lost engine after engine holds no more threads and memory th
   assert.deepEqual(await server.exit, [0, null])
 })
 
-test('a process that stands still while an engine computes keeps the engine, and answers', {
+test('a process that is suspended while an engine computes keeps the engine and responds', {
   timeout: 60_000,
 }, async () => {
   const server = await serveFaulty(['--engine-timeout-ms', '2000'], 1_000)
-  const asked = server.ask('slow')
+  const response = server.predict('slow')
   await delay(300)
   server.process.kill('SIGSTOP')
   await delay(3_000)
   server.process.kill('SIGCONT')
-  assert.equal((await asked).status, 200)
+  assert.equal((await response).status, 200)
   assert.equal(await losses(server, 'hung'), 0)
   server.process.kill('SIGTERM')
   assert.deepEqual(await server.exit, [0, null])
