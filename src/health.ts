@@ -1,7 +1,8 @@
-// A program of its own, for the HEALTHCHECK of an image and for scripts: exits 0 if a server is ready, else 1, and says
-// what the server says. It sends no key. It is no command of the command line, which takes seven times as long to load.
+// A program for the HEALTHCHECK of a container image and for scripts. It prints the response of /health/ready, and exits 0 if
+// the server is ready and 1 otherwise. It sends no API key. It is not a command of the command line, because that takes seven
+// times as long to load.
 //
-//   node dist/health.js [address]    by default that of this machine's server, by the environment variables of serve
+//   node dist/health.js [address]    default: the server that the PROPETL_* variables of this environment describe
 
 import { once } from 'node:events'
 import { get as getHttp, type IncomingMessage } from 'node:http'
@@ -10,16 +11,16 @@ import { text } from 'node:stream/consumers'
 import { type Config, loadConfig } from './config.js'
 import { afterRunning } from './running-time.js'
 
-/** Less than the Dockerfile gives the whole program, in milliseconds. */
-const answerWithinMs = 2_000
+/** Response timeout, in milliseconds. It is shorter than the timeout of the Dockerfile's HEALTHCHECK. */
+const timeoutMs = 2_000
 
 try {
   const url = new URL('/health/ready', process.argv[2] ?? localAddress(loadConfig({}, process.env)))
   const { statusCode, body } = await ask(url)
-  console.log(`${url} answers ${statusCode}: ${body}`)
+  console.log(`${url} responded ${statusCode}: ${body}`)
   process.exitCode = statusCode === 200 ? 0 : 1
 } catch (error) {
-  console.error(`the server's health cannot be told: ${(error as Error).message}`)
+  console.error(`the server did not respond: ${(error as Error).message}`)
   process.exitCode = 1
 }
 
@@ -32,8 +33,8 @@ function localAddress({ host, port, tlsCert }: Config): string {
 async function ask(url: URL): Promise<{ statusCode: number | undefined; body: string }> {
   const timeout = new AbortController()
   const { signal } = timeout
-  afterRunning(answerWithinMs, () => timeout.abort())
-  // Whether clients would trust the certificate is not what is asked.
+  afterRunning(timeoutMs, () => timeout.abort())
+  // This checks whether the server is ready, not whether clients trust its certificate.
   const request =
     url.protocol === 'https:' ? getHttps(url, { signal, rejectUnauthorized: false }) : getHttp(url, { signal })
   const [response] = (await once(request, 'response')) as [IncomingMessage]

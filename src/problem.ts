@@ -1,5 +1,5 @@
-// What the caller is told when something cannot be done: each kind has a stable code. It is thrown where it is
-// found; http/problems.ts alone makes an answer of it, and cli.ts a line on the terminal.
+// Errors that are reported to the user. Each kind has a stable code. They are thrown where the error is found. Only
+// http/problems.ts turns them into responses, and cli.ts into lines on the terminal.
 
 export type ProblemCode =
   // files
@@ -55,27 +55,27 @@ export type ProblemCode =
   | 'not_ready'
   | 'engine_lost'
   | 'shutting_down'
-  // storage: with `outcome_unknown` a change may have been made, with the others it was not
+  // storage: after `outcome_unknown` the change may have been made; after the others it was not made
   | 'storage_failed'
   | 'storage_damaged'
   | 'storage_unavailable'
   | 'outcome_unknown'
 
-/** An error for the one who asked. The message says what was wrong, where, and what was expected. */
+/** An error for the user. The message says what is wrong, where, what was expected, and what to do. */
 export class Problem extends Error {
   override readonly name = 'Problem'
 
   constructor(
     readonly code: ProblemCode,
     message: string,
-    /** Figures a program can read: counts, limits, digests. */
+    /** Values for programs: counts, limits, digests. */
     readonly details: Readonly<Record<string, unknown>> = {},
   ) {
     super(message)
   }
 }
 
-/** Somebody else's text in a message: in quotes, what cannot be printed escaped, and cut where it is long. */
+/** User input for a message: quoted, with control characters escaped, and shortened if it is long. */
 export const quoted = (text: string, most = 80): string => JSON.stringify(shortened(text, most))
 
 export const shortened = (text: string, most: number): string => (text.length > most ? `${text.slice(0, most)}…` : text)

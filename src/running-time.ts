@@ -1,12 +1,12 @@
-// Time in which this process ran. A process that is stopped, suspended or blocked must not take its own pause for the silence
-// of others: its timers are late, and so is everything that it should have received meanwhile.
+// Timeouts that count only the time in which this process ran. A process that was stopped, suspended or blocked must not
+// mistake its own pause for a silent peer: its timers are late, and messages that arrived meanwhile are not yet read.
 
-/** The longest step of a wait, in milliseconds. A pause of any length counts as one step at most. */
-const longestStepMs = 250
+/** A wait consists of steps of at most this length, in milliseconds. A pause of any length counts as at most one step. */
+const maxStepMs = 250
 
 /**
- * Calls back once the process has run for so many milliseconds, and after everything that arrived in that time was handled.
- * It does not keep the process alive.
+ * Calls back once the process has run for `ms` milliseconds and has handled everything that arrived in that time. The wait
+ * does not keep the process alive.
  * @returns cancels the call
  */
 export function afterRunning(ms: number, callback: () => void): () => void {
@@ -14,11 +14,11 @@ export function afterRunning(ms: number, callback: () => void): () => void {
   let timer: NodeJS.Timeout | undefined
   let last: NodeJS.Immediate | undefined
   const step = () => {
-    const stepMs = Math.min(leftMs, longestStepMs)
+    const stepMs = Math.min(leftMs, maxStepMs)
     timer = setTimeout(() => {
       leftMs -= stepMs
       if (leftMs > 0) step()
-      // After a pause, timers run before messages and sockets are read.
+      // After a pause, timers run before messages and sockets are read. setImmediate runs after them.
       else last = setImmediate(callback)
     }, stepMs).unref()
   }
@@ -30,8 +30,8 @@ export function afterRunning(ms: number, callback: () => void): () => void {
 }
 
 /**
- * What a promise resolves with, or undefined once the process has run for so many milliseconds, or the signal is aborted.
- * The wait does not keep the process alive.
+ * Waits for a promise. Resolves with undefined instead once the process has run for `ms` milliseconds or the signal is
+ * aborted. The wait does not keep the process alive.
  */
 export async function within<T>(ms: number, promise: Promise<T>, signal?: AbortSignal): Promise<T | undefined> {
   let giveUp = () => {}
@@ -48,63 +48,63 @@ export async function within<T>(ms: number, promise: Promise<T>, signal?: AbortS
   }
 }
 
-/** Between two looks at the clock, in milliseconds. */
-const beatMs = 500
-/** A gap between two looks that is longer than this is a pause, in milliseconds. Load alone does not cause one. */
-const pauseMs = 1_000
-/** Pauses that are remembered. */
-const mostPauses = 100
+/** Interval at which the clock is read, in milliseconds. */
+const intervalMs = 500
+/** A longer gap between two readings counts as a pause, in milliseconds. Load alone does not cause such a gap. */
+const minPauseMs = 1_000
+/** Number of pauses that are remembered. */
+const maxPauses = 100
 
 interface Pause {
   readonly endedAt: number
   readonly ms: number
 }
 
-/** Finds out when the process stood still. */
+/** Detects pauses: times in which the process did not run. */
 class PauseMeter {
   readonly #pauses: Pause[] = []
   #totalMs = 0
-  #lookedAt = performance.now()
+  #readAt = performance.now()
 
   constructor() {
-    setInterval(() => this.#look(), beatMs).unref()
+    setInterval(() => this.#readClock(), intervalMs).unref()
   }
 
-  /** Milliseconds of all pauses. */
+  /** Sum of all pauses, in milliseconds. */
   get totalMs(): number {
-    this.#look()
+    this.#readClock()
     return this.#totalMs
   }
 
-  /** Milliseconds of the pauses that ended in the last so many milliseconds. */
+  /** Sum of the pauses that ended in the last `withinMs` milliseconds. */
   recentMs(withinMs: number): number {
-    const now = this.#look()
+    const now = this.#readClock()
     return this.#pauses.reduce((sum, { endedAt, ms }) => sum + (now - endedAt < withinMs ? ms : 0), 0)
   }
 
-  /** Whoever asks first after a pause finds it: timers may be called in any order. */
-  #look(): number {
+  /** Every query reads the clock too: after a pause, other timers may run before the interval. */
+  #readClock(): number {
     const now = performance.now()
-    const gapMs = now - this.#lookedAt
-    this.#lookedAt = now
-    if (gapMs > pauseMs) {
+    const gapMs = now - this.#readAt
+    this.#readAt = now
+    if (gapMs > minPauseMs) {
       this.#totalMs += gapMs
       this.#pauses.push({ endedAt: now, ms: gapMs })
-      if (this.#pauses.length > mostPauses) this.#pauses.shift()
+      if (this.#pauses.length > maxPauses) this.#pauses.shift()
     }
     return now
   }
 }
 
 let meter: PauseMeter | undefined
-/** Measures from the first use on. */
+/** The meter starts with its first use. */
 const pauses = (): PauseMeter => {
   meter ??= new PauseMeter()
   return meter
 }
 
-/** Milliseconds that this process has stood still, since this was asked for first. */
+/** Sum of the pauses of this process since the first use, in milliseconds. */
 export const pausedMs = (): number => pauses().totalMs
 
-/** The same, of pauses that ended in the last so many milliseconds. */
+/** Sum of the pauses that ended in the last `ms` milliseconds, in milliseconds. */
 export const pausedMsWithin = (ms: number): number => pauses().recentMs(ms)

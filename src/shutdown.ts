@@ -1,5 +1,5 @@
-// How a server process ends. process.exit() waits for worker threads and for the thread pool, and neither can be
-// interrupted while it is in native code. So the process exits once they are threadsIdle, and else kills itself.
+// The end of the server process. process.exit() waits for worker threads and for Node's thread pool, which cannot be
+// interrupted while they run native code. So the process exits once they are idle, or kills itself after a timeout.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -12,27 +12,27 @@ process.on('worker', (worker) => {
   worker.once('exit', () => running.delete(worker))
 })
 
-const lookEveryMs = 20
-/** Requests of Node's thread pool: files and names of hosts. */
+const pollMs = 20
+/** Requests of Node's thread pool: file access and name resolution. */
 const inThreadPool = /^(FSReq|GetAddrInfoReq|GetNameInfoReq)/
 
-/** Resolves once process.exit() would wait for nothing. It may never be: whoever calls this sees to an end all the same. */
+/** Resolves once process.exit() has nothing to wait for. That may never happen, so callers need another way to end. */
 export async function threadsIdle(): Promise<void> {
   while (running.size > 0 || process.getActiveResourcesInfo().some((name) => inThreadPool.test(name)))
-    await delay(lookEveryMs)
+    await delay(pollMs)
 }
 
-/** Ends the process at once, by SIGKILL, whatever its threads do. */
+/** Ends the process at once with SIGKILL, whatever its threads do. */
 export function killNow(): never {
   process.kill(process.pid, 'SIGKILL')
-  // Process 1 of a container is spared by signals from within, but not by a fault.
+  // As process 1 of a container it ignores signals from within the container, but not a fault.
   process.abort()
 }
 
-/** Milliseconds that the last line may take to be written. */
+/** How long writing the last log line may take, in milliseconds. */
 const lastLineMs = 200
 
-/** It is text, so that it also starts while files cannot be read. */
+/** The source is a string, so that the thread also starts when files cannot be read. */
 const watchdogSource = `
   const { write } = require('node:fs')
   const { workerData: { ms, line } } = require('node:worker_threads')
@@ -45,8 +45,8 @@ const watchdogSource = `
 `
 
 /**
- * Kills the process after so many milliseconds, also while its main thread is blocked.
- * @param line what to log then, with `<time>` in the place of the time; undefined: nothing
+ * Kills the process after a time, even if its main thread is blocked.
+ * @param line the log line to write first, with `<time>` in place of the time; undefined: no line
  */
 export function killAfter(ms: number, line: string | undefined): void {
   try {
@@ -54,6 +54,6 @@ export function killAfter(ms: number, line: string | undefined): void {
     watchdog.on('error', () => {})
     watchdog.unref()
   } catch {
-    // Where no thread can be made, the main thread's own timer has to do.
+    // If no thread can be started, the main thread's own timer has to suffice.
   }
 }

@@ -1,26 +1,26 @@
-// What signals do to a server. Until it takes over, a signal to stop ends the process: nothing was accepted yet.
-// Only built-in modules may be imported here, for this comes before everything else.
+// Signal handling of the server. Until the server sets its handlers, a stop signal exits at once, because no work has been
+// accepted yet. This module runs before all others, so it may import only built-in modules.
 //
-// The signals of native faults (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT) and SIGTRAP must not get a listener: the fault
-// would be raised again and again, and the process would neither end nor work.
+// The signals of native faults (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT) and SIGTRAP must not have a listener: the fault
+// would be raised again and again, and the process would neither exit nor work.
 
 export type StopSignal = 'SIGTERM' | 'SIGINT' | 'SIGQUIT'
 
 export interface SignalHandlers {
   readonly stop: (signal: StopSignal) => void
   readonly reload: (signal: 'SIGHUP') => void
-  /** Signals that would end the process or, SIGUSR1, open a debugger. */
+  /** By default SIGUSR1 would open a debugger, and SIGUSR2 would end the process. */
   readonly ignore: (signal: 'SIGUSR1' | 'SIGUSR2') => void
 }
 
 let handlers: SignalHandlers = {
   stop: () => process.exit(0),
-  // What would be read again was not read yet.
+  // Nothing has been read yet, so nothing needs to be read again.
   reload: () => {},
   ignore: () => {},
 }
 
-/** Call it once. Process 1 of a container loses signals that nobody listens to. */
+/** Installs the listeners. Call it once. Process 1 of a container ignores signals without a listener. */
 export function listenToSignals(): void {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const) process.on(signal, () => handlers.stop(signal))
   process.on('SIGHUP', () => handlers.reload('SIGHUP'))

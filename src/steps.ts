@@ -1,9 +1,9 @@
-// Work in steps: a generator that pauses at each `yield`, so that the event loop can handle what has arrived
-// (costs/sliced-work.ts). A step between two pauses takes well below a millisecond, or is one call that cannot be divided.
+// Work in steps: a generator that pauses at each `yield`, so that the event loop can handle events between two steps
+// (costs/sliced-work.ts). A step takes well below a millisecond, unless it is a single call that cannot be divided.
 
 export type Steps<T> = Generator<void, T, void>
 
-/** Does all steps without a pause: for small work, and where nobody else waits for the event loop. */
+/** Runs all steps without a pause. Use it for small work, and where nothing else needs the event loop. */
 export function finish<T>(steps: Steps<T>): T {
   for (;;) {
     const step = steps.next()

@@ -1,6 +1,6 @@
-// A second, slow and plain BERT with masked modules, written from the paper's formulas in float64 loops: what the
-// graph computes is held against it where PyTorch's golden results have no example (LoRA and prefix, masks that are not
-// combined by OR, one mask for each layer, [CLS] pooling).
+// A reference BERT with masked modules, written as slow float64 loops from the formulas of the papers. The graph is
+// compared with it where the golden results of PyTorch have no example: LoRA and prefix, masks that are not combined
+// with OR, one mask per layer, and [CLS] pooling.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,7 +10,7 @@ import { type Prototype, prototypeTensor } from '../src/petl/prototype.js'
 
 type Matrix = Float64Array[]
 
-/** Entry of weight i of the maskable tensors in layer l: 0, 1 or 2. */
+/** The mask entry of a weight of the maskable tensors in a layer: 0, 1 or 2. */
 export type MaskEntry = (layer: number, weight: number) => number
 
 export function referenceBert(backbone: Backbone, prototype: Prototype) {
@@ -21,7 +21,7 @@ export function referenceBert(backbone: Backbone, prototype: Prototype) {
     const known = weights.get(name)
     if (known) return known
     const info = header.tensors.get(name)
-    if (info === undefined) throw new Error(`no tensor ${name}`)
+    if (info === undefined) throw new Error(`model.safetensors has no tensor ${name}`)
     const values = tensorFloats(file, name, info)
     weights.set(name, values)
     return values
@@ -32,7 +32,7 @@ export function referenceBert(backbone: Backbone, prototype: Prototype) {
   }) as [number, number]
   const { module } = prototype
   const own = (name: string) => prototypeTensor(prototype, name)
-  /** A tensor under the layer's mask; its bits begin at `first`. */
+  /** A tensor, masked with the layer's mask entries from `first`. */
   const masked = (name: string, first: number, entry: (weight: number) => number) =>
     own(name).map((value, i) => value * entry(first + i))
   const nothing = new Float32Array(H)
@@ -47,7 +47,7 @@ export function referenceBert(backbone: Backbone, prototype: Prototype) {
     })
   }
 
-  /** Hidden states of the last layer, one row a token. */
+  /** The hidden states of the last layer, [tokens, H]. */
   return (ids: readonly number[], types: readonly number[], entry: MaskEntry): Matrix => {
     const embedded = ids.map((id, position) =>
       Float64Array.from(
@@ -76,9 +76,9 @@ export function referenceBert(backbone: Backbone, prototype: Prototype) {
       }
       if (module.kind === 'prefix') {
         const base = masked('base', 0, mask)
-        const rows = Array.from({ length: module.length }, (_, p) => base.subarray(2 * p * H, 2 * (p + 1) * H))
-        k = [...rows.map((row) => Float64Array.from(row.subarray(0, H))), ...k]
-        v = [...rows.map((row) => Float64Array.from(row.subarray(H))), ...v]
+        const pairs = Array.from({ length: module.length }, (_, p) => base.subarray(2 * p * H, 2 * (p + 1) * H))
+        k = [...pairs.map((row) => Float64Array.from(row.subarray(0, H))), ...k]
+        v = [...pairs.map((row) => Float64Array.from(row.subarray(H))), ...v]
       }
       const context = attend(q, k, v, heads)
       const x = norm(
@@ -102,7 +102,7 @@ export function referenceBert(backbone: Backbone, prototype: Prototype) {
 
 const at = (values: ArrayLike<number>, index: number): number => {
   const value = values[index]
-  if (value === undefined) throw new Error(`no element ${index}`)
+  if (value === undefined) throw new Error(`index ${index} is out of range`)
   return value
 }
 
@@ -145,7 +145,7 @@ function attend(q: Matrix, k: Matrix, v: Matrix, heads: number): Matrix {
 
 const gelu = (x: number) => 0.5 * x * (1 + erf(x / Math.SQRT2))
 
-/** Error function by its series (small x) and continued fraction (large x), to about 1e-12. */
+/** The error function, accurate to about 1e-12: a series for small x, a continued fraction for large x. */
 function erf(x: number): number {
   const z = Math.abs(x)
   if (z > 6) return Math.sign(x)
