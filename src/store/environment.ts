@@ -4,12 +4,14 @@
 import { mkdirSync } from 'node:fs'
 import { open as openFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { type Database, open, type RootDatabase } from 'lmdb'
+import type { Database, RootDatabase } from 'lmdb'
 import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
 import { describeError, errorName, findWriteError } from './causes.js'
 import { checkSound, makeLockFile, OpenedFiles, readableByAll, resetUnfinished } from './lmdb-file.js'
-import type { RecordRange } from './store.js'
+import { checkReadable, commitError, isPanic, openLmdb, otherReaders } from './lmdb-root.js'
+import { Records } from './records.js'
+import { beingReopened, notWritten, unavailable, unknownOutcome } from './storage-problems.js'
 
 export type StorageLog = Pick<Logger, 'info' | 'warn' | 'error'>
 
@@ -167,7 +169,7 @@ export class Environment {
   database(name: string): Database<Buffer, string> {
     if (this.#displaced !== undefined && !this.readDisplaced) throw unavailable(this.failure)
     const database = this.#databases.get(name)
-    if (!this.#readable || database === undefined) throw openingAgain(this.path)
+    if (!this.#readable || database === undefined) throw beingReopened(this.path)
     return database
   }
 
@@ -208,7 +210,7 @@ export class Environment {
         abandon: () => {
           running.abandoned = true
           const reason = this.failure ?? ''
-          reject(running.begun ? unknownOutcome(this.path, reason) : failed(this.path, reason))
+          reject(running.begun ? unknownOutcome(this.path, reason) : notWritten(this.path, reason))
         },
       }
       // lmdb would commit what a body wrote before it threw, and say that the transaction failed.
@@ -230,7 +232,7 @@ export class Environment {
           settle()
         },
         async (error) => {
-          const problem = await this.#problemOf(running.writeError ?? (await reasonOf(error)))
+          const problem = await this.#problemOf(running.writeError ?? (await commitError(error)))
           this.#ended(running)
           reject(problem)
           this.#verifyIfSuspect()
@@ -255,7 +257,7 @@ export class Environment {
     const cause = await findWriteError(error, dirname(this.path))
     const reason = describeError(cause)
     if (atLastPage || !harmlessErrors.includes(errorName(cause))) this.#suspect(reason)
-    return atLastPage ? unknownOutcome(this.path, reason) : failed(this.path, reason)
+    return atLastPage ? unknownOutcome(this.path, reason) : notWritten(this.path, reason)
   }
 
   get #needsReopening(): boolean {
@@ -361,110 +363,3 @@ export class Environment {
     else this.log.error({ path, reason }, 'the store is not the one that was opened: none of its keys and tasks counts')
   }
 }
-
-/** The records of one name, whether or not the file was opened again meanwhile. Reads throw Problem `storage_unavailable`. */
-export class Records {
-  constructor(
-    readonly environment: Environment,
-    readonly name: string,
-  ) {}
-
-  get(key: string): Buffer | undefined {
-    return this.read((database) => database.get(key))
-  }
-
-  prefetch([key]: readonly [string]): Promise<void> {
-    return this.environment.prefetch(this.name, key)
-  }
-
-  put(key: string, value: Buffer): void {
-    this.environment.write(this.name, (database) => database.put(key, value))
-  }
-
-  remove(key: string): void {
-    this.environment.write(this.name, (database) => database.remove(key))
-  }
-
-  clearSync(): void {
-    this.environment.write(this.name, (database) => database.clearSync())
-  }
-
-  read<T>(use: (database: Database<Buffer, string>) => T): T {
-    const database = this.environment.database(this.name)
-    try {
-      return use(database)
-    } catch (error) {
-      throw isPanic(error) ? openingAgain(this.environment.path) : error
-    }
-  }
-}
-
-export function* readRecords(
-  records: Records,
-  { after, before, limit }: RecordRange = {},
-): Iterable<readonly [string, Buffer]> {
-  const bounds = {
-    ...(after !== undefined && { start: after, exclusiveStart: true }),
-    ...(before !== undefined && { end: before }),
-    ...(limit !== undefined && { limit }),
-  }
-  const { environment, name } = records
-  const database = environment.database(name)
-  for (const { key, value } of database.getRange(bounds)) {
-    yield [key, value]
-    if (environment.database(name) !== database) throw openingAgain(environment.path)
-  }
-}
-
-export const countOf = (records: Records): number =>
-  records.read((database) => (database.getStats() as { entryCount: number }).entryCount)
-
-/**
- * Without lmdb's default, which commits first and flushes then: a transaction whose flush failed would be seen, and be
- * there after a restart.
- */
-function openLmdb(path: string, { overlappingSync = false } = {}): RootDatabase {
-  const options = { path, maxDbs: 32, permissionsMode: 0o600, overlappingSync }
-  // A batch of an event turn has a promise of its own that nobody could catch.
-  return open({ ...options, eventTurnBatching: false })
-}
-
-/**
- * Each process that reads holds a lock of the operating system under its process id. If it is taken lmdb tries for ten
- * seconds, and then throws an error without the reason.
- */
-function checkReadable(root: RootDatabase): void {
-  try {
-    root.get('a key that is not there')
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error
-    throw new Error(
-      `another process with the process id ${process.pid} uses it, in another container; run one server for a data ` +
-        'directory, and commands in its container (docker exec, kubectl exec)',
-    )
-  }
-}
-
-/** Ids of other processes that have read the file and have it open. */
-function otherReaders(root: RootDatabase): number[] {
-  const rows = root.readerList().matchAll(/^ *(\d+) +[0-9a-f]+ /gm)
-  return [...new Set(Array.from(rows, ([, pid]) => Number(pid)))].filter((pid) => pid !== process.pid)
-}
-
-/** After a failure at its last page lmdb refuses everything until the file is opened again. */
-const isPanic = (error: unknown): boolean => error instanceof Error && error.message.includes('MDB_PANIC')
-
-/** lmdb rejects with the reason of a failed commit in a promise of its own. */
-async function reasonOf(error: Error & { commitError?: Promise<never> }): Promise<Error> {
-  return (await error.commitError?.catch((reason: Error) => reason)) ?? error
-}
-
-const unavailable = (reason = ''): Problem => new Problem('storage_unavailable', reason)
-
-const openingAgain = (path: string): Problem => unavailable(`${path} is being opened again after a fault`)
-
-const failed = (path: string, reason: string): Problem =>
-  new Problem('storage_failed', `${path} cannot be written: ${reason}; nothing was changed`)
-
-const unknownOutcome = (path: string, reason: string): Problem =>
-  new Problem('outcome_unknown', `${path} failed while it was written: ${reason}; the change may have been made or not`)

@@ -1,6 +1,6 @@
 // The store's tables in one lmdb file, as they are read.
 
-import { countOf, type Records, readRecords } from './environment.js'
+import type { Records } from './records.js'
 import type { RecordRange, StoreReader, Table } from './store.js'
 
 export class FileTables implements StoreReader {
@@ -15,10 +15,10 @@ export class FileTables implements StoreReader {
   }
 
   range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {
-    return readRecords(this.records[table], range)
+    return this.records[table].range(range)
   }
 
   count(table: Table): number {
-    return countOf(this.records[table])
+    return this.records[table].count
   }
 }

@@ -3,9 +3,10 @@
 
 import { Problem } from '../problem.js'
 import { asBuffer } from './bytes.js'
-import { Environment, type Records, type StorageOptions } from './environment.js'
+import { Environment, type StorageOptions } from './environment.js'
 import { FileTables } from './file-tables.js'
 import { PendingChange } from './pending.js'
+import type { Records } from './records.js'
 import { forTables, type Store, type StoreWriter, type Table } from './store.js'
 
 export const storePath = (directory: string): string => `${directory}/tasks.lmdb`

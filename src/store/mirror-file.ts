@@ -8,9 +8,10 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Problem } from '../problem.js'
 import { type Contents, sumOf, Tally } from './digest.js'
-import { Environment, type Records } from './environment.js'
+import { Environment } from './environment.js'
 import { FileTables } from './file-tables.js'
 import type { Write } from './overlay.js'
+import type { Records } from './records.js'
 import { forTables, isSmallTable, type Table, tables } from './store.js'
 
 /** A change of the database. The mark is random: the same number in another history has another mark. */

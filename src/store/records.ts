@@ -1,0 +1,62 @@
+// The records of one lmdb table.
+
+import type { Database } from 'lmdb'
+import type { Environment } from './environment.js'
+import { isPanic } from './lmdb-root.js'
+import { beingReopened } from './storage-problems.js'
+import type { RecordRange } from './store.js'
+
+/** The records of one name, whether or not the file was opened again meanwhile. Reads throw Problem `storage_unavailable`. */
+export class Records {
+  constructor(
+    readonly environment: Environment,
+    readonly name: string,
+  ) {}
+
+  get(key: string): Buffer | undefined {
+    return this.read((database) => database.get(key))
+  }
+
+  prefetch([key]: readonly [string]): Promise<void> {
+    return this.environment.prefetch(this.name, key)
+  }
+
+  put(key: string, value: Buffer): void {
+    this.environment.write(this.name, (database) => database.put(key, value))
+  }
+
+  remove(key: string): void {
+    this.environment.write(this.name, (database) => database.remove(key))
+  }
+
+  clearSync(): void {
+    this.environment.write(this.name, (database) => database.clearSync())
+  }
+
+  read<T>(use: (database: Database<Buffer, string>) => T): T {
+    const database = this.environment.database(this.name)
+    try {
+      return use(database)
+    } catch (error) {
+      throw isPanic(error) ? beingReopened(this.environment.path) : error
+    }
+  }
+
+  *range({ after, before, limit }: RecordRange = {}): Iterable<readonly [string, Buffer]> {
+    const bounds = {
+      ...(after !== undefined && { start: after, exclusiveStart: true }),
+      ...(before !== undefined && { end: before }),
+      ...(limit !== undefined && { limit }),
+    }
+    const { environment, name } = this
+    const database = environment.database(name)
+    for (const { key, value } of database.getRange(bounds)) {
+      yield [key, value]
+      if (environment.database(name) !== database) throw beingReopened(environment.path)
+    }
+  }
+
+  get count(): number {
+    return this.read((database) => (database.getStats() as { entryCount: number }).entryCount)
+  }
+}
