@@ -1,39 +1,19 @@
-// One connection to the shared PostgreSQL database: the schema, what was changed since a position, full copies, and
-// changes. Every wait is bounded, here and on the server, and no lock is held while something is on its way.
+// The shared PostgreSQL database as a replica sees it: what changed since a position, full copies, and changes. No lock is
+// held while the server waits for a replica.
 
-import { randomBytes } from 'node:crypto'
-import { hostname } from 'node:os'
 import pg from 'pg'
 import { Problem } from '../problem.js'
 import type { NewerSmallRecords, Publication } from './attempt.js'
 import { isSameMemory } from './bytes.js'
-import { afterInactivity } from './inactivity.js'
+import { Connection, type Purpose, programName, timeouts } from './connection.js'
+import { readOnlyServer, UnknownOutcome } from './database-errors.js'
 import { exactlyKnown, type History, type Position } from './mirror-file.js'
 import type { Write } from './overlay.js'
 import { channel, lockKey, maxNewerRecords, type PublicationRow, publicationText } from './publication.js'
-import { migrations, rememberedChanges } from './schema.js'
+import { checkServer, migrate, rememberedChanges } from './schema.js'
 import { smallTables, type Table, tables } from './store.js'
 
-const { Client, DatabaseError } = pg
-
-/** What a connection may wait for, in milliseconds. */
-const timeouts = {
-  connect: 3_000,
-  /** Until the server sends something. */
-  answer: 5_000,
-  /** Until it sends something where it reads or writes many records. */
-  records: 20_000,
-  /** For the lock of changes, which everybody holds for some milliseconds. */
-  lock: 2_000,
-  /** A session that asks nothing within a transaction loses it, and its locks. */
-  idleInTransaction: 2_000,
-}
-
-/** For how long a change may run on the server; less than an answer is waited for. In milliseconds, 0 for ever. */
-const statementTimeouts: Record<Purpose, number> = { follow: 0, ask: 0, change: 4_000, send: 15_000 }
-
-/** On the server, in seconds: a session is ended within 25 s once its client cannot be reached. */
-const keepAlive = { idle: 10, interval: 5, count: 3 }
+const { DatabaseError } = pg
 
 /** How much of the records is read at once; at least one record. */
 interface Page {
@@ -60,14 +40,6 @@ export const pieceBytes = 256 * 1024
 
 /** Changes after which old ones are dropped. */
 export const cleanUpEvery = 1_000
-
-const oldestServer = 13
-
-const programName = 'propetl'
-/** Names this process in `pg_stat_activity`, whose names have 63 bytes. */
-const replica = `${hostname()
-  .replace(/[^\w.-]/g, '-')
-  .slice(0, 32)}:${process.pid}`
 
 interface ChangeRow {
   readonly number: string
@@ -100,9 +72,6 @@ interface RecordRow {
 
 const recordColumns = "table_name, key, encode(value, 'base64') as value"
 
-/** What a connection is for: following changes, making them, sending a large one, or asking what became of one. */
-export type Purpose = 'follow' | 'change' | 'send' | 'ask'
-
 export type Published =
   | { readonly kind: 'made'; readonly position: Position }
   | { readonly kind: 'valid' }
@@ -121,68 +90,36 @@ export interface LockHolder {
 }
 
 export class Database {
-  /** Pieces of data that the server has sent. */
-  #received = 0
-  /** Why the connection cannot be used any more. */
-  #lost: Error | undefined
   readonly #sent: Buffer[] = []
 
-  private constructor(
-    readonly client: pg.Client,
-    readonly purpose: Purpose,
-    /** Tells this session from every other one of the database. */
-    readonly session: string,
-  ) {}
+  private constructor(readonly connection: Connection) {}
 
   /**
    * @param signal closes the connection
    * @param onEvent called when a change was made, if the connection follows them, and when the connection is lost
-   * @throws Problem `invalid_setting` for a server or a schema that this program does not work with; pg's errors
+   * @throws Problem `invalid_setting` for a server or a schema that this program does not support; errors of pg
    */
   static async connect(url: string, purpose: Purpose, signal: AbortSignal, onEvent = () => {}): Promise<Database> {
-    const session = `${programName}/${replica}/${purpose}/${randomBytes(3).toString('hex')}`
-    const client = new Client({
-      connectionString: url,
-      keepAlive: true,
-      keepAliveInitialDelayMillis: keepAlive.idle * 1_000,
-      application_name: session,
-    })
-    const database = new Database(client, purpose, session)
-    client.on('notification', onEvent)
-    client.on('error', (error) => {
-      database.#lost ??= error
-      onEvent()
-    })
-    const close = () => database.close()
-    signal.addEventListener('abort', close)
-    client.once('end', () => signal.removeEventListener('abort', close))
+    const connection = await Connection.open(url, purpose, signal, onEvent)
     try {
-      signal.throwIfAborted()
-      await database.#answer(() => client.connect(), timeouts.connect)
-      client.connection.stream.on('data', () => {
-        database.#received++
-      })
-      await database.#query(`${sessionSettings}; set statement_timeout = ${statementTimeouts[purpose]}`)
-      await database.#checkServer()
-      await database.#migrate()
-      if (purpose === 'follow') await database.#query(`listen ${channel}`)
-      return database
+      await checkServer(connection)
+      await migrate(connection)
+      if (purpose === 'follow') await connection.query(`listen ${channel}`)
+      return new Database(connection)
     } catch (error) {
-      database.close()
+      connection.close()
       throw error
     }
   }
 
-  /** @throws Error why the connection cannot be used any more */
+  /** @throws Error that says why the connection cannot be used any longer */
   check(): void {
-    if (this.#lost) throw this.#lost
+    this.connection.check()
   }
 
-  /** Ends the connection, whatever it is doing. */
+  /** Closes the connection at once, even while a statement runs. */
   close(): void {
-    this.#lost ??= new Error('the connection was closed')
-    // A polite end would wait for a server that may not answer any more.
-    this.client.connection.stream.destroy()
+    this.connection.close()
   }
 
   /**
@@ -190,20 +127,20 @@ export class Database {
    * @throws Error where the server has become a standby
    */
   async head(position: Position | undefined): Promise<{ head: Position; known: boolean }> {
-    const [row] = await this.#rows<ChangeRow & { known: boolean; standby: boolean }>(
+    const [row] = await this.connection.rows<ChangeRow & { known: boolean; standby: boolean }>(
       `select ${changeColumns}, exists (select from propetl_changes where number = $1 and mark = $2) as known,
          pg_is_in_recovery() as standby
        from propetl_changes order by number desc limit 1`,
       [position?.number ?? null, position?.mark ?? null],
     )
-    if (row?.standby) throw readOnly()
+    if (row?.standby) throw readOnlyServer()
     if (!row) throw new Problem('storage_damaged', 'the table propetl_changes of the database is empty')
     return { head: positionOf(row), known: row.known }
   }
 
   /** Some changes before `head`, newest first, as mirrors know them, and the first one of all. In a snapshot. */
   async earlier({ number }: Position): Promise<Position[]> {
-    const rows = await this.#rows<ChangeRow>(
+    const rows = await this.connection.rows<ChangeRow>(
       `select ${changeColumns} from propetl_changes where number = any ($1::bigint[]) order by number desc`,
       [[...new Set([...distances.map((distance) => number - distance), 0])].filter((each) => each < number)],
     )
@@ -215,7 +152,12 @@ export class Database {
    * @param accepted a change of which it is asked whether the database's history has it
    */
   async relation({ position, earlier }: History, accepted: Position | undefined): Promise<Relation> {
-    const [row] = await this.#rows<{ common: string | null; oldest: string | null; accepted: boolean; now: number }>(
+    const [row] = await this.connection.rows<{
+      common: string | null
+      oldest: string | null
+      accepted: boolean
+      now: number
+    }>(
       `select
          (select max(number) from propetl_changes join unnest($1::bigint[], $2::uuid[]) as known (n, m)
           on number = n and mark = m) as common,
@@ -242,7 +184,7 @@ export class Database {
   /** Whether this replica may make a full copy now: only so many do at once. Holds until the end of the transaction. */
   async claimCopy(): Promise<boolean> {
     for (let place = 0; place < maxConcurrentCopies; place++) {
-      const [row] = await this.#rows<{ got: boolean }>('select pg_try_advisory_xact_lock($1, $2) as got', [
+      const [row] = await this.connection.rows<{ got: boolean }>('select pg_try_advisory_xact_lock($1, $2) as got', [
         lockKey,
         place,
       ])
@@ -253,7 +195,7 @@ export class Database {
 
   /** How much was changed since a position. In a snapshot. */
   async changeSizeSince({ number }: Position): Promise<{ records: number; bytes: number }> {
-    const [row] = await this.#rows<{ records: string; bytes: string }>(
+    const [row] = await this.connection.rows<{ records: string; bytes: string }>(
       'select count(*) as records, coalesce(sum(octet_length(value)), 0) as bytes from propetl_records where change > $1',
       [number],
     )
@@ -262,7 +204,7 @@ export class Database {
 
   /** Everything that was changed since a position, as it is now. In a snapshot. */
   async changedSince({ number }: Position): Promise<Write[]> {
-    const rows = await this.#rows<RecordRow>(
+    const rows = await this.connection.rows<RecordRow>(
       `select ${recordColumns} from propetl_records where change > $1`,
       [number],
       timeouts.records,
@@ -277,7 +219,7 @@ export class Database {
    */
   async smallSince(position: Position, number: number): Promise<NewerSmallRecords | undefined> {
     // In one statement, so that the records are those of the head.
-    const rows = await this.#rows<RecordRow & { readonly head: string }>(
+    const rows = await this.connection.rows<RecordRow & { readonly head: string }>(
       `select head.number as head, coalesce(record.table_name, '') as table_name, record.key, record.value
        from (
          select max(number) as number from propetl_changes
@@ -295,7 +237,7 @@ export class Database {
 
   /** How many records there are, and how many bytes of disk a mirror of them takes: long values have pages of their own. */
   async size(): Promise<{ records: number; diskBytes: number }> {
-    const [row] = await this.#rows<{ records: string; bytes: string }>(
+    const [row] = await this.connection.rows<{ records: string; bytes: string }>(
       `select count(*) as records, coalesce(sum(case when octet_length(value) > 1500
          then 4096 * ((octet_length(value) + 4111) / 4096) else 1.5 * octet_length(value) end
          + 2 * octet_length(key) + 64), 0)::bigint as bytes
@@ -333,7 +275,7 @@ export class Database {
   }
 
   #page<T extends object>(columns: string, table: Table, after: Buffer, { records, bytes }: Page): Promise<T[]> {
-    return this.#rows<T>(
+    return this.connection.rows<T>(
       `select ${columns} from (
          select *, coalesce(sum(octet_length(value)) over (
            order by key rows between unbounded preceding and 1 preceding), 0) as bytes_before
@@ -350,18 +292,18 @@ export class Database {
   /** Runs `read` on one state of the database. */
   snapshot<T>(read: () => Promise<T>): Promise<T> {
     const idle = `set local idle_in_transaction_session_timeout = ${3 * timeouts.records}`
-    return this.#transaction(`begin isolation level repeatable read, read only; ${idle}`, read)
+    return this.connection.transaction(`begin isolation level repeatable read, read only; ${idle}`, read)
   }
 
   /** Sends a value that a change of this session is to write. Nobody waits for it, and it is gone with the session. */
   async send(value: Buffer): Promise<void> {
     if (this.#sent.length === 0)
-      await this.#query(
+      await this.connection.query(
         `create temp table propetl_pieces (value integer not null, piece integer not null, bytes bytea not null);
          alter table propetl_pieces alter column bytes set storage external`,
       )
     for (let from = 0, piece = 0; from < value.byteLength; from += pieceBytes, piece++)
-      await this.#rows('insert into pg_temp.propetl_pieces values ($1, $2, $3)', [
+      await this.connection.rows('insert into pg_temp.propetl_pieces values ($1, $2, $3)', [
         this.#sent.length,
         piece,
         value.subarray(from, from + pieceBytes),
@@ -384,12 +326,15 @@ export class Database {
     const text = publicationText(publication, mark, (value) => this.#sentAs(value))
     let row: PublicationRow
     try {
-      const results = await this.#query<PublicationRow>(text, this.purpose === 'send' ? timeouts.records : undefined)
+      const results = await this.connection.query<PublicationRow>(
+        text,
+        this.connection.purpose === 'send' ? timeouts.records : undefined,
+      )
       row = results.at(-1)?.rows[0] as PublicationRow
     } catch (error) {
       // A server that goes on answering has taken the change back; else it may have failed behind the commit.
-      if (error instanceof DatabaseError && (await this.#isAlive())) throw error
-      throw new UnknownOutcome(mark, this.session, error)
+      if (error instanceof DatabaseError && (await this.connection.isAlive())) throw error
+      throw new UnknownOutcome(mark, this.connection.session, error)
     }
     if (!row.known) return { kind: 'other history' }
     if (row.changed) return { kind: 'changed', tables: row.changed, newerSmall: newerSmallRecordsOf(row) }
@@ -402,12 +347,15 @@ export class Database {
    * @returns undefined if it was not made; `'pending'` while the session has not ended
    */
   async outcome({ mark, session }: UnknownOutcome): Promise<Position | 'pending' | undefined> {
-    const sessions = await this.#rows(
+    const sessions = await this.connection.rows(
       "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1 and backend_type = 'client backend'",
       [session],
     )
     if (sessions.length > 0) return 'pending'
-    const [row] = await this.#rows<ChangeRow>(`select ${changeColumns} from propetl_changes where mark = $1`, [mark])
+    const [row] = await this.connection.rows<ChangeRow>(
+      `select ${changeColumns} from propetl_changes where mark = $1`,
+      [mark],
+    )
     return row && positionOf(row)
   }
 
@@ -416,7 +364,7 @@ export class Database {
    * its client is ended.
    */
   async lockHolder(): Promise<LockHolder | undefined> {
-    const [row] = await this.#rows<{ name: string; ended: boolean; seconds: string }>(
+    const [row] = await this.connection.rows<{ name: string; ended: boolean; seconds: string }>(
       `select application_name as name, extract(epoch from clock_timestamp() - xact_start) as seconds,
          case when application_name ~ '^${programName}(/|$)' and wait_event_type = 'Client'
            then pg_terminate_backend(pid) else false end as ended
@@ -430,7 +378,7 @@ export class Database {
   /** Drops what no mirror needs any more behind a change. The mark of the first change is that of the history. */
   async cleanUp({ number }: Position): Promise<void> {
     const last = number - rememberedChanges
-    await this.#query(
+    await this.connection.query(
       `set local statement_timeout = 0;
        select pg_advisory_xact_lock(${lockKey});
        delete from propetl_records where value is null and change <= ${last};
@@ -444,154 +392,6 @@ export class Database {
     if (number < 0) return undefined
     return `(select string_agg(bytes, '' order by piece) from pg_temp.propetl_pieces where value = ${number})`
   }
-
-  async #isAlive(): Promise<boolean> {
-    return this.#query('select').then(
-      () => true,
-      () => false,
-    )
-  }
-
-  async #transaction<T>(begin: string, body: () => Promise<T>): Promise<T> {
-    try {
-      await this.#query(begin)
-      const result = await body()
-      await this.#query('commit')
-      return result
-    } catch (error) {
-      // Where the connection is gone, so is the transaction.
-      await this.#query('rollback').catch(() => {})
-      throw error
-    }
-  }
-
-  async #checkServer(): Promise<void> {
-    const [server] = await this.#rows<{ version: string; read_only: string }>(
-      "select current_setting('server_version_num') as version, current_setting('transaction_read_only') as read_only",
-    )
-    if (Number(server?.version) < oldestServer * 10_000)
-      throw new Problem('invalid_setting', `the database is older than PostgreSQL ${oldestServer}`)
-    if (server?.read_only === 'on') throw readOnly()
-  }
-
-  /** Makes the schema, or brings it up to date; of several replicas that start at once, one does. */
-  async #migrate(): Promise<void> {
-    if ((await this.#version()) === migrations.length) return
-    await this.#transaction(`begin; select pg_advisory_xact_lock(${lockKey})`, async () => {
-      await this.#query('create table if not exists propetl_schema (version integer not null)')
-      const version = await this.#version()
-      if (version > migrations.length)
-        throw new Problem(
-          'invalid_setting',
-          `the database has schema ${version}, and this program knows ${migrations.length}: it was used by a later one`,
-        )
-      for (const migration of migrations.slice(version)) await this.#query(migration)
-      await this.#query('delete from propetl_schema')
-      await this.#rows('insert into propetl_schema values ($1)', [migrations.length])
-    })
-  }
-
-  async #version(): Promise<number> {
-    const [found] = await this.#rows<{ there: boolean }>("select to_regclass('propetl_schema') is not null as there")
-    if (!found?.there) return 0
-    const [row] = await this.#rows<{ version: number }>('select version from propetl_schema')
-    return row?.version ?? 0
-  }
-
-  async #rows<Row extends object>(text: string, values: unknown[] = [], silenceMs?: number): Promise<Row[]> {
-    const { rows } = await this.#answer(() => this.client.query<Row>(text, values), silenceMs)
-    return rows
-  }
-
-  /** Statements without parameters, which the server runs as one transaction. */
-  async #query<Row extends object>(text: string, silenceMs?: number): Promise<pg.QueryResult<Row>[]> {
-    // The types know nothing of several statements.
-    const result: unknown = await this.#answer(() => this.client.query<Row>(text), silenceMs)
-    return Array.isArray(result) ? result : [result as pg.QueryResult<Row>]
-  }
-
-  /** Closes the connection if the server says nothing for a time. */
-  async #answer<T>(ask: () => Promise<T>, silenceMs = timeouts.answer): Promise<T> {
-    const cancel = afterInactivity(
-      silenceMs,
-      () => this.#received,
-      () => {
-        this.#lost ??= new Error(`the database did not answer for ${silenceMs / 1_000} s`)
-        this.close()
-      },
-    )
-    try {
-      return await ask()
-    } catch (error) {
-      throw error instanceof DatabaseError ? error : (this.#lost ?? error)
-    } finally {
-      cancel()
-    }
-  }
-}
-
-/**
- * Isolation is as changes need it, whatever the role's default: each statement has to see what was committed before it.
- * Settings that a server's version does not have are left out.
- */
-const sessionSettings = `
-  set default_transaction_isolation = 'read committed';
-  set lock_timeout = ${timeouts.lock};
-  set idle_in_transaction_session_timeout = ${timeouts.idleInTransaction};
-  set tcp_keepalives_idle = ${keepAlive.idle};
-  set tcp_keepalives_interval = ${keepAlive.interval};
-  set tcp_keepalives_count = ${keepAlive.count};
-  set tcp_user_timeout = ${(keepAlive.idle + keepAlive.interval * keepAlive.count) * 1_000};
-  select set_config('client_connection_check_interval', '5s', false)
-    from pg_settings where name = 'client_connection_check_interval';
-  select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`
-
-/** The connection was lost while a change was made: it may have been made or not. */
-export class UnknownOutcome extends Error {
-  constructor(
-    /** Of the change, if it was made. */
-    readonly mark: string,
-    /** The session that may still be making it. */
-    readonly session: string,
-    override readonly cause: unknown,
-  ) {
-    super(reasonOf(cause))
-  }
-}
-
-const readOnly = () => new Error('the server is read-only: a standby, or one that is out of space')
-
-/** Why something failed. Of several addresses of a host, what was said of the first. */
-export function reasonOf(error: unknown): string {
-  if (error instanceof AggregateError) return reasonOf(error.errors[0])
-  return error instanceof Error ? error.message : String(error)
-}
-
-/** Whether another session held the lock of changes, or a record, for too long. */
-export const isLockTimeout = (error: unknown): boolean => error instanceof DatabaseError && error.code === '55P03'
-
-/** Whether it is this statement that the server refuses, and the next one may be taken. */
-export function isRejection(error: unknown): error is pg.DatabaseError {
-  return error instanceof DatabaseError && !/^(08|25|40|53300|55P03|57)/.test(error.code ?? '')
-}
-
-/** Whether the server has no room for what is written. */
-export const isFull = ({ code }: pg.DatabaseError): boolean => code === '53100'
-
-/** Errors of Node for certificates and keys that do not do. */
-const unusableTls =
-  /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE|ERR_TLS_|ERR_SSL_|ERR_OSSL_)/
-/** Of files with certificates and keys, which the address names. A socket that is not there yet is another matter. */
-const unreadableFile = /^(ENOENT|EACCES|EISDIR) (open|read)$/
-/** Errors of pg without a code. */
-const unusableAddress = /does not support SSL connections|^SASL: |client password must be a string|SECURITY WARNING/
-
-/** Whether trying again is of no use until someone changes a setting or a right. */
-export function isLasting(error: unknown): boolean {
-  if (error instanceof Problem) return true
-  if (error instanceof DatabaseError) return /^(28|3D|3F|42)/.test(error.code ?? '')
-  const { code = '', message = '', syscall = '' } = error as NodeJS.ErrnoException
-  return unusableTls.test(code) || unreadableFile.test(`${code} ${syscall}`) || unusableAddress.test(message)
 }
 
 function newerSmallRecordsOf({ head, newer }: PublicationRow): NewerSmallRecords | undefined {

@@ -1,7 +1,8 @@
 // What became of a change whose answer was lost: asked on a new connection, until that is known or its time is over.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { Database, reasonOf, type UnknownOutcome } from './database.js'
+import { Database } from './database.js'
+import { reasonOf, type UnknownOutcome } from './database-errors.js'
 import type { Position } from './mirror-file.js'
 
 /** How long it is tried, without pauses of this process, and between two tries, in milliseconds. */

@@ -10,18 +10,8 @@ import type { Logger } from 'pino'
 import { Gate } from '../costs/gate.js'
 import { Problem } from '../problem.js'
 import { Attempt, type NewerSmallRecords, type Publication } from './attempt.js'
-import {
-  cleanUpEvery,
-  Database,
-  isFull,
-  isLasting,
-  isLockTimeout,
-  isRejection,
-  type Published,
-  pieceBytes,
-  reasonOf,
-  UnknownOutcome,
-} from './database.js'
+import { cleanUpEvery, Database, type Published, pieceBytes } from './database.js'
+import { isFull, isLasting, isLockTimeout, isRejection, reasonOf, UnknownOutcome } from './database-errors.js'
 import { Comparison, CopyPace, copy, makePlan, type Plan } from './following.js'
 import type { Mirror } from './mirror.js'
 import { isSamePosition, type Position } from './mirror-file.js'
