@@ -108,7 +108,7 @@ describe('two replicas', { skip: withoutPostgres }, () => {
       assert.ok((await put(other.url, 'meanwhile', sst2)).ok)
     paused.process.kill('SIGCONT')
     assert.equal((await upload).status, 201)
-    assert.doesNotMatch(log.text, /is lost|did not answer/)
+    assert.doesNotMatch(log.text, /is lost|did not respond/)
     paused.process.kill('SIGTERM')
     assert.deepEqual(await paused.exit, [0, null])
     link.close()
@@ -148,7 +148,7 @@ describe('two replicas', { skip: withoutPostgres }, () => {
     waiting.stdout?.on('data', (piece) => {
       log += piece
     })
-    await until(async () => /waiting for it/.test(log), 'it says what it waits for')
+    await until(async () => /waiting for the database/.test(log), 'it says what it waits for')
     const exit = new Promise((resolve) => waiting.once('exit', (code) => resolve(code)))
     waiting.kill('SIGTERM')
     assert.equal(await exit, 0)

@@ -157,7 +157,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     proxy.cut()
     await until(() => store.following.connected, 'it is back')
     await until(() => tasks.digest(operator, 'y') === 'd3', 'it follows')
-    assert.match(log.join('\n'), /the database cannot be followed; what was copied from it is served/)
+    assert.match(log.join('\n'), /the database cannot be followed; this replica serves its mirror/)
   })
 
   test('a connection that is lost while a change is made: the answer says whether it was, and the mirror shows it', async () => {
@@ -302,7 +302,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     const { store, tasks, log } = await replica(url)
     await sql(url, "alter table propetl_records add constraint no_x check (key <> 'x')")
     await assert.rejects(tasks.put(operator, 'x', 'd1', file('one'), any), { code: 'storage_failed' })
-    assert.match(log.join('\n'), /changes were refused .*no_x/)
+    assert.match(log.join('\n'), /changes were rejected .*no_x/)
     assert.equal(store.following.connected, true)
     await tasks.put(operator, 'y', 'd2', file('two'), any)
     await sql(url, `alter database ${url.split('/').at(-1)} set default_transaction_read_only = on`)
