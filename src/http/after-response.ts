@@ -1,28 +1,28 @@
-// What is done once an answer has been sent, or its client has left: what the request held is given back.
+// Releases what a request holds, once its response is sent or its client has disconnected.
 
 import { finished } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 
 interface Pending {
   readonly releases: (() => void)[]
-  over: boolean
+  finished: boolean
 }
 
-/** One listener for each answer, however much its request holds. */
+/** One listener per response, even if its request holds several things. */
 const pending = new WeakMap<FastifyReply['raw'], Pending>()
 
-/** Calls back at once if the answer is over already. */
+/** Calls back at once if the response is finished already. */
 export function afterResponse({ raw }: FastifyReply, release: () => void): void {
   const known = pending.get(raw) ?? listen(raw)
-  if (known.over) release()
+  if (known.finished) release()
   else known.releases.push(release)
 }
 
 function listen(raw: FastifyReply['raw']): Pending {
-  const made: Pending = { releases: [], over: false }
+  const made: Pending = { releases: [], finished: false }
   pending.set(raw, made)
   finished(raw, () => {
-    made.over = true
+    made.finished = true
     for (const release of made.releases) release()
   })
   return made

@@ -1,4 +1,4 @@
-// The HTTP application: limits, request ids, who calls, logs, errors, and the routes. It can be injected into without a
+// The HTTP application: limits, request ids, authentication, logs, errors, and the routes. Tests inject requests without a
 // socket.
 
 import cors, { type FastifyCorsOptions } from '@fastify/cors'
@@ -8,7 +8,7 @@ import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerO
 import type { Config } from '../config.js'
 import type { Costs } from '../costs/costs.js'
 import { LoopTurns } from '../costs/loop-turns.js'
-import { Problem } from '../problem.js'
+import { Problem, shortened } from '../problem.js'
 import type { Access } from '../tenants/access.js'
 import { actorOf } from '../tenants/audit.js'
 import { Rates } from '../tenants/rates.js'
@@ -52,12 +52,12 @@ export interface AppOptions {
   readonly lifecycle: Lifecycle
   readonly metrics: Metrics
   readonly access: Access
-  /** To serve HTTPS with. */
+  /** For HTTPS; undefined for HTTP. */
   readonly certificate?: Certificate | undefined
   readonly logger?: NonNullable<FastifyServerOptions['loggerInstance']>
 }
 
-/** What pages of other origins may read of an answer beside its body. */
+/** Response headers that pages of other origins may read. */
 const exposedHeaders = ['etag', 'location', 'x-request-id', 'retry-after', 'ratelimit', 'ratelimit-policy']
 
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
@@ -71,28 +71,28 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     bodyLimit: config.maxBodyBytes,
     genReqId: requestIdOf,
-    // No hook sees such a request.
+    // No hook runs for such a request.
     frameworkErrors: (error, request, reply) => {
       reply.headers({ ...headers, 'x-request-id': request.id, connection: 'close' })
-      request.log.info({ method: request.method, reason: error.message }, 'request refused')
+      request.log.info({ method: request.method, reason: error.message }, 'request rejected')
       return sendProblem(error, request, reply)
     },
     clientErrorHandler: (error, socket) => connections.failed(socket, error),
     routerOptions: { maxParamLength: 1_000 },
-    // Connections are closed then, but what comes on one that is open is still answered.
+    // The server closes its connections then, but still serves requests that arrive on an open one.
     return503OnClosing: false,
   }).withTypeProvider<TypeBoxTypeProvider>()
   app.setValidatorCompiler(validatorCompiler)
   app.setErrorHandler(sendProblem)
   app.setNotFoundHandler((request, reply) =>
-    sendProblem(new Problem('not_found', `there is no ${request.method} ${request.url.slice(0, 200)}`), request, reply),
+    sendProblem(new Problem('not_found', notFoundDetail(request)), request, reply),
   )
   app.removeAllContentTypeParsers()
-  // What a DELETE request may have for a body means nothing (RFC 9110, section 9.3.5).
+  // The body of a DELETE request has no meaning (RFC 9110, section 9.3.5).
   app.addHttpMethod('DELETE', { hasBody: false, overrideExisting: true })
   addResponseHeaders(app, headers)
   app.addHook('onRequest', async (request) => checkHeaders(request.raw))
-  // A browser asks without a key whether it may send one.
+  // Before authentication: a browser sends its preflight request without the API key.
   if (config.corsOrigins.length > 0) await app.register(cors, { delegator: corsOf(config.corsOrigins) })
   identifyCallers(app, { access, rates, corsOrigins: config.corsOrigins, anyHost: config.insecure })
   waitForTurns(app, new LoopTurns())
@@ -100,7 +100,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const readBody = bodyReader(reserveBodyMemory(app, costs.pools.bodies))
   addJsonParser(app, readBody, config.maxInputs, costs.work)
   app.addHook('onSend', async (_request, reply) => {
-    // A connection that is kept alive would keep the server from ending.
+    // An idle connection would delay the shutdown.
     if (lifecycle.stopping) reply.header('connection', 'close')
   })
   app.addHook('preClose', () => connections.stop(config.shutdownTimeoutMs / 2))
@@ -140,7 +140,16 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   return app
 }
 
-/** OPTIONS requests that ask for nothing of CORS are answered as on a server without it. */
+/** What is wrong with an address that no route has, and where to look. */
+function notFoundDetail({ method, url }: FastifyRequest): string {
+  const [path = ''] = url.split('?', 1)
+  const advice = /.\/$/.test(path)
+    ? 'remove the slash at its end'
+    : 'GET / lists the entry points, and /docs describes every route'
+  return `there is no route ${method} ${shortened(path, 200)}; ${advice}`
+}
+
+/** Only preflight requests get CORS responses. Other OPTIONS requests get a 405, as on a server without CORS. */
 const corsOf =
   (origins: readonly string[]) =>
   async ({ method, headers }: FastifyRequest): Promise<FastifyCorsOptions> => ({

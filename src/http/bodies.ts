@@ -1,5 +1,5 @@
-// Bodies of requests: how they are read, counted and bounded, for every content type, whether or not their length is
-// announced; and what happens to those that nobody reads.
+// Request bodies of every content type, with or without Content-Length: how they are read, counted and bounded, and what
+// happens to those that no route reads.
 
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
@@ -14,22 +14,22 @@ import { excessOf, maxDepth, maxValues } from './json-shape.js'
 import { readMediaType } from './media-types.js'
 
 /**
- * Is called with the bytes of a body as they arrive, before they are kept. A Problem that it throws refuses the request,
- * and no more of its body is kept.
+ * Called with the number of bytes that have arrived, before they are kept. If it throws a Problem, the request is rejected
+ * and the rest of its body is not kept.
  */
 export type OnBytes = (request: FastifyRequest, bytes: number) => void
 
-/** Reads a whole body. @throws Problem `body_too_large` beyond its route's limit, `client_closed_request`, what OnBytes throws */
+/** Reads a whole body. @throws Problem `body_too_large` over the limit of the route, `client_closed_request`, those of OnBytes */
 export type ReadBody = (request: FastifyRequest, body: NodeJS.ReadableStream) => Promise<Buffer>
 
-/** The one place where bodies are read. */
+/** Makes the function that reads all bodies. */
 export const bodyReader =
   (onBytes: OnBytes): ReadBody =>
   (request, body) =>
     new Promise((resolve, reject) => {
       const limit = request.routeOptions.bodyLimit ?? 0
       const most = Math.min(limit, Number(request.headers['content-length'] ?? limit))
-      // One buffer that grows: as an object of its own a piece of some bytes takes many times their memory.
+      // One growing buffer: a piece of a few bytes, kept as an object, takes many times their memory.
       let held = Buffer.alloc(0)
       let bytes = 0
       let pieces = 0
@@ -49,7 +49,10 @@ export const bodyReader =
         if (bytes > held.byteLength) held = grown(held.subarray(0, start), Math.max(bytes, Math.min(2 * bytes, most)))
         piece.copy(held, start)
       }
-      const leave = () => reject(new Problem('client_closed_request', 'the client left before its request was whole'))
+      const leave = () =>
+        reject(
+          new Problem('client_closed_request', 'the client closed the connection before the whole request arrived'),
+        )
       body.on('data', take)
       body.once('end', () => resolve(held.subarray(0, bytes)))
       body.once('error', leave)
@@ -62,20 +65,20 @@ function grown(held: Buffer, bytes: number): Buffer<ArrayBuffer> {
   return larger
 }
 
-/** A piece costs a turn through the parser, however small it is. Clients send some large ones. */
+/** Even a tiny piece costs a pass through the parser. Usual clients send few large pieces. */
 const areTiny = (pieces: number, bytes: number): boolean => pieces > 1_000 && bytes < 16 * pieces
 
 function tooTiny({ raw }: FastifyRequest): Problem {
   if (raw instanceof Request) raw.bodyIsDiscarded = true
-  return new Problem('invalid_request', 'the body comes in too many tiny chunks')
+  return new Problem('invalid_request', 'the body arrives in too many tiny chunks; send larger ones')
 }
 
 export const tooLarge = (limit: number): Problem =>
-  new Problem('body_too_large', `the body is larger than the ${limit} bytes that are taken here`, { limit })
+  new Problem('body_too_large', `the body has more than ${limit} bytes, the limit of this route`, { limit })
 
-/** JSON in UTF-8, of few values. A byte order mark before it is ignored (RFC 8259, section 8.1). */
+/** Parses JSON in UTF-8 with a bounded number of values. A byte order mark is ignored (RFC 8259, section 8.1). */
 export function addJsonParser(app: FastifyInstance, readBody: ReadBody, maxInputs: number, work: SlicedWork): void {
-  // It refuses keys that reach for prototypes.
+  // It rejects keys that could change prototypes.
   const parse = app.getDefaultJsonParser('error', 'error')
   const parseText = (request: FastifyRequest, text: string): unknown => {
     let result: { readonly error: Error | null; readonly value: unknown } | undefined
@@ -86,7 +89,7 @@ export function addJsonParser(app: FastifyInstance, readBody: ReadBody, maxInput
     return result?.value
   }
   function* parseInSteps(request: FastifyRequest, body: Buffer): Steps<unknown> {
-    if (!isUtf8(body)) throw new Problem('invalid_json', 'the body is not UTF-8, as JSON has to be')
+    if (!isUtf8(body)) throw new Problem('invalid_json', 'the body is not UTF-8; encode JSON in UTF-8')
     yield
     rejectExcess(request, body, maxInputs)
     yield
@@ -101,53 +104,69 @@ export function addJsonParser(app: FastifyInstance, readBody: ReadBody, maxInput
   })
 }
 
-/** The engine says where it is wrong; a body that it takes has a key that reaches for a prototype. */
+/** The error of JSON.parse names the position. A body that it accepts has a key that could change prototypes. */
 function invalidJson(text: string): Problem {
   if (text.trim() === '') return new Problem('invalid_json', 'the body is empty; expected JSON')
   try {
     JSON.parse(text)
   } catch (error) {
-    return new Problem('invalid_json', `the body is not JSON: ${(error as Error).message}`)
+    const { message } = error as Error
+    return new Problem('invalid_json', `the body is not JSON: ${message}${jsonAdvice(text, message)}`)
   }
-  return new Problem('invalid_json', 'the body has a key __proto__, or constructor.prototype, which is not taken')
+  return new Problem('invalid_json', 'the body has the key __proto__ or constructor.prototype, which is not allowed')
 }
 
-/** A body up to this size is parsed at once, in bytes: it takes a fraction of a millisecond. */
+/** What to do about a usual mistake at the position that an error names. */
+function jsonAdvice(text: string, message: string): string {
+  const at = Number(/at position (\d+)/.exec(message)?.[1] ?? Number.NaN)
+  const [before, found = ''] = [text.slice(0, at).trimEnd().at(-1), text[at]]
+  if (found === "'") return '; use double quotes, not single ones'
+  if (before === ',' && /[\]}]/.test(found)) return '; remove the comma before it'
+  if ((before === '{' || before === ',') && /[a-z_]/i.test(found)) return '; put the name in double quotes'
+  return ''
+}
+
+/** Largest body in bytes that is parsed at once, which takes a fraction of a millisecond. */
 const parsedAtOnce = 16 * 1024
 
 function rejectExcess({ routeOptions }: FastifyRequest, body: Buffer, maxInputs: number): void {
   const most = maxValues(maxInputs)
   const excess = excessOf(body, most)
-  if (excess === 'depth') throw new Problem('invalid_request', `the body is nested more than ${maxDepth} deep`)
+  if (excess === 'depth')
+    throw new Problem('invalid_request', `the body has more than ${maxDepth} levels of arrays and objects`)
   if (excess === undefined) return
   const takesInputs = (routeOptions.schema?.body as TObject | undefined)?.properties.inputs !== undefined
   throw takesInputs
-    ? new Problem('too_many_inputs', `the body has more than ${most} values; at most ${maxInputs} inputs are taken`, {
-        limit: maxInputs,
-      })
+    ? new Problem(
+        'too_many_inputs',
+        `the body has more than ${most} values; at most ${maxInputs} inputs are allowed in one request`,
+        {
+          limit: maxInputs,
+        },
+      )
     : new Problem('invalid_request', `the body has more than ${most} values`)
 }
 
-/** How much of a body is read and thrown away so that its client reads the answer, and for how long, in milliseconds. */
-interface Discarded {
+/** Most bytes of a body that are read and discarded, and for how long: many clients send all before they read the response. */
+interface DiscardLimit {
   readonly bytes: number
   readonly ms: number
 }
-const discardedOf: Record<'stranger' | 'caller', Discarded> = {
-  stranger: { bytes: 1024 * 1024, ms: 1_000 },
+const discardLimits: Record<'anonymous' | 'caller', DiscardLimit> = {
+  anonymous: { bytes: 1024 * 1024, ms: 1_000 },
   caller: { bytes: 64 * 1024 * 1024, ms: 10_000 },
 }
 
-/** How often a piece of a refused body is read, of all connections together, in milliseconds: some 64 MB a second. */
+/** Time between two pieces of rejected bodies, over all connections, in milliseconds: about 64 MB per second. */
 const discardEveryMs = 1
 
-/** Times that are so far apart, given out one after the other. */
+/** Hands out points in time with a fixed distance. */
 class Pace {
   #next = 0
 
   constructor(readonly everyMs: number) {}
 
-  /** Milliseconds until the next time that is free; it is taken. */
+  /** Takes the next free point in time. @returns milliseconds until then */
   take(): number {
     const now = performance.now()
     const time = Math.max(now, this.#next)
@@ -156,14 +175,14 @@ class Pace {
   }
 }
 
-/** To be called behind what identifies callers. Bodies are refused before they are read where the headers tell enough. */
+/** Call it after the authentication hook. Bodies are rejected before they are read if the headers are reason enough. */
 export function addBodyHooks(app: FastifyInstance): void {
   const pace = new Pace(discardEveryMs)
   app.addHook('onRequest', async ({ headers, routeOptions }) => {
     const bytes = Number(headers['content-length'] ?? 0)
     const limit = routeOptions.bodyLimit ?? 0
     if (bytes > limit)
-      throw new Problem('body_too_large', `the body has ${bytes} bytes; at most ${limit} are taken here`, {
+      throw new Problem('body_too_large', `the body has ${bytes} bytes; this route allows at most ${limit}`, {
         bytes,
         limit,
       })
@@ -174,7 +193,7 @@ export function addBodyHooks(app: FastifyInstance): void {
     if (request.headers.expect !== undefined) reply.raw.writeContinue()
   })
   app.addHook('onSend', async (request, reply) => {
-    // Fastify closes the connection on errors of bodies, whether or not they were read.
+    // Fastify closes the connection on errors of bodies, even if they were read.
     if (request.raw.complete || (await isRead(request, pace))) reply.removeHeader('connection')
     else reply.header('connection', 'close')
   })
@@ -189,7 +208,7 @@ function rejectEncoded({ headers }: FastifyRequest): void {
   if (coding !== '' && coding !== 'identity')
     throw new Problem(
       'unsupported_media_type',
-      `the content encoding is ${quoted(coding)}; bodies are taken as they are`,
+      `the content encoding is ${quoted(coding)}; send the body without compression`,
     )
   const charset = readMediaType(headers['content-type']).parameters.get('charset')?.toLowerCase()
   if (charset !== undefined && charset !== 'utf-8' && charset !== 'utf8')
@@ -197,15 +216,14 @@ function rejectEncoded({ headers }: FastifyRequest): void {
 }
 
 /**
- * Whether nothing of a request is left to be read. Most clients read no answer before they have sent everything, so that
- * what is left is thrown away first, unless it is too much. It is read slowly, so that refused bodies leave the event loop
- * to others.
+ * Whether the whole request was read. Most clients read the response only after they have sent everything, so the rest is
+ * read and discarded, unless it is too much. It is read slowly, so that rejected bodies do not block the event loop.
  */
 async function isRead(request: FastifyRequest, pace: Pace): Promise<boolean> {
   const { raw, headers } = request
   if (raw.readableEnded || !hasBody(request)) return true
-  const most = discardedOf[request.caller ? 'caller' : 'stranger']
-  // A client that expects 100 Continue does not send it, or does not mind to be interrupted.
+  const most = discardLimits[request.caller ? 'caller' : 'anonymous']
+  // A client that expects 100 Continue does not send the body, or handles an interruption.
   const isDiscarded = raw instanceof Request && raw.bodyIsDiscarded
   if (
     isDiscarded ||
@@ -233,7 +251,7 @@ async function isRead(request: FastifyRequest, pace: Pace): Promise<boolean> {
       }
     }
     const cancelTimeout = afterRunning(most.ms, () => done(false))
-    // Whoever refused the body may have paused it.
+    // The code that rejected the body may have paused it.
     raw.on('data', discard).resume()
     raw.once('end', () => done(true))
     raw.once('close', () => done(false))

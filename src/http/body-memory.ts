@@ -1,4 +1,4 @@
-// Bodies of requests count as memory from before they are read until their request has been answered.
+// Memory of request bodies: reserved before they are read, and released once the response is sent.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { bodyFactor } from '../costs/memory.js'
@@ -9,15 +9,15 @@ import { readMediaType } from './media-types.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Null for a request without a body, or without a caller. */
+    /** Null for a request without a body or without a caller. */
     bodyMemory: Holding | null
   }
 }
 
 /**
- * Takes the announced length of a body from the pool before any of it is read, and otherwise what arrives. To be called
- * behind what identifies callers.
- * @returns to be told of bytes that arrive
+ * Reserves the Content-Length of a body before it is read. Without Content-Length it reserves bytes as they arrive. Call it
+ * after the authentication hook.
+ * @returns the function to call with bytes that arrive
  */
 export function reserveBodyMemory(app: FastifyInstance, bodies: Pool): OnBytes {
   app.decorateRequest('bodyMemory', null)

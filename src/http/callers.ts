@@ -1,4 +1,4 @@
-// Who asks, before anything else is done for a request: whether it may use the route, and how fast.
+// Authentication, before anything else is done for a request: who calls, may it use the route, and is it within its rate?
 
 import { isIP } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -8,12 +8,12 @@ import { actorOf, audit, auditIfUnknown, type Change } from '../tenants/audit.js
 import type { Rates } from '../tenants/rates.js'
 import { operator, scraper } from '../tenants/tenant.js'
 
-/** Who may use a route: tenants and the operator, unless its config says otherwise. */
-export type Audience = 'everybody' | 'tenants' | 'operator' | 'scraper'
+/** Who may use a route. The default is tenants and the operator. */
+export type Audience = 'public' | 'tenants' | 'operator' | 'scraper'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Null where nobody has to say who asks. */
+    /** Null on public routes. */
     caller: Caller | null
   }
   interface FastifyContextConfig {
@@ -24,9 +24,9 @@ declare module 'fastify' {
 export interface CallerOptions {
   readonly access: Access
   readonly rates: Rates
-  /** Origins whose pages may call. */
+  /** Origins whose pages may call the server. */
   readonly corsOrigins: readonly string[]
-  /** Without keys the server may be asked under whatever name. */
+  /** Whether a server without API keys accepts any Host header. */
   readonly anyHost: boolean
 }
 
@@ -34,7 +34,7 @@ export function identifyCallers(app: FastifyInstance, { access, rates, corsOrigi
   app.decorateRequest('caller', null)
   app.addHook('onRequest', async (request) => {
     const audience = request.routeOptions.config.audience ?? 'tenants'
-    if (audience === 'everybody') return
+    if (audience === 'public') return
     const caller = access.identify(request.headers.authorization)
     if (caller.key === null) {
       rejectForeignPages(request, corsOrigins)
@@ -45,7 +45,7 @@ export function identifyCallers(app: FastifyInstance, { access, rates, corsOrigi
     if (caller.tenant) rates.take(caller.tenant, 'requests', 1)
   })
   app.addHook('preHandler', async ({ caller, body }) => {
-    // The body may have taken as long as a client likes to send it.
+    // The body may have arrived slowly, and the tenant may have been deleted meanwhile.
     if (caller !== null && body !== undefined) access.checkAgain(caller)
   })
   app.addHook('onSend', async (request, reply) => {
@@ -53,13 +53,13 @@ export function identifyCallers(app: FastifyInstance, { access, rates, corsOrigi
   })
 }
 
-/** Who asks, on a route that is not for everybody. */
+/** The caller of a route that is not public. */
 export function callerOf({ caller }: FastifyRequest): Caller {
-  if (caller === null) throw new Error('the route is for everybody, and asks who calls')
+  if (caller === null) throw new Error('a public route asked for its caller')
   return caller
 }
 
-/** The line of the audit trail for a change that a request made. */
+/** Writes the line of the audit trail for a change that a request made. */
 export const recordChange = (request: FastifyRequest, change: Change): void =>
   audit(request.log, actorOf(callerOf(request)), change)
 
@@ -75,19 +75,19 @@ function checkAudience(caller: Caller, audience: Audience): void {
   if (audience === 'operator' && caller.key === null)
     throw new Problem(
       'forbidden',
-      'this server has no keys; `propetl tenants create-key operator` makes the first, which manages tenants',
+      'this server has no API keys; to manage tenants, create one with `propetl tenants create-key operator`',
     )
   const may = owner === operator || (owner === scraper ? audience === 'scraper' : audience === 'tenants')
   if (may) return
   throw new Problem(
     'forbidden',
-    `the key is of "${owner}"; this is for ${audience === 'tenants' ? "tenants' keys and the operator's" : "the operator's key"}`,
+    `the API key belongs to "${owner}"; this route needs an API key of ${audience === 'tenants' ? 'a tenant or the operator' : 'the operator'}`,
   )
 }
 
 /**
- * Where no key is asked for, any page in the user's browser could send requests to a server of the same machine. Browsers
- * tell of such requests by Origin and Sec-Fetch-Site; other clients send neither.
+ * Rejects pages of other sites. Without API keys, any page in the user's browser could send requests to a server on the
+ * same machine. Browsers mark such requests with Origin and Sec-Fetch-Site; other clients send neither.
  */
 function rejectForeignPages({ headers }: FastifyRequest, corsOrigins: readonly string[]): void {
   const { origin, host } = headers
@@ -95,11 +95,11 @@ function rejectForeignPages({ headers }: FastifyRequest, corsOrigins: readonly s
   if (origin === undefined ? headers['sec-fetch-site'] !== 'cross-site' : isOriginOf(origin, host)) return
   throw new Problem(
     'forbidden',
-    `pages of ${origin === undefined ? 'other sites' : quoted(origin)} may not call this server; see --cors-origins`,
+    `pages of ${origin === undefined ? 'other sites' : quoted(origin)} may not call this server; allow their origin with --cors-origins`,
   )
 }
 
-/** A proxy may speak another scheme to the server than browsers speak to it. */
+/** Ignores the scheme: a proxy may use HTTPS with browsers and HTTP with the server. */
 function isOriginOf(origin: string, host = ''): boolean {
   if (!/^https?:\/\//.test(origin)) return false
   const own = origin.replace(/\/\/.*/, `//${host}`)
@@ -107,14 +107,14 @@ function isOriginOf(origin: string, host = ''): boolean {
 }
 
 /**
- * A page of a site whose name its owner lets mean this machine (DNS rebinding) calls the server as if it were its own.
- * Such a request bears that name; who means this machine says localhost, or an address.
+ * Rejects requests under another host name. A site whose name resolves to this machine (DNS rebinding) could call the server
+ * as its own. Such a request has that name as its Host; honest ones have localhost or an address.
  */
 function rejectForeignHosts({ headers: { host } }: FastifyRequest): void {
   if (host === undefined || isLocalName(host)) return
   throw new Problem(
     'forbidden',
-    `without keys this server is asked as localhost or by its address, not as ${quoted(host)}; see --insecure`,
+    `a server without API keys accepts only localhost or an IP address as its host, not ${quoted(host)}; create an API key, or see --insecure`,
   )
 }
 
@@ -124,7 +124,7 @@ function isLocalName(host: string): boolean {
   return name === 'localhost' || name.endsWith('.localhost') || isIP(name.replace(/^\[|\]$/g, '')) !== 0
 }
 
-/** RateLimit and RateLimit-Policy as of draft-ietf-httpapi-ratelimit-headers-10. */
+/** Adds RateLimit and RateLimit-Policy of draft-ietf-httpapi-ratelimit-headers-10. */
 function addRateHeaders(reply: FastifyReply, statuses: ReturnType<Rates['statuses']>): void {
   if (statuses.length === 0) return
   const items = (write: (status: (typeof statuses)[number]) => string) => statuses.map(write).join(', ')

@@ -1,6 +1,5 @@
-// The certificate that HTTPS is served with. Its files are read again now and then, so that it can be renewed while the
-// server runs. What was read before is compared with, and no notification is needed: those get lost, and one of a renewal
-// during the start would come too early.
+// The certificate of HTTPS. Its files are read again every few seconds, so that it can be renewed while the server runs.
+// Comparing their bytes is more reliable than file notifications, which can get lost or come during the start.
 
 import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -9,9 +8,9 @@ import { createSecureContext } from 'node:tls'
 import { Problem } from '../problem.js'
 
 export interface CertificateFiles {
-  /** PEM: the certificate, and those up to the authority. */
+  /** PEM: the certificate and its chain. */
   readonly cert: string
-  /** PEM, not encrypted. */
+  /** PEM without a passphrase. */
   readonly key: string
 }
 
@@ -24,7 +23,7 @@ const checkEveryMs = 5_000
 
 export interface CertificateReport {
   readonly renewed: () => void
-  /** What is wrong with files that changed. The certificate stays as it was. */
+  /** The changed files are invalid. The server keeps the old certificate. */
   readonly rejected: (problem: Problem) => void
 }
 
@@ -32,7 +31,7 @@ export class Certificate {
   #pair: Pair
   readonly #servers = new Set<Server>()
   #report: CertificateReport = { renewed: () => {}, rejected: () => {} }
-  /** What was reported of the files last, which is not reported again. */
+  /** The last reported error: it is not reported twice. */
   #reported: string | undefined
   #checking: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
@@ -55,24 +54,24 @@ export class Certificate {
     return this.#pair
   }
 
-  /** Until when clients accept the certificate that is served, in milliseconds of the epoch. */
+  /** When the certificate expires, in milliseconds since the epoch. */
   get validUntil(): number {
     return Date.parse(new X509Certificate(this.#pair.cert).validTo)
   }
 
-  /** New connections of the server get whatever is current. */
+  /** Gives the current certificate to new connections of a server. */
   use(server: Server): void {
     this.#servers.add(server)
     server.once('close', () => this.#servers.delete(server))
   }
 
-  /** Takes the files anew whenever they change. In the middle of a renewal they are no pair, which is reported once. */
+  /** Reloads the files when they change. In the middle of a renewal they do not match, which is reported once. */
   watch(report: CertificateReport, everyMs = checkEveryMs): void {
     this.#report = report
     this.#timer = setInterval(() => this.#check(), everyMs).unref()
   }
 
-  /** Looks at the files now, and reports what is wrong with them also if that was reported before. */
+  /** Checks the files now. It reports an error even if it was reported before. */
   async reload(): Promise<void> {
     await this.#checking
     this.#reported = undefined
@@ -83,7 +82,7 @@ export class Certificate {
     clearInterval(this.#timer)
   }
 
-  /** One look at a time: the files may be on a disk that hangs. */
+  /** One check at a time: the disk of the files may hang. */
   #check(): Promise<void> {
     this.#checking ??= this.#take().finally(() => {
       this.#checking = undefined
@@ -124,7 +123,7 @@ function checkPair({ cert, key }: CertificateFiles, pair: Pair): void {
   } catch (error) {
     throw new Problem(
       'invalid_setting',
-      `${cert} and ${key} do not make a certificate and its private key in PEM, without a passphrase: ${(error as Error).message}`,
+      `${cert} and ${key} are not a certificate and its private key; expected PEM files without a passphrase: ${(error as Error).message}`,
     )
   }
 }

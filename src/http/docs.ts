@@ -1,5 +1,5 @@
-// The description of the API as pages, for everybody: a browser has no key to send, and they say nothing but what
-// openapi/openapi.json says. Because strangers may ask for it at will, the document is written once.
+// The documentation of the API as web pages. They are public, because a browser has no API key to send and they show only
+// what openapi/openapi.json says. The document is written once, because anybody can request it.
 
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
@@ -8,13 +8,13 @@ const prefix = '/docs'
 
 export async function docs(app: FastifyInstance): Promise<void> {
   app.addHook('onRoute', (route) => {
-    route.config = { ...route.config, audience: 'everybody' }
+    route.config = { ...route.config, audience: 'public' }
   })
   const documents = new Map([
     [`${prefix}/json`, { type: 'application/json', write: once(() => JSON.stringify(app.swagger())) }],
     [`${prefix}/yaml`, { type: 'application/yaml', write: once(() => app.swagger({ yaml: true })) }],
   ])
-  // In place of the plugin's handlers, which write the document anew for each request.
+  // Replaces the handlers of the plugin, which write the document for each request.
   app.addHook('preHandler', async (request, reply) => {
     const document = documents.get(request.routeOptions.url ?? '')
     if (document) return reply.type(document.type).send(document.write())

@@ -1,14 +1,14 @@
-// Answers of many bytes: they are given to the socket piece by piece, as their client takes them.
+// Responses of many bytes. They go to the socket in chunks, as fast as the client reads them.
 
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 
-/** Of an answer, about as much is copied into the socket's buffers at a time. */
+/** Bytes of a response that are copied into the buffers of the socket at a time. */
 export const chunkBytes = 64 * 1024
 
 /**
- * Sends bytes as they are. They are held until the client has taken the last piece, or has left.
- * Until then `reply.raw` emits no `close`.
+ * Sends bytes unchanged. They stay in memory until the client has received the last chunk or has disconnected; `reply.raw`
+ * emits `close` only then.
  */
 export function sendInChunks(reply: FastifyReply, bytes: Uint8Array): FastifyReply {
   return reply.header('content-length', bytes.byteLength).send(Readable.from(chunksOf(bytes), { highWaterMark: 1 }))

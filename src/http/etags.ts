@@ -1,11 +1,11 @@
-// Conditional requests (RFC 9110, section 13): a task's ETag is its file's digest.
+// Conditional requests (RFC 9110, section 13). The ETag of a task is the digest of its file.
 
 import { Problem, quoted } from '../problem.js'
 import type { Precondition } from '../tasks/store.js'
 
 export const etagOf = (digest: string): string => `"${digest}"`
 
-/** `*`, or a list of entity tags, of which empty members are ignored (RFC 9110, sections 5.6.1 and 8.8.3). */
+/** `*` or a list of entity tags. Empty members are allowed (RFC 9110, sections 5.6.1 and 8.8.3). */
 export const etagsPattern =
   '^[ \\t]*(\\*|,?[ \\t]*(W/)?"[!#-~\\u0080-\\u00ff]*"[ \\t]*(,[ \\t]*((W/)?"[!#-~\\u0080-\\u00ff]*"[ \\t]*)?)*)$'
 
@@ -15,8 +15,9 @@ export interface ConditionHeaders {
 }
 
 /**
- * Whether a header names the current version, if there is one; `*` names any.
- * @param weakly a weak tag `W/"…"` names what its strong one does, which is asked of If-None-Match alone
+ * Whether a header names the current version; `*` names any.
+ * @param current undefined if there is no such task
+ * @param weakly whether a weak tag `W/"…"` counts as its strong one, as in If-None-Match
  */
 function names(header: string, current: string | undefined, weakly: boolean): boolean {
   if (current === undefined) return false
@@ -25,7 +26,7 @@ function names(header: string, current: string | undefined, weakly: boolean): bo
   return [...tags].some(([, weak, tag]) => tag === etagOf(current) && (weakly || weak === undefined))
 }
 
-/** What must hold of the current version before a change. It throws Problem `precondition_failed`. */
+/** Makes the check of the current version before a change. The check throws Problem `precondition_failed`. */
 export function preconditionOf(headers: ConditionHeaders): Precondition {
   const { 'if-match': match, 'if-none-match': noneMatch } = headers
   return (current) => {
@@ -36,8 +37,8 @@ export function preconditionOf(headers: ConditionHeaders): Precondition {
 }
 
 /**
- * Whether a reader has the current version already, so that 304 is the answer.
- * @throws Problem `precondition_failed` if it asked for another one
+ * Whether the client has the current version already, so that the response is 304.
+ * @throws Problem `precondition_failed` if it expected another version
  */
 export function isUnchanged(headers: ConditionHeaders, current: string): boolean {
   const { 'if-match': match, 'if-none-match': noneMatch } = headers
@@ -46,8 +47,8 @@ export function isUnchanged(headers: ConditionHeaders, current: string): boolean
 }
 
 function throwPreconditionFailed(header: string, value: string, current: string | undefined): never {
-  const is = current === undefined ? 'there is no such task' : `the task is at version ${current}`
-  throw new Problem('precondition_failed', `${header} ${quoted(value)} does not hold: ${is}`, {
+  const is = current === undefined ? 'there is no such task' : `the ETag of the task is ${etagOf(current)}`
+  throw new Problem('precondition_failed', `${header} is ${quoted(value)}, but ${is}`, {
     version: current ?? null,
   })
 }

@@ -1,20 +1,20 @@
-// Forms with files: multipart/form-data (RFC 7578, RFC 2046 section 5.1), from a body that is there as a whole. What is
-// before the first part and behind the last is ignored, as are headers but Content-Disposition.
+// Reads forms with files: multipart/form-data (RFC 7578, RFC 2046 section 5.1), from a whole body. It ignores text before the
+// first and after the last part, and all headers but Content-Disposition.
 
 import { Problem, quoted } from '../problem.js'
 import { readMediaType } from './media-types.js'
 
 export interface FormPart {
   readonly name: string
-  /** Without directories; undefined for a part that is no file. */
+  /** Without directories; undefined if the part is not a file. */
   readonly filename: string | undefined
-  /** Shares the body's memory. */
+  /** A view of the body. */
   readonly content: Buffer
 }
 
 export interface FormLimits {
   readonly parts: number
-  /** Of the headers of one part. */
+  /** Most bytes of the headers of one part. */
   readonly headerBytes: number
 }
 
@@ -22,16 +22,18 @@ export interface FormLimits {
 const longestBoundary = 70
 const lineEnd = '\r\n'
 
-/** @throws Problem `invalid_request` for what is no form, or exceeds the limits */
+/** @throws Problem `invalid_request` if the body is not a form or exceeds the limits */
 export function readForm(body: Buffer, boundary: string, limits: FormLimits): FormPart[] {
   if (boundary === '' || boundary.length > longestBoundary)
-    throw malformed(`its boundary has ${boundary.length} characters; expected 1 to ${longestBoundary}`)
+    throw malformed(
+      `the boundary in its content type has ${boundary.length} characters; expected 1 to ${longestBoundary}`,
+    )
   const delimiter = Buffer.from(`--${boundary}`, 'latin1')
   const separator = Buffer.concat([Buffer.from(lineEnd), delimiter])
   const parts: FormPart[] = []
   let at = body.subarray(0, delimiter.byteLength).equals(delimiter) ? 0 : after(body.indexOf(separator), lineEnd.length)
   for (;;) {
-    if (at < 0) throw malformed(`a line ${quoted(`--${boundary}`)} is missing`)
+    if (at < 0) throw malformed(`there is no line ${quoted(`--${boundary}`)}, the boundary in its content type`)
     const behind = at + delimiter.byteLength
     if (body.toString('latin1', behind, behind + 2) === '--') return parts
     if (parts.length === limits.parts) throw malformed(`it has more than ${limits.parts} parts`)
@@ -44,17 +46,17 @@ export function readForm(body: Buffer, boundary: string, limits: FormLimits): Fo
 
 const after = (found: number, length: number): number => (found < 0 ? found : found + length)
 
-/** @param at behind the boundary. @returns what the headers say, and where the content begins */
+/** @param at offset after the boundary. @returns the headers, and the offset of the content */
 function readHeaders(body: Buffer, at: number, most: number) {
   const end = body.subarray(at, at + most).indexOf(lineEnd + lineEnd)
-  if (end < 0) throw malformed(`a part's headers do not end within ${most} bytes`)
+  if (end < 0) throw malformed(`the headers of a part have more than ${most} bytes`)
   const [rest = '', ...lines] = body.toString('utf8', at, at + end).split(lineEnd)
-  if (rest.trim() !== '') throw malformed(`a boundary is followed by ${quoted(rest)}`)
+  if (rest.trim() !== '') throw malformed(`the boundary is followed by ${quoted(rest)}`)
   const line = lines.find((each) => /^content-disposition[ \t]*:/i.test(each)) ?? ''
   const { type, parameters } = readMediaType(line.slice(line.indexOf(':') + 1))
   const name = parameters.get('name')
   if (type !== 'form-data' || name === undefined)
-    throw malformed('a part has no header Content-Disposition: form-data with a name')
+    throw malformed('a part has no header Content-Disposition: form-data; name="…"')
   return {
     headers: { name, filename: parameters.get('filename')?.split(/[\\/]/).at(-1) },
     start: at + end + 2 * lineEnd.length,

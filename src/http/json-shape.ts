@@ -1,18 +1,18 @@
-// How much a JSON body is, told before it is parsed: a value takes up to fifty times the memory of its text, and parsing
-// and checking many of them keeps the event loop from everybody else.
+// Bounds the size of a JSON body before it is parsed. A value can take fifty times the memory of its text, and parsing and
+// validating many values blocks the event loop.
 
 const [quotationMark, backslash, comma] = [0x22, 0x5c, 0x2c]
 const [bracket, closingBracket, brace, closingBrace] = [0x5b, 0x5d, 0x7b, 0x7d]
 
-/** No body of the API is deeper than three. */
+/** Valid bodies have at most three levels. */
 export const maxDepth = 8
 
-/** An input has at most three fields, and options are few. */
+/** An input has at most three fields, and there are few options. */
 export const maxValues = (maxInputs: number): number => 4 * maxInputs + 100
 
 /**
- * Counts values by what begins or parts them outside of strings. In UTF-8 these bytes are nothing else.
- * @returns what there is too much of, or undefined
+ * Counts values by the commas and brackets outside of strings. In UTF-8 these bytes have no other meaning.
+ * @returns which limit the text exceeds, or undefined
  */
 export function excessOf(json: Uint8Array, most: number): 'values' | 'depth' | undefined {
   let values = 0
@@ -30,7 +30,7 @@ export function excessOf(json: Uint8Array, most: number): 'values' | 'depth' | u
   return undefined
 }
 
-/** Where the quotation mark is that ends the string which begins at `start`, or where the text ends. */
+/** Offset of the quotation mark that ends the string at `start`, or of the end of the text. */
 function endOfString(json: Uint8Array, start: number): number {
   let at = start + 1
   for (let byte = json[at]; at < json.length && byte !== quotationMark; byte = json[at])

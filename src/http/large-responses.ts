@@ -1,4 +1,5 @@
-// Answers that are large: written in slices of the event loop's time, and sent piece by piece as the client takes them.
+// Large JSON responses. They are serialised in slices, so that the event loop stays free, and sent as fast as the client
+// reads them.
 
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
@@ -6,14 +7,14 @@ import type { SlicedWork } from '../costs/sliced-work.js'
 import type { Owner } from '../owner.js'
 import type { Steps } from '../steps.js'
 
-/** An answer of fewer values is written at once: that takes a fraction of a millisecond. */
+/** A response of fewer values is serialised at once, which takes a fraction of a millisecond. */
 export const smallResponseValues = 1_000
 
-/** Values that are written between two pauses, and characters of a piece. */
+/** Values between two pauses, and characters of a piece. */
 const valuesAtOnce = 1_000
 const pieceLength = 64 * 1024
 
-/** The JSON of a value, as JSON.stringify writes it, in pieces of UTF-8. */
+/** Serialises a value like JSON.stringify, in pieces of UTF-8. */
 export function* jsonInSteps(value: object): Steps<Buffer[]> {
   const pieces: Buffer[] = []
   let text = ''
@@ -42,11 +43,11 @@ export function* jsonInSteps(value: object): Steps<Buffer[]> {
   return pieces
 }
 
-/** Whether a value holds arrays or objects. The others are small, and JSON.stringify is faster. */
+/** Whether a value contains arrays or objects. Other values are small, and JSON.stringify is faster. */
 const isNested = (value: unknown): value is object =>
   typeof value === 'object' && value !== null && Object.values(value).some((inner) => typeof inner === 'object')
 
-/** Writes a value in slices, and sends it. */
+/** Serialises a value in slices and sends it. */
 export async function sendLarge(
   reply: FastifyReply,
   work: SlicedWork,
@@ -57,6 +58,6 @@ export async function sendLarge(
   const pieces = await work.run(owner, jsonInSteps(value), signal)
   const length = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0)
   reply.type('application/json; charset=utf-8').header('content-length', length)
-  // Fastify's types expect the value that a route describes.
+  // The cast is needed because Fastify's types expect the value itself.
   return reply.send(Readable.from(pieces)) as never
 }

@@ -1,5 +1,5 @@
-// The sockets' side of the server: HTTP or HTTPS, how many connections there may be, and how long each may take. Who
-// sends slowly is answered 408 and cut off.
+// The HTTP or HTTPS listener, with its limits: the number of connections and the timeouts. A client that sends too slowly
+// gets a 408, and its connection is closed.
 
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
@@ -13,7 +13,7 @@ export type ListenerLimits = Pick<
   'maxConnections' | 'maxHeaderBytes' | 'headersTimeoutMs' | 'receiveTimeoutMs' | 'sendTimeoutMs' | 'keepAliveTimeoutMs'
 >
 
-/** Node looks for requests that take too long at intervals; they last this much longer at most, in milliseconds. */
+/** How often Node checks the timeouts of requests, in milliseconds: a request can last this much longer. */
 const checkEveryMs = 1_000
 
 export function createListener(
@@ -29,13 +29,13 @@ export function createListener(
     requestTimeout: limits.receiveTimeoutMs,
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     connectionsCheckingInterval: Math.min(checkEveryMs, limits.headersTimeoutMs),
-    // The application refuses a request without one, in its own words.
+    // checkHeaders rejects a request without one, with a problem response.
     requireHostHeader: false,
   }
   const server = certificate ? secure(options, certificate, limits.headersTimeoutMs) : createServer(options)
   server.maxConnections = limits.maxConnections
-  // Node reads them whenever it looks for requests that take too long. After a pause of the process nothing has been read yet
-  // of what clients sent meanwhile.
+  // Node reads these properties at every check. After a pause of the process they are longer, because what clients sent
+  // meanwhile has not been read yet.
   const extended = (ms: number) => ({ get: () => ms + pausedMsWithin(ms) })
   Object.defineProperties(server, {
     headersTimeout: extended(limits.headersTimeoutMs),
@@ -45,7 +45,7 @@ export function createListener(
   return server
 }
 
-/** Node's HTTPS server has all that its HTTP server has, though their types are strangers. */
+/** The cast is needed because Node's types of the two servers are unrelated, although they have the same members. */
 function secure(options: ServerOptions<typeof Request>, certificate: Certificate, handshakeTimeout: number): Server {
   const server = createSecureServer({ ...options, ...certificate.pair, handshakeTimeout })
   certificate.use(server)

@@ -1,4 +1,4 @@
-// Logs: readable lines on a terminal, JSON elsewhere.
+// The log: readable lines on a terminal, JSON elsewhere.
 
 import { write, writeSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -9,9 +9,9 @@ import type { Config } from '../config.js'
 
 export interface Log {
   readonly logger: Logger
-  /** A fatal line as it would be written, but with `<time>` in the place of the time; undefined where none would be. */
+  /** A fatal line as the log would write it, with `<time>` instead of the time; undefined if the level is silent. */
   lineOf(fields: object, message: string): string | undefined
-  /** Before the process ends: resolves once the lines so far are written, or cannot be. */
+  /** Call it before the process ends. Resolves once all lines are written, or cannot be written. */
   flush(): Promise<void>
 }
 
@@ -41,18 +41,18 @@ export function openLog(level: Config['logLevel'], terminal: boolean): Log {
 const onTerminal = () =>
   pretty({ sync: true, colorize: true, translateTime: 'SYS:HH:MM:ss.l', singleLine: true, ignore: 'pid,hostname' })
 
-/** Characters of lines that may wait while whoever reads the log does not. Further lines are lost. */
+/** Most characters of unwritten lines, while nothing reads the log. Further lines are lost. */
 const maxWaiting = 1024 * 1024
-/** How long the last lines may take, in milliseconds. */
+/** Timeout for writing the last lines, in milliseconds. */
 const flushWithinMs = 200
-/** Between attempts to write to a pipe that is full and does not block, in milliseconds. */
+/** Pause between attempts to write to a full pipe, in milliseconds. */
 const retryMs = 10
 
 const writeBytes = promisify(write)
 
 /**
- * Writes lines in the background, in their order. A log whose disk is full, or that nobody reads, must not stop the
- * server. pino's own writer would try for ever to write the last lines to a full disk.
+ * Writes lines in the background, in order. A full disk or a log that nothing reads must not stop the server. The writer of
+ * pino would try forever to write the last lines to a full disk.
  */
 class LineWriter {
   #waiting: string[] = []
@@ -68,13 +68,13 @@ class LineWriter {
     this.#writing ??= this.#writeAll()
   }
 
-  /** Where the thread pool hangs, what is left is written on this thread. */
+  /** If the thread pool hangs, this thread writes the rest. */
   async flush(): Promise<void> {
     await Promise.race([this.#writing, delay(flushWithinMs, undefined, { ref: false })])
     try {
       writeSync(this.file, this.#take())
     } catch {
-      // It cannot be said anywhere else.
+      // There is no other place to report this.
     }
   }
 
@@ -93,7 +93,7 @@ class LineWriter {
     return text
   }
 
-  /** @returns how many bytes need not be written again */
+  /** @returns the number of bytes that need no further attempt */
   async #writeSome(bytes: Buffer): Promise<number> {
     try {
       return (await writeBytes(this.file, bytes)).bytesWritten

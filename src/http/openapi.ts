@@ -1,4 +1,4 @@
-// The OpenAPI document, made from the routes' schemas. openapi/openapi.json is this text.
+// Makes the OpenAPI document from the schemas of the routes. `npm run generate` writes it to openapi/openapi.json.
 
 import { readConfig } from '../config.js'
 import { openCosts } from '../costs/costs.js'

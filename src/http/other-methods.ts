@@ -1,11 +1,11 @@
-// Methods that an address does not have: 405, with those that it has (RFC 9110, section 15.5.6).
+// Responds 405 to methods that a route does not support, with those that it does (RFC 9110, section 15.5.6).
 
 import type { FastifyInstance, HTTPMethods } from 'fastify'
 import { Problem } from '../problem.js'
 
 /**
- * Notes the methods of all routes that are added from now on.
- * @returns adds routes that refuse the others; to be called behind the last of them
+ * Collects the methods of all routes that are added from now on.
+ * @returns a function that adds routes for all other methods; call it after the last route
  */
 export function collectMethods(app: FastifyInstance): () => void {
   const methodsOf = new Map<string, Set<string>>()
@@ -20,11 +20,11 @@ export function collectMethods(app: FastifyInstance): () => void {
       app.route({
         method: app.supportedMethods.filter((method) => !methods.has(method)) as HTTPMethods[],
         url,
-        config: { audience: 'everybody' },
+        config: { audience: 'public' },
         schema: { hide: true },
         onRequest: async ({ method }, reply) => {
           reply.header('allow', allowed)
-          throw new Problem('method_not_allowed', `${method} is not for this address; expected ${allowed}`)
+          throw new Problem('method_not_allowed', `this route does not support ${method}; use ${allowed}`)
         },
         handler: () => {},
       })

@@ -1,8 +1,8 @@
-// A page of a list, and where the next one begins.
+// Splits lists into pages.
 
 /**
- * @param found the things that follow, in the order of their ids, up to one more than `limit`
- * @returns at most `limit` of them; `next` is the last one's id if there are more, else null
+ * @param found the next entries in the order of their ids, up to one more than `limit`
+ * @returns at most `limit` entries; `next` is the id of the last one if there are more, else null
  */
 export function pageOf<T extends { readonly id: string }>(
   limit: number,

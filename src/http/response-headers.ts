@@ -1,12 +1,12 @@
-// Headers of every answer: the request's id, and those that tell browsers to treat an answer as nothing but what it is.
-// The pages of /docs have a content security policy of their own.
+// Headers of every response: the request id, and those that keep browsers from using a response for anything else. The
+// pages of /docs have their own content security policy.
 
 import type { FastifyInstance } from 'fastify'
 
-/** Those that are the same for all; an answer has `x-request-id` beside them. */
+/** Those that are equal for all responses. Each response also has `x-request-id`. */
 export type ResponseHeaders = Readonly<Record<string, string>>
 
-/** @param secure whether the server itself speaks HTTPS: browsers then use nothing else for a year */
+/** @param secure whether the server itself speaks HTTPS: then browsers use only HTTPS for a year */
 export const responseHeaders = (secure: boolean): ResponseHeaders => ({
   'x-content-type-options': 'nosniff',
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
@@ -15,7 +15,7 @@ export const responseHeaders = (secure: boolean): ResponseHeaders => ({
   ...(secure && { 'strict-transport-security': 'max-age=31536000' }),
 })
 
-/** To be called before any hook that may answer. */
+/** Call it before any hook that can send a response. */
 export function addResponseHeaders(app: FastifyInstance, headers: ResponseHeaders): void {
   app.addHook('onRequest', async (request, reply) => void reply.headers(headers).header('x-request-id', request.id))
 }

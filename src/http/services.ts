@@ -1,4 +1,4 @@
-// What the routes work with, and whether it is there yet: the server listens before the model is loaded.
+// The services of the routes, and whether they are ready: the server listens before the model is loaded.
 
 import type { Costs } from '../costs/costs.js'
 import type { Engines } from '../engine/engines.js'
@@ -30,7 +30,7 @@ export class Lifecycle {
     this.#services = services
   }
 
-  /** No connection is kept from now on, and the server counts as not ready. */
+  /** From now on connections are closed after their response, and the server is not ready. */
   stop(): void {
     this.#stopping = true
   }
@@ -47,6 +47,9 @@ export class Lifecycle {
   /** @throws Problem `not_ready` */
   get services(): Services {
     if (this.#services) return this.#services
-    throw new Problem('not_ready', 'the model or the tasks are being loaded; /health/ready tells when they answer')
+    throw new Problem(
+      'not_ready',
+      'the server is loading the model or the tasks; GET /health/ready returns 200 once it is ready',
+    )
   }
 }

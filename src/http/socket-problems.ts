@@ -1,4 +1,4 @@
-// Answers that are written to a socket: what is no HTTP request, or does not come in time, reaches no route.
+// Problem responses that are written to a socket. A request that is not valid HTTP or arrives too late reaches no route.
 
 import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
@@ -8,25 +8,28 @@ import { maxPipelined, tooManyPipelined, type WriteProblem } from './connections
 import { problemBody, problems } from './problems.js'
 import type { ResponseHeaders } from './response-headers.js'
 
-/** How long a refused connection stays open, so that its client can read the answer, in milliseconds. */
+/** How long the socket stays open so that the client can read the response, in milliseconds. */
 const lingerMs = 1_000
 
 const known: Partial<Record<string, readonly [code: keyof typeof problems, detail: string]>> = {
   ERR_HTTP_REQUEST_TIMEOUT: ['request_timeout', 'the request took too long to arrive'],
-  HPE_HEADER_OVERFLOW: ['headers_too_large', "the request's line and headers are larger than this server takes"],
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: ['body_too_large', 'the chunks have longer extensions than this server takes'],
+  HPE_HEADER_OVERFLOW: [
+    'headers_too_large',
+    'the request line and the headers are too large; shorten them, or see --max-header-bytes',
+  ],
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: ['body_too_large', 'the chunk extensions of the body are too long'],
   [tooManyPipelined]: [
     'invalid_request',
-    `too much was sent before it was answered; at most ${maxPipelined} requests may wait on a connection`,
+    `the connection has too many pipelined requests; send at most ${maxPipelined} before the first response`,
   ],
 }
 
-/** Each answer has an id of its own, under which it is logged. */
+/** Each response has its own request id, which is logged. */
 export const problemWriter =
   (headers: ResponseHeaders, log: FastifyBaseLogger | undefined): WriteProblem =>
   (socket, error) => {
     const requestId = randomUUID()
-    const detailOfParser = `this is not an HTTP request: ${shortened(error.message, 200)}`
+    const detailOfParser = `this is not a valid HTTP request: ${shortened(error.message, 200)}`
     const [code, detail] = known[error.code ?? ''] ?? (['invalid_request', detailOfParser] as const)
     const { status } = problems[code]
     const body = JSON.stringify(problemBody(code, detail, requestId))
@@ -39,7 +42,7 @@ export const problemWriter =
     }
     const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`)
     socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
-    // Until the client has closed its side too, but not for ever.
+    // The client should close its side first, but the server does not wait forever.
     setTimeout(() => socket.destroy(), lingerMs).unref()
-    log?.info({ request_id: requestId, status, code, detail }, 'request refused')
+    log?.info({ request_id: requestId, status, code, detail }, 'request rejected')
   }

@@ -5,12 +5,10 @@ import { Problem, quoted } from '../problem.js'
 import { checkTaskId } from '../tasks/registry.js'
 import { tooLarge } from './bodies.js'
 import type { FormPart } from './forms.js'
-import { readMediaType } from './media-types.js'
+import { curlType, readMediaType } from './media-types.js'
 import { contentTypeDetail } from './problems.js'
 
 export const fileType = 'application/octet-stream'
-/** curl sends any body with this type by default. */
-export const curlType = 'application/x-www-form-urlencoded'
 export const formType = 'multipart/form-data'
 
 /** Most bytes of a form without its file. */

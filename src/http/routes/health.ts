@@ -13,7 +13,7 @@ import { problemResponses, responseOf } from '../schemas/common.js'
 import { healthReport, liveReport } from '../schemas/health.js'
 import type { Lifecycle } from '../services.js'
 
-const everybody = { config: { audience: 'everybody' } } as const
+const anyone = { config: { audience: 'public' } } as const
 /** In the description of a route that needs none. */
 const withoutKey = { security: [] }
 
@@ -23,7 +23,7 @@ export const healthRoutes =
     app.get(
       '/health/live',
       {
-        ...everybody,
+        ...anyone,
         schema: {
           ...withoutKey,
           operationId: 'live',
@@ -38,7 +38,7 @@ export const healthRoutes =
     app.get(
       '/health/ready',
       {
-        ...everybody,
+        ...anyone,
         schema: {
           ...withoutKey,
           operationId: 'ready',

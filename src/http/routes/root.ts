@@ -11,5 +11,5 @@ const links = {
 }
 
 export const rootRoute: FastifyPluginAsyncTypebox = async (app) => {
-  app.get('/', { config: { audience: 'everybody' }, schema: { hide: true } }, async () => links)
+  app.get('/', { config: { audience: 'public' }, schema: { hide: true } }, async () => links)
 }

@@ -18,7 +18,7 @@ import { sendInChunks } from '../downloads.js'
 import { etagOf, isUnchanged, preconditionOf } from '../etags.js'
 import { type FormPart, readForm } from '../forms.js'
 import { sendLarge, smallResponseValues } from '../large-responses.js'
-import { readMediaType } from '../media-types.js'
+import { curlType, readMediaType } from '../media-types.js'
 import { pageOf } from '../page.js'
 import { etagHeader, locationHeader, noContent, problemResponses, responseOf } from '../schemas/common.js'
 import {
@@ -32,16 +32,7 @@ import {
   taskSchema,
 } from '../schemas/tasks.js'
 import type { Lifecycle } from '../services.js'
-import {
-  curlType,
-  expectFile,
-  expectForm,
-  fileType,
-  formBytes,
-  formLimits,
-  formType,
-  uploadOf,
-} from '../task-uploads.js'
+import { expectFile, expectForm, fileType, formBytes, formLimits, formType, uploadOf } from '../task-uploads.js'
 
 export interface TaskLimits {
   readonly maxUploadBytes: number

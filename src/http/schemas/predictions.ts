@@ -6,11 +6,13 @@ import { component, documentedAs } from './component.js'
 
 export const predictParams = Type.Object({ id: taskId })
 
+/** A string: the validator would cut the fraction off an integer. */
+export const timeoutPattern = '^[1-9][0-9]{0,8}$'
+
 export const timeoutHeaders = Type.Object({
   'x-request-timeout-ms': Type.Optional(
-    // A string: the validator would cut the fraction off an integer.
     Type.String({
-      pattern: '^[1-9][0-9]{0,8}$',
+      pattern: timeoutPattern,
       examples: ['5000'],
       description:
         'Timeout in milliseconds, if it is shorter than that of the server. A request that would miss this deadline is ' +
