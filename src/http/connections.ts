@@ -1,6 +1,6 @@
-// The open connections, and the requests of each. A connection has one request at work at a time: requests that a client
-// pipelines behind it wait for its answer to be sent. Node alone would start all of them, and keep all their answers in
-// memory until the client reads them. It would also let a client keep a connection for ever by not reading.
+// The open connections and their requests. Each connection runs one request at a time: pipelined requests wait until the
+// response before them is sent. Node alone would start all of them and keep their responses in memory until the client
+// reads them. It would also let a client keep a connection open forever by not reading.
 
 import { IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -13,38 +13,38 @@ interface Exchange {
 }
 
 interface Connection {
-  /** The request at work, until its answer is sent or its client has left. */
+  /** The running request, until its response is sent or its client has disconnected. */
   current: Exchange | undefined
-  /** Requests behind it, in the order in which they came. */
+  /** Pipelined requests, in the order of their arrival. */
   readonly waiting: Exchange[]
-  /** Of their lines and headers. */
+  /** Characters of their request lines and headers. */
   waitingChars: number
-  /** What came last cannot be answered by a route; the connection ends with it. */
+  /** Why no route can serve the last request; the connection closes after the response to it. */
   failure: Error | undefined
 }
 
-/** Writes an answer to a socket that no request can be answered on any more, and ends it. */
+/** Writes a problem response to a socket that cannot serve more requests, and closes it. */
 export type WriteProblem = (socket: Socket, error: NodeJS.ErrnoException) => void
 
-/** Requests that may wait on one connection. Browsers and most client libraries do not pipeline at all. */
+/** Most pipelined requests of one connection. Browsers and most client libraries do not pipeline. */
 export const maxPipelined = 16
-/** Characters of lines and headers of these together, unless it is one alone. */
+/** Most characters of their request lines and headers together. A single one may have more. */
 const maxPipelinedChars = 16 * 1024
 
-/** The code of the error for a client that pipelines more. */
+/** Error code for a client that pipelines more. */
 export const tooManyPipelined = 'PROPETL_TOO_MANY_PIPELINED'
 
-/** Sockets that are closed for what was pipelined on them. */
+/** Sockets that are closed because of too many pipelined requests. */
 const rejectedSockets = new WeakSet<Socket>()
 
 /**
- * Node parses all that it has read of a socket in one turn of the event loop, thousands of requests or of pieces of a body,
- * whatever becomes of the first. It stops parsing where it takes a request for an upgrade, and so it does on a socket that
- * is given up. Pieces of a body that is given up are thrown away, which costs a third of keeping them.
+ * Node parses everything that it has read from a socket in one turn of the event loop: thousands of requests or pieces of a
+ * body, even if the first one was rejected. It stops parsing at an upgrade request, so requests of rejected sockets claim to
+ * be one. Discarding the pieces of an unwanted body costs a third of keeping them.
  */
 export class Request extends IncomingMessage {
   private asksForUpgrade: boolean | null = null
-  /** Nobody reads what is left of the body. */
+  /** No code will read the rest of the body. */
   bodyIsDiscarded = false
 
   override push(piece: Buffer | string | null, encoding?: BufferEncoding): boolean {
@@ -60,13 +60,13 @@ export class Request extends IncomingMessage {
   }
 }
 
-/** How often a server that stops looks again, in milliseconds. */
+/** How often a stopping server checks its connections, in milliseconds. */
 const sweepEveryMs = 100
-/** How long a server that stops goes on taking connections that are made already, in milliseconds. */
+/** How long a stopping server still accepts connections that are already established, in milliseconds. */
 const takeWithinMs = 1_000
 
 export class Connections {
-  /** By the client's address: a secure connection replaces the one that it is made on. */
+  /** By the address of the client: a TLS socket replaces the socket below it. */
   readonly #open = new Map<string, Socket>()
   readonly #connections = new WeakMap<Socket, Connection>()
   readonly #writeProblem: WriteProblem
@@ -77,8 +77,8 @@ export class Connections {
   }
 
   /**
-   * Hands a server's requests to a listener, one at a time for each connection.
-   * @param sendTimeoutMs how long a client may leave its answer unread
+   * Passes the requests of a server to a listener, one at a time per connection.
+   * @param sendTimeoutMs how long a client may leave its response unread
    */
   serve(server: Server, listener: RequestListener, sendTimeoutMs: number): void {
     server.on('connection', (socket) => this.#add(socket))
@@ -93,13 +93,13 @@ export class Connections {
       const { request, response } = exchange
       const { socket } = request
       connection.current = exchange
-      // Between requests Node limits how long a connection may be idle.
+      // Between requests Node's own timeout for idle connections applies.
       socket.setTimeout(sendTimeoutMs)
-      // Without bytes to be sent it is the client that waits.
+      // Without unsent bytes the client is the one that waits.
       response.on('timeout', () => {
         if (socket.writableLength > 0) endUnlessPaused(socket, sendTimeoutMs)
       })
-      // Node emits it behind the last byte of the answer, and if the client leaves before.
+      // Emitted after the last byte of the response, or when the client disconnects.
       response.once('close', () => {
         connection.current = undefined
         if (!socket.writable) return
@@ -114,40 +114,40 @@ export class Connections {
       })
       listener(request, response)
     }
-    // Between requests.
+    // Node emits it for idle connections, between requests.
     server.on('timeout', (socket) => {
       if (this.#connectionOf(socket).current === undefined) endUnlessPaused(socket, server.keepAliveTimeout)
     })
     server.on('request', take)
-    // A route asks for the body once nothing else is wrong with the request.
+    // addBodyHooks sends 100 Continue once the headers are accepted.
     server.on('checkContinue', take)
     server.on('checkExpectation', take)
-    // Node lets go of the socket, and of its errors.
+    // Node no longer handles this socket, nor its errors.
     server.on('connect', ({ socket }: IncomingMessage) => {
       socket.on('error', () => {})
       if (this.#connectionOf(socket).current) socket.destroy()
-      else this.#writeProblem(socket, new Error('CONNECT is for proxies'))
+      else this.#writeProblem(socket, new Error('CONNECT is only for proxies'))
     })
   }
 
-  /** What comes on a connection is no HTTP, or takes too long. Requests before it are answered first. */
+  /** Handles bytes that are not HTTP or arrive too late. The requests before them are served first. */
   failed(socket: Socket, error: NodeJS.ErrnoException): void {
     if (error.code === 'ECONNRESET' || !socket.writable) return
     const connection = this.#connectionOf(socket)
     if (connection.failure !== undefined) return
     connection.failure = error
-    // A request whose end is missing is not begun.
+    // An incomplete request is not started.
     if (connection.waiting.at(-1)?.request.complete === false) connection.waiting.pop()
     const { current } = connection
-    // What follows is not read before there is room for the answer.
+    // Nothing more is read until the problem response can be written.
     if (current?.request.complete) socket.pause()
     else if (current?.response.headersSent) socket.destroy()
     else this.#writeProblem(socket, error)
   }
 
   /**
-   * Reads what clients have sent so far. Then ends what is between requests, or has not sent the headers of one; and after
-   * a grace, what has not sent all of its request, or does not take its answer. Requests that are being answered go on.
+   * Reads what clients have sent so far. Then it closes connections without a request, and after a grace period those that
+   * have not sent a whole request or do not read their response. Running requests continue.
    */
   async stop(graceMs: number): Promise<void> {
     await this.#takeArrived()
@@ -160,7 +160,7 @@ export class Connections {
     setInterval(sweep, sweepEveryMs).unref()
   }
 
-  /** Node accepts one connection in each turn of the event loop, and reads from it in the next. */
+  /** Node accepts one connection per turn of the event loop, and reads from it in the next turn. */
   async #takeArrived(): Promise<void> {
     const until = performance.now() + takeWithinMs
     for (let quietTurns = 0; quietTurns < 2 && performance.now() < until; ) {
@@ -179,14 +179,14 @@ export class Connections {
     })
   }
 
-  /** The socket is read on, for that is how a client that leaves is noticed. */
+  /** Queues a pipelined request. The socket is still read, because that is how a disconnect is noticed. */
   #wait(connection: Connection, exchange: Exchange): void {
     const { socket } = exchange.request
     connection.waiting.push(exchange)
     connection.waitingChars += charsOf(exchange.request)
     const { waiting, waitingChars } = connection
     if (waiting.length === 1 || (waiting.length <= maxPipelined && waitingChars <= maxPipelinedChars)) return
-    // Those that were read anyway take memory: they are given up, and so is the one at work.
+    // They take memory already: reject them all, with the running one.
     rejectedSockets.add(socket)
     socket.on('error', () => {})
     connection.failure = Object.assign(new Error('too many pipelined requests'), { code: tooManyPipelined })
@@ -212,7 +212,7 @@ export class Connections {
   }
 }
 
-/** A client that was silent for so long is not waited for, unless it was this process that stood still. */
+/** Closes the connection of a silent client, unless this process itself was paused. */
 function endUnlessPaused(socket: Socket, timeoutMs: number): void {
   if (pausedMsWithin(timeoutMs) > 0) socket.setTimeout(timeoutMs)
   else socket.destroy()
@@ -221,5 +221,5 @@ function endUnlessPaused(socket: Socket, timeoutMs: number): void {
 const charsOf = ({ url = '', rawHeaders }: IncomingMessage): number =>
   rawHeaders.reduce((sum, text) => sum + text.length, url.length)
 
-/** It has not sent its whole request, or not taken its whole answer. */
+/** Whether the client has not sent its whole request, or not read its whole response. */
 const waitsForClient = ({ request, response }: Exchange): boolean => !request.complete || response.writableEnded

@@ -1,4 +1,4 @@
-// Prometheus metrics of the server, under names that begin with propetl_, beside prom-client's own process figures.
+// The Prometheus metrics of the server. Their names begin with propetl_. prom-client adds its own process metrics.
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricRegistry } from 'prom-client'
 import { abandonedThreadCount } from '../engine/abandoned-threads.js'
@@ -19,59 +19,63 @@ export class Metrics {
   readonly registry = new MetricRegistry()
   readonly #registers = [this.registry]
 
-  readonly #requests = this.#histogram('http_request_duration_seconds', 'Requests by method, route and status', {
+  readonly #requests = this.#histogram(
+    'http_request_duration_seconds',
+    'Duration of HTTP requests by method, route and status',
+    {
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+      labelNames: ['method', 'route', 'status'],
+    },
+  )
+  readonly #waits = this.#histogram('queue_wait_seconds', 'Time that rows waited in the queue', {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
-    labelNames: ['method', 'route', 'status'],
   })
-  readonly #waits = this.#histogram('queue_wait_seconds', 'How long rows waited for their batch', {
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
-  })
-  readonly #rows = this.#histogram('batch_rows', 'Rows of a batch', { buckets: powersOfTwo(1, 512) })
-  readonly #tokens = this.#histogram('batch_tokens', 'Tokens of a batch', { buckets: powersOfTwo(8, 8192) })
-  readonly #tasks = this.#histogram('batch_tasks', 'Different tasks in a batch', { buckets: powersOfTwo(1, 256) })
+  readonly #rows = this.#histogram('batch_rows', 'Rows per batch', { buckets: powersOfTwo(1, 512) })
+  readonly #tokens = this.#histogram('batch_tokens', 'Tokens per batch', { buckets: powersOfTwo(8, 8192) })
+  readonly #tasks = this.#histogram('batch_tasks', 'Different tasks per batch', { buckets: powersOfTwo(1, 256) })
   readonly #padding = this.#histogram(
     'batch_padding_ratio',
-    'Share of padding among the places that attention and modules see; dense layers see none',
+    'Share of padding in the token positions that attention and PETL modules compute; dense layers compute no padding',
     { buckets: [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75] },
   )
-  readonly #busy = this.#counter('engine_busy_seconds_total', "Time that the engine's thread worked")
+  readonly #busy = this.#counter('engine_busy_seconds_total', 'Time that engine threads spent on batches')
   readonly #recomputed = this.#counter(
     'recomputed_rows_total',
-    'Rows computed once more in float32, for float16 did not hold their numbers',
+    'Rows computed again in float32 because they exceeded the range of float16',
   )
-  readonly #dropped = this.#counter('queue_dropped_rows_total', 'Rows dropped before they were computed', ['reason'])
+  readonly #dropped = this.#counter('queue_dropped_rows_total', 'Rows dropped from the queue before execution', [
+    'reason',
+  ])
   readonly #rejected = this.#counter(
     'refused_requests_total',
-    'Requests refused when they came: they would have waited too long (wait), found no room (room), would take longer than they may (deadline), or engines were lost with one of their texts (text)',
+    'Requests rejected by admission control: they would have waited too long (wait), the queue was full (room), they would have missed their deadline (deadline), or engines had failed with one of their texts (text)',
     ['reason'],
   )
   readonly #lost = this.#counter(
     'engines_lost_total',
-    'Engines lost: they hung (hung), failed (failed), ran out of memory (out_of_memory), or lost their device (provider_lost)',
+    'Engines that hung (hung), failed (failed), ran out of memory (out_of_memory) or lost their device (provider_lost)',
     ['cause'],
   )
   readonly #notReplaced = this.#counter(
     'engines_not_replaced_total',
-    'Attempts to replace an engine without success: the start failed (start_failed), or threads that hang left no room for it (left_behind)',
+    'Failed attempts to replace an engine: the start failed (start_failed), or abandoned threads left no room for it (left_behind)',
     ['cause'],
   )
   readonly #tenantRequests = this.#counter('tenant_requests_total', 'Requests by tenant and status', [
     'tenant',
     'status',
   ])
-  readonly #tenantTokens = this.#counter('tenant_tokens_total', 'Tokens of texts that were admitted, by tenant', [
-    'tenant',
-  ])
+  readonly #tenantTokens = this.#counter('tenant_tokens_total', 'Tokens of admitted texts by tenant', ['tenant'])
   readonly #namedTenants = new Set<Owner>()
 
   constructor(
     lifecycle: Lifecycle,
-    /** Tenants that have series of their own. */
+    /** Most tenants with their own time series. */
     readonly maxNamedTenants: number,
     certificate?: Pick<Certificate, 'validUntil'>,
   ) {
     collectDefaultMetrics({ register: this.registry })
-    // A series that begins with the first loss would hide it from increase().
+    // increase() would miss the first loss if the series began with it.
     for (const cause of lossCauses) this.#lost.inc({ cause }, 0)
     for (const cause of notReplacedCauses) this.#notReplaced.inc({ cause }, 0)
     const watch =
@@ -80,62 +84,62 @@ export class Metrics {
         lifecycle.current ? figure(lifecycle.current) : none
     this.#gauge(
       'queue_rows',
-      'Rows that wait for the engine',
+      'Rows in the queue',
       watch((s) => s.dispatcher.queuedRows, 0),
     )
     this.#gauge(
       'queue_oldest_seconds',
-      'How long the row has been waiting that waits longest',
+      'Waiting time of the oldest row in the queue',
       watch((s) => s.dispatcher.oldestMs / 1000, 0),
     )
     this.#gauge(
       'queue_estimated_wait_seconds',
-      'How long it will take to serve all rows that wait',
+      'Estimated time to compute all rows in the queue',
       watch((s) => s.dispatcher.estimatedWaitMs / 1000, 0),
     )
     this.#gauge(
       'batch_tokens_limit',
-      'Tokens that a batch may have',
+      'Token budget: the most tokens of one batch',
       watch((s) => s.dispatcher.options.maxTokens, 0),
     )
     this.#gauge(
       'registered_tasks',
-      'Tasks that are served',
+      'Tasks that the server can serve',
       watch((s) => whileReadable(() => s.registry.count), 0),
     )
     this.#gauge(
       'storage_available',
-      '1 while the files of the data directory are those that were opened, and take changes',
+      '1 while the files of the data directory are in place and can be written',
       watch((s) => Number(s.store.failure === undefined), 0),
     )
     this.#gauge(
       'cache_bytes',
-      'Bytes of tasks in use that are cached',
+      'Bytes of cached tasks',
       watch((s) => s.registry.ready.cached.bytes, 0),
     )
     this.#gauge(
       'cache_tasks',
-      'Tasks in use that are cached',
+      'Number of cached tasks',
       watch((s) => s.registry.ready.cached.tasks, 0),
     )
     this.#gauge(
       'engines_available',
-      'Engines whose thread answers',
+      'Engines that run',
       watch((s) => s.engines.available, 0),
     )
     this.#gauge(
       'engines_configured',
-      'Engines that there should be',
+      'Engines that should run',
       watch((s) => s.engines.all.length, 0),
     )
     this.#gauge(
       'engine_threads_left_behind',
-      'Threads of engines that were given up and have not ended',
+      'Abandoned threads: hung engine threads that were replaced and have not ended',
       abandonedThreadCount,
     )
     this.#gauge(
       'ready',
-      '1 once the model has answered a warm-up batch',
+      '1 once the engine has computed a warm-up batch',
       watch(() => 1, 0),
     )
     for (const event of ['hits', 'loads', 'evictions'] as const)
@@ -146,12 +150,12 @@ export class Metrics {
       )
     this.#gauge(
       'memory_limit_bytes',
-      'Memory that the process may take',
+      'Memory that the process may use',
       watch((s) => s.costs.memory.bytes, 0),
     )
     new Gauge({
       name: 'propetl_memory_share_bytes',
-      help: 'What each use of memory may take at one time',
+      help: 'Most memory for each use',
       labelNames: ['use'],
       registers: this.#registers,
       collect() {
@@ -160,7 +164,7 @@ export class Metrics {
     })
     new Gauge({
       name: 'propetl_memory_held_bytes',
-      help: 'What each use of memory takes now',
+      help: 'Memory in use, for each use',
       labelNames: ['use'],
       registers: this.#registers,
       collect() {
@@ -172,17 +176,21 @@ export class Metrics {
     })
     this.#gauge(
       'sliced_work_waiting',
-      'Pieces of work that the event loop does in slices and that are not finished',
+      'Unfinished pieces of work that the event loop does in slices',
       watch((s) => s.costs.work.waiting, 0),
     )
     const following = () => lifecycle.current?.store.following
-    this.#gauge('database_connected', '1 while changes of the shared database are taken and followed', () => {
-      const database = following()
-      return database && Number(database.connected)
-    })
+    this.#gauge(
+      'database_connected',
+      '1 while this replica can write to the shared database and follows its changes',
+      () => {
+        const database = following()
+        return database && Number(database.connected)
+      },
+    )
     new Gauge({
       name: 'propetl_database_state',
-      help: '1 for how this replica stands to the shared database, as /health/ready tells, and 0 for the other states',
+      help: '1 for the state of the shared database as /health/ready reports it, 0 for the other states',
       labelNames: ['state'],
       registers: this.#registers,
       collect() {
@@ -192,31 +200,35 @@ export class Metrics {
     })
     this.#gauge(
       'mirror_unwritten_bytes',
-      'What is kept in memory because the mirror of the database cannot be written',
+      'Bytes kept in memory because the mirror of the database cannot be written',
       () => following()?.mirror.unwrittenBytes,
     )
     this.#runningTotal(
       'mirror_copies_total',
-      'Full copies of the database that this replica made',
+      'Full copies of the database that this replica has made',
       () => following()?.mirror.copies ?? 0,
     )
     this.#runningTotal(
       'mirror_damaged_total',
-      'How often the mirror of the database was found damaged, lost or different from the database',
+      'Times that the mirror was damaged, missing or different from the database',
       () => following()?.mirror.damaged ?? 0,
     )
-    this.#gauge('database_behind_seconds', 'Since this replica last knew every change of the shared database', () => {
-      const database = following()
-      return database && secondsBehind(database)
-    })
+    this.#gauge(
+      'database_behind_seconds',
+      'Seconds since this replica last had every change of the shared database',
+      () => {
+        const database = following()
+        return database && secondsBehind(database)
+      },
+    )
     this.#gauge(
       'certificate_valid_until_seconds',
-      'Until when the certificate is valid that HTTPS is served with, in seconds of the epoch',
+      'Expiry of the HTTPS certificate, in seconds since the epoch',
       () => certificate && certificate.validUntil / 1000,
     )
     new Gauge({
       name: 'propetl_engine_info',
-      help: 'Execution provider that runs, as a label',
+      help: 'Execution provider in use, as a label',
       labelNames: ['provider'],
       registers: this.#registers,
       collect() {
@@ -263,7 +275,7 @@ export class Metrics {
     this.#rejected.inc({ reason })
   }
 
-  /** The first so many tenants that ask anything are told apart; the series would be endless otherwise. */
+  /** The first tenants get their own series; the others share one, because the number of series must be bounded. */
   #nameOf(tenant: Owner): Owner {
     const { size } = this.#namedTenants
     if (size < this.maxNamedTenants) this.#namedTenants.add(tenant)
@@ -278,7 +290,7 @@ export class Metrics {
     return new Counter({ name: `propetl_${name}`, help, labelNames, registers: this.#registers })
   }
 
-  /** @param figure undefined where there is nothing to say */
+  /** @param figure returns undefined if there is no value */
   #gauge(name: string, help: string, figure: () => number | undefined): void {
     new Gauge({
       name: `propetl_${name}`,
@@ -292,7 +304,7 @@ export class Metrics {
     })
   }
 
-  /** A counter whose total is kept elsewhere. */
+  /** A counter whose total is counted elsewhere. */
   #runningTotal(name: string, help: string, total: () => number): void {
     new Counter({
       name: `propetl_${name}`,
@@ -306,7 +318,7 @@ export class Metrics {
   }
 }
 
-/** Undefined while the store cannot be read: the other metrics go on. */
+/** Undefined while the store cannot be read: the other metrics still work. */
 function whileReadable<T>(read: () => T): T | undefined {
   try {
     return read()
@@ -317,7 +329,7 @@ function whileReadable<T>(read: () => T): T | undefined {
 }
 
 const bankMeanings = {
-  hits: 'Tasks of a batch whose masks were in the bank',
-  loads: 'Tasks of a batch whose masks were loaded into the bank',
-  evictions: 'Masks that made room for others in the bank',
+  hits: 'Tasks of batches whose mask was in the bank',
+  loads: 'Tasks of batches whose mask was loaded into the bank',
+  evictions: 'Masks evicted from the bank',
 }

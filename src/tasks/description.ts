@@ -1,5 +1,5 @@
-// What can be said of a task without running it: its labels, its mask's density, what it shares with the layer masks,
-// what it costs to store. The API and `propetl inspect` both tell it.
+// Describes a task without running it: labels, density of the mask, overlap with the layer masks, and storage. The API and
+// `propetl inspect` show it.
 
 import { countOnes, intersectInto } from '../petl/bitset.js'
 import { effectiveBitset } from '../petl/combining.js'
@@ -22,22 +22,22 @@ export interface TaskDescription {
   }
   readonly mask: {
     readonly rows: number
-    /** Share of ones in the task's own mask. */
+    /** Share of ones in the mask of the task. */
     readonly density: number
-    /** Share of ones in each layer, once combined with the layer masks. */
+    /** For each layer: share of ones once the mask is combined with the layer mask. */
     readonly effective_density: readonly number[]
-    /** For each layer: share of the task's ones that its layer mask has too. Empty without layer masks. */
+    /** For each layer: share of the ones of the mask that the layer mask has too. Empty without layer masks. */
     readonly overlap_with_layer_masks: readonly number[]
   }
   readonly storage: {
     readonly mask_bits: number
-    /** A module of the same shape with weights of its own in every layer. */
+    /** Bits of a module of the same shape that has its own weights in every layer. */
     readonly plain_module_bits: number
     readonly ratio: number
   }
-  /** Of a multi-label classification. */
+  /** Only of a multi-label classification. */
   readonly threshold?: number
-  /** Of a feature extraction. */
+  /** Only of a feature extraction. */
   readonly normalize?: boolean
   readonly description?: string
   readonly metrics?: Readonly<Record<string, unknown>>
@@ -47,11 +47,11 @@ export interface TaskDescription {
 /** @param task a task file that fits the prototype */
 export function describeTask(task: TaskFile, prototype: Prototype): TaskDescription {
   const { maskableWeights: n, maskBytes, layers, layerMasks } = prototype
-  const row = (set: Uint8Array, index: number) => set.subarray(index * maskBytes, (index + 1) * maskBytes)
-  const own = (layer: number) => row(task.mask.bits, task.mask.layers === 1 ? 0 : layer)
+  const maskLayer = (set: Uint8Array, index: number) => set.subarray(index * maskBytes, (index + 1) * maskBytes)
+  const own = (layer: number) => maskLayer(task.mask.bits, task.mask.layers === 1 ? 0 : layer)
   const effective = effectiveBitset(task, prototype)
   const everyLayer = <T>(figure: (layer: number) => T) => Array.from({ length: layers }, (_, layer) => figure(layer))
-  const rows = Array.from({ length: task.mask.layers }, (_, index) => countOnes(row(task.mask.bits, index), n))
+  const ones = Array.from({ length: task.mask.layers }, (_, index) => countOnes(maskLayer(task.mask.bits, index), n))
   const maskBits = taskBits(prototype, task.mask.layers)
   return {
     problem_type: task.problemType,
@@ -62,13 +62,13 @@ export function describeTask(task: TaskFile, prototype: Prototype): TaskDescript
     mask: {
       rows: task.mask.layers,
       density: share(
-        rows.reduce((a, b) => a + b, 0),
+        ones.reduce((a, b) => a + b, 0),
         n * task.mask.layers,
       ),
-      effective_density: everyLayer((layer) => share(countOnes(row(effective, layer), n), n)),
+      effective_density: everyLayer((layer) => share(countOnes(maskLayer(effective, layer), n), n)),
       overlap_with_layer_masks: layerMasks
         ? everyLayer((layer) =>
-            share(countOnes(shared(own(layer), row(layerMasks, layer)), n), countOnes(own(layer), n)),
+            share(countOnes(shared(own(layer), maskLayer(layerMasks, layer)), n), countOnes(own(layer), n)),
           )
         : [],
     },

@@ -1,5 +1,5 @@
-// A task's head on the host: pooled vector → logits → scores of labels. So tasks of any number of labels share a batch.
-// A head may be wide and its labels many: the work is done in steps (steps.ts).
+// The head of a task, on the host: pooled vector → logits → scores of labels. Thus tasks with different numbers of labels
+// share a batch. A head can be wide and have many labels, so the work is done in steps (steps.ts).
 
 import type { Head, Linear } from '../petl/task.js'
 import { finish, type Steps } from '../steps.js'
@@ -14,13 +14,13 @@ export interface Classification extends LabelScore {
 }
 
 export interface ScoreOptions {
-  /** Only the best so many, best first; otherwise all, in the order of the task's labels. */
+  /** Number of labels to return, best first. If undefined: all labels, in the order of the task. */
   readonly topK?: number | undefined
-  /** The head's own outputs in place of probabilities. */
+  /** Whether scores are logits instead of probabilities. */
   readonly rawScores: boolean
 }
 
-/** Multiply-adds, and labels, between two pauses: a fraction of a millisecond of work. */
+/** Multiply-adds or labels between two pauses: a fraction of a millisecond of work. */
 const multiplyAddsAtOnce = 200_000
 const labelsAtOnce = 2_000
 
@@ -28,17 +28,17 @@ const labelsAtOnce = 2_000
 export const multiplyAddsOf = ({ dense, output }: Head): number =>
   output.inputs * output.outputs + (dense ? dense.inputs * dense.outputs : 0)
 
-/** Head outputs [C] for a vector [H], in float64: finite weights give finite logits. */
+/** Logits [C] of a head for a vector [H], in float64: finite weights give finite logits. */
 export function* logitsInSteps(head: Head, vector: Float32Array): Steps<Float64Array> {
   if (head.dense === undefined) return yield* linear(head.output, vector)
   const activate = headActivations[head.dense.activation]
   return yield* linear(head.output, (yield* linear(head.dense, vector)).map(activate))
 }
 
-/** The same without a pause. */
+/** The same without pauses. */
 export const logitsOf = (head: Head, vector: Float32Array): Float64Array => finish(logitsInSteps(head, vector))
 
-/** Exactly one of the labels applies: probabilities are a softmax. */
+/** Single-label classification: the probabilities are a softmax. */
 export function* classify(
   labels: readonly string[],
   logits: Float64Array,
@@ -47,7 +47,7 @@ export function* classify(
   return yield* rank(labels, options.rawScores ? logits : yield* softmax(logits), options.topK)
 }
 
-/** Any of the labels may apply: probabilities are a sigmoid each. */
+/** Multi-label classification: each probability is a sigmoid. */
 export function* classifyEach(
   labels: readonly string[],
   logits: Float64Array,
@@ -65,7 +65,7 @@ export function* labelsReaching(
   const probabilities = yield* sigmoids(logits)
   const reaching = probabilities.reduce((count, probability) => count + (probability >= threshold ? 1 : 0), 0)
   yield
-  // By their logits: where probabilities round to 1, these still differ.
+  // Sorted by logits: they still differ where probabilities round to 1.
   const best = yield* bestOf(logits, reaching)
   return Array.from(best, (c) => labels[c] ?? '')
 }
@@ -90,8 +90,8 @@ function firstOfLargest(scores: Float64Array): number {
 }
 
 /**
- * Indices of the largest scores, largest first; of equal ones the first comes first. A heap of the best so far, whose root
- * is the least of them: O(C log k).
+ * Indices of the k largest scores, largest first; equal scores keep their order. It keeps the best so far in a heap whose
+ * root is the smallest of them: O(C log k).
  */
 function* bestOf(scores: Float64Array, k: number): Steps<Uint32Array> {
   const size = Math.min(k, scores.length)
@@ -100,7 +100,7 @@ function* bestOf(scores: Float64Array, k: number): Steps<Uint32Array> {
     const [x, y] = [scores[a] ?? Number.NaN, scores[b] ?? Number.NaN]
     return x > y || (x === y && a < b)
   }
-  /** Puts an index where it belongs in the first `end` places, beginning at the root. */
+  /** Sifts an index down within the first `end` places, from the place `from`. */
   const sink = (index: number, end: number, from = 0) => {
     let at = from
     for (let child = 2 * at + 1; child < end; child = 2 * at + 1) {
@@ -120,7 +120,7 @@ function* bestOf(scores: Float64Array, k: number): Steps<Uint32Array> {
     if (size > 0 && isBefore(at, heap[0] ?? 0)) sink(at, size)
     if (at % labelsAtOnce === 0) yield
   }
-  // The root, the least, goes to the end, again and again.
+  // Heapsort: the root, which is the smallest, moves to the end.
   for (let end = size - 1; end > 0; end--) {
     const last = heap[end] ?? 0
     heap[end] = heap[0] ?? 0
@@ -132,15 +132,15 @@ function* bestOf(scores: Float64Array, k: number): Steps<Uint32Array> {
 
 function* linear(map: Linear, x: Float32Array | Float64Array): Steps<Float64Array> {
   const y = new Float64Array(map.outputs)
-  const rows = Math.max(1, Math.floor(multiplyAddsAtOnce / map.inputs))
-  for (let first = 0; first < map.outputs; first += rows) {
+  const outputsAtOnce = Math.max(1, Math.floor(multiplyAddsAtOnce / map.inputs))
+  for (let first = 0; first < map.outputs; first += outputsAtOnce) {
     if (first > 0) yield
-    multiply(map, x, y, first, Math.min(first + rows, map.outputs))
+    multiply(map, x, y, first, Math.min(first + outputsAtOnce, map.outputs))
   }
   return y
 }
 
-/** y[o] = weight[o] · x + bias[o], for the outputs from `first` up to `end`. */
+/** y[o] = weight[o] · x + bias[o] for the outputs from `first` to `end`, exclusive. */
 function multiply(
   { inputs, weight, bias }: Linear,
   x: Float32Array | Float64Array,
@@ -150,8 +150,8 @@ function multiply(
 ): void {
   for (let o = first; o < end; o++) {
     let sum = bias[o] ?? 0
-    const row = o * inputs
-    for (let i = 0; i < inputs; i++) sum += (weight[row + i] ?? 0) * (x[i] ?? 0)
+    const offset = o * inputs
+    for (let i = 0; i < inputs; i++) sum += (weight[offset + i] ?? 0) * (x[i] ?? 0)
     y[o] = sum
   }
 }

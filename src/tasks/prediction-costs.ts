@@ -1,36 +1,36 @@
-// What an answer will cost, known before anything is computed: multiply-adds of the head, values, and bytes.
+// The cost of a prediction, known before anything is computed: multiply-adds of the head, values and bytes of the response.
 
 import type { Steps } from '../steps.js'
 import { multiplyAddsOf } from './heads.js'
 import type { Task } from './ready-tasks.js'
 
 export interface PredictionCost {
-  /** Of heads, on the host, with what becomes of their outputs. */
+  /** Multiply-adds of heads on the host, including probabilities and ranking. */
   readonly multiplyAdds: number
-  /** Scores of labels, and numbers of vectors. */
+  /** Scores of labels and numbers of vectors in the response. */
   readonly values: number
-  /** Of JSON, at most. */
+  /** Upper bound of its JSON, in bytes. */
   readonly bytes: number
 }
 
-/** What a task's labels are in JSON, in bytes. */
+/** Sizes of the labels of a task in JSON, in bytes. */
 export interface LabelBytes {
   readonly all: number
   readonly longest: number
 }
 
-/** Multiply-adds that take as long as to make a probability of an output, and to rank it. */
+/** Multiply-adds that take as long as the probability and the ranking of one output. */
 const multiplyAddsOfValue = 50
 /** `{"label":,"score":0.12345678901234567},` */
 const bytesOfScore = 48
-/** A number of a vector. */
+/** One number of a vector. */
 const bytesOfNumber = 24
-/** What stands around the values of a text, or of a word. */
+/** JSON around the values of a text or a word. */
 const bytesAround = 200
 
 const labelsAtOnce = 2_000
 
-/** Counts the bytes of labels, in steps: they may be many. */
+/** Counts the bytes of labels, in steps because there can be many. */
 export function* labelBytesInSteps(labels: readonly string[]): Steps<LabelBytes> {
   let [all, longest] = [0, 0]
   for (const [at, label] of labels.entries()) {
@@ -43,9 +43,9 @@ export function* labelBytesInSteps(labels: readonly string[]): Steps<LabelBytes>
 }
 
 /**
- * The cost of one text's answer.
- * @param units what the head is applied to: the words of a token classification, else 1
- * @param hiddenSize numbers of a vector
+ * The cost of a prediction for one text.
+ * @param units how often the head is applied: number of words for a token classification, else 1
+ * @param hiddenSize size of a vector
  */
 export function predictionCost(
   { file, labelBytes }: Pick<Task, 'file' | 'labelBytes'>,
@@ -63,10 +63,10 @@ export function predictionCost(
     case 'token_classification': {
       const { all, longest } = labelBytes
       const listed = Math.min(topK ?? file.labels.length, file.labels.length)
-      // All labels of a multi-label task may reach its threshold, and are listed once more then.
+      // All labels of a multi-label task can reach its threshold; then `labels` lists them again.
       const reaching = file.problemType === 'multi_label_classification' ? all + file.labels.length : 0
       const bytes = bytesAround + longest + Math.min(all, listed * longest) + bytesOfScore * listed + reaching
-      // Every score is computed, also one that is not in the answer.
+      // Every score is computed, even if the response does not contain it.
       const values = file.labels.length
       const multiplyAdds = multiplyAddsOf(file.head) + multiplyAddsOfValue * values
       return { multiplyAdds: units * multiplyAdds, values: units * values, bytes: units * bytes }
@@ -84,12 +84,12 @@ export const sumOfCosts = (costs: readonly PredictionCost[]): PredictionCost =>
     { multiplyAdds: 0, values: 0, bytes: 0 },
   )
 
-/** Work on the host that takes about as long as the engine takes for one token. */
+/** Work on the host that takes about as long as one token in the engine. */
 const perToken = { multiplyAdds: 100_000, values: 250 } as const
 
-/** The cost in tokens, for rates and turns. It is 0 for the small answers that most tasks give. */
+/** The cost in tokens, for rate limits and fair queueing. It is 0 for small predictions, as of most tasks. */
 export const tokensOfCost = ({ multiplyAdds, values }: PredictionCost): number =>
   Math.floor(multiplyAdds / perToken.multiplyAdds + values / perToken.values)
 
-/** Whether the work is so little that it is done at once, without slices: well below a tenth of a millisecond. */
+/** Whether the work takes well below 0.1 ms, so that it needs no slices. */
 export const isSmall = ({ multiplyAdds, values }: PredictionCost): boolean => multiplyAdds <= 50_000 && values <= 200

@@ -1,4 +1,4 @@
-// What a task answers of a text, by its problem type, from what the backbone made of the text.
+// From the output of the engine to the prediction of a task, for each problem type.
 
 import type { Word } from '../backbones/words.js'
 import type { RowResult } from '../engine/engine.js'
@@ -16,7 +16,7 @@ import {
 import { labelWords, type TokenClassification } from './words.js'
 
 export interface MultiLabelClassification extends Classification {
-  /** The labels that apply, best first: those whose probability reaches the threshold. */
+  /** The labels whose probability reaches the threshold, best first. */
   readonly labels: readonly string[]
 }
 
@@ -37,31 +37,31 @@ export type Prediction =
   | FeatureExtraction
 
 export interface PredictionOptions extends ScoreOptions {
-  /** In place of a multi-label task's own threshold. */
+  /** Replaces the threshold of a multi-label task. */
   readonly threshold?: number | undefined
 }
 
-/** What a problem type reads: a pair of texts as well as one, and hidden states of tokens or the pooled vector. */
+/** The inputs of each problem type: whether it accepts pairs of texts, and whether it reads hidden states of tokens. */
 export const inputsByProblemType: Readonly<Record<ProblemType, { readonly pairs: boolean; readonly hidden: boolean }>> =
   {
     single_label_classification: { pairs: true, hidden: false },
     multi_label_classification: { pairs: true, hidden: false },
     regression: { pairs: true, hidden: false },
     token_classification: { pairs: false, hidden: true },
-    // Texts are compared by the vectors of each alone.
+    // Texts are compared by their separate vectors.
     feature_extraction: { pairs: false, hidden: false },
   }
 
-/** A text as its task's head reads it. */
+/** A text and its words. */
 export interface TextAndWords {
   readonly text: string
-  /** Its words, for a problem type that reads hidden states. */
+  /** Empty unless the problem type reads hidden states. */
   readonly words: readonly Word[]
 }
 
 /**
- * The answer of a task for one text.
- * @param row what the engine gave for the text, with hidden states if the problem type reads them
+ * The prediction of a task for one text.
+ * @param row output of the engine for the text, with hidden states if the problem type reads them
  */
 export function* predictionInSteps(
   task: TaskFile,
@@ -80,14 +80,14 @@ export function* predictionInSteps(
     case 'regression':
       return { score: (yield* logitsInSteps(task.head, pooled))[0] ?? Number.NaN }
     case 'token_classification':
-      if (hidden === undefined) throw new Error('a token classification got no hidden states')
+      if (hidden === undefined) throw new Error('the engine returned no hidden states for a token classification')
       return yield* labelWords(task, text, words, hidden, options)
     case 'feature_extraction':
       return { embedding: Array.from(task.normalize ? normalized(pooled) : pooled) }
   }
 }
 
-/** The vector scaled to an L2 norm of 1; zeros stay zeros. */
+/** The vector scaled to an L2 norm of 1. A zero vector is unchanged. */
 function normalized(vector: Float32Array): Float32Array {
   const norm = Math.hypot(...vector)
   return norm === 0 ? vector : vector.map((value) => value / norm)

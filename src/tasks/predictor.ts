@@ -1,5 +1,6 @@
-// Texts of tasks to predictions: loads tasks, tokenises, hands rows to the dispatcher, and lets tasks answer. Before each of
-// these its cost is known, and bounded. One call sees one version of each task, whatever is uploaded meanwhile.
+// From texts to predictions: loads the tasks, tokenises the texts, submits rows to the dispatcher and applies the heads. The
+// cost of each step is known and bounded before it starts. One call uses one version of each task, even if a new version is
+// uploaded meanwhile.
 
 import type { Text, TextTokenizer } from '../backbones/tokenizer.js'
 import { splitWords, type Word } from '../backbones/words.js'
@@ -24,47 +25,47 @@ export interface PredictionInput extends Text {
   readonly task: string
 }
 
-/** For whom texts are predicted: whose tasks are asked, and what their rows count for. */
+/** Who a prediction is for: whose tasks it uses, and who is charged. */
 export interface Account {
   readonly owner: Owner
-  /** Weight of its turns at the engine, against other owners'. */
+  /** Weight in fair queueing. */
   readonly share: number
-  /** Takes the cost of an admitted request, in tokens, from the owner's rate. It throws to refuse the request. */
+  /** Charges the cost of an admitted request, in tokens. @throws Problem `rate_limited` to reject the request */
   readonly spend: (tokens: number) => void
-  /** Gives back the cost of what was admitted and then not begun. */
+  /** Refunds the tokens of rows that were admitted but not started. */
   readonly giveBack: (tokens: number) => void
-  /** Throws if the owner is no longer who it was when the request came: a tenant may have been removed and made again. */
+  /** Throws if the owner has changed since the request arrived: a tenant can be deleted and created again. */
   readonly checkAgain: () => void
 }
 
 export interface PredictOptions extends PredictionOptions, Pick<SubmitOptions, 'deadline'> {
   readonly account: Account
-  /** Cut what is longer than the model takes; otherwise refuse it. */
+  /** Whether texts that are longer than the model supports are cut. Otherwise they are rejected. */
   readonly truncate: boolean
-  /** Aborted when nobody waits for the answer any more. */
+  /** Aborts when the client disconnects. */
   readonly signal?: AbortSignal
 }
 
 export interface Predicted {
   readonly task: string
-  /** Digest of the task file that answered. */
+  /** Digest of the task file that made the prediction. */
   readonly version: string
   readonly prediction: Prediction
 }
 
-/** Predictions, and what they hold of the memory for answers until they are sent. */
+/** Predictions, and the memory that is reserved for the response until it is sent. */
 export interface Predictions {
   readonly predicted: readonly Predicted[]
-  /** Estimated; at least what the answer has. */
+  /** An estimate, never too low. */
   readonly cost: PredictionCost
   readonly holding: Holding
 }
 
-/** What one request may cost. */
+/** Bounds of one request. */
 export interface RequestLimits {
-  /** Of the tasks that it asks, in memory. */
+  /** Memory of its tasks, in bytes. */
   readonly maxTaskBytes: number
-  /** Of its tasks' heads, for all its texts. */
+  /** Multiply-adds of the heads, for all texts. */
   readonly maxMultiplyAdds: number
   readonly maxAnswerBytes: number
 }
@@ -74,23 +75,23 @@ export interface PredictorParts {
   readonly tokenizer: TextTokenizer
   readonly dispatcher: Dispatcher
   readonly work: SlicedWork
-  /** Numbers of a vector. */
+  /** Size of a vector. */
   readonly hiddenSize: number
-  /** For characters of texts that are being tokenised. */
+  /** Bounds the characters that are being tokenised. */
   readonly gate: Gate
   readonly answers: Pool
   readonly limits: RequestLimits
 }
 
-/** Texts have three to six characters a token. What has more than so many has fewer tokens than it is taken for. */
+/** Usual texts have 3 to 6 characters per token. For longer tokens the estimate of their number is too high. */
 const mostCharactersPerToken = 8
 
-/** To tokenise a text takes as long as for so many characters, however short it is. */
+/** The fixed cost of tokenising a text, in characters. */
 const charactersAround = 200
-/** Texts of a request that are tokenised together at most. */
+/** Most texts of a request that are tokenised together. */
 const textsTogether = 32
 
-/** An input, the task that it asks, and its tokens. */
+/** An input and its task. */
 interface InputAndTask {
   readonly input: PredictionInput
   readonly task: Task
@@ -99,7 +100,7 @@ interface InputAndTask {
 interface EncodedInput extends InputAndTask {
   readonly inputIds: Int32Array
   readonly tokenTypeIds: Int32Array
-  /** For a task that reads hidden states. */
+  /** Empty unless the problem type reads hidden states. */
   readonly words: readonly Word[]
   readonly cost: PredictionCost
 }
@@ -108,7 +109,7 @@ export class Predictor {
   constructor(readonly parts: PredictorParts) {}
 
   /**
-   * Refuses what could not be answered in time, before it has been read.
+   * Rejects a request that would miss its deadline, before its body is read.
    * @throws Problem `overloaded`, `deadline_exceeded`
    */
   check(task: string, { owner, share }: Pick<Account, 'owner' | 'share'>, deadline: number): void {
@@ -116,34 +117,34 @@ export class Predictor {
   }
 
   /**
-   * Predictions in the order of the inputs. Whoever calls gives back what they hold.
+   * Predictions in the order of the inputs. The caller releases `holding`.
    * @throws Problem `unknown_task`, `empty_text`, `text_too_long`, `text_pair_not_taken` with the index of the input;
    *   `threshold_not_taken`; `request_too_costly`, `answer_too_large`; `overloaded` if there is no memory for the tasks or
-   *   the answer; whatever the account and the dispatcher throw
+   *   the response; those of the account and the dispatcher
    */
   async predict(inputs: readonly PredictionInput[], options: PredictOptions): Promise<Predictions> {
     const tasks = new Map<string, TaskInUse>()
     try {
       await this.#useTasks(inputs, options.account.owner, tasks)
-      // To load tasks takes time.
+      // Loading tasks takes time.
       options.account.checkAgain()
-      const asked = inputs.map((input) => ({ input, task: present(tasks.get(input.task)).task }))
-      for (const [index, each] of asked.entries()) this.#checkText(each, index, options)
+      const inputsAndTasks = inputs.map((input) => ({ input, task: present(tasks.get(input.task)).task }))
+      for (const [index, each] of inputsAndTasks.entries()) this.#checkText(each, index, options)
       if (options.threshold !== undefined) checkThreshold(tasks)
-      // What cannot be answered is refused before its texts are tokenised: they have at least one word each.
-      this.#checkCost(sumOfCosts(asked.map(({ task }) => this.#costOf(task, 1, options))))
+      // Reject before tokenising what is too costly even if each text has only one word.
+      this.#checkCost(sumOfCosts(inputsAndTasks.map(({ task }) => this.#costOf(task, 1, options))))
       const demand = this.#leastDemand(inputs)
       this.#checkDemand(demand, options)
-      return await this.#predictTexts(asked, demand, options)
+      return await this.#predictTexts(inputsAndTasks, demand, options)
     } finally {
       for (const { release } of tasks.values()) release()
     }
   }
 
-  async #predictTexts(asked: readonly InputAndTask[], demand: Demand, options: PredictOptions): Promise<Predictions> {
+  async #predictTexts(inputs: readonly InputAndTask[], demand: Demand, options: PredictOptions): Promise<Predictions> {
     const { account, deadline, signal } = options
     const { owner, share } = account
-    const texts = await this.#encodeAll(asked, demand, options)
+    const texts = await this.#encodeAll(inputs, demand, options)
     const cost = sumOfCosts(texts.map((text) => text.cost))
     this.#checkCost(cost)
     const holding = this.parts.answers.take(owner, answerFactor * cost.bytes)
@@ -183,7 +184,7 @@ export class Predictor {
       tasks.set(id, used)
       bytes += used.task.bytes
       if (bytes > limits.maxTaskBytes && tasks.size > 1)
-        throw exceeds('taskBytes', bytes, limits.maxTaskBytes, `the first ${tasks.size} tasks that the request names`)
+        throw exceeds('taskBytes', bytes, limits.maxTaskBytes, `the first ${tasks.size} tasks of the request`)
     }
   }
 
@@ -193,27 +194,34 @@ export class Predictor {
     for (const [name, value] of [['text', input.text] as const, ['text_pair', input.textPair] as const]) {
       if (value === undefined) continue
       if (isBlank(value.slice(0, maxCharacters)))
-        throw new Problem('empty_text', `inputs[${index}]: ${name} is empty or blank`, { input: index, field: name })
+        throw new Problem('empty_text', `inputs[${index}]: ${name} is empty or has only whitespace; send a text`, {
+          input: index,
+          field: name,
+        })
       if (!truncate && value.length > maxCharacters)
         throw new Problem(
           'text_too_long',
-          `inputs[${index}]: ${name} has ${value.length} characters; at most ${maxCharacters} are read`,
+          `inputs[${index}]: ${name} has ${value.length} characters; send at most ${maxCharacters}, or set truncate to true`,
           { input: index, characters: value.length, limit: maxCharacters },
         )
     }
     if (input.textPair !== undefined && !inputsByProblemType[problemType].pairs)
-      throw new Problem('text_pair_not_taken', `inputs[${index}]: a ${problemType} takes one text, not a pair`, {
-        input: index,
-      })
+      throw new Problem(
+        'text_pair_not_taken',
+        `inputs[${index}]: task "${input.task}" is a ${problemType} and takes one text; remove text_pair`,
+        {
+          input: index,
+        },
+      )
   }
 
-  /** Tokenises the texts, some at a time. While they wait for that, others may fill the queue: then the rest is refused. */
-  async #encodeAll(asked: readonly InputAndTask[], demand: Demand, options: PredictOptions): Promise<EncodedInput[]> {
+  /** Tokenises the texts in groups. Other requests can fill the queue meanwhile: then the request is rejected. */
+  async #encodeAll(inputs: readonly InputAndTask[], demand: Demand, options: PredictOptions): Promise<EncodedInput[]> {
     const { gate } = this.parts
-    const read: EncodedInput[] = []
-    while (read.length < asked.length) {
-      const first = read.length
-      const { texts, amount } = this.#nextTexts(asked, first)
+    const encoded: EncodedInput[] = []
+    while (encoded.length < inputs.length) {
+      const first = encoded.length
+      const { texts, amount } = this.#nextTexts(inputs, first)
       const some = await gate.pass(
         options.account.owner,
         amount,
@@ -223,27 +231,27 @@ export class Predictor {
         },
         options.signal,
       )
-      read.push(...some)
+      encoded.push(...some)
     }
-    return read
+    return encoded
   }
 
-  /** Texts that are tokenised together: as many as the gate lets in at one time for an owner, and not too many. */
+  /** The next texts to tokenise together: as many as the gate admits at once for one owner. */
   #nextTexts(
-    asked: readonly InputAndTask[],
+    inputs: readonly InputAndTask[],
     first: number,
   ): { readonly texts: readonly InputAndTask[]; readonly amount: number } {
     const { tokenizer, gate } = this.parts
     const charactersOf = (text: string) => Math.min(text.length, tokenizer.maxCharacters)
     let amount = 0
     let end = first
-    for (; end < asked.length && end - first < textsTogether; end++) {
-      const { text = '', textPair = '' } = asked[end]?.input ?? {}
+    for (; end < inputs.length && end - first < textsTogether; end++) {
+      const { text = '', textPair = '' } = inputs[end]?.input ?? {}
       const more = charactersOf(text) + charactersOf(textPair) + charactersAround
       if (end > first && amount + more > gate.capacity / 2) break
       amount += more
     }
-    return { texts: asked.slice(first, end), amount }
+    return { texts: inputs.slice(first, end), amount }
   }
 
   async #encode({ input, task }: InputAndTask, index: number, options: PredictOptions): Promise<EncodedInput> {
@@ -253,10 +261,10 @@ export class Predictor {
     if (!options.truncate && fullLength > maxTokens)
       throw new Problem(
         'text_too_long',
-        `inputs[${index}] has ${fullLength} tokens; the model takes ${maxTokens}, special tokens included`,
+        `inputs[${index}] has ${fullLength} tokens with special tokens; the model supports ${maxTokens}. Send a shorter text, or set truncate to true`,
         { input: index, tokens: fullLength, limit: maxTokens },
       )
-    // The encoding holds far more than is needed from here on, in memory that the garbage collector does not see.
+    // Copies what is needed: the encoding holds much more, in memory that the garbage collector does not see.
     const { hidden } = inputsByProblemType[task.file.problemType]
     const words = hidden ? splitWords(text, encoding) : []
     const cost = this.#costOf(task, hidden ? words.length : 1, options)
@@ -274,7 +282,7 @@ export class Predictor {
     this.parts.dispatcher.check({ tenant: account.owner, weight: account.share, deadline }, demand)
   }
 
-  /** What the texts need at least: to tokenise them only to refuse them would cost more than to refuse them now. */
+  /** The least that the texts need. Rejecting them now is cheaper than tokenising them first. */
   #leastDemand(inputs: readonly PredictionInput[]): Demand {
     const { maxTokens } = this.parts.tokenizer
     const byTask = new Map<string, { tokens: number; cost: number }>()
@@ -294,19 +302,19 @@ export class Predictor {
     const { maxMultiplyAdds, maxAnswerBytes } = this.parts.limits
     if (multiplyAdds > maxMultiplyAdds)
       throw exceeds('multiplyAdds', multiplyAdds, maxMultiplyAdds, 'the heads of the request')
-    if (bytes > maxAnswerBytes) throw exceeds('answerBytes', bytes, maxAnswerBytes, 'the answer')
+    if (bytes > maxAnswerBytes) throw exceeds('answerBytes', bytes, maxAnswerBytes, 'the response')
   }
 }
 
 const isBlank = (text: string): boolean => !/\S/.test(text)
 
-/** Beside a multi-label task others may be asked: as with top_k, an option is for those that it says something to. */
+/** At least one task must be multi-label. The others ignore the threshold, as regressions ignore top_k. */
 function checkThreshold(tasks: ReadonlyMap<string, TaskInUse>): void {
   const types = Array.from(tasks, ([id, { task }]) => ({ id, type: task.file.problemType }))
   if (types.some(({ type }) => type === 'multi_label_classification')) return
   throw new Problem(
     'threshold_not_taken',
-    'threshold is given, but no task that is asked is a multi_label_classification: ' +
+    'threshold is only for multi_label_classification; remove it: ' +
       types.map(({ id, type }) => `"${id}" is a ${type}`).join(', '),
   )
 }

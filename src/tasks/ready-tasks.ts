@@ -1,6 +1,6 @@
-// Tasks that are ready to run: an effective bitset and a head each. Those in use are held by requests, and bounded for
-// each owner; a cache keeps what was used lately, bounded in bytes. Both count what a task really holds. The cache goes by
-// the file's digest: owners of identical files share what is made of them, and nobody sees whose else it is.
+// Tasks that are ready to run, each with an effective bitset and a head. Memory of tasks in use is bounded for each owner,
+// and a cache of recently used tasks is bounded in bytes. Cache keys are digests of files: owners of identical files share
+// an entry, and cannot tell who else has the file.
 
 import { LRUCache } from 'lru-cache'
 import type { Holding, Pool } from '../costs/pool.js'
@@ -18,7 +18,7 @@ export interface Task {
   /** Effective, [planes, layers, ⌈n/8⌉] bytes. */
   readonly bitset: Uint8Array
   readonly labelBytes: LabelBytes
-  /** What it holds in memory. */
+  /** Its memory. */
   readonly bytes: number
 }
 
@@ -28,7 +28,7 @@ export interface TaskInUse {
   release(): void
 }
 
-/** Where a task's file is. */
+/** Where to read the file of a task. */
 export interface TaskSource {
   readonly digest: string
   readonly read: () => Uint8Array
@@ -40,20 +40,20 @@ interface Use {
   readonly task: Promise<Task>
 }
 
-/** Small files that are read in one turn of the event loop; a request may name hundreds. */
+/** Most small files that are read in one turn of the event loop: a request can name hundreds of tasks. */
 const mostAtOnce = 8
 
-/** Tasks whose size is remembered. */
+/** Most tasks whose size is remembered. */
 const mostSizes = 10_000
 
-/** A file up to this size is read at once, in bytes: it takes a fraction of a millisecond. */
+/** Largest file in bytes that is read at once, which takes a fraction of a millisecond. */
 const readAtOnce = 32 * 1024
 
 export class ReadyTasks {
   readonly #cache: LRUCache<string, Task>
-  /** Small tasks that were made in this turn of the event loop. */
-  #madeAtOnce = 0
-  /** What tasks that were made ready once take, by digest. */
+  /** Small tasks that were prepared in this turn of the event loop. */
+  #preparedAtOnce = 0
+  /** Memory of tasks that were prepared before, by digest. */
   readonly #sizes = new LRUCache<string, number>({ max: mostSizes })
   /** By owner and digest. */
   readonly #uses = new Map<string, Use>()
@@ -61,21 +61,21 @@ export class ReadyTasks {
   constructor(
     readonly prototype: Prototype,
     readonly work: SlicedWork,
-    /** Bytes of the tasks that requests use. */
+    /** Bounds the bytes of tasks that requests use. */
     readonly inUse: Pool,
     cacheBytes: number,
   ) {
     this.#cache = new LRUCache({ maxSize: cacheBytes, sizeCalculation: ({ bytes }) => bytes })
   }
 
-  /** Bytes that the cache holds, and its entries. */
+  /** Size of the cache. */
   get cached(): { readonly bytes: number; readonly tasks: number } {
     return { bytes: this.#cache.calculatedSize, tasks: this.#cache.size }
   }
 
   /**
-   * Whether a task has to be read from its file before an owner can use it.
-   * @throws Problem `overloaded` if its size is known and tasks in use have no room for it: then it is not read at all
+   * Whether the file of a task must be read before an owner can use it.
+   * @throws Problem `overloaded` if its size is known and there is no memory for it; then the file is not read
    */
   mustRead(owner: Owner, digest: string): boolean {
     if (this.#cache.has(digest) || this.#uses.has(keyOf(owner, digest))) return false
@@ -84,8 +84,8 @@ export class ReadyTasks {
   }
 
   /**
-   * A task, for as long as a request uses it. It stays usable whatever happens to its file meanwhile.
-   * @throws Problem `overloaded` if tasks in use have no room for it; whatever is wrong with the file
+   * Gets a task for a request, until it is released. It stays usable even if its file is replaced or deleted.
+   * @throws Problem `overloaded` if there is no memory for it; those of an invalid file
    */
   async use(owner: Owner, { digest, read }: TaskSource): Promise<TaskInUse> {
     const key = keyOf(owner, digest)
@@ -105,21 +105,21 @@ export class ReadyTasks {
   }
 
   /**
-   * Makes a task of a file.
+   * Prepares the task of a file.
    * @param digest of the file, if it is known
-   * @throws Problem for a file that is not a task of the prototype
+   * @throws Problem if the file is not a task of the prototype
    */
   async make(owner: Owner, bytes: Uint8Array, digest?: string): Promise<Task> {
     const steps = this.#makeInSteps(bytes, digest)
-    if (bytes.byteLength > readAtOnce || this.#madeAtOnce >= mostAtOnce) return this.work.run(owner, steps)
-    if (this.#madeAtOnce++ === 0)
+    if (bytes.byteLength > readAtOnce || this.#preparedAtOnce >= mostAtOnce) return this.work.run(owner, steps)
+    if (this.#preparedAtOnce++ === 0)
       setImmediate(() => {
-        this.#madeAtOnce = 0
+        this.#preparedAtOnce = 0
       })
     return finish(steps)
   }
 
-  /** Keeps a task for those who ask next. */
+  /** Puts a task into the cache. */
   keep(task: Task): void {
     this.#cache.set(task.file.digest, task)
     this.#sizes.set(task.file.digest, task.bytes)
@@ -135,7 +135,7 @@ export class ReadyTasks {
   }
 
   #load(owner: Owner, digest: string, read: () => Uint8Array): Use {
-    // To read a large file takes milliseconds: nothing is read that there is no room for, once its size is known.
+    // Reading a large file takes milliseconds: check for memory first if the size is known.
     const holding = this.inUse.take(owner, this.#sizes.get(digest) ?? 0)
     const load = async () => {
       const bytes = read()
@@ -157,7 +157,7 @@ export class ReadyTasks {
 
 const keyOf = (owner: Owner, digest: string): string => `${owner}/${digest}`
 
-/** Makes a task file that fits the prototype ready to run. */
+/** Prepares a task file that fits the prototype. */
 export function* taskInSteps(file: TaskFile, prototype: Prototype): Steps<Task> {
   const bitset = effectiveBitset(file, prototype)
   const labelBytes = yield* labelBytesInSteps(file.labels)
@@ -172,22 +172,22 @@ function once(action: () => void): () => void {
   }
 }
 
-/** Of a label, beside its characters: the string's own fields, and its place in the list. */
+/** Bytes of a label without its characters: the string object and its place in the list. */
 const stringBytes = 32
-/** Of the objects around a task. */
+/** Bytes of the objects around a task. */
 const objectBytes = 1_000
-/** A JSON value takes up to so many times the bytes of its text. */
+/** Most bytes of a JSON value per byte of its text. */
 const jsonFactor = 16
 
-/** What a task holds in memory, in bytes. */
+/** Memory of a task, in bytes. */
 function bytesOf(file: TaskFile, bitset: Uint8Array, labelBytes: LabelBytes): number {
   const linears = [file.head?.output, file.head?.dense].filter((linear) => linear !== undefined)
   const arrays = [bitset, file.mask.bits, ...linears.flatMap(({ weight, bias }) => [weight, bias])]
-  // Most of them are views of the one buffer that holds the task's file.
+  // Most of them are views of the buffer that holds the task file.
   const buffers = new Set(arrays.map(({ buffer }) => buffer))
   let bytes = objectBytes
   for (const { byteLength } of buffers) bytes += byteLength
-  // A string takes one or two bytes for a character.
+  // A string takes one or two bytes per character.
   bytes += 2 * labelBytes.all + stringBytes * file.labels.length
   bytes += 2 * (file.description?.length ?? 0)
   if (file.metrics) bytes += jsonFactor * JSON.stringify(file.metrics).length

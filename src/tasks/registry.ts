@@ -1,5 +1,5 @@
-// The tasks that are served: read-only files of a directory for everybody, and uploads in the store for their owners. A
-// task that nobody uses is only a file; ready-tasks.ts makes it ready to run.
+// The tasks of the server: bundled ones, which are read-only files of a directory that all callers share, and uploads in the
+// store, which only their owner sees. ready-tasks.ts prepares a task when a request uses it.
 
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -24,24 +24,27 @@ export interface ListedTask extends StoredTask {
   readonly origin: Origin
 }
 
-/** Tasks that are listed between two pauses. */
+/** Tasks of a list between two pauses. */
 const listedAtOnce = 50
 
 export class Registry {
   private constructor(
     readonly ready: ReadyTasks,
     readonly store: TaskStore,
-    /** The directory's files by id, in the order of the ids. */
+    /** The bundled files by id, in the order of the ids. */
     readonly bundled: ReadonlyMap<string, { readonly digest: string; readonly bytes: Uint8Array }>,
   ) {}
 
   /**
-   * @param masksDir directory of task files; each file's name is its task's id
-   * @throws Problem naming the file, if one of them is not a task of this prototype
+   * @param masksDir directory of task files; the name of a file is the id of its task
+   * @throws Problem with the name of the file that is not a task of this prototype
    */
   static async open(ready: ReadyTasks, store: TaskStore, masksDir: string): Promise<Registry> {
     const names = await readdir(masksDir).catch((error: Error) => {
-      throw new Problem('invalid_setting', `the masks directory ${masksDir} cannot be read: ${error.message}`)
+      throw new Problem(
+        'invalid_setting',
+        `the masks directory ${masksDir} cannot be read: ${error.message}; see --masks-dir`,
+      )
     })
     const bundled = new Map<string, { digest: string; bytes: Uint8Array }>()
     for (const name of names.filter((name) => name.endsWith(extension)).sort()) {
@@ -60,41 +63,41 @@ export class Registry {
     return this.ready.prototype
   }
 
-  /** Bundled files whose id an upload of the owner had taken before: the upload is served. */
+  /** Bundled tasks that are hidden by an upload of the owner with the same id. */
   shadowed(owner: Owner): string[] {
     return [...this.bundled.keys()].filter((id) => this.store.digest(owner, id) !== undefined)
   }
 
-  /** Tasks of everybody. */
+  /** Number of tasks of all owners. */
   get count(): number {
     return this.bundled.size + this.store.count
   }
 
-  /** Tasks that an owner has: its own, and the bundled ones. */
+  /** Number of tasks that an owner sees: its own and the bundled ones. */
   countOf(owner: Owner): number {
     return this.bundled.size + this.store.countOf(owner) - this.shadowed(owner).length
   }
 
   /**
-   * The current version of a task of an owner, for as long as a request uses it.
-   * @throws Problem `invalid_task_id`; `unknown_task`, whether or not another owner has such a task; `prototype_mismatch`
-   *   for an upload from before a new prototype; `overloaded` if tasks in use have no room for it
+   * Gets the current version of a task for a request, until it is released.
+   * @throws Problem `invalid_task_id`; `unknown_task`, even if another owner has such a task; `prototype_mismatch` if it was
+   *   uploaded for another prototype; `overloaded` if there is no memory for it
    */
   async use(owner: Owner, id: string): Promise<TaskInUse> {
     if (this.ready.mustRead(owner, this.version(owner, id))) await this.store.prefetch(owner, id)
-    // It may have been replaced meanwhile.
+    // The task may have been replaced meanwhile.
     const digest = this.version(owner, id)
     return this.ready.use(owner, { digest, read: () => this.file(owner, id) })
   }
 
-  /** Digest of the current version. @throws Problem `invalid_task_id`, `unknown_task` */
+  /** Digest of the current version of a task. @throws Problem `invalid_task_id`, `unknown_task` */
   version(owner: Owner, id: string): string {
     const digest = this.store.digest(owner, checkTaskId(id)) ?? this.bundled.get(id)?.digest
     if (digest === undefined) throw unknownTask(id)
     return digest
   }
 
-  /** The task's file as it was uploaded. @throws Problem `invalid_task_id`, `unknown_task` */
+  /** The file of a task, as it was uploaded. @throws Problem `invalid_task_id`, `unknown_task` */
   file(owner: Owner, id: string): Uint8Array {
     const bytes = this.store.file(owner, checkTaskId(id)) ?? this.bundled.get(id)?.bytes
     if (bytes === undefined) throw unknownTask(id)
@@ -105,7 +108,7 @@ export class Registry {
     return this.store.digest(owner, id) === undefined ? 'bundled' : 'uploaded'
   }
 
-  /** Up to `limit` tasks that an owner has whose ids follow `after`, in the order of their ids. */
+  /** Lists up to `limit` tasks that an owner sees, with ids after `after`, in the order of their ids. */
   *list(owner: Owner, after: string, limit: number): Steps<ListedTask[]> {
     const listed: ListedTask[] = []
     while (listed.length < limit) {
@@ -129,10 +132,10 @@ export class Registry {
   }
 
   /**
-   * Registers a task file under an owner's id; resolves once that would survive a power cut, and then serves it.
+   * Stores a task file and makes it live. Resolves once the file is stored durably.
    * @returns the task, and the version that it replaced
-   * @throws Problem for a file that is not a task of this prototype, `task_read_only`, `unknown_tenant`, `quota_exceeded`,
-   *   whatever the precondition throws
+   * @throws Problem if the file is not a task of this prototype; `task_read_only`, `unknown_tenant`, `quota_exceeded`; those
+   *   of the precondition
    */
   async put(
     owner: TaskOwner,
@@ -148,8 +151,8 @@ export class Registry {
   }
 
   /**
-   * @returns the version that was removed
-   * @throws Problem `unknown_task`, `task_read_only`, `unknown_tenant`, whatever the precondition throws
+   * @returns the version that was deleted
+   * @throws Problem `unknown_task`, `task_read_only`, `unknown_tenant`, those of the precondition
    */
   async delete(owner: TaskOwner, id: string, precondition: Precondition): Promise<string | undefined> {
     this.#checkWritable(ownerOf(owner), id)
@@ -161,7 +164,7 @@ export class Registry {
 
   #checkWritable(owner: Owner, id: string): void {
     if (this.bundled.has(checkTaskId(id)) && this.store.digest(owner, id) === undefined)
-      throw new Problem('task_read_only', `task "${id}" is a file of the masks directory and cannot be changed here`, {
+      throw new Problem('task_read_only', `task "${id}" is bundled with the server and read-only; choose another id`, {
         task: id,
       })
   }

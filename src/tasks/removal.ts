@@ -1,6 +1,6 @@
-// A tenant is removed in many transactions, for its tasks may be many. The first one closes it, so that it is gone for
-// everybody; the last one frees its id. Each checks that it still is this tenant and no other of its id: a removal can
-// be cut off at any moment, and several processes can work on the same one.
+// Deletes tenants. A tenant can have many tasks, so this takes many transactions. The first closes the tenant, and nobody can
+// use it from then on; the last frees its id. A deletion can be interrupted at any point, and several processes can work on
+// the same one, so each transaction checks that the id still belongs to this tenant.
 
 import { setTimeout } from 'node:timers/promises'
 import { type AuditLog, audit, auditIfUnknown } from '../tenants/audit.js'
@@ -12,24 +12,24 @@ export interface TenantStores {
   readonly tasks: TaskStore
 }
 
-/** Who removes, and the log that is told of each step. */
+/** Who deletes a tenant, and the log for each step. */
 export interface Remover {
   readonly actor: string
   readonly logger: AuditLog & { error(details: object, message: string): void }
 }
 
-/** When to look for removals that were cut off, in milliseconds. */
+/** Pauses between searches for interrupted deletions, in milliseconds. */
 export interface Pauses {
-  /** After all that were found are finished. */
+  /** After a search without failures. */
   readonly look: number
-  /** After a failure; doubled with each further one in a row, up to `look`. */
+  /** After a failure. It doubles with each further one, up to `look`. */
   readonly retry: number
 }
 
 const pauses: Pauses = { look: 60_000, retry: 1_000 }
 
 /**
- * Removes a tenant, its keys and its tasks, or goes on with a removal that was begun before.
+ * Deletes a tenant with its API keys and tasks, or continues an interrupted deletion.
  * @returns how many tasks it had
  * @throws Problem `unknown_tenant`
  */
@@ -45,7 +45,7 @@ export async function removeTenant(stores: TenantStores, id: string, by: Remover
   return leaving.stored.tasks
 }
 
-/** Finishes removals that were cut off, those that are found at once and those that are found later. Ends with the signal. */
+/** Searches for interrupted deletions and finishes them, again and again until the signal aborts. */
 export async function finishRemovals(
   stores: TenantStores,
   by: Remover,
@@ -61,7 +61,7 @@ export async function finishRemovals(
   }
 }
 
-/** @returns whether something failed, which the log says */
+/** @returns whether something failed; the log has the reason */
 async function finishRound(stores: TenantStores, by: Remover, signal: AbortSignal): Promise<boolean> {
   let failed = false
   try {
@@ -74,14 +74,14 @@ async function finishRound(stores: TenantStores, by: Remover, signal: AbortSigna
   } catch (error) {
     by.logger.error(
       { reason: (error as Error).message },
-      'could not look for removals that were cut off; it is tried again',
+      'cannot search for interrupted deletions of tenants; the server will try again',
     )
     failed = true
   }
   return failed
 }
 
-/** @param signal stops it between two transactions, without an error */
+/** @param signal stops it between two transactions without an error */
 async function finish(
   { tenants, tasks }: TenantStores,
   leaving: Leaving,
@@ -97,12 +97,12 @@ async function finish(
     }
     const change = { action: 'tenant.delete', tenant: id, object: id, incarnation } as const
     const before = await auditIfUnknown(logger, actor, tenants.forget(leaving), () => change)
-    // Where another one finished the removal, it wrote the line.
+    // If another process finished the deletion, that process wrote the line.
     if (before) audit(logger, actor, { ...change, before })
   } catch (error) {
     logger.error(
       { tenant: id, incarnation, tasks: stored.tasks, removed, reason: (error as Error).message },
-      'the removal of a tenant was cut off; a server on this store goes on with it',
+      'the deletion of a tenant was interrupted; a server on this store will continue it',
     )
     throw error
   }

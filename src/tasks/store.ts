@@ -1,5 +1,5 @@
-// Uploaded task files, in the store: of each task its file and the file's digest, and of each owner what it has stored,
-// changed together.
+// Uploaded task files in the store. Each task has a record of its file and one of the digest; each owner has a record of its
+// usage. They change in one transaction.
 
 import type { Owner } from '../owner.js'
 import { type RecordRange, recordsIn, type Store, type StoreWriter } from '../store/store.js'
@@ -12,16 +12,16 @@ export interface StoredTask {
   readonly digest: string
 }
 
-/** Looks at the version that is there, undefined for none, and throws if it is not the one that was expected. */
+/** Checks the current version, undefined if there is none. Throws a Problem if it is not the expected one. */
 export type Precondition = (current: string | undefined) => void
 
-/** Tasks that are removed in one transaction of a removal: requests are answered in between. */
+/** Most tasks that one transaction of a deletion removes, so that other requests are served in between. */
 const removedTogether = 500
 
 export class TaskStore {
   private constructor(readonly store: Store) {}
 
-  /** Counts what the operator has stored, if the store is from before that was counted. */
+  /** Counts the usage of the operator if an older version of the program wrote the store, without this record. */
   static async open(store: Store): Promise<TaskStore> {
     if (store.get('usage', operator) === undefined)
       await store.change((records) => {
@@ -41,12 +41,12 @@ export class TaskStore {
     return this.store.get('files', recordKey(owner, id))
   }
 
-  /** Brings a task's file from the disk into memory, on another thread. */
+  /** Reads the file of a task from disk into memory, on another thread. */
   prefetch(owner: Owner, id: string): Promise<void> {
     return this.store.prefetch('files', recordKey(owner, id))
   }
 
-  /** Of all owners. */
+  /** Number of tasks of all owners. */
   get count(): number {
     return this.store.count('versions')
   }
@@ -55,7 +55,7 @@ export class TaskStore {
     return usageOf(this.store, owner).tasks
   }
 
-  /** Up to `limit` tasks of an owner whose ids follow `after`, in the order of their ids. */
+  /** Lists up to `limit` tasks of an owner with ids after `after`, in the order of their ids. */
   list(owner: Owner, after: string, limit: number): StoredTask[] {
     const records = this.store.range('versions', { ...rangeOf(owner, after), limit })
     const prefix = recordKey(owner, '').length
@@ -63,24 +63,24 @@ export class TaskStore {
   }
 
   /**
-   * Refuses a file that the owner's quotas have no room for, before it is read.
-   * @param id of the task that it replaces or makes; undefined while that is not known
+   * Rejects a file that would exceed the quotas of the owner, before it is read.
+   * @param id of the task; undefined if it is not known yet
    * @throws Problem `quota_exceeded`, `unknown_tenant`
    */
   checkRoom(owner: TaskOwner, id: string | undefined, bytes: number): void {
     const limits = limitsOf(this.store, owner)
     if (limits.tasks === null && limits.bytes === null) return
     const name = ownerOf(owner)
-    // A file without an id yet may replace any other: for certain it has no room if it is larger than the whole quota.
+    // Without an id it could replace any file: only one larger than the whole quota is certain to exceed it.
     const before = id === undefined ? usageOf(this.store, name).bytes : this.file(name, id)?.byteLength
     usageAfter(this.store, name, limits, { tasks: before === undefined ? 1 : 0, bytes: bytes - (before ?? 0) })
   }
 
   /**
-   * Stores a file under an id, in place of what was there; resolves once it would survive a power cut.
+   * Stores a file, or replaces one. Resolves once the file is stored durably.
    * @returns the version that it replaced
-   * @throws Problem `unknown_tenant` if the owner is gone, even if another tenant has its id; `quota_exceeded`; whatever
-   *   the precondition throws
+   * @throws Problem `unknown_tenant` if the owner was deleted, even if another tenant has its id; `quota_exceeded`; those of
+   *   the precondition
    */
   async put(
     by: TaskOwner,
@@ -105,9 +105,9 @@ export class TaskStore {
   }
 
   /**
-   * Removes a task; resolves once that would survive a power cut.
-   * @returns the version that it removed, undefined where the precondition let none be removed
-   * @throws Problem `unknown_tenant` as `put`, whatever the precondition throws
+   * Deletes a task. Resolves once this is stored durably.
+   * @returns the deleted version; undefined if there was none and the precondition allowed that
+   * @throws Problem `unknown_tenant` like `put`, those of the precondition
    */
   async delete(by: TaskOwner, id: string, precondition: Precondition): Promise<string | undefined> {
     const owner = ownerOf(by)
@@ -125,8 +125,8 @@ export class TaskStore {
   }
 
   /**
-   * Removes all tasks of a tenant that is leaving, in many transactions, and stops if another removal has finished. Yields
-   * how many tasks each transaction removed. The usage counters stay, for the audit trail.
+   * Deletes all tasks of a tenant that is being deleted, in many transactions. Stops if another process has finished the
+   * deletion. Yields the number of tasks of each transaction. The usage record stays, for the audit trail.
    */
   async *clear(leaving: TenantIdentity): AsyncIterable<number> {
     const owner = leaving.id
@@ -147,7 +147,7 @@ export class TaskStore {
   }
 }
 
-/** The operator's tasks lie under their bare ids, before all others: "~" sorts behind every character of an id. */
+/** Keys of the operator's tasks are bare ids. They sort before all others, because "~" sorts after every character of an id. */
 const recordKey = (owner: Owner, id: string): string => (owner === operator ? id : `~${owner}/${id}`)
 
 const rangeOf = (owner: Owner, after = ''): RecordRange =>

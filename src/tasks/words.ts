@@ -1,5 +1,5 @@
-// Token classification: hidden states → a label for each word of the text, and the entities that such labels mark. A
-// word takes the label of its first token, as BERT's authors do for named entities (Devlin et al. 2019, section 5.3).
+// Token classification: hidden states → a label for each word of the text, and the entities that the labels mark. A word gets
+// the label of its first token, as in BERT's named entity recognition (Devlin et al. 2019, section 5.3).
 
 import type { Word } from '../backbones/words.js'
 import { entitiesOf, type Tag, tagsOf } from '../formats/iob.js'
@@ -8,7 +8,7 @@ import type { Steps } from '../steps.js'
 import { type Classification, classify, logitsInSteps, type ScoreOptions } from './heads.js'
 
 interface TextSpan {
-  /** The span as the text has it, and where: UTF-16 offsets into the text, the end exclusive. */
+  /** The part of the text from `start` to `end`, which are UTF-16 offsets; `end` is exclusive. */
   readonly text: string
   readonly start: number
   readonly end: number
@@ -19,19 +19,19 @@ export interface LabelledWord extends Classification, TextSpan {}
 export interface LabelledEntity extends TextSpan {
   /** The type: X of B-X and I-X. */
   readonly label: string
-  /** Mean of its words' scores. */
+  /** Mean score of its words. */
   readonly score: number
 }
 
 export interface TokenClassification {
   readonly words: readonly LabelledWord[]
-  /** Absent where the task's labels do not mark entities (IOB2). */
+  /** Absent if the labels of the task do not mark entities (IOB2). */
   readonly entities?: readonly LabelledEntity[]
 }
 
 /**
  * @param words of the text
- * @param hidden [tokens, H], the row's hidden states
+ * @param hidden [tokens, H], the hidden states of the row
  */
 export function* labelWords(
   { labels, head }: { readonly labels: readonly string[]; readonly head: Head },
@@ -53,7 +53,7 @@ export function* labelWords(
 
 type TagsByLabel = ReadonlyMap<string, Tag | undefined>
 
-/** Made once for each list of labels: a list may be long, and a request may have many texts. */
+/** Parsed once per list of labels: a list can be long, and a request can have many texts. */
 const knownTags = new WeakMap<readonly string[], { readonly tags: TagsByLabel | undefined }>()
 
 function tagsByLabel(labels: readonly string[]): TagsByLabel | undefined {

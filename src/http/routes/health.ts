@@ -1,4 +1,4 @@
-// Liveness, readiness and metrics.
+// The routes of health reports and metrics.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
@@ -14,7 +14,7 @@ import { healthReport, liveReport } from '../schemas/health.js'
 import type { Lifecycle } from '../services.js'
 
 const anyone = { config: { audience: 'public' } } as const
-/** In the description of a route that needs none. */
+/** Tells the OpenAPI document that a route needs no API key. */
 const withoutKey = { security: [] }
 
 export const healthRoutes =
@@ -48,7 +48,7 @@ export const healthRoutes =
         },
       },
       async () => {
-        if (lifecycle.stopping) throw new Problem('shutting_down', 'the server is stopping')
+        if (lifecycle.stopping) throw new Problem('shutting_down', 'the server is shutting down')
         const { costs, engines, registry, store } = lifecycle.services
         if (engines.available === 0) throw new Problem('engine_lost', describeAbsence(engines.outage))
         if (store.failure !== undefined) throw new Problem('storage_unavailable', store.failure)
@@ -102,21 +102,21 @@ export const healthRoutes =
     )
   }
 
-/** Without the reasons, which stand in the log: anybody may ask. */
+/** Without details, because the route is public. The log has them. */
 function describeAbsence(outage: Outage | undefined): string {
   if (outage === undefined) return 'no engine is available'
-  const lost = `no engine is available: ${lossWords[outage.cause]}`
+  const lost = `no engine is available: ${lossTexts[outage.cause]}`
   switch (outage.notReplaced?.cause) {
     case undefined:
-      return `${lost}, and a new one is being started`
+      return `${lost}; a new one is starting`
     case 'start_failed':
-      return `${lost}, and a new one does not start; it is tried again`
+      return `${lost}; a new one failed to start, and the server will try again`
     case 'left_behind':
-      return `${lost}, and threads that hang leave no room for a new one; the process ends if that lasts`
+      return `${lost}; abandoned threads leave no room for a new one. If this lasts, the process exits`
   }
 }
 
-const lossWords: Readonly<Record<LossCause, string>> = {
+const lossTexts: Readonly<Record<LossCause, string>> = {
   hung: 'the last one hung',
   failed: 'the last one failed',
   out_of_memory: 'the last one ran out of memory',

@@ -1,4 +1,4 @@
-// Predictions: of one task, or of many in one batch.
+// The routes of predictions: with one task, or with several.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -66,16 +66,16 @@ export const predictRoutes =
       if (inputs.length > limits.maxInputs)
         throw new Problem(
           'too_many_inputs',
-          `inputs has ${inputs.length} texts; at most ${limits.maxInputs} are taken`,
+          `the request has ${inputs.length} inputs; send at most ${limits.maxInputs}, in several requests if needed`,
           {
             inputs: inputs.length,
             limit: limits.maxInputs,
           },
         )
       const account = accountOf(callerOf(request))
-      // A tenant in debt is refused before anything is computed.
+      // Rejects a tenant over its token rate before anything is computed.
       account.spend(0)
-      const signal = abandoned(reply)
+      const signal = disconnectSignal(reply)
       const { predicted, cost, holding } = await predictor.predict(inputs, {
         account,
         topK: body.top_k,
@@ -86,14 +86,16 @@ export const predictRoutes =
         signal,
       })
       afterResponse(reply, holding.release)
-      const answer = toResponse(predicted)
-      return cost.values < smallResponseValues ? answer : sendLarge(reply, costs.work, account.owner, answer, signal)
+      const response = toResponse(predicted)
+      return cost.values < smallResponseValues
+        ? response
+        : sendLarge(reply, costs.work, account.owner, response, signal)
     }
 
-    /** The server's limit or the client's, whichever is shorter, from when the request came. */
+    /** The timeout of the server or of the client, whichever is shorter, from the arrival of the request. */
     const deadlineOf = (request: FastifyRequest, reply: FastifyReply): number => {
       const asked = Number(request.headers['x-request-timeout-ms'])
-      // What is no number of milliseconds is refused by the schema, once it is looked at.
+      // The schema rejects other values later.
       const timeoutMs =
         Number.isInteger(asked) && asked > 0 ? Math.min(asked, limits.requestTimeoutMs) : limits.requestTimeoutMs
       return performance.now() - reply.elapsedTime + timeoutMs
@@ -114,7 +116,7 @@ export const predictRoutes =
             ...problemResponses(400, 401, 404, 409, 413, 415, 422, 429, 503, 504),
           },
         },
-        // Under load most requests end here: what is refused must cost little.
+        // Under load most requests are rejected here, which must be cheap.
         onRequest: async (request, reply) =>
           lifecycle.current?.predictor.check(
             request.params.id,
@@ -166,8 +168,8 @@ export const predictRoutes =
     )
   }
 
-/** Aborted once the client has left without its answer. */
-function abandoned(reply: FastifyReply): AbortSignal {
+/** A signal that aborts when the client disconnects before its response is sent. */
+function disconnectSignal(reply: FastifyReply): AbortSignal {
   const controller = new AbortController()
   reply.raw.once('close', () => {
     if (!reply.raw.writableFinished) controller.abort()

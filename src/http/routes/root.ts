@@ -1,4 +1,4 @@
-// What people find at the bare address of a server: where to go from there.
+// The root route: links to the documentation and the entry points.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
