@@ -1,4 +1,4 @@
-// Bodies of requests: what is read of them, what is refused before it is read, and how much of a refused one is taken.
+// Request bodies: encodings, sizes and shapes, and how much of a rejected body is read.
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
@@ -28,7 +28,7 @@ const post = (body: string | Buffer, headers: Record<string, string> = {}) =>
 const text = '{"inputs":"a gorgeous film","top_k":1}'
 
 describe('a JSON body', () => {
-  test('is UTF-8, with or without a byte order mark', async () => {
+  test('must be UTF-8, with or without a byte order mark', async () => {
     const word = async (body: Buffer) =>
       (await predict(running.app, 'sst2', body.toString())).json<{ predictions: object[] }>().predictions[0]
     assert.equal((await post(Buffer.from(`\ufeff${text}`))).statusCode, 200)
@@ -42,24 +42,28 @@ describe('a JSON body', () => {
       ['a lone surrogate', Buffer.concat([Buffer.from('{"inputs":"'), Buffer.of(0xed, 0xa0, 0x80), Buffer.from('"}')])],
       ['an overlong slash', Buffer.concat([Buffer.from('{"inputs":"'), Buffer.of(0xc0, 0xaf), Buffer.from('"}')])],
       ['a cut character', Buffer.from('{"inputs":"\u00e9"}').subarray(0, -3)],
-      ['bytes that are none', Buffer.of(0xff, 0xfe, 0x00)],
+      ['invalid bytes', Buffer.of(0xff, 0xfe, 0x00)],
     ] as const) {
-      const answer = await post(body)
-      assert.deepEqual([answer.statusCode, answer.json<ProblemBody>().code], [400, 'invalid_json'], what)
+      const response = await post(body)
+      assert.deepEqual([response.statusCode, response.json<ProblemBody>().code], [400, 'invalid_json'], what)
     }
   })
 
-  test('of another charset is refused as such', async () => {
+  test('is rejected if its content type names another charset', async () => {
     for (const charset of ['utf-8', 'UTF-8', '"utf-8"', 'utf8'])
       assert.equal((await post(text, { 'content-type': `application/json; charset=${charset}` })).statusCode, 200)
     assert.equal((await post(text, { 'content-type': 'Application/JSON; a=b ; Charset="UTF-8"' })).statusCode, 200)
     for (const charset of ['iso-8859-1', '"ISO-8859-1"', 'utf-16', 'utf-8x', 'us-ascii', '""', '"utf-8\\""']) {
-      const answer = await post(text, { 'content-type': `application/json; charset=${charset}` })
-      assert.deepEqual([answer.statusCode, answer.json<ProblemBody>().code], [415, 'unsupported_media_type'], charset)
+      const response = await post(text, { 'content-type': `application/json; charset=${charset}` })
+      assert.deepEqual(
+        [response.statusCode, response.json<ProblemBody>().code],
+        [415, 'unsupported_media_type'],
+        charset,
+      )
     }
   })
 
-  test('that is compressed is refused before it is read, whatever it holds', async () => {
+  test('is rejected before it is read if it is compressed', async () => {
     for (const encoding of ['gzip', 'deflate', 'br', 'GZIP', 'identity, gzip', 'x'.repeat(5_000)])
       for (const [url, method, type] of [
         ['/tasks/sst2/predict', 'POST', 'application/json'],
@@ -67,20 +71,20 @@ describe('a JSON body', () => {
         ['/tasks', 'POST', 'multipart/form-data; boundary=x'],
       ] as const) {
         const headers = { 'content-type': type, 'content-encoding': encoding }
-        const answer = await running.app.inject({ method, url, headers, body: text })
+        const response = await running.app.inject({ method, url, headers, body: text })
         assert.deepEqual(
-          [answer.statusCode, answer.json<ProblemBody>().code],
+          [response.statusCode, response.json<ProblemBody>().code],
           [415, 'unsupported_media_type'],
           encoding,
         )
-        assert.equal(answer.headers['accept-encoding'], 'identity')
-        assert.ok(answer.json<ProblemBody>().detail.length < 200)
+        assert.equal(response.headers['accept-encoding'], 'identity')
+        assert.ok(response.json<ProblemBody>().detail.length < 200)
       }
     for (const encoding of ['identity', 'Identity', ''])
       assert.equal((await post(text, { 'content-encoding': encoding })).statusCode, 200)
   })
 
-  test('of many values, or nested deeply, is refused by its shape', async () => {
+  test('is rejected if it has too many values or levels', async () => {
     const many = (count: number, what: string) => `{"inputs":[${new Array(count).fill(what).join(',')}]}`
     for (const [body, status, code] of [
       [many(20, '"a"'), 200, undefined],
@@ -94,13 +98,17 @@ describe('a JSON body', () => {
       [`{"inputs":${'1'.repeat(1_000_000)}}`, 400, 'invalid_request'],
       [`{"${'k'.repeat(1_000_000)}":1}`, 400, 'invalid_request'],
     ] as const) {
-      const answer = await post(body)
-      assert.deepEqual([answer.statusCode, answer.json<Partial<ProblemBody>>().code], [status, code], body.slice(0, 40))
-      assert.ok(status === 200 || answer.json<ProblemBody>().detail.length < 500)
+      const response = await post(body)
+      assert.deepEqual(
+        [response.statusCode, response.json<Partial<ProblemBody>>().code],
+        [status, code],
+        body.slice(0, 40),
+      )
+      assert.ok(status === 200 || response.json<ProblemBody>().detail.length < 500)
     }
   })
 
-  test('is counted by what is outside of its strings', () => {
+  test('counts only values outside of strings', () => {
     const few = maxValues(1)
     assert.equal(excessOf(Buffer.from(JSON.stringify(new Array(few).fill(0))), few), undefined)
     assert.equal(excessOf(Buffer.from(JSON.stringify(new Array(few + 1).fill(0))), few), 'values')
@@ -123,11 +131,11 @@ describe('a body of unknown length', () => {
     const headers = { 'content-type': type, 'transfer-encoding': 'chunked', connection: 'close' }
     const client = new RawClient(running.server.address).send(request(method, path, '', headers))
     for (const piece of pieces) client.send(piece)
-    const [answer] = await client.send('0\r\n\r\n').responses()
-    return { status: answer?.status, code: /"code":"(\w+)"/.exec(answer?.body ?? '')?.[1] }
+    const [response] = await client.send('0\r\n\r\n').responses()
+    return { status: response?.status, code: /"code":"(\w+)"/.exec(response?.body ?? '')?.[1] }
   }
 
-  test('is taken up to the limit of its route, and refused beyond, whatever its type', async () => {
+  test('is accepted up to the limit of its route, for every content type', async () => {
     const form = 'multipart/form-data; boundary=x'
     const head = '--x\r\nContent-Disposition: form-data; name="file"; filename="chunked.safetensors"\r\n\r\n'
     const file = chunk(Buffer.concat([Buffer.from(head), taskBytes('sst2'), Buffer.from('\r\n')]))
@@ -138,7 +146,7 @@ describe('a body of unknown length', () => {
     assert.equal((await send('POST', '/tasks', form, [filler, chunk('\r\n'), file, end])).status, 200)
     for (const [what, pieces] of [
       ['before the first part', [...flood, chunk('\r\n'), file, end]],
-      ['behind the last', [file, end, ...flood]],
+      ['after the last part', [file, end, ...flood]],
       ['a field', [field, ...flood, chunk('\r\n'), file, end]],
       ['a file', [chunk(head), ...flood, chunk('\r\n--x--\r\n')]],
       ['a header', [chunk('--x\r\nContent-Disposition: form-data; name="'), ...flood, chunk('"\r\n\r\n'), end]],
@@ -153,8 +161,8 @@ describe('a body of unknown length', () => {
   })
 })
 
-describe('a body in many small pieces', () => {
-  test('is taken, unless they are tiny: a piece takes memory and time of its own', async () => {
+describe('a body in many small chunks', () => {
+  test('is accepted unless the chunks are tiny', async () => {
     const bytes = taskBytes('sst2')
     const inChunks = (size: number) => {
       const pieces: Buffer[] = []
@@ -171,19 +179,19 @@ describe('a body in many small pieces', () => {
       [1, 400],
     ] as const) {
       const client = new RawClient(running.server.address).send(request('PUT', '/tasks/chunked', '', type))
-      const [answer] = await client.send(inChunks(size)).responses()
-      assert.equal(answer?.status, status, `${size} bytes a piece: ${answer?.body}`)
+      const [response] = await client.send(inChunks(size)).responses()
+      assert.equal(response?.status, status, `${size} bytes per chunk: ${response?.body}`)
     }
-    // The rest is not read, so that the connection cannot be used again.
+    // The rest of the body is not read, so the connection cannot be reused.
     const { connection: _, ...keptAlive } = type
     const client = new RawClient(running.server.address).send(request('PUT', '/tasks/chunked', '', keptAlive))
-    const [answer] = await client.send(inChunks(1)).responses()
-    assert.equal(answer?.status, 400)
-    assert.match(answer?.headers ?? '', /^connection: close/im)
+    const [response] = await client.send(inChunks(1)).responses()
+    assert.equal(response?.status, 400)
+    assert.match(response?.headers ?? '', /^connection: close/im)
   })
 })
 
-describe('a body that is refused', () => {
+describe('a rejected body', () => {
   let keyed: Running
   before(async () => {
     keyed = await startRunning({ operatorKey, receiveTimeoutMs: '20000' })
@@ -193,33 +201,33 @@ describe('a body that is refused', () => {
   const client = () => new RawClient(keyed.server.address)
   const statuses = async (one: RawClient) => (await one.responses()).map(({ status }) => status)
 
-  test('is read if it is short, and the connection goes on', async () => {
+  test('is read if it is short, so that the connection can be reused', async () => {
     const one = client().send(upload(600_000)).send(Buffer.alloc(600_000))
     one.send(request('GET', '/health/live', '', { connection: 'close' }))
     assert.deepEqual(await statuses(one), [401, 200])
   })
 
-  test('of a stranger is not read beyond a mebibyte, and not waited for', async () => {
+  test('is read up to 1 MiB without an API key, and the server does not wait for it', async () => {
     for (const head of [upload(1_000_000_000), request('PUT', '/tasks/x', '', { 'transfer-encoding': 'chunked' })]) {
       const one = client().send(head)
       const piece = Buffer.concat([Buffer.from('100000\r\n'), Buffer.alloc(1 << 20), Buffer.from('\r\n')])
       for (let count = 0; count < 200 && one.socket.writable; count++)
         await new Promise((resolve) => one.socket.write(piece, resolve))
-      // What the system's buffers hold counts as sent.
-      assert.ok(one.socket.bytesWritten < 100 << 20, `${one.socket.bytesWritten} bytes were taken`)
+      // Bytes in the buffers of the operating system count as sent.
+      assert.ok(one.socket.bytesWritten < 100 << 20, `${one.socket.bytesWritten} bytes were read`)
     }
     const silent = client().send(upload(1_000))
     assert.deepEqual(await statuses(silent), [401])
   })
 
-  test('of a caller is read further, so that the answer is read', async () => {
+  test('is read further with an API key, so that the client reads the response', async () => {
     const bytes = 20_000_000
     const one = client().send(upload(bytes, { authorization: `Bearer ${operatorKey}` }))
     await new Promise((resolve) => one.socket.write(Buffer.alloc(bytes), resolve))
     one.send(request('GET', '/health/live', '', { connection: 'close' }))
-    const answers = await one.responses()
+    const responses = await one.responses()
     assert.deepEqual(
-      answers.map(({ status }) => status),
+      responses.map(({ status }) => status),
       [413, 200],
     )
   })

@@ -1,4 +1,4 @@
-// Connections on a server of Node's that answers when the test says so: what is begun, in which order, and what is not.
+// Connections on a Node server whose responses the tests control: which requests start, and in which order.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -22,7 +22,7 @@ afterEach(() => {
   for (const server of servers.splice(0)) server.close().closeAllConnections()
 })
 
-/** A server that begins requests and leaves them unanswered. */
+/** A server that starts requests and does not respond to them. */
 async function listening(sendTimeoutMs = 60_000) {
   const connections = new Connections(problemWriter(responseHeaders(false), undefined))
   const server = createServer({ IncomingMessage: Request, requireHostHeader: false })
@@ -42,23 +42,23 @@ async function listening(sendTimeoutMs = 60_000) {
 }
 
 const get = (path: string) => request('GET', path)
-const answer = ({ response, path }: Begun, text = path) =>
+const respond = ({ response, path }: Begun, text = path) =>
   response.setHeader('content-length', Buffer.byteLength(text)).end(text)
 
 async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await delay(5)
 }
 
-/** Answers whatever is begun, in the order of its beginning. */
-async function answerAll(begun: Begun[], count: number): Promise<void> {
+/** Responds to requests in the order in which they start. */
+async function respondToAll(begun: Begun[], count: number): Promise<void> {
   for (let at = 0; at < count; at++) {
     await until(() => begun.length > at)
-    answer(begun[at] as Begun)
+    respond(begun[at] as Begun)
   }
 }
 
 describe('a connection', () => {
-  test('has one request at work; the next is begun when its answer is sent', async () => {
+  test('runs one request at a time; the next starts when the response is sent', async () => {
     const { begun, client } = await listening()
     client.send(get('/a') + get('/b') + get('/c'))
     await until(() => begun.length > 0)
@@ -67,16 +67,16 @@ describe('a connection', () => {
       begun.map(({ path }) => path),
       ['/a'],
     )
-    answer(begun[0] as Begun)
+    respond(begun[0] as Begun)
     await until(() => begun.length > 1)
     await delay(50)
     assert.deepEqual(
       begun.map(({ path }) => path),
       ['/a', '/b'],
     )
-    answer(begun[1] as Begun)
+    respond(begun[1] as Begun)
     await until(() => begun.length > 2)
-    answer(begun[2] as Begun)
+    respond(begun[2] as Begun)
     const answers = await client.first(3)
     assert.deepEqual(
       answers.map(({ body }) => body),
@@ -84,12 +84,12 @@ describe('a connection', () => {
     )
   })
 
-  test('begins nothing while an answer is not taken by its client', async () => {
+  test('starts no request while its client does not read a response', async () => {
     const { begun, client } = await listening()
     client.socket.pause()
     client.send(get('/large') + get('/next'))
     await until(() => begun.length > 0)
-    answer(begun[0] as Begun, 'x'.repeat(30_000_000))
+    respond(begun[0] as Begun, 'x'.repeat(30_000_000))
     await delay(200)
     assert.equal(begun.length, 1)
     client.socket.resume()
@@ -97,7 +97,7 @@ describe('a connection', () => {
     assert.equal(begun[1]?.path, '/next')
   })
 
-  test('reads the bodies of requests that waited', async () => {
+  test('reads the bodies of pipelined requests', async () => {
     const { begun, client } = await listening()
     const bodies = ['first', 'x'.repeat(300_000), 'third']
     client.send(bodies.map((body) => request('POST', '/', body)).join(''))
@@ -106,24 +106,24 @@ describe('a connection', () => {
       let read = ''
       for await (const piece of begun[at]?.request ?? []) read += piece
       assert.equal(read, body)
-      answer(begun[at] as Begun)
+      respond(begun[at] as Begun)
     }
     assert.equal((await client.first(3)).length, 3)
   })
 
-  test('may have sixteen requests waiting at any time, however many follow', async () => {
+  test('can have sixteen pipelined requests at any time', async () => {
     const { begun, client } = await listening()
     const paths = Array.from({ length: 5 * maxPipelined }, (_, at) => `/${at}`)
-    const answerAt = async (at: number) => {
+    const respondTo = async (at: number) => {
       await until(() => begun.length > at)
-      answer(begun[at] as Begun)
+      respond(begun[at] as Begun)
       await client.first(at + 1)
     }
     for (const [at, path] of paths.entries()) {
       client.send(get(path))
-      if (at >= maxPipelined) await answerAt(at - maxPipelined)
+      if (at >= maxPipelined) await respondTo(at - maxPipelined)
     }
-    for (let at = paths.length - maxPipelined; at < paths.length; at++) await answerAt(at)
+    for (let at = paths.length - maxPipelined; at < paths.length; at++) await respondTo(at)
     const answers = await client.first(paths.length)
     assert.deepEqual(
       answers.map(({ body }) => body),
@@ -131,7 +131,7 @@ describe('a connection', () => {
     )
   })
 
-  test('with more waiting than it may is answered 400 at once, and what follows is not parsed', async () => {
+  test('gets a 400 for more pipelined requests, and nothing more is parsed', async () => {
     const { begun, client, parsed } = await listening()
     client.send('GET / HTTP/1.1\r\n\r\n'.repeat(3_640))
     const answers = await client.responses()
@@ -139,20 +139,20 @@ describe('a connection', () => {
       answers.map(({ status }) => status),
       [400],
     )
-    assert.match(answers[0]?.body ?? '', /at most 16 requests may wait on a connection/)
+    assert.match(answers[0]?.body ?? '', /too many pipelined requests; send at most 16/)
     assert.equal(begun.length, 1)
     assert.equal(parsed(), maxPipelined + 2)
     await until(() => begun[0]?.response.closed === true)
   })
 
-  test('with long headers waiting is answered 400 as well', async () => {
+  test('gets a 400 for pipelined requests with long headers', async () => {
     const { begun, client } = await listening()
     client.send(request('GET', '/', '', { 'x-long': 'x'.repeat(9_000) }).repeat(3))
     const [answered, ...more] = await client.responses()
     assert.deepEqual([answered?.status, more.length, begun.length], [400, 0, 1])
   })
 
-  test('with more waiting than it may is cut off where an answer is being sent', async () => {
+  test('is closed for more pipelined requests if a response is being sent', async () => {
     const { begun, client } = await listening()
     client.send(get('/'))
     await until(() => begun.length > 0)
@@ -168,7 +168,7 @@ describe('a connection', () => {
     await until(() => begun[0]?.response.closed === true)
   })
 
-  test('whose client leaves begins nothing of what waits, and tells the request at work', async () => {
+  test('starts no pipelined request after its client disconnects, and closes the running one', async () => {
     const { begun, client } = await listening()
     client.send(get('/a') + get('/b') + get('/c'))
     await until(() => begun.length > 0)
@@ -179,10 +179,10 @@ describe('a connection', () => {
     assert.equal(begun.length, 1)
   })
 
-  test('that sends garbage behind a request is answered in order, and closed', async () => {
+  test('serves the requests before invalid bytes, then responds 400 and closes', async () => {
     const { begun, client } = await listening()
     client.send(`${get('/a')}${get('/b')}garbage\r\n\r\n${'more garbage'.repeat(10_000)}`)
-    await answerAll(begun, 2)
+    await respondToAll(begun, 2)
     const answers = await client.responses()
     assert.deepEqual(
       answers.map(({ status }) => status),
@@ -191,7 +191,7 @@ describe('a connection', () => {
     assert.match(answers[2]?.headers ?? '', /^x-request-id: [0-9a-f-]{36}\r$/m)
   })
 
-  test('that asks to be a tunnel is answered 400, and may fail', async () => {
+  test('gets a 400 for a CONNECT request, and its errors are handled', async () => {
     const { client } = await listening()
     client.send('CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n')
     const [answered] = await client.responses()
@@ -200,12 +200,12 @@ describe('a connection', () => {
     await delay(50)
   })
 
-  test('is closed behind an answer that says so, with what waits', async () => {
+  test('is closed after a response with connection: close, without its pipelined requests', async () => {
     const { begun, client } = await listening()
     client.send(get('/a') + get('/b'))
     await until(() => begun.length > 0)
     begun[0]?.response.setHeader('connection', 'close')
-    answer(begun[0] as Begun)
+    respond(begun[0] as Begun)
     const answers = await client.responses()
     assert.deepEqual(
       answers.map(({ body }) => body),
@@ -214,24 +214,24 @@ describe('a connection', () => {
     assert.equal(begun.length, 1)
   })
 
-  test('of a server that stops ends when it is idle; a request at work is answered', async () => {
+  test('of a stopping server is closed when it is idle; a running request gets its response', async () => {
     const { begun, client, connections } = await listening()
     client.send(get('/a'))
     await until(() => begun.length > 0)
     const stopped = connections.stop(10_000)
     await delay(250)
-    answer(begun[0] as Begun)
+    respond(begun[0] as Begun)
     assert.equal((await client.responses()).length, 1)
     await stopped
   })
 
-  test('whose client takes nothing of an answer for too long is cut off', async () => {
+  test('is closed if its client does not read a response for too long', async () => {
     const { begun, client } = await listening(200)
     client.socket.pause()
     client.send(get('/large') + get('/next'))
     await until(() => begun.length > 0)
     const response = (begun[0] as Begun).response
-    answer(begun[0] as Begun, 'x'.repeat(30_000_000))
+    respond(begun[0] as Begun, 'x'.repeat(30_000_000))
     await once(response, 'close')
     client.socket.resume()
     const [cut] = await client.responses()

@@ -1,4 +1,4 @@
-// What requests may cost: each cost is known before the work begins, bounded, and charged to whoever asked for it.
+// The cost of requests: it is known before the work starts, bounded, and charged to the tenant.
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
@@ -24,7 +24,7 @@ interface ProblemBody {
   readonly limit: number
 }
 
-/** A task of many labels, whose head is a dense layer of one value and an output of one column. */
+/** A task with many labels. Its head has a dense layer with one output. */
 function manyLabels(count: number, problemType: string): Uint8Array {
   return changedTask(taskBytes('sst2'), {
     metadata: {
@@ -53,7 +53,7 @@ function expectedScores(count: number): Float64Array {
 
 const words = (count: number) => new Array<string>(count).fill('the').join(' ')
 
-describe('the cost of an answer', () => {
+describe('the cost of a prediction', () => {
   let running: Running
   before(async () => {
     running = await startRunning()
@@ -61,14 +61,14 @@ describe('the cost of an answer', () => {
     assert.equal((await upload(running.app, 'wide', manyLabels(30_000, 'single_label_classification'))).statusCode, 201)
     assert.equal((await upload(running.app, 'many', manyLabels(3_000, 'multi_label_classification'))).statusCode, 201)
   })
-  const refused = async (task: string, body: object): Promise<ProblemBody> => {
-    const answer = await predict(running.app, task, body)
-    assert.equal(answer.statusCode, 422, answer.body.slice(0, 200))
-    return answer.json<ProblemBody>()
+  const rejected = async (task: string, body: object): Promise<ProblemBody> => {
+    const response = await predict(running.app, task, body)
+    assert.equal(response.statusCode, 422, response.body.slice(0, 200))
+    return response.json<ProblemBody>()
   }
 
-  test('is bounded in bytes: labels for each word of each text', async () => {
-    const { code, detail, resource, asked, limit } = await refused('labels', { inputs: words(50) })
+  test('is bounded in bytes of the response', async () => {
+    const { code, detail, resource, asked, limit } = await rejected('labels', { inputs: words(50) })
     assert.deepEqual([code, resource, limit], ['answer_too_large', 'answerBytes', 16 * 1024 * 1024])
     // A score is at least {"label":"x","score":0} and a comma.
     assert.ok(asked > 50 * 100_000 * 24)
@@ -77,18 +77,18 @@ describe('the cost of an answer', () => {
     assert.equal(running.server.services.costs.pools.answers.held, 0)
   })
 
-  test('is bounded in multiply-adds of heads, which no top_k makes fewer', async () => {
+  test('is bounded in multiply-adds of heads, even with top_k', async () => {
     const inputs = new Array<string>(20).fill(words(300))
-    const { code, resource, asked, limit } = await refused('labels', { inputs, top_k: 1 })
+    const { code, resource, asked, limit } = await rejected('labels', { inputs, top_k: 1 })
     assert.deepEqual([code, resource, limit], ['request_too_costly', 'multiplyAdds', 500_000_000])
-    // Of each word: a dense layer of one value, 100,000 outputs, and what becomes of them.
+    // For each word: a dense layer with one output, 100,000 logits, and 50 multiply-adds for each score.
     assert.equal(asked, 20 * 300 * (384 + 100_000 + 50 * 100_000))
   })
 
-  test('is less with top_k: the best label of a hundred thousand, for each word', async () => {
-    const answer = await predict(running.app, 'labels', { inputs: words(20), top_k: 2 })
-    assert.equal(answer.statusCode, 200)
-    const [prediction] = answer.json<{ predictions: { words: { scores: { label: string; score: number }[] }[] }[] }>()
+  test('is lower with top_k, which returns the best of 100,000 labels for each word', async () => {
+    const response = await predict(running.app, 'labels', { inputs: words(20), top_k: 2 })
+    assert.equal(response.statusCode, 200)
+    const [prediction] = response.json<{ predictions: { words: { scores: { label: string; score: number }[] }[] }[] }>()
       .predictions
     const expected = expectedScores(100_000)
     const best = Array.from(expected.keys()).sort((a, b) => (expected[b] ?? 0) - (expected[a] ?? 0))
@@ -102,12 +102,12 @@ describe('the cost of an answer', () => {
     }
   })
 
-  test('within its bounds is answered in full, whatever its size', async () => {
-    const answer = await predict(running.app, 'wide', { inputs: ['a film', 'another'] })
-    assert.equal(answer.statusCode, 200)
-    assert.equal(answer.headers['content-type'], 'application/json; charset=utf-8')
-    assert.equal(Number(answer.headers['content-length']), answer.rawPayload.byteLength)
-    const { task, predictions } = answer.json<ClassificationResponse>()
+  test('allows a large response within the bounds', async () => {
+    const response = await predict(running.app, 'wide', { inputs: ['a film', 'another'] })
+    assert.equal(response.statusCode, 200)
+    assert.equal(response.headers['content-type'], 'application/json; charset=utf-8')
+    assert.equal(Number(response.headers['content-length']), response.rawPayload.byteLength)
+    const { task, predictions } = response.json<ClassificationResponse>()
     assert.equal(task, 'wide')
     for (const { scores, label, score } of predictions) {
       assert.ok(
@@ -125,9 +125,9 @@ describe('the cost of an answer', () => {
     assert.equal(predictions.length, 2)
   })
 
-  test('counts the labels of a multi-label task that reach its threshold', async () => {
-    const answer = await predict(running.app, 'many', { inputs: 'a film', threshold: 0.7 })
-    const [{ labels = [] } = {}] = answer.json<{ predictions: { labels?: string[] }[] }>().predictions
+  test('includes the labels of a multi-label task that reach the threshold', async () => {
+    const response = await predict(running.app, 'many', { inputs: 'a film', threshold: 0.7 })
+    const [{ labels = [] } = {}] = response.json<{ predictions: { labels?: string[] }[] }>().predictions
     const expected = Array.from({ length: 3_000 }, (_, at) => ({ at, logit: Math.fround(Math.sin(at)) }))
       .filter(({ logit }) => 1 / (1 + Math.exp(-logit)) >= 0.7)
       .sort((a, b) => b.logit - a.logit)
@@ -135,23 +135,23 @@ describe('the cost of an answer', () => {
     assert.deepEqual(labels, expected)
   })
 
-  test('gives back what it held of the memory for answers, tasks and bodies', async () => {
+  test('releases the memory of responses, tasks and bodies', async () => {
     await Promise.all(Array.from({ length: 8 }, () => predict(running.app, 'wide', { inputs: 'a film' })))
     const { pools } = running.server.services.costs
     for (const pool of Object.values(pools)) assert.equal(pool.held, 0, pool.name)
   })
 
-  test('a description of a task with many labels is whole', async () => {
-    const answer = await running.app.inject('/tasks/wide')
-    assert.equal(answer.statusCode, 200)
-    const { labels, head } = answer.json<{ labels: string[]; head: unknown }>()
+  test('allows the whole description of a task with many labels', async () => {
+    const response = await running.app.inject('/tasks/wide')
+    assert.equal(response.statusCode, 200)
+    const { labels, head } = response.json<{ labels: string[]; head: unknown }>()
     assert.equal(labels.at(-1), (29_999).toString(36))
     assert.deepEqual(head, { inputs: 384, dense: 1, outputs: 30_000, weights: 60_000 + 385 })
   })
 })
 
-describe('the tasks that a request names', () => {
-  test('are bounded by the memory that they take together; one alone is not', async () => {
+describe('the tasks of a request', () => {
+  test('are bounded by their memory together, but one task is always allowed', async () => {
     const { app, server } = await startRunning({ maxTaskBytes: String(1024 * 1024) })
     const large = manyLabels(20_000, 'single_label_classification')
     for (const id of ['one', 'two', 'three']) assert.equal((await upload(app, id, large)).statusCode, 201)
@@ -163,15 +163,15 @@ describe('the tasks that a request names', () => {
         body: JSON.stringify({ inputs: tasks.map((task) => ({ task, text: 'a film' })), top_k: 1 }),
       })
     assert.equal((await ask('one', 'one', 'sst2')).statusCode, 422)
-    const refused = await ask('one', 'two', 'three')
-    const { code, detail, resource } = refused.json<ProblemBody>()
-    assert.deepEqual([refused.statusCode, code, resource], [422, 'request_too_costly', 'taskBytes'])
-    assert.match(detail, /^the first 2 tasks that the request names would take \d+ bytes; .*--max-task-bytes/)
+    const rejected = await ask('one', 'two', 'three')
+    const { code, detail, resource } = rejected.json<ProblemBody>()
+    assert.deepEqual([rejected.statusCode, code, resource], [422, 'request_too_costly', 'taskBytes'])
+    assert.match(detail, /^the first 2 tasks of the request would take \d+ bytes; .*--max-task-bytes/)
     assert.equal((await ask('one')).statusCode, 200)
     assert.equal(server.services.costs.pools.tasks.held, 0)
   })
 
-  test('are cached with all that they hold in memory', async () => {
+  test('count with all of their memory in the cache', async () => {
     const { app, server } = await startRunning()
     const { ready } = server.services.registry
     const bytesOf = async (file: Uint8Array) => {
@@ -186,63 +186,66 @@ describe('the tasks that a request names', () => {
     const metrics = Object.fromEntries(Array.from({ length: 1_000 }, (_, at) => [`m${at}`, at]))
     const measured = changedTask(taskBytes('sst2'), { metadata: { metrics: JSON.stringify(metrics) } })
     assert.ok((await bytesOf(measured)) - plain >= 10_000)
-    // Three fourths of the file are a mask of whole bytes that becomes one of bits: what is left of it is counted.
+    // Three quarters of the file are a mask with one byte per weight. It becomes a bitset; the buffer of the file counts too.
     const { mask } = finish(taskFileInSteps(taskBytes('sst2')))
     const ones = { dtype: 'BOOL', shape: [mask.layers, 24_576], data: new Uint8Array(mask.layers * 24_576) } as const
     assert.ok((await bytesOf(changedTask(taskBytes('sst2'), { tensors: { mask: ones } }))) - plain >= 20_000)
   })
 })
 
-describe('a text that is far longer than the model takes', () => {
+describe('a text that is far longer than the model supports', () => {
   let running: Running
   before(async () => {
     running = await startRunning()
   })
   const most = 32 * 512
 
-  test('is answered by its beginning, as if the rest were not there', async () => {
+  test('gets the prediction of its beginning', async () => {
     const text = 'gorgeous '.repeat(100_000)
     const [whole, beginning] = await Promise.all(
       [text, text.slice(0, most)].map((inputs) => predict(running.app, 'sst2', { inputs })),
     )
     assert.equal(whole?.statusCode, 200)
-    const scoresOf = (answer = whole) =>
-      answer?.json<ClassificationResponse>().predictions[0]?.scores.map(({ score }) => score) ?? []
+    const scoresOf = (response = whole) =>
+      response?.json<ClassificationResponse>().predictions[0]?.scores.map(({ score }) => score) ?? []
     assert.ok(distance(scoresOf(), scoresOf(beginning)) < 1e-5)
   })
 
-  test('is refused where it may not be cut, by its characters', async () => {
-    const answer = await predict(running.app, 'mrpc', {
+  test('is rejected with its number of characters if truncate is false', async () => {
+    const response = await predict(running.app, 'mrpc', {
       inputs: { text: 'a', text_pair: 'b'.repeat(most + 1) },
       truncate: false,
     })
-    assert.equal(answer.statusCode, 422)
-    const { code, detail } = answer.json<ProblemBody>()
+    assert.equal(response.statusCode, 422)
+    const { code, detail } = response.json<ProblemBody>()
     assert.equal(code, 'text_too_long')
-    assert.equal(detail, `inputs[0]: text_pair has ${most + 1} characters; at most ${most} are read`)
+    assert.equal(
+      detail,
+      `inputs[0]: text_pair has ${most + 1} characters; send at most ${most}, or set truncate to true`,
+    )
   })
 
-  test('is cut between characters, never within one', async () => {
-    const answer = await predict(running.app, 'sst2', { inputs: `a${'😀'.repeat(most)}` })
-    assert.equal(answer.statusCode, 200)
+  test('is cut between characters, not within a surrogate pair', async () => {
+    const response = await predict(running.app, 'sst2', { inputs: `a${'😀'.repeat(most)}` })
+    assert.equal(response.statusCode, 200)
   })
 
-  test('is blank if all that is read of it is blank', async () => {
-    const answer = await predict(running.app, 'sst2', { inputs: `${' '.repeat(most)}gorgeous` })
-    assert.deepEqual([answer.statusCode, answer.json<ProblemBody>().code], [422, 'empty_text'])
+  test('is blank if the part that is read is blank', async () => {
+    const response = await predict(running.app, 'sst2', { inputs: `${' '.repeat(most)}gorgeous` })
+    assert.deepEqual([response.statusCode, response.json<ProblemBody>().code], [422, 'empty_text'])
   })
 })
 
-describe('what a tenant is charged', () => {
-  test('is what was admitted: a request that cannot be answered in time costs nothing', async () => {
+describe('the charge of a tenant', () => {
+  test('is zero for a request that misses its deadline at admission', async () => {
     const { app } = await startRunning({ operatorKey })
     const tenant = await newTenant(app, 'charged', { limits: { tokens_per_second: 1_000_000 } })
-    const remaining = (answer: { headers: Record<string, unknown> }) =>
-      Number(/"tokens";r=(\d+)/.exec(String(answer.headers.ratelimit))?.[1])
+    const remaining = (response: { headers: Record<string, unknown> }) =>
+      Number(/"tokens";r=(\d+)/.exec(String(response.headers.ratelimit))?.[1])
     const inputs = new Array<string>(256).fill(words(500))
-    const refused = await tenant('POST', '/tasks/sst2/predict', { inputs }, { 'x-request-timeout-ms': '1' })
-    assert.ok([429, 504].includes(refused.statusCode), String(refused.statusCode))
-    assert.equal(remaining(refused), 1_000_000)
+    const rejected = await tenant('POST', '/tasks/sst2/predict', { inputs }, { 'x-request-timeout-ms': '1' })
+    assert.ok([429, 504].includes(rejected.statusCode), String(rejected.statusCode))
+    assert.equal(remaining(rejected), 1_000_000)
   })
 
   test('includes the work of wide heads and of many values', async () => {
@@ -254,7 +257,7 @@ describe('what a tenant is charged', () => {
       201,
     )
     assert.equal((await tenant('POST', '/tasks/wide/predict', { inputs: 'a', top_k: 1 })).statusCode, 200)
-    // Three tokens, and 30,000 values at 250 a token, and 50 multiply-adds for each value: more than two minutes of one token a second.
+    // 3 tokens, 30,000 values at 250 per token, and 50 multiply-adds per value: more than 2 minutes at 1 token per second.
     const next = await tenant('POST', '/tasks/wide/predict', { inputs: 'a', top_k: 1 })
     assert.equal(next.statusCode, 429)
     const seconds = Number(next.headers['retry-after'])
@@ -266,17 +269,17 @@ describe('what a tenant is charged', () => {
 describe('the memory of requests', () => {
   const MiB = 1024 * 1024
 
-  test('is refused to bodies before they are read, and given back when their requests end', async () => {
+  test('is reserved before a body is read, and released when its request ends', async () => {
     const { app, server } = await startRunning({ operatorKey, memoryBytes: String(1024 * MiB) })
     const { bodies } = server.services.costs.pools
     const tenant = await newTenant(app, 'full')
     const other = await newTenant(app, 'beta')
-    // As if many uploads of the tenant were under way.
+    // Stands for many running uploads of the tenant.
     const held = bodies.take('full', bodies.limit / 2)
-    const refused = await tenant('PUT', '/tasks/one', taskBytes('sst2'))
-    assert.deepEqual([refused.statusCode, refused.json<ProblemBody>().code], [429, 'overloaded'])
-    assert.equal(refused.headers['retry-after'], '1')
-    assert.match(refused.json<ProblemBody>().detail, /bytes for bodies of requests, and 0 are free for its owner/)
+    const rejected = await tenant('PUT', '/tasks/one', taskBytes('sst2'))
+    assert.deepEqual([rejected.statusCode, rejected.json<ProblemBody>().code], [429, 'overloaded'])
+    assert.equal(rejected.headers['retry-after'], '1')
+    assert.match(rejected.json<ProblemBody>().detail, /bytes for bodies of requests, and 0 are free for its owner/)
     assert.equal((await tenant('POST', '/tasks/sst2/predict', { inputs: 'a film' })).statusCode, 429)
     assert.equal((await other('PUT', '/tasks/one', taskBytes('sst2'))).statusCode, 201)
     held.release()
@@ -284,7 +287,7 @@ describe('the memory of requests', () => {
     assert.equal(bodies.held, 0)
   })
 
-  test('is refused to downloads and answers while clients do not take theirs', async () => {
+  test('rejects downloads and predictions while clients do not read their responses', async () => {
     const { app, server } = await startRunning({ operatorKey, memoryBytes: String(1024 * MiB) })
     const { answers } = server.services.costs.pools
     const tenant = await newTenant(app, 'slow')
@@ -293,15 +296,15 @@ describe('the memory of requests', () => {
       ['GET', '/tasks/sst2/file', undefined],
       ['POST', '/tasks/sst2/predict', { inputs: 'a film' }],
     ] as const) {
-      const answer = await tenant(method, url, body)
-      assert.deepEqual([answer.statusCode, answer.json<ProblemBody>().code], [429, 'overloaded'], url)
+      const response = await tenant(method, url, body)
+      assert.deepEqual([response.statusCode, response.json<ProblemBody>().code], [429, 'overloaded'], url)
     }
     held.release()
     assert.equal((await tenant('GET', '/tasks/sst2/file')).statusCode, 200)
     assert.equal(answers.held, 0)
   })
 
-  test('is told by /health/ready and the metrics', async () => {
+  test('is shown by /health/ready and the metrics', async () => {
     const { app, server } = await startRunning({ memoryBytes: String(1024 * MiB) })
     const { memory } = (await app.inject('/health/ready')).json<{ memory: { shares_bytes: Record<string, number> } }>()
     assert.deepEqual(memory, {
@@ -316,12 +319,12 @@ describe('the memory of requests', () => {
     held.release()
   })
 
-  test('is not needed for a file that the quota has no room for: it is refused before it is read', async () => {
+  test('is not reserved for a file over the quota, which is rejected before it is read', async () => {
     const { app } = await startRunning({ operatorKey })
     const file = taskBytes('sst2')
     const tenant = await newTenant(app, 'small', { limits: { bytes: file.byteLength + 10, tasks: 1 } })
     assert.equal((await tenant('PUT', '/tasks/one', file)).statusCode, 201)
-    // Not a task file, but nobody looks at that.
+    // Not a task file, but it is rejected before it is parsed.
     const large = await tenant('PUT', '/tasks/one', Buffer.alloc(file.byteLength + 11))
     assert.deepEqual([large.statusCode, large.json<ProblemBody>().code], [403, 'quota_exceeded'])
     const second = await tenant('PUT', '/tasks/two', Buffer.from('x'))
@@ -330,21 +333,21 @@ describe('the memory of requests', () => {
   })
 })
 
-test('what a request holds is given back when its client leaves before the answer', async () => {
+test('the memory of a request is released when its client disconnects before the response', async () => {
   const { server } = await startRunning()
   assert.equal((await upload(server.app, 'slow', manyLabels(20_000, 'single_label_classification'))).statusCode, 201)
   const inputs = new Array<string>(20).fill('a film')
   await Promise.all(
     Array.from({ length: 20 }, async (_, at) => {
       const client = new AbortController()
-      const answer = fetch(`${server.address}/tasks/slow/predict`, {
+      const response = fetch(`${server.address}/tasks/slow/predict`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ inputs, top_k: 100 }),
         signal: client.signal,
       })
       setTimeout(() => client.abort(), 10 * at)
-      await answer.then((response) => response.arrayBuffer()).catch(() => {})
+      await response.then((response) => response.arrayBuffer()).catch(() => {})
     }),
   )
   const { pools, work } = server.services.costs

@@ -20,7 +20,7 @@ describe('bytes that are sent in chunks', () => {
   after(() => app.close())
   const listening = app.listen({ host: '127.0.0.1', port: 0 })
 
-  test('arrive as they are, with their length, which HEAD tells too', async () => {
+  test('arrive unchanged, with their length, as HEAD says', async () => {
     const url = await listening
     const [got, head, empty] = await Promise.all([
       fetch(`${url}/file`),
@@ -32,7 +32,7 @@ describe('bytes that are sent in chunks', () => {
     assert.equal((await empty.arrayBuffer()).byteLength, 0)
   })
 
-  test('wait in the file, not in the socket, until their client takes them', async () => {
+  test('stay in the file, not in buffers of the socket, until the client reads them', async () => {
     responses.length = 0
     const client = new RawClient(await listening)
     client.socket.pause()
@@ -47,7 +47,7 @@ describe('bytes that are sent in chunks', () => {
     assert.equal((await client.first(1))[0]?.body.length, file.byteLength)
   })
 
-  test('are let go when their client leaves', async () => {
+  test('are released when their client disconnects', async () => {
     responses.length = 0
     const client = new RawClient(await listening)
     client.socket.pause()
@@ -60,8 +60,8 @@ describe('bytes that are sent in chunks', () => {
   })
 })
 
-describe('the description of the API', () => {
-  test('is sent to anybody, from one buffer, in JSON and YAML', async () => {
+describe('the OpenAPI document', () => {
+  test('is public, in JSON and YAML', async () => {
     const { app } = await startRunning()
     const json = await app.inject('/docs/json')
     assert.equal(json.headers['content-type'], 'application/json')

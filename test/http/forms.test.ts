@@ -11,7 +11,7 @@ const form = (...parts: [disposition: string, content: string][]) =>
 const disposition = (rest: string) => `Content-Disposition: form-data; ${rest}`
 
 describe('a form', () => {
-  test('is its parts, without what is around them', () => {
+  test('consists of its parts, without the text around them', () => {
     const parts = form(
       [`${disposition('name="file"; filename="a.bin"')}\r\nContent-Type: application/octet-stream`, 'a\r\n--cu\r\n--'],
       [`content-type: text/plain\r\ncontent-disposition:form-data;name=id`, ''],
@@ -25,7 +25,7 @@ describe('a form', () => {
     assert.deepEqual(shown(read('--cut--')), [])
   })
 
-  test('has names as browsers, curl and other clients write them', () => {
+  test('has filenames as browsers, curl and other clients write them', () => {
     for (const [written, filename] of [
       ['filename="a b.safetensors"', 'a b.safetensors'],
       ['filename=plain', 'plain'],
@@ -39,7 +39,7 @@ describe('a form', () => {
       assert.equal(read(form([disposition(`name="file"; ${written}`), 'x']))[0]?.filename, filename, written)
   })
 
-  test('of any bytes and any boundary is read as it was written', () => {
+  test('is read as it was written, for any bytes and any boundary', () => {
     const boundary = fc.stringMatching(/^[0-9A-Za-z'()+_,./:=?-]{1,70}$/)
     fc.assert(
       fc.property(boundary, fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 5 }), (cut, contents) => {
@@ -58,29 +58,32 @@ describe('a form', () => {
     )
   })
 
-  test('that is none is refused with the reason', () => {
+  test('is rejected with the reason if it is malformed', () => {
     const named = disposition('name="a"')
     for (const [body, reason] of [
-      ['', /a line "--cut" is missing/],
-      ['no form', /a line "--cut" is missing/],
-      ['x--cut\r\n\r\n', /a line "--cut" is missing/],
-      [form([named, 'a']).slice(0, -9), /a line "--cut" is missing/],
-      ['--cut\r\n', /headers do not end/],
-      [`--cut\r\n${named}`, /headers do not end/],
-      [form([`${named}\r\nx: ${'x'.repeat(300)}`, 'a']), /headers do not end within 300 bytes/],
-      [form(['', 'a']), /no header Content-Disposition/],
-      [form(['content-type: text/plain', 'a']), /no header Content-Disposition/],
-      [form([disposition('filename="a"'), 'a']), /with a name/],
-      [form(['content-disposition: attachment; name="a"', 'a']), /form-data with a name/],
+      ['', /there is no line "--cut", the boundary/],
+      ['no form', /there is no line "--cut", the boundary/],
+      ['x--cut\r\n\r\n', /there is no line "--cut", the boundary/],
+      [form([named, 'a']).slice(0, -9), /there is no line "--cut", the boundary/],
+      ['--cut\r\n', /headers of a part have more than/],
+      [`--cut\r\n${named}`, /headers of a part have more than/],
+      [form([`${named}\r\nx: ${'x'.repeat(300)}`, 'a']), /headers of a part have more than 300 bytes/],
+      [form(['', 'a']), /no header Content-Disposition: form-data/],
+      [form(['content-type: text/plain', 'a']), /no header Content-Disposition: form-data/],
+      [form([disposition('filename="a"'), 'a']), /name="…"/],
+      [form(['content-disposition: attachment; name="a"', 'a']), /form-data; name=/],
       [`--cutter\r\n${named}\r\n\r\n\r\n--cut--`, /followed by "ter"/],
       [form(...new Array<[string, string]>(6).fill([named, 'a'])), /more than 5 parts/],
     ] as const)
       assert.throws(() => read(body), { code: 'invalid_request', message: reason })
     for (const boundary of ['', 'x'.repeat(71)])
-      assert.throws(() => read('', boundary), { code: 'invalid_request', message: /boundary has \d+ characters/ })
+      assert.throws(() => read('', boundary), {
+        code: 'invalid_request',
+        message: /boundary in its content type has \d+ characters/,
+      })
   })
 
-  test('of any bytes is read or refused', () => {
+  test('is either read or rejected, for any bytes', () => {
     const piece = fc.constantFrom(
       '--cut',
       '--',

@@ -16,18 +16,18 @@ before(async () => {
 
 const get = (url: string, headers: Record<string, string> = {}) => running.app.inject({ url, headers })
 
-/** What is answered to bytes: the status, and the problem. */
+/** Sends bytes. @returns the status and the problem of the response */
 async function raw(bytes: string): Promise<ProblemBody & { status: number }> {
   const socket = connect(Number(new URL(running.server.address).port), '127.0.0.1')
   socket.write(Buffer.from(bytes, 'latin1'))
-  let answer = ''
-  for await (const piece of socket) answer += piece
-  const problem = JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4)) as ProblemBody
-  return { ...problem, status: Number(answer.split(' ', 2)[1]) }
+  let response = ''
+  for await (const piece of socket) response += piece
+  const problem = JSON.parse(response.slice(response.indexOf('\r\n\r\n') + 4)) as ProblemBody
+  return { ...problem, status: Number(response.split(' ', 2)[1]) }
 }
 
-describe('names that JavaScript has a meaning for', () => {
-  test('are ids of tasks and tenants like any other, where they are ids', async () => {
+describe('names with a meaning in JavaScript', () => {
+  test('are valid ids of tasks and tenants', async () => {
     assert.equal((await get('/tasks/constructor')).json<ProblemBody>().code, 'unknown_task')
     assert.equal((await upload(running.app, 'constructor')).statusCode, 201)
     assert.equal((await predict(running.app, 'constructor', { inputs: 'a film' })).statusCode, 200)
@@ -49,15 +49,15 @@ describe('names that JavaScript has a meaning for', () => {
     assert.equal(polluted.json<ProblemBody>().code, 'invalid_json')
   })
 
-  test('and characters of any kind, are labels and metrics that come back as they were sent', async () => {
+  test('and unusual characters are returned unchanged in labels and metrics', async () => {
     const labels = ['__proto__', 'constructor', '\u0000\u001b[2J\r\n', '\ud800', '"\\', '\u2028💥']
     const base = taskBytes('trec')
     for (const problem_type of ['single_label_classification', 'multi_label_classification', 'token_classification']) {
       const metrics = '{"__proto__":{"a":1},"constructor":"\\ud800"}'
       const metadata = { labels: JSON.stringify(labels), problem_type, metrics, description: '\u0000 </script>' }
       const file = changedTask(base, { metadata })
-      const answer = await upload(running.app, 'odd', file)
-      assert.ok(answer.statusCode < 300, answer.body)
+      const response = await upload(running.app, 'odd', file)
+      assert.ok(response.statusCode < 300, response.body)
       const described = (await get('/tasks/odd')).json<{ labels: string[]; metrics: object; description: string }>()
       assert.deepEqual([described.labels, described.description], [labels, metadata.description])
       assert.deepEqual(described.metrics, JSON.parse(metrics))
@@ -81,7 +81,7 @@ describe('names that JavaScript has a meaning for', () => {
   })
 })
 
-describe('what is no address, header or number', () => {
+describe('an invalid address, header or number', () => {
   for (const [path, status] of [
     ['/tasks/..', 400],
     ['/tasks/../../etc/passwd', 404],
@@ -97,13 +97,13 @@ describe('what is no address, header or number', () => {
     ['/tasks/\\..\\sst2', 400],
     ['/docs/static/..%2f..%2fpackage.json', 404],
   ] as const)
-    test(`is refused: the path ${path}`, async () => {
-      const answer = await raw(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
-      assert.equal(answer.status, status, answer.detail)
-      assert.ok(answer.code && answer.detail)
+    test(`is rejected: the path ${path}`, async () => {
+      const response = await raw(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
+      assert.equal(response.status, status, response.detail)
+      assert.ok(response.code && response.detail)
     })
 
-  test('is refused: headers with control characters, and two lengths', async () => {
+  test('is rejected: headers with control characters or two lengths', async () => {
     for (const header of [
       'x-request-id: a\u0000b',
       'x-request-id: a\u0001b',
@@ -117,7 +117,7 @@ describe('what is no address, header or number', () => {
       )
   })
 
-  test('is refused: numbers that are none, or come twice', async () => {
+  test('is rejected: malformed or repeated numbers', async () => {
     for (const query of [
       'true',
       '1.5',
@@ -137,24 +137,24 @@ describe('what is no address, header or number', () => {
     assert.equal((await get('/tasks?__proto__=1')).json<ProblemBody>().code, 'invalid_request')
   })
 
-  test('is told what methods there are, where the method is another', async () => {
+  test('gets the supported methods if the method is wrong', async () => {
     for (const [method, url, allow] of [
       ['PATCH', '/tasks/sst2', 'DELETE, GET, HEAD, PUT'],
       ['TRACE', '/predict', 'POST'],
       ['OPTIONS', '/health/live', 'GET, HEAD'],
       ['POST', '/tenants/acme', 'DELETE, GET, HEAD, PATCH, PUT'],
     ] as const) {
-      const answer = await running.app.inject({ method: method as 'GET', url })
-      assert.deepEqual([answer.statusCode, answer.headers.allow], [405, allow])
-      assert.equal(answer.json<ProblemBody>().code, 'method_not_allowed')
+      const response = await running.app.inject({ method: method as 'GET', url })
+      assert.deepEqual([response.statusCode, response.headers.allow], [405, allow])
+      assert.equal(response.json<ProblemBody>().code, 'method_not_allowed')
     }
   })
 })
 
-test('a refusal is short, however long what it is about', async () => {
+test('an error is short, even if the rejected text is long', async () => {
   const long = 'a'.repeat(9_000)
   const json = (body: object | string) => predict(running.app, 'sst2', body)
-  const answers = [
+  const responses = [
     await get('/tasks/sst2', { 'x-request-id': long, 'sec-fetch-site': 'cross-site', origin: long }),
     await upload(running.app, 'x', taskBytes('sst2'), { 'if-match': long }),
     await upload(running.app, 'x', taskBytes('sst2'), { 'content-type': long }),
@@ -180,9 +180,9 @@ test('a refusal is short, however long what it is about', async () => {
       }),
     ),
   ]
-  for (const [index, answer] of answers.entries()) {
-    const { code, detail } = answer.json<ProblemBody>()
-    assert.ok(answer.statusCode >= 400 && answer.statusCode < 500 && code, String(index))
+  for (const [index, response] of responses.entries()) {
+    const { code, detail } = response.json<ProblemBody>()
+    assert.ok(response.statusCode >= 400 && response.statusCode < 500 && code, String(index))
     assert.ok(detail.length < 1_000, `${index}: ${code} of ${detail.length} characters: ${detail.slice(0, 200)}`)
   }
 })

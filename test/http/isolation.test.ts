@@ -37,7 +37,7 @@ describe('tenants', () => {
     return { ids: tasks.map(({ id }) => id), total }
   }
 
-  test('have the same name for tasks of their own', async () => {
+  test('can use the same id for different tasks', async () => {
     for (const [who, own] of [
       [acme, acmes],
       [beta, betas],
@@ -53,21 +53,21 @@ describe('tenants', () => {
     }
   })
 
-  test('that ask at once are answered by their own tasks, in whatever batch', async () => {
+  test('get predictions of their own tasks, even in one batch', async () => {
     const asked = await Promise.all(
       Array.from({ length: 30 }, async (_, i) => {
         const [who, own] = i % 2 === 0 ? ([acme, acmes] as const) : ([beta, betas] as const)
-        const answer = await who('POST', '/tasks/mine/predict', { inputs: 'a gorgeous film', raw_scores: true })
-        const { version, predictions } = answer.json<ClassificationResponse>()
+        const response = await who('POST', '/tasks/mine/predict', { inputs: 'a gorgeous film', raw_scores: true })
+        const { version, predictions } = response.json<ClassificationResponse>()
         assert.equal(version, digestOf(own))
         return predictions[0]?.scores[0]?.score ?? Number.NaN
       }),
     )
     for (const [i, score] of asked.entries())
-      assert.ok(Math.abs(score - (asked[0] ?? 0) - (i % 2)) < 1e-3, 'a score is that of another version')
+      assert.ok(Math.abs(score - (asked[0] ?? 0) - (i % 2)) < 1e-3, 'a score is of another version')
   })
 
-  test('list, count and page through their own and the shared tasks', async () => {
+  test('see their own and the bundled tasks in lists, counts and pages', async () => {
     assert.deepEqual(await ids(acme), {
       ids: ['cola', 'mine', 'mrpc', 'secret', 'sick_relatedness', 'sst2', 'subj', 'trec'],
       total: 8,
@@ -75,21 +75,21 @@ describe('tenants', () => {
     assert.deepEqual(await ids(beta), { ids: ['cola', 'mine', ...bundled.slice(1)], total: 7 })
     assert.deepEqual(await ids(operator), { ids: ['cola', 'mine', ...bundled.slice(1)], total: 7 })
     assert.deepEqual((await ids(beta, '?limit=2&after=mine')).ids, ['mrpc', 'sick_relatedness'])
-    // What would leave a tenant's range of the store is no id.
+    // Ids that would leave the tenant's range of the store are invalid.
     for (const after of ['~acme/', '~', '%ED%A0%80', 'a/b', 'a'.repeat(65)])
       assert.equal((await beta('GET', `/tasks?after=${after}`)).statusCode, 400)
   })
 
-  test('use shared tasks, and cannot change them', async () => {
+  test('can use but not change bundled tasks', async () => {
     for (const who of [acme, beta, operator]) {
-      const answer = await who('POST', '/tasks/sst2/predict', { inputs: 'a gorgeous film' })
-      assert.equal(answer.json<ClassificationResponse>().predictions[0]?.label, 'positive')
+      const response = await who('POST', '/tasks/sst2/predict', { inputs: 'a gorgeous film' })
+      assert.equal(response.json<ClassificationResponse>().predictions[0]?.label, 'positive')
       assert.equal((await who('PUT', '/tasks/sst2', acmes)).json<{ code: string }>().code, 'task_read_only')
       assert.equal((await who('DELETE', '/tasks/sst2')).json<{ code: string }>().code, 'task_read_only')
     }
   })
 
-  test("see of another's task on every route what they see of one that does not exist", async () => {
+  test("see a missing task on every route where another tenant's task is", async () => {
     const inputs = { inputs: 'a film' }
     const etag = `"${digestOf(secret)}"`
     const requests: ((who: KeyClient, id: string) => ReturnType<KeyClient>)[] = [
@@ -106,23 +106,23 @@ describe('tenants', () => {
     ]
     const seen = async (who: KeyClient, id: string, request: (typeof requests)[number]) => {
       const { statusCode, headers, body } = await request(who, id)
-      const { 'x-request-id': requestId, date, ...told } = headers
+      const { 'x-request-id': requestId, date, ...shown } = headers
       assert.ok(date)
-      return { statusCode, told, body: body.replaceAll(String(requestId), 'ID') }
+      return { statusCode, shown, body: body.replaceAll(String(requestId), 'ID') }
     }
     for (const who of [beta, operator])
       for (const request of requests) {
         const others = await seen(who, 'secret', request)
         assert.ok([404, 412].includes(others.statusCode), others.body)
-        // An id of the same length, so that the length of the answer is the same too.
+        // An id of the same length, because content-length is compared too.
         const none = await seen(who, 'nobody', request)
         assert.deepEqual(others, { ...none, body: none.body.replaceAll('nobody', 'secret') })
       }
-    // And nothing of that did anything to it.
+    // None of the requests changed the task.
     assert.deepEqual((await acme('GET', '/tasks/secret/file')).rawPayload, secret)
   })
 
-  test('get the same answer for an upload, whether or not another has the name or the file', async () => {
+  test('get the same response for an upload, even if another tenant has the id or the file', async () => {
     const created = await beta('PUT', '/tasks/secret', secret, { 'if-none-match': '*' })
     assert.equal(created.statusCode, 201)
     assert.equal((await beta('PUT', '/tasks/secret', betas)).statusCode, 200)
@@ -133,7 +133,7 @@ describe('tenants', () => {
     assert.deepEqual(usage, { tasks: 1, bytes: betas.byteLength })
   })
 
-  test('do not get at others through an id that is none', async () => {
+  test('cannot reach others through an invalid id', async () => {
     const hostile = [
       '~acme%2Fsecret',
       '..%2F~acme%2Fsecret',
@@ -145,7 +145,7 @@ describe('tenants', () => {
       'SECRET',
     ]
     for (const id of hostile)
-      for (const answer of [
+      for (const response of [
         await beta('GET', `/tasks/${id}`),
         await beta('GET', `/tasks/${id}/file`),
         await beta('PUT', `/tasks/${id}`, betas),
@@ -154,15 +154,15 @@ describe('tenants', () => {
         await beta('POST', '/predict', { inputs: [{ task: decodeURIComponent(id), text: 'a' }] }),
       ])
         assert.ok(
-          ['invalid_task_id', 'not_found'].includes(answer.json<{ code: string }>().code),
-          `${id}: ${answer.statusCode} ${answer.body}`,
+          ['invalid_task_id', 'not_found'].includes(response.json<{ code: string }>().code),
+          `${id}: ${response.statusCode} ${response.body}`,
         )
     const lone = await beta('POST', '/predict', { inputs: [{ task: '\ud800', text: 'a' }] })
     assert.equal(lone.json<{ code: string }>().code, 'invalid_task_id')
     assert.deepEqual((await acme('GET', '/tasks/secret/file')).rawPayload, secret)
   })
 
-  test('and nobody without a key get past any route but health and the description', async () => {
+  test('need an API key for every route except health and the documentation', async () => {
     const { paths } = JSON.parse(await describeApi()) as {
       paths: Record<string, Record<string, { security?: unknown[] }>>
     }
@@ -170,13 +170,13 @@ describe('tenants', () => {
     for (const [path, methods] of Object.entries(paths))
       for (const [method, { security }] of Object.entries(methods)) {
         const url = path.replaceAll(/\{\w+\}/g, 'sst2')
-        const answer = await running.app.inject({ method: method as 'GET', url })
+        const response = await running.app.inject({ method: method as 'GET', url })
         if (security) {
-          assert.deepEqual([path.startsWith('/health/'), answer.statusCode], [true, 200])
+          assert.deepEqual([path.startsWith('/health/'), response.statusCode], [true, 200])
           continue
         }
         guarded++
-        assert.deepEqual([answer.statusCode, answer.headers['www-authenticate']], [401, 'Bearer realm="propetl"'])
+        assert.deepEqual([response.statusCode, response.headers['www-authenticate']], [401, 'Bearer realm="propetl"'])
       }
     assert.equal(guarded, 17)
     assert.equal((await running.app.inject('/nowhere')).statusCode, 401)

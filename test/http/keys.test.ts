@@ -5,12 +5,12 @@ import { before, describe, test } from 'node:test'
 import { temporaryDirectory } from '../material.js'
 import { type KeyClient, keyClient, newTenant, operatorKey, type Running, startRunning, upload } from './running.js'
 
-interface KeyAnswer {
+interface CreatedKey {
   readonly id: string
   readonly key: string
 }
 
-describe('keys', () => {
+describe('API keys', () => {
   let running: Running
   let operator: KeyClient
   let dataDir: string
@@ -22,13 +22,13 @@ describe('keys', () => {
     await newTenant(running.app, 'beta')
   })
   const create = async (owner: string, terms: object = {}) =>
-    (await operator('POST', `/tenants/${owner}/keys`, terms)).json<KeyAnswer>()
+    (await operator('POST', `/tenants/${owner}/keys`, terms)).json<CreatedKey>()
   const status = async (key: string, url = '/tasks') => (await keyClient(running.app, key)('GET', url)).statusCode
-  const codeOf = async (answer: ReturnType<KeyClient>) => (await answer).json<{ code: string }>().code
+  const codeOf = async (response: ReturnType<KeyClient>) => (await response).json<{ code: string }>().code
 
-  test('are told once, work at once, beside others, and no more once they are revoked', async () => {
+  test('are shown once, work alongside others, and stop working when they are revoked', async () => {
     const made = await operator('POST', '/tenants/acme/keys', { description: 'web shop' })
-    const { id, key } = made.json<KeyAnswer>()
+    const { id, key } = made.json<CreatedKey>()
     assert.equal(made.headers['cache-control'], 'no-store')
     assert.match(key, /^propetl_acme_[0-9a-f]{12}_[0-9a-f]{64}$/)
     const next = await create('acme')
@@ -37,8 +37,8 @@ describe('keys', () => {
     const listed = (await operator('GET', '/tenants/acme/keys')).body
     const secret = key.slice(-64)
     assert.ok(listed.includes(id) && listed.includes('web shop') && !listed.includes(secret))
-    assert.ok(!readFileSync(join(dataDir, 'tasks.lmdb')).includes(secret), 'the store holds the key itself')
-    assert.ok(!JSON.stringify(running.log).includes(secret), 'the log holds the key itself')
+    assert.ok(!readFileSync(join(dataDir, 'tasks.lmdb')).includes(secret), 'the store contains the secret')
+    assert.ok(!JSON.stringify(running.log).includes(secret), 'the log contains the secret')
 
     assert.equal((await operator('DELETE', `/tenants/acme/keys/${id}`)).statusCode, 204)
     assert.deepEqual([await status(key), await status(next.key)], [401, 200])
@@ -54,7 +54,7 @@ describe('keys', () => {
       assert.equal(await codeOf(operator('POST', '/tenants/acme/keys', { expires })), 'invalid_request')
   })
 
-  test('that are wrong in any way are answered in the same words', async () => {
+  test('get the same error, whatever is wrong with them', async () => {
     const { key, id } = await create('acme')
     const wrong = [
       `${key.slice(0, -1)}${key.endsWith('0') ? '1' : '0'}`,
@@ -71,9 +71,9 @@ describe('keys', () => {
     ]
     const details = new Set<string>()
     for (const text of wrong) {
-      const answer = await keyClient(running.app, text)('GET', '/tasks')
-      assert.equal(answer.statusCode, 401, text)
-      details.add(answer.json<{ detail: string }>().detail)
+      const response = await keyClient(running.app, text)('GET', '/tasks')
+      assert.equal(response.statusCode, 401, text)
+      details.add(response.json<{ detail: string }>().detail)
     }
     assert.equal(details.size, 1)
     for (const authorization of ['', 'Bearer', 'Bearer ', `Basic ${key}`, key, `Bearer ${key} ${key}`]) {
@@ -84,10 +84,10 @@ describe('keys', () => {
     assert.equal(lower.statusCode, 200)
   })
 
-  test('of a tenant manage nothing, and read of tenants their own alone', async () => {
+  test('of a tenant cannot manage tenants, and read only their own tenant', async () => {
     const acme = keyClient(running.app, (await create('acme')).key)
     assert.equal((await acme('GET', '/tenants/acme')).json<{ id: string }>().id, 'acme')
-    const refused = [
+    const rejected = [
       await acme('GET', '/tenants'),
       await acme('GET', '/tenants/beta'),
       await acme('GET', '/tenants/nobody'),
@@ -99,19 +99,19 @@ describe('keys', () => {
       await acme('DELETE', '/tenants/acme/keys/000000000000'),
       await acme('GET', '/metrics'),
     ]
-    for (const { statusCode, body } of refused) assert.equal(statusCode, 403, body)
-    const told = (index: number) => refused[index]?.json<{ detail: string }>().detail
-    assert.equal(told(1), told(2), 'it tells which tenants there are')
+    for (const { statusCode, body } of rejected) assert.equal(statusCode, 403, body)
+    const detailAt = (index: number) => rejected[index]?.json<{ detail: string }>().detail
+    assert.equal(detailAt(1)?.replaceAll('beta', 'nobody'), detailAt(2), 'the error shows which tenants exist')
   })
 
-  test('of metrics read the metrics, and nothing else', async () => {
+  test('of metrics read only the metrics', async () => {
     const { key } = await create('metrics')
     assert.equal(await status(key, '/metrics'), 200)
     for (const url of ['/tasks', '/tasks/sst2', '/tenants', '/tenants/metrics'])
       assert.equal(await status(key, url), 403)
   })
 
-  test('of the operator: one is always left', async () => {
+  test('of the operator cannot all be revoked', async () => {
     const first = await create('operator')
     const second = await create('operator')
     assert.equal(await status(second.key, '/tenants'), 200)
@@ -121,7 +121,7 @@ describe('keys', () => {
     assert.equal(await status(second.key, '/tenants'), 200)
   })
 
-  test('and tasks of a tenant go with it, and its name comes back with nothing', async () => {
+  test('and tasks are deleted with their tenant, and a new tenant of the same id has none', async () => {
     const made = await newTenant(running.app, 'gone')
     const { key } = await create('gone')
     assert.equal((await upload(running.app, 'mine', undefined, { authorization: `Bearer ${key}` })).statusCode, 201)
@@ -139,11 +139,11 @@ describe('keys', () => {
 })
 
 describe('the audit trail', () => {
-  test('has one line for each change, with who made it, what was there and what is', async () => {
+  test('has one line for each change, with the actor and the state before and after', async () => {
     const { app, log } = await startRunning({ operatorKey })
     const operator = keyClient(app, operatorKey)
     await operator('PUT', '/tenants/acme', { limits: { tasks: 5 } }, { 'x-request-id': 'first' })
-    const { id, key } = (await operator('POST', '/tenants/acme/keys', {})).json<KeyAnswer>()
+    const { id, key } = (await operator('POST', '/tenants/acme/keys', {})).json<CreatedKey>()
     const acme = { authorization: `Bearer ${key}` }
     const { version } = (await upload(app, 'mine', undefined, acme)).json<{ version: string }>()
     await upload(app, 'mine', Buffer.from('nonsense'), acme)

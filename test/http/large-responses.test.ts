@@ -6,8 +6,8 @@ import { finish } from '../../src/steps.js'
 
 const written = (value: object) => Buffer.concat(finish(jsonInSteps(value))).toString()
 
-describe('a large answer', () => {
-  test('is written as JSON.stringify writes it', () => {
+describe('a large response', () => {
+  test('is serialised like JSON.stringify', () => {
     fc.assert(
       fc.property(fc.oneof(fc.array(fc.jsonValue()), fc.dictionary(fc.string(), fc.jsonValue())), (value) => {
         assert.equal(written(value as object), JSON.stringify(value))
@@ -17,7 +17,7 @@ describe('a large answer', () => {
     assert.equal(written(odd), JSON.stringify(odd))
   })
 
-  test('is written in pieces with pauses between them', () => {
+  test('is serialised in pieces, with pauses between them', () => {
     const scores = Array.from({ length: 20_000 }, (_, at) => ({ label: `label ${at} ü`, score: at / 7 }))
     const steps = jsonInSteps({ scores })
     let pauses = 0

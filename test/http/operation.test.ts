@@ -15,13 +15,13 @@ describe('health and metrics', () => {
     running = await startRunning()
   })
 
-  test('readiness says what runs', async () => {
+  test('readiness reports the engine and the tasks', async () => {
     const ready = (await running.app.inject('/health/ready')).json<Record<string, unknown>>()
     assert.deepEqual([ready.status, ready.provider, ready.numerics, ready.tasks], ['ready', 'cpu', 'float32', 6])
     assert.equal((await running.app.inject('/health/live')).statusCode, 200)
   })
 
-  test('metrics count what happened', async () => {
+  test('metrics count requests, batches and tasks', async () => {
     await predict(running.app, 'sst2', { inputs: ['a film', 'another film'] })
     await predict(running.app, 'nope', { inputs: 'a film' })
     const text = (await running.app.inject('/metrics')).body
@@ -48,41 +48,41 @@ describe('health and metrics', () => {
     assert.equal(value('propetl_batch_tokens_limit'), running.server.services.dispatcher.options.maxTokens)
   })
 
-  test('a request’s id is taken over, or made where it is none that fits into a log', async () => {
+  test('the request id of the client is used if it is safe for a log, else a new one', async () => {
     const request = (id: string) => running.app.inject({ url: '/tasks/nope', headers: { 'x-request-id': id } })
-    const answer = await request('order-17')
-    assert.equal(answer.headers['x-request-id'], 'order-17')
-    assert.equal(answer.json<{ request_id: string }>().request_id, 'order-17')
+    const response = await request('order-17')
+    assert.equal(response.headers['x-request-id'], 'order-17')
+    assert.equal(response.json<{ request_id: string }>().request_id, 'order-17')
     assert.ok(running.log.some((line) => line.request_id === 'order-17' && line.status === 404))
     assert.match((await request('a b')).headers['x-request-id'] as string, /^[0-9a-f-]{36}$/)
   })
 
-  test('what is not HTTP is answered in the same words', async () => {
+  test('invalid HTTP gets a problem response', async () => {
     const { port } = new URL(running.server.address)
     const socket = connect(Number(port), '127.0.0.1')
     socket.end('NONSENSE\r\n\r\n')
-    let answer = ''
-    for await (const piece of socket) answer += piece
-    assert.match(answer, /^HTTP\/1.1 400 .*application\/problem\+json.*"code":"invalid_request"/s)
+    let response = ''
+    for await (const piece of socket) response += piece
+    assert.match(response, /^HTTP\/1.1 400 .*application\/problem\+json.*"code":"invalid_request"/s)
     assert.equal((await running.app.inject('/tasks/%zz')).json<{ code: string }>().code, 'invalid_request')
     assert.equal((await running.app.inject('/nowhere')).json<{ code: string }>().code, 'not_found')
   })
 })
 
 describe('before the model is loaded', () => {
-  test('the server lives, is not ready, and says when to try again', async () => {
+  test('the server is live, is not ready, and says when to try again', async () => {
     const lifecycle = new Lifecycle()
     const metrics = new Metrics(lifecycle, 0)
     const config = readConfig({}, {})
     const app = await buildApp({ config, costs: openCosts(config), lifecycle, metrics, access: singleUser })
     assert.equal((await app.inject('/health/live')).statusCode, 200)
-    for (const answer of [
+    for (const response of [
       await app.inject('/health/ready'),
       await app.inject('/tasks'),
       await predict(app, 'sst2', { inputs: 'a' }),
     ]) {
-      assert.deepEqual([answer.statusCode, answer.json<{ code: string }>().code], [503, 'not_ready'])
-      assert.equal(answer.headers['retry-after'], '1')
+      assert.deepEqual([response.statusCode, response.json<{ code: string }>().code], [503, 'not_ready'])
+      assert.equal(response.headers['retry-after'], '1')
     }
     assert.match((await app.inject('/metrics')).body, /^propetl_ready 0$/m)
     await app.close()

@@ -1,4 +1,4 @@
-// Requests that wait for their tenant's turn.
+// Fair queueing of requests between tenants.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -9,7 +9,7 @@ import { LoopTurns } from '../../src/costs/loop-turns.js'
 import { waitForTurns } from '../../src/http/owner-turns.js'
 import { RawClient } from '../raw-client.js'
 
-test('a refused tenant waits for its next turn, and whoever leaves meanwhile is not served', async (t) => {
+test('a rejected tenant waits for its next turn, and disconnected clients are not served', async (t) => {
   let now = 0
   const turns = new LoopTurns(() => now)
   const app = fastify()
@@ -38,7 +38,7 @@ test('a refused tenant waits for its next turn, and whoever leaves meanwhile is 
   const closed = once(left.socket, 'close')
   left.socket.destroy()
   await closed
-  // The server has seen it by the time that it answers another request.
+  // The server has noticed the disconnect once it has served other requests.
   for (let request = 0; request < 5; request++) await ask('quiet', 'meanwhile')
   now = 10
   await stays

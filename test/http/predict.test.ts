@@ -8,7 +8,7 @@ import { type ClassificationResponse, predict, type Running, startRunning, uploa
 const textOf = ({ text, text_pair }: { text: string; text_pair?: string }) =>
   text_pair === undefined ? text : { text, text_pair }
 
-/** The same value, but for the last digits of numbers: a batch's other rows may move those. */
+/** Compares values except for the last digits of numbers, which depend on the other rows of a batch. */
 function assertAlike(found: unknown, expected: unknown): void {
   const numbers: number[][] = [[], []]
   const without = (value: unknown, into: number[]) =>
@@ -23,7 +23,7 @@ function assertAlike(found: unknown, expected: unknown): void {
   assert.ok(distance(numbers[0] ?? [], numbers[1] ?? []) < 1e-5)
 }
 
-describe('the time that a request may take', () => {
+describe('the deadline of a request', () => {
   let running: Running
   before(async () => {
     running = await startRunning({ requestTimeoutMs: '3000' })
@@ -37,36 +37,36 @@ describe('the time that a request may take', () => {
     })
   type ProblemBody = { code: string; detail: string; estimated_ms: number; left_ms: number }
 
-  test('may be said by the client, in whole milliseconds', async () => {
+  test('can be set by the client, in whole milliseconds', async () => {
     assert.equal((await ask(['a film'], '900')).statusCode, 200)
     for (const none of ['0', '-1', '1.5', 'soon']) {
-      const answer = await ask(['a film'], none)
-      assert.deepEqual([answer.statusCode, answer.json<ProblemBody>().code], [400, 'invalid_request'], none)
-      assert.match(answer.json<ProblemBody>().detail, /x-request-timeout-ms/)
+      const response = await ask(['a film'], none)
+      assert.deepEqual([response.statusCode, response.json<ProblemBody>().code], [400, 'invalid_request'], none)
+      assert.match(response.json<ProblemBody>().detail, /x-request-timeout-ms/)
     }
   })
 
-  test('is not enough for what takes longer by itself: 504 at once', async () => {
-    const answer = await ask(new Array<string>(256).fill('so it goes on '.repeat(60)), '20')
-    assert.deepEqual([answer.statusCode, answer.json<ProblemBody>().code], [504, 'deadline_exceeded'])
+  test('leads to a 504 at once if the request alone takes longer', async () => {
+    const response = await ask(new Array<string>(256).fill('so it goes on '.repeat(60)), '20')
+    assert.deepEqual([response.statusCode, response.json<ProblemBody>().code], [504, 'deadline_exceeded'])
     assert.equal(running.server.services.dispatcher.queuedRows, 0)
   })
 
-  test('decides under load: 429 at once with the estimate, the server’s limit where the client asks for more', async () => {
-    const answers = await Promise.all(
+  test('leads to a 429 at once under load, with the estimate; the server limits the timeout of the client', async () => {
+    const responses = await Promise.all(
       Array.from({ length: 300 }, (_, index) => ask(['so it goes on '.repeat(60)], index % 2 ? '3000' : '60000')),
     )
-    const refused = answers.filter(({ statusCode }) => statusCode === 429)
-    const statuses = answers.map(({ statusCode }) => statusCode).join(' ')
-    assert.ok(refused.length > 0 && answers.some(({ statusCode }) => statusCode === 200), statuses)
-    for (const answer of refused) {
-      const { code, estimated_ms, left_ms } = answer.json<ProblemBody>()
+    const rejected = responses.filter(({ statusCode }) => statusCode === 429)
+    const statuses = responses.map(({ statusCode }) => statusCode).join(' ')
+    assert.ok(rejected.length > 0 && responses.some(({ statusCode }) => statusCode === 200), statuses)
+    for (const response of rejected) {
+      const { code, estimated_ms, left_ms } = response.json<ProblemBody>()
       assert.equal(code, 'overloaded')
       assert.ok(estimated_ms > left_ms && left_ms <= 3_000)
-      assert.equal(Number(answer.headers['retry-after']), Math.max(1, Math.ceil((estimated_ms - left_ms) / 1_000)))
+      assert.equal(Number(response.headers['retry-after']), Math.max(1, Math.ceil((estimated_ms - left_ms) / 1_000)))
     }
     const { body } = await running.app.inject('/metrics')
-    assert.match(body, new RegExp(`^propetl_refused_requests_total{reason="wait"} ${refused.length}$`, 'm'))
+    assert.match(body, new RegExp(`^propetl_refused_requests_total{reason="wait"} ${rejected.length}$`, 'm'))
   })
 })
 
@@ -76,12 +76,12 @@ describe('predictions over HTTP', () => {
     running = await startRunning({ maxInputs: '40', maxQueueRows: '500' })
   })
 
-  test('are those of the PyTorch implementation, for every golden row of every task, all at once', async () => {
+  test('equal those of the PyTorch implementation for all golden examples of all tasks at once', async () => {
     await Promise.all(
       Object.entries(golden).map(async ([task, rows]) => {
-        const answer = await predict(running.app, task, { inputs: rows.map(textOf), raw_scores: true })
-        assert.equal(answer.statusCode, 200)
-        const { version, predictions } = answer.json<ClassificationResponse>()
+        const response = await predict(running.app, task, { inputs: rows.map(textOf), raw_scores: true })
+        assert.equal(response.statusCode, 200)
+        const { version, predictions } = response.json<ClassificationResponse>()
         assert.equal(version, digestOf(taskBytes(task)))
         predictions.forEach(({ score, scores }, index) => {
           const logits = scores ? scores.map((each) => each.score) : [score]
@@ -91,7 +91,7 @@ describe('predictions over HTTP', () => {
     )
   })
 
-  test('take one text, a pair, or a list; of one task or of many', async () => {
+  test('accept a text, a pair or a list, for one task or several', async () => {
     const pair = golden.mrpc?.[0]
     assert.ok(pair)
     const one = await predict(running.app, 'sst2', { inputs: 'a gorgeous film' })
@@ -130,29 +130,28 @@ describe('predictions over HTTP', () => {
     const file = changedTask(taskBytes('sst2'), { metadata: { problem_type: 'token_classification' } })
     await upload(running.app, 'words', file)
     const text = 'é😀 Zürich unbelievableness'
-    const answer = await predict(running.app, 'words', { inputs: text, raw_scores: true })
+    const response = await predict(running.app, 'words', { inputs: text, raw_scores: true })
     type Word = { text: string; start: number; end: number; scores: { score: number }[] }
-    const [{ words } = { words: [] }] = answer.json<{ predictions: { words: Word[] }[] }>().predictions
+    const [{ words } = { words: [] }] = response.json<{ predictions: { words: Word[] }[] }>().predictions
     assert.deepEqual(
       words.map((word) => word.text),
       ['é😀', 'Zürich', 'unbelievableness'],
     )
     for (const word of words) assert.equal(text.slice(word.start, word.end), word.text)
-    // A word's logits are its first token's: a one-row engine run gives the same hidden state.
     const task = readTaskFile(file)
-    assert.equal(answer.json<ClassificationResponse>().version, task.digest)
+    assert.equal(response.json<ClassificationResponse>().version, task.digest)
     assert.equal(words[0]?.scores.length, task.labels.length)
     const pair = await predict(running.app, 'words', { inputs: { text: 'a', text_pair: 'b' } })
     assert.equal(pair.json<{ code: string }>().code, 'text_pair_not_taken')
   })
 
-  test('tell what labels of a multi-label task apply, by its threshold or the request’s', async () => {
+  test('list the labels of a multi-label task that reach its threshold or that of the request', async () => {
     const several = { problem_type: 'multi_label_classification', threshold: '0.9' }
     await upload(running.app, 'several', changedTask(taskBytes('sst2'), { metadata: several }))
     type Answer = { predictions: { labels: string[]; scores: { label: string; score: number }[] }[] }
     const ask = async (options: object) => {
-      const answer = await predict(running.app, 'several', { inputs: 'a gorgeous film', ...options })
-      return answer.json<Answer>().predictions[0] ?? assert.fail()
+      const response = await predict(running.app, 'several', { inputs: 'a gorgeous film', ...options })
+      return response.json<Answer>().predictions[0] ?? assert.fail()
     }
     const { scores, labels } = await ask({})
     const [negative, positive] = scores.map(({ score }) => score)
@@ -160,13 +159,13 @@ describe('predictions over HTTP', () => {
     assert.deepEqual(labels, ['positive'])
     assert.deepEqual((await ask({ threshold: negative / 2 })).labels, ['positive', 'negative'])
     assert.deepEqual((await ask({ threshold: (1 + positive) / 2 })).labels, [])
-    // Raw scores change what scores are, not which labels apply.
+    // Raw scores do not change which labels apply.
     const raw = await ask({ raw_scores: true, top_k: 1 })
     assert.deepEqual(raw.labels, ['positive'])
     assert.ok((raw.scores[0]?.score ?? 0) > 1)
   })
 
-  test('are vectors where the task is a feature extraction', async () => {
+  test('are vectors for a feature extraction', async () => {
     const metadata = { problem_type: 'feature_extraction', labels: undefined }
     const noHead = { 'head.weight': undefined, 'head.bias': undefined }
     const file = (normalize: string) =>
@@ -174,9 +173,9 @@ describe('predictions over HTTP', () => {
     await upload(running.app, 'space', file('true'))
     await upload(running.app, 'plain-space', file('false'))
     const vector = async (task: string) => {
-      const answer = await predict(running.app, task, { inputs: 'a gorgeous film' })
-      assert.equal(answer.statusCode, 200)
-      return answer.json<{ predictions: { embedding: number[] }[] }>().predictions[0]?.embedding ?? []
+      const response = await predict(running.app, task, { inputs: 'a gorgeous film' })
+      assert.equal(response.statusCode, 200)
+      return response.json<{ predictions: { embedding: number[] }[] }>().predictions[0]?.embedding ?? []
     }
     const [unit, plain] = [await vector('space'), await vector('plain-space')]
     assert.equal(unit.length, 384)
@@ -195,7 +194,7 @@ describe('predictions over HTTP', () => {
     assert.equal(pair.json<{ code: string }>().code, 'text_pair_not_taken')
   })
 
-  test('of all kinds of tasks in one batch are what each task answers alone', async () => {
+  test('are the same in a batch of all problem types as alone', async () => {
     const names = {
       metadata: { problem_type: 'token_classification', labels: '["O","B-X"]' },
     }
@@ -220,26 +219,26 @@ describe('predictions over HTTP', () => {
       [['label', 'score'], ['label', 'labels', 'score'], ['words', 'entities'], ['embedding'], ['score']],
     )
     for (const [at, { task, ...text }] of inputs.entries()) {
-      const answer = await predict(running.app, task, {
+      const response = await predict(running.app, task, {
         inputs: text,
         ...(task === 'mixed-several' && { threshold: 0.4 }),
       })
-      const { predictions: alone } = answer.json<{ predictions: Record<string, unknown>[] }>()
+      const { predictions: alone } = response.json<{ predictions: Record<string, unknown>[] }>()
       const { task: _, version, ...together } = predictions[at] ?? assert.fail()
       assert.ok(version)
       assertAlike(together, alone[0])
     }
   })
 
-  test('cut a text that is too long, or refuse it with the counts', async () => {
+  test('cut a text that is too long, or reject it with the numbers of tokens', async () => {
     const long = Array.from({ length: 700 }, (_, i) => (i % 2 ? 'film' : 'gorgeous')).join(' ')
     const first = Array.from({ length: 510 }, (_, i) => (i % 2 ? 'film' : 'gorgeous')).join(' ')
     const score = async (text: string) =>
       (await predict(running.app, 'sst2', { inputs: text })).json<ClassificationResponse>().predictions[0]?.score ?? 0
     assert.ok(Math.abs((await score(long)) - (await score(first))) < 1e-6)
-    const refused = await predict(running.app, 'sst2', { inputs: ['short', long], truncate: false })
-    assert.equal(refused.statusCode, 422)
-    const { code, tokens, limit, input } = refused.json<Record<string, unknown>>()
+    const rejected = await predict(running.app, 'sst2', { inputs: ['short', long], truncate: false })
+    assert.equal(rejected.statusCode, 422)
+    const { code, tokens, limit, input } = rejected.json<Record<string, unknown>>()
     assert.deepEqual({ code, tokens, limit, input }, { code: 'text_too_long', tokens: 702, limit: 512, input: 1 })
     const pair = { text: long, text_pair: 'short' }
     assert.equal((await predict(running.app, 'mrpc', { inputs: pair })).statusCode, 200)
@@ -252,43 +251,43 @@ describe('predictions over HTTP', () => {
     ['an empty text', 'sst2', { inputs: '' }, 422, 'empty_text', /inputs\[0\]: text is empty/],
     ['a blank text in a list', 'sst2', { inputs: ['a', ' \n'] }, 422, 'empty_text', /inputs\[1\]/],
     ['a blank second text', 'mrpc', { inputs: { text: 'a', text_pair: ' ' } }, 422, 'empty_text', /text_pair/],
-    ['too many inputs', 'sst2', { inputs: Array(41).fill('a') }, 422, 'too_many_inputs', /41 texts; at most 40/],
+    ['too many inputs', 'sst2', { inputs: Array(41).fill('a') }, 422, 'too_many_inputs', /41 inputs; send at most 40/],
     ['no inputs', 'sst2', {}, 400, 'invalid_request', /inputs/],
-    ['an empty list', 'sst2', { inputs: [] }, 400, 'invalid_request', /body\/inputs must not have fewer than 1/],
+    ['an empty list', 'sst2', { inputs: [] }, 400, 'invalid_request', /body\/inputs must not be empty/],
     [
       'a number for a text',
       'sst2',
       { inputs: ['a', { text: 3 }] },
       400,
       'invalid_request',
-      /body\/inputs\/1\/text must be string/,
+      /body\/inputs\/1\/text must be a string, but is 3/,
     ],
     ['a misspelt option', 'sst2', { inputs: 'a', topk: 1 }, 400, 'invalid_request', /body\/topk is not a known field/],
     ['a threshold of 1', 'sst2', { inputs: 'a', threshold: 1 }, 400, 'invalid_request', /body\/threshold must be < 1/],
     [
-      'a threshold where no labels are chosen by one',
+      'a threshold for a task that has none',
       'sst2',
       { inputs: 'a', threshold: 0.3 },
       422,
       'threshold_not_taken',
-      /no task .* is a multi_label_classification: "sst2" is a single_label_classification/,
+      /threshold is only for multi_label_classification; remove it: "sst2" is a single_label_classification/,
     ],
     ['a top_k of 0', 'sst2', { inputs: 'a', top_k: 0 }, 400, 'invalid_request', /body\/top_k must be >= 1/],
-    ['what is not JSON', 'sst2', '{"inputs":', 400, 'invalid_json', /JSON/],
+    ['invalid JSON', 'sst2', '{"inputs":', 400, 'invalid_json', /JSON/],
     ['an empty body', 'sst2', '', 400, 'invalid_json', /empty/],
     ['a prototype-pollution key', 'sst2', '{"inputs":"a","__proto__":{"x":1}}', 400, 'invalid_json', /JSON|prototype/],
   ]
   for (const [what, task, body, status, code, detail] of bad)
-    test(`refuse ${what}`, async () => {
-      const answer = await predict(running.app, task, body)
-      const problem = answer.json<{ code: string; detail: string; status: number; request_id: string }>()
-      assert.equal(answer.headers['content-type'], 'application/problem+json')
-      assert.deepEqual([answer.statusCode, problem.status, problem.code], [status, status, code])
+    test(`reject ${what}`, async () => {
+      const response = await predict(running.app, task, body)
+      const problem = response.json<{ code: string; detail: string; status: number; request_id: string }>()
+      assert.equal(response.headers['content-type'], 'application/problem+json')
+      assert.deepEqual([response.statusCode, problem.status, problem.code], [status, status, code])
       assert.match(problem.detail, detail)
-      assert.equal(answer.headers['x-request-id'], problem.request_id)
+      assert.equal(response.headers['x-request-id'], problem.request_id)
     })
 
-  test('refuse another content type and a body over the limit', async () => {
+  test('reject another content type and a body over the limit', async () => {
     const text = await running.app.inject({
       method: 'POST',
       url: '/tasks/sst2/predict',
@@ -299,20 +298,23 @@ describe('predictions over HTTP', () => {
     assert.match(text.json<{ detail: string }>().detail, /"text\/plain"; expected application\/json/)
     const large = await predict(running.app, 'sst2', { inputs: 'a'.repeat(1 << 20) })
     assert.equal(large.statusCode, 413)
-    assert.match(large.json<{ detail: string }>().detail, /the body has 1048589 bytes; at most 1048576/)
+    assert.match(
+      large.json<{ detail: string }>().detail,
+      /the body has 1048589 bytes; this route allows at most 1048576/,
+    )
   })
 
-  test('odd characters are texts like any other', async () => {
-    const answer = await predict(running.app, 'sst2', {
+  test('accept unusual characters', async () => {
+    const response = await predict(running.app, 'sst2', {
       inputs: ['\u0000', '\ud800 lone', '\u202e', '한국어', '💥'.repeat(50)],
     })
-    assert.equal(answer.statusCode, 200)
-    assert.ok(answer.json<ClassificationResponse>().predictions.every(({ score }) => Number.isFinite(score)))
+    assert.equal(response.statusCode, 200)
+    assert.ok(response.json<ClassificationResponse>().predictions.every(({ score }) => Number.isFinite(score)))
   })
 })
 
 describe('more tasks at once than the bank has slots', () => {
-  test('each request still gets its own task’s answer', async () => {
+  test('each request still gets the prediction of its own task', async () => {
     const { app } = await startRunning({ slots: '3' })
     const shifts = Array.from({ length: 12 }, (_, i) => i + 1)
     const base = taskBytes('sst2')
@@ -329,7 +331,7 @@ describe('more tasks at once than the bank has slots', () => {
     assert.equal(
       new Set(alone.map((value) => value.toFixed(6))).size,
       shifts.length,
-      'the masks differ, so do the answers',
+      'different masks give different predictions',
     )
     const together = await Promise.all(shifts.map((shift) => score(`t${shift}`)))
     assert.ok(distance(alone, together) < 1e-5)

@@ -14,7 +14,7 @@ describe('quotas over HTTP', () => {
     operator = keyClient(running.app, operatorKey)
   })
 
-  test('of tasks and bytes are refused beyond, with what is used and what may be', async () => {
+  test('of tasks and bytes reject uploads over them, with the usage and the limit', async () => {
     const acme = await newTenant(running.app, 'acme', { limits: { tasks: 2, bytes: 2 * sst2.byteLength } })
     const put = (id: string, file: Uint8Array = sst2) => acme('PUT', `/tasks/${id}`, Buffer.from(file))
     assert.deepEqual([(await put('one')).statusCode, (await put('two')).statusCode], [201, 201])
@@ -35,70 +35,74 @@ describe('quotas over HTTP', () => {
     assert.deepEqual(described.usage, { tasks: 2, bytes: 2 * sst2.byteLength })
   })
 
-  test('of requests: what comes too fast is told when to come again, and others are not in its way', async () => {
+  test('of requests per second say when to try again, and do not affect other tenants', async () => {
     const fast = await newTenant(running.app, 'fast', { limits: { requests_per_second: 1 } })
     const other = await newTenant(running.app, 'other-one', { limits: { requests_per_second: 1 } })
-    const answers = await Promise.all(Array.from({ length: 20 }, () => fast('GET', '/tasks')))
-    assert.equal(answers[0]?.statusCode, 200)
-    assert.equal(answers[0]?.headers['ratelimit-policy'], '"requests";q=1;qu="requests";w=1')
-    const refused = answers.find(({ statusCode }) => statusCode === 429) ?? assert.fail('all were let in')
-    assert.equal(refused.json<{ code: string }>().code, 'rate_limited')
-    assert.equal(refused.headers['retry-after'], '1')
-    assert.equal(refused.headers.ratelimit, '"requests";r=0;t=1')
+    const responses = await Promise.all(Array.from({ length: 20 }, () => fast('GET', '/tasks')))
+    assert.equal(responses[0]?.statusCode, 200)
+    assert.equal(responses[0]?.headers['ratelimit-policy'], '"requests";q=1;qu="requests";w=1')
+    const rejected = responses.find(({ statusCode }) => statusCode === 429) ?? assert.fail('no request was rejected')
+    assert.equal(rejected.json<{ code: string }>().code, 'rate_limited')
+    assert.equal(rejected.headers['retry-after'], '1')
+    assert.equal(rejected.headers.ratelimit, '"requests";r=0;t=1')
     assert.equal((await other('GET', '/tasks')).statusCode, 200)
     assert.equal((await operator('GET', '/tasks')).headers.ratelimit, undefined)
-    // A limit that is lifted is lifted for the next request.
+    // A removed limit no longer applies to the next request.
     assert.equal((await operator('PUT', '/tenants/fast', {})).statusCode, 200)
     for (let i = 0; i < 5; i++) assert.equal((await fast('GET', '/tasks')).statusCode, 200)
   })
 
-  test('of tokens: they count as the model takes them, and a debt is paid before more is computed', async () => {
+  test('of tokens per second count tokens of the model, and a debt delays the next request', async () => {
     const wordy = await newTenant(running.app, 'wordy', { limits: { tokens_per_second: 1 } })
     const predict = (inputs: unknown) => wordy('POST', '/tasks/sst2/predict', { inputs })
-    // 8 texts of 60 words, [CLS] and [SEP]: much more than a second's worth, and let in.
+    // 8 texts of 60 words, [CLS] and [SEP]: much more than the tokens of one second, and admitted.
     const large = await predict(new Array(8).fill('film '.repeat(60)))
     assert.equal(large.statusCode, 200)
     assert.equal(large.headers['ratelimit-policy'], '"tokens";q=1;qu="tokens";w=1')
-    const refused = await predict('a gorgeous film')
-    const { code, quota, retry_after_s } = refused.json<Record<string, unknown>>()
-    assert.deepEqual([refused.statusCode, code, quota], [429, 'rate_limited', 'tokens_per_second'])
-    // One a second, less those of the seconds that have gone by.
+    const rejected = await predict('a gorgeous film')
+    const { code, quota, retry_after_s } = rejected.json<Record<string, unknown>>()
+    assert.deepEqual([rejected.statusCode, code, quota], [429, 'rate_limited', 'tokens_per_second'])
+    // One token per second, minus the seconds that have passed.
     assert.ok(Number(retry_after_s) <= 8 * 62 && Number(retry_after_s) > 8 * 62 - 120, String(retry_after_s))
-    assert.equal(refused.headers['retry-after'], String(retry_after_s))
-    // What needs no tokens goes on.
+    assert.equal(rejected.headers['retry-after'], String(retry_after_s))
+    // Requests without tokens still work.
     assert.equal((await wordy('GET', '/tasks')).statusCode, 200)
     const many = await wordy('POST', '/predict', { inputs: [{ task: 'sst2', text: 'a film' }] })
     assert.equal(many.statusCode, 429)
   })
 
-  test('are counted by tenant, with a bounded number of names', async () => {
+  test('are counted by tenant, with a bounded number of label values', async () => {
     for (const id of ['early', 'late', 'later'])
       await (await newTenant(running.app, id))('POST', '/tasks/sst2/predict', film)
     const text = (await operator('GET', '/metrics')).body
     const names = new Set([...text.matchAll(/^propetl_tenant_\w+\{.*tenant="([^"]+)"/gm)].map(([, name]) => name))
     assert.deepEqual([...names].toSorted(), ['acme', 'fast', 'other'])
     assert.match(text, /^propetl_tenant_requests_total\{tenant="fast",status="429"\} \d+$/m)
-    // Those of the test before, and three times [CLS] a gorgeous film [SEP].
+    // Those of the previous test, and three times [CLS] a gorgeous film [SEP].
     assert.match(text, new RegExp(`^propetl_tenant_tokens_total\\{tenant="other"\\} ${8 * 62 + 3 * 5}$`, 'm'))
   })
 
-  const refused: [string, object, RegExp][] = [
-    ['a limit below none', { limits: { tasks: -1 } }, /body\/limits\/tasks must be >= 0/],
-    ['a rate of nothing', { limits: { requests_per_second: 0 } }, /body\/limits\/requests_per_second must be >= 1/],
-    ['a limit that is not whole', { limits: { bytes: 1.5 } }, /body\/limits\/bytes must be integer/],
-    ['a limit that is not known', { limits: { task: 1 } }, /body\/limits\/task is not a known field/],
-    ['a field that is not known', { limit: {} }, /body\/limit is not a known field/],
-    ['no share', { share: 0 }, /body\/share must be >= 1/],
+  const invalid: [string, object, RegExp][] = [
+    ['a negative limit', { limits: { tasks: -1 } }, /body\/limits\/tasks must be >= 0/],
+    ['a rate of 0', { limits: { requests_per_second: 0 } }, /body\/limits\/requests_per_second must be >= 1/],
+    [
+      'a limit with a fraction',
+      { limits: { bytes: 1.5 } },
+      /body\/limits\/bytes must be an integer or null, but is 1.5/,
+    ],
+    ['an unknown limit', { limits: { task: 1 } }, /body\/limits\/task is not a known field/],
+    ['an unknown field', { limit: {} }, /body\/limit is not a known field/],
+    ['a share of 0', { share: 0 }, /body\/share must be >= 1/],
   ]
-  for (const [what, body, detail] of refused)
-    test(`refuse ${what}`, async () => {
-      const answer = await operator('PUT', '/tenants/refused', body)
-      assert.equal(answer.json<{ code: string }>().code, 'invalid_request')
-      assert.match(answer.json<{ detail: string }>().detail, detail)
-      assert.equal((await operator('GET', '/tenants/refused')).statusCode, 404)
+  for (const [what, body, detail] of invalid)
+    test(`reject ${what}`, async () => {
+      const response = await operator('PUT', '/tenants/invalid', body)
+      assert.equal(response.json<{ code: string }>().code, 'invalid_request')
+      assert.match(response.json<{ detail: string }>().detail, detail)
+      assert.equal((await operator('GET', '/tenants/invalid')).statusCode, 404)
     })
 
-  test('refuse what is no tenant’s id', async () => {
+  test('reject invalid tenant ids', async () => {
     for (const id of [
       'operator',
       'metrics',
@@ -113,7 +117,7 @@ describe('quotas over HTTP', () => {
       '%00',
     ])
       assert.equal((await operator('PUT', `/tenants/${id}`, {})).json<{ code: string }>().code, 'invalid_tenant_id', id)
-    // As long as a path may be, and longer than a key of the store.
+    // The longest possible path, which is longer than a key of the store.
     const long = encodeURIComponent('€'.repeat(900))
     for (const url of [`/tenants/${long}`, `/tenants/${long}/keys`, '/tenants/a%00b', '/tenants/%ED%A0%80'])
       assert.match(
@@ -127,7 +131,7 @@ describe('quotas over HTTP', () => {
     assert.equal((await operator('GET', '/tenants/constructor')).json<{ code: string }>().code, 'unknown_tenant')
   })
 
-  test('list tenants page by page', async () => {
+  test('list tenants in pages', async () => {
     const page = (await operator('GET', '/tenants?limit=2&after=early')).json<{
       tenants: { id: string }[]
       next: string

@@ -10,9 +10,9 @@ import { type KeyClient, keyClient, newTenant, operatorKey, type Running, startR
 
 const sst2 = taskBytes('sst2')
 const [olds, news] = [Buffer.from(shiftedTask(sst2, 1)), Buffer.from(shiftedTask(sst2, 2))]
-const codeOf = async (answer: ReturnType<KeyClient>) => (await answer).json<{ code?: string }>().code
+const codeOf = async (response: ReturnType<KeyClient>) => (await response).json<{ code?: string }>().code
 
-/** A request that the server has accepted, and whose body it waits for. */
+/** Sends a request without its body, which the server then waits for. @returns sends the body */
 async function held(url: string, method: string, key: string, type: string, body: Buffer) {
   const sent = request(url, {
     method,
@@ -30,11 +30,11 @@ async function held(url: string, method: string, key: string, type: string, body
     sent.end(body)
     const [response] = (await once(sent, 'response')) as [IncomingMessage]
     const text = (await response.toArray()).join('')
-    return { status: response.statusCode, answer: JSON.parse(text) as Record<string, unknown> }
+    return { status: response.statusCode, response: JSON.parse(text) as Record<string, unknown> }
   }
 }
 
-describe('a tenant that is removed over HTTP', () => {
+describe('a tenant that is deleted over HTTP', () => {
   let running: Running
   let operator: KeyClient
   before(async () => {
@@ -47,12 +47,12 @@ describe('a tenant that is removed over HTTP', () => {
       ({ audit, tenant, action }) => audit && tenant === id && /^tenant\.(close|delete)/.test(`${action}`),
     )
 
-  test('by many requests at once is removed once, and all of them are told so', async () => {
+  test('is deleted once by many simultaneous requests, and all of them succeed or find nothing', async () => {
     const acme = await newTenant(running.app, 'many')
     for (const id of ['one', 'two']) assert.equal((await acme('PUT', `/tasks/${id}`, olds)).statusCode, 201)
-    const answers = await Promise.all(Array.from({ length: 20 }, () => operator('DELETE', '/tenants/many')))
-    for (const { statusCode, body } of answers) assert.ok([204, 404].includes(statusCode), body)
-    assert.equal(answers[0]?.statusCode, 204)
+    const responses = await Promise.all(Array.from({ length: 20 }, () => operator('DELETE', '/tenants/many')))
+    for (const { statusCode, body } of responses) assert.ok([204, 404].includes(statusCode), body)
+    assert.equal(responses[0]?.statusCode, 204)
     assert.equal(await codeOf(operator('DELETE', '/tenants/many')), 'unknown_tenant')
     assert.deepEqual(
       steps('many').map(({ actor, action }) => [actor, action]),
@@ -64,7 +64,7 @@ describe('a tenant that is removed over HTTP', () => {
     assert.deepEqual(steps('many')[1]?.before, { tasks: 2, bytes: 2 * olds.byteLength })
   })
 
-  test('while its id is not free: it cannot be made, and has no keys', async () => {
+  test('cannot be created again while it is being deleted, and has no API keys', async () => {
     const acme = await newTenant(running.app, 'leaver')
     await running.server.services.tenants.close('leaver')
     assert.equal((await acme('GET', '/tasks')).statusCode, 401)
@@ -83,7 +83,7 @@ describe('a tenant that is removed over HTTP', () => {
     assert.equal((await operator('PUT', '/tenants/leaver', {})).statusCode, 201)
   })
 
-  test('does not come back by a key record that does', async () => {
+  test('is not accessible through an old key record', async () => {
     await newTenant(running.app, 'back')
     const key = await newKey('back')
     const { store } = running.server.services
@@ -97,7 +97,7 @@ describe('a tenant that is removed over HTTP', () => {
     assert.equal((await operator('GET', '/tenants/back/keys')).json<{ keys: object[] }>().keys.length, 1)
   })
 
-  test('neither changes nor asks tasks of the next of its id by requests whose bodies come late', async () => {
+  test('cannot reach the next tenant of its id through requests whose bodies arrive late', async () => {
     await newTenant(running.app, 'late')
     const key = await newKey('late')
     const { address } = running.server
@@ -125,10 +125,10 @@ describe('a tenant that is removed over HTTP', () => {
     assert.equal((await operator('DELETE', '/tenants/late')).statusCode, 204)
     const next = await newTenant(running.app, 'late')
     assert.equal((await next('PUT', '/tasks/mine', news)).statusCode, 201)
-    const answers = []
-    for (const finish of requests) answers.push(await finish())
+    const responses = []
+    for (const finish of requests) responses.push(await finish())
     assert.deepEqual(
-      answers.map(({ status, answer }) => [status, answer.code]),
+      responses.map(({ status, response }) => [status, response.code]),
       Array.from({ length: 5 }, () => [401, 'unauthenticated']),
     )
     assert.equal((await next('GET', '/tasks/mine')).json<{ version: string }>().version, digestOf(news))
@@ -138,8 +138,8 @@ describe('a tenant that is removed over HTTP', () => {
   })
 })
 
-describe('removals that a server finds when it starts', () => {
-  test('are finished by it, and leave a tenant alone that was made of the same id meanwhile', async () => {
+describe('interrupted deletions that a server finds when it starts', () => {
+  test('are finished, and do not affect a new tenant of the same id', async () => {
     const dataDir = await temporaryDirectory()
     const { store, tasks, tenants } = await openStore(dataDir)
     const first = await makeTenant(tenants, 'aaa')
@@ -157,10 +157,10 @@ describe('removals that a server finds when it starts', () => {
     const next = await newTenant(app, 'bbb')
     assert.equal((await next('PUT', '/tasks/mine', news)).statusCode, 201)
     for (let tries = 0; server.services.store.get('tenants', 'aaa') !== undefined; tries++) {
-      assert.ok(tries < 3_000, 'the removal that was found is never finished')
+      assert.ok(tries < 3_000, 'the interrupted deletion is never finished')
       await delay(10)
     }
-    // Changes are made in turn: after this one nothing of the round is left.
+    // Changes run in order: after these the round of deletions is over.
     for (let i = 0; i < 3; i++) await server.services.store.change(() => {})
     assert.equal((await next('GET', '/tasks/mine')).json<{ version: string }>().version, digestOf(news))
     assert.deepEqual((await next('GET', '/tenants/bbb')).json<{ usage: object }>().usage, {

@@ -1,4 +1,4 @@
-// The application with everything behind it, in this process and without a socket.
+// The whole server in this process. Tests inject requests without a socket.
 
 import assert from 'node:assert/strict'
 import { after } from 'node:test'
@@ -11,14 +11,14 @@ import { masksDir, referenceModelDir, taskBytes, temporaryDirectory } from '../m
 export interface Running {
   readonly server: Server
   readonly app: FastifyInstance
-  /** Lines of the log, parsed. */
+  /** Parsed lines of the log. */
   readonly log: Record<string, unknown>[]
 }
 
 const open: Server[] = []
 after(() => Promise.all(open.map((server) => server.close())))
 
-/** Starts a server over the reference's tasks; it is closed when the tests of the file are over. */
+/** Starts a server with the reference tasks. It is closed after the tests of the file. */
 export async function startRunning(flags: Partial<Record<keyof Config, string>> = {}): Promise<Running> {
   const log: Record<string, unknown>[] = []
   const logger = pino({ level: 'info' }, { write: (line: string) => void log.push(JSON.parse(line)) })
@@ -45,7 +45,7 @@ export const predict = (app: FastifyInstance, task: string, body: object | strin
     body: typeof body === 'string' ? body : JSON.stringify(body),
   })
 
-/** Someone with a key: bytes are sent as a task file, anything else as JSON. */
+/** A client with an API key. It sends bytes as a task file, and anything else as JSON. */
 export const keyClient =
   (app: FastifyInstance, key: string) =>
   (method: 'GET' | 'PUT' | 'POST' | 'DELETE', url: string, body?: object, headers: Record<string, string> = {}) =>
@@ -63,7 +63,7 @@ export type KeyClient = ReturnType<typeof keyClient>
 
 export const operatorKey = 'an-operators-key-of-at-least-32-characters'
 
-/** Makes a tenant with a key. */
+/** Creates a tenant with an API key. */
 export async function newTenant(app: FastifyInstance, id: string, settings: object = {}): Promise<KeyClient> {
   const operator = keyClient(app, operatorKey)
   assert.equal((await operator('PUT', `/tenants/${id}`, settings)).statusCode, 201)

@@ -14,8 +14,8 @@ import { keyClient, operatorKey, predict, type Running, startRunning } from './r
 const pem = (name: string) => join(root, 'test/fixtures/tls', `${name}.pem`)
 
 describe('HTTPS', () => {
-  /** The name in the certificate that a server shows. */
-  const nameShown = async (port: number) => {
+  /** The name in the certificate of a server. */
+  const certificateName = async (port: number) => {
     const socket = connectSecurely({ port, host: '127.0.0.1', rejectUnauthorized: false })
     await once(socket, 'secureConnect')
     const { CN } = socket.getPeerCertificate().subject
@@ -23,14 +23,14 @@ describe('HTTPS', () => {
     return CN
   }
 
-  test('is spoken with the certificate of the files, and with the next once they change', async () => {
+  test('uses the certificate of the files, and the next one when they change', async () => {
     const directory = await temporaryDirectory()
     const [tlsCert, tlsKey] = [join(directory, 'cert.pem'), join(directory, 'key.pem')]
     await copyFile(pem('first.cert'), tlsCert)
     await copyFile(pem('first.key'), tlsKey)
     const { server } = await startRunning({ tlsCert, tlsKey })
     assert.match(server.address, /^https:/)
-    // As openssl says of it: Nov  1 04:10:42 2126 GMT.
+    // openssl prints: Nov  1 04:10:42 2126 GMT.
     const { body } = await server.app.inject('/metrics')
     assert.match(
       body,
@@ -38,16 +38,16 @@ describe('HTTPS', () => {
     )
     const port = Number(new URL(server.address).port)
     const asked = request({ port, path: '/health/live', rejectUnauthorized: false }).end()
-    const [answer] = (await once(asked, 'response')) as [{ statusCode: number; headers: Record<string, string> }]
-    assert.deepEqual([answer.statusCode, answer.headers['strict-transport-security']], [200, 'max-age=31536000'])
+    const [response] = (await once(asked, 'response')) as [{ statusCode: number; headers: Record<string, string> }]
+    assert.deepEqual([response.statusCode, response.headers['strict-transport-security']], [200, 'max-age=31536000'])
     asked.destroy()
-    assert.equal(await nameShown(port), 'first')
+    assert.equal(await certificateName(port), 'first')
     await copyFile(pem('second.cert'), tlsCert)
     await copyFile(pem('second.key'), tlsKey)
-    while ((await nameShown(port)) !== 'second') await new Promise((resolve) => setTimeout(resolve, 200))
+    while ((await certificateName(port)) !== 'second') await new Promise((resolve) => setTimeout(resolve, 200))
   })
 
-  test('takes a renewal that came before the files were watched, and keeps its certificate while they are no pair', async () => {
+  test('keeps its certificate while the files do not match, and finds a renewal from before it watched them', async () => {
     const directory = await temporaryDirectory()
     const files = { cert: join(directory, 'cert.pem'), key: join(directory, 'key.pem') }
     await copyFile(pem('first.cert'), files.cert)
@@ -65,56 +65,56 @@ describe('HTTPS', () => {
     await copyFile(pem('second.key'), files.key)
     await renewal
     assert.deepEqual(certificate.pair.cert, await readFile(pem('second.cert')))
-    // Once, and at most once more for a file that was read while it was written.
+    // At most one more report, for a file that was read while it was written.
     assert.ok(said.length <= 2)
-    assert.match(said[0] ?? '', /cert\.pem and .*key\.pem do not make a certificate and its private key/)
+    assert.match(said[0] ?? '', /cert\.pem and .*key\.pem are not a certificate and its private key/)
     certificate.close()
   })
 
-  test('is not begun with files that are none, and says which', async () => {
+  test('does not start with invalid files, and names them', async () => {
     const directory = await temporaryDirectory()
     const nonsense = join(directory, 'nonsense.pem')
     await writeFile(nonsense, 'nonsense')
     const [cert, key] = [pem('first.cert'), pem('first.key')]
     for (const [files, message] of [
       [{ cert: '/nowhere.pem', key }, /^\/nowhere\.pem cannot be read/],
-      [{ cert: nonsense, key }, /nonsense\.pem and .* do not make a certificate/],
-      [{ cert, key: nonsense }, /nonsense\.pem do not make a certificate/],
-      [{ cert, key: pem('second.key') }, /do not make a certificate and its private key/],
+      [{ cert: nonsense, key }, /nonsense\.pem and .* are not a certificate/],
+      [{ cert, key: nonsense }, /nonsense\.pem are not a certificate/],
+      [{ cert, key: pem('second.key') }, /are not a certificate and its private key/],
     ] as const)
       await assert.rejects(Certificate.open(files), { code: 'invalid_setting', message })
     await assert.rejects(startRunning({ tlsCert: cert }), { message: /--tls-cert and --tls-key go together/ })
   })
 })
 
-describe('the walls of the server', () => {
+describe('the protection of the server', () => {
   let running: Running
   before(async () => {
     const limits = { headersTimeoutMs: '300', receiveTimeoutMs: '600', maxHeaderBytes: '4096' }
     running = await startRunning({ corsOrigins: 'https://app.example.com,http://localhost:3000', ...limits })
   })
-  /** What comes back for bytes, until the server closes. */
+  /** Sends bytes. @returns the response, until the server closes the connection */
   const raw = async (text: string) => {
     const socket = connect(Number(new URL(running.server.address).port), '127.0.0.1')
     socket.write(text)
-    let answer = ''
-    for await (const piece of socket) answer += piece
-    return answer
+    let response = ''
+    for await (const piece of socket) response += piece
+    return response
   }
 
-  test('who sends headers or a body slowly is answered 408 and cut off', async () => {
+  test('responds 408 to slow headers or bodies and closes the connection', async () => {
     assert.match(await raw('GET /tasks HTTP/1.1\r\nHost: localhost\r\n'), /^HTTP\/1\.1 408 .*"code":"request_timeout"/s)
     const begun =
       'POST /predict HTTP/1.1\r\nHost: localhost\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{"in'
     assert.match(await raw(begun), /^HTTP\/1\.1 408 /)
   })
 
-  test('headers that are too large are answered 431', async () => {
+  test('responds 431 to headers that are too large', async () => {
     const line = `GET /tasks HTTP/1.1\r\nHost: localhost\r\nx-long: ${'a'.repeat(5_000)}\r\n\r\n`
     assert.match(await raw(line), /^HTTP\/1\.1 431 Request Header Fields Too Large.*"code":"headers_too_large"/s)
   })
 
-  test('every answer tells browsers to make nothing else of it', async () => {
+  test('sends security headers with every response', async () => {
     for (const url of ['/tasks', '/tasks/none', '/nowhere', '/health/live', '/metrics']) {
       const { headers } = await running.app.inject(url)
       assert.equal(headers['x-content-type-options'], 'nosniff')
@@ -124,7 +124,7 @@ describe('the walls of the server', () => {
     assert.match(String((await running.app.inject('/docs/')).headers['content-security-policy']), /^default-src 'self'/)
   })
 
-  test('pages of the origins that are set may call, with a key and all; others may not', async () => {
+  test('allows pages of the configured origins to call it, and no others', async () => {
     const preflight = (origin: string) =>
       running.app.inject({
         method: 'OPTIONS',
@@ -145,11 +145,11 @@ describe('the walls of the server', () => {
     const got = await get('http://localhost:3000')
     assert.deepEqual([got.statusCode, got.headers['access-control-allow-origin']], [200, 'http://localhost:3000'])
     assert.match(String(got.headers['access-control-expose-headers']), /etag.*ratelimit/)
-    // Without keys nothing but this header tells a page's request from the user's own.
+    // Without API keys only this header distinguishes requests of pages from those of the user.
     assert.equal((await get('https://evil.example')).json<{ code: string }>().code, 'forbidden')
   })
 
-  test('without keys pages of this server may call, those of other origins may not, and who is no page may', async () => {
+  test('without API keys allows its own pages and clients that are not browsers, but no other pages', async () => {
     const status = async (origin: string | undefined, host: string, app = running.app, headers = {}) =>
       (await app.inject({ url: '/tasks/sst2', headers: { host, ...(origin !== undefined && { origin }), ...headers } }))
         .statusCode
@@ -158,7 +158,7 @@ describe('the walls of the server', () => {
       ['http://localhost:8080', 'localhost:8080'],
       ['http://localhost', 'localhost'],
       ['http://localhost', 'localhost:80'],
-      // Behind a proxy that has the certificate.
+      // A proxy in front of the server has the certificate.
       ['https://localhost', 'localhost:443'],
       ['http://[::1]:8080', '[::1]:8080'],
       ['https://app.example.com', 'localhost:8080'],
@@ -178,7 +178,7 @@ describe('the walls of the server', () => {
       'http://localhost:8080, http://localhost:8080',
     ])
       assert.equal(await status(origin, 'localhost:8080'), 403, origin)
-    // A page that moved to the server's name, or whose browser says no more than that it is another site.
+    // DNS rebinding, and browsers that send only Sec-Fetch-Site.
     assert.equal(await status('http://evil.example', 'evil.example'), 403)
     assert.equal(await status(undefined, 'localhost', running.app, { 'sec-fetch-site': 'cross-site' }), 403)
     assert.equal(await status(undefined, 'localhost', running.app, { 'sec-fetch-site': 'same-origin' }), 200)
@@ -189,13 +189,13 @@ describe('the walls of the server', () => {
       body: '--x--',
     })
     assert.equal(posted.json<{ code: string }>().code, 'forbidden')
-    // With a key it is the key that counts.
+    // With an API key the origin does not matter.
     const keyed = await startRunning({ operatorKey })
     const authorization = `Bearer ${operatorKey}`
     assert.equal(await status('https://evil.example', 'localhost', keyed.app, { authorization }), 200)
   })
 
-  test('every answer has its request id and tells browsers what it is, however early it is given', async () => {
+  test('sends the request id and security headers even with early errors', async () => {
     const authorized = 'host: localhost\r\nconnection: close\r\n'
     const preflight = 'origin: https://app.example.com\r\naccess-control-request-method: POST\r\n'
     for (const [text, status] of [
@@ -220,8 +220,8 @@ describe('the walls of the server', () => {
       ['CONNECT /tasks HTTP/1.1\r\nhost: localhost\r\n\r\n', 400],
       ['GET /tasks HTTP/1.1\r\nhost: localhost\r\nbad header: 1\r\n\r\n', 400],
     ] as const) {
-      const answer = await raw(text)
-      const [head = '', body = ''] = answer.split('\r\n\r\n')
+      const response = await raw(text)
+      const [head = '', body = ''] = response.split('\r\n\r\n')
       assert.match(head, new RegExp(`^HTTP/1\\.1 ${status} `), `${text.slice(0, 40)}: ${head}`)
       const id = /^x-request-id: (\S+)$/m.exec(head)?.[1]
       assert.ok(id, head)
@@ -236,7 +236,7 @@ describe('the walls of the server', () => {
     }
   })
 
-  test('without keys the server is asked as this machine, by whatever name means it', async () => {
+  test('without API keys accepts only names and addresses of this machine as its host', async () => {
     const status = async (app: Running['app'], host: string) =>
       (await app.inject({ url: '/tasks/sst2', headers: { host } })).statusCode
     for (const host of ['localhost', 'localhost:8080', 'a.localhost', '127.0.0.1:8080', '192.168.1.7', '[::1]:8080'])
@@ -250,14 +250,14 @@ describe('the walls of the server', () => {
     assert.equal((await keyClient(keyed.app, operatorKey)('GET', '/tasks', undefined, headers)).statusCode, 200)
   })
 
-  test('pages of no origin are told anything unless that is set', async () => {
+  test('sends no CORS headers unless origins are configured', async () => {
     const { app } = await startRunning({ operatorKey })
     const headers = { origin: 'https://app.example.com' }
-    const answer = await keyClient(app, operatorKey)('GET', '/tasks', undefined, headers)
-    assert.deepEqual([answer.statusCode, answer.headers['access-control-allow-origin']], [200, undefined])
+    const response = await keyClient(app, operatorKey)('GET', '/tasks', undefined, headers)
+    assert.deepEqual([response.statusCode, response.headers['access-control-allow-origin']], [200, undefined])
   })
 
-  test('JSON that is deep, or reaches for prototypes, is refused', async () => {
+  test('rejects JSON that is deeply nested or could change prototypes', async () => {
     const deep = `{"inputs":${'['.repeat(400_000)}${']'.repeat(400_000)}}`
     for (const [body, code] of [
       [deep, 'invalid_request'],
@@ -266,14 +266,14 @@ describe('the walls of the server', () => {
       ['{"inputs":{"text":"a","constructor":{"prototype":{}}}}', 'invalid_json'],
       ['{"inputs":"a","toString":1}', 'invalid_request'],
     ] as const) {
-      const answer = await predict(running.app, 'sst2', body)
-      assert.equal(answer.json<{ code: string }>().code, code, body.slice(0, 60))
+      const response = await predict(running.app, 'sst2', body)
+      assert.equal(response.json<{ code: string }>().code, code, body.slice(0, 60))
     }
   })
 })
 
-describe('a server that other machines reach', () => {
-  test('does not start without a key, unless it is told to', async () => {
+describe('a server that other machines can reach', () => {
+  test('does not start without an API key, unless --insecure is set', async () => {
     const message = /--host is 0\.0\.0\.0, which other machines reach, .*propetl tenants create-key operator/
     await assert.rejects(startRunning({ host: '0.0.0.0' }), { code: 'invalid_setting', message })
     const { app, log } = await startRunning({ host: '0.0.0.0', insecure: 'true' })
@@ -281,7 +281,7 @@ describe('a server that other machines reach', () => {
     assert.ok(log.some(({ level, msg }) => level === 40 && /anyone who can reach the server/.test(String(msg))))
   })
 
-  test('starts with a key, and asks for it', async () => {
+  test('starts with an API key, and requires it', async () => {
     const { app } = await startRunning({ host: '0.0.0.0', operatorKey })
     assert.equal((await app.inject('/tasks')).statusCode, 401)
     assert.equal((await keyClient(app, operatorKey)('GET', '/tasks')).statusCode, 200)

@@ -20,7 +20,7 @@ describe('tasks over HTTP', () => {
     running.app.inject({ method: 'DELETE', url: `/tasks/${id}`, headers })
   const ids = async () => (await get('/tasks')).json<{ tasks: { id: string }[] }>().tasks.map(({ id }) => id)
 
-  test('an upload is live at once, is replaced and removed, and says its version', async () => {
+  test('an uploaded task is live at once, and can be replaced and deleted', async () => {
     const created = await upload(running.app, 'mine')
     assert.deepEqual(
       [created.statusCode, created.headers.etag, created.headers.location],
@@ -77,7 +77,7 @@ describe('tasks over HTTP', () => {
     await remove('described')
   })
 
-  test('a task is removed whatever its request says of a body', async () => {
+  test('a task is deleted by requests with any content type or body', async () => {
     for (const headers of [
       {},
       { 'content-type': 'application/json' },
@@ -89,12 +89,12 @@ describe('tasks over HTTP', () => {
     }
     await upload(running.app, 'gone')
     const headers = { 'content-type': 'application/json' }
-    const answer = await running.app.inject({ method: 'DELETE', url: '/tasks/gone', headers, body: '{"not":' })
-    assert.equal(answer.statusCode, 204)
+    const response = await running.app.inject({ method: 'DELETE', url: '/tasks/gone', headers, body: '{"not":' })
+    assert.equal(response.statusCode, 204)
     assert.equal((await get('/tasks', headers)).statusCode, 200)
   })
 
-  test('a file is described by HEAD as GET sends it', async () => {
+  test('HEAD returns the headers of GET for a file', async () => {
     const [head, file] = [
       await running.app.inject({ method: 'HEAD', url: '/tasks/sst2/file' }),
       await get('/tasks/sst2/file'),
@@ -105,7 +105,7 @@ describe('tasks over HTTP', () => {
     assert.equal(head.headers['content-length'], String(sst2.byteLength))
   })
 
-  test('an upload may say what curl says by default, and nothing else', async () => {
+  test('an upload can have the default content type of curl, but no other wrong one', async () => {
     const put = (type: string) =>
       upload(running.app, 'typed', sst2, { 'content-type': type, 'if-match': '"none"' }).then(
         ({ statusCode }) => statusCode,
@@ -116,7 +116,7 @@ describe('tasks over HTTP', () => {
       assert.equal(await put(type), 415)
   })
 
-  test('conditions on the version are honoured, and a change that they forbid changes nothing', async () => {
+  test('If-Match and If-None-Match prevent changes of other versions', async () => {
     const next = shiftedTask(sst2, 1)
     assert.equal((await upload(running.app, 'cond', sst2, { 'if-match': '*' })).statusCode, 412)
     assert.equal((await upload(running.app, 'cond', sst2, { 'if-none-match': '*' })).statusCode, 201)
@@ -135,8 +135,12 @@ describe('tasks over HTTP', () => {
         assert.equal((await get(url, { 'if-match': tags })).statusCode, 412)
       for (const tags of [digestOf(sst2), 'x', '"', '"a" "b"', 'w/"a"', '*, "a"', '', ',', `${'"a",'.repeat(2_000)}x`])
         for (const name of ['if-match', 'if-none-match']) {
-          const answer = await get(url, { [name]: tags })
-          assert.deepEqual([answer.statusCode, answer.json<{ code: string }>().code], [400, 'invalid_request'], tags)
+          const response = await get(url, { [name]: tags })
+          assert.deepEqual(
+            [response.statusCode, response.json<{ code: string }>().code],
+            [400, 'invalid_request'],
+            tags,
+          )
         }
     }
     assert.equal((await upload(running.app, 'cond', next, { 'if-match': `W/${etag(sst2)}` })).statusCode, 412)
@@ -147,7 +151,7 @@ describe('tasks over HTTP', () => {
     assert.equal((await remove('cond', { 'if-match': etag(next) })).statusCode, 204)
   })
 
-  test('a form does the same, with the id in a field or in the file’s name', async () => {
+  test('a form uploads a task, with the id in a field or as the filename', async () => {
     const form = (parts: [string, string, Uint8Array | string][]) => {
       const pieces = parts.flatMap(([disposition, type, content]) => [
         `--cut\r\ncontent-disposition: form-data; ${disposition}\r\ncontent-type: ${type}\r\n\r\n`,
@@ -168,39 +172,42 @@ describe('tasks over HTTP', () => {
     assert.equal((await form([file('by-name.safetensors')])).headers.location, '/tasks/by-name')
     assert.equal((await form([file('Bad Name.safetensors')])).json<{ code: string }>().code, 'invalid_task_id')
     assert.equal((await form([['name="id"', 'text/plain', 'x']])).json<{ code: string }>().code, 'invalid_request')
-    const refusal = async (...parts: Parameters<typeof form>[0]) => {
-      const answer = await form(parts)
-      assert.deepEqual([answer.statusCode, answer.json<{ code: string }>().code], [400, 'invalid_request'])
-      return answer.json<{ detail: string }>().detail
+    const rejection = async (...parts: Parameters<typeof form>[0]) => {
+      const response = await form(parts)
+      assert.deepEqual([response.statusCode, response.json<{ code: string }>().code], [400, 'invalid_request'])
+      return response.json<{ detail: string }>().detail
     }
     const id = (value: string): [string, string, string] => ['name="id"', 'text/plain', value]
     assert.match(
-      await refusal(file('a.safetensors'), id('a'), id('b')),
-      /^the form has a field "id"; expected one file/,
+      await rejection(file('a.safetensors'), id('a'), id('b')),
+      /^the form has a field "id"; expected one file named "file"/,
     )
-    assert.match(await refusal(['name="x\u001b"', 'text/plain', 'x'], file('a.safetensors')), /a field "x\\u001b"/)
-    assert.match(await refusal(file('a.safetensors'), file('b.safetensors')), /^the form has a file "file"; expected/)
-    assert.match(await refusal(...[1, 2, 3, 4, 5].map((n) => id(`n${n}`)), file('a.safetensors')), /more than 5 parts/)
-    assert.match(await refusal(['name="__proto__"', 'text/plain', 'x'], file('a.safetensors')), /a field "__proto__"/)
-    for (const type of ['text/plain', 'application/octet-stream'])
-      assert.match(await refusal(['name="file"', type, sst2]), /^the form has a field "file" without a filename/)
-    assert.match(await refusal(['filename="a.safetensors"', 'text/plain', sst2]), /form-data with a name/)
+    assert.match(await rejection(['name="x\u001b"', 'text/plain', 'x'], file('a.safetensors')), /a field "x\\u001b"/)
+    assert.match(await rejection(file('a.safetensors'), file('b.safetensors')), /^the form has a file "file"; expected/)
     assert.match(
-      await refusal([`name="file"; filename="a"; x="${'y'.repeat(9_000)}"`, 'text/plain', sst2]),
-      /headers do/,
+      await rejection(...[1, 2, 3, 4, 5].map((n) => id(`n${n}`)), file('a.safetensors')),
+      /more than 5 parts/,
+    )
+    assert.match(await rejection(['name="__proto__"', 'text/plain', 'x'], file('a.safetensors')), /a field "__proto__"/)
+    for (const type of ['text/plain', 'application/octet-stream'])
+      assert.match(await rejection(['name="file"', type, sst2]), /^the form has a field "file" without a filename/)
+    assert.match(await rejection(['filename="a.safetensors"', 'text/plain', sst2]), /form-data; name=/)
+    assert.match(
+      await rejection([`name="file"; filename="a"; x="${'y'.repeat(9_000)}"`, 'text/plain', sst2]),
+      /headers of a part have more than 8192 bytes/,
     )
     for (const type of [
       'multipart/form-data',
       'multipart/form-data; boundary=',
       'multipart/form-data; boundary=other',
     ]) {
-      const answer = await running.app.inject({
+      const response = await running.app.inject({
         method: 'POST',
         url: '/tasks',
         headers: { 'content-type': type },
         body: '--x\r\n\r\n--x--\r\n',
       })
-      assert.equal(answer.json<{ code: string }>().code, 'invalid_request', type)
+      assert.equal(response.json<{ code: string }>().code, 'invalid_request', type)
     }
     assert.equal((await form([file('big.safetensors', Buffer.alloc(150_000))])).statusCode, 413)
     const json = await running.app.inject({ method: 'POST', url: '/tasks', body: { id: 'x' } })
@@ -210,9 +217,9 @@ describe('tasks over HTTP', () => {
   })
 
   const bad: [string, string, Uint8Array, number, string][] = [
-    ['what is not safetensors', 'bad', Buffer.from('not a tensor in sight'), 400, 'not_safetensors'],
+    ['a file that is not safetensors', 'bad', Buffer.from('not a tensor in sight'), 400, 'not_safetensors'],
     ['an empty file', 'bad', Buffer.alloc(0), 400, 'not_safetensors'],
-    ['a cut file', 'bad', sst2.subarray(0, 6000), 400, 'not_safetensors'],
+    ['a truncated file', 'bad', sst2.subarray(0, 6000), 400, 'not_safetensors'],
     [
       'a task of another prototype',
       'bad',
@@ -227,34 +234,34 @@ describe('tasks over HTTP', () => {
     ['the id of a bundled task', 'sst2', shiftedTask(sst2, 1), 409, 'task_read_only'],
   ]
   for (const [what, id, file, status, code] of bad)
-    test(`refuses ${what}, and stores nothing`, async () => {
+    test(`rejects ${what}, and stores nothing`, async () => {
       const before = await ids()
-      const answer = await upload(running.app, id, file)
-      assert.deepEqual([answer.statusCode, answer.json<{ code: string }>().code], [status, code])
+      const response = await upload(running.app, id, file)
+      assert.deepEqual([response.statusCode, response.json<{ code: string }>().code], [status, code])
       assert.deepEqual(await ids(), before)
       assert.equal((await get('/tasks/sst2')).headers.etag, etag(sst2))
     })
 
-  test('answers a client that sends far too much before it reads anything', async () => {
+  test('responds to a client that sends far too much before it reads', async () => {
     const { hostname, port } = new URL(running.server.address)
     const socket = connect(Number(port), hostname)
     const bytes = 20_000_000
     socket.write(`PUT /tasks/bad HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${bytes}\r\nconnection: close\r\n`)
     socket.write('content-type: application/octet-stream\r\n\r\n')
     await new Promise((resolve) => socket.write(Buffer.alloc(bytes), resolve))
-    let answer = ''
-    for await (const piece of socket) answer += piece
-    assert.match(answer, /^HTTP\/1.1 413 .*the body has 20000000 bytes; at most 100000 are taken/s)
+    let response = ''
+    for await (const piece of socket) response += piece
+    assert.match(response, /^HTTP\/1.1 413 .*the body has 20000000 bytes; this route allows at most 100000/s)
   })
 
-  test('names both digests where the prototype is another', async () => {
+  test('returns both digests for a task of another prototype', async () => {
     const other = 'c'.repeat(64)
-    const answer = await upload(running.app, 'bad', changedTask(sst2, { metadata: { prototype: other } }))
-    const { task_prototype, server_prototype } = answer.json<Record<string, string>>()
+    const response = await upload(running.app, 'bad', changedTask(sst2, { metadata: { prototype: other } }))
+    const { task_prototype, server_prototype } = response.json<Record<string, string>>()
     assert.deepEqual([task_prototype, server_prototype], [other, running.server.services.registry.prototype.digest])
   })
 
-  test('10,000 mutated task files give a clear 4xx each, and change nothing', async () => {
+  test('10,000 mutated task files get a 4xx each, and change nothing', async () => {
     const before = await ids()
     const headerLength = Number(sst2.readBigUInt64LE(0))
     const header = sst2.subarray(8, 8 + headerLength).toString()
@@ -306,11 +313,11 @@ describe('tasks over HTTP', () => {
     let sent = 0
     await fc.assert(
       fc.asyncProperty(mutation, async (file) => {
-        // A mutation may leave a sound file; the condition then keeps it out.
-        const answer = await upload(running.app, 'mutant', file, { 'if-match': '"none"' })
+        // A mutated file can be valid; the condition then rejects it.
+        const response = await upload(running.app, 'mutant', file, { 'if-match': '"none"' })
         sent++
-        assert.ok([400, 409, 412, 422].includes(answer.statusCode), `${answer.statusCode} ${answer.body}`)
-        assert.equal(answer.headers['content-type'], 'application/problem+json')
+        assert.ok([400, 409, 412, 422].includes(response.statusCode), `${response.statusCode} ${response.body}`)
+        assert.equal(response.headers['content-type'], 'application/problem+json')
       }),
       { numRuns: 10_000 },
     )
@@ -319,8 +326,8 @@ describe('tasks over HTTP', () => {
   })
 })
 
-describe('an upload and a bundled file of one id', () => {
-  test('the upload that was there first is served, and once it is removed the file is', async () => {
+describe('an upload and a bundled task with the same id', () => {
+  test('the older upload is served, and the bundled task once the upload is deleted', async () => {
     const { server, app } = await startRunning()
     const { registry } = server.services
     const mine = shiftedTask(sst2, 3)

@@ -35,7 +35,7 @@ describe('heads', () => {
     assert.equal(score, all[1]?.score)
   })
 
-  test('multi-label scores are a sigmoid each', () => {
+  test('each multi-label score is a sigmoid', () => {
     const { scores: all } = classifyEach(labels, logits, { rawScores: false })
     assert.ok(
       distance(
@@ -45,7 +45,7 @@ describe('heads', () => {
     )
   })
 
-  test('labels apply from the threshold on, best first; none may', () => {
+  test('labels apply if their probability reaches the threshold, best first', () => {
     const reaching = (threshold: number) => labelsReaching(threshold, labels, logits)
     assert.deepEqual(reaching(0.5), ['b', 'c'])
     assert.deepEqual(reaching(0.2), ['b', 'c', 'a'])
@@ -53,7 +53,7 @@ describe('heads', () => {
     assert.deepEqual(labelsReaching(0.5, ['zero'], Float64Array.of(0)), ['zero'])
   })
 
-  test('raw scores are the head’s own outputs; top_k takes the best, best first', () => {
+  test('raw scores are logits; top_k selects the best, best first', () => {
     const { scores: best } = classify(labels, logits, { rawScores: true, topK: 2 })
     assert.deepEqual(best, [
       { label: 'b', score: 2 },
@@ -69,7 +69,7 @@ describe('heads', () => {
     )
   })
 
-  test('a dense layer and its activation come before the output', () => {
+  test('the dense layer and its activation are applied before the output layer', () => {
     const head = (activation: string) =>
       headOf(
         readTaskFile(

@@ -1,4 +1,4 @@
-// A process that stores without pause and says what was acknowledged, until it is killed.
+// A process that stores tasks without pause and reports each acknowledged change, until it is killed.
 
 import { digestOf } from '../../src/formats/digest.js'
 import { LmdbStore } from '../../src/store/lmdb.js'

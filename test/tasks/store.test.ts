@@ -21,7 +21,7 @@ const openTasks = (directory: string) => TaskStore.open(LmdbStore.open(directory
 const file = (text: string) => Buffer.from(text)
 
 describe('the task store', () => {
-  test('keeps what it was given, over a restart', async () => {
+  test('keeps its tasks over a restart', async () => {
     const directory = await temporaryDirectory()
     const store = await openTasks(directory)
     assert.equal(await store.put(operator, 'a', 'd1', file('one'), any), undefined)
@@ -37,7 +37,7 @@ describe('the task store', () => {
     await again.store.close()
   })
 
-  test('of two changes that expect the same version, one wins and the other changes nothing', async () => {
+  test('only one of two changes that expect the same version succeeds', async () => {
     const store = await openTasks(await temporaryDirectory())
     await store.put(operator, 'a', 'd1', file('one'), any)
     const outcomes = await Promise.allSettled([
@@ -53,7 +53,7 @@ describe('the task store', () => {
     await store.store.close()
   })
 
-  test('lists ids in order, page by page', async () => {
+  test('lists ids in order, in pages', async () => {
     const store = await openTasks(await temporaryDirectory())
     for (const id of ['c', 'a', 'b', 'a-1']) await store.put(operator, id, id, file(id), any)
     const first = store.list(operator, '', 3).map(({ id }) => id)
@@ -65,7 +65,7 @@ describe('the task store', () => {
     await store.store.close()
   })
 
-  test('has every change that it acknowledged, if it is killed at any moment', async () => {
+  test('has every acknowledged change after it is killed at any moment', async () => {
     await survives(await temporaryDirectory(), 8, {}, async (writer, round) => {
       await atLeast(writer, 5 + round * 3)
       writer.kill('SIGKILL')
@@ -73,7 +73,7 @@ describe('the task store', () => {
   })
 
   for (const when of ['before', 'halfway', 'after'] as const)
-    test(`has every change that it acknowledged, if it is killed ${when} a write or flush`, {
+    test(`has every acknowledged change after it is killed ${when} a write or flush`, {
       skip: withoutPreload,
     }, async () => {
       const directory = await temporaryDirectory()
@@ -87,13 +87,13 @@ describe('the task store', () => {
       faults.close()
     })
 
-  test('says which directory it cannot use', () => {
+  test('names the directory that it cannot use', () => {
     const within = join(root, 'package.json')
     assert.throws(() => LmdbStore.open(within), { code: 'invalid_setting', message: /package\.json cannot be used/ })
   })
 })
 
-/** Lets a process store, kills it, and looks at what is stored, again and again. */
+/** Repeatedly lets a process store tasks, kills it, and checks what is stored. */
 async function survives(
   directory: string,
   rounds: number,
@@ -113,7 +113,7 @@ async function survives(
     for (const [id, digest] of acknowledged) {
       const stored = store.file(operator, id)
       assert.ok(stored, `${id} was acknowledged and is gone`)
-      // A later change that was never acknowledged may have been stored too; but only as a whole.
+      // A later change that was not acknowledged may be stored too, but only as a whole.
       assert.equal(store.digest(operator, id), digestOf(stored))
       assert.ok(store.digest(operator, id) === digest || Buffer.from(stored).toString().startsWith(`${id} `))
     }

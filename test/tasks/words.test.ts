@@ -1,4 +1,4 @@
-// Words and entities of texts, by tokenizers of several families.
+// Words and entities of texts, with tokenizers of several families.
 
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
@@ -42,7 +42,7 @@ const found = async (tokenizer: Tokenizer, text: string) =>
   splitWords(text, await tokenizer.encode(text)).map(({ token, start, end }) => [text.slice(start, end), start, token])
 
 describe('words of a text', () => {
-  test('are those that a WordPiece tokenizer splits, with offsets in UTF-16', async () => {
+  test('are the words of a WordPiece tokenizer, with UTF-16 offsets', async () => {
     assert.deepEqual(await found(bert, 'é😀 U.S. unbelievableness'), [
       ['é😀', 0, 1],
       ['U', 4, 2],
@@ -54,7 +54,7 @@ describe('words of a text', () => {
   })
 
   for (const trim of [false, true])
-    test(`have no white space where a byte-level tokenizer counts it as theirs, trim_offsets ${trim}`, async () => {
+    test(`have no whitespace with a byte-level tokenizer, trim_offsets ${trim}`, async () => {
       // Tokens: ab, Ġ, Ġa, b, Ġ, Ã, ¼, Ġa
       assert.deepEqual(await found(byteLevel(trim), 'ab  ab ü a'), [
         ['ab', 0, 0],
@@ -65,7 +65,7 @@ describe('words of a text', () => {
     })
 
   for (const [name, preTokenizer] of Object.entries({ splits: metaspace(true), 'does not split': metaspace(false) }))
-    test(`have none where a Unigram tokenizer ${name} at white space`, async () => {
+    test(`have no whitespace with a Unigram tokenizer that ${name} at whitespace`, async () => {
       // Tokens: ▁a, b, ▁, ▁a, ▁, z, b
       assert.deepEqual(await found(unigram(preTokenizer), 'ab  a zb'), [
         ['ab', 0, 0],
@@ -74,7 +74,7 @@ describe('words of a text', () => {
       ])
     })
 
-  test('are split at white space where the tokenizer has no words at all', async () => {
+  test('are split at whitespace if the tokenizer has no words', async () => {
     assert.deepEqual(await found(unigram(null), 'ab a zb'), [
       ['ab', 0, 0],
       ['a', 3, 2],
@@ -84,7 +84,7 @@ describe('words of a text', () => {
 })
 
 describe('labelled words', () => {
-  /** Hidden states whose head outputs are 4 for the label of each token and 0 for the others. */
+  /** Hidden states for which the logit of the label of each token is 4, and 0 for the others. */
   async function label(labels: readonly string[], text: string, ofTokens: readonly string[]) {
     const C = labels.length
     const encoding = await bert.encode(text)
@@ -96,10 +96,10 @@ describe('labelled words', () => {
     return (rawScores: boolean) => finish(labelWords(task, text, splitWords(text, encoding), hidden, { rawScores }))
   }
 
-  test('are joined into entities by their B- and I-, in the text’s own offsets', async () => {
+  test('are joined into entities by B- and I- labels, with offsets in the text', async () => {
     const labels = ['O', 'B-PER', 'I-PER', 'B-LOC']
     const text = '😀 Ada  Lovelace (London)'
-    // "Lovelace" is two tokens; that of the second does not count.
+    // "Lovelace" is two tokens; only the first counts.
     const answer = await label(labels, text, ['O', 'B-PER', 'I-PER', 'B-LOC', 'O', 'B-LOC', 'O'])
     const { words, entities = [] } = answer(false)
     assert.deepEqual(
@@ -134,14 +134,14 @@ describe('labelled words', () => {
     )
   })
 
-  test('the score of an entity is the mean of its words’', async () => {
+  test('form entities whose score is the mean score of their words', async () => {
     const { words, entities = [] } = (await label(['O', 'B-X', 'I-X'], 'one two', ['B-X', 'I-X']))(false)
     const [first = 0, second = 0] = words.map(({ score }) => score)
     assert.equal(entities.length, 1)
     assert.ok(Math.abs((entities[0]?.score ?? 0) - (first + second) / 2) < 1e-12)
   })
 
-  test('labels that mark no entities give words alone', async () => {
+  test('form no entities if the labels mark none', async () => {
     const { words, entities } = (await label(['NOUN', 'VERB'], 'dogs bark', ['NOUN', 'VERB']))(false)
     assert.deepEqual(
       words.map((word) => word.label),
