@@ -28,7 +28,7 @@ export async function openStep(): Promise<StepTimes> {
   const masks = { kind: 'layer', layer: 'learned' } as const
   const plan: ModulePlan = { kind: 'prototype', config: prototype.module, weights: 'learned', masks }
   const random = new Random(1, 'benchmark')
-  const learner = new Trainer(backbone, plan, initialModule(moduleParameters(plan, layers, H), prototype, random), {
+  const trainer = new Trainer(backbone, plan, initialModule(moduleParameters(plan, layers, H), prototype, random), {
     rates: { weights: 1e-4, scores: 1e-3, heads: 1e-3 },
     density: 0.5,
     weightDecay: 0.1,
@@ -50,10 +50,10 @@ export async function openStep(): Promise<StepTimes> {
     await work()
     return performance.now() - start
   }
-  const step = () => time(() => learner.step(task, batch, targets, 1))
-  const forward = () => time(() => learner.outputs(batch, task))
+  const step = () => time(() => trainer.step(task, batch, targets, 1))
+  const forward = () => time(() => trainer.outputs(batch, task))
   for (const warmUp of [step, forward, step, forward]) await warmUp()
-  return { step, forward, release: () => learner.release() }
+  return { step, forward, release: () => trainer.release() }
 }
 
 export const learningStep: Benchmark = async () => {

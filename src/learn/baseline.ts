@@ -1,5 +1,5 @@
-// What a task reaches with the frozen backbone alone: a head on vectors that are computed once, or, where a task has no
-// head, the vectors as they are. Every mask has to beat it.
+// The baseline of a task: the score without a mask. It trains a head on vectors that the frozen backbone computes once.
+// For a task without a head it scores the backbone's vectors. A useful mask scores higher.
 
 import type { Backbone } from '../backbones/backbone.js'
 import type { Pooling } from '../petl/task.js'
@@ -21,27 +21,27 @@ import { headGraph } from './training-graph.js'
 
 export interface HeadOnly {
   readonly score: number
-  /** From 1; 0 where there is no head to learn. */
+  /** From 1; 0 if the task has no head. */
   readonly bestEpoch: number
   readonly epochs: number
   readonly steps: number
   readonly tensors: readonly Tensor[]
 }
 
-/** A head alone learns from vectors that are held in memory: epochs cost next to nothing, rows do not. */
+/** Limits the time: epochs on vectors in memory are fast, but computing the vectors of an example is not. */
 const maxVectorExamples = 20_000
 
-/** Words have a vector each. */
+/** Limits the memory: each word has a vector. */
 const maxVectors = 100_000
 
-/** What a linear head alone learns best with: a higher rate than beside a mask that moves under it. */
+/** The best settings found for a linear head. Its learning rate is higher than that of a head trained with a mask. */
 export const headOnlyDefaults = { epochs: 50, headRate: 0.02, weightDecay: 0.01 } as const
 const denseHeadRate = 0.001
 
 /**
- * Learns a head on the bare backbone with the settings that suit one.
- * @param signal once aborted, the head is given up after the current step
- * @param onRows told how many rows have been through the backbone, which takes most of the time
+ * Trains a head on the bare backbone.
+ * @param signal if aborted, training ends after the current step
+ * @param onDone receives how many examples the backbone has encoded, which takes most of the time
  * @throws the signal's reason
  */
 export async function trainHeadOnly(
@@ -55,7 +55,7 @@ export async function trainHeadOnly(
     readonly seed: number
   } & Compute,
   signal?: AbortSignal,
-  onRows?: OnExamplesDone,
+  onDone?: OnExamplesDone,
 ): Promise<HeadOnly> {
   const { head, epochs = headOnlyDefaults.epochs, batchRows, pooling, seed, provider, threads } = options
   const { headRate, weightDecay } = headOnlyDefaults
@@ -65,26 +65,26 @@ export async function trainHeadOnly(
   const { unit } = problemTraits[problem]
   try {
     if (unit === 'pair') {
-      const judged = await evaluateSubset(bare, { problem, head, tensors: [] }, data.space, data.dev)
-      return { score: scoreOf(data.metric, data.space, judged), bestEpoch: 0, epochs: 0, steps: 0, tensors: [] }
+      const evaluation = await evaluateSubset(bare, { problem, head, tensors: [] }, data.space, data.dev)
+      return { score: scoreOf(data.metric, data.space, evaluation), bestEpoch: 0, epochs: 0, steps: 0, tensors: [] }
     }
     const train = sample(data.train, examplesWithinVectors(data.train), new Random(seed, 'head only rows'))
     const random = new Random(seed, 'head only')
-    return await trainOnVectors(bare, { ...data, train }, unit, head, { epochs, batchRows }, random, signal, onRows)
+    return await trainOnVectors(bare, { ...data, train }, unit, head, { epochs, batchRows }, random, signal, onDone)
   } finally {
     await bare.release()
   }
 }
 
-/** Rows whose vectors are not too many. */
-function examplesWithinVectors({ set: data }: Subset): number {
-  const vectors = data.targets.length / data.width
-  return Math.max(1, Math.min(maxVectorExamples, Math.floor((maxVectors * exampleCount(data)) / vectors)))
+/** Number of examples whose vectors stay within both limits. */
+function examplesWithinVectors({ set }: Subset): number {
+  const vectors = set.targets.length / set.width
+  return Math.max(1, Math.min(maxVectorExamples, Math.floor((maxVectors * exampleCount(set)) / vectors)))
 }
 
 /**
- * Learns a head on the bare backbone and keeps its best epoch by dev score.
- * @param bare a learner without a module
+ * Trains a head on the vectors of the bare backbone and keeps the epoch with the best dev score.
+ * @param bare a trainer without a module
  */
 async function trainOnVectors(
   bare: Trainer,
@@ -94,16 +94,16 @@ async function trainOnVectors(
   { epochs, batchRows }: { readonly epochs: number; readonly batchRows: number },
   random: Random,
   signal?: AbortSignal,
-  onRows?: OnExamplesDone,
+  onDone?: OnExamplesDone,
 ): Promise<HeadOnly> {
   const H = bare.backbone.dims.hiddenSize
   const { loss, lossTargets } = problemTraits[space.problem]
   const outputs = outputCount(space)
   const tensors = initialHead(space, H, headKind, random)
-  const pick = vectorLookup(train, await headInputs(bare, train, unit, onRows), H)
+  const vectorsOf = vectorLookup(train, await headInputs(bare, train, unit, onDone), H)
   const devVectors = await headInputs(bare, dev, unit)
   const options = { threads: 1 }
-  const learning = await GraphSession.open(headGraph(H, headKind, loss), options)
+  const training = await GraphSession.open(headGraph(H, headKind, loss), options)
   const forward = await GraphSession.open(headGraph(H, headKind), options)
   const head = () => Object.fromEntries(tensors.map(({ name, shape, values }) => [name, { shape, data: values }]))
   const optimiser = new AdamW({ weightDecay: bare.options.weightDecay })
@@ -111,12 +111,12 @@ async function trainOnVectors(
   let step = 0
   let best: { score: number; bestEpoch: number; values: Float32Array[] } | undefined
   for (let epoch = 0; epoch < epochs; epoch++) {
-    for (const rows of shuffledBatches(train, batchRows, random)) {
+    for (const examples of shuffledBatches(train, batchRows, random)) {
       signal?.throwIfAborted()
-      const part: Subset = { set: train.set, examples: rows }
-      const gradients = await learning.run({
-        vectors: matrix(pick(part), H),
-        ...targetInputs(lossTargets(space, targetsOf(part)), targetWeights(encodedExamples(part), loss, outputs)),
+      const batch: Subset = { set: train.set, examples }
+      const gradients = await training.run({
+        vectors: matrix(vectorsOf(batch), H),
+        ...targetInputs(lossTargets(space, targetsOf(batch)), targetWeights(encodedExamples(batch), loss, outputs)),
         ...head(),
       })
       const rate = bare.options.rates.heads * rateShare(step++, steps)
@@ -133,24 +133,25 @@ async function trainOnVectors(
     if (best === undefined || score > best.score)
       best = { score, bestEpoch: epoch + 1, values: tensors.map(({ values }) => values.slice()) }
   }
-  await Promise.all([learning.release(), forward.release()])
-  if (best === undefined) throw new Error('a head was learned for no epoch')
+  await Promise.all([training.release(), forward.release()])
+  if (best === undefined) throw new Error('a head was trained for no epoch')
   for (const [at, { values }] of tensors.entries()) values.set(best.values[at] ?? [])
   return { score: best.score, bestEpoch: best.bestEpoch, epochs, steps, tensors }
 }
 
 const matrix = (data: Float32Array, columns: number) => ({ shape: [data.length / columns, columns], data })
 
-/** Looks up the vectors of some of a part's rows, [units, H]. */
-function vectorLookup(part: Subset, vectors: Float32Array, H: number): (rows: Subset) => Float32Array {
-  const places = new Map(Array.from(part.examples, (row, at) => [row, at]))
-  const starts = labelStarts(part)
-  return (wanted) => {
-    const ends = labelStarts(wanted)
-    const picked = new Float32Array((ends[wanted.examples.length] ?? 0) * H)
-    for (const [at, row] of wanted.examples.entries()) {
-      const [start = 0, end = 0] = starts.subarray(places.get(row), (places.get(row) ?? 0) + 2)
-      picked.set(vectors.subarray(start * H, end * H), (ends[at] ?? 0) * H)
+/** Returns a function that looks up the vectors of a batch of the examples, [N, H]. */
+function vectorLookup(all: Subset, vectors: Float32Array, H: number): (batch: Subset) => Float32Array {
+  const positions = new Map(Array.from(all.examples, (example, at) => [example, at]))
+  const starts = labelStarts(all)
+  return (batch) => {
+    const batchStarts = labelStarts(batch)
+    const picked = new Float32Array((batchStarts[batch.examples.length] ?? 0) * H)
+    for (const [at, example] of batch.examples.entries()) {
+      const position = positions.get(example) ?? 0
+      const [start = 0, end = 0] = starts.subarray(position, position + 2)
+      picked.set(vectors.subarray(start * H, end * H), (batchStarts[at] ?? 0) * H)
     }
     return picked
   }

@@ -1,4 +1,4 @@
-// Which rows go together in a batch, and a batch as the inputs of its graph.
+// Divides examples into batches, and makes the graph inputs of a batch.
 
 import type { NumberArray } from '../runtime/graph-session.js'
 import type { PackedRows } from '../runtime/packed-rows.js'
@@ -9,7 +9,7 @@ import { noToken } from './word-table.js'
 
 export type GraphInputs = Readonly<Record<string, NumberArray>>
 
-/** What an encoder's graph takes. */
+/** The inputs of an encoder graph. */
 export function textInputs(texts: PackedRows): GraphInputs {
   const { rows: B, longest: S, tokens: T } = texts
   return {
@@ -22,91 +22,88 @@ export function textInputs(texts: PackedRows): GraphInputs {
   }
 }
 
-/** What pooling takes. */
+/** The inputs of pooling. */
 export const poolInputs = ({ rows: B, longest: S, poolWeights }: PackedRows): GraphInputs => ({
   pool_weights: { shape: [B, 1, S], data: poolWeights },
 })
 
-/** What looking up the first tokens of words takes; a word that has none gets its text's first. */
-export function wordInputs(rows: readonly EncodedExample[]): GraphInputs {
+/** The indexes of the first tokens of words. A word without token gets the first token of its text. */
+export function wordInputs(examples: readonly EncodedExample[]): GraphInputs {
   let first = 0
-  const index = rows.flatMap((row) => {
+  const index = examples.flatMap((example) => {
     const start = first
-    first += exampleTokens(row)
-    return Array.from(row.words ?? [], (token) => start + (token === noToken ? 0 : token))
+    first += exampleTokens(example)
+    return Array.from(example.words ?? [], (token) => start + (token === noToken ? 0 : token))
   })
   return { word_index: { shape: [index.length], data: Int32Array.from(index) } }
 }
 
 /**
- * Targets [N,C], each with its weight.
- * @param weights [N]: the part of each in the loss
+ * The inputs of the loss: targets [N,C] and their weights.
+ * @param weights [N], as the loss sums them
  */
 export const targetInputs = (targets: Float32Array, weights: Float32Array): GraphInputs => ({
   targets: { shape: [weights.length, targets.length / weights.length], data: targets },
   target_weights: { shape: [weights.length, 1], data: weights },
 })
 
-/** The part of each target of a batch in its loss, [N]: all the same, but 0 for a word that has no token. */
-export function targetWeights(rows: readonly EncodedExample[], loss: Loss, outputs: number): Float32Array {
-  const present = rows.flatMap(({ words }) => (words ? Array.from(words, (token) => +(token !== noToken)) : [1]))
-  const count = present.reduce((sum, own) => sum + own, 0)
+/** Weights of the targets of a batch in its loss, [N]: equal, except that words without token have weight 0. */
+export function targetWeights(examples: readonly EncodedExample[], loss: Loss, outputs: number): Float32Array {
+  const present = examples.flatMap(({ words }) => (words ? Array.from(words, (token) => +(token !== noToken)) : [1]))
+  const count = present.reduce((sum, isPresent) => sum + isPresent, 0)
   const weight = count === 0 ? 0 : loss.weight(count, outputs)
-  return Float32Array.from(present, (own) => own * weight)
+  return Float32Array.from(present, (isPresent) => isPresent * weight)
 }
 
-/** Units of a row: its words, or itself. */
+/** Labels of an example: one, or one per word. */
 export const labelCount = ({ words }: EncodedExample): number => words?.length ?? 1
 
-/** Tokens of a row. */
+/** Tokens of an example, in all its texts. */
 export const exampleTokens = ({ texts }: EncodedExample): number =>
   texts.reduce((sum, { inputIds }) => sum + inputIds.length, 0)
 
 /**
- * A list of rows cut into as few pieces of about equal size as keep each at `maxTokens`, give or take its last row.
+ * Splits a list of items into the fewest parts of about equal size that have at most about `maxTokens` tokens. A part
+ * may exceed the limit by its last item.
  */
 export function splitByTokens(
-  rows: number,
+  items: number,
   tokensAt: (at: number) => number,
   maxTokens: number,
 ): readonly { readonly start: number; readonly end: number }[] {
   let total = 0
-  for (let at = 0; at < rows; at++) total += tokensAt(at)
+  for (let at = 0; at < items; at++) total += tokensAt(at)
   const share = total / Math.ceil(total / maxTokens)
-  const found: { start: number; end: number }[] = []
+  const parts: { start: number; end: number }[] = []
   let start = 0
   let tokens = 0
-  for (let at = 0; at < rows; at++) {
+  for (let at = 0; at < items; at++) {
     tokens += tokensAt(at)
-    if (tokens < share * (found.length + 1) && at < rows - 1) continue
-    found.push({ start, end: at + 1 })
+    if (tokens < share * (parts.length + 1) && at < items - 1) continue
+    parts.push({ start, end: at + 1 })
     start = at + 1
   }
-  return found
+  return parts
 }
 
-/** Batches whose rows are sorted by length together. Fewer would pad more, more would shuffle less. */
+/** Batches whose examples are sorted by length together. Fewer would add padding, more would shuffle less. */
 const batchesPerBucket = 32
 
-/** An epoch: every row once, rows of like length together, all of it in random order. */
-export function shuffledBatches(
-  { set: data, examples: rows }: Subset,
-  batchRows: number,
-  random: Random,
-): Int32Array[] {
-  const order = random.order(rows.length).map((at) => rows[at] ?? 0)
+/** The batches of an epoch, in random order: each example once, examples of similar length together. */
+export function shuffledBatches({ set, examples }: Subset, batchSize: number, random: Random): Int32Array[] {
+  const order = random.order(examples.length).map((at) => examples[at] ?? 0)
   const batches: Int32Array[] = []
-  for (let start = 0; start < order.length; start += batchRows * batchesPerBucket) {
-    const bucket = order.subarray(start, start + batchRows * batchesPerBucket)
-    bucket.sort((a, b) => tokenCount(data, a) - tokenCount(data, b))
-    for (let at = 0; at < bucket.length; at += batchRows) batches.push(bucket.subarray(at, at + batchRows))
+  for (let start = 0; start < order.length; start += batchSize * batchesPerBucket) {
+    const bucket = order.subarray(start, start + batchSize * batchesPerBucket)
+    bucket.sort((a, b) => tokenCount(set, a) - tokenCount(set, b))
+    for (let at = 0; at < bucket.length; at += batchSize) batches.push(bucket.subarray(at, at + batchSize))
   }
   return Array.from(random.order(batches.length), (at) => batches[at] ?? new Int32Array())
 }
 
-/** All rows, longest first, in batches of about so many tokens. */
-export function batchesByTokens({ set: data, examples: rows }: Subset, maxTokens: number): Int32Array[] {
-  const order = rows.slice().sort((a, b) => tokenCount(data, b) - tokenCount(data, a))
-  const tokensAt = (at: number) => tokenCount(data, order[at] ?? 0)
+/** All examples, longest first, in batches of about `maxTokens` tokens. */
+export function batchesByTokens({ set, examples }: Subset, maxTokens: number): Int32Array[] {
+  const order = examples.slice().sort((a, b) => tokenCount(set, b) - tokenCount(set, a))
+  const tokensAt = (at: number) => tokenCount(set, order[at] ?? 0)
   return splitByTokens(order.length, tokensAt, maxTokens).map(({ start, end }) => order.subarray(start, end))
 }

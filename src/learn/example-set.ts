@@ -1,4 +1,4 @@
-// Rows to learn from: tokens and targets, in the order of the file.
+// Encoded examples in memory: tokens and targets, in the order of the file; and subsets of them.
 
 import type { LabelSpace } from './label-space.js'
 import type { Random } from './random.js'
@@ -7,122 +7,125 @@ import type { WordTable } from './word-table.js'
 
 export interface ExampleSet {
   readonly tokens: TokenTable
-  /** Texts of the table that make a row: 2 where those of a pair are read apart. */
+  /** Texts of the table for each example: 2 for pairs whose texts are encoded separately. */
   readonly textsPerExample: 1 | 2
-  /** The words of each row, where they are what has a target. */
+  /** The labelled words of each example, if words have labels. */
   readonly words?: WordTable
-  /** [units, width]: a unit is a row, or a word. */
+  /** [N, width]: one target for each example or, if words have labels, for each word. */
   readonly targets: Float32Array
   readonly width: number
 }
 
-/** Some rows of a data set, by their numbers. */
+/** Some examples of a set, by index. */
 export interface Subset {
   readonly set: ExampleSet
   readonly examples: Int32Array
 }
 
-/** A row as a graph takes it. */
+/** An example as the input of a training graph. */
 export interface EncodedExample {
   readonly texts: readonly TokenSpan[]
-  /** First token of each word, where words are what has a target. */
+  /** Index of the first token of each word, if words have labels. */
   readonly words?: Uint16Array
 }
 
-export const exampleCount = ({ tokens, textsPerExample: textsPerRow }: ExampleSet): number => tokens.texts / textsPerRow
+export const exampleCount = ({ tokens, textsPerExample }: ExampleSet): number => tokens.texts / textsPerExample
 
-export const wholeSet = (data: ExampleSet): Subset => ({
-  set: data,
-  examples: Int32Array.from({ length: exampleCount(data) }, (_, i) => i),
+export const wholeSet = (set: ExampleSet): Subset => ({
+  set,
+  examples: Int32Array.from({ length: exampleCount(set) }, (_, i) => i),
 })
 
-/** Tokens of a row. */
-export const tokenCount = ({ tokens, textsPerExample: textsPerRow }: ExampleSet, row: number): number =>
-  textsPerRow === 1 ? tokens.length(row) : tokens.length(2 * row) + tokens.length(2 * row + 1)
+/** Tokens of an example, in all its texts. */
+export const tokenCount = ({ tokens, textsPerExample }: ExampleSet, example: number): number =>
+  textsPerExample === 1 ? tokens.length(example) : tokens.length(2 * example) + tokens.length(2 * example + 1)
 
-const textsOf = ({ tokens, textsPerExample: textsPerRow }: ExampleSet, row: number): readonly TokenSpan[] =>
-  textsPerRow === 1 ? [tokens.span(row)] : [tokens.span(2 * row), tokens.span(2 * row + 1)]
+const textsOf = ({ tokens, textsPerExample }: ExampleSet, example: number): readonly TokenSpan[] =>
+  textsPerExample === 1 ? [tokens.span(example)] : [tokens.span(2 * example), tokens.span(2 * example + 1)]
 
-export const encodedExamples = ({ set: data, examples: rows }: Subset): readonly EncodedExample[] =>
-  Array.from(rows, (row) => ({ texts: textsOf(data, row), ...(data.words && { words: data.words.tokens(row) }) }))
+export const encodedExamples = ({ set, examples }: Subset): readonly EncodedExample[] =>
+  Array.from(examples, (example) => ({
+    texts: textsOf(set, example),
+    ...(set.words && { words: set.words.tokens(example) }),
+  }))
 
-/** Units of a row, by their numbers: the first, and the one after the last. */
-const labelRange = ({ words }: ExampleSet, row: number): { readonly start: number; readonly end: number } =>
-  words ? words.range(row) : { start: row, end: row + 1 }
+/** Range of an example's targets in the set's targets; the end is exclusive. */
+const labelRange = ({ words }: ExampleSet, example: number): { readonly start: number; readonly end: number } =>
+  words ? words.range(example) : { start: example, end: example + 1 }
 
-/** Where the units of each row of a part begin, and where the last ones end: [rows + 1]. */
-export function labelStarts({ set: data, examples: rows }: Subset): Int32Array {
-  const starts = new Int32Array(rows.length + 1)
-  for (const [at, row] of rows.entries()) {
-    const { start, end } = labelRange(data, row)
+/** Index of the first target of each example of a subset, and the number of targets at the end: [examples + 1]. */
+export function labelStarts({ set, examples }: Subset): Int32Array {
+  const starts = new Int32Array(examples.length + 1)
+  for (const [at, example] of examples.entries()) {
+    const { start, end } = labelRange(set, example)
     starts[at + 1] = (starts[at] ?? 0) + end - start
   }
   return starts
 }
 
-/** Targets of some rows, [units, width]. */
-export function targetsOf(part: Subset): Float32Array {
-  const { set: data, examples: rows } = part
-  const { targets, width } = data
-  const starts = labelStarts(part)
-  const picked = new Float32Array((starts[rows.length] ?? 0) * width)
-  for (const [at, row] of rows.entries()) {
-    const { start, end } = labelRange(data, row)
+/** Targets of a subset, [N, width]. */
+export function targetsOf(subset: Subset): Float32Array {
+  const { set, examples } = subset
+  const { targets, width } = set
+  const starts = labelStarts(subset)
+  const picked = new Float32Array((starts[examples.length] ?? 0) * width)
+  for (const [at, example] of examples.entries()) {
+    const { start, end } = labelRange(set, example)
     picked.set(targets.subarray(start * width, end * width), (starts[at] ?? 0) * width)
   }
   return picked
 }
 
 /**
- * Splits a data set into a part to learn from and a dev part, each label in the same share where rows have one label.
- * A label always keeps a row to learn from.
+ * Splits a set into a training part and a dev part. If each example has one label, every label gets the same dev share
+ * and keeps at least one training example.
  */
 export function split(
-  data: ExampleSet,
+  set: ExampleSet,
   space: LabelSpace,
   devShare: number,
   random: Random,
 ): { train: Subset; dev: Subset } {
   const groups = new Map<number, number[]>()
-  for (const row of random.order(exampleCount(data))) {
-    const key = space.problem === 'single_label_classification' ? (data.targets[row] ?? 0) : 0
+  for (const example of random.order(exampleCount(set))) {
+    const key = space.problem === 'single_label_classification' ? (set.targets[example] ?? 0) : 0
     const group = groups.get(key)
-    if (group) group.push(row)
-    else groups.set(key, [row])
+    if (group) group.push(example)
+    else groups.set(key, [example])
   }
   const train: number[] = []
   const dev: number[] = []
   for (const group of groups.values()) {
     const count = Math.min(group.length - 1, Math.round(devShare * group.length))
-    for (const [at, row] of group.entries()) (at < count ? dev : train).push(row)
+    for (const [at, example] of group.entries()) (at < count ? dev : train).push(example)
   }
-  const part = (rows: number[]): Subset => ({ set: data, examples: Int32Array.from(rows).sort() })
-  return { train: part(train), dev: part(dev) }
+  const subset = (examples: number[]): Subset => ({ set, examples: Int32Array.from(examples).sort() })
+  return { train: subset(train), dev: subset(dev) }
 }
 
-/** At most so many rows of a part, drawn at random. */
-export function sample(part: Subset, maxRows: number, random: Random): Subset {
-  if (part.examples.length <= maxRows) return part
-  const picked = random.order(part.examples.length).subarray(0, maxRows)
-  return { set: part.set, examples: picked.map((at) => part.examples[at] ?? 0).sort() }
+/** At most `maxExamples` examples of a subset, drawn at random. */
+export function sample({ set, examples }: Subset, maxExamples: number, random: Random): Subset {
+  if (examples.length <= maxExamples) return { set, examples }
+  const picked = random.order(examples.length).subarray(0, maxExamples)
+  return { set, examples: picked.map((at) => examples[at] ?? 0).sort() }
 }
 
-/** How many rows of `train` have the very tokens of a row of `dev`: a dev score that they make too good. */
+/** Number of training examples with the same tokens as a dev example. They make the dev score too high. */
 export function countDuplicates(train: Subset, dev: Subset): number {
-  // Rows of one hash as a chain from the last to the first of them: the dev part may have millions.
-  const lastOf = new Map<number, number>()
-  const before = new Int32Array(dev.examples.length)
+  // Dev examples with equal hashes form a linked list in two arrays, because the dev part may have millions.
+  const lastWithHash = new Map<number, number>()
+  const previous = new Int32Array(dev.examples.length)
   const textsAt = (at: number) => textsOf(dev.set, dev.examples[at] ?? 0)
   for (let at = 0; at < dev.examples.length; at++) {
     const hash = hashOf(textsAt(at))
-    before[at] = lastOf.get(hash) ?? -1
-    lastOf.set(hash, at)
+    previous[at] = lastWithHash.get(hash) ?? -1
+    lastWithHash.set(hash, at)
   }
   let count = 0
-  for (const row of train.examples) {
-    const texts = textsOf(train.set, row)
-    let at = lastOf.get(hashOf(texts)) ?? -1
-    while (at >= 0 && !sameTexts(texts, textsAt(at))) at = before[at] ?? -1
+  for (const example of train.examples) {
+    const texts = textsOf(train.set, example)
+    let at = lastWithHash.get(hashOf(texts)) ?? -1
+    while (at >= 0 && !sameTexts(texts, textsAt(at))) at = previous[at] ?? -1
     if (at >= 0) count++
   }
   return count

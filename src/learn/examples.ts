@@ -1,19 +1,20 @@
-// Labelled texts in a file, one at a time. What is wrong is told by file, line and column.
+// Reads labelled examples from a data file, one at a time. Errors name the file, the line and the column.
 
 import type { Text } from '../backbones/tokenizer.js'
-import { readFileRows } from './file-rows.js'
+import { flagOf } from '../config.js'
+import { type FileRow, readFileRows } from './file-rows.js'
 import { throwInvalidData } from './invalid-data.js'
 
-/** What the columns are called, and how they are read. */
+/** The names of the columns, and how their values are read. */
 export interface Columns {
   readonly text: string
-  /** Read where a row has it; asked of every row if `pairs`. */
+  /** Read from rows that have it; required in every row if `pairs`. */
   readonly textPair: string
   readonly pairs: boolean
   readonly label: string
-  /** Whether text and label are words with a label each: of all rows, of none, or of those whose text is an array. */
+  /** Whether text and label are lists of words with a label each: in all rows, in none, or where the text is an array. */
   readonly tagged: boolean | 'arrays'
-  /** Whether a label that is a text is a list of labels, separated by commas; an empty one is none. */
+  /** Whether a label that is a string is a list of labels, separated by commas. The empty string is an empty list. */
   readonly listed: boolean
 }
 
@@ -29,7 +30,7 @@ export const defaultColumns: Columns = {
 /** A class, a number, the set of classes that apply, or the class of each word. */
 export type Label = string | number | readonly string[]
 
-/** Where a word is in its text: UTF-16 offsets, the end exclusive. */
+/** Position of a word in its text: UTF-16 offsets, the end exclusive. */
 export interface WordSpan {
   readonly start: number
   readonly end: number
@@ -39,22 +40,22 @@ export interface Example extends Text {
   /** `file:line` */
   readonly place: string
   readonly label: Label
-  /** The text's words where each has a label of its own: as many as `label` has. */
+  /** The words of the text, if each has a label: as many as `label` has. */
   readonly words?: readonly WordSpan[]
 }
 
-/** Told now and then how many rows of a file have been read. */
+/** Receives from time to time how many rows of a file have been read. */
 export type OnReading = (path: string, rows: number) => void
 
 const rowsPerReport = 512
 
-/** Rows without text that are named one by one; the others are counted. */
+/** Warnings about single rows without text; further rows are counted in one warning. */
 const maxSingleWarnings = 5
 
 /**
- * Reads a file of labelled texts. A row without text is left out, for nothing can be learned from it.
- * @param onWarning told where, and why
- * @param onReading told how far the reading is
+ * Reads a file of labelled examples. It skips rows without text, because they cannot be used for training.
+ * @param onWarning receives which rows were skipped, and why
+ * @param onReading receives the number of rows read so far
  * @throws Problem `unreadable_file` or `invalid_data`
  */
 export async function* readExamples(
@@ -64,37 +65,36 @@ export async function* readExamples(
   onReading: OnReading = () => {},
 ): AsyncGenerator<Example> {
   let rows = 0
-  let leftOut = 0
-  for await (const { place, values } of readFileRows(path)) {
+  let skipped = 0
+  for await (const row of readFileRows(path)) {
     if (++rows % rowsPerReport === 0) onReading(path, rows)
-    const example = readExample(values, columns, place)
+    const example = readExample(row, columns)
     const blank = blankColumn(example, columns)
     if (blank === undefined) yield example
-    else if (leftOut++ < maxSingleWarnings)
-      onWarning(`${place}: column "${blank}" is empty or blank; the row is left out`)
+    else if (skipped++ < maxSingleWarnings)
+      onWarning(`${row.place}: column "${blank}" is empty or blank; the row is skipped`)
   }
-  if (leftOut > maxSingleWarnings)
-    onWarning(`${path}: ${leftOut - maxSingleWarnings} more rows without text are left out`)
+  if (skipped > maxSingleWarnings)
+    onWarning(`${path}: ${skipped - maxSingleWarnings} more rows without text are skipped`)
 }
 
-function readExample(row: Record<string, unknown>, columns: Columns, place: string): Example {
+function readExample(row: FileRow, columns: Columns): Example {
+  const { place, values } = row
   const { tagged } = columns
-  if (tagged === true || (tagged === 'arrays' && Array.isArray(row[columns.text])))
-    return readTaggedExample(row, columns, place)
-  const text = readText(row, columns.text, place)
-  const textPair = columns.pairs || row[columns.textPair] != null ? readText(row, columns.textPair, place) : undefined
-  return { place, text, ...(textPair !== undefined && { textPair }), label: readLabel(row, columns, place) }
+  if (tagged === true || (tagged === 'arrays' && Array.isArray(values[columns.text])))
+    return readTaggedExample(row, columns)
+  const text = readText(row, columns, 'text')
+  const textPair = columns.pairs || values[columns.textPair] != null ? readText(row, columns, 'textPair') : undefined
+  return { place, text, ...(textPair !== undefined && { textPair }), label: readLabel(row, columns) }
 }
 
-/** Words and their labels: arrays of them, or texts of as many, separated by white space. */
-function readTaggedExample(row: Record<string, unknown>, columns: Columns, place: string): Example {
-  if (columns.pairs || row[columns.textPair] != null)
-    throwInvalidData(
-      place,
-      `there is a second text, "${columns.textPair}"; words with a label each are those of one text`,
-    )
-  const { text, words } = readWords(row, columns.text, place)
-  const label = readWordLabels(row, columns.label, place)
+/** Words and their labels: two arrays of equal length, or two strings with as many parts between white space. */
+function readTaggedExample(row: FileRow, columns: Columns): Example {
+  const { place, values } = row
+  if (columns.pairs || values[columns.textPair] != null)
+    throwInvalidData(place, `column "${columns.textPair}" has a second text; labelled words must belong to one text`)
+  const { text, words } = readWords(row, columns)
+  const label = readWordLabels(row, columns)
   if (label.length !== words.length)
     throwInvalidData(
       place,
@@ -103,9 +103,11 @@ function readTaggedExample(row: Record<string, unknown>, columns: Columns, place
   return { place, text, label, words }
 }
 
-/** An array of words becomes a text of them, a space between each and the next. */
-function readWords(row: Record<string, unknown>, column: string, place: string): { text: string; words: WordSpan[] } {
-  const value = readCell(row, column, place)
+/** The words of an array are joined by single spaces. */
+function readWords(row: FileRow, columns: Columns): { text: string; words: WordSpan[] } {
+  const { place } = row
+  const column = columns.text
+  const value = readCell(row, columns, 'text')
   if (typeof value === 'string')
     return {
       text: value,
@@ -125,14 +127,16 @@ function readWords(row: Record<string, unknown>, column: string, place: string):
   return { text: words.join(' '), words: spans }
 }
 
-function readWordLabels(row: Record<string, unknown>, column: string, place: string): readonly string[] {
-  const value = readCell(row, column, place)
+function readWordLabels(row: FileRow, columns: Columns): readonly string[] {
+  const { place } = row
+  const column = columns.label
+  const value = readCell(row, columns, 'label')
   if (typeof value === 'string') return value.match(/\S+/g) ?? []
   if (!Array.isArray(value))
     return throwInvalidData(place, `column "${column}" is ${shown(value)}; expected a label for each word`)
-  const odd = value.findIndex((item) => typeof item !== 'string' || item.trim() === '')
-  if (odd >= 0)
-    throwInvalidData(place, `column "${column}": label ${odd + 1} is ${shown(value[odd])}; expected a label`)
+  const invalid = value.findIndex((item) => typeof item !== 'string' || item.trim() === '')
+  if (invalid >= 0)
+    throwInvalidData(place, `column "${column}": label ${invalid + 1} is ${shown(value[invalid])}; expected a label`)
   return value.map((label: string) => label.trim())
 }
 
@@ -141,28 +145,42 @@ function blankColumn({ text, textPair }: Text, columns: Columns): string | undef
   return textPair?.trim() === '' ? columns.textPair : undefined
 }
 
-function readCell(row: Record<string, unknown>, column: string, place: string): unknown {
-  if (Object.hasOwn(row, column)) return row[column]
-  return throwInvalidData(place, `there is no column "${column}"; the row has ${Object.keys(row).join(', ') || 'none'}`)
+type ColumnRole = 'text' | 'textPair' | 'label'
+
+function readCell({ place, values }: FileRow, columns: Columns, role: ColumnRole): unknown {
+  const column = columns[role]
+  if (Object.hasOwn(values, column)) return values[column]
+  const names = Object.keys(values)
+  return throwInvalidData(
+    place,
+    `there is no column "${column}"; the row has ${names.join(', ') || 'none'}. ` +
+      (separatorAdvice(names) ?? `Name the column to use with ${flagOf(`${role}Column`)}.`),
+  )
 }
 
-function readText(row: Record<string, unknown>, column: string, place: string): string {
-  const value = readCell(row, column, place)
-  if (typeof value !== 'string')
-    return throwInvalidData(place, `column "${column}" is ${shown(value)}; expected a text`)
-  return value
+/** Advice for a file that another separator than its extension's divides into columns. */
+function separatorAdvice(names: readonly string[]): string | undefined {
+  const [only = ''] = names
+  const found = names.length === 1 ? /[;\t|]/.exec(only)?.[0] : undefined
+  return found && `The columns seem to be separated by ${JSON.stringify(found)}; expected commas in .csv, tabs in .tsv.`
 }
 
-function readLabel(row: Record<string, unknown>, { label: column, listed }: Columns, place: string): Label {
-  const value = readCell(row, column, place)
-  if (listed && typeof value === 'string') return value.split(',').flatMap((label) => label.trim() || [])
+function readText(row: FileRow, columns: Columns, role: 'text' | 'textPair'): string {
+  const value = readCell(row, columns, role)
+  if (typeof value === 'string') return value
+  return throwInvalidData(row.place, `column "${columns[role]}" is ${shown(value)}; expected a text`)
+}
+
+function readLabel(row: FileRow, columns: Columns): Label {
+  const value = readCell(row, columns, 'label')
+  if (columns.listed && typeof value === 'string') return value.split(',').flatMap((label) => label.trim() || [])
   if (typeof value === 'string' && value !== '') return value
   if (typeof value === 'number' && Number.isFinite(value)) return value
   if (typeof value === 'boolean') return String(value)
   if (Array.isArray(value) && value.every((item) => typeof item === 'string' && item !== '')) return value
   return throwInvalidData(
-    place,
-    `column "${column}" is ${shown(value)}; expected a label, a number or an array of labels`,
+    row.place,
+    `column "${columns.label}" is ${shown(value)}; expected a label, a number or an array of labels`,
   )
 }
 

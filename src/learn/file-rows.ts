@@ -1,16 +1,16 @@
-// Rows of a data file, by column: JSON lines, CSV or TSV. They are streamed; the file is never held as a whole.
+// Reads the rows of a data file (JSON lines, CSV or TSV) as values by column name. It streams the file.
 
 import { createReadStream } from 'node:fs'
 import { extname } from 'node:path'
 import { Readable } from 'node:stream'
 import { CsvError, parse as csvParser, type Info, type Options } from 'csv-parse'
 import { Problem } from '../problem.js'
-import { throwInvalidData } from './invalid-data.js'
+import { throwInvalidData, throwUnreadable } from './invalid-data.js'
 
 export interface FileRow {
   /** `file:line` */
   readonly place: string
-  /** By column. Values of CSV and TSV are texts. */
+  /** By column name. Values of CSV and TSV are strings. */
   readonly values: Readonly<Record<string, unknown>>
 }
 
@@ -22,12 +22,26 @@ const readers: Readonly<Record<string, (path: string) => AsyncGenerator<FileRow>
 }
 
 /**
- * Reads a file in the format that its name tells.
- * @throws Problem `unreadable_file` or `invalid_data`, naming file and line
+ * Reads a file in the format of its file name extension.
+ * @throws Problem `unreadable_file` or `invalid_data` that names file and line
  */
 export function readFileRows(path: string): AsyncGenerator<FileRow> {
   const read = readers[extname(path).toLowerCase()]
-  return read ? read(path) : throwInvalidData(path, `expected a file that ends in ${Object.keys(readers).join(', ')}`)
+  if (read) return read(path)
+  const advice = adviceByExtension[extname(path).toLowerCase()]
+  return throwInvalidData(
+    path,
+    `expected a data file that ends in ${Object.keys(readers).join(', ')}${advice ? `. ${advice}` : ''}`,
+  )
+}
+
+const spreadsheetAdvice = 'Save the sheet of a spreadsheet as CSV with the encoding UTF-8.'
+const adviceByExtension: Readonly<Record<string, string>> = {
+  '.xlsx': spreadsheetAdvice,
+  '.xls': spreadsheetAdvice,
+  '.ods': spreadsheetAdvice,
+  '.json': 'Write one JSON object per line to a .jsonl file.',
+  '.safetensors': 'This file looks like a task file; give the data file in its place.',
 }
 
 async function* jsonRows(path: string): AsyncGenerator<FileRow> {
@@ -35,7 +49,7 @@ async function* jsonRows(path: string): AsyncGenerator<FileRow> {
     if (text.trim() !== '') yield { place, values: parseObject(text, place) }
 }
 
-/** The first line names the columns. Quoted fields may hold separators, quotes and line ends (RFC 4180). */
+/** The first line names the columns. Quoted fields may contain separators, quotes and line breaks (RFC 4180). */
 async function* separatedRows(path: string, delimiter: string): AsyncGenerator<FileRow> {
   const options: Options = {
     delimiter,
@@ -61,15 +75,15 @@ async function* separatedRows(path: string, delimiter: string): AsyncGenerator<F
   }
 }
 
-/** A quote that is never closed, or a line that never ends, must not swallow a large file. */
+/** Bounds the memory that an unclosed quote or a file without line breaks takes. */
 const maxRowBytes = 16 * 1024 * 1024
 
 function checkHeader(header: string[], place: string): string[] {
   const twice = header.find((column, at) => header.indexOf(column) !== at)
-  return twice === undefined ? header : throwInvalidData(place, `column "${twice}" is there twice`)
+  return twice === undefined ? header : throwInvalidData(place, `column "${twice}" occurs twice`)
 }
 
-/** Lines that all end alike, whatever ended them in the file. */
+/** Lines with uniform line endings. */
 async function* linesOfText(path: string): AsyncGenerator<string> {
   for await (const { text } of readLines(path)) yield `${text.replace(/\r$/, '')}\n`
 }
@@ -97,27 +111,31 @@ async function* splitLines(path: string): AsyncGenerator<Uint8Array> {
       }
       rest = bytes.subarray(start)
       if (rest.byteLength > maxRowBytes)
-        throwInvalidData(
-          `${path}:${lines + 1}`,
-          `the line is longer than ${maxRowBytes} bytes, which is the most that a row may have`,
-        )
+        throwInvalidData(`${path}:${lines + 1}`, `the line is longer than ${maxRowBytes} bytes, the limit for a row`)
     }
   } catch (error) {
     if (error instanceof Problem || !(error as NodeJS.ErrnoException).code) throw error
-    throw new Problem('unreadable_file', `${path} cannot be read: ${(error as Error).message}`)
+    throwUnreadable(path, error as NodeJS.ErrnoException)
   }
   if (rest.byteLength > 0) yield rest
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 const lenient = new TextDecoder('utf-8')
+/** The first bytes of a ZIP archive. Spreadsheets are such archives. */
+const zipSignature = 'PK\u0003\u0004'
 
 function decode(bytes: Uint8Array, place: string): string {
   try {
     return utf8.decode(bytes)
   } catch {
-    const column = lenient.decode(bytes).indexOf('\ufffd') + 1
-    return throwInvalidData(place, `not UTF-8 at column ${column}`)
+    const text = lenient.decode(bytes)
+    if (text.startsWith(zipSignature))
+      return throwInvalidData(place, `this is a ZIP archive or an Excel file, not text. ${spreadsheetAdvice}`)
+    return throwInvalidData(
+      place,
+      `not UTF-8 at column ${text.indexOf('\ufffd') + 1}; save the file with the encoding UTF-8`,
+    )
   }
 }
 

@@ -1,6 +1,5 @@
-// The end of a multi-task run. Together, tasks learn what they share; then the prototype and its layer masks are frozen, and
-// each goes on alone with its own mask and head, on what no other task moves any more. Storage is the same. The paper
-// (section 3.3) ends where this begins.
+// The second stage of a multi-task run. After joint training, the prototype and its layer masks are frozen, and each
+// task trains its own mask and head alone. Storage does not change. The paper (section 3.3) has only the joint stage.
 
 import type { Backbone } from '../backbones/backbone.js'
 import type { MaskPlan, ModulePlan } from './plan.js'
@@ -18,7 +17,7 @@ import {
 } from './training.js'
 
 export interface FinishingOptions extends TrainerOptions, Pick<Schedule, 'batchRows'> {
-  /** Times that every row is seen again. */
+  /** Epochs of separate training. */
   readonly finishEpochs: number
   readonly seed: number
 }
@@ -28,47 +27,47 @@ export type MultiTaskPlan = Extract<ModulePlan, { kind: 'prototype' }> & {
 }
 
 /**
- * Goes on with each task alone. When it returns, the tasks' tensors hold what was best, which may be what they began with.
- * @param together the learner that they learned with
- * @returns the learner that has the masks as they are now, and the dev scores
+ * Trains each task separately. When it returns, the tensors of the tasks hold the best values, possibly the initial ones.
+ * @param joint the trainer of the joint stage
+ * @returns the trainer that holds the current masks, and the dev scores
  * @throws Problem `learning_diverged`
  */
 export async function trainSeparately(
   backbone: Backbone,
   plan: MultiTaskPlan,
-  together: Trainer,
+  joint: Trainer,
   tasks: readonly TrainingTask[],
   options: FinishingOptions,
   { onProgress, signal }: RunControl,
-): Promise<Pick<TrainingResult, 'score' | 'scores' | 'stopped'> & { readonly learner: Trainer }> {
+): Promise<Pick<TrainingResult, 'score' | 'scores' | 'stopped'> & { readonly trainer: Trainer }> {
   const { batchRows, finishEpochs, seed } = options
   const frozen: ModulePlan = { ...plan, weights: 'frozen', masks: { ...plan.masks, layer: 'frozen' } }
-  const shared = together.shared.map((tensor): Tensor => {
-    return { ...tensor, training: 'frozen', values: tensor.kind === 'mask' ? together.maskOf(tensor) : tensor.values }
+  const shared = joint.shared.map((tensor): Tensor => {
+    return { ...tensor, training: 'frozen', values: tensor.kind === 'mask' ? joint.maskOf(tensor) : tensor.values }
   })
-  const learner = new Trainer(backbone, frozen, shared, options)
+  const trainer = new Trainer(backbone, frozen, shared, options)
   const scores = new Map<string, number>()
   const start = performance.now()
   const steps = finishEpochs * stepsOfEpoch(tasks, batchRows)
-  let before = 0
+  let stepsBefore = 0
   for (const task of tasks) {
     const schedule = { batchRows, epochs: finishEpochs, keepInitial: true }
     const random = new Random(seed, `finishing ${task.id}`)
     const { score } = await train(
-      learner,
+      trainer,
       [task],
       schedule,
       random,
       (progress) => {
-        const step = before + progress.step
+        const step = stepsBefore + progress.step
         const millisecondsLeft = ((performance.now() - start) / step) * (steps - step)
         onProgress({ ...progress, step, steps, millisecondsLeft })
       },
       signal,
     )
     scores.set(task.id, score)
-    before += finishEpochs * stepsOfEpoch([task], batchRows)
+    stepsBefore += finishEpochs * stepsOfEpoch([task], batchRows)
   }
-  await learner.release()
-  return { learner, score: mean([...scores.values()]), scores, stopped: signal.aborted }
+  await trainer.release()
+  return { trainer, score: mean([...scores.values()]), scores, stopped: signal.aborted }
 }

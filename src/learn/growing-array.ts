@@ -1,4 +1,4 @@
-// A typed array that grows at its end: a few bytes an element, whatever their number.
+// A typed array that grows as elements are appended.
 
 type Elements = Uint8Array | Uint16Array | Int32Array | Float32Array | Float64Array
 
@@ -6,10 +6,10 @@ export class GrowingArray<T extends Elements> {
   #elements: T
   #length: number
 
-  /** @param beginning its first elements, of the type that all will have */
-  constructor(beginning: T) {
-    this.#elements = beginning
-    this.#length = beginning.length
+  /** @param initial its first elements, which also set the element type */
+  constructor(initial: T) {
+    this.#elements = initial
+    this.#length = initial.length
   }
 
   get length(): number {
@@ -32,7 +32,7 @@ export class GrowingArray<T extends Elements> {
     this.#length = end
   }
 
-  /** A view, not a copy: of all of it, unless told otherwise. */
+  /** A view of the elements from `start` to `end` (exclusive), not a copy. */
   view(start = 0, end = this.#length): T {
     return this.#elements.subarray(start, end) as T
   }

@@ -1,4 +1,4 @@
-// The error for a data file that cannot be used.
+// The errors for data files that cannot be used.
 
 import { Problem } from '../problem.js'
 
@@ -9,4 +9,15 @@ import { Problem } from '../problem.js'
  */
 export function throwInvalidData(place: string, what: string): never {
   throw new Problem('invalid_data', `${place}: ${what}`)
+}
+
+const causes: Readonly<Partial<Record<string, string>>> = {
+  ENOENT: 'there is no such file',
+  EISDIR: 'it is a directory; expected a file',
+  EACCES: 'permission denied',
+}
+
+/** @throws Problem `unreadable_file`, always */
+export function throwUnreadable(path: string, error: NodeJS.ErrnoException): never {
+  throw new Problem('unreadable_file', `${path} cannot be read: ${causes[error.code ?? ''] ?? error.message}`)
 }

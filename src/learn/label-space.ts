@@ -1,4 +1,4 @@
-// What a task's labels are: the problem type, and the names in their order or the range of the numbers.
+// The labels of a task: the problem type, with the label names in their order or the range of the numbers.
 
 import type { ProblemType } from '../petl/task.js'
 import type { Example } from './examples.js'
@@ -6,26 +6,39 @@ import { throwInvalidData } from './invalid-data.js'
 
 export interface LabelSpace {
   readonly problem: ProblemType
-  /** Empty where labels are numbers. */
+  /** Empty if labels are numbers. */
   readonly labels: readonly string[]
-  /** Smallest and largest label, where labels are numbers. */
+  /** Smallest and largest label, if labels are numbers. */
   readonly range?: readonly [number, number]
-  /** Mean and standard deviation of a regression's numbers: a head learns them as (y − mean)/deviation. */
+  /** Mean and standard deviation of a regression's labels. The head is trained on (y − mean)/deviation. */
   readonly spread?: { readonly mean: number; readonly deviation: number }
-  /** Probability from which on a label of a multi-label classification applies. */
+  /** Least probability at which a label of a multi-label classification applies. */
   readonly threshold?: number
 }
 
-/** C: outputs for each target, one for each label or one number. */
+/** C, the number of outputs per target: one per label, or 1 for numbers. */
 export const outputCount = ({ labels }: LabelSpace): number => Math.max(1, labels.length)
 
-/** @throws Problem `invalid_data` for a label that the space lacks */
+/** @throws Problem `invalid_data` for a label that is not in the space */
 export function labelIndex({ labels }: LabelSpace, label: string, place: string): number {
   const index = labels.indexOf(label)
-  return index >= 0 ? index : throwInvalidData(place, `label ${JSON.stringify(label)} is not among those learned from`)
+  return index >= 0
+    ? index
+    : throwInvalidData(
+        place,
+        `label ${JSON.stringify(label)} is not a label of the task; expected one of ${shownLabels(labels)}`,
+      )
 }
 
-/** The number that a label is, or that its text says. */
+const maxShownLabels = 10
+
+const shownLabels = (labels: readonly string[]): string => {
+  const more = labels.length - maxShownLabels
+  const first = labels.slice(0, maxShownLabels).map((label) => JSON.stringify(label))
+  return more > 0 ? `${first.join(', ')} and ${more} more` : first.join(', ')
+}
+
+/** The value of a label that is a number or the text of one. */
 export function labelNumber(label: Example['label']): number | undefined {
   if (typeof label === 'object' || (typeof label === 'string' && label.trim() === '')) return undefined
   const value = Number(label)

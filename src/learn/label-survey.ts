@@ -1,4 +1,4 @@
-// A first reading of a file, that finds out what its labels are.
+// Reads the labels of a data file once, to find the problem type and the set of labels or range of numbers.
 
 import type { ProblemType } from '../petl/task.js'
 import type { Example } from './examples.js'
@@ -7,10 +7,10 @@ import { type LabelSpace, labelNumber } from './label-space.js'
 import { problemTraits } from './problem-traits.js'
 
 /**
- * Goes through all labels once. A label for each word makes a token classification, arrays a multi-label
- * classification, numbers with a fraction a regression, all else a single-label classification, unless `problem` says
- * otherwise. Texts that are numbers, as CSV has them, count as numbers if all of them are.
- * @throws Problem `invalid_data` for labels of mixed kinds, none, or only one
+ * Reads all labels. Unless `problem` is given, a label per word means token classification, arrays mean multi-label
+ * classification, numbers with fractions mean regression, and anything else means single-label classification. Strings
+ * count as numbers if all of them are numbers, as in CSV.
+ * @throws Problem `invalid_data` if labels are of mixed kinds, or if there are fewer than two different labels
  */
 export async function surveyLabels(
   examples: AsyncIterable<Example>,
@@ -20,16 +20,17 @@ export async function surveyLabels(
   const names = new Set<string>()
   let kind: LabelKind | undefined
   let fractions = false
-  let firstWord: { readonly place: string; readonly label: string } | undefined
+  let firstName: { readonly place: string; readonly label: string } | undefined
   let low = Number.POSITIVE_INFINITY
   let high = Number.NEGATIVE_INFINITY
   const moments = { count: 0, mean: 0, squares: 0 }
   const named = problem === undefined || problemTraits[problem].labels === 'names'
   for await (const example of examples) {
     const { label, place } = example
-    const own = labelKind(example)
-    kind ??= own
-    if (kind !== own) throwInvalidData(place, `the label is of kind "${own}", those before it of kind "${kind}"`)
+    const exampleKind = labelKind(example)
+    kind ??= exampleKind
+    if (kind !== exampleKind)
+      throwInvalidData(place, `the label is of kind "${exampleKind}"; the labels before it are of kind "${kind}"`)
     const value = labelNumber(label)
     if (value !== undefined) {
       fractions ||= !Number.isInteger(value)
@@ -38,33 +39,34 @@ export async function surveyLabels(
       const distance = value - moments.mean
       moments.mean += distance / ++moments.count
       moments.squares += distance * (value - moments.mean)
-    } else if (typeof label === 'string') firstWord ??= { place, label }
+    } else if (typeof label === 'string') firstName ??= { place, label }
     if (named && !(fractions && kind === 'number'))
       for (const name of Array.isArray(label) ? label : [label]) names.add(String(name))
   }
-  if (kind === undefined) return throwInvalidData(path, 'there are no rows')
+  if (kind === undefined)
+    return throwInvalidData(path, 'the file has no examples; expected at least two, with different labels')
   const found = problem ?? problemFor(kind, fractions)
-  if (firstWord && problemTraits[found].labels === 'numbers')
+  if (firstName && problemTraits[found].labels === 'numbers')
     throwInvalidData(
-      firstWord.place,
-      `the label is ${JSON.stringify(firstWord.label)}, others are numbers; a ${found} takes finite numbers alone, ` +
-        'and if the labels are names, say so by the problem type',
+      firstName.place,
+      `the label is ${JSON.stringify(firstName.label)}, but other labels are numbers; a ${found} needs finite numbers. ` +
+        'If the labels are names, set the problem type (--problem-type) to single_label_classification.',
     )
-  if (!labelKindsFor(found).includes(kind))
-    throwInvalidData(path, `a ${found} does not go with labels of kind "${kind}"`)
+  if (!labelKindsFor(found).includes(kind)) throwInvalidData(path, `a ${found} cannot have labels of kind "${kind}"`)
   if (problemTraits[found].labels === 'numbers') {
-    if (low === high) throwInvalidData(path, `every row has the same number, ${low}; there is nothing to learn`)
+    if (low === high)
+      throwInvalidData(path, `every row has the same number, ${low}; expected at least two different numbers`)
     const { mean, squares, count } = moments
     const spread = { mean, deviation: Math.sqrt(squares / count) }
     return { problem: found, labels: [], range: [low, high], ...(found === 'regression' && { spread }) }
   }
-  if (fractions && kind === 'number') throwInvalidData(path, `a ${found} does not go with numbers that have fractions`)
+  if (fractions && kind === 'number') throwInvalidData(path, `a ${found} cannot have labels with fractions`)
   if (names.size < 2)
     throwInvalidData(
       path,
-      `every ${kind === 'words' ? 'word' : 'row'} has the same label, ${JSON.stringify([...names][0])}; expected at least 2`,
+      `every ${kind === 'words' ? 'word' : 'row'} has the same label, ${JSON.stringify([...names][0])}; expected at least two different labels`,
     )
-  const numeric = (kind === 'number' || kind === 'text') && firstWord === undefined
+  const numeric = (kind === 'number' || kind === 'text') && firstName === undefined
   const labels = [...names].sort((a, b) => (numeric ? Number(a) - Number(b) : a < b ? -1 : 1))
   return { problem: found, labels }
 }

@@ -1,4 +1,4 @@
-// A file of labelled texts as a data set: read a row at a time, tokenised some rows at a time.
+// Loads a file of labelled texts as a set of encoded examples. It reads one example at a time and tokenises in batches.
 
 import type { EncodedText, TextTokenizer } from '../backbones/tokenizer.js'
 import { splitWords } from '../backbones/words.js'
@@ -11,12 +11,12 @@ import { TokenTable } from './token-table.js'
 import { wordsBeginningIn } from './word-spans.js'
 import { noToken, WordTable } from './word-table.js'
 
-/** Texts that are tokenised at once, off the main thread. */
+/** Examples that are tokenised concurrently, off the main thread. */
 const tokenizerBatch = 512
 
 /**
  * Reads and tokenises a file.
- * @param onWarning told which rows had no text, and how many words no token
+ * @param onWarning receives which rows have no text, and how many words have no token
  * @param vocabulary size of the tokenizer's vocabulary
  * @throws Problem `invalid_data`, `unreadable_file`
  */
@@ -29,38 +29,38 @@ export async function loadExampleSet(
   onWarning: (what: string) => void = () => {},
   onReading?: OnReading,
 ): Promise<ExampleSet> {
-  const kind = problemTraits[space.problem]
+  const traits = problemTraits[space.problem]
   const tokens = new TokenTable(vocabulary)
-  const words = kind.unit === 'word' ? new WordTable() : undefined
+  const words = traits.unit === 'word' ? new WordTable() : undefined
   const targets = new GrowingArray(new Float32Array())
-  let waiting: Example[] = []
+  let pending: Example[] = []
   const flush = async () => {
-    const encoded = await Promise.all(waiting.map((example) => encode(tokenizer, example, kind.unit)))
-    for (const [i, example] of waiting.entries()) {
+    const encoded = await Promise.all(pending.map((example) => encode(tokenizer, example, traits.unit)))
+    for (const [i, example] of pending.entries()) {
       const texts = encoded[i] ?? []
       for (const { inputIds, tokenTypeIds } of texts) tokens.add(inputIds, tokenTypeIds)
       const [text] = texts
       if (words && text) words.add(firstTokens(example, text))
-      targets.append(kind.targets(space, example))
+      targets.append(traits.targets(space, example))
     }
-    waiting = []
+    pending = []
   }
   for await (const example of readExamples(path, columnsFor(space.problem, columns), onWarning, onReading)) {
-    waiting.push(example)
-    if (waiting.length === tokenizerBatch) await flush()
+    pending.push(example)
+    if (pending.length === tokenizerBatch) await flush()
   }
   await flush()
   if (words && words.missing > 0)
     onWarning(
-      `${path}: ${words.missing} words have no token, for their texts are cut or the tokenizer leaves them out; ` +
-        'they are not learned from, and count as not found',
+      `${path}: ${words.missing} words have no token, because their texts are truncated or the tokenizer drops them; ` +
+        'they are not used for training, and count as wrong predictions',
     )
   return {
     tokens,
-    textsPerExample: kind.unit === 'pair' ? 2 : 1,
+    textsPerExample: traits.unit === 'pair' ? 2 : 1,
     ...(words && { words }),
     targets: targets.view().slice(),
-    width: kind.width(space),
+    width: traits.width(space),
   }
 }
 
@@ -70,7 +70,7 @@ async function encode(
   unit: Unit,
 ): Promise<readonly EncodedText[]> {
   if (unit !== 'pair') return [await tokenizer.encode({ text, ...(textPair !== undefined && { textPair }) })]
-  if (textPair === undefined) throw new Error('a pair came without its second text')
+  if (textPair === undefined) throw new Error('a pair has no second text')
   return Promise.all([tokenizer.encode({ text }), tokenizer.encode({ text: textPair })])
 }
 

@@ -1,32 +1,32 @@
-// Losses as parts of a graph, by what a target is.
+// The losses as parts of a training graph, one for each form of target.
 
 import type { GraphBuilder, Value } from '../graph/graph.js'
 import { logSoftmax, mul, scale, softplus, sub } from '../graph/operators.js'
 
 export interface Loss {
-  /** What is summed over columns and, by the rows' weights, over rows: [N,C], from outputs and targets [N,C]. */
+  /** Terms [N,C] from outputs and targets [N,C]. The loss is their sum, in which each of the N targets has its weight. */
   readonly terms: (g: GraphBuilder, outputs: Value, targets: Value) => Value
-  /** Weight of a row of N, such that the sum is the mean. */
-  readonly weight: (rows: number, outputs: number) => number
+  /** Weight of each of N targets, so that the weighted sum is the mean. */
+  readonly weight: (targets: number, outputs: number) => number
 }
 
-/** Of one class out of C; the target has a 1 at it. */
+/** For one class out of C; the target is one-hot. */
 export const crossEntropy: Loss = {
   terms: (g, outputs, targets) => scale(g, mul(g, targets, logSoftmax(g, outputs)), -1),
-  weight: (rows) => 1 / rows,
+  weight: (targets) => 1 / targets,
 }
 
-/** Of C labels that may each apply; the mean is over labels too. */
+/** For C labels that may each apply; the mean is also over labels. */
 export const binaryCrossEntropy: Loss = {
   terms: (g, outputs, targets) => sub(g, softplus(g, outputs), mul(g, outputs, targets)),
-  weight: (rows, outputs) => 1 / (rows * outputs),
+  weight: (targets, outputs) => 1 / (targets * outputs),
 }
 
-/** Of a number. */
+/** For a number. */
 export const squaredError: Loss = {
   terms: (g, outputs, targets) => {
     const error = sub(g, outputs, targets)
     return mul(g, error, error)
   },
-  weight: (rows) => 1 / rows,
+  weight: (targets) => 1 / targets,
 }

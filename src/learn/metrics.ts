@@ -1,8 +1,8 @@
-// How good predictions are: the scores of the GLUE tasks, and of named entities.
+// The metrics of predictions: those of the GLUE tasks, and the F1 of named entities.
 
 import { entitiesOf, type Tags } from '../formats/iob.js'
 
-/** The single number by which epochs and runs are compared: larger is better. */
+/** Each metric is one number by which epochs and runs are compared. Larger is better. */
 export const metricNames = [
   'accuracy',
   'macro_f1',
@@ -15,17 +15,17 @@ export const metricNames = [
 ] as const
 export type Metric = (typeof metricNames)[number]
 
-/** Predicted and true class of each row, by label index; a prediction of −1 is none. */
+/** The class of each example or word as a label index; −1 means no prediction. */
 export type Classes = ArrayLike<number>
 
-/** Share of rows whose class is right. */
+/** Share of correct predictions. */
 export function accuracy(predicted: Classes, actual: Classes): number {
   let right = 0
   for (let i = 0; i < actual.length; i++) if (predicted[i] === actual[i]) right++
   return right / actual.length
 }
 
-/** [actual, predicted] counts, row-major `labels`²; rows without a prediction are in none. */
+/** [actual, predicted] counts, row-major `labels`²; what has no prediction is not counted. */
 export function confusion(predicted: Classes, actual: Classes, labels: number): Int32Array {
   const counts = new Int32Array(labels * labels)
   for (let i = 0; i < actual.length; i++) {
@@ -57,7 +57,7 @@ function margins(counts: Int32Array, labels: number): Margins {
 const total = (values: Float64Array): number => values.reduce((sum, value) => sum + value, 0)
 const dot = (a: Float64Array, b: Float64Array): number => a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0)
 
-/** Mean over labels of F1; a label that neither occurs nor is predicted is left out. */
+/** Mean F1 over the labels that occur or are predicted. */
 export function macroF1(predicted: Classes, actual: Classes, labels: number): number {
   const { hits, predicted: claimed, actual: present } = margins(confusion(predicted, actual, labels), labels)
   const each = [...hits].flatMap((hit, label) => {
@@ -67,7 +67,7 @@ export function macroF1(predicted: Classes, actual: Classes, labels: number): nu
   return each.reduce((sum, f1) => sum + f1, 0) / each.length
 }
 
-/** F1 of the second of two labels, as GLUE has it; of more labels, the mean. */
+/** F1 of the second of two labels, as in GLUE; for more labels the mean over labels. */
 export function f1(predicted: Classes, actual: Classes, labels: number): number {
   if (labels !== 2) return macroF1(predicted, actual, labels)
   const [, falsely = 0, missed = 0, hits = 0] = confusion(predicted, actual, 2)
@@ -75,10 +75,10 @@ export function f1(predicted: Classes, actual: Classes, labels: number): number 
 }
 
 /**
- * Counts of entities in each text, [texts, 3]: said, true, and right, which asks for the type and both ends, as the
- * evaluation of CoNLL-2003 has it (conlleval).
- * @param starts where the words of each text begin, and where the last ones end
- * @param tags of the labels; a word without a prediction is outside of entities
+ * Counts of entities in each text, [texts, 3]: predicted, actual and correct. An entity is correct if its type and both
+ * ends match, as in the evaluation of CoNLL-2003 (conlleval).
+ * @param starts index of the first word of each text, and the number of words at the end
+ * @param tags the tag of each label; a word without a prediction is outside of entities
  */
 export function spanCounts(predicted: Classes, actual: Classes, starts: ArrayLike<number>, tags: Tags): Int32Array {
   const counts = new Int32Array(3 * (starts.length - 1))
@@ -86,35 +86,37 @@ export function spanCounts(predicted: Classes, actual: Classes, starts: ArrayLik
     const [start = 0, end = 0] = [starts[text], starts[text + 1]]
     const entities = (labels: Classes) =>
       entitiesOf(Array.from({ length: end - start }, (_, word) => tags[labels[start + word] ?? -1]))
-    const own = new Map(entities(actual).map((entity) => [entity.first, entity]))
+    const actualAt = new Map(entities(actual).map((entity) => [entity.first, entity]))
     const found = entities(predicted)
-    const right = found.filter(({ first, end, type }) => own.get(first)?.end === end && own.get(first)?.type === type)
-    counts.set([found.length, own.size, right.length], 3 * text)
+    const correct = found.filter(
+      ({ first, end, type }) => actualAt.get(first)?.end === end && actualAt.get(first)?.type === type,
+    )
+    counts.set([found.length, actualAt.size, correct.length], 3 * text)
   }
   return counts
 }
 
-/** F1 of the entities of texts together; 0 where there are none, neither said nor true. */
+/** F1 of the entities of all given texts together; 0 if no entity is correct. */
 export function spanF1(counts: Int32Array, texts: Iterable<number> = Array(counts.length / 3).keys()): number {
-  let [said, present, right] = [0, 0, 0]
+  let [found, present, correct] = [0, 0, 0]
   for (const text of texts) {
-    said += counts[3 * text] ?? 0
+    found += counts[3 * text] ?? 0
     present += counts[3 * text + 1] ?? 0
-    right += counts[3 * text + 2] ?? 0
+    correct += counts[3 * text + 2] ?? 0
   }
-  return right === 0 ? 0 : (2 * right) / (said + present)
+  return correct === 0 ? 0 : (2 * correct) / (found + present)
 }
 
-/** Matthews' correlation for any number of labels (Gorodkin 2004); 0 where it is not defined. */
+/** Matthews' correlation coefficient for any number of labels (Gorodkin 2004); 0 if it is undefined. */
 export function matthews(predicted: Classes, actual: Classes, labels: number): number {
   const { hits, predicted: claimed, actual: present } = margins(confusion(predicted, actual, labels), labels)
-  const rows = actual.length
-  const covariance = total(hits) * rows - dot(claimed, present)
-  const spread = (rows * rows - dot(claimed, claimed)) * (rows * rows - dot(present, present))
+  const count = actual.length
+  const covariance = total(hits) * count - dot(claimed, present)
+  const spread = (count * count - dot(claimed, claimed)) * (count * count - dot(present, present))
   return spread === 0 ? 0 : covariance / Math.sqrt(spread)
 }
 
-/** Pearson's correlation; 0 where one side does not vary. */
+/** Pearson's correlation; 0 if one side is constant. */
 export function pearson(predicted: ArrayLike<number>, actual: ArrayLike<number>): number {
   const p = centred(predicted)
   const a = centred(actual)
@@ -122,7 +124,7 @@ export function pearson(predicted: ArrayLike<number>, actual: ArrayLike<number>)
   return spread === 0 ? 0 : dot(p, a) / spread
 }
 
-/** Spearman's correlation: Pearson's of the ranks, equal values sharing the mean of theirs. */
+/** Spearman's correlation: Pearson's correlation of the ranks; equal values share the mean of their ranks. */
 export const spearman = (predicted: ArrayLike<number>, actual: ArrayLike<number>): number =>
   pearson(ranks(predicted), ranks(actual))
 
@@ -133,13 +135,13 @@ function centred(values: ArrayLike<number>): Float64Array {
 }
 
 function ranks(values: ArrayLike<number>): Float64Array {
-  const at = (place: number) => values[place] ?? Number.NaN
+  const at = (index: number) => values[index] ?? Number.NaN
   const order = Array.from({ length: values.length }, (_, i) => i).sort((a, b) => at(a) - at(b))
   const result = new Float64Array(values.length)
   for (let first = 0; first < order.length; ) {
     let end = first + 1
     while (end < order.length && at(order[end] ?? 0) === at(order[first] ?? 0)) end++
-    for (const row of order.slice(first, end)) result[row] = (first + end - 1) / 2
+    for (const index of order.slice(first, end)) result[index] = (first + end - 1) / 2
     first = end
   }
   return result

@@ -1,4 +1,4 @@
-// What learning starts from: a backbone with its tokenizer, and the prototype beside it.
+// Loads what training and evaluation need: a backbone with its tokenizer, its prototype, and task files.
 
 import { join } from 'node:path'
 import { type Backbone, readBackbone } from '../backbones/backbone.js'
@@ -16,7 +16,7 @@ export interface Model {
 }
 
 /**
- * @param maxTokens what longer texts are cut to
+ * @param maxTokens longer texts are truncated to this many tokens
  * @throws Problem `invalid_backbone`
  */
 export async function loadModel(directory: string, maxTokens?: number): Promise<Model> {
@@ -25,7 +25,7 @@ export async function loadModel(directory: string, maxTokens?: number): Promise<
 }
 
 /**
- * @param directory where prototype.safetensors is
+ * @param directory the directory with prototype.safetensors
  * @throws Problem `invalid_prototype`, `prototype_mismatch`
  */
 export async function loadPrototypeFor(backbone: Backbone, directory = backbone.directory): Promise<Prototype> {

@@ -1,4 +1,4 @@
-// A new task on a frozen prototype, as a user learns one: a mask and a head, from a file of examples to a task file.
+// Trains a new task on a frozen prototype, as `propetl learn` does: a mask and a head, written as a task file.
 
 import { packBits } from '../petl/bitset.js'
 import type { Prototype } from '../petl/prototype.js'
@@ -22,31 +22,31 @@ import { type RunControl, type Schedule, type TrainingResult, train } from './tr
 import type { TrainingData } from './training-data.js'
 
 export interface NewTaskOptions extends Schedule, Compute {
-  /** A mask for each layer, or one for all of them. */
+  /** One mask per layer, or one for all layers. */
   readonly maskRows: 'layer' | 'one'
-  /** With the prototype's layer masks; all but `none` need one mask row. */
+  /** How the mask is combined with the prototype's layer masks. All but `none` need one mask for all layers. */
   readonly combine: Combining
   readonly density: number
   readonly rates: Pick<Rates, 'scores' | 'heads'>
   readonly weightDecay: number
   readonly pooling: Pooling
   readonly head: HeadKind
-  /** A feature extraction's vectors are scaled to an L2 norm of 1. */
+  /** Whether the vectors of a feature extraction are scaled to an L2 norm of 1. */
   readonly normalize: boolean
   readonly seed: number
-  /** Learn a head alone too, to compare with; where there is no head, compare with the bare backbone. */
+  /** Whether to compute the baseline too: a head alone or, for a task without a head, the bare backbone. */
   readonly baseline: boolean
   readonly description?: string
-  /** A task of the same kind to go on from. */
+  /** A task of the same kind to resume. */
   readonly resume?: TaskFile
 }
 
-/** Rows of one label that were taken for another; of a token classification words. */
+/** Examples (of a token classification: words) of one label for which another one was predicted. */
 export interface Confusion {
   readonly actual: string
   readonly predicted: string
   readonly rows: number
-  /** Rows of the actual label. */
+  /** All examples or words with the actual label. */
   readonly of: number
 }
 
@@ -54,9 +54,9 @@ export interface NewTask {
   readonly file: Uint8Array
   readonly result: TrainingResult
   readonly metric: Metric
-  /** Dev score of a head alone, or of the bare backbone. */
+  /** Dev score of the baseline. */
   readonly headOnly?: number
-  /** Most frequent first; only where each row, or word, has one label. */
+  /** Most frequent first; empty unless each example or word has one label. */
   readonly confusions: readonly Confusion[]
 }
 
@@ -73,7 +73,7 @@ export async function trainNewTask(
   const plan = taskPlan(prototype, options)
   const maskRows = options.maskRows === 'one' ? 1 : layers
   if (options.resume) checkCanResume(options.resume, prototype, data.space, { ...options, maskRows })
-  const learnerOptions = { ...options, rates: { ...options.rates, weights: 0 } }
+  const trainerOptions = { ...options, rates: { ...options.rates, weights: 0 } }
 
   const headOnly = options.baseline
     ? await trainHeadOnly(
@@ -92,16 +92,16 @@ export async function trainNewTask(
   const module = initialModule(moduleParameters(plan, layers, H), prototype, random)
   const tensors = initialHead(data.space, H, head, random)
   if (options.resume) copyResumedTask(options.resume, prototype, data.space, module, tensors, random)
-  const learner = new Trainer(backbone, plan, module, learnerOptions)
+  const trainer = new Trainer(backbone, plan, module, trainerOptions)
   const training = { id: 'task', problem: data.space.problem, ...data, head, tensors }
   const schedule = { ...options, keepInitial: options.resume !== undefined }
-  const result = await train(learner, [training], schedule, new Random(seed, 'batches'), onProgress, signal)
-  const judged = await evaluateSubset(learner, training, data.space, data.dev)
-  await learner.release()
+  const result = await train(trainer, [training], schedule, new Random(seed, 'batches'), onProgress, signal)
+  const evaluation = await evaluateSubset(trainer, training, data.space, data.dev)
+  await trainer.release()
 
   const file = trainedTaskFile(training, {
     prototype: prototype.digest,
-    mask: taskMask(learner, module),
+    mask: taskMask(trainer, module),
     combine: options.combine,
     pooling,
     normalize: options.normalize,
@@ -113,40 +113,46 @@ export async function trainNewTask(
     result,
     metric: data.metric,
     ...(headOnly && { headOnly: headOnly.score }),
-    confusions: findConfusions(data.space, judged),
+    confusions: findConfusions(data.space, evaluation),
   }
 }
 
-/** @throws Problem `invalid_setting` for what the problem type has no use of */
+/** @throws Problem `invalid_setting` for an option that does not apply to the problem type */
 function checkOptions({ problem }: LabelSpace, { head, normalize }: NewTaskOptions): void {
   if (head === 'dense' && !hasHead(problem))
-    throw new Problem('invalid_setting', `a ${problem} has no head; leave --head away`)
+    throw new Problem('invalid_setting', `a ${problem} has no head; remove --head`)
   if (!normalize && problem !== 'feature_extraction')
-    throw new Problem('invalid_setting', `a ${problem} has no vectors to normalise; leave --no-normalize away`)
+    throw new Problem('invalid_setting', `a ${problem} has no vectors to normalise; remove --no-normalize`)
 }
 
 function taskPlan(prototype: Prototype, { maskRows, combine }: NewTaskOptions): ModulePlan {
   const masks = (): MaskPlan => {
     if (maskRows === 'layer') {
       if (combine === 'none') return { kind: 'layer', layer: 'learned' }
-      throw new Problem('invalid_setting', `combine "${combine}" goes with one mask row; expected none`)
+      throw new Problem(
+        'invalid_setting',
+        `--combine ${combine} needs one mask for all layers; add --mask-rows one, or remove --combine`,
+      )
     }
     if (combine === 'none') return { kind: 'task', task: 'learned' }
     if (prototype.layerMasks) return { kind: 'layer and task', layer: 'frozen', task: 'learned', combine }
-    throw new Problem('invalid_setting', `combine "${combine}" needs a prototype with layer masks; expected none`)
+    throw new Problem(
+      'invalid_setting',
+      `--combine ${combine} needs a prototype with layer masks, and this one has none; remove --combine`,
+    )
   }
   return { kind: 'prototype', config: prototype.module, weights: 'frozen', masks: masks() }
 }
 
 /**
- * A task file's mask from the masks that tensors have now.
- * @param tensors of the module, a tensor of it after another, for one owner or for several
+ * The mask of a task file from the current masks of tensors.
+ * @param tensors the tensors of the module, for one owner or for several
  */
-export function taskMask(learner: Trainer, tensors: readonly ModuleTensor[]): TaskMask {
+export function taskMask(trainer: Trainer, tensors: readonly ModuleTensor[]): TaskMask {
   const masks = tensors.filter(({ kind, training }) => kind === 'mask' && training === 'learned')
   const owners = [...new Set(masks.map(({ owner }) => owner))]
   const layers = owners.map((owner) =>
-    packBits(masks.filter((mask) => mask.owner === owner).map((mask) => learner.maskOf(mask))),
+    packBits(masks.filter((mask) => mask.owner === owner).map((mask) => trainer.maskOf(mask))),
   )
   const bits = Uint8Array.from(Buffer.concat(layers))
   return { layers: layers.length, weights: (8 * bits.byteLength) / layers.length, exact: false, bits }

@@ -1,4 +1,4 @@
-// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2) and the paper's schedule of rates.
+// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2) and the paper's schedule of learning rates.
 
 interface Moments {
   readonly first: Float32Array
@@ -7,7 +7,7 @@ interface Moments {
 }
 
 export interface AdamWOptions {
-  /** Share by which a value shrinks in each update, times the learning rate: not part of the gradient. */
+  /** Each update shrinks a value by this share times the learning rate. The decay is not part of the gradient. */
   readonly weightDecay: number
   readonly beta1?: number
   readonly beta2?: number
@@ -20,8 +20,8 @@ export class AdamW {
   constructor(readonly options: AdamWOptions) {}
 
   /**
-   * Updates values in place. Values that are not updated in a step, another task's, keep their own count of updates.
-   * @param decay whether weight decay applies; biases are left out of it
+   * Updates values in place. Each array counts its own updates, because a step updates the tensors of one task only.
+   * @param decay whether weight decay applies; it does not apply to biases
    */
   update(values: Float32Array, gradient: Float32Array, rate: number, decay: boolean): void {
     const { weightDecay, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = this.options
@@ -52,8 +52,8 @@ export class AdamW {
 }
 
 /**
- * The part of its learning rate that a step uses: it grows linearly over the first `warmup` share of the steps and
- * then falls linearly to 0, which it would reach after the last one.
+ * The share of the learning rate that a step uses. It rises linearly over the first `warmup` share of the steps, then
+ * falls linearly and would reach 0 one step after the last.
  * @param step from 0
  */
 export function rateShare(step: number, steps: number, warmup = 0.1): number {

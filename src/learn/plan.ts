@@ -1,15 +1,15 @@
-// What a learning run learns and what it leaves alone, as the parameters that its graph takes. The paper's variants
-// differ in nothing else.
+// The parameters of a training graph: which are trained and which are frozen. The variants of the paper differ only in
+// this plan.
 
 import type { Dimension } from '../graph/graph.js'
 import { type ModuleConfig, petlModule } from '../petl/kinds.js'
 import { moduleTensors } from '../petl/module.js'
 import type { Combining } from '../petl/task.js'
 
-/** `frozen`: the parameter is needed, and stays as it is. */
+/** `frozen`: the graph uses the parameter, and training does not change it. */
 export type TrainingState = 'learned' | 'frozen'
 
-/** Masks over the prototype's weights, by what they differ for: each layer, or each task. */
+/** Masks over the prototype's weights: one per layer, one per task, or both combined. */
 export type MaskPlan =
   | { readonly kind: 'layer'; readonly layer: TrainingState }
   | { readonly kind: 'task'; readonly task: TrainingState }
@@ -20,7 +20,7 @@ export type MaskPlan =
       readonly combine: Exclude<Combining, 'none'>
     }
 
-/** The module in every layer: one prototype for all, under masks, or weights of its own in each (a plain module). */
+/** The module in every layer: one shared prototype under masks, or separate weights in each layer (a plain module). */
 export type ModulePlan =
   | {
       readonly kind: 'prototype'
@@ -30,7 +30,7 @@ export type ModulePlan =
     }
   | { readonly kind: 'plain'; readonly config: ModuleConfig; readonly weights: TrainingState }
 
-/** `mask`: the graph takes a tensor of 0s and 1s, learned as scores. */
+/** `mask`: the graph takes a tensor of 0s and 1s; training changes the scores that it is made of. */
 export type ParameterKind = 'weight' | 'mask'
 
 export interface Parameter {
@@ -40,16 +40,16 @@ export interface Parameter {
   readonly training: TrainingState
 }
 
-/** A parameter that belongs to a tensor of the module: its weights, or a mask of them. */
+/** A parameter of the module: the weights of one of its tensors, or a mask over them. */
 export interface ModuleParameter extends Parameter {
   /** Name of the module's tensor. */
   readonly tensor: string
-  /** Whose it is: the layer's of that number, the task's, or everyone's. */
+  /** What it belongs to: a layer (by index), the task, or all layers and tasks. */
   readonly owner: number | 'task' | 'all'
   readonly beginsAtZero: boolean
 }
 
-/** All that a module's graph takes besides the batch, in an order that does not change. */
+/** The parameters that the graph of a module takes, in a fixed order. */
 export function moduleParameters(plan: ModulePlan, layers: number, hiddenSize: number): readonly ModuleParameter[] {
   const module = petlModule(plan.config, hiddenSize)
   const weights = (owner: number | 'all'): ModuleParameter[] =>
@@ -61,30 +61,30 @@ export function moduleParameters(plan: ModulePlan, layers: number, hiddenSize: n
     module.maskable.map(({ name: tensor, shape }) => {
       return { name: maskName(owner, tensor), kind: 'mask', shape, training, tensor, owner, beginsAtZero: false }
     })
-  const eachLayer = (make: (layer: number) => ModuleParameter[]) =>
+  const inEachLayer = (make: (layer: number) => ModuleParameter[]) =>
     Array.from({ length: layers }, (_, layer) => make(layer)).flat()
-  if (plan.kind === 'plain') return eachLayer(weights)
+  if (plan.kind === 'plain') return inEachLayer(weights)
   const { masks: m } = plan
   return [
     ...weights('all'),
-    ...(m.kind === 'task' ? [] : eachLayer((layer) => masks(layer, m.layer))),
+    ...(m.kind === 'task' ? [] : inEachLayer((layer) => masks(layer, m.layer))),
     ...(m.kind === 'layer' ? [] : masks('task', m.task)),
   ]
 }
 
-/** Name of the mask that a layer or a task has over a tensor of the module. */
+/** Name of the mask of a layer or of the task over a tensor of the module. */
 export const maskName = (owner: number | 'task', tensor: string): string =>
   owner === 'task' ? `task.mask.${tensor}` : `layer.${owner}.mask.${tensor}`
 
-/** Name of a weight: one for all layers, or one in each. */
+/** Name of a weight: shared by all layers, or of one layer. */
 export const weightName = (plan: ModulePlan, layer: number, tensor: string): string =>
   plan.kind === 'plain' ? `layer.${layer}.${tensor}` : tensor
 
-/** `linear`, or `dense`: a dense layer and tanh before it, as the heads of the paper's RoBERTa tasks are. */
+/** `dense` has a dense layer with tanh before the linear one, as the heads of the paper's RoBERTa tasks have. */
 export const headKinds = ['linear', 'dense'] as const
 export type HeadKind = (typeof headKinds)[number]
 
-/** A head on a vector. A graph leaves the number of its outputs open, as 'C'. */
+/** The parameters of a head. A graph uses the symbolic dimension 'C' for the number of outputs. */
 export function headParameters<C extends Dimension>(outputs: C, hiddenSize: number, kind: HeadKind) {
   const linear = <O extends Dimension>(name: string, outputs: O) =>
     [

@@ -1,5 +1,5 @@
-// What learning has to know of each problem type: what has a target, what the target is to the loss, and what outputs
-// are to the metrics. A further problem type is an entry here, an answer in tasks/predictions.ts, and its part of a task file.
+// What training and evaluation must know about each problem type: what has a label, how labels become targets of the
+// loss, and how outputs become predictions for the metrics. Predictions of requests are made in tasks/.
 
 import { tagsOf } from '../formats/iob.js'
 import { defaultThreshold, type ProblemType } from '../petl/task.js'
@@ -10,8 +10,8 @@ import { binaryCrossEntropy, crossEntropy, type Loss, squaredError } from './los
 import type { Metric } from './metrics.js'
 
 /**
- * What has a target, and outputs for it: a row's text, or pair that is read as one text; each word of the text; or the
- * two texts of a pair, each read by itself and compared.
+ * What has a label: a text (or a pair that is encoded as one sequence), each word of a text, or a pair whose two texts
+ * are encoded separately and compared.
  */
 export type Unit = 'text' | 'word' | 'pair'
 
@@ -19,22 +19,22 @@ export interface ProblemTraits {
   readonly unit: Unit
   readonly labels: 'names' | 'numbers'
   readonly loss: Loss
-  /** Numbers of a target. */
+  /** Numbers per target. */
   readonly width: (space: LabelSpace) => number
   /**
-   * The targets of an example, [units, width].
-   * @throws Problem `invalid_data` for a label that is not of the space
+   * The targets of an example, [N, width] for its N labels.
+   * @throws Problem `invalid_data` for a label that is not in the space
    */
   readonly targets: (space: LabelSpace, example: Example) => ArrayLike<number>
-  /** Targets as the loss takes them, [units, C]. */
+  /** Targets as the loss takes them, [N, C]. */
   readonly lossTargets: (space: LabelSpace, targets: Float32Array) => Float32Array
-  /** What outputs [units, C] say, as targets are: [units, width]. */
+  /** Predictions from outputs [N, C], in the form of targets: [N, width]. */
   readonly predictions: (space: LabelSpace, outputs: Float32Array) => Float32Array
-  /** What it can be measured by, the default first. */
+  /** Metrics that apply, the default first. */
   readonly metrics: (space: LabelSpace) => readonly [Metric, ...Metric[]]
 }
 
-/** A class out of C, by its index. */
+/** One class out of C, as its index. */
 const classTraits = {
   labels: 'names',
   loss: crossEntropy,
@@ -42,13 +42,13 @@ const classTraits = {
   lossTargets: (space, targets) => {
     const C = outputCount(space)
     const ones = new Float32Array(targets.length * C)
-    for (const [unit, label] of targets.entries()) ones[unit * C + label] = 1
+    for (const [at, label] of targets.entries()) ones[at * C + label] = 1
     return ones
   },
   predictions: (space, outputs) => {
     const C = outputCount(space)
-    return Float32Array.from({ length: outputs.length / C }, (_, unit) =>
-      largestIndex(outputs.subarray(unit * C, (unit + 1) * C)),
+    return Float32Array.from({ length: outputs.length / C }, (_, at) =>
+      largestIndex(outputs.subarray(at * C, (at + 1) * C)),
     )
   },
 } as const satisfies Partial<ProblemTraits>
@@ -88,8 +88,8 @@ export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
     },
     lossTargets: (_, targets) => targets,
     predictions: ({ threshold = defaultThreshold }, outputs) => {
-      const least = Math.log(threshold / (1 - threshold))
-      return outputs.map((output) => (output >= least ? 1 : 0))
+      const minOutput = Math.log(threshold / (1 - threshold))
+      return outputs.map((output) => (output >= minOutput ? 1 : 0))
     },
     metrics: () => ['macro_f1'],
   },
@@ -109,9 +109,9 @@ export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
         : throwInvalidData(place, 'the label is not an array; expected a label for each word'),
     metrics: ({ labels }) => (tagsOf(labels) ? ['span_f1', 'accuracy'] : ['accuracy']),
   },
-  // The cosine of two vectors is held against the similarity, scaled from its range to [0, 1]: the lowest label says
-  // that texts have nothing in common, which is perpendicular, and not that they are opposite. So does
-  // CosineSimilarityLoss of sentence-transformers with scores from 0 to 5 (Reimers and Gurevych 2019).
+  // The target of the cosine of two vectors is the label, scaled from its range to [0, 1]. The lowest label means that
+  // texts are unrelated, so their vectors should be perpendicular, not opposite. CosineSimilarityLoss of
+  // sentence-transformers scales scores from 0 to 5 in the same way (Reimers and Gurevych 2019).
   feature_extraction: {
     ...numberTraits,
     unit: 'pair',
@@ -120,10 +120,10 @@ export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
   },
 }
 
-/** Whether its tasks have heads; pairs of texts are compared as the backbone and the mask make them. */
+/** Whether tasks of this type have heads. Pairs are compared by the vectors of backbone and mask alone. */
 export const hasHead = (problem: ProblemType): boolean => problemTraits[problem].unit !== 'pair'
 
-/** How the columns of a file are read for a problem type; without one, its rows tell. */
+/** How columns are read for a problem type. If the type is not known yet, the rows decide. */
 export const columnsFor = (problem: ProblemType | undefined, columns: Columns): Columns => {
   if (problem === undefined) return columns
   const { unit } = problemTraits[problem]
@@ -131,10 +131,10 @@ export const columnsFor = (problem: ProblemType | undefined, columns: Columns): 
   return { ...columns, pairs: columns.pairs || unit === 'pair', tagged: unit === 'word', listed }
 }
 
-/** The prediction where there are no outputs but NaN: for a word that was cut off. */
+/** The prediction for a word without outputs, because its text was truncated. */
 export const noClass = -1
 
-/** The index of the largest. */
+/** Index of the largest output, or noClass if the outputs are NaN. */
 function largestIndex(outputs: Float32Array): number {
   if (Number.isNaN(outputs[0])) return noClass
   return outputs.reduce((best, value, label) => (value > (outputs[best] ?? value) ? label : best), 0)

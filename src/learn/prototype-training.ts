@@ -1,5 +1,5 @@
-// Learning a prototype: multi-task and single-task PROPETL (paper, section 3), and what they are held against, plain
-// adapters and heads alone. All of it is one loop over the same data; only the plan differs.
+// Trains a prototype by multi-task or single-task PROPETL (paper, section 3), and the baselines that they are compared
+// with: plain modules and heads alone. All methods share one training loop; only the plan differs.
 
 import type { Backbone } from '../backbones/backbone.js'
 import type { ModuleConfig } from '../petl/kinds.js'
@@ -22,9 +22,9 @@ import { methodDefaults, type TrainingMethod } from './training-methods.js'
 
 export interface PrototypeOptions extends Schedule, Compute {
   readonly method: TrainingMethod
-  /** How layer and task masks meet (`multi`). */
+  /** How layer and task masks are combined (`multi`). */
   readonly combine: Exclude<Combining, 'none'>
-  /** Epochs that each task goes on alone when all have learned together (`multi`); none unless given. */
+  /** Epochs of separate training after the joint training (`multi`); by default 0. */
   readonly finishEpochs?: number | undefined
   readonly module: ModuleConfig
   readonly density: number
@@ -43,7 +43,7 @@ export interface TrainedTask {
   readonly id: string
   readonly metric: Metric
   readonly score: number
-  /** What can be served with the prototype. */
+  /** The task file, if the method makes one. */
   readonly file?: Uint8Array
 }
 
@@ -51,7 +51,7 @@ export interface Trained {
   readonly result: TrainingResult
   readonly prototype?: Uint8Array
   readonly tasks: readonly TrainedTask[]
-  /** Bits of the module: what all tasks share, and what each adds. Heads are not counted. */
+  /** Bits of the module that all tasks share, and that each task adds; without heads. */
   readonly storage: { readonly shared: number; readonly each: number }
 }
 
@@ -65,50 +65,54 @@ export async function trainPrototype(
   const { onProgress, signal } = watch
   const { method, head, seed } = options
   if (method !== 'multi' && data.length !== 1)
-    throw new Problem('invalid_setting', `method "${method}" takes one task, not ${data.length}; expected multi`)
+    throw new Problem('invalid_setting', `method "${method}" trains one task, not ${data.length}; use --method multi`)
   if (method !== 'multi' && options.finishEpochs)
     throw new Problem(
       'invalid_setting',
-      `finish epochs are ${options.finishEpochs}, but method "${method}" learns nothing together; expected 0, or multi`,
+      `--finish-epochs ${options.finishEpochs} needs joint training, which method "${method}" does not have; ` +
+        'remove it, or use --method multi',
     )
   const headless = data.find(({ space }) => !hasHead(space.problem))
   if (method === 'head' && headless)
     throw new Problem(
       'invalid_setting',
-      `method "head" learns nothing of "${headless.id}": a ${headless.space.problem} has no head`,
+      `method "head" cannot train "${headless.id}", because a ${headless.space.problem} has no head`,
     )
   const { layers, hiddenSize: H } = backbone.dims
   const plan = prototypePlan(options)
-  const fresh = { deviation: methodDefaults[method].deviation }
+  const initial = { deviation: methodDefaults[method].deviation }
   const parameters = plan ? moduleParameters(plan, layers, H) : []
   const shared = initialModule(
     parameters.filter(({ owner }) => owner !== 'task'),
-    fresh,
+    initial,
     new Random(seed, 'module'),
   )
   const tasks = data.map((task) => {
     const random = new Random(seed, `task ${task.id}`)
     const masks = initialModule(
       parameters.filter(({ owner }) => owner === 'task'),
-      fresh,
+      initial,
       random,
     )
-    const own = initialHead(task.space, H, head, random)
-    return { ...task, problem: task.space.problem, head, masks, tensors: [...masks, ...own] }
+    const headTensors = initialHead(task.space, H, head, random)
+    return { ...task, problem: task.space.problem, head, masks, tensors: [...masks, ...headTensors] }
   })
-  const together = new Trainer(backbone, plan, shared, options)
-  const joint = await train(together, tasks, options, new Random(seed, 'batches'), onProgress, signal)
-  await together.release()
+  const jointTrainer = new Trainer(backbone, plan, shared, options)
+  const joint = await train(jointTrainer, tasks, options, new Random(seed, 'batches'), onProgress, signal)
+  await jointTrainer.release()
   const { finishEpochs = 0 } = options
-  const { learner, ...result } =
+  const { trainer, ...result } =
     isMultiTask(plan) && finishEpochs > 0 && !joint.stopped
-      ? { ...joint, ...(await trainSeparately(backbone, plan, together, tasks, { ...options, finishEpochs }, watch)) }
-      : { learner: together, ...joint }
+      ? {
+          ...joint,
+          ...(await trainSeparately(backbone, plan, jointTrainer, tasks, { ...options, finishEpochs }, watch)),
+        }
+      : { trainer: jointTrainer, ...joint }
 
   const scored = tasks.map((task) => ({ id: task.id, metric: task.metric, score: result.scores.get(task.id) ?? 0 }))
   const storage = { shared: storageBits(shared), each: Math.max(...tasks.map(({ masks }) => storageBits(masks))) }
   if (plan?.kind !== 'prototype') return { result, tasks: scored, storage }
-  const layerMasks = taskMask(learner, shared)
+  const layerMasks = taskMask(trainer, shared)
   const ids = tasks.map(({ id }) => id)
   const prototype = prototypeFile(backbone, options.module, shared, layerMasks, ids)
   const { digest } = readPrototype(prototype)
@@ -117,11 +121,11 @@ export async function trainPrototype(
     prototype,
     tasks: scored.map((task, at) => {
       const trained = tasks[at]
-      if (trained === undefined) throw new Error(`there is no task ${at}`)
+      if (trained === undefined) throw new Error(`task ${at} is missing`)
       const multi = method === 'multi'
       const file = trainedTaskFile(trained, {
         prototype: digest,
-        mask: multi ? taskMask(learner, trained.masks) : layerMasks,
+        mask: multi ? taskMask(trainer, trained.masks) : layerMasks,
         combine: multi ? options.combine : 'none',
         pooling: options.pooling,
         normalize: true,

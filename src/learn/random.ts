@@ -1,4 +1,4 @@
-// Seeded random numbers: what is drawn for one purpose does not depend on how much was drawn for another.
+// Seeded random numbers. Each purpose has its own sequence, so that draws for one purpose do not change another's.
 
 import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64'
 import { uniformInt } from 'pure-rand/distribution/uniformInt'
@@ -7,7 +7,7 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 export class Random {
   readonly #generator
 
-  /** @param purpose a word that gives each use of one seed a sequence of its own */
+  /** @param purpose a name; with the same seed, each purpose gives a different sequence */
   constructor(seed: number, purpose: string) {
     let hash = seed | 0
     for (const character of purpose) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193) + 0x9e3779b9
@@ -25,7 +25,7 @@ export class Random {
     return Float32Array.from({ length: count }, () => bound * (2 * uniformFloat64(this.#generator) - 1))
   }
 
-  /** `count` normally distributed numbers (Box and Muller 1958). */
+  /** `count` normally distributed numbers with mean 0 (Box and Muller 1958). */
   normal(count: number, deviation: number): Float32Array {
     return Float32Array.from({ length: count }, () => {
       const radius = Math.sqrt(-2 * Math.log(1 - uniformFloat64(this.#generator)))

@@ -1,4 +1,4 @@
-// Going on from a task file: its mask and head become the beginning of another run.
+// Resumes training from a task file: its mask and head become the initial tensors of a run.
 
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
@@ -10,7 +10,7 @@ import type { Random } from './random.js'
 import { kaimingBound, type ModuleTensor, maskValues, scoresForMask, type Tensor, tensorNamed } from './tensors.js'
 
 /**
- * Checks that a run may go on from a task file.
+ * Checks that a run can resume from a task file.
  * @throws Problem `prototype_mismatch`, `invalid_task_file`
  */
 export function checkCanResume(
@@ -20,27 +20,27 @@ export function checkCanResume(
   run: Pick<TaskFile, 'combine' | 'pooling'> & { readonly maskRows: number; readonly head: HeadKind },
 ): void {
   checkTaskFitsPrototype(task, prototype)
-  const expected = (what: string, found: unknown, wanted: unknown) => {
+  const check = (what: string, found: unknown, wanted: unknown) => {
     if (JSON.stringify(found) !== JSON.stringify(wanted))
       throw new Problem(
         'invalid_task_file',
-        `the ${what} of the task to go on from is ${JSON.stringify(found)}; this run has ${JSON.stringify(wanted)}`,
+        `the ${what} of the task to resume is ${JSON.stringify(found)}; this run has ${JSON.stringify(wanted)}`,
       )
   }
-  expected('problem type', task.problemType, space.problem)
-  expected('label list', task.labels, space.labels)
-  expected('pooling', task.pooling, run.pooling)
-  expected('combining', task.combine, run.combine)
-  expected('number of mask rows', task.mask.layers, run.maskRows)
+  check('problem type', task.problemType, space.problem)
+  check('label list', task.labels, space.labels)
+  check('pooling', task.pooling, run.pooling)
+  check('combining', task.combine, run.combine)
+  check('number of mask rows', task.mask.layers, run.maskRows)
   if (task.head === undefined) return
   const { dense } = task.head
-  expected('head', dense ? 'dense' : 'linear', run.head)
+  check('head', dense ? 'dense' : 'linear', run.head)
   if (dense === undefined) return
-  expected("head's activation", dense.activation, 'tanh')
-  expected("head's dense size", dense.outputs, dense.inputs)
+  check("head's activation", dense.activation, 'tanh')
+  check("head's dense size", dense.outputs, dense.inputs)
 }
 
-/** Scores and head of a run that has just begun, moved to where a task file left off. */
+/** Sets the initial scores and head of a run to those of a task file. */
 export function copyResumedTask(
   task: TaskFile,
   prototype: Prototype,
@@ -52,8 +52,8 @@ export function copyResumedTask(
   const { maskBytes } = prototype
   for (const mask of module) {
     if (mask.kind !== 'mask' || mask.training === 'frozen') continue
-    const row = typeof mask.owner === 'number' ? mask.owner : 0
-    const bits = task.mask.bits.subarray(row * maskBytes, (row + 1) * maskBytes)
+    const maskLayer = typeof mask.owner === 'number' ? mask.owner : 0
+    const bits = task.mask.bits.subarray(maskLayer * maskBytes, (maskLayer + 1) * maskBytes)
     mask.values.set(scoresForMask(maskValues(prototype, mask.tensor, bits), kaimingBound(mask), random))
   }
   if (task.head === undefined) return

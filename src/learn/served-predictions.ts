@@ -1,4 +1,4 @@
-// Outputs of a task as its answers tell them: how a task is judged that runs elsewhere, and as it is served.
+// Recovers the outputs of a task from its predictions, so that a task is evaluated in the way that it is served.
 
 import type { Text } from '../backbones/tokenizer.js'
 import type { Example } from './examples.js'
@@ -7,11 +7,11 @@ import { problemTraits } from './problem-traits.js'
 import { wordsBeginningIn } from './word-spans.js'
 
 interface Scores {
-  /** Of all labels in their order, as the head gives them. */
+  /** Raw scores of all labels, in the order of the labels. */
   readonly scores: readonly { readonly score: number }[]
 }
 
-/** An answer with raw scores; which fields it has depends on the task's problem type. */
+/** A prediction with raw scores. Its fields depend on the problem type of the task. */
 export interface ServedPrediction {
   readonly score?: number
   readonly scores?: Scores['scores']
@@ -19,38 +19,38 @@ export interface ServedPrediction {
   readonly embedding?: readonly number[]
 }
 
-/** The texts to ask about for an example: one, or each of a pair. */
+/** The inputs to predict for an example: one, or each text of a pair. */
 export function textsToPredict({ problem }: LabelSpace, { text, textPair }: Example): readonly Text[] {
   if (problemTraits[problem].unit !== 'pair') return [{ text, ...(textPair !== undefined && { textPair }) }]
   return [{ text }, { text: textPair ?? '' }]
 }
 
 /**
- * The outputs for an example, [units, C].
- * @param answers those to textsToAsk
+ * The outputs for an example, [N, C] for its N labels.
+ * @param predictions those of the inputs of textsToPredict
  */
 export function outputsOfPredictions(
   space: LabelSpace,
   { words = [] }: Example,
-  [answer = {}, other = {}]: readonly ServedPrediction[],
+  [prediction = {}, second = {}]: readonly ServedPrediction[],
 ): readonly number[] {
   switch (space.problem) {
     case 'single_label_classification':
     case 'multi_label_classification':
-      return outputsIn(answer) ?? []
+      return rawScores(prediction) ?? []
     case 'regression':
-      return [answer.score ?? Number.NaN]
+      return [prediction.score ?? Number.NaN]
     case 'token_classification': {
-      const found = answer.words ?? []
+      const predicted = prediction.words ?? []
       const none = new Array<number>(outputCount(space)).fill(Number.NaN)
-      return wordsBeginningIn(words, found).flatMap((at) => outputsIn(found[at]) ?? none)
+      return wordsBeginningIn(words, predicted).flatMap((at) => rawScores(predicted[at]) ?? none)
     }
     case 'feature_extraction':
-      return [cosine(answer.embedding ?? [], other.embedding ?? [])]
+      return [cosine(prediction.embedding ?? [], second.embedding ?? [])]
   }
 }
 
-const outputsIn = (answer: Partial<Scores> | undefined) => answer?.scores?.map(({ score }) => score)
+const rawScores = (prediction: Partial<Scores> | undefined) => prediction?.scores?.map(({ score }) => score)
 
 function cosine(a: readonly number[], b: readonly number[]): number {
   const dot = (x: readonly number[], y: readonly number[]) => x.reduce((sum, value, i) => sum + value * (y[i] ?? 0), 0)

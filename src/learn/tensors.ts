@@ -1,4 +1,4 @@
-// The tensors of a learning run: values that a step changes, and how they begin.
+// The tensors of a training run: their values, which training steps change, and their initial values.
 
 import type { Backbone } from '../backbones/backbone.js'
 import { petlModule } from '../petl/kinds.js'
@@ -13,16 +13,16 @@ import type { Random } from './random.js'
 const parameterSize = ({ shape }: Parameter): number => elementCount(shape)
 
 export interface Tensor extends Parameter {
-  /** Weights; of a learned mask its scores, of a frozen one the mask itself. */
+  /** Weights; the scores of a trained mask; or the 0s and 1s of a frozen mask. */
   readonly values: Float32Array
 }
 
 export type ModuleTensor = Tensor & ModuleParameter
 
 /**
- * Tensors as a run begins. A layer's mask begins as the prototype's own mask of that layer, where it has any: a
- * prototype is at its best under the masks that it was learned with.
- * @param from the prototype that weights and frozen layer masks come from, or the standard deviation of fresh weights
+ * The initial tensors of a module. The mask of a layer starts as the layer mask of the prototype, if there is one,
+ * because the prototype was trained with that mask.
+ * @param from the prototype that gives weights and layer masks, or the standard deviation of random initial weights
  */
 export function initialModule(
   parameters: readonly ModuleParameter[],
@@ -40,14 +40,14 @@ export function initialModule(
     const bound = kaimingBound(parameter)
     const mask = prototype && typeof owner === 'number' ? layerMaskValues(prototype, owner, tensor) : undefined
     if (training === 'frozen') {
-      if (mask === undefined) throw new Error(`"${parameter.name}" is frozen, but there is no such layer mask`)
+      if (mask === undefined) throw new Error(`"${parameter.name}" is frozen, but the prototype has no such layer mask`)
       return { ...parameter, values: mask }
     }
     return { ...parameter, values: mask ? scoresForMask(mask, bound, random) : random.uniform(size, bound) }
   })
 }
 
-/** The head of a task as PyTorch's linear layers begin; none for a problem type that has none. */
+/** The initial head of a task, with the distribution of PyTorch's linear layers; empty if the problem type has no head. */
 export function initialHead(space: LabelSpace, hiddenSize: number, head: HeadKind, random: Random): readonly Tensor[] {
   if (!hasHead(space.problem)) return []
   return headParameters(outputCount(space), hiddenSize, head).map((parameter) => ({
@@ -56,36 +56,36 @@ export function initialHead(space: LabelSpace, hiddenSize: number, head: HeadKin
   }))
 }
 
-/** Scores begin Kaiming-uniform with a = √5: within ±1/√(columns) (paper, section 3.2). */
+/** Bound of the initial scores, Kaiming-uniform with a = √5: 1/√(columns) (paper, section 3.2). */
 export const kaimingBound = ({ shape: [, columns = 1] }: Parameter): number => columns ** -0.5
 
-/** Scores whose mask is the one given: the upper half of the magnitudes up to `bound` where it is 1, else the lower. */
+/** Random scores that give the mask: magnitudes in the upper half up to `bound` where it is 1, else in the lower half. */
 export function scoresForMask(mask: Float32Array, bound: number, random: Random): Float32Array {
   return random
     .uniform(mask.length, bound / 2)
     .map((value, i) => value + (mask[i] ? (Math.sign(value) * bound) / 2 : 0))
 }
 
-/** The bits of a prototype's layer mask for one tensor, as 0s and 1s; undefined if it has no layer masks. */
+/** The layer mask of a prototype for one tensor, as 0s and 1s; undefined if it has no layer masks. */
 function layerMaskValues(prototype: Prototype, layer: number, tensor: string): Float32Array | undefined {
   const { layerMasks, maskBytes } = prototype
   return layerMasks && maskValues(prototype, tensor, layerMasks.subarray(layer * maskBytes, (layer + 1) * maskBytes))
 }
 
-/** The bits of a mask's row that belong to one tensor, as 0s and 1s. */
-export function maskValues({ module, hiddenSize }: Prototype, tensor: string, row: Uint8Array): Float32Array {
+/** The part of one layer's mask bits that belongs to a tensor, as 0s and 1s. */
+export function maskValues({ module, hiddenSize }: Prototype, tensor: string, maskBits: Uint8Array): Float32Array {
   const { first, size } = maskRange(petlModule(module, hiddenSize), tensor)
-  return Float32Array.from({ length: size }, (_, i) => ((row[(first + i) >> 3] ?? 0) >> ((first + i) & 7)) & 1)
+  return Float32Array.from({ length: size }, (_, i) => ((maskBits[(first + i) >> 3] ?? 0) >> ((first + i) & 7)) & 1)
 }
 
-/** The tensor of a name. */
+/** The tensor with the given name. */
 export function tensorNamed(tensors: readonly Tensor[], name: string): Tensor {
   const tensor = tensors.find((tensor) => tensor.name === name)
   if (tensor === undefined) throw new Error(`there is no tensor "${name}"`)
   return tensor
 }
 
-/** A learned head as a task file holds it: a regression's in the units of its labels. */
+/** A trained head for a task file. The head of a regression is rescaled to the units of its labels. */
 export function trainedHead(tensors: readonly Tensor[], { spread }: LabelSpace): Head {
   const output = linearLayer(tensors, 'head')
   const dense = tensors.some(({ name }) => name === 'head.dense.weight') && linearLayer(tensors, 'head.dense')
@@ -106,10 +106,10 @@ function linearLayer(tensors: readonly Tensor[], name: string): Linear {
   return { inputs, outputs, weight, bias: tensorNamed(tensors, `${name}.bias`).values }
 }
 
-/** Bit-level storage of a module (paper, section 4.1): a weight counts 32 bits, a mask entry 1. */
+/** Storage of a module in bits (paper, section 4.1): 32 per weight, 1 per mask entry. */
 export const storageBits = (tensors: readonly Tensor[]): number =>
   tensors.reduce((bits, tensor) => bits + parameterSize(tensor) * (tensor.kind === 'mask' ? 1 : 32), 0)
 
-/** Bits of the frozen backbone's weights, that storage is held against. */
+/** Bits of the frozen backbone's weights, with which storage is compared. */
 export const backboneBits = ({ tensors }: Backbone): number =>
   [...tensors.values()].reduce((bits, { shape }) => bits + 32 * elementCount(shape), 0)

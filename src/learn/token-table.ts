@@ -1,8 +1,8 @@
-// Tokenised texts end to end in two growing arrays: a few bytes a token, whatever the number of texts.
+// Tokenised texts, stored one after another in two growing arrays: a few bytes per token, however many texts.
 
 import { GrowingArray } from './growing-array.js'
 
-/** A text as it lies in the table: views, not copies. */
+/** The tokens of one text, as views of the table. */
 export interface TokenSpan {
   readonly inputIds: Uint16Array | Int32Array
   readonly tokenTypeIds: Uint8Array
@@ -11,7 +11,7 @@ export interface TokenSpan {
 export class TokenTable {
   readonly #ids: GrowingArray<Uint16Array | Int32Array>
   readonly #types = new GrowingArray(new Uint8Array())
-  /** Where each text begins, and where the last one ends. */
+  /** Start index of each text, and the end of the last one. */
   readonly #starts = new GrowingArray(Float64Array.of(0))
 
   constructor(vocabulary: number) {

@@ -1,4 +1,4 @@
-// What was learned of a task, as a task file.
+// Writes the result of training a task as a task file.
 
 import { type Combining, defaultThreshold, type Pooling, type ProblemFields, type TaskMask } from '../petl/task.js'
 import { serializeTaskFile } from '../petl/task-file.js'
@@ -12,7 +12,7 @@ export interface TrainedTaskContent {
   readonly mask: TaskMask
   readonly combine: Combining
   readonly pooling: Pooling
-  /** A feature extraction's vectors are scaled to an L2 norm of 1. */
+  /** Whether the vectors of a feature extraction are scaled to an L2 norm of 1. */
   readonly normalize: boolean
   /** Dev score. */
   readonly score: number

@@ -1,5 +1,5 @@
-// Learning, a step at a time: the tensors of a module and of its tasks, the sessions that run them, the optimiser.
-// Which rows come next and when to stop is training.ts's to know.
+// Trains one step at a time: it holds the tensors of a module, the sessions of its graphs, and the optimiser.
+// training.ts decides which examples come next and when to stop.
 
 import type { Backbone } from '../backbones/backbone.js'
 import { maskFromScores, straightThroughGradient } from '../petl/scores.js'
@@ -26,7 +26,7 @@ import { problemTraits, type Unit } from './problem-traits.js'
 import type { Tensor } from './tensors.js'
 import { type Step, trainingGraph } from './training-graph.js'
 
-/** Learning rates by what they move. */
+/** Learning rates of module weights, of the scores of masks, and of heads. */
 export interface Rates {
   readonly weights: number
   readonly scores: number
@@ -41,15 +41,15 @@ export interface TrainerOptions extends Compute {
   readonly pooling: Pooling
 }
 
-/** What a task adds to the shared tensors: its mask, if masks differ between tasks, and its head, if it has one. */
+/** The tensors of one task: its mask, if each task has one, and its head, if it has one. */
 export interface TaskModel {
   readonly problem: ProblemType
-  /** Of no meaning where the problem type has no head. */
+  /** Ignored if the problem type has no head. */
   readonly head: HeadKind
   readonly tensors: readonly Tensor[]
 }
 
-/** Tokens of one run of a graph: more gain no speed and cost memory. */
+/** Most tokens of one run of a graph. More would take more memory and not be faster. */
 export const maxRunTokens: Readonly<Record<LearningProvider, number>> = { cpu: 1024, cuda: 8192 }
 
 export class Trainer {
@@ -57,7 +57,7 @@ export class Trainer {
   readonly #masks = new Map<Tensor, Float32Array>()
   readonly #sessions = new Map<string, GraphSession>()
 
-  /** @param shared the module's tensors that all tasks have in common */
+  /** @param shared the tensors of the module that all tasks share */
   constructor(
     readonly backbone: Backbone,
     readonly plan: ModulePlan | undefined,
@@ -67,56 +67,65 @@ export class Trainer {
     this.#optimiser = new AdamW({ weightDecay: options.weightDecay })
   }
 
-  /** Tokens of one run. */
+  /** Most tokens of one run of a graph. */
   get maxRunTokens(): number {
     return maxRunTokens[this.options.provider ?? 'cpu']
   }
 
   /**
-   * Forward, backward and update on a batch of one task. A batch of many tokens runs in pieces whose gradients add up,
-   * so that memory has a bound.
-   * @param targets as the loss takes them, [units, C]; those of words that have no token do not count
-   * @param share part of the learning rates that this step uses
-   * @returns the batch's loss
-   * @throws Problem `learning_diverged` if it is not a number
+   * Forward, backward and update on a batch of one task. A batch with many tokens runs in parts whose gradients are
+   * added, to bound memory.
+   * @param targets as the loss takes them, [N, C]; those of words without token do not count
+   * @param share share of the learning rates that this step uses
+   * @returns the loss of the batch
+   * @throws Problem `learning_diverged` if the loss is not finite
    */
-  async step(task: TaskModel, rows: readonly EncodedExample[], targets: Float32Array, share: number): Promise<number> {
+  async step(
+    task: TaskModel,
+    examples: readonly EncodedExample[],
+    targets: Float32Array,
+    share: number,
+  ): Promise<number> {
     const { problem, head } = task
-    const kind = problemTraits[problem]
+    const traits = problemTraits[problem]
     const session = await this.#session({ mode: 'learn', problem, head })
-    const units = rows.reduce((sum, row) => sum + labelCount(row), 0)
-    const C = targets.length / units
-    const weights = targetWeights(rows, kind.loss, C)
+    const labels = examples.reduce((sum, example) => sum + labelCount(example), 0)
+    const C = targets.length / labels
+    const weights = targetWeights(examples, traits.loss, C)
     const sums = new Map<string, Float32Array>()
-    const tokensAt = (at: number) => exampleTokens(rows[at] ?? { texts: [] })
+    const tokensAt = (at: number) => exampleTokens(examples[at] ?? { texts: [] })
     let first = 0
-    for (const { start, end } of splitByTokens(rows.length, tokensAt, this.maxRunTokens)) {
-      const piece = rows.slice(start, end)
-      const last = first + piece.reduce((sum, row) => sum + labelCount(row), 0)
-      const own = targetInputs(targets.subarray(first * C, last * C), weights.subarray(first, last))
-      addUp(sums, await session.run({ ...this.#inputs(kind.unit, piece), ...this.#tensors(task), ...own }))
+    for (const { start, end } of splitByTokens(examples.length, tokensAt, this.maxRunTokens)) {
+      const part = examples.slice(start, end)
+      const last = first + part.reduce((sum, example) => sum + labelCount(example), 0)
+      const lossInputs = targetInputs(targets.subarray(first * C, last * C), weights.subarray(first, last))
+      addUp(sums, await session.run({ ...this.#inputs(traits.unit, part), ...this.#tensors(task), ...lossInputs }))
       first = last
     }
     const loss = sums.get('loss')?.[0] ?? Number.NaN
-    if (!Number.isFinite(loss)) throw new Problem('learning_diverged', `the loss is ${loss}; try lower learning rates`)
+    if (!Number.isFinite(loss))
+      throw new Problem(
+        'learning_diverged',
+        `the loss is ${loss}; try lower learning rates (--score-rate, --head-rate)`,
+      )
     this.#update([...this.shared, ...task.tensors], sums, share)
     return loss
   }
 
-  /** Head outputs [units, C]; those of words that have no token mean nothing. */
-  async outputs(rows: readonly EncodedExample[], task: TaskModel): Promise<Float32Array> {
+  /** Head outputs [N, C]; those of words without token are meaningless. */
+  async outputs(examples: readonly EncodedExample[], task: TaskModel): Promise<Float32Array> {
     const { unit } = problemTraits[task.problem]
     const session = await this.#session({ mode: 'outputs', unit, head: task.head })
-    return outputNamed(await session.run({ ...this.#inputs(unit, rows), ...this.#tensors(task) }), 'logits')
+    return outputNamed(await session.run({ ...this.#inputs(unit, examples), ...this.#tensors(task) }), 'logits')
   }
 
-  /** What a head sees, [units, H]: of texts the pooled vectors. */
-  async vectors(rows: readonly EncodedExample[], unit: Exclude<Unit, 'pair'>): Promise<Float32Array> {
+  /** The inputs of a head, [N, H]: the pooled vectors of texts, or the vectors of words. */
+  async vectors(examples: readonly EncodedExample[], unit: Exclude<Unit, 'pair'>): Promise<Float32Array> {
     const session = await this.#session({ mode: 'vectors', unit })
-    return outputNamed(await session.run({ ...this.#inputs(unit, rows), ...this.#tensors() }), 'vectors')
+    return outputNamed(await session.run({ ...this.#inputs(unit, examples), ...this.#tensors() }), 'vectors')
   }
 
-  /** The mask of a tensor as it is used now. */
+  /** The mask that the current scores of a tensor give, as 0s and 1s. */
   maskOf(tensor: Tensor): Float32Array {
     if (tensor.training === 'frozen') return tensor.values
     let mask = this.#masks.get(tensor)
@@ -127,7 +136,7 @@ export class Trainer {
     return mask
   }
 
-  /** Says that tensors were changed from outside. */
+  /** To be called after another module has changed tensors. */
   tensorsChanged(): void {
     this.#masks.clear()
   }
@@ -140,7 +149,7 @@ export class Trainer {
     for (const tensor of tensors) {
       if (tensor.training === 'frozen') continue
       const gradient = gradients.get(`${tensor.name}.grad`)
-      if (gradient === undefined) throw new Error(`the graph gives no gradient of "${tensor.name}"`)
+      if (gradient === undefined) throw new Error(`the graph has no gradient of "${tensor.name}"`)
       if (tensor.kind === 'mask') straightThroughGradient(tensor.values, gradient)
       this.#optimiser.update(tensor.values, gradient, share * this.#rate(tensor), tensor.shape.length > 1)
       this.#masks.delete(tensor)
@@ -152,10 +161,10 @@ export class Trainer {
     return name.startsWith('head.') ? heads : kind === 'mask' ? scores : weights
   }
 
-  #inputs(unit: Unit, rows: readonly EncodedExample[]): GraphInputs {
+  #inputs(unit: Unit, examples: readonly EncodedExample[]): GraphInputs {
     const { pooling } = this.options
-    const texts = packRows(rows.flatMap(({ texts }) => texts.map((text) => ({ ...text, pooling }))))
-    return { ...textInputs(texts), ...(unit === 'word' ? wordInputs(rows) : poolInputs(texts)) }
+    const texts = packRows(examples.flatMap(({ texts }) => texts.map((text) => ({ ...text, pooling }))))
+    return { ...textInputs(texts), ...(unit === 'word' ? wordInputs(examples) : poolInputs(texts)) }
   }
 
   #tensors(task?: TaskModel): GraphInputs {
@@ -181,11 +190,11 @@ export class Trainer {
 
 function outputNamed(outputs: ReadonlyMap<string, Float32Array>, name: string): Float32Array {
   const found = outputs.get(name)
-  if (found === undefined) throw new Error(`the graph gives no ${name}`)
+  if (found === undefined) throw new Error(`the graph has no output ${name}`)
   return found
 }
 
-/** Adds outputs to the sums so far. */
+/** Adds the outputs of a run to the sums of the earlier runs. */
 function addUp(sums: Map<string, Float32Array>, outputs: ReadonlyMap<string, Float32Array>): void {
   for (const [name, values] of outputs) {
     const sum = sums.get(name)

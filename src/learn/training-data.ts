@@ -1,10 +1,11 @@
-// A task's files as what a run learns from: labels surveyed, texts tokenised, a dev part split off if none is given.
+// Loads the training data of a task: finds its labels, tokenises its texts, and splits off a dev part if none is given.
 
 import type { ProblemType } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { metricFor } from './evaluation.js'
-import { countDuplicates, type ExampleSet, type Subset, sample, split, wholeSet } from './example-set.js'
+import { countDuplicates, type ExampleSet, exampleCount, type Subset, sample, split, wholeSet } from './example-set.js'
 import { type Columns, type OnReading, readExamples } from './examples.js'
+import { throwInvalidData } from './invalid-data.js'
 import type { LabelSpace } from './label-space.js'
 import { surveyLabels } from './label-survey.js'
 import { loadExampleSet } from './load-example-set.js'
@@ -15,16 +16,16 @@ import { Random } from './random.js'
 
 export interface TrainingDataOptions {
   readonly data: string
-  /** Without it `devShare` of the data is split off. */
+  /** Dev examples; without this file, a share `devShare` of the data is split off. */
   readonly dev?: string
   readonly devShare: number
   readonly columns: Columns
-  /** Without it the labels tell. */
+  /** By default the labels decide. */
   readonly problem?: ProblemType
   readonly metric?: Metric
-  /** Probability from which on a label of a multi-label classification applies. */
+  /** Least probability at which a label of a multi-label classification applies. */
   readonly threshold?: number
-  /** Rows to learn from at most, drawn at random. */
+  /** Most training examples; they are drawn at random. */
   readonly maxRows?: number
   readonly seed: number
 }
@@ -37,8 +38,8 @@ export interface TrainingData {
 }
 
 /**
- * @param onWarning told what is odd about the data, but no reason to stop
- * @param onReading told how far the reading is; each file is read twice, for its labels and for its texts
+ * @param onWarning receives what looks wrong in the data but does not prevent training
+ * @param onReading receives the number of rows read so far; the data file is read twice, for its labels and its texts
  * @throws Problem `invalid_data`, `unreadable_file`
  */
 export async function loadTrainingData(
@@ -53,7 +54,7 @@ export async function loadTrainingData(
   if (threshold !== undefined && surveyed.problem !== 'multi_label_classification')
     throw new Problem(
       'invalid_setting',
-      `a ${surveyed.problem} has no threshold; only a multi_label_classification has`,
+      `a ${surveyed.problem} has no threshold; only a multi_label_classification has one`,
     )
   const space = { ...surveyed, ...(threshold !== undefined && { threshold }) }
   const metric = metricFor(space, options.metric)
@@ -64,12 +65,16 @@ export async function loadTrainingData(
     options.dev === undefined
       ? split(whole, space, options.devShare, new Random(seed, 'split'))
       : { train: wholeSet(whole), dev: wholeSet(await load(options.dev)) }
-  for (const [part, path] of [[parts.train, data] as const, [parts.dev, options.dev ?? data] as const])
-    if (part.examples.length === 0)
-      throw new Problem('invalid_data', `${path}: too few rows for a part to learn from and a dev part`)
+  for (const [subset, path] of [[parts.train, data] as const, [parts.dev, options.dev ?? data] as const])
+    if (subset.examples.length === 0)
+      throwInvalidData(
+        path,
+        `there are too few examples (${exampleCount(subset.set)}) for a training part and a dev part; ` +
+          'add examples, raise --dev-share, or give a dev file',
+      )
   const duplicates = countDuplicates(parts.train, parts.dev)
   if (duplicates > 0)
-    onWarning(`${duplicates} rows to learn from are in the dev part too; the dev score is better than it should be`)
+    onWarning(`${duplicates} training examples are also in the dev part; the dev score is too high because of them`)
   const { maxRows = Number.POSITIVE_INFINITY } = options
   return { space, metric, train: sample(parts.train, maxRows, new Random(seed, 'cap')), dev: parts.dev }
 }

@@ -1,18 +1,20 @@
-// Where a task's rows lie: in one file, or in a folder with train.jsonl and perhaps dev.jsonl and task.json in it.
+// Loads the training data of a task from one file, or from a folder with train.jsonl and, optionally, dev.jsonl and
+// task.json.
 
 import { readFile, stat } from 'node:fs/promises'
 import { basename, extname, join, resolve } from 'node:path'
 import { type ProblemType, problemTypes } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import type { OnReading } from './examples.js'
+import { throwUnreadable } from './invalid-data.js'
 import { type Metric, metricNames } from './metrics.js'
 import type { Model } from './model.js'
 import type { NamedTrainingData } from './prototype-training.js'
 import { loadTrainingData, type TrainingDataOptions } from './training-data.js'
 
 /**
- * Loads a task that is called as its file or folder is.
- * @param onWarning told what is odd about the data, but no reason to stop
+ * Loads a task; its id is the name of its file or folder.
+ * @param onWarning receives what looks wrong in the data but does not prevent training
  * @throws Problem `invalid_data`, `unreadable_file`
  */
 export async function loadNamedTrainingData(
@@ -22,9 +24,7 @@ export async function loadNamedTrainingData(
   onWarning: (warning: string) => void,
   onReading?: OnReading,
 ): Promise<NamedTrainingData> {
-  const found = await stat(path).catch((error: Error) => {
-    throw new Problem('unreadable_file', `${path} cannot be read: ${error.message}`)
-  })
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => throwUnreadable(path, error))
   if (!found.isDirectory())
     return {
       id: basename(path, extname(path)),
@@ -49,7 +49,7 @@ export async function loadNamedTrainingData(
   return { id: basename(resolve(path)), ...data }
 }
 
-/** `problem_type` and `metric` of a task.json; each may be missing, and so may the file. */
+/** `problem_type` and `metric` of a task.json. Both are optional, and so is the file. */
 export async function readTaskDescription(path: string): Promise<{ problem?: ProblemType; metric?: Metric }> {
   const text = await readFile(path, 'utf8').catch(() => '{}')
   let given: { problem_type?: unknown; metric?: unknown } | null

@@ -1,5 +1,5 @@
-// The graph of a learning step: backbone, module under its masks, pooling or words, head, loss, and the gradients of
-// what is learned. All rows of a batch belong to one task, so the module is a plain matrix product on packed tokens.
+// The graph of a training step: backbone, module with its masks, pooling or word lookup, head, loss, and the gradients
+// of the trained parameters. A batch belongs to one task, so the module is a plain matrix product on packed tokens.
 
 import type { Backbone } from '../backbones/backbone.js'
 import { encoder, encoderInputs } from '../backbones/encoder.js'
@@ -24,23 +24,23 @@ import {
 } from './plan.js'
 import { problemTraits, type Unit } from './problem-traits.js'
 
-/** What a graph gives, of N units (kinds.ts). */
+/** The outputs of a graph for a batch with N labels. */
 export type Step =
-  /** `vectors`: what a head sees of each text or word, [N,H]; of pairs both texts', [2N,H]. */
+  /** `vectors`: the input of a head for each text or word, [N,H]; for pairs those of both texts, [2N,H]. */
   | { readonly mode: 'vectors'; readonly unit: Unit }
-  /** `logits` [N,C]: the head's outputs; of pairs, which have no head, the cosines [N,1]. */
+  /** `logits` [N,C]: the outputs of the head; for pairs, which have no head, the cosines [N,1]. */
   | { readonly mode: 'outputs'; readonly unit: Unit; readonly head: HeadKind }
-  /** `loss`, `logits` and, for what is learned, `<name>.grad`. */
+  /** `loss`, `logits` and, for each trained parameter, `<name>.grad`. */
   | { readonly mode: 'learn'; readonly problem: ProblemType; readonly head: HeadKind }
 
 const unitOf = (step: Step): Unit => (step.mode === 'learn' ? problemTraits[step.problem].unit : step.unit)
 
 /**
- * Builds the graph of a step on token ids. Inputs: those of an encoder; `pool_weights` [B,1,S], or for words `word_index`
- * [N], where among the packed tokens each begins; a float32 input for each parameter; and to learn `targets` [N,C] and
- * `target_weights` [N,1], by which their losses are summed. C, the head's outputs, is open: one graph serves all tasks
- * of a problem type.
- * @param plan absent for the bare backbone under a head
+ * Builds the graph of a step on token ids. Its inputs are those of an encoder; `pool_weights` [B,1,S], or for words
+ * `word_index` [N], the index of each word's first token among the packed tokens; a float32 input for each parameter;
+ * and for training `targets` [N,C] and `target_weights` [N,1]. C, the number of outputs of the head, is symbolic, so
+ * that one graph serves all tasks of a problem type.
+ * @param plan undefined for a head on the bare backbone
  */
 export function trainingGraph(backbone: Backbone, plan: ModulePlan | undefined, step: Step): Graph {
   const g = new GraphBuilder()
@@ -60,7 +60,7 @@ export function trainingGraph(backbone: Backbone, plan: ModulePlan | undefined, 
   if (step.mode === 'vectors') return g.build([g.output('vectors', vectors)])
   const logits = unit === 'pair' ? cosines(g, vectors) : headOutputs(g, vectors, values, step.head)
   if (step.mode === 'outputs') return g.build([g.output('logits', logits)])
-  // 1 at a row's tokens and 0 at its padding, for the key bias is 0 at the one and −10,000 at the other.
+  // 1 at tokens and 0 at padding, because the key bias is 0 at tokens and −10,000 at padding.
   const present = exp(g, reshape(g, keyBias, ['B', 'S', 1]))
   return trainingOutputs(
     g,
@@ -73,8 +73,8 @@ export function trainingGraph(backbone: Backbone, plan: ModulePlan | undefined, 
 }
 
 /**
- * A head alone on vectors that were computed before: input `vectors` [N,H] in place of the tokens.
- * @param loss absent for the outputs alone
+ * Builds the graph of a head on precomputed vectors: the input `vectors` [N,H] replaces the tokens.
+ * @param loss undefined if only the outputs are needed
  */
 export function headGraph(hiddenSize: number, head: HeadKind, loss?: Loss): Graph {
   const g = new GraphBuilder()
@@ -90,7 +90,7 @@ type GraphParameter = Pick<Parameter, 'name' | 'training'> & { readonly shape: S
 const parameterInputs = (g: GraphBuilder, parameters: readonly GraphParameter[]): ValuesByName =>
   byName(parameters.map(({ name, shape }) => [name, g.input(name, 'float32', shape)]))
 
-/** The module of every layer under the plan's masks; all rows share its weights. */
+/** The modules of all layers with the masks of the plan. All rows of the batch share the weights. */
 function plannedModules(
   g: GraphBuilder,
   plan: ModulePlan,
@@ -127,7 +127,7 @@ function headOutputs(g: GraphBuilder, vectors: Value, values: ValuesByName, head
   return linear(g, head === 'dense' ? dense(vectors) : vectors, values('head.weight'), values('head.bias'))
 }
 
-/** The cosine of the angle between the two vectors of each pair, [N,1], from [2N,H] of one pair after another. */
+/** The cosine similarity of the two vectors of each pair: [N,1] from [2N,H], in which the vectors of a pair are adjacent. */
 function cosines(g: GraphBuilder, vectors: Value): Value {
   const [, H = 0] = vectors.shape
   const pairs = reshape(g, vectors, [-1, 2, H], 'N')
@@ -149,7 +149,7 @@ function trainingOutputs(
   const weights = g.input('target_weights', 'float32', [N, 1])
   const sum = reduceSum(g, mul(g, loss.terms(g, logits, targets), weights), [0, 1])
   const learned = parameters.filter(({ training }) => training === 'learned').map(({ name }) => values(name))
-  const found = gradients(g, sum, learned, inverses)
-  const named = found.map((gradient, at) => g.output(`${learned[at]?.name}.grad`, gradient))
+  const gradientValues = gradients(g, sum, learned, inverses)
+  const named = gradientValues.map((gradient, at) => g.output(`${learned[at]?.name}.grad`, gradient))
   return g.build([g.output('loss', sum), g.output('logits', logits), ...named])
 }

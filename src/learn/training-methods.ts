@@ -1,17 +1,18 @@
-// The methods of learning by name, apart from what they do: the command line names them before it loads any of it.
+// The names and defaults of the training methods. They are apart from the code of the methods, because the command line
+// needs them before it loads that code.
 
 import type { ModuleKind } from '../petl/kinds.js'
 
 /**
- * `multi`: one prototype, a mask a layer and a mask a task, combined. `single`: one prototype and a mask a layer, for
- * one task. `plain`: weights of its own in every layer, for one task. `head`: no module at all, for one task.
+ * `multi`: one prototype with a mask per layer and a mask per task, combined. `single`: one prototype with a mask per
+ * layer, for one task. `plain`: separate weights in every layer, for one task. `head`: no module, for one task.
  */
 export const trainingMethods = ['multi', 'single', 'plain', 'head'] as const
 export type TrainingMethod = (typeof trainingMethods)[number]
 
 /**
- * What learns best by each method, as far as was found. `deviation` is the standard deviation of fresh weights: those
- * that several tasks choose from are large enough that the choice makes a difference. Two masks of 0.3 united keep half.
+ * The best settings found for each method. `deviation` is the standard deviation of initial weights. It is larger for
+ * `multi`, so that it matters which weights a task's mask keeps. Two combined masks of density 0.3 keep about half.
  */
 export const methodDefaults: Readonly<
   Record<TrainingMethod, { readonly density: number; readonly scoreRate: number; readonly deviation: number }>
@@ -22,5 +23,5 @@ export const methodDefaults: Readonly<
   head: { density: 1, scoreRate: 0, deviation: 0 },
 }
 
-/** Learning rates of weights that suit each kind of module. */
+/** Default learning rates of weights, by kind of module. */
 export const weightRates: Readonly<Record<ModuleKind, number>> = { adapter: 0.003, lora: 0.003, prefix: 0.01 }

@@ -1,4 +1,5 @@
-// A learning run: epochs over the batches of one task or of several, a dev score after each, the best one kept.
+// A training run: epochs over the batches of one or several tasks. It computes the dev score after each epoch and keeps
+// the best epoch.
 
 import { shuffledBatches } from './batches.js'
 import { evaluateSubset, scoreOf } from './evaluation.js'
@@ -19,10 +20,10 @@ export interface TrainingTask extends TaskModel {
 }
 
 export interface Schedule {
-  /** Times that every row is seen; without it as often as makes enoughSteps, within bounds. */
+  /** Passes over the training examples; by default enough for `enoughSteps`, within bounds. */
   readonly epochs?: number | undefined
   readonly batchRows: number
-  /** What the tensors begin with may turn out to be the best. */
+  /** Whether the initial tensors also count as an epoch, which may be the best. */
   readonly keepInitial?: boolean
 }
 
@@ -30,7 +31,7 @@ const enoughSteps = 400
 const epochBounds = [3, 50] as const
 
 export interface Progress {
-  /** Steps done, of `steps`. */
+  /** Steps done so far, out of `steps`. */
   readonly step: number
   readonly steps: number
   /** Mean loss of about the last 20 steps. */
@@ -40,17 +41,17 @@ export interface Progress {
   readonly millisecondsLeft: number
 }
 
-/** Where a run tells of itself, and is told to end. */
+/** How the caller of a run follows and stops it. */
 export interface RunControl {
   readonly onProgress: (progress: Progress) => void
-  /** Once aborted, the run ends after the current step and what was best so far stays. */
+  /** If aborted, the run ends after the current step and keeps the best epoch so far. */
   readonly signal: AbortSignal
 }
 
 export interface TrainingResult {
-  /** From 1; 0 if the beginning was best, or the run was stopped before the first epoch ended. */
+  /** From 1; 0 if the initial tensors were best, or the run was stopped before the first epoch ended. */
   readonly bestEpoch: number
-  /** Mean dev score of the tasks at the best epoch, and each task's. */
+  /** Mean dev score of the tasks at the best epoch, and the score of each task. */
   readonly score: number
   readonly scores: ReadonlyMap<string, number>
   /** Mean dev score after each epoch. */
@@ -59,24 +60,24 @@ export interface TrainingResult {
 }
 
 /**
- * Learns. When it returns, tensors hold the values of the best epoch.
- * A task is drawn as often as it has batches: by its size.
- * @param signal once aborted, the run ends after the current step and what was best so far stays
+ * Trains. When it returns, the tensors hold the values of the best epoch. The batches of all tasks are shuffled
+ * together, so that larger tasks get more steps.
+ * @param signal if aborted, the run ends after the current step and keeps the best epoch so far
  * @throws Problem `learning_diverged`
  */
 export async function train(
-  learner: Trainer,
+  trainer: Trainer,
   tasks: readonly TrainingTask[],
-  { batchRows, epochs: wanted, keepInitial }: Schedule,
+  { batchRows, epochs: givenEpochs, keepInitial }: Schedule,
   random: Random,
   onProgress: (progress: Progress) => void = () => {},
   signal?: AbortSignal,
 ): Promise<TrainingResult> {
-  const tensors = [...learner.shared, ...tasks.flatMap((task) => task.tensors)].filter(
+  const tensors = [...trainer.shared, ...tasks.flatMap((task) => task.tensors)].filter(
     ({ training }) => training === 'learned',
   )
   const epochSteps = stepsOfEpoch(tasks, batchRows)
-  const epochs = wanted ?? Math.min(Math.max(Math.ceil(enoughSteps / epochSteps), epochBounds[0]), epochBounds[1])
+  const epochs = givenEpochs ?? Math.min(Math.max(Math.ceil(enoughSteps / epochSteps), epochBounds[0]), epochBounds[1])
   const steps = epochs * epochSteps
   const start = performance.now()
   const history: number[] = []
@@ -85,7 +86,7 @@ export async function train(
   let loss: number | undefined
 
   const evaluate = async (epoch: number) => {
-    const scores = await devScores(learner, tasks)
+    const scores = await devScores(trainer, tasks)
     const score = mean([...scores.values()])
     if (epoch > 0) history.push(score)
     if (best === undefined || score > best.score)
@@ -103,8 +104,8 @@ export async function train(
       const { task, examples } = batch
       const subset = { set: task.train.set, examples }
       const targets = problemTraits[task.problem].lossTargets(task.space, targetsOf(subset))
-      const own = await learner.step(task, encodedExamples(subset), targets, rateShare(step, steps))
-      loss = loss === undefined ? own : 0.95 * loss + 0.05 * own
+      const stepLoss = await trainer.step(task, encodedExamples(subset), targets, rateShare(step, steps))
+      loss = loss === undefined ? stepLoss : 0.95 * loss + 0.05 * stepLoss
       step++
       const millisecondsLeft = ((performance.now() - start) / step) * (steps - step)
       onProgress({ step, steps, loss, best: best?.score, millisecondsLeft })
@@ -115,19 +116,19 @@ export async function train(
   if (best === undefined) await evaluate(0)
   if (best === undefined) throw new Error('a run ended without a score')
   for (const [at, { values }] of tensors.entries()) values.set(best.values[at] ?? [])
-  learner.tensorsChanged()
+  trainer.tensorsChanged()
   const { epoch, score, scores } = best
   return { bestEpoch: epoch, score, scores, epochs: history, stopped: signal?.aborted ?? false }
 }
 
-async function devScores(learner: Trainer, tasks: readonly TrainingTask[]): Promise<Map<string, number>> {
+async function devScores(trainer: Trainer, tasks: readonly TrainingTask[]): Promise<Map<string, number>> {
   const scores = new Map<string, number>()
   for (const task of tasks)
-    scores.set(task.id, scoreOf(task.metric, task.space, await evaluateSubset(learner, task, task.space, task.dev)))
+    scores.set(task.id, scoreOf(task.metric, task.space, await evaluateSubset(trainer, task, task.space, task.dev)))
   return scores
 }
 
-/** Batches of all rows, each of one task. */
+/** Batches of one epoch over all tasks. Each batch belongs to one task. */
 export const stepsOfEpoch = (tasks: readonly Pick<TrainingTask, 'train'>[], batchRows: number): number =>
   tasks.reduce((sum, { train }) => sum + Math.ceil(train.examples.length / batchRows), 0)
 

@@ -1,11 +1,11 @@
-// Words as a data file has them, between white space, beside those that a tokenizer tells apart: "U.S." is one of the
-// former and may be four of the latter. The label of the former is that of the first of the latter.
+// Matches the words of a data file, which white space separates, with the words that a tokenizer finds: "U.S." is one
+// word of the file, and the tokenizer may find four. The file's word takes the prediction of the first of them.
 
 import type { WordSpan } from './examples.js'
 
 /**
- * For each span the first of the found words that begins in it, by its number; −1 if none does.
- * @param spans in the order of the text, and so are the found words
+ * For each span, the index of the first found word that begins in it; −1 if there is none.
+ * @param spans sorted by position, as `found` is
  */
 export function wordsBeginningIn(
   spans: readonly WordSpan[],

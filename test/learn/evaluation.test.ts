@@ -16,66 +16,69 @@ import { outputsOfPredictions, textsToPredict } from '../../src/learn/served-pre
 const three: LabelSpace = { problem: 'single_label_classification', labels: ['a', 'b', 'c'] }
 const several: LabelSpace = { problem: 'multi_label_classification', labels: ['a', 'b'] }
 
-const starts = (rows: number) => Int32Array.from({ length: rows + 1 }, (_, row) => row)
+const starts = (examples: number) => Int32Array.from({ length: examples + 1 }, (_, at) => at)
 const predictionsOf = (space: LabelSpace, outputs: Float32Array) =>
   problemTraits[space.problem].predictions(space, outputs)
 
-test('the largest output of a row is its class', () =>
+test('predicts the class with the largest output', () =>
   assert.deepEqual([...predictionsOf(three, Float32Array.of(0, 2, 1, -1, -3, -2))], [1, 0]))
 
-test('of several labels each counts that reaches the threshold, and F1 is the mean over labels', () => {
+test('a multi-label classification predicts the labels that reach the threshold, and its F1 is the mean over labels', () => {
   const logits = Float32Array.of(1, -1, 1, 1, -1, 0)
   const actual = Float32Array.of(1, 0, 0, 1, 1, 1)
-  // a: one hit, one claimed falsely, one missed; b: both found, none claimed falsely.
+  // Label a: one true positive, one false positive, one false negative. Label b: two true positives.
   const score = (space: LabelSpace) =>
     scoreOf('macro_f1', space, { predictions: predictionsOf(space, logits), actual, starts: starts(3) })
   assert.equal(score(several), (0.5 + 1) / 2)
-  // 0 stands for a probability of 0.5: from 0.6 on, one of the two of b is missed, F1 2/3.
+  // The logit 0 is the probability 0.5. At a threshold of 0.6 one example of b is missed: F1 2/3.
   assert.equal(score({ ...several, threshold: 0.6 }), (0.5 + 2 / 3) / 2)
 })
 
-test('the interval of an accuracy is about what the binomial distribution says', () => {
-  const rows = 400
-  const actual = new Float32Array(rows)
-  const predictions = Float32Array.from({ length: rows }, (_, row) => (row % 5 === 0 ? 1 : 0))
-  const judged = { predictions, actual, starts: starts(rows) }
-  const [low, high] = confidenceInterval('accuracy', three, judged, new Random(1, 'test'))
-  const half = 1.96 * Math.sqrt((0.8 * 0.2) / rows)
+test('the confidence interval of an accuracy agrees with the binomial distribution', () => {
+  const examples = 400
+  const actual = new Float32Array(examples)
+  const predictions = Float32Array.from({ length: examples }, (_, at) => (at % 5 === 0 ? 1 : 0))
+  const evaluation = { predictions, actual, starts: starts(examples) }
+  const [low, high] = confidenceInterval('accuracy', three, evaluation, new Random(1, 'test'))
+  const half = 1.96 * Math.sqrt((0.8 * 0.2) / examples)
   assert.ok(Math.abs(0.8 - half - low) < 0.15 * half && Math.abs(0.8 + half - high) < 0.15 * half, `${low} to ${high}`)
 })
 
 const named: LabelSpace = { problem: 'token_classification', labels: ['B-X', 'I-X', 'O'] }
 
-test('the metric of labelled words is that of spans where labels are B-, I- and O, else accuracy', () => {
+test('the default metric of a token classification is span F1 if labels are B-, I- and O, else accuracy', () => {
   assert.equal(metricFor(named), 'span_f1')
   assert.equal(metricFor(named, 'accuracy'), 'accuracy')
   const words: LabelSpace = { problem: 'token_classification', labels: ['NOUN', 'VERB'] }
   assert.equal(metricFor(words), 'accuracy')
   assert.throws(
     () => metricFor(words, 'span_f1'),
-    /"span_f1" does not go with a token_classification whose labels are not O, B- and I-; expected accuracy/,
+    /"span_f1" does not apply to a token_classification whose labels are not O, B- and I-; expected accuracy/,
   )
-  assert.throws(() => metricFor(three, 'span_f1'), /"span_f1" does not go with a single_label_classification; expected/)
+  assert.throws(
+    () => metricFor(three, 'span_f1'),
+    /"span_f1" does not apply to a single_label_classification; expected/,
+  )
   const similar: LabelSpace = { problem: 'feature_extraction', labels: [] }
   assert.equal(metricFor(similar), 'spearman')
   assert.throws(() => metricFor(similar, 'accuracy'), /expected spearman \| pearson \| pearson_and_spearman/)
 })
 
-test('the interval of labelled words comes from drawing texts, each with all of its words', () => {
-  // 90 texts of a word that is right, 10 of 9 words that are wrong: half of the words, and what is drawn is texts.
+test('the confidence interval of a token classification draws texts, each with all its words', () => {
+  // 90 texts of one correct word, and 10 texts of 9 wrong words: half of the words are correct. Texts are drawn.
   const lengths = [...new Array<number>(90).fill(1), ...new Array<number>(10).fill(9)]
   const actual = new Float32Array(180)
   const predictions = Float32Array.from(actual, (_, word) => (word < 90 ? 0 : 1))
   const ends = lengths.map((_, text) => lengths.slice(0, text + 1).reduce((a, b) => a + b))
-  const judged = { predictions, actual, starts: Int32Array.of(0, ...ends) }
-  assert.equal(scoreOf('accuracy', named, judged), 0.5)
-  const [low, high] = confidenceInterval('accuracy', named, judged, new Random(1, 'test'))
-  // The wrong texts of a draw are binomial, 100 times 0.1: 95 % of them from 5 to 16. Words alone would give 0.43 to 0.57.
+  const evaluation = { predictions, actual, starts: Int32Array.of(0, ...ends) }
+  assert.equal(scoreOf('accuracy', named, evaluation), 0.5)
+  const [low, high] = confidenceInterval('accuracy', named, evaluation, new Random(1, 'test'))
+  // The number of wrong texts is binomial(100, 0.1), from 5 to 16 in 95 % of samples. Drawing words would give 0.43 to 0.57.
   assert.ok(Math.abs(low - 84 / (84 + 16 * 9)) < 0.03 && Math.abs(high - 95 / (95 + 5 * 9)) < 0.03, `${low} to ${high}`)
 })
 
-test('outputs are found in answers: words by where they begin, pairs by the cosine of their vectors', () => {
-  const answer = (start: number, ...scores: number[]) => ({ start, scores: scores.map((score) => ({ score })) })
+test('outputs are recovered from predictions: of words by their positions, of pairs by the cosine of their vectors', () => {
+  const word = (start: number, ...scores: number[]) => ({ start, scores: scores.map((score) => ({ score })) })
   const example = { place: 'x', text: 'In the U.S. now', label: ['O', 'O', 'B-X', 'O'] }
   const words = [
     { start: 0, end: 2 },
@@ -83,9 +86,9 @@ test('outputs are found in answers: words by where they begin, pairs by the cosi
     { start: 7, end: 11 },
     { start: 12, end: 15 },
   ]
-  // "the" has no answer of its own; of "U.S." the first of four counts; "now" was cut off.
-  const answers = [answer(0, 1, 2, 3), answer(7, 4, 5, 6), answer(8, 0, 0, 0), answer(9, 0, 0, 0), answer(10, 0, 0, 0)]
-  const outputs = outputsOfPredictions(named, { ...example, words }, [{ words: answers }])
+  // "the" has no prediction; the first of the four of "U.S." counts; "now" was truncated.
+  const predicted = [word(0, 1, 2, 3), word(7, 4, 5, 6), word(8, 0, 0, 0), word(9, 0, 0, 0), word(10, 0, 0, 0)]
+  const outputs = outputsOfPredictions(named, { ...example, words }, [{ words: predicted }])
   assert.deepEqual(outputs, [1, 2, 3, NaN, NaN, NaN, 4, 5, 6, NaN, NaN, NaN])
   assert.deepEqual([...predictionsOf(named, Float32Array.from(outputs))], [2, -1, 2, -1])
   const similar: LabelSpace = { problem: 'feature_extraction', labels: [] }
@@ -95,12 +98,12 @@ test('outputs are found in answers: words by where they begin, pairs by the cosi
   assert.ok(Math.abs(cosine - 0.6) < 1e-12)
 })
 
-test('a task on a server is scored by what it answers', async () => {
+test('evaluates a task on a server by its predictions', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'propetl-evaluate-'))
   const server = createServer((request, response) => {
-    const answer = (value: unknown) => response.end(JSON.stringify(value))
-    if (request.url === '/tasks') return answer({ total: 0, tasks: [] })
-    if (request.method === 'GET') return answer({ problem_type: 'single_label_classification', labels: ['no', 'yes'] })
+    const respond = (value: unknown) => response.end(JSON.stringify(value))
+    if (request.url === '/tasks') return respond({ total: 0, tasks: [] })
+    if (request.method === 'GET') return respond({ problem_type: 'single_label_classification', labels: ['no', 'yes'] })
     let body = ''
     request.on('data', (piece) => {
       body += piece
@@ -108,7 +111,7 @@ test('a task on a server is scored by what it answers', async () => {
     request.on('end', () => {
       const { inputs, raw_scores } = JSON.parse(body) as { inputs: { text: string }[]; raw_scores: boolean }
       assert.ok(raw_scores)
-      answer({
+      respond({
         predictions: inputs.map(({ text }) => ({ scores: [{ score: 0 }, { score: text === 'good' ? 1 : -1 }] })),
       })
     })
@@ -138,7 +141,7 @@ test('a task on a server is scored by what it answers', async () => {
     assert.equal(found.score, 0.9)
     await assert.rejects(
       evaluate(address, path, { ...flags, metric: 'pearson' }),
-      /metric "pearson" does not go with a single_label_classification/,
+      /metric "pearson" does not apply to a single_label_classification/,
     )
     await assert.rejects(evaluate(address.replace('/mood', ''), path, flags), /\/tasks describes no task; expected/)
   } finally {

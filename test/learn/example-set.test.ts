@@ -9,80 +9,86 @@ import { Random } from '../../src/learn/random.js'
 import { trainedHead } from '../../src/learn/tensors.js'
 import { TokenTable } from '../../src/learn/token-table.js'
 
-/** Rows of the given lengths; row r consists of tokens r. */
-function dataOf(lengths: readonly number[], label: (row: number) => number = () => 0, vocabulary = 70_000): ExampleSet {
+/** Examples of the given lengths in tokens. Example i consists of the token i, repeated. */
+function setOf(
+  lengths: readonly number[],
+  label: (example: number) => number = () => 0,
+  vocabulary = 70_000,
+): ExampleSet {
   const tokens = new TokenTable(vocabulary)
-  for (const [row, length] of lengths.entries())
-    tokens.add(new Array<number>(length).fill(row), new Array<number>(length).fill(row & 1))
-  return { tokens, textsPerExample: 1, targets: Float32Array.from(lengths, (_, row) => label(row)), width: 1 }
+  for (const [example, length] of lengths.entries())
+    tokens.add(new Array<number>(length).fill(example), new Array<number>(length).fill(example & 1))
+  return { tokens, textsPerExample: 1, targets: Float32Array.from(lengths, (_, example) => label(example)), width: 1 }
 }
 
 const lengths = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 300 })
-const sorted = (rows: Iterable<number>) => [...rows].sort((a, b) => a - b)
-const everyRow = (count: number) => [...Array(count).keys()]
+const sorted = (numbers: Iterable<number>) => [...numbers].sort((a, b) => a - b)
+const everyIndex = (count: number) => [...Array(count).keys()]
 
-test('a token table gives back every row', () => {
+test('a token table returns the texts that were added', () => {
   fc.assert(
     fc.property(lengths, fc.constantFrom(30_000, 70_000), (all, vocabulary) => {
-      const { tokens } = dataOf(all, undefined, vocabulary)
+      const { tokens } = setOf(all, undefined, vocabulary)
       assert.equal(tokens.texts, all.length)
-      for (const [row, length] of all.entries()) {
-        assert.equal(tokens.length(row), length)
-        assert.deepEqual([...tokens.span(row).inputIds], new Array(length).fill(row))
-        assert.deepEqual([...tokens.span(row).tokenTypeIds], new Array(length).fill(row & 1))
+      for (const [text, length] of all.entries()) {
+        assert.equal(tokens.length(text), length)
+        assert.deepEqual([...tokens.span(text).inputIds], new Array(length).fill(text))
+        assert.deepEqual([...tokens.span(text).tokenTypeIds], new Array(length).fill(text & 1))
       }
     }),
     { numRuns: 20 },
   )
 })
 
-test('an epoch has every row once, in batches of the size asked for', () => {
+test('an epoch has every example once, in batches of the requested size', () => {
   fc.assert(
-    fc.property(lengths, fc.integer({ min: 1, max: 20 }), fc.integer(), (all, batchRows, seed) => {
-      const batches = shuffledBatches(wholeSet(dataOf(all)), batchRows, new Random(seed, 'test'))
-      assert.deepEqual(sorted(batches.flatMap((batch) => [...batch])), everyRow(all.length))
-      assert.equal(batches.length, Math.ceil(all.length / batchRows))
-      assert.ok(batches.every((batch) => batch.length <= batchRows))
+    fc.property(lengths, fc.integer({ min: 1, max: 20 }), fc.integer(), (all, batchSize, seed) => {
+      const batches = shuffledBatches(wholeSet(setOf(all)), batchSize, new Random(seed, 'test'))
+      assert.deepEqual(sorted(batches.flatMap((batch) => [...batch])), everyIndex(all.length))
+      assert.equal(batches.length, Math.ceil(all.length / batchSize))
+      assert.ok(batches.every((batch) => batch.length <= batchSize))
     }),
   )
 })
 
-test('batches by tokens have every row once, and are as few and as even as the bound allows', () => {
+test('batches by tokens have every example once, and are as few and as even as the limit allows', () => {
   fc.assert(
     fc.property(lengths, fc.integer({ min: 1, max: 100 }), (all, maxTokens) => {
-      const batches = batchesByTokens(wholeSet(dataOf(all)), maxTokens)
-      assert.deepEqual(sorted(batches.flatMap((batch) => [...batch])), everyRow(all.length))
-      const tokens = (rows: Iterable<number>) => [...rows].reduce((sum, row) => sum + (all[row] ?? 0), 0)
-      assert.ok(batches.length <= Math.ceil(tokens(everyRow(all.length)) / maxTokens))
+      const batches = batchesByTokens(wholeSet(setOf(all)), maxTokens)
+      assert.deepEqual(sorted(batches.flatMap((batch) => [...batch])), everyIndex(all.length))
+      const tokens = (examples: Iterable<number>) =>
+        [...examples].reduce((sum, example) => sum + (all[example] ?? 0), 0)
+      assert.ok(batches.length <= Math.ceil(tokens(everyIndex(all.length)) / maxTokens))
       assert.ok(batches.every((batch) => batch.length > 0 && tokens(batch.subarray(0, -1)) <= maxTokens))
     }),
   )
 })
 
-test('a split keeps the share of each label, and a row of each to learn from', () => {
+test('a split gives each label the same dev share, and keeps a training example of each', () => {
   const space: LabelSpace = { problem: 'single_label_classification', labels: ['a', 'b', 'c'] }
-  const label = (row: number) => (row < 100 ? 0 : row < 150 ? 1 : 2)
-  const data = dataOf(new Array(151).fill(3), label)
+  const label = (example: number) => (example < 100 ? 0 : example < 150 ? 1 : 2)
+  const data = setOf(new Array(151).fill(3), label)
   const { train, dev } = split(data, space, 0.2, new Random(1, 'test'))
-  assert.deepEqual(sorted([...train.examples, ...dev.examples]), everyRow(151))
-  const count = (part: Subset, wanted: number) => part.examples.filter((row) => label(row) === wanted).length
+  assert.deepEqual(sorted([...train.examples, ...dev.examples]), everyIndex(151))
+  const count = (subset: Subset, wanted: number) =>
+    subset.examples.filter((example) => label(example) === wanted).length
   assert.deepEqual([count(dev, 0), count(dev, 1), count(dev, 2)], [20, 10, 0])
 })
 
-test('a sample has as many different rows as asked for', () => {
-  const part = sample(wholeSet(dataOf(new Array(50).fill(1))), 20, new Random(1, 'test'))
-  assert.equal(new Set(part.examples).size, 20)
+test('a sample has the requested number of different examples', () => {
+  const drawn = sample(wholeSet(setOf(new Array(50).fill(1))), 20, new Random(1, 'test'))
+  assert.equal(new Set(drawn.examples).size, 20)
 })
 
-test('rows of the dev part that were learned from are counted', () => {
-  const data = dataOf([3, 3, 3])
+test('counts the training examples that are also in the dev part', () => {
+  const data = setOf([3, 3, 3])
   data.tokens.add([1, 1, 1], [1, 1, 1])
   data.tokens.add([1, 1, 1], [0, 0, 0])
-  const part = (...rows: number[]): Subset => ({ set: data, examples: Int32Array.from(rows) })
-  assert.equal(countDuplicates(part(0, 1, 2), part(3, 4)), 1)
+  const subset = (...examples: number[]): Subset => ({ set: data, examples: Int32Array.from(examples) })
+  assert.equal(countDuplicates(subset(0, 1, 2), subset(3, 4)), 1)
 })
 
-test('the same seed draws the same, another seed or purpose does not', () => {
+test('the same seed and purpose give the same numbers, others do not', () => {
   const draw = (seed: number, purpose: string) => [...new Random(seed, purpose).order(50)]
   assert.deepEqual(draw(1, 'a'), draw(1, 'a'))
   assert.notDeepEqual(draw(1, 'a'), draw(2, 'a'))
@@ -93,7 +99,7 @@ test('the same seed draws the same, another seed or purpose does not', () => {
   assert.ok(Math.abs(mean) < 0.06 && Math.abs(variance - 4) < 0.2, `mean ${mean}, variance ${variance}`)
 })
 
-test('a regression is learned in standard units and served in those of its labels', () => {
+test('a regression is trained on standardised labels and served in the units of its labels', () => {
   const space: LabelSpace = { problem: 'regression', labels: [], spread: { mean: 3, deviation: 2 } }
   assert.deepEqual([...problemTraits.regression.lossTargets(space, Float32Array.of(1, 3, 7))], [-1, 0, 2])
   const tensor = (name: string, shape: number[], ...values: number[]) =>

@@ -1,4 +1,4 @@
-// What tests of learning have in common: the settings of a small run, and the rows of a part as a server runs them.
+// Shared by the tests of training: the settings of a small run, and the examples of a subset as rows of an engine.
 
 import type { EngineRow } from '../../src/engine/engine.js'
 import type { Subset } from '../../src/learn/example-set.js'
@@ -21,11 +21,11 @@ export const smallRun: Omit<NewTaskOptions, 'rates' | 'baseline'> = {
   threads: 1,
 }
 
-/** The rows of a part, each of one text, as requests to a task. */
-export function requestsTo(task: TaskFile, prototype: Prototype, { set: data, examples: rows }: Subset): EngineRow[] {
+/** The examples of a subset, each of one text, as engine rows of a task. */
+export function engineRows(task: TaskFile, prototype: Prototype, { set, examples }: Subset): EngineRow[] {
   const bitset = effectiveBitset(task, prototype)
-  return Array.from(rows, (row) => ({
-    ...data.tokens.span(row),
+  return Array.from(examples, (example) => ({
+    ...set.tokens.span(example),
     pooling: task.pooling,
     maskKey: task.digest,
     bitset: () => bitset,

@@ -20,7 +20,7 @@ const close = (found: number, expected: number) =>
 const actual = [1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0]
 const predicted = [1, 1, 1, 1, 1, 1, 0, 0, 1, 0, 0, 0]
 
-test('accuracy, F1 and Matthews of two classes are those of the textbook', () => {
+test('accuracy, F1 and Matthews for two classes follow their definitions', () => {
   close(accuracy(predicted, actual), 9 / 12)
   const positive = (2 * 6) / (2 * 6 + 1 + 2)
   const negative = (2 * 3) / (2 * 3 + 2 + 1)
@@ -29,14 +29,14 @@ test('accuracy, F1 and Matthews of two classes are those of the textbook', () =>
   close(matthews(predicted, actual, 2), (6 * 3 - 1 * 2) / Math.sqrt(7 * 8 * 4 * 5))
 })
 
-test('labels that play no part do not count in macro F1', () => close(macroF1([0, 1, 1], [0, 1, 1], 5), 1))
+test('macro F1 ignores labels that neither occur nor are predicted', () => close(macroF1([0, 1, 1], [0, 1, 1], 5), 1))
 
-test('Matthews is 1 for three classes told apart, and 0 where one class is all that is said', () => {
+test('Matthews is 1 if three classes are all correct, and 0 if only one class is predicted', () => {
   close(matthews([0, 1, 2, 1], [0, 1, 2, 1], 3), 1)
   assert.equal(matthews([1, 1, 1], [0, 1, 2], 3), 0)
 })
 
-test('correlations', () => {
+test('Pearson and Spearman follow their definitions', () => {
   close(pearson([1, 2, 3, 4], [3, 5, 7, 9]), 1)
   close(pearson([1, 2, 3], [3, 2, 1]), -1)
   // Covariance 3 of deviations (−1, 0, 1) and (−1.67, −0.67, 2.33): 4 / √(2 · 8.67)
@@ -48,7 +48,7 @@ test('correlations', () => {
 })
 
 const labels = ['O', 'B-PER', 'I-PER', 'B-LOC', 'I-LOC']
-/** F1 of texts given as "true labels / predicted labels"; - is none. */
+/** F1 of texts, given as "actual labels / predicted labels"; - means no prediction. */
 function spans(...texts: readonly string[]): number {
   const starts = [0]
   const sides: [number[], number[]] = [[], []]
@@ -60,32 +60,32 @@ function spans(...texts: readonly string[]): number {
   return spanF1(spanCounts(sides[1], sides[0], starts, tagsOf(labels) ?? []))
 }
 
-test('the F1 of spans asks for type and both ends, and is that of all texts together', () => {
+test('span F1 requires the type and both ends, over all texts together', () => {
   close(spans('B-PER I-PER O B-LOC / B-PER I-PER O B-LOC'), 1)
-  // One of two found; of another type; too short: nothing right.
+  // One of two found; another type; too short.
   close(spans('B-PER I-PER O B-LOC / B-PER I-PER O O'), (2 * 1) / (2 + 1))
   close(spans('B-PER I-PER / B-LOC I-LOC'), 0)
   close(spans('B-PER I-PER / B-PER O'), 0)
-  // 3 true, 5 said, 2 right, over texts of 1 and of 2 entities.
+  // 3 actual, 5 predicted, 2 correct, in texts with 1 and with 2 entities.
   close(spans('B-PER O / B-PER B-LOC', 'B-LOC O B-PER I-PER / B-LOC O B-PER B-PER'), (2 * 2) / (3 + 5))
   assert.equal(spans('O O / O O'), 0)
 })
 
-test('spans begin and end as conlleval has it', () => {
-  // An I- that goes on with nothing begins a span.
+test('spans begin and end as in conlleval', () => {
+  // An I- without a preceding span begins one.
   close(spans('B-PER I-PER O / I-PER I-PER O'), 1)
-  // Of another type it ends one span and begins the next: 2 said, 1 true, none right.
+  // An I- of another type ends one span and begins the next: 2 predicted, 1 actual, none correct.
   close(spans('B-PER I-PER / B-PER I-LOC'), 0)
   close(spans('B-PER B-LOC / B-PER I-LOC'), 1)
-  // Two spans of one type side by side are not one.
+  // Two adjacent spans of one type are not one span.
   close(spans('B-PER B-PER / B-PER I-PER'), 0)
-  // A span does not go on in the next text.
+  // A span does not continue in the next text.
   close(spans('O B-PER / O B-PER', 'B-PER O / I-PER O'), 1)
-  // A word without a prediction, for it was cut off, is outside.
+  // A word without a prediction, because it was truncated, is outside.
   close(spans('B-PER I-PER B-LOC / B-PER - B-LOC'), (2 * 1) / (2 + 2))
 })
 
-test('a missing prediction is wrong, and taken for no other label', () => {
+test('a missing prediction is wrong, and is not counted as another label', () => {
   close(accuracy([1, -1, 0], [1, 0, 0]), 2 / 3)
   assert.deepEqual([...confusion([1, -1, 0], [1, 0, 0], 2)], [1, 0, 0, 1])
 })

@@ -1,4 +1,4 @@
-// A task learned from a few dozen rows on the bundled model, from file to file, as a user learns one.
+// Trains a task on a few dozen examples with the bundled model, from data file to task file.
 
 import assert from 'node:assert/strict'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -15,7 +15,7 @@ import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
 import { readTaskFile, type TaskFile } from '../../src/petl/task-file.js'
 import { logitsOf } from '../../src/tasks/heads.js'
 import { headOf, loadPrototype, modelDir } from '../material.js'
-import { requestsTo, smallRun } from './material.js'
+import { engineRows, smallRun } from './material.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-learn-'))
 after(() => rm(folder, { recursive: true }))
@@ -25,12 +25,12 @@ const prototype = loadPrototype()
 
 const animals = ['dog', 'cat', 'horse', 'lion', 'wolf', 'sheep', 'bear', 'fox']
 const tools = ['hammer', 'saw', 'drill', 'wrench', 'chisel', 'screwdriver', 'axe', 'pliers']
-const rows = ['the', 'my old', 'one'].flatMap((start) => [
+const examples = ['the', 'my old', 'one'].flatMap((start) => [
   ...animals.map((word) => ({ text: `${start} ${word} was here`, label: 'animal' })),
   ...tools.map((word) => ({ text: `${start} ${word} was here all day long`, label: 'tool' })),
 ])
 const path = join(folder, 'things.jsonl')
-await writeFile(path, rows.map((row) => JSON.stringify(row)).join('\n'))
+await writeFile(path, examples.map((example) => JSON.stringify(example)).join('\n'))
 
 const options: NewTaskOptions = { ...smallRun, rates: { scores: 0.05, heads: 0.005 }, baseline: false }
 const load = () =>
@@ -40,7 +40,7 @@ const load = () =>
 const learn = async (changes: Partial<NewTaskOptions> = {}, signal = new AbortController().signal) =>
   trainNewTask(model, prototype, await load(), { ...options, ...changes }, { onProgress: () => {}, signal })
 
-test('two plain classes are learned, and the same seed gives the same file', async () => {
+test('learns two simple classes, and the same seed gives the same file', async () => {
   const [first, second] = [await learn(), await learn()]
   assert.ok(first.result.score > 0.9)
   assert.deepEqual(first.file, second.file)
@@ -50,8 +50,8 @@ test('two plain classes are learned, and the same seed gives the same file', asy
   const { layers, maskBytes, maskableWeights } = prototype
   assert.equal(task.mask.layers, layers)
   for (let layer = 0; layer < layers; layer++) {
-    const row = task.mask.bits.subarray(layer * maskBytes, (layer + 1) * maskBytes)
-    assert.equal(countOnes(row, maskableWeights), maskableWeights / 2)
+    const layerMask = task.mask.bits.subarray(layer * maskBytes, (layer + 1) * maskBytes)
+    assert.equal(countOnes(layerMask, maskableWeights), maskableWeights / 2)
   }
 })
 
@@ -59,7 +59,7 @@ for (const changes of [
   { maskRows: 'layer', combine: 'none' },
   { maskRows: 'one', combine: 'or' },
 ] as const)
-  test(`what is served is what was learned: masks ${changes.maskRows}, combine ${changes.combine}`, async () => {
+  test(`the served score is the dev score of training: masks ${changes.maskRows}, combine ${changes.combine}`, async () => {
     const data = await load()
     const { file, result } = await learn({ ...changes, epochs: 2 })
     const task = readTaskFile(file)
@@ -71,22 +71,22 @@ for (const changes of [
       slots: 1,
       threads: 1,
     })
-    const dev = requestsTo(task, prototype, data.dev)
+    const dev = engineRows(task, prototype, data.dev)
     const served = await engine.run(dev)
     await engine.close()
-    const right = served.rows.filter(({ pooled }, at) => {
+    const correct = served.rows.filter(({ pooled }, at) => {
       const [animal = 0, tool = 0] = logitsOf(headOf(task), pooled)
       return (tool > animal ? 1 : 0) === data.dev.set.targets[data.dev.examples[at] ?? 0]
     })
-    assert.equal(right.length / dev.length, result.score)
+    assert.equal(correct.length / dev.length, result.score)
   })
 
-test('a head alone is learned to compare with', async () => {
+test('trains a head alone as the baseline', async () => {
   const { headOnly } = await learn({ baseline: true, epochs: 1 })
   assert.ok(headOnly !== undefined && headOnly > 0.8)
 })
 
-test('stopping at once still gives a file, with nothing to compare with', async () => {
+test('a run that is stopped at once returns a task file without baseline', async () => {
   const stop = new AbortController()
   stop.abort()
   const { file, result, headOnly } = await learn({ baseline: true }, stop.signal)
@@ -96,14 +96,14 @@ test('stopping at once still gives a file, with nothing to compare with', async 
   checkTaskFitsPrototype(readTaskFile(file), prototype)
 })
 
-test('the mask of a layer begins as the prototype’s own', async () => {
+test('the mask of a layer starts as the layer mask of the prototype', async () => {
   const stop = new AbortController()
   stop.abort()
   const { file } = await learn({ maskRows: 'layer', combine: 'none', density: 0.5 }, stop.signal)
   assert.deepEqual(readTaskFile(file).mask.bits, prototype.layerMasks)
 })
 
-test('a run that goes on from a task file begins where that ended, and never ends below', async () => {
+test('a resumed run starts with the score of the task file and never ends with a lower one', async () => {
   const first = await learn()
   const task = readTaskFile(first.file)
   const stop = new AbortController()
@@ -115,18 +115,18 @@ test('a run that goes on from a task file begins where that ended, and never end
   assert.ok(further.result.score >= first.result.score)
 })
 
-test('a run goes on only from a task of its own kind and prototype', async () => {
+test('resumes only a task of the same kind and prototype', async () => {
   const task = readTaskFile((await learn({ epochs: 1 })).file)
-  const refused = (changes: Partial<TaskFile>, message: RegExp) =>
+  const rejects = (changes: Partial<TaskFile>, message: RegExp) =>
     assert.rejects(learn({ resume: { ...task, ...changes } as TaskFile }), message)
-  await refused({ prototype: '0'.repeat(64) }, /trained on prototype 0000/)
-  await refused(
+  await rejects({ prototype: '0'.repeat(64) }, /trained on prototype 0000/)
+  await rejects(
     { labels: ['animal', 'plant'] },
     /label list .* is \["animal","plant"\]; this run has \["animal","tool"\]/,
   )
-  await refused({ pooling: 'cls' }, /pooling .* is "cls"; this run has "mean"/)
+  await rejects({ pooling: 'cls' }, /pooling .* is "cls"; this run has "mean"/)
   await assert.rejects(learn({ resume: task, maskRows: 'one' }), /number of mask rows .* is 6; this run has 1/)
 })
 
-test('combining needs one mask row', () =>
-  assert.rejects(learn({ combine: 'or' }), /combine "or" goes with one mask row/))
+test('combining needs one mask for all layers', () =>
+  assert.rejects(learn({ combine: 'or' }), /--combine or needs one mask for all layers; add --mask-rows one/))

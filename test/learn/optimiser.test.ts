@@ -11,7 +11,7 @@ const close = (found: number | undefined, expected: number) =>
 test('two updates follow the equations of AdamW', () => {
   const optimiser = new AdamW({ weightDecay: 0.1 })
   const values = Float32Array.of(1)
-  // First update: both corrected moments are the gradient's own, so that the change is the rate times its sign.
+  // First update: both corrected moments equal the gradient and its square, so the change is the rate times its sign.
   optimiser.update(values, Float32Array.of(0.5), 0.01, true)
   const first = (1 - 0.01 * 0.1) * 1 - 0.01
   close(values[0], first)
@@ -22,7 +22,7 @@ test('two updates follow the equations of AdamW', () => {
   close(values[0], (1 - 0.01 * 0.1) * first - (0.01 * m) / Math.sqrt(v))
 })
 
-test('without decay values do not shrink, and each array has its own moments', () => {
+test('values without decay do not shrink, and each array has its own moments', () => {
   const optimiser = new AdamW({ weightDecay: 0.1 })
   const [a, b] = [Float32Array.of(1), Float32Array.of(1)]
   for (let i = 0; i < 5; i++) optimiser.update(a, Float32Array.of(3), 0.01, false)
@@ -31,12 +31,12 @@ test('without decay values do not shrink, and each array has its own moments', (
   close(b[0], 1.01)
 })
 
-test('rates rise over a tenth of the steps, then fall to almost nothing', () => {
+test('learning rates rise over a tenth of the steps, then fall to almost 0', () => {
   const shares = Array.from({ length: 100 }, (_, step) => rateShare(step, 100))
   assert.equal(shares[0], 0)
   assert.equal(shares[5], 0.5)
   assert.equal(shares[10], 1)
   assert.equal(shares[55], 0.5)
   close(shares[99], 1 / 90)
-  assert.equal(rateShare(0, 3), 1, 'a run too short to warm up starts at the full rate')
+  assert.equal(rateShare(0, 3), 1, 'a run that is too short to warm up starts at the full rate')
 })

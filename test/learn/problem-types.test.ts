@@ -1,5 +1,5 @@
-// A task of each problem type learned from a few dozen rows on the bundled model, as users learn them: from a file in
-// plain formats to a task file, and from there to the same score on the command line and on a server.
+// Trains a task of each problem type on a few dozen examples with the bundled model, from a data file to a task file.
+// The evaluate command must find the same score from the file and from a server.
 
 import assert from 'node:assert/strict'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -49,13 +49,13 @@ const pairs = starts.flatMap((start) =>
     ),
   ),
 )
-const lines = (rows: readonly object[]) => rows.map((row) => JSON.stringify(row)).join('\n')
+const lines = (examples: readonly object[]) => examples.map((example) => JSON.stringify(example)).join('\n')
 
 interface Case {
   readonly file: string
   readonly content: string
-  /** Where the labels do not tell. */
-  readonly told?: ProblemType
+  /** Set where the labels do not decide it. */
+  readonly givenType?: ProblemType
   readonly metric: string
   readonly changes?: Partial<NewTaskOptions>
 }
@@ -90,14 +90,14 @@ const cases: Readonly<Record<ProblemType, Case>> = {
   token_classification: {
     file: 'names.csv',
     content: `text,label\n${tagged.map(({ words, tags }) => `${words.join('  ')},${tags.join(' ')}`).join('\n')}`,
-    told: 'token_classification',
+    givenType: 'token_classification',
     metric: 'span_f1',
     changes: { head: 'dense', epochs: 4 },
   },
   feature_extraction: {
     file: 'similar.jsonl',
     content: lines(pairs.map(({ a, b, same }) => ({ text: a, text_pair: b, label: same }))),
-    told: 'feature_extraction',
+    givenType: 'feature_extraction',
     metric: 'spearman',
     changes: { normalize: false },
   },
@@ -116,21 +116,21 @@ const flags = {
 
 let running: Promise<Running> | undefined
 
-for (const [problem, { file, content, told, metric, changes }] of Object.entries(cases))
-  test(`a ${problem} is learned from ${file}, served as it was learned, and gone on with`, async () => {
+for (const [problem, { file, content, givenType, metric, changes }] of Object.entries(cases))
+  test(`trains a ${problem} from ${file}, serves it with the same score, and resumes it`, async () => {
     const path = join(folder, file)
     await writeFile(path, content)
     const data = await loadTrainingData(
       model,
-      { data: path, devShare: 0.25, columns: defaultColumns, seed: 3, ...(told && { problem: told }) },
-      (warning) => assert.match(warning, /in the dev part too/),
+      { data: path, devShare: 0.25, columns: defaultColumns, seed: 3, ...(givenType && { problem: givenType }) },
+      (warning) => assert.match(warning, /are also in the dev part/),
     )
     assert.equal(data.space.problem, problem)
     assert.equal(data.metric, metric)
-    const learn = (more: Partial<NewTaskOptions>, signal = new AbortController().signal) =>
+    const train = (more: Partial<NewTaskOptions>, signal = new AbortController().signal) =>
       trainNewTask(model, prototype, data, { ...options, ...changes, ...more }, { onProgress: () => {}, signal })
-    const { file: bytes, result, headOnly = Number.NaN, confusions } = await learn({})
-    assert.ok(result.score > 0.6 && headOnly >= -1 && headOnly <= 1, `${result.score}, a head alone ${headOnly}`)
+    const { file: bytes, result, headOnly = Number.NaN, confusions } = await train({})
+    assert.ok(result.score > 0.6 && headOnly >= -1 && headOnly <= 1, `${result.score}, baseline ${headOnly}`)
     for (const { actual, predicted, rows, of } of confusions) assert.ok(actual !== predicted && rows > 0 && rows <= of)
 
     const task = readTaskFile(bytes)
@@ -142,11 +142,11 @@ for (const [problem, { file, content, told, metric, changes }] of Object.entries
     assert.equal(task.head?.dense !== undefined, changes?.head === 'dense')
     if (task.problemType === 'feature_extraction') assert.equal(task.normalize, false)
 
-    // The dev part as a file of its own: the command's score of it is the dev score, of the file and of the server.
+    // evaluate must give the dev score for a file with the dev part, both from the task file and from the server.
     const taskPath = join(folder, `${problem}.safetensors`)
     await writeFile(taskPath, bytes)
     const devPath = join(folder, `dev-${file}`)
-    await writeFile(devPath, devRows(content, file, data.dev.examples))
+    await writeFile(devPath, devLines(content, file, data.dev.examples))
     running ??= startRunning()
     const { server, app } = await running
     const id = problem.replaceAll('_', '-')
@@ -157,20 +157,20 @@ for (const [problem, { file, content, told, metric, changes }] of Object.entries
     const [local, remote] = [await scoreOf(taskPath), await scoreOf(`${server.address}/tasks/${id}`)]
     for (const found of [local, remote]) {
       assert.deepEqual([found.metric, found.rows], [metric, data.dev.examples.length])
-      assert.ok(Math.abs((found.score as number) - result.score) < 1e-5, `${found.score}, learned ${result.score}`)
+      assert.ok(Math.abs((found.score as number) - result.score) < 1e-5, `${found.score}, trained ${result.score}`)
     }
     assert.ok(distance(local.interval as number[], remote.interval as number[]) < 1e-5)
 
     const stop = new AbortController()
     stop.abort()
-    const same = await learn({ resume: task, seed: 8, baseline: false }, stop.signal)
+    const same = await train({ resume: task, seed: 8, baseline: false }, stop.signal)
     assert.ok(Math.abs(same.result.score - result.score) < 1e-5)
     assert.deepEqual(readTaskFile(same.file).mask, task.mask)
   })
 
-/** The rows of a file that were split off for dev. */
-function devRows(content: string, file: string, rows: Int32Array): string {
+/** The lines of a data file that were split off as the dev part. */
+function devLines(content: string, file: string, examples: Int32Array): string {
   const all = content.split('\n')
   const header = file.endsWith('.jsonl') ? [] : all.splice(0, 1)
-  return [...header, ...Array.from(rows, (row) => all[row] ?? '')].join('\n')
+  return [...header, ...Array.from(examples, (example) => all[example] ?? '')].join('\n')
 }

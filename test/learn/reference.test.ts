@@ -1,4 +1,4 @@
-// The whole model's loss, logits and gradients against those of an independent implementation in PyTorch.
+// Compares loss, logits and gradients of the whole model with an independent implementation in PyTorch.
 
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
@@ -36,7 +36,7 @@ function relativeError(found: Float32Array | undefined, expected: Float32Array):
   return Math.hypot(...expected.map((value, i) => value - (found?.[i] ?? Number.NaN))) / Math.hypot(...expected)
 }
 
-test('loss, logits and every gradient are those of PyTorch', async () => {
+test('loss, logits and all gradients agree with PyTorch', async () => {
   const backbone = await readBackbone(modelDir)
   const { layers, hiddenSize: H } = backbone.dims
   const [B = 0, S = 0] = info('input_ids').shape

@@ -1,4 +1,4 @@
-// The losses and their gradients by a head, against the formulas of the textbook in float64.
+// Compares the losses and the gradients of a head with their formulas in float64.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -19,7 +19,7 @@ interface Case {
   readonly weight: readonly (readonly number[])[]
   readonly targets: readonly (readonly number[])[]
   readonly loss: (logits: number[], targets: readonly number[]) => number
-  /** d loss / d logits of one row. */
+  /** d loss / d logits of one example. */
   readonly slope: (logits: number[], targets: readonly number[]) => number[]
 }
 
@@ -66,23 +66,23 @@ const cases: Case[] = [
 ]
 
 for (const { problem, weight, targets, loss, slope } of cases)
-  test(`loss and gradients of a ${problem}`, async () => {
+  test(`loss and gradients of a ${problem} follow their formulas`, async () => {
     const C = weight.length
     const bias = weight.map((_, c) => 0.1 * (c + 1))
     const logits = pooled.map((row) => weight.map((w, c) => sum(w.map((x, h) => x * (row[h] ?? 0))) + (bias[c] ?? 0)))
-    const rows = pooled.length
+    const count = pooled.length
     const session = await GraphSession.open(headGraph(H, 'linear', problemTraits[problem].loss), { threads: 1 })
     const found = await session.run({
-      vectors: { shape: [rows, H], data: Float32Array.from(pooled.flat()) },
+      vectors: { shape: [count, H], data: Float32Array.from(pooled.flat()) },
       'head.weight': { shape: [C, H], data: Float32Array.from(weight.flat()) },
       'head.bias': { shape: [C], data: Float32Array.from(bias) },
       ...targetInputs(
         Float32Array.from(targets.flat()),
-        new Float32Array(rows).fill(problemTraits[problem].loss.weight(rows, C)),
+        new Float32Array(count).fill(problemTraits[problem].loss.weight(count, C)),
       ),
     })
     await session.release()
-    const slopes = logits.map((z, b) => slope(z, targets[b] ?? []).map((value) => value / rows))
+    const slopes = logits.map((z, b) => slope(z, targets[b] ?? []).map((value) => value / count))
     const close = (name: string, expected: number[]) => {
       const values = found.get(name) ?? assert.fail(`no output ${name}`)
       assert.equal(values.length, expected.length)
@@ -90,7 +90,7 @@ for (const { problem, weight, targets, loss, slope } of cases)
         assert.ok(Math.abs((values[i] ?? Number.NaN) - value) < 1e-5, `${name}: ${values} against ${expected}`)
     }
     close('logits', logits.flat())
-    close('loss', [sum(logits.map((z, b) => loss(z, targets[b] ?? []))) / rows])
+    close('loss', [sum(logits.map((z, b) => loss(z, targets[b] ?? []))) / count])
     close(
       'head.bias.grad',
       bias.map((_, c) => sum(slopes.map((row) => row[c] ?? 0))),

@@ -1,4 +1,4 @@
-// Words and pairs of texts as what is learned from: where their tokens are, what their loss is, and its slope.
+// Training on labelled words and on pairs of texts: the positions of their tokens, their losses and gradients.
 
 import assert from 'node:assert/strict'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -49,17 +49,17 @@ const { hiddenSize: H, layers, vocabulary } = backbone.dims
 const named: LabelSpace = { problem: 'token_classification', labels: ['B-X', 'I-X', 'O'] }
 const similar: LabelSpace = { problem: 'feature_extraction', labels: [], range: [0, 4] }
 
-/** Two of its words lie beyond ten tokens. */
-const cutShort = { text: 'U.S. unbelievableness 😀 is too long', label: 'B-X O O I-X O B-X' }
+/** Two of its words are beyond the limit of ten tokens. */
+const longText = { text: 'U.S. unbelievableness 😀 is too long', label: 'B-X O O I-X O B-X' }
 
 let files = 0
-async function load(space: LabelSpace, rows: readonly object[], onWarning: (what: string) => void = assert.fail) {
+async function load(space: LabelSpace, examples: readonly object[], onWarning: (what: string) => void = assert.fail) {
   const path = join(folder, `${files++}.jsonl`)
-  await writeFile(path, rows.map((row) => JSON.stringify(row)).join('\n'))
+  await writeFile(path, examples.map((example) => JSON.stringify(example)).join('\n'))
   return loadExampleSet(path, defaultColumns, space, tokenizer, vocabulary, onWarning)
 }
 
-test('a span has the first of the words that begin in it', () => {
+test('a span is matched with the first word that begins in it', () => {
   const spans = [
     { start: 0, end: 2 },
     { start: 3, end: 7 },
@@ -71,14 +71,14 @@ test('a span has the first of the words that begin in it', () => {
   assert.deepEqual(wordsBeginningIn(spans, []), [-1, -1, -1, -1])
 })
 
-test('the label of a word is that of its first token; what was cut off has none, and is told', async () => {
+test('a word takes the prediction of its first token, and a warning counts the words without token', async () => {
   const warnings: string[] = []
   const data = await load(
     named,
-    [cutShort, { text: ['one', '\u200b', 'two', 'a', 'b', 'c', 'd', 'e', 'f', 'g'], label: Array(10).fill('O') }],
+    [longText, { text: ['one', '\u200b', 'two', 'a', 'b', 'c', 'd', 'e', 'f', 'g'], label: Array(10).fill('O') }],
     (what) => void warnings.push(what),
   )
-  // [CLS] u . s . unbelievable ##ness 😀 is [SEP]; and [CLS] one two a b c d e f [SEP], for a zero-width space is no token.
+  // [CLS] u . s . unbelievable ##ness 😀 is [SEP]; and [CLS] one two a b c d e f [SEP]. A zero-width space has no token.
   assert.deepEqual([...(data.words?.tokens(0) ?? [])], [1, 5, 7, 8, noToken, noToken])
   assert.deepEqual([...(data.words?.tokens(1) ?? [])], [1, noToken, 2, 3, 4, 5, 6, 7, 8, noToken])
   assert.deepEqual([...data.targets.slice(0, 6)], [0, 2, 2, 1, 2, 0])
@@ -90,25 +90,25 @@ test('the label of a word is that of its first token; what was cut off has none,
   assert.deepEqual([...starts], [0, 10, 16])
 })
 
-const pairRows = [
+const pairExamples = [
   { text: 'a dog', text_pair: 'the big cat', label: 4 },
   { text: 'one saw', text_pair: 'a dog', label: 0 },
   { text: 'a dog', text_pair: 'the big cat', label: 1 },
 ]
 
-test('the texts of a pair are read apart, and lie in one row', async () => {
-  const data = await load(similar, pairRows)
+test('the texts of a pair are encoded separately and form one example', async () => {
+  const data = await load(similar, pairExamples)
   assert.equal(exampleCount(data), 3)
-  const [row] = encodedExamples(wholeSet(data))
+  const [example] = encodedExamples(wholeSet(data))
   assert.deepEqual(
-    row?.texts.map(({ inputIds, tokenTypeIds }) => [inputIds.length, tokenTypeIds.some(Boolean)]),
+    example?.texts.map(({ inputIds, tokenTypeIds }) => [inputIds.length, tokenTypeIds.some(Boolean)]),
     [
       [4, false],
       [5, false],
     ],
   )
-  const part = (...rows: number[]): Subset => ({ set: data, examples: Int32Array.from(rows) })
-  assert.equal(countDuplicates(part(0, 1), part(2)), 1)
+  const subset = (...examples: number[]): Subset => ({ set: data, examples: Int32Array.from(examples) })
+  assert.equal(countDuplicates(subset(0, 1), subset(2)), 1)
   assert.deepEqual([...problemTraits.feature_extraction.lossTargets(similar, data.targets)], [1, 0, 0.25])
 })
 
@@ -119,11 +119,11 @@ const plan: ModulePlan = {
   masks: { kind: 'task', task: 'learned' },
 }
 
-/** Module and head as they begin, and the graph's loss, outputs and gradients at them or near them. */
+/** Opens the graph of a training step, with the initial module and head. `run` may replace some of their values. */
 async function openStep(
   problem: ProblemType,
   head: 'linear' | 'dense',
-  rows: readonly EncodedExample[],
+  examples: readonly EncodedExample[],
   data: Float32Array,
 ) {
   const { unit, loss } = problemTraits[problem]
@@ -131,7 +131,7 @@ async function openStep(
   const module = initialModule(moduleParameters(plan, layers, H), { deviation: 0.1 }, random)
   const space = problem === 'feature_extraction' ? similar : named
   const tensors = [...module, ...initialHead(space, H, head, random)]
-  const texts = packRows(rows.flatMap(({ texts }) => texts.map((text) => ({ ...text, pooling: 'mean' as const }))))
+  const texts = packRows(examples.flatMap(({ texts }) => texts.map((text) => ({ ...text, pooling: 'mean' as const }))))
   const session = await GraphSession.open(trainingGraph(backbone, plan, { mode: 'learn', problem, head }), {
     directory: backbone.directory,
     threads: 1,
@@ -140,8 +140,8 @@ async function openStep(
   const C = Math.max(1, space.labels.length)
   const inputs = {
     ...textInputs(texts),
-    ...(unit === 'word' ? wordInputs(rows) : poolInputs(texts)),
-    ...targetInputs(targets, targetWeights(rows, loss, C)),
+    ...(unit === 'word' ? wordInputs(examples) : poolInputs(texts)),
+    ...targetInputs(targets, targetWeights(examples, loss, C)),
   }
   const run = (changed: Readonly<Record<string, Float32Array>> = {}) =>
     session.run({
@@ -157,11 +157,11 @@ const cases = [
   { problem: 'feature_extraction', head: 'linear' },
 ] as const
 for (const { problem, head } of cases)
-  test(`the gradients of a ${problem} under a ${head} head are the slopes of its loss`, async () => {
+  test(`the gradients of a ${problem} with a ${head} head are the slopes of its loss`, async () => {
     const data =
       problem === 'feature_extraction'
-        ? await load(similar, pairRows)
-        : await load(named, [cutShort, { text: 'in Rome', label: 'O B-X' }], () => {})
+        ? await load(similar, pairExamples)
+        : await load(named, [longText, { text: 'in Rome', label: 'O B-X' }], () => {})
     const { tensors, run, close } = await openStep(problem, head, encodedExamples(wholeSet(data)), data.targets)
     const exact = await run()
     const names = tensors.map(({ name }) => name)
@@ -173,7 +173,7 @@ for (const { problem, head } of cases)
       const gradient = exact.get(`${name}.grad`) ?? assert.fail(name)
       const norm = Math.sqrt(gradient.reduce((sum, value) => sum + value * value, 0))
       assert.ok(norm > 0, `${name} has no gradient`)
-      // Along its own direction the loss rises by the gradient's norm; five points, as gradients.test.ts has it.
+      // In the direction of the gradient, the slope of the loss is the norm of the gradient (five-point difference).
       const step = 0.01
       const loss = async (by: number) =>
         (await run({ [name]: values.map((value, i) => value + (by * (gradient[i] ?? 0)) / norm) })).get('loss')?.[0] ??
@@ -186,8 +186,8 @@ for (const { problem, head } of cases)
     await close()
   })
 
-test('words that were cut off count neither in the loss nor in its mean', async () => {
-  const data = await load(named, [cutShort], () => {})
+test('truncated words do not count in the loss or in its mean', async () => {
+  const data = await load(named, [longText], () => {})
   const other = data.targets.slice()
   other.set([0, 1], 4)
   const lossOf = async (targets: Float32Array) => {
@@ -198,11 +198,11 @@ test('words that were cut off count neither in the loss nor in its mean', async 
   }
   const [found, changed] = [await lossOf(data.targets), await lossOf(other)]
   assert.equal(found.get('loss')?.[0], changed.get('loss')?.[0])
-  // Mean over the four words that have tokens, of the textbook's cross entropy.
+  // The mean cross entropy over the four words that have tokens.
   const logits = found.get('logits') ?? assert.fail()
   const entropy = (word: number, label: number) => {
-    const own = [...logits.subarray(word * 3, word * 3 + 3)]
-    return Math.log(own.reduce((sum, value) => sum + Math.exp(value), 0)) - (own[label] ?? 0)
+    const wordLogits = [...logits.subarray(word * 3, word * 3 + 3)]
+    return Math.log(wordLogits.reduce((sum, value) => sum + Math.exp(value), 0)) - (wordLogits[label] ?? 0)
   }
   assert.ok(
     Math.abs((found.get('loss')?.[0] ?? 0) - (entropy(0, 0) + entropy(1, 2) + entropy(2, 2) + entropy(3, 1)) / 4) <
@@ -210,7 +210,7 @@ test('words that were cut off count neither in the loss nor in its mean', async 
   )
 })
 
-test('a batch cut into pieces learns what it learns at once, whatever its units', async () => {
+test('a batch that runs in parts has the mean loss of its halves', async () => {
   const texts = Array.from({ length: 150 }, (_, i) =>
     ['one', 'two', 'six', 'ten', 'all', 'few', 'our', 'any'].slice(i % 7),
   )
@@ -231,23 +231,26 @@ test('a batch cut into pieces learns what it learns at once, whatever its units'
     const task = { problem: space.problem, head: 'linear', tensors: initialHead(space, H, 'linear', random) } as const
     const rates = { weights: 0, scores: 0, heads: 0 }
     const options = { rates, density: 1, weightDecay: 0, pooling: 'mean', threads: 1 } as const
-    const learner = new Trainer(backbone, plan, module, options)
-    const rows = encodedExamples(wholeSet(data))
+    const trainer = new Trainer(backbone, plan, module, options)
+    const examples = encodedExamples(wholeSet(data))
     const targets = problemTraits[space.problem].lossTargets(space, data.targets)
-    assert.ok(rows.reduce((sum, row) => sum + exampleTokens(row), 0) > maxRunTokens.cpu, 'the batch takes pieces')
-    const together = await learner.step(task, rows, targets, 1)
-    // The mean of two halves, each of which takes no pieces.
+    assert.ok(
+      examples.reduce((sum, example) => sum + exampleTokens(example), 0) > maxRunTokens.cpu,
+      'the batch runs in parts',
+    )
+    const whole = await trainer.step(task, examples, targets, 1)
+    // Each half is small enough to run at once.
     const C = outputCount(space)
-    const units = (part: readonly EncodedExample[]) => part.reduce((sum, row) => sum + labelCount(row), 0)
-    const half = rows.length / 2
-    const halves = [rows.slice(0, half), rows.slice(half)] as const
-    const first = units(halves[0])
+    const labels = (half: readonly EncodedExample[]) => half.reduce((sum, example) => sum + labelCount(example), 0)
+    const half = examples.length / 2
+    const halves = [examples.slice(0, half), examples.slice(half)] as const
+    const first = labels(halves[0])
     const losses = [
-      await learner.step(task, halves[0], targets.subarray(0, first * C), 1),
-      await learner.step(task, halves[1], targets.subarray(first * C), 1),
+      await trainer.step(task, halves[0], targets.subarray(0, first * C), 1),
+      await trainer.step(task, halves[1], targets.subarray(first * C), 1),
     ] as const
-    const mean = (first * losses[0] + units(halves[1]) * losses[1]) / units(rows)
-    assert.ok(Math.abs(together - mean) < 1e-4, `${together} against ${mean}`)
-    await learner.release()
+    const mean = (first * losses[0] + labels(halves[1]) * losses[1]) / labels(examples)
+    assert.ok(Math.abs(whole - mean) < 1e-4, `${whole} against ${mean}`)
+    await trainer.release()
   }
 })
