@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Where `propetl` begins. A server gets its signals from the first moment on: everything that takes long to load is
-// imported behind their listeners.
+// The entry point of `propetl`. It listens for signals before it imports modules that take long to load, so that a
+// server handles signals from the start.
 
 import { listenToSignals } from './signals.js'
 

@@ -1,4 +1,4 @@
-// `propetl backup`: a copy of a data directory's tasks, tenants and keys as one moment has them, also of a server that runs.
+// `propetl backup`: a consistent copy of the tasks, tenants and keys of a data directory, even while a server uses it.
 
 import { existsSync } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
@@ -8,25 +8,25 @@ import { rejectMirror } from './data-directory.js'
 import { renameDurably, throwUnwritable } from './output-file.js'
 
 /**
- * @param path of a file that is not there yet
- * @returns what to print
+ * @param path a file that does not exist yet
+ * @returns the text to print
  * @throws Problem
  */
 export async function backup(path: string, { dataDir }: { readonly dataDir: string }): Promise<string> {
-  rejectMirror('the data directory is a mirror of the database then: back up the database')
-  if (existsSync(path)) throw new Problem('unwritable_file', `${path} is there already; a backup replaces no file`)
+  rejectMirror('back up the database instead')
+  if (existsSync(path)) throw new Problem('unwritable_file', `${path} already exists; a backup does not replace files`)
   const source = storePath(dataDir)
   if (!existsSync(source))
     throw new Problem('invalid_setting', `there is no ${source}: ${dataDir} is not the data directory of a server`)
   const partial = `${path}.partial`
-  // It holds what the data directory does.
+  // The copy contains the hashes of keys, so that only its owner may read it.
   process.umask(0o077)
   const store = LmdbStore.open(dataDir)
   try {
     await rm(partial, { force: true })
     await store.environment.backup(partial)
     await renameDurably(partial, path)
-    return `${source} is in ${path} as it was: ${(await stat(path)).size} bytes`
+    return `copied ${source} to ${path}: ${(await stat(path)).size} bytes`
   } catch (error) {
     await rm(partial, { force: true })
     return throwUnwritable(path)(error as Error)

@@ -1,14 +1,15 @@
-// The data directory of a server, as commands work on it.
+// A check that the commands on a data directory share.
 
 import { environmentVariableOf } from '../config.js'
 import { Problem } from '../problem.js'
 
 /**
- * A data directory is only a mirror where there is a database: what is written to it would be lost.
- * @param instead what to do then
+ * Rejects a data directory that only mirrors a database, because changes in it would be lost.
+ * @param remedy what to do instead
  * @throws Problem `invalid_setting`
  */
-export function rejectMirror(instead: string): void {
+export function rejectMirror(remedy: string): void {
   const database = environmentVariableOf('databaseUrl')
-  if (process.env[database]) throw new Problem('invalid_setting', `${database} is set, and ${instead}`)
+  if (process.env[database])
+    throw new Problem('invalid_setting', `${database} is set, so the data directory only mirrors a database; ${remedy}`)
 }

@@ -1,5 +1,5 @@
-// `propetl evaluate`: how good a task is on labelled rows, from its file or from a server that runs it. A file is run by
-// the way that a server takes, so that both give the same score.
+// `propetl evaluate`: scores a task on labelled examples, from its file or on a server. A file runs through the same code
+// as in a server, so that both give the same score.
 
 import type { Text } from '../backbones/tokenizer.js'
 import { Gate } from '../costs/gate.js'
@@ -8,6 +8,7 @@ import { SlicedWork } from '../costs/sliced-work.js'
 import { Engine } from '../engine/engine.js'
 import { confidenceInterval, type Evaluation, metricFor, scoreOf } from '../learn/evaluation.js'
 import { type Columns, type Example, type OnReading, readExamples } from '../learn/examples.js'
+import { checkDataFile, isDataFileName } from '../learn/file-rows.js'
 import { GrowingArray } from '../learn/growing-array.js'
 import { type LabelSpace, outputCount } from '../learn/label-space.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
@@ -24,10 +25,11 @@ import { finish } from '../steps.js'
 import { Predictor } from '../tasks/predictor.js'
 import { taskInSteps } from '../tasks/ready-tasks.js'
 import { operator } from '../tenants/tenant.js'
+import { checkModelDirectory } from './model-directory.js'
 import { ProgressLine } from './progress-line.js'
 import { columnsOf, type DataFlags } from './training-options.js'
 
-/** A server's key: not a flag, for command lines are for everybody on the machine to see. */
+/** The API key comes from the environment, because other users of the machine can see command lines. */
 const keyVariable = 'PROPETL_KEY'
 
 export interface EvaluateFlags extends DataFlags {
@@ -35,89 +37,96 @@ export interface EvaluateFlags extends DataFlags {
   readonly json?: boolean
 }
 
-/** A task that answers. */
+/** A task from a file or on a server. */
 interface EvaluatedTask {
   readonly space: LabelSpace
-  /** Texts that it is asked about at once. */
+  /** Most texts of one call of `predict`. */
   readonly maxTexts: number
   readonly predict: (texts: readonly Text[]) => Promise<readonly ServedPrediction[]>
   readonly close: () => Promise<void>
 }
 
 /**
- * @param task a task file, or the address of a task on a server: http://host:8080/tasks/reviews
- * @returns what to print
+ * @param task a task file, or the URL of a task on a server: http://host:8080/tasks/reviews
+ * @returns the text to print
  * @throws Problem
  */
 export async function evaluate(task: string, path: string, flags: EvaluateFlags): Promise<string> {
   const line = new ProgressLine(process.stderr)
-  const respondent = /^https?:\/\//.test(task)
+  if (isDataFileName(task))
+    throw new Problem(
+      'invalid_setting',
+      `${task} is a data file; expected first a task file or the URL of a task, then the data file`,
+    )
+  await checkDataFile(path)
+  const evaluated = /^https?:\/\//.test(task)
     ? await openServerTask(task.replace(/\/$/, ''))
     : await openTaskFile(task, flags)
-  const { space } = respondent
+  const { space } = evaluated
   try {
     const metric = metricFor(space, flags.metric)
-    const judged = await predictAll(
-      respondent,
+    const evaluation = await predictAll(
+      evaluated,
       path,
       columnsOf(flags),
       (what) => line.print(`warning: ${what}`),
       (file, rows) => line.reading(file, rows),
     )
     line.end()
-    const rows = judged.starts.length - 1
-    if (rows === 0) throw new Problem('invalid_data', `${path}: there are no rows`)
-    const score = scoreOf(metric, space, judged)
-    const interval = confidenceInterval(metric, space, judged, new Random(flags.seed, 'interval'))
+    const rows = evaluation.starts.length - 1
+    if (rows === 0) throw new Problem('invalid_data', `${path}: the file has no examples`)
+    const score = scoreOf(metric, space, evaluation)
+    const interval = confidenceInterval(metric, space, evaluation, new Random(flags.seed, 'interval'))
     if (flags.json) return JSON.stringify({ task, data: path, rows, metric, score, interval })
     const [low, high] = interval.map((value) => value.toFixed(4))
-    return `${metric} ${score.toFixed(4)} on ${rows} rows; 95 % confidence interval ${low} to ${high}`
+    return `${metric} ${score.toFixed(4)} on ${rows} examples; 95 % confidence interval ${low} to ${high}`
   } finally {
-    await respondent.close()
+    await evaluated.close()
   }
 }
 
 async function predictAll(
-  { space, maxTexts: textsTogether, predict: ask }: EvaluatedTask,
+  { space, maxTexts, predict }: EvaluatedTask,
   path: string,
   columns: Columns,
   onWarning: (what: string) => void,
   onReading: OnReading,
 ): Promise<Evaluation> {
-  const kind = problemTraits[space.problem]
+  const traits = problemTraits[space.problem]
   const outputs = new GrowingArray(new Float32Array())
   const actual = new GrowingArray(new Float32Array())
   const starts = new GrowingArray(Int32Array.of(0))
-  const width = kind.width(space)
-  let waiting: { readonly example: Example; readonly texts: readonly Text[] }[] = []
+  const width = traits.width(space)
+  let pending: { readonly example: Example; readonly texts: readonly Text[] }[] = []
   const flush = async () => {
-    const answers = await ask(waiting.flatMap(({ texts }) => texts))
+    const predicted = await predict(pending.flatMap(({ texts }) => texts))
     let first = 0
-    for (const { example, texts } of waiting) {
-      outputs.append(outputsOfPredictions(space, example, answers.slice(first, first + texts.length)))
-      actual.append(kind.targets(space, example))
-      const units = actual.length / width
-      if (outputs.length !== units * outputCount(space))
-        throw new Problem('server_failed', `the answer to ${example.place} does not have the scores of all labels`)
-      starts.append([units])
+    for (const { example, texts } of pending) {
+      outputs.append(outputsOfPredictions(space, example, predicted.slice(first, first + texts.length)))
+      actual.append(traits.targets(space, example))
+      const labels = actual.length / width
+      if (outputs.length !== labels * outputCount(space))
+        throw new Problem('server_failed', `the prediction for ${example.place} does not have the scores of all labels`)
+      starts.append([labels])
       first += texts.length
     }
-    waiting = []
+    pending = []
   }
   for await (const example of readExamples(path, columnsFor(space.problem, columns), onWarning, onReading)) {
     const texts = textsToPredict(space, example)
-    if ((waiting.length + 1) * texts.length > textsTogether) await flush()
-    waiting.push({ example, texts })
+    if ((pending.length + 1) * texts.length > maxTexts) await flush()
+    pending.push({ example, texts })
   }
-  if (waiting.length > 0) await flush()
-  const predictions = kind.predictions(space, outputs.view())
+  if (pending.length > 0) await flush()
+  const predictions = traits.predictions(space, outputs.view())
   const missing = predictions.reduce((count, value) => count + (value === noClass ? 1 : 0), 0)
-  if (kind.unit === 'word' && missing > 0)
-    onWarning(`${path}: ${missing} words are not among those answered; they count as not found`)
+  if (traits.unit === 'word' && missing > 0)
+    onWarning(`${path}: ${missing} words have no prediction; they count as wrong`)
   return { predictions, actual: actual.view(), starts: starts.view() }
 }
 
 async function openTaskFile(path: string, flags: EvaluateFlags): Promise<EvaluatedTask> {
+  checkModelDirectory(flags.modelDir, true)
   const { backbone, tokenizer } = await loadModel(flags.modelDir, flags.maxLength)
   const prototype = await loadPrototypeFor(backbone)
   const file = await loadTaskFile(path, prototype)
@@ -129,15 +138,15 @@ async function openTaskFile(path: string, flags: EvaluateFlags): Promise<Evaluat
     slots: 1,
     threads: flags.threads,
   })
-  const textsTogether = 512
+  const maxTexts = 512
   const dispatcher = new Dispatcher(
     [{ available: true, run: (rows) => engine.run(rows) }],
-    { maxTokens: maxRunTokens.cpu, maxMasks: 1, maxQueueRows: textsTogether },
+    { maxTokens: maxRunTokens.cpu, maxMasks: 1, maxQueueRows: maxTexts },
     new CostModel(engine.timings),
   )
   const task = finish(taskInSteps(file, prototype))
-  // Nobody else is served, so that nothing but the texts that are tokenised at one time is bounded.
-  const most = Number.POSITIVE_INFINITY
+  // There are no other callers, so only the texts that are tokenised at the same time are limited.
+  const unlimited = Number.POSITIVE_INFINITY
   const predictor = new Predictor({
     registry: { use: async () => ({ task, release: () => {} }) },
     tokenizer,
@@ -145,14 +154,14 @@ async function openTaskFile(path: string, flags: EvaluateFlags): Promise<Evaluat
     work: new SlicedWork(),
     hiddenSize: prototype.hiddenSize,
     gate: new Gate(64 * tokenizer.maxCharacters),
-    answers: new Pool('answers', most),
-    limits: { maxTaskBytes: most, maxMultiplyAdds: most, maxAnswerBytes: most },
+    answers: new Pool('answers', unlimited),
+    limits: { maxTaskBytes: unlimited, maxMultiplyAdds: unlimited, maxAnswerBytes: unlimited },
   })
   const { problemType: problem, labels } = file
   const threshold = file.problemType === 'multi_label_classification' ? { threshold: file.threshold } : {}
   return {
     space: { problem, labels, ...threshold },
-    maxTexts: textsTogether,
+    maxTexts,
     predict: async (texts) => {
       const inputs = texts.map((text) => ({ ...text, task: path }))
       const options = {
@@ -175,7 +184,7 @@ async function openServerTask(address: string): Promise<EvaluatedTask> {
   if (!problemTypes.includes(problem))
     throw new Problem(
       'server_failed',
-      `${address} describes no task; expected an address like http://host:8080/tasks/reviews`,
+      `${address} is not a task; expected a URL like http://localhost:8080/tasks/reviews`,
     )
   return {
     space: { problem, labels, ...(threshold !== undefined && { threshold }) },
@@ -185,14 +194,20 @@ async function openServerTask(address: string): Promise<EvaluatedTask> {
         text,
         ...(textPair !== undefined && { text_pair: textPair }),
       }))
-      const answer = await fetchJson(`${address}/predict`, { inputs, raw_scores: true })
-      return (answer as { predictions: ServedPrediction[] }).predictions
+      const response = await fetchJson(`${address}/predict`, { inputs, raw_scores: true })
+      return (response as { predictions: ServedPrediction[] }).predictions
     },
     close: async () => {},
   }
 }
 
+/** @throws Problem `invalid_setting`, `server_failed` */
 async function fetchJson(address: string, body?: unknown): Promise<unknown> {
+  if (!URL.canParse(address))
+    throw new Problem(
+      'invalid_setting',
+      `${address} is not a valid URL; expected one like http://localhost:8080/tasks/reviews`,
+    )
   const key = process.env[keyVariable]
   const headers: Record<string, string> = key === undefined ? {} : { authorization: `Bearer ${key}` }
   const response = await fetch(
@@ -201,18 +216,44 @@ async function fetchJson(address: string, body?: unknown): Promise<unknown> {
       ? { headers }
       : { method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(body) },
   ).catch((error: Error) => {
-    throw new Problem('server_failed', `${address} does not answer: ${String(error.cause ?? error.message)}`)
+    throw new Problem(
+      'server_failed',
+      `no server responds at ${address}: ${reasonOf(error)}. Check the address and that the server is running.`,
+    )
   })
   const text = await response.text()
   if (response.status === 401)
     throw new Problem(
       'server_failed',
-      `${address} asks for a key; expected one in the environment variable ${keyVariable}`,
+      key === undefined
+        ? `${address} requires an API key; set it in the environment variable ${keyVariable}`
+        : `${address} rejects the API key in the environment variable ${keyVariable}: it is unknown, expired or revoked`,
     )
-  if (!response.ok) throw new Problem('server_failed', `${address} answered ${response.status}: ${text.slice(0, 300)}`)
+  if (!response.ok)
+    throw new Problem('server_failed', `${address} responded with ${response.status}: ${detailOf(text)}`)
   try {
     return JSON.parse(text)
   } catch {
-    throw new Problem('server_failed', `${address} did not answer with JSON`)
+    throw new Problem(
+      'server_failed',
+      `${address} did not respond with JSON; expected a URL like http://localhost:8080/tasks/reviews`,
+    )
   }
+}
+
+/** The reason why fetch failed is in the cause, which has several errors if a name has several addresses. */
+function reasonOf({ cause, message }: Error): string {
+  const first = cause instanceof AggregateError ? cause.errors[0] : cause
+  return first instanceof Error ? first.message : message
+}
+
+/** The detail of an error response of a propetl server, or the beginning of any other response. */
+function detailOf(text: string): string {
+  try {
+    const { detail } = JSON.parse(text) as { detail?: unknown }
+    if (typeof detail === 'string') return detail
+  } catch {
+    // The response is not JSON.
+  }
+  return text.slice(0, 300)
 }

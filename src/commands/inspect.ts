@@ -1,4 +1,4 @@
-// `propetl inspect`: what is in a prototype or a task file, for people or, with --json, for programs.
+// `propetl inspect`: describes a prototype or a task file, as text or as JSON.
 
 import { join } from 'node:path'
 import { settings } from '../config.js'
@@ -15,12 +15,12 @@ import { Problem } from '../problem.js'
 import { describeTask, type TaskDescription } from '../tasks/description.js'
 
 export interface InspectOptions {
-  /** Path of the prototype that a task file is held against. */
+  /** Path of the prototype of a task file. */
   readonly prototype?: string
   readonly json?: boolean
 }
 
-/** @throws Problem naming the file */
+/** @returns the text to print @throws Problem that names the file */
 export async function inspect(path: string, options: InspectOptions): Promise<string> {
   const bytes = await readFileAs(path, 'unreadable_file', (bytes) => bytes)
   const format = inFile(path, () => parseHeader(bytes)).metadata.get('format')
@@ -45,7 +45,8 @@ export async function inspect(path: string, options: InspectOptions): Promise<st
   }
   throw new Problem(
     'unreadable_file',
-    `${path}: metadata "format" is ${JSON.stringify(format)}; expected "${prototypeFormat}" or "${taskFormat}"`,
+    `${path}: metadata "format" is ${JSON.stringify(format)}; expected "${prototypeFormat}" or "${taskFormat}". ` +
+      'The file is neither a prototype nor a task file.',
   )
 }
 
@@ -90,15 +91,15 @@ function prototypeLines(found: ReturnType<typeof describePrototype>): Line[] {
     ['kind', `${found.kind} ${JSON.stringify(found.config)}`],
     ['version', found.version],
     ['backbone', found.backbone],
-    ...(found.learned_on ? [['learned on', found.learned_on.join(', ')] as const] : []),
-    ['layers', `${found.layers} of hidden size ${found.hidden_size}`],
+    ...(found.learned_on ? [['trained on', found.learned_on.join(', ')] as const] : []),
+    ['layers', `${found.layers}, hidden size ${found.hidden_size}`],
     ...found.tensors.map(
       ({ name, shape, masked }): Line => [name, `[${shape.join(', ')}]${masked ? ', masked' : ', not masked'}`],
     ),
     ['maskable weights', `${count(found.maskable_weights)}`],
     ['layer mask density', found.layer_mask_density.length > 0 ? percents(found.layer_mask_density) : 'no layer masks'],
-    ['storage, shared', `${bits(storage.weight_bits)} of weights, ${bits(storage.layer_mask_bits)} of layer masks`],
-    ['storage, a task', addedTask(storage.bits_per_added_task, storage.plain_module_bits_per_task)],
+    ['storage, shared', `weights ${bits(storage.weight_bits)}, layer masks ${bits(storage.layer_mask_bits)}`],
+    ['storage, per task', addedTask(storage.bits_per_added_task, storage.plain_module_bits_per_task)],
   ]
 }
 
@@ -114,7 +115,7 @@ function taskLines(found: TaskDescription & { version: string; prototype: string
     ...(found.range ? [['range', found.range.join(' to ')] as const] : []),
     ...(found.metrics ? [['metrics', JSON.stringify(found.metrics)] as const] : []),
     ['pooling', found.pooling],
-    ['head', head ? describeHead(head) : `none; vectors ${found.normalize ? 'of L2 norm 1' : 'as they are'}`],
+    ['head', head ? describeHead(head) : `none; vectors ${found.normalize ? 'with L2 norm 1' : 'not normalised'}`],
     ['mask', `${mask.rows} × ${count(prototype.maskableWeights)} bits, density ${percents([mask.density])}`],
     ['combine', found.combine],
     ['effective density', percents(mask.effective_density)],
@@ -134,5 +135,5 @@ const lines = (path: string, bytes: number, facts: readonly Line[]): string =>
 const count = (value: number) => value.toLocaleString('en-US')
 const bits = (value: number) => `${count(value)} bits (${count(Math.ceil(value / 8))} bytes)`
 const percents = (shares: readonly number[]) => shares.map((share) => `${(100 * share).toFixed(1)} %`).join('  ')
-const addedTask = (own: number, plain: number) =>
-  `${bits(own)}; with weights of its own in every layer ${bits(plain)}: ${((100 * own) / plain).toFixed(2)} % of that`
+const addedTask = (added: number, plain: number) =>
+  `${bits(added)}; a plain module takes ${bits(plain)}, so this is ${((100 * added) / plain).toFixed(2)} % of it`

@@ -1,7 +1,8 @@
-// `propetl learn`: examples in, a task file out.
+// `propetl learn`: trains a task on a data file and writes its task file.
 
-import { basename, extname } from 'node:path'
-import { settings } from '../config.js'
+import { basename, dirname, extname, join } from 'node:path'
+import { type Config, loadConfig, settings } from '../config.js'
+import { checkDataFile, isDataFileName } from '../learn/file-rows.js'
 import type { LabelSpace } from '../learn/label-space.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
 import { type NewTask, trainNewTask } from '../learn/new-task.js'
@@ -10,7 +11,10 @@ import { loadTrainingData } from '../learn/training-data.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Combining } from '../petl/task.js'
 import { readTaskFile } from '../petl/task-file.js'
-import { untilInterrupted } from './interrupt.js'
+import { Problem } from '../problem.js'
+import { taskIdPattern } from '../tasks/registry.js'
+import { Interrupted, untilInterrupted } from './interrupt.js'
+import { checkModelDirectory } from './model-directory.js'
 import { checkWritable, writeAtomically } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
 import { type CommonTrainingFlags, columnsOf } from './training-options.js'
@@ -30,14 +34,16 @@ export interface LearnFlags extends CommonTrainingFlags {
 }
 
 /**
- * Learns a task and writes its file. The first Ctrl-C keeps the best epoch so far, the second ends at once.
- * @returns what to print
- * @throws Problem
+ * Trains a task and writes its file. The first Ctrl-C keeps the best epoch so far, the second ends the process.
+ * @returns the text to print
+ * @throws Problem; Interrupted if training was stopped before its first step, and then nothing is written
  */
 export async function learn(path: string, flags: LearnFlags): Promise<string> {
   const start = performance.now()
   const line = new ProgressLine(process.stderr)
-  await checkWritable(flags.out)
+  await checkOut(path, flags.out)
+  await checkDataFile(path)
+  checkModelDirectory(flags.modelDir, true)
   const model = await loadModel(flags.modelDir, flags.maxLength)
   const prototype = await loadPrototypeFor(model.backbone)
   const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, prototype)
@@ -58,9 +64,9 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
     (file, rows) => line.reading(file, rows),
   )
   const { train, dev, space } = data
-  const kind = space.problem.replaceAll('_', ' ')
-  const labels = space.range ? `from ${space.range.join(' to ')}` : `${space.labels.length} labels`
-  line.print(`${train.examples.length} rows to learn from, ${dev.examples.length} for dev; ${kind}, ${labels}`)
+  const problem = space.problem.replaceAll('_', ' ')
+  const labels = space.range ? `labels from ${space.range.join(' to ')}` : `${space.labels.length} labels`
+  line.print(`${train.examples.length} training examples, ${dev.examples.length} dev examples; ${problem}, ${labels}`)
 
   const { description, resume: _, ...rest } = flags
   const options = {
@@ -73,11 +79,13 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
     (signal) =>
       trainNewTask(model, prototype, data, options, {
         onProgress: (progress) => line.show(progress),
-        onBaseline: (done, all) => line.rows('a head alone, to compare with', done, all),
+        onBaseline: (done, all) => line.baseline(done, all),
         signal,
       }),
-    () => line.print('stopping after this step; what was best so far is kept'),
+    () => line.print('stopping after the current step; press Ctrl-C again to end at once'),
   )
+  if (task.result.stopped && task.result.steps === 0)
+    throw new Interrupted('interrupted before training began; nothing was written')
   checkTaskFitsPrototype(readTaskFile(task.file), prototype)
   await writeAtomically(flags.out, task.file)
   line.print('')
@@ -85,7 +93,20 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
   return flags.json ? jsonReport(task, flags, took) : report(task, space, flags, took)
 }
 
-const shownConfusions = 5
+/** @throws Problem `invalid_setting`, `unwritable_file` */
+async function checkOut(data: string, out: string): Promise<void> {
+  if (isDataFileName(out))
+    throw new Problem(
+      'invalid_setting',
+      `--out ${out} is the name of a data file; expected the task file to write, as in: ` +
+        `propetl learn ${shellWord(isDataFileName(data) ? data : out)} --out ${shellWord(taskFileFor(out))}`,
+    )
+  await checkWritable(out)
+}
+
+const taskFileFor = (data: string) => join(dirname(data), `${basename(data, extname(data))}.safetensors`)
+
+const maxShownConfusions = 5
 
 function report(
   { file, result, metric, headOnly, confusions }: NewTask,
@@ -93,34 +114,68 @@ function report(
   flags: LearnFlags,
   took: number,
 ): string {
-  const id = basename(flags.out, extname(flags.out))
-  const epoch = result.bestEpoch === 0 ? 'as it began' : `epoch ${result.bestEpoch} of ${result.epochs.length}`
+  const epoch =
+    result.bestEpoch === 0 ? 'before the first epoch ended' : `epoch ${result.bestEpoch} of ${result.epochs.length}`
   const facts: [string, string][] = [
     [`dev ${metric}`, `${result.score.toFixed(4)} (${epoch}${result.stopped ? ', stopped' : ''})`],
     ...(headOnly === undefined
       ? []
-      : [[hasHead(problem) ? 'a head alone' : 'the bare backbone', headOnly.toFixed(4)] as [string, string]]),
+      : [[hasHead(problem) ? 'head without mask' : 'bare backbone', headOnly.toFixed(4)] as [string, string]]),
     ...confusions
-      .slice(0, shownConfusions)
+      .slice(0, maxShownConfusions)
       .map(({ actual, predicted, rows, of }, at): [string, string] => [
-        at === 0 ? 'taken for another' : '',
-        `${rows} of ${of} "${actual}" for "${predicted}"`,
+        at === 0 ? 'most confused' : '',
+        `${rows} of ${of} "${actual}" predicted as "${predicted}"`,
       ]),
     ['file', `${flags.out}, ${file.byteLength.toLocaleString('en-US')} bytes`],
     ['took', duration(took)],
-    ['put it live', uploadCommand(flags.out, id)],
+    ...uploadCommand(flags.out).map((text, at): [string, string] => [at === 0 ? 'put it live' : '', text]),
   ]
   return facts.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
 }
 
-/** For a server on this machine, as the environment of this command describes it. */
-function uploadCommand(file: string, id: string): string {
-  const { PROPETL_PORT: port = settings.port.value, PROPETL_KEY: key } = process.env
-  const authorization = key === undefined ? '' : ' -H "authorization: Bearer $PROPETL_KEY"'
-  return `curl -X PUT${authorization} --data-binary ${shellWord(`@${file}`)} ${shellWord(`localhost:${port}/tasks/${id}`)}`
+/** The command that uploads a task to a server on this machine, and what it assumes about the server. */
+function uploadCommand(file: string): readonly string[] {
+  const { host, port, tlsCert } = environmentConfig()
+  const hasKey = process.env.PROPETL_KEY !== undefined
+  const name = ['127.0.0.1', '::1', '0.0.0.0', '::'].includes(host)
+    ? 'localhost'
+    : host.includes(':')
+      ? `[${host}]`
+      : host
+  const address = `${name}:${port === 0 ? settings.port.value : port}`
+  const key = '-H "authorization: Bearer $PROPETL_KEY"'
+  const url = `${tlsCert === undefined ? '' : 'https://'}${address}/tasks/${taskId(file)}`
+  return [
+    `curl -X PUT${hasKey ? ` ${key}` : ''} --data-binary ${shellWord(`@${file}`)} ${shellWord(url)}`,
+    `(for a server at ${address}${hasKey ? '' : `; if it requires an API key, set PROPETL_KEY and add ${key}`})`,
+  ]
 }
 
-/** As a shell reads one word. */
+/** The configuration of a server with this environment; the defaults if a variable is invalid. */
+function environmentConfig(): Pick<Config, 'host' | 'port' | 'tlsCert'> {
+  try {
+    return loadConfig({}, process.env)
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error
+    return loadConfig({}, {})
+  }
+}
+
+/** The id of a task from the name of its file; a server does not accept other characters. */
+function taskId(file: string): string {
+  const name = basename(file, extname(file))
+  if (new RegExp(taskIdPattern).test(name)) return name
+  const id = name
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9._-]+/g, '-')
+    .replace(/^[._-]+/, '')
+    .replace(/-+$/, '')
+    .slice(0, 64)
+  return id || 'task'
+}
+
+/** Quotes a text so that a shell reads it as one word. */
 const shellWord = (text: string): string =>
   /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 

@@ -1,12 +1,15 @@
-// Files that a command writes: each appears whole or not at all.
+// Files that a command writes: each appears complete or not at all.
 
+import { statSync } from 'node:fs'
 import { open, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { Problem } from '../problem.js'
 import { describeError } from '../store/causes.js'
 
-/** Says before any work is done whether a file can be written. @throws Problem `unwritable_file` */
+/** Checks that a file can be written, before the work that makes its content. @throws Problem `unwritable_file` */
 export async function checkWritable(path: string): Promise<void> {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    throw new Problem('unwritable_file', `${path} is a directory; expected the name of the file to write`)
   const partial = `${path}.partial`
   await writeFile(partial, '').catch(throwUnwritable(path))
   await rm(partial)
@@ -19,7 +22,7 @@ export async function writeAtomically(path: string, bytes: Uint8Array): Promise<
   await rename(partial, path).catch(throwUnwritable(path))
 }
 
-/** Gives a file its name, which no other one has, and makes that durable. */
+/** Gives a file its final name, which no other file may have, and makes the name durable. */
 export async function renameDurably(partial: string, path: string): Promise<void> {
   const directory = await open(dirname(path))
   try {
@@ -33,6 +36,7 @@ export async function renameDurably(partial: string, path: string): Promise<void
   }
 }
 
-export const throwUnwritable = (path: string) => (error: Error) => {
-  throw new Problem('unwritable_file', `${path} cannot be written: ${describeError(error)}`)
+export const throwUnwritable = (path: string) => (error: NodeJS.ErrnoException) => {
+  const cause = error.code === 'ENOENT' ? `there is no directory ${dirname(path)}; create it first` : describeError(error)
+  throw new Problem('unwritable_file', `${path} cannot be written: ${cause}`)
 }

@@ -1,226 +1,314 @@
-// The command line: serve, learn, evaluate, train, inspect, backup and tenants. Each command imports what it needs when it runs.
+// The command line of propetl. Each command imports its code only when it runs.
 
 import { Command, CommanderError, Option } from 'commander'
 import {
   environmentVariableOf,
   flagOf,
   loadConfig,
+  settingGroups,
   settingNames,
   settings,
   shownDefault,
   unknownVariables,
 } from '../config.js'
+import { combinings } from '../formats/task-file.js'
 import { methodDefaults, trainingMethods, weightRates } from '../learn/training-methods.js'
 import { version } from '../package.js'
 import { Problem } from '../problem.js'
 import type { EvaluateFlags } from './evaluate.js'
+import { addHelp } from './help-text.js'
+import { Interrupted } from './interrupt.js'
 import type { LearnFlags } from './learn.js'
 import { addTenantCommands } from './tenant-options.js'
 import type { TrainFlags } from './train.js'
 import {
+  addDataOptions,
   addEvaluationOptions,
+  addModelOptions,
   addSingleTaskOptions,
   addTrainingOptions,
-  combineOption,
+  optionGroups,
   positive,
   probability,
   share,
   whole,
 } from './training-options.js'
 
-const byMethod = (what: 'density' | 'scoreRate') =>
-  `multi ${methodDefaults.multi[what]}, single ${methodDefaults.single[what]}`
-
-/** Exit code of a command line that is wrong, as shells and most programs have it. */
-const usageError = 2
+/** Exit codes, as in most programs. */
+const exitCodes = { failure: 1, usageError: 2, interrupted: 130 } as const
 
 const program = new Command('propetl')
-  .description('One frozen transformer, one shared module, and a few kilobytes of mask bits per task.')
+  .description('Serves many text classifiers with one frozen transformer and a few kilobytes of mask bits per task.')
   .version(version, '-V, --version', 'print the version')
   .showHelpAfterError('(run with --help for the usage and an example)')
+  .helpOption('-h, --help', 'show the usage, the options and examples')
   .exitOverride()
-
-const serve = program
-  .command('serve')
-  .description('serve the model and its tasks over HTTP')
-  .addHelpText(
-    'after',
-    '\nA flag goes before its environment variable.\n\nExample:\n' +
-      '  $ propetl serve --port 9000 --data-dir /var/lib/propetl\n' +
-      '  $ curl localhost:9000/tasks/sst2/predict -H \'content-type: application/json\' -d \'{"inputs":"a gorgeous film"}\'',
-  )
-for (const name of settingNames) {
-  const { kind, meaning } = settings[name]
-  if (kind.kind === 'secret') continue
-  const choices = kind.kind === 'choice' ? ` One of: ${kind.choices.join(', ')}.` : ''
-  const value = kind.kind === 'switch' ? '' : ` <${kind.kind === 'whole' ? 'number' : 'value'}>`
-  serve.option(
-    `${flagOf(name)}${value}`,
-    `${meaning}${choices} (default: ${shownDefault(name)}; env: ${environmentVariableOf(name)})`,
-  )
-}
-serve.action(async (given: Record<string, string | true>) => {
-  const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]))
-  const load = () => loadConfig(flags, process.env)
-  const config = load()
-  const unknown = unknownVariables(process.env)
-  if (unknown.length > 0)
-    console.error(
-      `propetl: ${unknown.join(', ')}: no such setting; it has no effect (\`propetl serve --help\` lists them)`,
-    )
-  const { serve } = await import('./serve.js')
-  await serve(config, load)
+addHelp(program, {
+  prints: 'Run "propetl <command> --help" for the options of a command, what it prints, and examples.',
+  notes: [
+    `Exit code: 0 for success, ${exitCodes.failure} for a failure, ${exitCodes.usageError} for a wrong command line or ` +
+      `setting, ${exitCodes.interrupted} if interrupted without a result.`,
+  ],
+  examples: ['propetl serve', 'propetl learn reviews.csv --out reviews.safetensors'],
 })
-
-addTrainingOptions(
-  addSingleTaskOptions(
-    program
-      .command('learn')
-      .description("learn a new task's mask and head on the model's frozen prototype, and write its task file")
-      .argument('<data>', 'rows to learn from, CSV, TSV or JSON lines: "text", optional "text_pair", and "label"')
-      .requiredOption('--out <file>', "the task file to write; its name is the task's id"),
-  ),
-)
-  .option('--density <share>', 'share of a mask that is 1', share, 0.5)
-  .option('--score-rate <rate>', "learning rate of the masks' scores", positive, 0.05)
-  .addOption(
-    new Option('--mask-rows <kind>', 'a mask for each layer, or one for all')
-      .choices(['layer', 'one'])
-      .default('layer'),
-  )
-  .addOption(combineOption)
-  .option(
-    '--threshold <probability>',
-    'from which on a label of a multi-label classification applies, kept in the task file (default: 0.5)',
-    probability,
-  )
-  .option('--no-normalize', 'leave the vectors of a feature extraction at their length; else they get an L2 norm of 1')
-  .option('--description <text>', 'kept in the task file')
-  .option('--resume <file>', 'go on from the mask and head of a task file that was learned before')
-  .option('--no-baseline', 'do not learn a head alone, or score the bare backbone, to compare with')
-  .option('--json', 'print the report as JSON')
-  .addHelpText(
-    'after',
-    '\nThe labels tell the problem type: names, numbers with fractions, arrays of names, or arrays of words with a label\n' +
-      'for each. In CSV and TSV, say --problem-type where a cell lists more: labels separated by commas (multi-label), or\n' +
-      'words and their labels separated by white space (token classification). A feature_extraction is learned from pairs\n' +
-      'of texts with a number that says how alike they are.\n\nExamples:\n' +
-      '  $ propetl learn reviews.csv --out reviews.safetensors\n' +
-      '  $ curl -X PUT --data-binary @reviews.safetensors localhost:8080/tasks/reviews\n' +
-      '  $ propetl learn names.csv --problem-type token_classification --out names.safetensors',
-  )
-  .action(async (data: string, flags: LearnFlags) => {
-    const { learn } = await import('./learn.js')
-    console.log(await learn(data, flags))
-  })
-
-addEvaluationOptions(
-  program
-    .command('evaluate')
-    .description('score a task on labelled rows, with a confidence interval')
-    .argument('<task>', 'a task file, or the address of a task on a server')
-    .argument('<data>', 'labelled rows, as for learn'),
-)
-  .addOption(
-    new Option('--numerics <kind>', 'what a file is run in, as for serve')
-      .choices(settings.numerics.kind.choices)
-      .default(settings.numerics.value),
-  )
-  .option('--json', 'print JSON')
-  .addHelpText(
-    'after',
-    '\nExample:\n  $ propetl evaluate reviews.safetensors test.csv\n' +
-      '  $ propetl evaluate http://localhost:8080/tasks/reviews test.csv\n\nA server that asks for a key gets that of the environment variable PROPETL_KEY.',
-  )
-  .action(async (task: string, data: string, flags: EvaluateFlags) => {
-    const { evaluate } = await import('./evaluate.js')
-    console.log(await evaluate(task, data, flags))
-  })
-
-addTrainingOptions(
-  program
-    .command('train')
-    .description('learn a prototype on one task or on several together, or what it is held against')
-    .argument('<data...>', 'a task each: a file of rows, or a folder with train.jsonl, dev.jsonl and task.json')
-    .option('--out <dir>', 'folder to write prototype.safetensors and masks/<task>.safetensors to'),
-)
-  .option('--density <share>', `share of a mask that is 1 (default: ${byMethod('density')})`, share)
-  .option('--score-rate <rate>', `learning rate of the masks' scores (default: ${byMethod('scoreRate')})`, positive)
-  .addOption(
-    new Option(
-      '--method <name>',
-      'multi: a prototype under a mask a layer and a mask a task; single: under a mask a layer; ' +
-        'plain: weights of its own in every layer; head: no module (default: multi for several tasks, else single)',
-    ).choices(trainingMethods),
-  )
-  .addOption(
-    new Option('--combine <kind>', 'how layer and task masks meet').choices(['or', 'and', 'add']).default('or'),
-  )
-  .option(
-    '--finish-epochs <number>',
-    'times that every row is seen again when, after learning together, each task goes on alone with its mask and head',
-    whole(0, 10_000),
-    0,
-  )
-  .addOption(
-    new Option('--module <kind>', 'what the prototype is').choices(Object.keys(weightRates)).default('adapter'),
-  )
-  .option('--bottleneck <size>', "an adapter's inner size (default: 32)", whole(1, 100_000))
-  .addOption(new Option('--activation <name>', "an adapter's (default: relu)").choices(['relu', 'gelu', 'tanh']))
-  .option('--rank <size>', 'rank of LoRA (default: 16)', whole(1, 100_000))
-  .option('--alpha <number>', 'what LoRA is scaled by is alpha/rank (default: 1.5 × rank)', positive)
-  .option('--prefix-length <tokens>', "a prefix's keys and values (default: 32)", whole(1, 100_000))
-  .option(
-    '--weight-rate <rate>',
-    `learning rate of weights (default: ${weightRates.adapter}, of a prefix ${weightRates.prefix})`,
-    positive,
-  )
-  .option('--json', 'print the report as JSON')
-  .addHelpText('after', '\nExample:\n  $ propetl train data/sst2 data/trec data/subj --out prototype')
-  .action(async (data: string[], flags: TrainFlags) => {
-    const { train: trainOn } = await import('./train.js')
-    console.log(await trainOn(data, flags))
-  })
-
-program
-  .command('inspect')
-  .description('tell what is in a prototype or task file: shapes, density, overlap with the layer masks, storage')
-  .argument('<file>', 'a prototype or a task file')
-  .option('--prototype <file>', 'the prototype a task belongs to (default: that of the bundled model)')
-  .option('--json', 'print JSON')
-  .addHelpText('after', '\nExample:\n  $ propetl inspect masks/sst2.safetensors')
-  .action(async (file: string, options: { prototype?: string; json?: boolean }) => {
-    const { inspect } = await import('./inspect.js')
-    console.log(await inspect(file, options))
-  })
-
-program
-  .command('backup')
-  .description('write the tasks, tenants and keys of a data directory to one file, also while a server runs on it')
-  .argument('<file>', 'the file to write, which may not be there yet')
-  .addOption(
-    new Option('--data-dir <dir>', 'directory that the server stores in')
-      .default(settings.dataDir.value)
-      .env(environmentVariableOf('dataDir')),
-  )
-  .addHelpText(
-    'after',
-    '\nTo restore it, put the file into an empty data directory as tasks.lmdb, and start a server there.\n\nExample:\n' +
-      '  $ propetl backup --data-dir /var/lib/propetl "tasks-$(date +%F).lmdb"',
-  )
-  .action(async (file: string, flags: { dataDir: string }) => {
-    const { backup } = await import('./backup.js')
-    console.log(await backup(file, flags))
-  })
-
+addServe(program.commandsGroup('Serve:'))
+program.commandsGroup('Train and evaluate:')
+addLearn(program)
+addEvaluate(program)
+addTrain(program)
+addInspect(program.commandsGroup('Administer:'))
+addBackup(program)
 addTenantCommands(program)
+program.helpCommand('help [command]', 'show the help of a command')
 
+function addServe(program: Command): void {
+  const serve = addHelp(program.command('serve').description('serve the model and its tasks over HTTP'), {
+    prints: 'Prints its log: one JSON object per line, or plain lines on a terminal. The line "ready" has the address.',
+    notes: [
+      'Every option can also be set by an environment variable: --max-inputs by PROPETL_MAX_INPUTS. An option takes ' +
+        'precedence over its variable, and the variable over the settings file. The operator key is set only by ' +
+        `${environmentVariableOf('operatorKey')}, because other users of the machine can see command lines.`,
+    ],
+    examples: [
+      'propetl serve --port 9000 --data-dir /var/lib/propetl',
+      'curl localhost:9000/tasks/sst2/predict -H \'content-type: application/json\' -d \'{"inputs":"a gorgeous film"}\'',
+    ],
+  })
+  for (const group of settingGroups) {
+    serve.optionsGroup(`${group}:`)
+    for (const name of settingNames) {
+      const { group: groupOfSetting, kind, meaning } = settings[name]
+      if (groupOfSetting !== group || kind.kind === 'secret') continue
+      const choices = kind.kind === 'choice' ? ` One of: ${kind.choices.join(', ')}.` : ''
+      const value = kind.kind === 'switch' ? '' : ` <${kind.kind === 'whole' ? 'number' : 'value'}>`
+      serve.option(`${flagOf(name)}${value}`, `${meaning}${choices} (default: ${shownDefault(name)})`)
+    }
+  }
+  serve.action(async (given: Record<string, string | true>) => {
+    const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]))
+    const load = () => loadConfig(flags, process.env)
+    const config = load()
+    const unknown = unknownVariables(process.env)
+    if (unknown.length > 0)
+      console.error(
+        `propetl: ${unknown.join(', ')}: no such setting; it has no effect (\`propetl serve --help\` lists them)`,
+      )
+    const { checkModelDirectory } = await import('./model-directory.js')
+    checkModelDirectory(config.modelDir, true)
+    const { serve } = await import('./serve.js')
+    await serve(config, load)
+  })
+}
+
+function addLearn(program: Command): void {
+  const learn = program
+    .command('learn')
+    .description('train a task on labelled examples, on top of the frozen prototype, and write its task file')
+    .argument(
+      '<data>',
+      'examples in CSV, TSV or JSON lines, with the columns "text", "label" and optionally "text_pair"',
+    )
+    .optionsGroup(optionGroups.output)
+    .requiredOption('--out <file>', 'task file to write; its name without the extension is the id of the task')
+    .option('--description <text>', 'description to store in the task file')
+    .option('--json', 'print the report as JSON')
+  addSingleTaskOptions(addDataOptions(learn))
+  addModelOptions(learn, 'directory of the backbone, with its prototype.safetensors')
+    .option(
+      '--threshold <probability>',
+      'least probability at which a label of a multi-label classification applies; stored in the task file (default: 0.5)',
+      probability,
+    )
+    .option('--no-normalize', 'do not scale the vectors of a feature extraction to an L2 norm of 1')
+    .optionsGroup(optionGroups.masks)
+    .option('--density <share>', 'share of mask bits that are 1', share, 0.5)
+    .addOption(
+      new Option('--mask-rows <kind>', 'one mask per layer, or one for all layers')
+        .choices(['layer', 'one'])
+        .default('layer'),
+    )
+    .addOption(
+      new Option('--combine <kind>', "combine the mask with the prototype's layer masks")
+        .choices(combinings)
+        .default('none'),
+    )
+  addTrainingOptions(learn)
+    .option('--score-rate <rate>', "learning rate of the masks' scores", positive, 0.05)
+    .option('--resume <file>', 'continue from the mask and head of a task file')
+    .option(
+      '--no-baseline',
+      'skip the baseline: a head without a mask or, for a task without a head, the bare backbone',
+    )
+    .action(async (data: string, flags: LearnFlags) => {
+      const { learn } = await import('./learn.js')
+      console.log(await learn(data, flags))
+    })
+  addHelp(learn, {
+    prints:
+      'Prints the dev score, the score without a mask, the most frequent confusions, and the command that uploads the task.',
+    notes: [
+      'The problem type follows from the labels. Names: single-label classification. Numbers with fractions: regression Arrays of names: multi-label classification. Arrays of words, with a label for each word: token classification In CSV and TSV, lists need --problem-type: commas separate the labels of a multi_label_classification, and white ' +
+        'space separates the words and the labels of a token_classification. A feature_extraction needs pairs of texts, ' +
+        'with a number that says how similar they are.',
+      'Ctrl-C stops training and keeps the best epoch so far.',
+    ],
+    examples: [
+      'propetl learn reviews.csv --out reviews.safetensors',
+      'curl -X PUT --data-binary @reviews.safetensors localhost:8080/tasks/reviews',
+      'propetl learn names.csv --problem-type token_classification --out names.safetensors',
+    ],
+  })
+}
+
+function addEvaluate(program: Command): void {
+  const evaluate = program
+    .command('evaluate')
+    .description('score a task on labelled examples, with a confidence interval')
+    .argument('<task>', 'task file, or the URL of a task on a server')
+    .argument('<data>', 'labelled examples, as for learn')
+  addEvaluationOptions(evaluate)
+    .addOption(
+      new Option('--numerics <kind>', 'numerics that a task file is run with, as for serve')
+        .choices(settings.numerics.kind.choices)
+        .default(settings.numerics.value),
+    )
+    .optionsGroup(optionGroups.output)
+    .option('--json', 'print the result as JSON')
+    .action(async (task: string, data: string, flags: EvaluateFlags) => {
+      const { evaluate } = await import('./evaluate.js')
+      console.log(await evaluate(task, data, flags))
+    })
+  addHelp(evaluate, {
+    prints: 'Prints the metric, the score, the number of examples, and the 95 % confidence interval of the score.',
+    notes: ['If the server requires an API key, set it in the environment variable PROPETL_KEY.'],
+    examples: [
+      'propetl evaluate reviews.safetensors test.csv',
+      'propetl evaluate http://localhost:8080/tasks/reviews test.csv',
+    ],
+  })
+}
+
+function addTrain(program: Command): void {
+  const byMethod = (what: 'density' | 'scoreRate') =>
+    `multi ${methodDefaults.multi[what]}, single ${methodDefaults.single[what]}`
+  const train = program
+    .command('train')
+    .description('train a prototype on one or several tasks, or a baseline to compare it with')
+    .argument(
+      '<data...>',
+      'one task each: a data file, or a folder with train.jsonl and optionally dev.jsonl and task.json',
+    )
+    .optionsGroup(optionGroups.output)
+    .option('--out <dir>', 'folder for prototype.safetensors and masks/<task>.safetensors')
+    .option('--json', 'print the report as JSON')
+  addDataOptions(train)
+  addModelOptions(train, 'directory of the backbone')
+    .optionsGroup(optionGroups.module)
+    .addOption(new Option('--module <kind>', 'kind of module').choices(Object.keys(weightRates)).default('adapter'))
+    .option('--bottleneck <size>', 'inner size of an adapter (default: 32)', whole(1, 100_000))
+    .addOption(
+      new Option('--activation <name>', 'activation of an adapter (default: relu)').choices(['relu', 'gelu', 'tanh']),
+    )
+    .option('--rank <size>', 'rank of LoRA (default: 16)', whole(1, 100_000))
+    .option('--alpha <number>', 'LoRA is scaled by alpha/rank (default: 1.5 × rank)', positive)
+    .option('--prefix-length <tokens>', 'keys and values of a prefix (default: 32)', whole(1, 100_000))
+    .optionsGroup(optionGroups.masks)
+    .option('--density <share>', `share of mask bits that are 1 (default: ${byMethod('density')})`, share)
+    .addOption(
+      new Option('--combine <kind>', 'how layer masks and task masks are combined')
+        .choices(['or', 'and', 'add'])
+        .default('or'),
+    )
+  addTrainingOptions(train)
+    .addOption(
+      new Option(
+        '--method <name>',
+        'multi: a prototype with a mask per layer and a mask per task; single: with a mask per layer; ' +
+          'plain: separate weights in every layer; head: no module (default: multi for several tasks, else single)',
+      ).choices(trainingMethods),
+    )
+    .option(
+      '--weight-rate <rate>',
+      `learning rate of module weights (default: ${weightRates.adapter}; for a prefix ${weightRates.prefix})`,
+      positive,
+    )
+    .option('--score-rate <rate>', `learning rate of the masks' scores (default: ${byMethod('scoreRate')})`, positive)
+    .option(
+      '--finish-epochs <number>',
+      'epochs in which each task then trains its mask and head alone, with everything else frozen',
+      whole(0, 10_000),
+      0,
+    )
+    .action(async (data: string[], flags: TrainFlags) => {
+      const { train } = await import('./train.js')
+      console.log(await train(data, flags))
+    })
+  addHelp(train, {
+    prints: 'Prints the dev score of each task, their mean, the storage in bits, and the files written.',
+    notes: ['Ctrl-C stops training and keeps the best epoch so far.'],
+    examples: [
+      'propetl train data/sst2 data/trec data/subj --out prototype',
+      'propetl train reviews.csv --module lora --model-dir bert-base-uncased --out bert-base-uncased',
+    ],
+  })
+}
+
+function addInspect(program: Command): void {
+  const inspect = program
+    .command('inspect')
+    .description('show what a prototype or a task file contains')
+    .argument('<file>', 'prototype or task file')
+    .option('--prototype <file>', 'prototype of the task (default: that of the bundled model)')
+    .option('--json', 'print the facts as JSON')
+    .action(async (file: string, options: { prototype?: string; json?: boolean }) => {
+      const { inspect } = await import('./inspect.js')
+      console.log(await inspect(file, options))
+    })
+  addHelp(inspect, {
+    prints: 'Prints shapes, labels, mask density, overlap with the layer masks, and storage.',
+    examples: ['propetl inspect masks/sst2.safetensors'],
+  })
+}
+
+function addBackup(program: Command): void {
+  const backup = program
+    .command('backup')
+    .description('copy the tasks, tenants and keys of a data directory to one file, even while a server uses it')
+    .argument('<file>', 'file to write; it must not exist')
+    .addOption(
+      new Option('--data-dir <dir>', 'data directory of the server')
+        .default(settings.dataDir.value)
+        .env(environmentVariableOf('dataDir')),
+    )
+    .action(async (file: string, flags: { dataDir: string }) => {
+      const { backup } = await import('./backup.js')
+      console.log(await backup(file, flags))
+    })
+  addHelp(backup, {
+    prints: 'Prints the size of the file.',
+    notes: [
+      'To restore, copy the file into an empty data directory as tasks.lmdb, and start a server on that directory.',
+    ],
+    examples: ['propetl backup --data-dir /var/lib/propetl "tasks-$(date +%F).lmdb"'],
+  })
+}
+
+// A reader such as "head" may close the pipe before everything is written.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exit(0)
+})
 try {
   await program.parseAsync()
 } catch (error) {
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : usageError
-  else if (error instanceof Problem) {
-    console.error(`propetl: ${error.message}`)
-    process.exitCode = 1
-  } else throw error
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usageError
+  else if (error instanceof Interrupted) fail(error.message, exitCodes.interrupted)
+  else if (error instanceof Problem)
+    fail(error.message, error.code === 'invalid_setting' ? exitCodes.usageError : exitCodes.failure)
+  else throw error
+}
+
+function fail(message: string, exitCode: number): void {
+  console.error(`propetl: ${message}`)
+  process.exitCode = exitCode
 }

@@ -1,9 +1,9 @@
-// One line that tells how far a learning run is: rewritten in place on a terminal, a line now and then elsewhere.
+// Shows the progress of a training run: one line that is rewritten on a terminal, else a new line from time to time.
 
 import type { Progress } from '../learn/training.js'
 
-/** Without a terminal: at most one line in so many milliseconds. */
-const pause = 10_000
+/** Without a terminal, at most one line in this many milliseconds. */
+const pauseMs = 10_000
 
 export class ProgressLine {
   #last = Number.NEGATIVE_INFINITY
@@ -11,51 +11,50 @@ export class ProgressLine {
 
   constructor(readonly stream: NodeJS.WriteStream) {}
 
-  /** @param framed puts the sentence about the progress into a longer one */
-  show(progress: Progress, framed = (sentence: string) => sentence): void {
-    this.#tell(framed(sentence(progress)), progress.step === progress.steps)
+  /** @param format makes the whole line from the sentence about the progress */
+  show(progress: Progress, format = (sentence: string) => sentence): void {
+    this.#rewrite(format(sentence(progress)), progress.step === progress.steps)
   }
 
   reading(path: string, rows: number): void {
-    this.#tell(`reading ${path}: ${count(rows)} rows`, false)
+    this.#rewrite(`reading ${path}: ${formatCount(rows)} rows`, false)
   }
 
-  /** @param what is being done with rows, as a participle */
-  rows(what: string, done: number, all: number): void {
-    this.#tell(`${what}: ${count(done)} of ${count(all)} rows`, false)
+  baseline(done: number, all: number): void {
+    this.#rewrite(`baseline: ${formatCount(done)} of ${formatCount(all)} examples`, false)
   }
 
-  /** A line of its own. */
+  /** Prints a line that stays. */
   print(line: string): void {
     this.stream.write(`${this.#open ? '\r\x1b[2K' : ''}${line}\n`)
     this.#open = false
   }
 
-  /** Takes the line away where it is still open. */
+  /** Removes the line that is being rewritten. */
   end(): void {
     if (this.#open) this.stream.write('\r\x1b[2K')
     this.#open = false
   }
 
-  #tell(what: string, last: boolean): void {
+  #rewrite(line: string, isLast: boolean): void {
     const now = performance.now()
     if (this.stream.isTTY) {
-      this.stream.write(`\r\x1b[2K${what}`)
+      this.stream.write(`\r\x1b[2K${line}`)
       this.#open = true
-    } else if (now - this.#last >= pause || last) {
-      this.stream.write(`${what}\n`)
+    } else if (now - this.#last >= pauseMs || isLast) {
+      this.stream.write(`${line}\n`)
       this.#last = now
     }
   }
 }
 
-const count = (value: number) => value.toLocaleString('en-US')
+const formatCount = (value: number) => value.toLocaleString('en-US')
 
 const sentence = ({ step, steps, loss, best, millisecondsLeft }: Progress): string =>
   [
     `step ${step} of ${steps}`,
     `loss ${loss.toFixed(4)}`,
-    `best dev score ${best === undefined ? 'not yet' : best.toFixed(4)}`,
+    `best dev score ${best === undefined ? 'not known yet' : best.toFixed(4)}`,
     `${duration(millisecondsLeft)} left`,
   ].join(', ')
 

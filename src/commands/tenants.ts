@@ -1,5 +1,5 @@
-// `propetl tenants …`: tenants and keys of a data directory, whether or not a server runs on it. A server sees a change
-// with its next request. Each change is told as a line of the audit trail on standard error.
+// `propetl tenants …`: manages the tenants and API keys of a data directory, even while a server uses it. The server
+// sees a change with its next request. Each change writes a line of the audit trail to standard error.
 
 import { existsSync } from 'node:fs'
 import { userInfo } from 'node:os'
@@ -21,14 +21,14 @@ export interface StoreFlags {
   readonly json?: boolean
 }
 
-/** Limits that are given; `none` lifts one. */
+/** The limits to change; `none` removes a limit. */
 export interface TenantFlags extends StoreFlags, Partial<Record<keyof Limits, number | 'none'>> {
   readonly share?: number
 }
 
 export interface KeyFlags extends StoreFlags, Partial<KeyTerms> {}
 
-/** Makes a tenant, or changes of one what the flags name. @returns what to print @throws Problem */
+/** Creates a tenant, or changes the given limits of one. @returns the text to print @throws Problem */
 export const setTenant = (id: string, flags: TenantFlags): Promise<string> =>
   withStore(flags, async (store) => {
     const tenants = new Tenants(store)
@@ -59,10 +59,10 @@ export const deleteTenant = (id: string, flags: StoreFlags): Promise<string> =>
   withExistingStore(flags, async (store) => {
     const stores = { tenants: new Tenants(store), tasks: await TaskStore.open(store) }
     const tasks = await removeTenant(stores, id, terminal())
-    return formatted(flags, { id, tasks }, `tenant ${id} is removed, with its keys and ${tasks} tasks`)
+    return formatted(flags, { id, tasks }, `removed tenant ${id} with its keys and ${tasks} tasks`)
   })
 
-/** @returns the key alone, for scripts to take; with `json` all that is known of it */
+/** @returns only the key, for scripts; with `json` also its terms */
 export const createKey = (owner: string, flags: KeyFlags): Promise<string> =>
   withStore(flags, async (store) => {
     const { expires = null, description = null } = flags
@@ -86,10 +86,10 @@ export const revokeKey = (owner: string, id: string, flags: StoreFlags): Promise
     const change = { action: 'key.revoke', tenant: owner, object: id } as const
     await recordIfUnknown(new Keys(store).revoke(owner, id), () => change)
     record(change)
-    return formatted(flags, { owner, id }, `key ${id} of ${owner} is revoked`)
+    return formatted(flags, { owner, id }, `revoked key ${id} of ${owner}`)
   })
 
-/** On the store of a data directory that has one: in a misspelt directory none is made. */
+/** Opens the store of a data directory. It does not create one, because the directory may be misspelt. */
 function withExistingStore<T>(flags: StoreFlags, use: (store: Store) => Promise<T>): Promise<T> {
   if (!existsSync(storePath(flags.dataDir)))
     throw new Problem(
@@ -99,14 +99,14 @@ function withExistingStore<T>(flags: StoreFlags, use: (store: Store) => Promise<
   return withStore(flags, use)
 }
 
-/** Makes the store where there is none. */
+/** Opens the store of a data directory, or creates it. */
 async function withStore<T>({ dataDir }: StoreFlags, use: (store: Store) => Promise<T>): Promise<T> {
   rejectMirror(
-    `the database holds the tenants then; manage them on a server at /tenants, with the key of ${environmentVariableOf('operatorKey')}`,
+    `manage the tenants over HTTP at /tenants of a server, with the key in ${environmentVariableOf('operatorKey')}`,
   )
   const isNew = !existsSync(storePath(dataDir))
   const store = LmdbStore.open(dataDir)
-  if (isNew) console.error(`propetl: made a new store in ${quoted(dataDir)}`)
+  if (isNew) console.error(`propetl: created a new store in ${quoted(dataDir)}`)
   try {
     return await use(store)
   } finally {
@@ -114,7 +114,7 @@ async function withStore<T>({ dataDir }: StoreFlags, use: (store: Store) => Prom
   }
 }
 
-/** Someone at a terminal. The audit trail goes to standard error. */
+/** The actor of the audit trail, which goes to standard error: the user of this terminal. */
 function terminal(): Remover {
   const logger = pino({ timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }))
   return { actor: `terminal/${userInfo().username}`, logger }
@@ -154,7 +154,7 @@ function tenantRow(tenants: Tenants, { id, created, share, limits }: Tenant) {
 const formatted = (flags: StoreFlags, facts: unknown, text: string): string =>
   flags.json ? JSON.stringify(facts, null, 2) : text
 
-/** Rows as columns under their names. */
+/** Formats objects as a table with a header. */
 function table(rows: readonly object[]): string {
   const names = Object.keys(rows[0] ?? {})
   const cells = [names, ...rows.map((row) => Object.values(row).map((value) => String(value ?? '–')))]

@@ -1,4 +1,4 @@
-// `propetl train`: a prototype from the examples of one task or of several, or what it is held against.
+// `propetl train`: trains a prototype on one or several tasks, or a baseline to compare it with.
 
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -12,7 +12,9 @@ import { methodDefaults, type TrainingMethod, weightRates } from '../learn/train
 import { completeConfig, type ModuleConfig, type ModuleKind } from '../petl/kinds.js'
 import type { Combining } from '../petl/task.js'
 import { Problem } from '../problem.js'
-import { untilInterrupted } from './interrupt.js'
+import { inWords } from '../store/causes.js'
+import { Interrupted, untilInterrupted } from './interrupt.js'
+import { checkModelDirectory } from './model-directory.js'
 import { checkWritable, writeAtomically } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
 import { type CommonTrainingFlags, columnsOf } from './training-options.js'
@@ -35,21 +37,22 @@ export interface TrainFlags extends Omit<CommonTrainingFlags, 'dev' | 'problemTy
 }
 
 /**
- * Learns from files, each a task, or from folders with train.jsonl and perhaps dev.jsonl and task.json in them.
- * @returns what to print
- * @throws Problem
+ * Trains on one or several tasks. Each is a data file, or a folder with train.jsonl and optionally dev.jsonl and task.json.
+ * @returns the text to print
+ * @throws Problem; Interrupted if training was stopped before its first step, and then nothing is written
  */
 export async function train(paths: readonly string[], flags: TrainFlags): Promise<string> {
   const start = performance.now()
   const line = new ProgressLine(process.stderr)
   const method = flags.method ?? (paths.length > 1 ? 'multi' : 'single')
-  const best = methodDefaults[method]
+  const defaults = methodDefaults[method]
   const module = moduleOf(flags)
   if (flags.out !== undefined) {
     if (method === 'plain' || method === 'head')
-      throw new Problem('invalid_setting', `method "${method}" makes no prototype to write; leave --out away`)
+      throw new Problem('invalid_setting', `method "${method}" makes no prototype to write; remove --out`)
     await prepareFolder(flags.out)
   }
+  checkModelDirectory(flags.modelDir, false)
   const model = await loadModel(flags.modelDir, flags.maxLength)
   const tasks: NamedTrainingData[] = []
   const { devShare, seed, maxRows } = flags
@@ -57,10 +60,16 @@ export async function train(paths: readonly string[], flags: TrainFlags): Promis
   const onWarning = (warning: string) => line.print(`warning: ${warning}`)
   for (const path of paths)
     tasks.push(await loadNamedTrainingData(model, path, options, onWarning, (file, rows) => line.reading(file, rows)))
-  const twice = tasks.find(({ id }, at) => tasks.findIndex((task) => task.id === id) !== at)
-  if (twice) throw new Problem('invalid_setting', `two tasks are called "${twice.id}"`)
+  const duplicate = tasks.find(({ id }, at) => tasks.findIndex((task) => task.id === id) !== at)
+  if (duplicate)
+    throw new Problem(
+      'invalid_setting',
+      `two tasks have the name "${duplicate.id}"; rename one of the files or folders`,
+    )
   for (const { id, train, dev, space } of tasks)
-    line.print(`${id}: ${train.examples.length} rows to learn from, ${dev.examples.length} for dev, ${space.problem}`)
+    line.print(
+      `${id}: ${train.examples.length} training examples, ${dev.examples.length} dev examples; ${space.problem.replaceAll('_', ' ')}`,
+    )
 
   const trained = await untilInterrupted(
     (signal) =>
@@ -71,17 +80,19 @@ export async function train(paths: readonly string[], flags: TrainFlags): Promis
           ...flags,
           method,
           module,
-          density: flags.density ?? best.density,
+          density: flags.density ?? defaults.density,
           rates: {
             weights: flags.weightRate ?? weightRates[flags.module],
-            scores: flags.scoreRate ?? best.scoreRate,
+            scores: flags.scoreRate ?? defaults.scoreRate,
             heads: flags.headRate,
           },
         },
         { onProgress: (progress) => line.show(progress), signal },
       ),
-    () => line.print('stopping after this step; what was best so far is kept'),
+    () => line.print('stopping after the current step; press Ctrl-C again to end at once'),
   )
+  if (trained.result.stopped && trained.result.steps === 0)
+    throw new Interrupted('interrupted before training began; nothing was written')
   line.print('')
   const written = flags.out === undefined ? [] : await writeFiles(flags.out, trained)
   const run = { method, backbone: model.backbone, written, took: performance.now() - start }
@@ -94,19 +105,22 @@ const flagsOfModule = {
   prefix: ['prefixLength'],
 } as const
 
-/** @throws Problem `invalid_setting` for a flag of another kind of module */
+/** @throws Problem `invalid_setting` for an option of another kind of module */
 function moduleOf(flags: TrainFlags): ModuleConfig {
   for (const [kind, names] of Object.entries(flagsOfModule))
     for (const name of names)
       if (kind !== flags.module && flags[name] !== undefined)
-        throw new Problem('invalid_setting', `${flagOf(name)} belongs to --module ${kind}, not ${flags.module}`)
+        throw new Problem(
+          'invalid_setting',
+          `${flagOf(name)} needs --module ${kind}; this run has --module ${flags.module}`,
+        )
   const { bottleneck, activation, rank, alpha, prefixLength: length } = flags
   return completeConfig(flags.module, { bottleneck, activation, rank, alpha, length })
 }
 
 async function prepareFolder(folder: string): Promise<void> {
   await mkdir(join(folder, 'masks'), { recursive: true }).catch((error: Error) => {
-    throw new Problem('unwritable_file', `${folder} cannot be made: ${error.message}`)
+    throw new Problem('unwritable_file', `the folder ${folder} cannot be created: ${inWords(error)}`)
   })
   await checkWritable(join(folder, 'prototype.safetensors'))
 }

@@ -1,16 +1,17 @@
-// Flags that the learning commands have in common: what each means, its default, and how its value is checked.
+// The options that learn, train and evaluate share: their groups in the help, defaults, and checks of their values.
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { settings } from '../config.js'
+import { type ProblemType, poolings, problemTypes } from '../formats/task-file.js'
 import { type Columns, defaultColumns } from '../learn/examples.js'
 import { type Metric, metricNames } from '../learn/metrics.js'
 import { type HeadKind, headKinds } from '../learn/plan.js'
 import { combinings, type ProblemType, poolings, problemTypes } from '../petl/task.js'
 import { type LearningProvider, learningProviders } from '../runtime/execution-providers.js'
 
-const number = (what: string, fits: (value: number) => boolean) => (given: string) => {
+const number = (what: string, isValid: (value: number) => boolean) => (given: string) => {
   const value = given.trim() === '' ? Number.NaN : Number(given)
-  if (!fits(value)) throw new InvalidArgumentError(`Expected ${what}.`)
+  if (!isValid(value)) throw new InvalidArgumentError(`Expected ${what}.`)
   return value
 }
 export const whole = (min: number, max: number) =>
@@ -18,9 +19,21 @@ export const whole = (min: number, max: number) =>
 export const positive = number('a number above 0', (value) => value > 0 && Number.isFinite(value))
 export const probability = number('a number above 0 and below 1', (value) => value > 0 && value < 1)
 export const share = number('a number above 0, at most 1', (value) => value > 0 && value <= 1)
-const decay = number('a number from 0', (value) => value >= 0 && Number.isFinite(value))
+const decay = number('a number that is not negative', (value) => value >= 0 && Number.isFinite(value))
 
-/** What the flags of {@link addEvaluationOptions} give. */
+/** The headings of options in the help. */
+export const optionGroups = {
+  output: 'Output:',
+  data: 'Data:',
+  model: 'Model:',
+  module: 'Module:',
+  masks: 'Masks:',
+  training: 'Training:',
+  evaluation: 'Evaluation:',
+  machine: 'Machine:',
+} as const
+
+/** The values of the options that {@link addEvaluationOptions} adds. */
 export interface DataFlags {
   readonly modelDir: string
   readonly threads: number
@@ -32,7 +45,7 @@ export interface DataFlags {
   readonly metric?: Metric
 }
 
-/** What {@link addTrainingOptions} and {@link addSingleTaskOptions} give. */
+/** The values of the options that learn and train share, and of {@link addSingleTaskOptions}. */
 export interface CommonTrainingFlags extends DataFlags {
   readonly dev?: string
   readonly devShare: number
@@ -47,60 +60,88 @@ export interface CommonTrainingFlags extends DataFlags {
   readonly provider: LearningProvider
 }
 
-/** The model, and how rows are read. */
-export const addEvaluationOptions = (command: Command): Command =>
-  addModelAndColumnOptions(command)
-    .option('--max-length <tokens>', 'longer texts are cut (default: what the model takes)', whole(8, 100_000))
-    .addOption(new Option('--metric <name>', 'metric to score by (default: by problem type)').choices(metricNames))
-
-const addModelAndColumnOptions = (command: Command): Command =>
+const addColumnOptions = (command: Command): Command =>
   command
-    .addOption(
-      new Option('--model-dir <dir>', 'Hugging Face directory with prototype.safetensors in it').default(
-        settings.modelDir.value,
-        'the bundled all-MiniLM-L6-v2',
-      ),
-    )
+    .optionsGroup(optionGroups.data)
     .option('--text-column <name>', 'column of the text', defaultColumns.text)
-    .option('--text-pair-column <name>', `column of the second text (default: "${defaultColumns.textPair}" if present)`)
-    .option('--label-column <name>', 'column of the label', defaultColumns.label)
-    .option('--seed <number>', 'the same seed gives the same result on the same machine', whole(0, 2 ** 31 - 1), 1)
-    .option('--threads <number>', 'threads that compute; 0 is one for each core', whole(0, 1024), 0)
-
-/** What every learning run has. */
-export const addTrainingOptions = (command: Command): Command =>
-  addModelAndColumnOptions(command)
-    .option('--max-length <tokens>', 'longer texts are cut', whole(8, 100_000), 128)
-    .option('--dev-share <share>', 'share of the data to split off for dev', share, 0.1)
-    .option('--max-rows <number>', 'learn from at most so many rows, drawn at random', whole(2, 1e9))
-    .option('--epochs <number>', 'times that every row is seen (default: 3 to 50, for 400 steps)', whole(1, 10_000))
-    .option('--batch-rows <number>', 'rows of a step', whole(1, 100_000), 32)
-    .option('--head-rate <rate>', 'learning rate of heads', positive, 0.005)
-    .option('--weight-decay <number>', 'weight decay of AdamW', decay, 0.1)
-    .addOption(
-      new Option('--provider <name>', 'where it learns; cuda is for NVIDIA GPUs, as in serving')
-        .choices(learningProviders)
-        .default('cpu'),
+    .option(
+      '--text-pair-column <name>',
+      `column of the second text (default: "${defaultColumns.textPair}" if the file has it)`,
     )
-    .addOption(new Option('--pooling <kind>', 'how a row becomes a vector').choices(poolings).default('mean'))
+    .option('--label-column <name>', 'column of the label', defaultColumns.label)
+
+export const modelDirOption = (description: string): Option =>
+  new Option('--model-dir <dir>', description).default(settings.modelDir.value, 'the bundled all-MiniLM-L6-v2')
+
+const metricOption = () =>
+  new Option('--metric <name>', 'metric (default: depends on the problem type)').choices(metricNames)
+
+const threadsOption = () =>
+  new Option('--threads <number>', 'CPU threads; 0 means one per core').argParser(whole(0, 1024)).default(0)
+
+export const addEvaluationOptions = (command: Command): Command =>
+  addColumnOptions(command)
+    .optionsGroup(optionGroups.model)
+    .addOption(modelDirOption('for a task file: directory of the backbone, with its prototype.safetensors'))
+    .option(
+      '--max-length <tokens>',
+      'for a task file: truncate longer texts (default: the limit of the model)',
+      whole(8, 100_000),
+    )
+    .optionsGroup(optionGroups.evaluation)
+    .addOption(metricOption())
+    .option('--seed <number>', 'seed of the confidence interval', whole(0, 2 ** 31 - 1), 1)
+    .optionsGroup(optionGroups.machine)
+    .addOption(threadsOption())
+
+/** Options of learn and train about their data. */
+export const addDataOptions = (command: Command): Command =>
+  addColumnOptions(command)
+    .option('--dev-share <share>', 'share of the data to use as dev examples', share, 0.1)
+    .option('--max-rows <number>', 'use at most this many training examples, drawn at random', whole(2, 1e9))
+
+/** Options of learn and train about the backbone and the head. */
+export const addModelOptions = (command: Command, modelDir: string): Command =>
+  command
+    .optionsGroup(optionGroups.model)
+    .addOption(modelDirOption(modelDir))
+    .option('--max-length <tokens>', 'truncate longer texts', whole(8, 100_000), 128)
+    .addOption(new Option('--pooling <kind>', 'how token vectors become one vector').choices(poolings).default('mean'))
     .addOption(
-      new Option('--head <kind>', 'a linear map, or a dense layer with tanh before it')
+      new Option('--head <kind>', 'linear, or dense: with a dense layer and tanh before it')
         .choices(headKinds)
         .default('linear'),
     )
 
-/** What is known of the one task of a run. */
+/** Options of learn and train about training, and about the machine that it runs on. */
+export const addTrainingOptions = (command: Command): Command =>
+  command
+    .optionsGroup(optionGroups.training)
+    .option('--epochs <number>', 'passes over the data (default: 3 to 50, enough for 400 steps)', whole(1, 10_000))
+    .option('--batch-rows <number>', 'examples of a batch', whole(1, 100_000), 32)
+    .option('--head-rate <rate>', 'learning rate of heads', positive, 0.005)
+    .option('--weight-decay <number>', 'weight decay of AdamW', decay, 0.1)
+    .option('--seed <number>', 'the same seed gives the same result on the same machine', whole(0, 2 ** 31 - 1), 1)
+    .optionsGroup(optionGroups.machine)
+    .addOption(
+      new Option('--provider <name>', 'execution provider; cuda needs an NVIDIA GPU')
+        .choices(learningProviders)
+        .default('cpu'),
+    )
+    .addOption(threadsOption())
+    .optionsGroup(optionGroups.training)
+
+/** Options about the one task of learn. */
 export const addSingleTaskOptions = (command: Command): Command =>
   command
-    .option('--dev <file>', 'rows to choose the best epoch by (default: a share of the data)')
-    .addOption(new Option('--problem-type <type>', 'problem type (default: told by the labels)').choices(problemTypes))
-    .addOption(new Option('--metric <name>', 'metric to score by (default: by problem type)').choices(metricNames))
+    .optionsGroup(optionGroups.data)
+    .option('--dev <file>', 'file of dev examples, which choose the best epoch (default: a share of the data)')
+    .addOption(
+      new Option('--problem-type <type>', 'problem type (default: found from the labels)').choices(problemTypes),
+    )
+    .addOption(metricOption())
 
-export const combineOption = new Option('--combine <kind>', "combine the mask with the prototype's layer masks")
-  .choices(combinings)
-  .default('none')
-
-/** The columns that flags name. */
+/** The columns that the options name. */
 export const columnsOf = (flags: Pick<DataFlags, 'textColumn' | 'textPairColumn' | 'labelColumn'>): Columns => ({
   ...defaultColumns,
   text: flags.textColumn,

@@ -40,7 +40,7 @@ const denseHeadRate = 0.001
 
 /**
  * Trains a head on the bare backbone.
- * @param signal if aborted, training ends after the current step
+ * @param signal if aborted, training ends after the current batch or step
  * @param onDone receives how many examples the backbone has encoded, which takes most of the time
  * @throws the signal's reason
  */
@@ -100,8 +100,13 @@ async function trainOnVectors(
   const { loss, lossTargets } = problemTraits[space.problem]
   const outputs = outputCount(space)
   const tensors = initialHead(space, H, headKind, random)
-  const vectorsOf = vectorLookup(train, await headInputs(bare, train, unit, onDone), H)
-  const devVectors = await headInputs(bare, dev, unit)
+  const checkSignal = () => signal?.throwIfAborted()
+  const onTrainDone: OnExamplesDone = (done, all) => {
+    checkSignal()
+    onDone?.(done, all)
+  }
+  const vectorsOf = vectorLookup(train, await headInputs(bare, train, unit, onTrainDone), H)
+  const devVectors = await headInputs(bare, dev, unit, checkSignal)
   const options = { threads: 1 }
   const training = await GraphSession.open(headGraph(H, headKind, loss), options)
   const forward = await GraphSession.open(headGraph(H, headKind), options)
@@ -112,7 +117,7 @@ async function trainOnVectors(
   let best: { score: number; bestEpoch: number; values: Float32Array[] } | undefined
   for (let epoch = 0; epoch < epochs; epoch++) {
     for (const examples of shuffledBatches(train, batchRows, random)) {
-      signal?.throwIfAborted()
+      checkSignal()
       const batch: Subset = { set: train.set, examples }
       const gradients = await training.run({
         vectors: matrix(vectorsOf(batch), H),

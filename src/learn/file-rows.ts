@@ -1,6 +1,7 @@
 // Reads the rows of a data file (JSON lines, CSV or TSV) as values by column name. It streams the file.
 
-import { createReadStream } from 'node:fs'
+import { constants, createReadStream } from 'node:fs'
+import { access } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { Readable } from 'node:stream'
 import { CsvError, parse as csvParser, type Info, type Options } from 'csv-parse'
@@ -19,6 +20,18 @@ const readers: Readonly<Record<string, (path: string) => AsyncGenerator<FileRow>
   '.ndjson': jsonRows,
   '.csv': (path) => separatedRows(path, ','),
   '.tsv': (path) => separatedRows(path, '\t'),
+}
+
+/** Whether the extension of a file name is that of a data file. */
+export const isDataFileName = (path: string): boolean => Object.hasOwn(readers, extname(path).toLowerCase())
+
+/**
+ * Checks the name of a data file and that the file exists, before a command does anything slow.
+ * @throws Problem `invalid_data`, `unreadable_file`
+ */
+export async function checkDataFile(path: string): Promise<void> {
+  readFileRows(path)
+  await access(path, constants.R_OK).catch((error: NodeJS.ErrnoException) => throwUnreadable(path, error))
 }
 
 /**

@@ -56,6 +56,8 @@ export interface TrainingResult {
   readonly scores: ReadonlyMap<string, number>
   /** Mean dev score after each epoch. */
   readonly epochs: readonly number[]
+  /** Steps done; 0 if the run was stopped before the first one. */
+  readonly steps: number
   readonly stopped: boolean
 }
 
@@ -78,7 +80,7 @@ export async function train(
   )
   const epochSteps = stepsOfEpoch(tasks, batchRows)
   const epochs = givenEpochs ?? Math.min(Math.max(Math.ceil(enoughSteps / epochSteps), epochBounds[0]), epochBounds[1])
-  const steps = epochs * epochSteps
+  const allSteps = epochs * epochSteps
   const start = performance.now()
   const history: number[] = []
   let best: { epoch: number; score: number; scores: Map<string, number>; values: Float32Array[] } | undefined
@@ -104,11 +106,11 @@ export async function train(
       const { task, examples } = batch
       const subset = { set: task.train.set, examples }
       const targets = problemTraits[task.problem].lossTargets(task.space, targetsOf(subset))
-      const stepLoss = await trainer.step(task, encodedExamples(subset), targets, rateShare(step, steps))
+      const stepLoss = await trainer.step(task, encodedExamples(subset), targets, rateShare(step, allSteps))
       loss = loss === undefined ? stepLoss : 0.95 * loss + 0.05 * stepLoss
       step++
-      const millisecondsLeft = ((performance.now() - start) / step) * (steps - step)
-      onProgress({ step, steps, loss, best: best?.score, millisecondsLeft })
+      const millisecondsLeft = ((performance.now() - start) / step) * (allSteps - step)
+      onProgress({ step, steps: allSteps, loss, best: best?.score, millisecondsLeft })
     }
     if (!signal?.aborted) await evaluate(epoch)
   }
@@ -118,7 +120,7 @@ export async function train(
   for (const [at, { values }] of tensors.entries()) values.set(best.values[at] ?? [])
   trainer.tensorsChanged()
   const { epoch, score, scores } = best
-  return { bestEpoch: epoch, score, scores, epochs: history, stopped: signal?.aborted ?? false }
+  return { bestEpoch: epoch, score, scores, epochs: history, steps: step, stopped: signal?.aborted ?? false }
 }
 
 async function devScores(trainer: Trainer, tasks: readonly TrainingTask[]): Promise<Map<string, number>> {

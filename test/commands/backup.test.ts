@@ -16,28 +16,28 @@ const sst2 = taskBytes('sst2')
 function backup(file: string, dataDir: string, wrapper: readonly string[] = [], environment: object = {}) {
   const env = { PATH: process.env.PATH, ...environment }
   const [program = '', ...args] = [...wrapper, process.execPath, cli, 'backup', file, '--data-dir', dataDir]
-  return new Promise<{ code: unknown; said: string }>((resolve) => {
+  return new Promise<{ code: unknown; output: string }>((resolve) => {
     execFile(program, args, { env }, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : error.code, said: stdout + stderr }),
+      resolve({ code: error === null ? 0 : error.code, output: stdout + stderr }),
     )
   })
 }
 
 describe('propetl backup', () => {
-  test('of a server that takes uploads is a data directory with all that was acknowledged before it', async () => {
+  test('a backup of a running server contains all uploads that were acknowledged before it', async () => {
     const [dataDir, backups] = await Promise.all([temporaryDirectory(), temporaryDirectory()])
     const { url } = await serve(dataDir)
     for (let i = 0; i < 20; i++) assert.equal((await put(url, `t${i}`, shiftedTask(sst2, i))).status, 201)
     let running = true
-    const busy = async () => {
+    const uploadUntilEnd = async () => {
       for (let round = 0; running; round++)
         assert.ok([200, 201].includes((await put(url, `busy${round % 30}`, shiftedTask(sst2, round))).status))
     }
-    const uploads = [busy(), busy()]
+    const uploads = [uploadUntilEnd(), uploadUntilEnd()]
     const files = [1, 2, 3].map((at) => join(backups, `${at}.lmdb`))
     for (const file of files) {
-      const { code, said } = await backup(file, dataDir)
-      assert.equal(code, 0, said)
+      const { code, output } = await backup(file, dataDir)
+      assert.equal(code, 0, output)
     }
     running = false
     await Promise.all(uploads)
@@ -47,44 +47,45 @@ describe('propetl backup', () => {
       const restored = join(await temporaryDirectory(), 'data')
       await mkdir(restored)
       await copyFile(file, join(restored, 'tasks.lmdb'))
-      const again = await serve(restored)
+      const restarted = await serve(restored)
       for (let i = 0; i < 20; i++)
-        assert.equal((await predictionOf(await predict(again.url, `t${i}`))).version, digestOf(shiftedTask(sst2, i)))
-      const { tasks } = (await (await fetch(`${again.url}/tasks?limit=1000`)).json()) as {
+        assert.equal((await predictionOf(await predict(restarted.url, `t${i}`))).version, digestOf(shiftedTask(sst2, i)))
+      const { tasks } = (await (await fetch(`${restarted.url}/tasks?limit=1000`)).json()) as {
         tasks: { id: string; version: string }[]
       }
       for (const { id, version } of tasks) {
-        const bytes = await (await fetch(`${again.url}/tasks/${id}/file`)).arrayBuffer()
+        const bytes = await (await fetch(`${restarted.url}/tasks/${id}/file`)).arrayBuffer()
         assert.equal(digestOf(new Uint8Array(bytes)), version)
       }
-      assert.equal((await put(again.url, 'new', sst2)).status, 201)
-      again.process.kill('SIGTERM')
-      await again.exit
+      assert.equal((await put(restarted.url, 'new', sst2)).status, 201)
+      restarted.process.kill('SIGTERM')
+      await restarted.exit
     }
   })
 
-  test('replaces no file, makes no data directory, and takes no mirror for the data', async () => {
+  test('rejects an existing output file, a missing data directory, and the mirror of a database', async () => {
     const directory = await temporaryDirectory()
     const file = join(directory, 'there.lmdb')
     await writeFile(file, 'something else')
-    for (const [path, dataDir, environment, said] of [
-      [join(directory, 'new.lmdb'), join(directory, 'none'), {}, /there is no .*none\/tasks\.lmdb/],
-      [file, directory, {}, /there\.lmdb is there already/],
+    for (const [path, dataDir, environment, exitCode, message] of [
+      [join(directory, 'new.lmdb'), join(directory, 'none'), {}, 2, /there is no .*none\/tasks\.lmdb/],
+      [file, directory, {}, 1, /there\.lmdb already exists/],
       [
         join(directory, 'new.lmdb'),
         directory,
         { PROPETL_DATABASE_URL: 'postgres://a@b/c' },
-        /PROPETL_DATABASE_URL is set, .*back up the database/,
+        2,
+        /PROPETL_DATABASE_URL is set, .*back up the database instead/,
       ],
     ] as const) {
-      const refused = await backup(path, dataDir, [], environment)
-      assert.equal(refused.code, 1)
-      assert.match(refused.said, said)
+      const rejected = await backup(path, dataDir, [], environment)
+      assert.equal(rejected.code, exitCode)
+      assert.match(rejected.output, message)
     }
     assert.deepEqual(await readdir(directory), ['there.lmdb'])
   })
 
-  test('is done once the file and its name are on the disk, and only its owner can read it', {
+  test('a backup succeeds only if the file and its name are on the disk, and only its owner can read it', {
     skip: withoutPreload,
   }, async () => {
     const [dataDir, backups] = await Promise.all([temporaryDirectory(), temporaryDirectory()])
@@ -96,26 +97,29 @@ describe('propetl backup', () => {
     let flushes = 0
     for (; ; flushes++) {
       faults.set({ kind: 'fail', error: 'EIO' }, { calls: ['flush'], first: flushes + 1, times: 1 })
-      const { code, said } = await backup(file, dataDir, [], faults.env)
+      const { code, output } = await backup(file, dataDir, [], faults.env)
       if (code === 0) break
-      assert.match(said, /backup\.lmdb cannot be written: input\/output error \(EIO\); the disk fails/)
+      assert.match(output, /backup\.lmdb cannot be written: input\/output error \(EIO\); the disk fails/)
       assert.deepEqual(await readdir(backups), [])
     }
-    assert.ok(flushes >= 2, 'of the file and of the directory')
+    assert.ok(flushes >= 2, 'the file and the directory are flushed')
     assert.equal((await stat(file)).mode & 0o777, 0o600)
     faults.close()
   })
 
-  test('that finds no room says so, and leaves nothing', async () => {
+  test('a backup on a full disk says so and leaves no file', async () => {
     const [dataDir, disk] = await Promise.all([temporaryDirectory(), smallDisk()])
     const { url, process: child, exit } = await serve(dataDir)
     for (let i = 0; i < 200; i++) assert.equal((await put(url, `t${i}`, shiftedTask(sst2, i))).status, 201)
     child.kill('SIGTERM')
     await exit
     const before = await readdir(disk.directory)
-    const { code, said } = await backup(join(disk.directory, 'backup.lmdb'), dataDir, disk.wrapper)
+    const { code, output } = await backup(join(disk.directory, 'backup.lmdb'), dataDir, disk.wrapper)
     assert.equal(code, 1)
-    assert.match(said, /backup\.lmdb cannot be written: (no space left on device \(ENOSPC\); make room|File too large)/)
+    assert.match(
+      output,
+      /backup\.lmdb cannot be written: (no space left on device \(ENOSPC\); make room|File too large)/,
+    )
     assert.deepEqual(await readdir(disk.directory), before)
   })
 })

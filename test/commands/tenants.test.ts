@@ -7,7 +7,7 @@ import { temporaryDirectory } from '../material.js'
 import { cli } from '../server-process.js'
 import { any, newTenant, openStore } from '../tenants/material.js'
 
-/** `propetl tenants …` in a process of its own. */
+/** Runs `propetl tenants …`. */
 async function propetl(dataDir: string, ...args: string[]) {
   const environment = { ...process.env, PROPETL_DATA_DIR: dataDir }
   const child = spawn(process.execPath, [cli, 'tenants', ...args], {
@@ -22,7 +22,7 @@ async function propetl(dataDir: string, ...args: string[]) {
 }
 
 describe('propetl tenants', () => {
-  test('manages the directory of a server that runs: each change holds for the next request', async () => {
+  test('manages the data directory of a running server, which applies each change to the next request', async () => {
     const dataDir = await temporaryDirectory()
     const { app } = await startRunning({ dataDir })
     const run = (...args: string[]) => propetl(dataDir, ...args)
@@ -39,7 +39,7 @@ describe('propetl tenants', () => {
     const acme = { authorization: `Bearer ${key}` }
     assert.equal((await upload(app, 'one', undefined, acme)).statusCode, 201)
     assert.equal((await upload(app, 'two', undefined, acme)).statusCode, 403)
-    // What is not named stays as it was.
+    // Limits that are not given do not change.
     await run('set', 'acme', '--tasks', 'none', '--tokens-per-second', '9000')
     assert.equal((await upload(app, 'two', undefined, acme)).statusCode, 201)
     const { limits, share } = (await operator('GET', '/tenants/acme')).json<{ limits: object; share: number }>()
@@ -55,7 +55,7 @@ describe('propetl tenants', () => {
     assert.match(String(audit.actor), /^terminal\/.+/)
 
     const removed = await run('remove', 'acme')
-    assert.equal(removed.out, 'tenant acme is removed, with its keys and 2 tasks')
+    assert.equal(removed.out, 'removed tenant acme with its keys and 2 tasks')
     const steps = removed.error
       .trim()
       .split('\n')
@@ -72,19 +72,19 @@ describe('propetl tenants', () => {
     assert.equal((await operator('GET', '/tenants/acme')).statusCode, 404)
   })
 
-  test('goes on with a removal that was cut off', async () => {
+  test('completes a removal that was interrupted', async () => {
     const dataDir = await temporaryDirectory()
     const { store, tasks, tenants } = await openStore(dataDir)
     await tasks.put(await newTenant(tenants, 'acme'), 'mine', 'd', Buffer.alloc(3), any)
     await tenants.close('acme')
     await store.close()
     const { code, out } = await propetl(dataDir, 'remove', 'acme')
-    assert.deepEqual([code, out], [0, 'tenant acme is removed, with its keys and 1 tasks'])
+    assert.deepEqual([code, out], [0, 'removed tenant acme with its keys and 1 tasks'])
     assert.match((await propetl(dataDir, 'remove', 'acme')).error, /^propetl: there is no tenant "acme"$/m)
     assert.equal((await propetl(dataDir, 'set', 'acme')).code, 0)
   })
 
-  test('says what is wrong, and exits 1, or 2 for a command line that is wrong', async () => {
+  test('says what is wrong, and exits with code 1, or 2 for a wrong command line', async () => {
     const dataDir = await temporaryDirectory()
     for (const [args, exit, message] of [
       [['create-key', 'nobody'], 1, /^propetl: there is no tenant "nobody"$/m],

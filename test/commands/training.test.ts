@@ -1,7 +1,8 @@
-// The learning commands as they are typed, down to the files that they leave behind.
+// The commands learn, train and evaluate as users run them, and the files that they write.
 
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,34 +16,33 @@ const run = promisify(execFile)
 const folder = await mkdtemp(join(tmpdir(), 'propetl-commands-'))
 after(() => rm(folder, { recursive: true }))
 
-const propetl = (...words: string[]) => run(process.execPath, [cli, ...words], { cwd: folder })
-const refused = (words: string[], message: RegExp) =>
-  assert.rejects(propetl(...words), (error: Error & { code: number; stderr: string }) => {
-    // 2 for a command line that is wrong in itself.
-    assert.equal(error.code, error.stderr.startsWith('error: ') ? 2 : 1)
+const propetl = (...args: string[]) => run(process.execPath, [cli, ...args], { cwd: folder })
+const fails = (exitCode: number, args: string[], message: RegExp) =>
+  assert.rejects(propetl(...args), (error: Error & { code: number; stderr: string }) => {
+    assert.equal(error.code, exitCode, error.stderr)
     assert.match(error.stderr, message)
     return true
   })
 
 const words = ['dog', 'cat', 'horse', 'lion', 'hammer', 'saw', 'drill', 'axe']
-const rows = ['a', 'the', 'one', 'my'].flatMap((start) =>
+const examples = ['a', 'the', 'one', 'my'].flatMap((start) =>
   words.map((word, i) => ({ text: `${start} ${word}`, label: i < 4 ? 'animal' : 'tool' })),
 )
-const lines = rows.map((row) => JSON.stringify(row)).join('\n')
+const lines = examples.map((example) => JSON.stringify(example)).join('\n')
 await writeFile(join(folder, 'things.jsonl'), lines)
 await mkdir(join(folder, 'things'))
 await writeFile(join(folder, 'things', 'train.jsonl'), lines)
 await writeFile(join(folder, 'things', 'task.json'), '{"metric":"matthews_correlation"}')
 await mkdir(join(folder, 'sizes'))
-const numbers = rows.map(({ text }, i) => JSON.stringify({ text, label: (i % 8) + 0.5 }))
+const numbers = examples.map(({ text }, i) => JSON.stringify({ text, label: (i % 8) + 0.5 }))
 await writeFile(join(folder, 'sizes', 'train.jsonl'), numbers.join('\n'))
 
 test('learn writes a task file and a report; evaluate scores the file', async () => {
   const quick = ['--epochs', '2', '--batch-rows', '8', '--threads', '1']
   const { stdout, stderr } = await propetl('learn', 'things.jsonl', '--out', 'mine.safetensors', ...quick)
-  assert.match(stderr, /28 rows to learn from, 4 for dev; single label classification, 2 labels/)
+  assert.match(stderr, /28 training examples, 4 dev examples; single label classification, 2 labels/)
   assert.match(stderr, /step 8 of 8, loss \d/)
-  assert.match(stdout, /^dev accuracy +[01]\.\d{4} \(epoch [12] of 2\)\na head alone +[01]\.\d{4}$/m)
+  assert.match(stdout, /^dev accuracy +[01]\.\d{4} \(epoch [12] of 2\)\nhead without mask +[01]\.\d{4}$/m)
   assert.match(stdout, /^put it live +curl -X PUT --data-binary @mine\.safetensors localhost:8080\/tasks\/mine$/m)
   assert.deepEqual(readTaskFile(await readFile(join(folder, 'mine.safetensors'))).labels, ['animal', 'tool'])
   const evaluated = await propetl('evaluate', 'mine.safetensors', 'things.jsonl', '--json', '--threads', '1')
@@ -51,7 +51,7 @@ test('learn writes a task file and a report; evaluate scores the file', async ()
   assert.ok(interval[0] <= score && score <= interval[1])
 })
 
-test('the command that puts a task live fits the file, the port and the key', async () => {
+test('the upload command has the quoted file name, a valid task id, the port and the key', async () => {
   const env = { ...process.env, PROPETL_PORT: '9000', PROPETL_KEY: 'secret' }
   const flags = ['--epochs', '1', '--batch-rows', '8', '--threads', '1', '--no-baseline']
   const options = { cwd: folder, env }
@@ -61,7 +61,7 @@ test('the command that puts a task live fits the file, the port and the key', as
     options,
   )
   const command = /^put it live +(.*)$/m.exec(stdout)?.[1] ?? ''
-  // A shell shows the words that curl would get.
+  // The shell prints the arguments that curl would get.
   const words = await run('sh', ['-c', command.replace(/^curl/, "printf '%s\\n'")], options)
   assert.deepEqual(words.stdout.trimEnd().split('\n'), [
     '-X',
@@ -70,14 +70,14 @@ test('the command that puts a task live fits the file, the port and the key', as
     'authorization: Bearer secret',
     '--data-binary',
     "@my task's.safetensors",
-    "localhost:9000/tasks/my task's",
+    'localhost:9000/tasks/my-task-s',
   ])
 })
 
-test('learn and train report to programs too', async () => {
+test('learn and train print reports as JSON', async () => {
   const quick = ['--epochs', '1', '--batch-rows', '8', '--threads', '1', '--json']
-  const learned = JSON.parse((await propetl('learn', 'things.jsonl', '--out', 'told.safetensors', ...quick)).stdout)
-  assert.equal(learned.bytes, (await readFile(join(folder, 'told.safetensors'))).byteLength)
+  const learned = JSON.parse((await propetl('learn', 'things.jsonl', '--out', 'json.safetensors', ...quick)).stdout)
+  assert.equal(learned.bytes, (await readFile(join(folder, 'json.safetensors'))).byteLength)
   assert.equal(learned.metric, 'accuracy')
   assert.ok(learned.score >= 0 && learned.score <= 1 && learned.head_only <= 1)
   const trained = JSON.parse((await propetl('train', 'things', 'sizes', '--bottleneck', '4', ...quick)).stdout)
@@ -102,23 +102,25 @@ test('train writes a prototype and a mask for each task', async () => {
   assert.deepEqual(task.range, [0.5, 7.5])
 })
 
-const named = rows.map(({ text, label }, i) => ({
+const named = examples.map(({ text, label }, i) => ({
   text: [...text.split(' '), '.'],
   label: ['O', label === 'tool' ? 'B-TOOL' : 'O', i % 2 ? 'O' : 'I-END'],
 }))
-await writeFile(join(folder, 'named.jsonl'), named.map((row) => JSON.stringify(row)).join('\n'))
+await writeFile(join(folder, 'named.jsonl'), named.map((example) => JSON.stringify(example)).join('\n'))
 await writeFile(
   join(folder, 'named.csv'),
   ['text,label', ...named.map(({ text, label }) => `${text.join(' ')},${label.join(' ')}`)].join('\n'),
 )
 await mkdir(join(folder, 'similar'))
-const similar = rows.map(({ text }, i) => JSON.stringify({ text, text_pair: rows[(3 * i) % 32]?.text, label: i % 3 }))
+const similar = examples.map(({ text }, i) =>
+  JSON.stringify({ text, text_pair: examples[(3 * i) % 32]?.text, label: i % 3 }),
+)
 await writeFile(join(folder, 'similar', 'train.jsonl'), similar.join('\n'))
 await writeFile(join(folder, 'similar', 'task.json'), '{"problem_type":"feature_extraction"}')
-const several = rows.map(({ text, label }, i) => JSON.stringify({ text, label: i % 2 ? [label] : [label, 'even'] }))
+const several = examples.map(({ text, label }, i) => JSON.stringify({ text, label: i % 2 ? [label] : [label, 'even'] }))
 await writeFile(join(folder, 'several.jsonl'), several.join('\n'))
 
-test('train takes tasks of all kinds together', async () => {
+test('train trains tasks of all problem types together', async () => {
   const quick = ['--epochs', '1', '--batch-rows', '16', '--threads', '1', '--bottleneck', '4', '--head', 'dense']
   const tasks = ['things', 'sizes', 'named.jsonl', 'similar', 'several.jsonl']
   const { stdout } = await propetl('train', ...tasks, '--out', 'all', ...quick)
@@ -139,22 +141,30 @@ test('train takes tasks of all kinds together', async () => {
   )
 })
 
-test('learn tells of words that were taken for another label, and of a bare backbone', async () => {
+test('learn prints the most frequent confusions, and the score of the bare backbone', async () => {
   const quick = ['--epochs', '1', '--batch-rows', '16', '--threads', '1']
-  const told = ['--problem-type', 'token_classification', '--head-rate', '1e-9', '--dev', 'named.csv', '--no-baseline']
-  const words = await propetl('learn', 'named.csv', '--out', 'named.safetensors', ...told, ...quick)
+  const options = [
+    '--problem-type',
+    'token_classification',
+    '--head-rate',
+    '1e-9',
+    '--dev',
+    'named.csv',
+    '--no-baseline',
+  ]
+  const words = await propetl('learn', 'named.csv', '--out', 'named.safetensors', ...options, ...quick)
   assert.match(words.stderr, /token classification, 3 labels/)
-  assert.match(words.stdout, /^dev span_f1 .*\ntaken for another +\d+ of \d+ "[A-Z-]+" for "[A-Z-]+"$/m)
+  assert.match(words.stdout, /^dev span_f1 .*\nmost confused +\d+ of \d+ "[A-Z-]+" predicted as "[A-Z-]+"$/m)
   const pairs = ['--problem-type', 'feature_extraction', '--no-normalize']
   const vectors = await propetl('learn', 'similar/train.jsonl', '--out', 'similar.safetensors', ...pairs, ...quick)
-  assert.match(vectors.stderr, /feature extraction, from 0 to 2/)
-  assert.match(vectors.stdout, /^dev spearman .*\nthe bare backbone +-?[01]\.\d{4}$/m)
+  assert.match(vectors.stderr, /feature extraction, labels from 0 to 2/)
+  assert.match(vectors.stdout, /^dev spearman .*\nbare backbone +-?[01]\.\d{4}$/m)
   const { stdout } = await propetl('inspect', 'similar.safetensors')
   assert.match(stdout, /labels +none\n/)
-  assert.match(stdout, /head +none; vectors as they are/)
+  assert.match(stdout, /head +none; vectors not normalised/)
 })
 
-test('learn keeps the threshold that it scores by', async () => {
+test('learn stores the threshold in the task file and scores with it', async () => {
   const quick = ['--epochs', '1', '--batch-rows', '16', '--threads', '1', '--no-baseline', '--json']
   const { stdout } = await propetl('learn', 'several.jsonl', '--out', 's.safetensors', '--threshold', '0.2', ...quick)
   const task = readTaskFile(await readFile(join(folder, 's.safetensors')))
@@ -162,37 +172,62 @@ test('learn keeps the threshold that it scores by', async () => {
   const { score } = JSON.parse(stdout)
   const evaluated = JSON.parse((await propetl('evaluate', 's.safetensors', 'several.jsonl', '--json')).stdout)
   assert.equal(evaluated.metric, 'macro_f1')
-  // Nothing is far above 0.2 after so little, or far below: nearly all labels are said to apply.
+  // After so little training all probabilities are near 0.5, so that nearly all labels are predicted.
   assert.ok(score > 0.5 && evaluated.score > 0.5)
 })
 
-test('what does not go together is refused', async () => {
-  const learn = (file: string, ...words: string[]) => ['learn', file, '--out', 'x', ...words]
-  await refused(
+test('options that do not fit the data or each other are errors', async () => {
+  const learn = (file: string, ...options: string[]) => ['learn', file, '--out', 'x', ...options]
+  await fails(
+    1,
     learn('things.jsonl', '--problem-type', 'token_classification'),
     /things\.jsonl:1: column "label" has 1 labels, but column "text" has 2 words/,
   )
-  await refused(
+  await fails(
+    1,
     learn('things.jsonl', '--problem-type', 'feature_extraction'),
     /things\.jsonl:1: there is no column "text_pair"/,
   )
-  await refused(learn('things.jsonl', '--threshold', '0.3'), /a single_label_classification has no threshold/)
-  await refused(learn('several.jsonl', '--threshold', '1'), /Expected a number above 0 and below 1/)
-  await refused(learn('things.jsonl', '--no-normalize', '--no-baseline'), /has no vectors to normalise/)
+  await fails(2, learn('things.jsonl', '--threshold', '0.3'), /a single_label_classification has no threshold/)
+  await fails(2, learn('several.jsonl', '--threshold', '1'), /Expected a number above 0 and below 1/)
+  await fails(2, learn('things.jsonl', '--no-normalize', '--no-baseline'), /has no vectors to normalise/)
   const features = ['--problem-type', 'feature_extraction']
-  await refused(learn('similar/train.jsonl', ...features, '--head', 'dense'), /a feature_extraction has no head/)
-  await refused(['train', 'similar', '--method', 'head'], /method "head" learns nothing of "similar"/)
+  await fails(2, learn('similar/train.jsonl', ...features, '--head', 'dense'), /a feature_extraction has no head/)
+  await fails(2, ['train', 'similar', '--method', 'head'], /method "head" cannot train "similar"/)
+  await fails(2, ['train', 'things', '--method', 'plain', '--out', 'x'], /method "plain" makes no prototype to write/)
+  assert.ok(!(await readdir(folder)).some((name) => name.endsWith('.partial')))
 })
 
-test('what cannot work is said at once', async () => {
-  await refused(['learn', 'things.jsonl', '--out', 'no/such/folder/x'], /no\/such\/folder\/x cannot be written/)
-  await refused(['learn', 'none.jsonl', '--out', 'x'], /none\.jsonl cannot be read/)
-  await refused(['learn', 'things.jsonl', '--out', 'x', '--epochs', 'many'], /Expected a whole number from 1 to 10000/)
-  await refused(
-    ['learn', 'things.jsonl', '--out', 'x', '--label-column', 'class'],
-    /things\.jsonl:1: there is no column "class"/,
-  )
-  await refused(['evaluate', 'things.jsonl', 'things.jsonl'], /things\.jsonl: /)
-  await refused(['train', 'things', '--method', 'plain', '--out', 'x'], /method "plain" makes no prototype to write/)
-  assert.ok(!(await readdir(folder)).some((name) => name.endsWith('.partial')))
+/** Runs learn until its standard error matches, then sends SIGINT. */
+async function interrupted(when: RegExp, ...args: string[]) {
+  const child = spawn(process.execPath, [cli, 'learn', ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
+  const output = { stdout: '', stderr: '' }
+  child.stdout.on('data', (piece) => {
+    output.stdout += piece
+  })
+  child.stderr.on('data', (piece) => {
+    const before = output.stderr
+    output.stderr += piece
+    if (when.test(output.stderr) && !when.test(before)) child.kill('SIGINT')
+  })
+  const [code] = await once(child, 'close')
+  return { code, ...output }
+}
+
+await writeFile(join(folder, 'many.jsonl'), Array.from({ length: 20 }, () => lines).join('\n'))
+
+test('Ctrl-C before the first training step exits with 130 and leaves an existing file unchanged', async () => {
+  await writeFile(join(folder, 'good.safetensors'), 'a good file')
+  const { code, stdout, stderr } = await interrupted(/training examples, /, 'many.jsonl', '--out', 'good.safetensors')
+  assert.deepEqual([code, stdout], [130, ''])
+  assert.match(stderr, /propetl: interrupted before training began; nothing was written/)
+  assert.equal(await readFile(join(folder, 'good.safetensors'), 'utf8'), 'a good file')
+})
+
+test('Ctrl-C during training writes the best task so far', async () => {
+  const args = ['many.jsonl', '--out', 'stopped.safetensors', '--epochs', '1000', '--threads', '1', '--no-baseline']
+  const { code, stdout } = await interrupted(/step \d/, ...args)
+  assert.equal(code, 0)
+  assert.match(stdout, /^dev accuracy .*, stopped\)$/m)
+  assert.deepEqual(readTaskFile(await readFile(join(folder, 'stopped.safetensors'))).labels, ['animal', 'tool'])
 })
