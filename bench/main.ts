@@ -13,15 +13,15 @@ import { int8, int8Loss } from './engine/int8.js'
 import { mixedBatch, mixedBatchOn } from './engine/mixed-batch.js'
 import { padding } from './engine/padding.js'
 import { faultNames, faults } from './faults/benchmark.js'
-import { residue } from './long-running/memory-leak.js'
+import { memoryLeak } from './long-running/memory-leak.js'
 import { soak } from './long-running/soak.js'
 import { adapterSessions } from './peers/adapter-sessions.js'
 import { compare } from './peers/comparison.js'
-import { learningStepAgainstPyTorch } from './peers/learning-step.js'
 import { peft } from './peers/peft.js'
+import { trainingStepAgainstPyTorch } from './peers/training-step.js'
 import { transformersJs } from './peers/transformers-js.js'
 import { flood } from './scheduling/flood.js'
-import { overloaded } from './scheduling/overload.js'
+import { overload } from './scheduling/overload.js'
 import { queue } from './scheduling/queue.js'
 import { http } from './serving/http.js'
 import { httpReal } from './serving/http-real.js'
@@ -29,9 +29,10 @@ import { manyTasks, millionTasks } from './serving/many-tasks.js'
 import { memory, start } from './serving/start.js'
 import { upload } from './serving/upload.js'
 import { versions } from './serving/versions.js'
-import { type Benchmark, type Figure, isMet, tableHead, tableRow } from './support/figures.js'
+import { type Benchmark, type Figure, isMet } from './support/figures.js'
 import { modelDir } from './support/material.js'
-import { learningStep } from './training/training-step.js'
+import { tableHead, tableRow } from './table.js'
+import { trainingStep } from './training/training-step.js'
 
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   'mixed-batch': mixedBatch,
@@ -39,7 +40,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   'http-real': httpReal,
   flood,
   'bad-clients': badClients,
-  overload: overloaded,
+  overload,
   queue,
   start,
   upload,
@@ -47,7 +48,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   int8,
   'many-tasks': manyTasks,
   memory,
-  'learning-step': learningStep,
+  'learning-step': trainingStep,
 }
 
 /** Benchmarks on what an option brings, or that take long: they run if they are named. */
@@ -56,12 +57,12 @@ const onRequest: Readonly<Record<string, (options: Options) => Benchmark>> = {
     soak({ minutes, numerics, ...(engines && { engines }), keys: keys === true }),
   attacks: ({ only, seconds }) => attacks({ ...(only && { only: named(only, 'attack', attackNames) }), seconds }),
   faults: ({ only }) => faults(only ? { only: named(only, 'fault', faultNames) } : {}),
-  residue: ({ requests }) => residue(requests),
+  memoryLeak: ({ requests }) => memoryLeak(requests),
   versions: ({ against }) => {
     if (against === undefined) program.error('versions needs --against, the folder of another checkout')
     return versions(against)
   },
-  'pytorch-step': ({ python }) => learningStepAgainstPyTorch(python),
+  'pytorch-step': ({ python }) => trainingStepAgainstPyTorch(python),
   device: ({ provider, numerics }) => device(provider, numerics),
   'int8-loss': ({ data }) => int8Loss(data),
   'million-tasks': () => millionTasks,
@@ -144,7 +145,7 @@ const program: Command = new Command('bench')
   .option('--seconds <n>', 'how long each of the attacks lasts; all take about 40 minutes by default', positive, 10)
   .option(
     '--requests <n>',
-    'how many requests residue sends; by default it takes 10 to 30 minutes',
+    'how many requests memoryLeak sends; by default it takes 10 to 30 minutes',
     whole(2_000, 100_000_000),
     200_000,
   )
@@ -158,7 +159,7 @@ const program: Command = new Command('bench')
 const options = program.opts<Options>()
 const names = program.args.length > 0 ? program.args : Object.keys(benchmarks)
 const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: availableParallelism(), node: process.version }
-const say = (progress: string) => process.stderr.write(`${progress}\n`)
+const log = (progress: string) => process.stderr.write(`${progress}\n`)
 
 const table = !options.jsonOnly
 if (table) console.log(`${machine.cpu}, ${machine.cores} cores, Node ${machine.node}\n\n${tableHead}`)
@@ -170,8 +171,8 @@ for (const name of names) {
     const known = [...Object.keys(benchmarks), ...Object.keys(onRequest)]
     program.error(`there is no benchmark "${name}"; there are ${known.join(', ')}`)
   }
-  say(`${name} …`)
-  const found = await benchmark(say)
+  log(`${name} …`)
+  const found = await benchmark(log)
   if (table) console.log(found.map(tableRow).join('\n'))
   figures.push(...found)
 }

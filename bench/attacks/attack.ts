@@ -1,20 +1,20 @@
-// What an attack is: who sends it, what each of its connections sends, and which answers it may get.
+// The definition of an attack: who sends it, what each connection sends, and which responses are allowed.
 
-import type { Stage } from './stage.js'
+import type { AttackTarget } from './target.js'
 
-/** A tenant without limits, one with low rates and a small quota, a holder of the key of `metrics`, nobody. */
-export type Sender = 'tenant' | 'limited' | 'scraper' | 'stranger'
+/** A tenant without limits, a tenant with low rate limits and a small quota, a client with the metrics key, no key. */
+export type Sender = 'tenant' | 'limited' | 'scraper' | 'anonymous'
 
-/** What a connection does until the attack ends. One that is closed is opened again. */
+/** What a connection does until the attack ends. A closed connection is opened again. */
 export type Sending =
-  /** Sends requests in their order, over and over: so many at once, and the next when these are answered. */
-  | { readonly kind: 'ask'; readonly requests: readonly Buffer[]; readonly atOnce?: number }
-  /** Sends the bytes once and keeps the connection open; it may leave its answers unread. */
+  /** Sends the requests in order, repeatedly: `atOnce` requests, and the next when these have their responses. */
+  | { readonly kind: 'send'; readonly requests: readonly Buffer[]; readonly atOnce?: number }
+  /** Sends the bytes once and keeps the connection open. May leave the responses unread. */
   | { readonly kind: 'hold'; readonly bytes: Buffer; readonly reads: boolean }
-  /** Sends a long body piece by piece, as fast as it is taken. */
-  | { readonly kind: 'pour'; readonly bodies: readonly LongBody[] }
-  /** Sends a request and closes the connection without an answer. */
-  | { readonly kind: 'leave'; readonly requests: readonly Buffer[]; readonly afterMs: number }
+  /** Sends a long body piece by piece, as fast as the server reads it. */
+  | { readonly kind: 'stream'; readonly bodies: readonly LongBody[] }
+  /** Sends a request and resets the connection before the response. */
+  | { readonly kind: 'abort'; readonly requests: readonly Buffer[]; readonly afterMs: number }
 
 export interface LongBody {
   readonly head: Buffer
@@ -25,22 +25,22 @@ export interface LongBody {
 
 export interface Attack {
   readonly name: string
-  /** For people. */
+  /** A description for the report. */
   readonly sends: string
   readonly by: Sender
   readonly connections: number
-  /** Statuses it may get, a class of them such as `4xx`, or `closed`. */
+  /** Allowed outcomes: a status, a class such as `4xx`, or `closed`. */
   readonly allowed: readonly string[]
-  /** Uploads what the attack needs. */
-  readonly prepare: (stage: Stage) => Sending | Promise<Sending>
+  /** Uploads the tasks that the attack needs. */
+  readonly prepare: (target: AttackTarget) => Sending | Promise<Sending>
 }
 
-/** Served, refused, or cut off; but never an error of the server. */
-export const anyAnswer: readonly string[] = ['2xx', '3xx', '4xx', '503', '504', 'closed']
-/** The request is beyond a limit. */
-export const onlyRefused: readonly string[] = ['4xx', 'closed']
+/** Success, rejection or a closed connection, but no internal error. */
+export const anyResponse: readonly string[] = ['2xx', '3xx', '4xx', '503', '504', 'closed']
+/** The request exceeds a limit or is invalid. */
+export const onlyRejected: readonly string[] = ['4xx', 'closed']
 
-/** @param outcome a status and perhaps a code, or `closed` */
+/** @param outcome a status with an optional code, or `closed` */
 export function isAllowed(allowed: readonly string[], outcome: string): boolean {
   const [status = ''] = outcome.split(' ')
   return allowed.includes(status) || allowed.includes(status.replace(/^(\d)\d\d$/, '$1xx'))
@@ -49,10 +49,10 @@ export function isAllowed(allowed: readonly string[], outcome: string): boolean 
 export const many = <T>(count: number, item: (index: number) => T): T[] =>
   Array.from({ length: count }, (_, index) => item(index))
 
-/** One request at a time on each connection. */
-export const ask = (...requests: readonly Buffer[]): Sending => ({ kind: 'ask', requests })
+/** Sends one request at a time on each connection. */
+export const send = (...requests: readonly Buffer[]): Sending => ({ kind: 'send', requests })
 
-/** The request so many times at once, and no answer is read. */
+/** Sends the request `count` times at once, and reads no response. */
 export const unread = (request: Buffer, count = 1): Sending => ({
   kind: 'hold',
   bytes: Buffer.concat(many(count, () => request)),

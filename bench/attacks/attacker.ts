@@ -1,40 +1,39 @@
-// Sends one attack: many connections, each of which does the same until it is told to stop. Runs as a forked process of
-// low priority, for it shares the machine with the server and with the client that is measured.
+// Runs one attack: many connections that do the same until the attack is stopped. Runs as a forked process with low
+// priority, because it shares the machine with the server and with the client that is measured.
 
 import { connect, type Socket } from 'node:net'
 import { constants, setPriority } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
-import { AnswerReader } from './answers.js'
 import type { LongBody, Sending } from './attack.js'
-import { type Keys, Stage } from './stage.js'
+import { ResponseReader } from './responses.js'
 import { attacksByName } from './table.js'
+import { AttackTarget, type Keys } from './target.js'
 
 export type AttackerMessage =
   | { readonly do: 'prepare'; readonly attack: string; readonly url: string; readonly keys: Keys }
   | { readonly do: 'attack' }
   | { readonly do: 'stop' }
 
-/** After the preparation, and after the attack. */
+/** Sent after the preparation, and after the attack. */
 export interface AttackerReport {
-  /** How uploads of the preparation were answered. */
+  /** Outcomes of the uploads of the preparation. */
   readonly uploads: Readonly<Record<string, number>>
-  /** Answers by status and code, and connections that the server closed. */
-  readonly answers: Readonly<Record<string, number>>
-  /** Processor time of this process, for a second of the attack. */
+  /** Number of responses by status and code, and of connections that the server closed. */
+  readonly responses: Readonly<Record<string, number>>
+  /** Processor time of this process per second of the attack. */
   readonly cpuShare: number
 }
 
-/** Connections are opened within this time, not all at once. */
+/** The opening of the connections is spread over this time. */
 const openingMs = 1_000
-/** Before a connection that was closed or refused is opened again. */
+/** Wait before a closed or refused connection is opened again. */
 const reopenMs = 250
 
 let sending: Sending | undefined
-let attacking: Attacking | undefined
-let stage: Stage | undefined
+let running: RunningAttack | undefined
+let target: AttackTarget | undefined
 let connections = 0
 
-// Nobody is left to stop it.
 process.on('disconnect', () => process.exit())
 process.on('message', (message: AttackerMessage) => {
   switch (message.do) {
@@ -42,10 +41,10 @@ process.on('message', (message: AttackerMessage) => {
       void prepare(message.attack, message.url, message.keys)
       break
     case 'attack':
-      if (stage && sending) attacking = new Attacking(stage.url, sending, connections)
+      if (target && sending) running = new RunningAttack(target.url, sending, connections)
       break
     case 'stop':
-      report(attacking?.stop())
+      report(running?.stop())
   }
 })
 
@@ -54,19 +53,19 @@ async function prepare(name: string, url: string, keys: Keys): Promise<void> {
   if (attack === undefined) throw new Error(`there is no attack ${name}`)
   setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
   connections = attack.connections
-  stage = new Stage(url, keys, attack.by)
-  sending = await attack.prepare(stage)
+  target = new AttackTarget(url, keys, attack.by)
+  sending = await attack.prepare(target)
   report()
 }
 
-function report(attacked: Pick<AttackerReport, 'answers' | 'cpuShare'> = { answers: {}, cpuShare: 0 }): void {
-  process.send?.({ uploads: stage?.uploads ?? {}, ...attacked } satisfies AttackerReport)
+function report(attacked: Pick<AttackerReport, 'responses' | 'cpuShare'> = { responses: {}, cpuShare: 0 }): void {
+  process.send?.({ uploads: target?.uploads ?? {}, ...attacked } satisfies AttackerReport)
 }
 
-class Attacking {
+class RunningAttack {
   readonly #host: string
   readonly #port: number
-  readonly #answers: Record<string, number> = {}
+  readonly #responses: Record<string, number> = {}
   readonly #sockets = new Set<Socket>()
   readonly #cpu = process.cpuUsage()
   readonly #start = performance.now()
@@ -83,44 +82,44 @@ class Attacking {
     for (let index = 0; index < connections; index++) void this.#connection(index, (openingMs * index) / connections)
   }
 
-  stop(): Pick<AttackerReport, 'answers' | 'cpuShare'> {
+  stop(): Pick<AttackerReport, 'responses' | 'cpuShare'> {
     this.#stopping = true
     for (const socket of this.#sockets) socket.destroy()
     const { user, system } = process.cpuUsage(this.#cpu)
-    return { answers: this.#answers, cpuShare: (user + system) / 1000 / (performance.now() - this.#start) }
+    return { responses: this.#responses, cpuShare: (user + system) / 1000 / (performance.now() - this.#start) }
   }
 
   async #connection(index: number, delayMs: number): Promise<void> {
     await pause(delayMs)
     for (let round = 0; !this.#stopping; round++) {
-      const link = new Link(this.#open(), (outcome) => this.#count(outcome))
-      await this.#attack(link, index, round)
-      // An attacker who leaves comes again at once.
-      if (!this.#stopping && this.sending.kind !== 'leave') await pause(reopenMs)
+      const connection = new AttackConnection(this.#open(), (outcome) => this.#count(outcome))
+      await this.#attack(connection, index, round)
+      // An attack that aborts reconnects without a pause.
+      if (!this.#stopping && this.sending.kind !== 'abort') await pause(reopenMs)
     }
   }
 
-  /** Until the connection is closed. */
-  async #attack(link: Link, index: number, round: number): Promise<void> {
+  /** Resolves when the connection is closed. */
+  async #attack(connection: AttackConnection, index: number, round: number): Promise<void> {
     const { sending } = this
     switch (sending.kind) {
-      case 'ask': {
+      case 'send': {
         const { requests, atOnce = 1 } = sending
-        for (let next = index + round; !link.isClosed; next += atOnce) {
+        for (let next = index + round; !connection.isClosed; next += atOnce) {
           const batch = Array.from({ length: atOnce }, (_, i) => requests[(next + i) % requests.length] ?? nothing)
-          await link.ask(batch)
+          await connection.send(batch)
         }
         return
       }
       case 'hold':
-        return link.hold(sending.bytes, sending.reads)
-      case 'pour': {
+        return connection.hold(sending.bytes, sending.reads)
+      case 'stream': {
         const body = sending.bodies[(index + round) % sending.bodies.length]
-        return body && link.pour(body)
+        return body && connection.stream(body)
       }
-      case 'leave': {
+      case 'abort': {
         const request = sending.requests[(index + round) % sending.requests.length]
-        return link.leave(request ?? nothing, sending.afterMs)
+        return connection.abort(request ?? nothing, sending.afterMs)
       }
     }
   }
@@ -133,29 +132,29 @@ class Attacking {
   }
 
   #count(outcome: string): void {
-    if (!this.#stopping) this.#answers[outcome] = (this.#answers[outcome] ?? 0) + 1
+    if (!this.#stopping) this.#responses[outcome] = (this.#responses[outcome] ?? 0) + 1
   }
 }
 
 const nothing = Buffer.alloc(0)
 
 /** A connection of an attack. */
-class Link {
+class AttackConnection {
   isClosed = false
   readonly #closed: Promise<void>
-  #answered = () => {}
-  /** Answers that have come of those that are awaited. */
-  #answers = 0
-  #leaves = false
+  #onResponse = () => {}
+  /** Responses since the last call of send() or stream(). */
+  #responses = 0
+  #aborted = false
 
   constructor(
     readonly socket: Socket,
     count: (outcome: string) => void,
   ) {
-    const reader = new AnswerReader((outcome) => {
+    const reader = new ResponseReader((outcome) => {
       count(outcome)
-      this.#answers++
-      this.#answered()
+      this.#responses++
+      this.#onResponse()
     })
     let problem = 'closed'
     socket.on('data', (bytes) => reader.read(bytes))
@@ -165,19 +164,19 @@ class Link {
     this.#closed = new Promise((resolve) => {
       socket.once('close', () => {
         this.isClosed = true
-        if (!this.#leaves) count(problem)
-        this.#answered()
+        if (!this.#aborted) count(problem)
+        this.#onResponse()
         resolve()
       })
     })
   }
 
-  /** Sends requests at once; until all are answered, or the connection is closed. */
-  ask(requests: readonly Buffer[]): Promise<void> {
+  /** Sends requests at once. Resolves when all have responses, or the connection is closed. */
+  send(requests: readonly Buffer[]): Promise<void> {
     return new Promise((resolve) => {
-      this.#answers = 0
-      this.#answered = () => {
-        if (this.#answers >= requests.length || this.isClosed) resolve()
+      this.#responses = 0
+      this.#onResponse = () => {
+        if (this.#responses >= requests.length || this.isClosed) resolve()
       }
       this.socket.cork()
       for (const request of requests) this.socket.write(request)
@@ -191,28 +190,28 @@ class Link {
     return this.#closed
   }
 
-  /** Stops sending once an answer comes. */
-  async pour({ head, piece, pieces, tail }: LongBody): Promise<void> {
-    this.#answers = 0
-    const answered = new Promise<void>((resolve) => {
-      this.#answered = resolve
+  /** Stops sending as soon as a response arrives. */
+  async stream({ head, piece, pieces, tail }: LongBody): Promise<void> {
+    this.#responses = 0
+    const responded = new Promise<void>((resolve) => {
+      this.#onResponse = resolve
     })
-    const goesOn = () => !this.isClosed && this.#answers === 0
+    const continues = () => !this.isClosed && this.#responses === 0
     this.socket.write(head)
-    for (let sent = 0; sent < pieces && goesOn(); sent++)
+    for (let sent = 0; sent < pieces && continues(); sent++)
       if (!this.socket.write(piece)) {
         const drained = new Promise<void>((resolve) => this.socket.once('drain', resolve))
-        await Promise.race([drained, answered])
+        await Promise.race([drained, responded])
       }
-    if (goesOn()) this.socket.write(tail)
-    await answered
-    this.#leaves = true
+    if (continues()) this.socket.write(tail)
+    await responded
+    this.#aborted = true
     this.socket.destroy()
     await this.#closed
   }
 
-  async leave(request: Buffer, afterMs: number): Promise<void> {
-    this.#leaves = true
+  async abort(request: Buffer, afterMs: number): Promise<void> {
+    this.#aborted = true
     this.socket.write(request)
     await pause(afterMs)
     this.socket.resetAndDestroy()

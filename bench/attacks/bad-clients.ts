@@ -1,51 +1,54 @@
-// Ordinary clients by themselves, and beside a crowd of bad ones: how much longer their slowest answers take.
+// The latency of ordinary clients alone, and next to hundreds of clients that send slowly, too much or nothing.
 
 import { type Benchmark, median } from '../support/figures.js'
-import { besideOthers } from '../support/interference.js'
-import { mixedTexts, withDirectory } from '../support/material.js'
-import { CrowdProcess, metricOf, startServerProcess } from '../support/process.js'
+import { ForkedScript } from '../support/forked-script.js'
+import { measureInterference } from '../support/interference.js'
+import { mixedTexts, withTemporaryDirectory } from '../support/material.js'
+import { metricOf, startServerProcess } from '../support/process.js'
 import { predictRequests } from '../support/requests.js'
+import type { BadClientsRequest } from './bad-clients-process.js'
 
 const clients = 8
-const requestsPerTurn = 600
-const turns = 8
-const holding = 300
+const requestsPerRound = 600
+const rounds = 8
+const heldConnections = 300
 const perSecond = 10
 
-export const badClients: Benchmark = (say) =>
-  withDirectory(async (directory) => {
+export const badClients: Benchmark = (log) =>
+  withTemporaryDirectory(async (directory) => {
     const server = await startServerProcess(directory)
     const { url } = server
     const requests = predictRequests(mixedTexts())
     const [first] = requests
-    if (first === undefined) throw new Error('there are no texts')
-    const held: number[] = []
-    const openFiles = () => metricOf(url, 'process_open_fds')
+    if (first === undefined) throw new Error('the benchmark has no texts')
+    const connections: number[] = []
+    const openDescriptors = () => metricOf(url, 'process_open_fds')
     let before = 0
-    const { notes, ...figure } = await besideOthers({
-      turns,
-      load: { url, clients, requests, amount: requestsPerTurn },
-      others: async () => {
-        before = await openFiles()
-        const crowd = new CrowdProcess()
-        crowd.start({ url, holding, perSecond, ...first })
-        return crowd
+    const { notes, ...measured } = await measureInterference({
+      rounds,
+      load: { url, clients, requests, count: requestsPerRound },
+      startOthers: async () => {
+        before = await openDescriptors()
+        const script = new URL('./bad-clients-process.js', import.meta.url)
+        const others = new ForkedScript<BadClientsRequest, never>(script)
+        others.start({ url, heldConnections, perSecond, ...first })
+        return others
       },
-      comeMs: 2_000,
-      goMs: 1_000,
+      startedMs: 2_000,
+      stoppedMs: 1_000,
       observe: async () => {
-        held.push((await openFiles()) - before)
+        connections.push((await openDescriptors()) - before)
       },
-      told: (turn) => say(`bad-clients: ${turn} of ${turns} turns`),
+      onRound: (round) => log(`bad-clients: round ${round} of ${rounds}`),
     })
     await server.stop()
     return [
       {
-        what: `${clients} clients beside ${holding} that send slowly or not at all, and ${3 * perSecond} a second that send too much or leave, p99 against alone`,
+        name: `p99 latency of ${clients} clients next to ${heldConnections} slow or silent connections and ${3 * perSecond} oversized or aborted requests/s, against alone`,
         unit: '×',
-        ...figure,
+        ...measured,
         target: { atMost: 2 },
-        notes: { ...notes, 'bad connections at once': median(held) },
+        notes: { ...notes, 'bad connections at once': median(connections) },
       },
     ]
   })

@@ -1,56 +1,59 @@
-// `npm run bench -- attacks`: every attack of the table, each against a fresh server of limited memory, beside one
-// well-behaved client of another tenant.
+// `npm run bench -- attacks`: runs each attack against a new server with limited memory, while one well-behaved client of
+// another tenant is measured.
 
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import { type Benchmark, type Figure, median, quantile } from '../support/figures.js'
-import { withDirectory } from '../support/material.js'
+import { type Benchmark, type Figure, median, once, quantile } from '../support/figures.js'
+import { ForkedScript } from '../support/forked-script.js'
+import { withTemporaryDirectory } from '../support/material.js'
 import { limitMemory, type MemoryLimit } from '../support/memory-limit.js'
-import { AttackerProcess, type ServerProcess, SteadyProcess, startServerProcess } from '../support/process.js'
+import { type ServerProcess, startServerProcess } from '../support/process.js'
 import { type Attack, isAllowed } from './attack.js'
-import type { AttackerReport } from './attacker.js'
-import type { Keys } from './stage.js'
-import type { SteadyResult } from './steady-client.js'
+import type { AttackerMessage, AttackerReport } from './attacker.js'
+import { type Observations, ServerMonitor } from './monitor.js'
 import { allAttacks, attacksByName } from './table.js'
-import { type Seen, Watch } from './watch.js'
+import type { Keys } from './target.js'
+import type { WellBehavedRequest, WellBehavedResult } from './well-behaved-client.js'
 
 export interface AttacksOptions {
-  /** Names of attacks; all of them unless given. */
+  /** Names of attacks; all attacks unless given. */
   readonly only?: readonly string[]
-  /** How long each lasts. */
+  /** Duration of each attack. */
   readonly seconds: number
 }
 
 export const attackNames: readonly string[] = [...attacksByName.keys()]
 
-const replicaBytes = 1024 ** 3
+const memoryBytes = 1024 ** 3
 const warmUpSeconds = 1
-/** The client alone is measured for this share of the time, before the attack and once more behind it. */
+/** The client is measured alone for this share of an attack's duration, before the attack and again after it. */
 const aloneShare = 0.5
 const preparationMs = 120_000
 
 interface Outcome {
   readonly attack: Attack
-  readonly seen: Seen
+  readonly observed: Observations
   readonly report: AttackerReport
-  readonly alone: SteadyResult
-  readonly beside: SteadyResult
-  /** Most memory that was charged to the group. */
+  /** The well-behaved client before and after the attack. */
+  readonly alone: WellBehavedResult
+  /** The well-behaved client during the attack. */
+  readonly during: WellBehavedResult
+  /** Peak memory that the kernel charged to the server's control group. */
   readonly chargedBytes: number | undefined
 }
 
 export const attacks =
   ({ only, seconds }: AttacksOptions): Benchmark =>
-  async (say) => {
+  async (log) => {
     const chosen = allAttacks.filter(({ name }) => only === undefined || only.includes(name))
     const outcomes: Outcome[] = []
     for (const attack of chosen) {
-      const limit = limitMemory(replicaBytes)
-      if (outcomes.length === 0) say(`attacks: a server of ${replicaBytes / 2 ** 20} MiB, by a ${limit.how}`)
-      const outcome = await withDirectory((directory) => run(attack, directory, limit, seconds))
+      const limit = limitMemory(memoryBytes)
+      if (outcomes.length === 0) log(`attacks: the server has ${memoryBytes / 2 ** 20} MiB (${limit.mechanism})`)
+      const outcome = await withTemporaryDirectory((directory) => run(attack, directory, limit, seconds))
       await limit.remove()
       outcomes.push(outcome)
-      say(`attacks: ${outcomes.length} of ${chosen.length}: ${attack.name}: ${lineOf(outcome)}`)
+      log(`attacks: ${outcomes.length} of ${chosen.length}: ${attack.name}: ${lineOf(outcome)}`)
     }
     return [...totals(outcomes), ...outcomes.map(figureOf)]
   }
@@ -64,17 +67,19 @@ async function run(attack: Attack, directory: string, limit: MemoryLimit, second
     { command: limit.command, quiet: true },
   )
   const { url } = server
-  const { steady: steadyKey, ...keys } = await makeKeys(url, operatorKey)
-  const watch = new Watch(server)
-  const steady = new SteadyProcess()
-  const attacker = new AttackerProcess()
-  /** Undefined if the server ends before. */
+  const { wellBehaved: clientKey, ...keys } = await createKeys(url, operatorKey)
+  const monitor = new ServerMonitor(server)
+  const client = new ForkedScript<WellBehavedRequest, WellBehavedResult>(
+    new URL('./well-behaved-client.js', import.meta.url),
+  )
+  const attacker = new ForkedScript<AttackerMessage, AttackerReport>(new URL('./attacker.js', import.meta.url))
+  /** @returns undefined if the server exits first */
   const whileAlive = async <T>(work: Promise<T>): Promise<T | undefined> => {
-    const done = await Promise.race([work, watch.ended])
-    return done === 'ended' ? undefined : (done as T)
+    const result = await Promise.race([work, monitor.ended])
+    return result === 'ended' ? undefined : (result as T)
   }
-  const measure = async (forSeconds: number) =>
-    (await whileAlive(steady.run({ url, key: steadyKey, seconds: forSeconds }))) ?? noResult
+  const measure = async (duration: number) =>
+    (await whileAlive(client.run({ url, key: clientKey, seconds: duration }))) ?? noResult
   try {
     await measure(warmUpSeconds)
     const prepared = await whileAlive(
@@ -86,24 +91,24 @@ async function run(attack: Attack, directory: string, limit: MemoryLimit, second
       ]),
     )
     const before = await measure(aloneShare * seconds)
-    if (!watch.isEnded) attacker.start({ do: 'attack' })
-    const beside = await measure(seconds)
+    if (!monitor.isEnded) attacker.start({ do: 'attack' })
+    const during = await measure(seconds)
     const report = (prepared && (await attacker.run({ do: 'stop' }))) ?? noReport
-    await watch.recovered()
+    await monitor.recovered()
     const after = await measure(aloneShare * seconds)
-    const seen = watch.stop()
-    return { attack, seen, report, alone: both(before, after), beside, chargedBytes: limit.peakBytes() }
+    const observed = monitor.stop()
+    return { attack, observed, report, alone: merged(before, after), during, chargedBytes: limit.peakBytes() }
   } finally {
-    steady.stop()
+    client.stop()
     attacker.stop()
-    await end(server, watch)
+    await kill(server, monitor)
   }
 }
 
-const noResult: SteadyResult = { latenciesMs: [], failures: {} }
-const noReport: AttackerReport = { uploads: {}, answers: {}, cpuShare: 0 }
+const noResult: WellBehavedResult = { latenciesMs: [], failures: {} }
+const noReport: AttackerReport = { uploads: {}, responses: {}, cpuShare: 0 }
 
-const both = (a: SteadyResult, b: SteadyResult): SteadyResult => ({
+const merged = (a: WellBehavedResult, b: WellBehavedResult): WellBehavedResult => ({
   latenciesMs: [...a.latenciesMs, ...b.latenciesMs],
   failures: Object.fromEntries(
     Object.keys({ ...a.failures, ...b.failures }).map((outcome) => [
@@ -113,31 +118,30 @@ const both = (a: SteadyResult, b: SteadyResult): SteadyResult => ({
   ),
 })
 
-/** The next attack needs no clean end of this server. */
-async function end(server: ServerProcess, watch: Watch): Promise<void> {
-  if (watch.isEnded) return
+async function kill(server: ServerProcess, monitor: ServerMonitor): Promise<void> {
+  if (monitor.isEnded) return
   server.process.kill('SIGKILL')
-  await watch.ended
+  await monitor.ended
 }
 
-/** Tenants of these names, and a key of each. */
-async function makeKeys(url: string, operatorKey: string): Promise<Keys & { readonly steady: string }> {
-  const ask = async (method: string, path: string, body: object) => {
-    const answer = await fetch(url + path, {
+/** Creates the tenants, and a key of each. */
+async function createKeys(url: string, operatorKey: string): Promise<Keys & { readonly wellBehaved: string }> {
+  const request = async (method: string, path: string, body: object) => {
+    const response = await fetch(url + path, {
       method,
       headers: { authorization: `Bearer ${operatorKey}`, 'content-type': 'application/json' },
       body: JSON.stringify(body),
     })
-    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`)
-    return (await answer.json()) as { readonly key: string }
+    if (!response.ok) throw new Error(`${method} ${path} returned ${response.status}: ${await response.text()}`)
+    return (await response.json()) as { readonly key: string }
   }
-  const keyOf = async (owner: string) => (await ask('POST', `/tenants/${owner}/keys`, {})).key
+  const keyOf = async (owner: string) => (await request('POST', `/tenants/${owner}/keys`, {})).key
   const tenant = async (id: string, limits: object) => {
-    await ask('PUT', `/tenants/${id}`, { limits })
+    await request('PUT', `/tenants/${id}`, { limits })
     return keyOf(id)
   }
   return {
-    steady: await tenant('steady', {}),
+    wellBehaved: await tenant('well-behaved', {}),
     tenant: await tenant('tenant', {}),
     limited: await tenant('limited', {
       tasks: 10,
@@ -154,56 +158,61 @@ const p99 = (latencies: readonly number[]) => (latencies.length === 0 ? Number.N
 const p50 = (latencies: readonly number[]) => (latencies.length === 0 ? Number.NaN : median(latencies))
 const sum = (counts: Readonly<Record<string, number>>) =>
   Object.values(counts).reduce((total, count) => total + count, 0)
-const listed = (counts: Readonly<Record<string, number>>) =>
+const listOf = (counts: Readonly<Record<string, number>>) =>
   Object.entries(counts)
     .sort(([, a], [, b]) => b - a)
-    .map(([what, count]) => `${what} (${count})`)
+    .map(([outcome, count]) => `${outcome} (${count})`)
     .join(', ') || 'none'
 
-const slowdownOf = ({ alone, beside }: Outcome) => p99(beside.latenciesMs) / p99(alone.latenciesMs)
-const forbiddenOf = ({ attack: { allowed }, report: { answers } }: Outcome) =>
-  Object.fromEntries(Object.entries(answers).filter(([outcome]) => !isAllowed(allowed, outcome)))
+const slowdownOf = ({ alone, during }: Outcome) => p99(during.latenciesMs) / p99(alone.latenciesMs)
+const forbiddenOf = ({ attack: { allowed }, report: { responses } }: Outcome) =>
+  Object.fromEntries(Object.entries(responses).filter(([outcome]) => !isAllowed(allowed, outcome)))
 
-/** How many of the well-behaved client's requests failed while the server lived. */
-const failuresOf = ({ alone, beside }: Outcome) => sum(alone.failures) + sum(beside.failures)
+/** Failed requests of the well-behaved client while the server was alive. */
+const failuresOf = ({ alone, during }: Outcome) => sum(alone.failures) + sum(during.failures)
 
 interface Criterion {
-  readonly what: string
+  readonly name: string
   readonly unit: string
   readonly atMost: number
   readonly value: (outcome: Outcome) => number
 }
 
 const criteria: readonly Criterion[] = [
-  { what: 'the process ended', unit: 'times', atMost: 0, value: ({ seen }) => (seen.end === undefined ? 0 : 1) },
   {
-    what: 'peak of resident memory without the task database',
-    unit: 'MB',
-    atMost: 900,
-    value: ({ seen }) => seen.peakBytes / MB,
-  },
-  { what: 'longest silence of /health/live', unit: 'ms', atMost: 250, value: ({ seen }) => seen.silenceMs },
-  {
-    what: "requests of another tenant's well-behaved client that failed",
+    name: 'exits of the server process',
     unit: '',
     atMost: 0,
-    value: failuresOf,
+    value: ({ observed }) => (observed.end === undefined ? 0 : 1),
   },
   {
-    what: 'answers that the attack may not get',
+    name: 'peak resident memory without the task database',
+    unit: 'MB',
+    atMost: 900,
+    value: ({ observed }) => observed.peakBytes / MB,
+  },
+  {
+    name: 'longest time without a response of /health/live',
+    unit: 'ms',
+    atMost: 250,
+    value: ({ observed }) => observed.unresponsiveMs,
+  },
+  { name: 'failed requests of a well-behaved client of another tenant', unit: '', atMost: 0, value: failuresOf },
+  {
+    name: 'responses that the attack must not get',
     unit: '',
     atMost: 0,
     value: (outcome) => sum(forbiddenOf(outcome)),
   },
 ]
 
-/** The worst attack of each criterion, and those that miss it. */
+/** The largest value of each criterion, and the attacks that miss its target. */
 const totals = (outcomes: readonly Outcome[]): Figure[] =>
-  criteria.map(({ what, unit, atMost, value }) => {
+  criteria.map(({ name, unit, atMost, value }) => {
     const values = outcomes.map(value)
     const missed = outcomes.filter((outcome) => value(outcome) > atMost)
     return {
-      what: `any attack: ${what}, at most`,
+      name: `Any attack: ${name}`,
       unit,
       value: Math.max(...values),
       spread: [Math.min(...values), Math.max(...values)] as const,
@@ -216,45 +225,45 @@ const totals = (outcomes: readonly Outcome[]): Figure[] =>
   })
 
 const figureOf = (outcome: Outcome): Figure => {
-  const { attack, seen, report, alone, beside, chargedBytes } = outcome
-  const slowdown = slowdownOf(outcome)
+  const { attack, observed, report, alone, during, chargedBytes } = outcome
+  const forbidden = listOf(forbiddenOf(outcome))
   return {
-    what: `attack ${attack.name} (${attack.sends}; ${attack.connections} connections): well-behaved client's p99 against alone`,
+    name: `Attack ${attack.name}: p99 latency of a well-behaved client, against alone`,
     unit: '×',
-    value: slowdown,
-    spread: [slowdown, slowdown],
-    repeats: 1,
+    ...once(slowdownOf(outcome)),
     target: { atMost: 2.5 },
     notes: {
-      'p99 ms beside': p99(beside.latenciesMs),
-      'p99 ms alone': p99(alone.latenciesMs),
-      'p50 ms beside': p50(beside.latenciesMs),
-      'p50 ms alone': p50(alone.latenciesMs),
-      'requests beside': beside.latenciesMs.length,
-      'failed beside': listed(beside.failures),
-      'failed alone': listed(alone.failures),
-      process: seen.end ?? 'lives',
-      'peak MB': seen.peakBytes / MB,
-      'peak MB of all pages': seen.peakOfAllBytes / MB,
-      ...(chargedBytes !== undefined && { 'peak MB charged to the group': chargedBytes / MB }),
-      'silence ms': seen.silenceMs,
-      answers: listed(report.answers),
-      'answers it may not get': listed(forbiddenOf(outcome)),
-      'uploads before': listed(report.uploads),
-      "attacker's cores": report.cpuShare,
+      sends: `${attack.sends}; ${attack.connections} connections`,
+      'p99 during the attack, ms': p99(during.latenciesMs),
+      'p99 alone, ms': p99(alone.latenciesMs),
+      'p50 during the attack, ms': p50(during.latenciesMs),
+      'p50 alone, ms': p50(alone.latenciesMs),
+      ...(failuresOf(outcome) > 0 && {
+        'failed during the attack': listOf(during.failures),
+        'failed alone': listOf(alone.failures),
+      }),
+      ...(observed.end !== undefined && { 'the server exited': observed.end }),
+      'peak MB': observed.peakBytes / MB,
+      'peak MB with the task database': observed.peakOfAllBytes / MB,
+      ...(chargedBytes !== undefined && { 'peak MB charged to the control group': chargedBytes / MB }),
+      'longest time without a response of /health/live, ms': observed.unresponsiveMs,
+      responses: listOf(report.responses),
+      ...(forbidden !== 'none' && { 'responses that the attack must not get': forbidden }),
+      ...(sum(report.uploads) > 0 && { 'uploads before the attack': listOf(report.uploads) }),
+      'cores used by the attacker': report.cpuShare,
     },
   }
 }
 
 function lineOf(outcome: Outcome): string {
-  const { seen, report, alone, beside } = outcome
+  const { observed, report, alone, during } = outcome
   return [
-    seen.end === undefined ? 'lives' : `ENDED (${seen.end})`,
-    `${(seen.peakBytes / MB).toFixed(0)} MB (${(seen.peakOfAllBytes / MB).toFixed(0)} of all pages)`,
-    `silent for ${seen.silenceMs.toFixed(0)} ms`,
-    `p99 ${p99(beside.latenciesMs).toFixed(0)} against ${p99(alone.latenciesMs).toFixed(0)} ms: ${slowdownOf(outcome).toFixed(2)} ×`,
-    `client's failures: ${listed(beside.failures)}`,
-    `answers: ${listed(report.answers)}`,
-    `attacker: ${report.cpuShare.toFixed(2)} cores`,
+    observed.end === undefined ? 'the server survives' : `THE SERVER EXITED (${observed.end})`,
+    `${(observed.peakBytes / MB).toFixed(0)} MB (${(observed.peakOfAllBytes / MB).toFixed(0)} MB with the task database)`,
+    `/health/live unresponsive for ${observed.unresponsiveMs.toFixed(0)} ms`,
+    `p99 ${p99(during.latenciesMs).toFixed(0)} ms, alone ${p99(alone.latenciesMs).toFixed(0)} ms: ${slowdownOf(outcome).toFixed(2)} ×`,
+    `failed requests of the client: ${listOf(during.failures)}`,
+    `responses: ${listOf(report.responses)}`,
+    `the attacker used ${report.cpuShare.toFixed(2)} cores`,
   ].join('; ')
 }

@@ -1,16 +1,16 @@
-// Every attack there is.
+// The list of all attacks.
 
+import { anonymousAttacks } from './anonymous.js'
 import type { Attack } from './attack.js'
+import { largeResponseAttacks } from './large-responses.js'
 import { predictionAttacks } from './predictions.js'
-import { readerAttacks } from './readers.js'
-import { strangerAttacks } from './strangers.js'
 import { uploadAttacks } from './uploads.js'
 
 export const allAttacks: readonly Attack[] = [
   ...predictionAttacks,
   ...uploadAttacks,
-  ...readerAttacks,
-  ...strangerAttacks,
+  ...largeResponseAttacks,
+  ...anonymousAttacks,
 ]
 
 export const attacksByName: ReadonlyMap<string, Attack> = new Map(allAttacks.map((attack) => [attack.name, attack]))

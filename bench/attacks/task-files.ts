@@ -1,4 +1,4 @@
-// Task files for attacks: sound ones of the bundled prototype, with heads, labels and metadata as large as one likes.
+// Task files for attacks: valid files for the bundled prototype, with heads, labels and metadata of any size.
 
 import { parseHeader, serializeSafetensors, type TensorData } from '../../src/formats/safetensors.js'
 import type { ProblemType } from '../../src/petl/task.js'
@@ -6,12 +6,12 @@ import { taskFileBytes } from '../support/material.js'
 
 export interface TaskShape {
   readonly problemType?: ProblemType
-  /** Names of labels, or how many there are. */
+  /** The labels, or their number. */
   readonly labels?: number | readonly string[]
-  /** Width of a dense layer before the head: a narrow one makes many labels cheap to store. */
+  /** Width of a dense layer before the head. A narrow one makes a head with many labels small. */
   readonly dense?: number
   readonly metadata?: Readonly<Record<string, string>>
-  /** Files of other versions have other digests. */
+  /** Files of different versions have different digests. */
   readonly version?: number
 }
 
@@ -20,13 +20,13 @@ const shapeOf = (tensor: string): readonly number[] => model.tensors.get(tensor)
 const [, maskBytes = 0] = shapeOf('mask')
 const [, hiddenSize = 0] = shapeOf('head.weight')
 
-/** The file limit of a server by default, less what the rest of a file needs. */
+/** The default limit of a file, minus the size of its other parts. */
 export const largestBytes = 16 * 1024 * 1024 - 100_000
 
-/** Labels of a head without a dense layer that fill the largest file. */
+/** Number of labels that fill the largest file without a dense layer. */
 export const widestHead = Math.floor(largestBytes / (2 * hiddenSize + 10))
 
-/** Numbers of labels to try: the server may refuse the larger ones. */
+/** Numbers of labels to try. The server may reject the larger ones. */
 export const wideHeads = [widestHead, 10_000, 3_000, 1_000, 300]
 export const labelCounts = [100_000, 30_000, 10_000, 3_000, 1_000, 300]
 
@@ -39,7 +39,7 @@ export function attackTask({
 }: TaskShape): Buffer<ArrayBuffer> {
   const names = typeof labels === 'number' ? Array.from({ length: labels }, (_, index) => index.toString(36)) : labels
   const bias = zeros(names.length)
-  // As binary16 this is a small number, and never infinite.
+  // As float16 this is a small, finite number.
   new DataView(bias.data.buffer).setUint16(0, version, true)
   const hasHead = problemType !== 'feature_extraction'
   return file(
@@ -60,11 +60,11 @@ export function attackTask({
   )
 }
 
-/** A task without a head whose mask is of a type and shape that the server may refuse. */
+/** A task without a head, whose mask may have an invalid type or shape. */
 export const maskTask = (mask: TensorData): Buffer<ArrayBuffer> =>
   file({ problem_type: 'feature_extraction' }, { mask })
 
-/** A file with many empty tensors beside its own. */
+/** A task with many additional empty tensors. */
 export const manyTensorsTask = (count: number): Buffer<ArrayBuffer> =>
   file(
     { problem_type: 'feature_extraction' },

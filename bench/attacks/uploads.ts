@@ -1,7 +1,7 @@
-// Attacks by uploads: bodies that never end or are held back, and files that take long to read.
+// Attacks by uploads: bodies that do not end or are held back, and files that are expensive to read.
 
-import { type Attack, anyAnswer, ask, type LongBody, many, onlyRefused } from './attack.js'
-import type { RequestParts, Stage } from './stage.js'
+import { type Attack, anyResponse, type LongBody, many, onlyRejected, send } from './attack.js'
+import type { AttackTarget, RequestParts } from './target.js'
 import { attackTask, largestBytes, manyTensorsTask, maskTask, widestHead } from './task-files.js'
 
 const octets = { 'content-type': 'application/octet-stream' }
@@ -11,21 +11,21 @@ const filePart = `--${boundary}\r\nContent-Disposition: form-data; name="file"; 
 const fieldPart = `--${boundary}\r\nContent-Disposition: form-data; name="id"\r\n\r\n`
 const end = `\r\n--${boundary}--\r\n`
 
-/** An upload of the largest size that lacks its last byte. */
-const heldUpload = (stage: Stage): Buffer =>
-  stage.request('PUT', '/tasks/held', {
+/** An upload of the largest size without its last byte. */
+const heldUpload = (target: AttackTarget): Buffer =>
+  target.request('PUT', '/tasks/held', {
     body: Buffer.alloc(largestBytes),
     headers: octets,
     contentLength: largestBytes + 1,
   })
 
 const megabyte = 1024 * 1024
-/** Several times what an upload may have. */
+/** In megabytes: several times the limit of an upload. */
 const longBodyPieces = 100
 
-/** A chunked body of 100 MB between a beginning and an end. */
+/** A chunked body of 100 MB with given text before and after it. */
 function longBody(
-  stage: Stage,
+  target: AttackTarget,
   method: string,
   path: string,
   headers: RequestParts['headers'],
@@ -33,7 +33,7 @@ function longBody(
 ) {
   const chunk = (body: Buffer) =>
     Buffer.concat([Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from('\r\n')])
-  const request = stage.request(method, path, { headers: { ...headers, 'transfer-encoding': 'chunked' } })
+  const request = target.request(method, path, { headers: { ...headers, 'transfer-encoding': 'chunked' } })
   const [before, after] = text.map((part) => (part === '' ? Buffer.alloc(0) : chunk(Buffer.from(part))))
   return {
     head: Buffer.concat([request, before ?? Buffer.alloc(0)]),
@@ -43,68 +43,69 @@ function longBody(
   } satisfies LongBody
 }
 
-/** Uploads the same file over and over, and describes it where it was taken. */
-const uploadAndDescribe = (stage: Stage, file: Buffer) => ask(stage.put('odd', file), stage.get('/tasks/odd'))
+/** Uploads the same file repeatedly, and requests the description of the task. */
+const uploadAndDescribe = (target: AttackTarget, file: Buffer) =>
+  send(target.put('odd', file), target.get('/tasks/odd'))
 
 export const uploadAttacks: readonly Attack[] = [
   {
     name: 'uploads-held',
-    sends: 'uploads of 16 MB but for their last byte',
+    sends: 'uploads of 16 MB without their last byte',
     by: 'tenant',
     connections: 128,
-    allowed: anyAnswer,
-    prepare: (stage) => ({ kind: 'hold', bytes: heldUpload(stage), reads: true }),
+    allowed: anyResponse,
+    prepare: (target) => ({ kind: 'hold', bytes: heldUpload(target), reads: true }),
   },
   {
     name: 'uploads-held-beyond-quota',
-    sends: 'the same, from a tenant that may store 1 MB and send 5 requests a second',
+    sends: 'uploads of 16 MB without their last byte, from a tenant with a quota of 1 MB and 5 requests/s',
     by: 'limited',
     connections: 128,
-    allowed: onlyRefused,
-    prepare: (stage) => ({ kind: 'hold', bytes: heldUpload(stage), reads: true }),
+    allowed: onlyRejected,
+    prepare: (target) => ({ kind: 'hold', bytes: heldUpload(target), reads: true }),
   },
   {
     name: 'uploads-held-without-key',
-    sends: 'the same, without a key',
-    by: 'stranger',
+    sends: 'uploads of 16 MB without their last byte, without an API key',
+    by: 'anonymous',
     connections: 128,
-    allowed: onlyRefused,
-    prepare: (stage) => ({ kind: 'hold', bytes: heldUpload(stage), reads: true }),
+    allowed: onlyRejected,
+    prepare: (target) => ({ kind: 'hold', bytes: heldUpload(target), reads: true }),
   },
   {
     name: 'forms-held',
-    sends: 'forms with a file of 16 MB but for their last byte',
+    sends: 'forms with a file of 16 MB, without their last byte',
     by: 'tenant',
     connections: 128,
-    allowed: anyAnswer,
-    prepare: (stage) => {
+    allowed: anyResponse,
+    prepare: (target) => {
       const body = Buffer.concat([Buffer.from(filePart), Buffer.alloc(largestBytes)])
-      const bytes = stage.request('POST', '/tasks', { body, headers: form, contentLength: body.length + 1 })
+      const bytes = target.request('POST', '/tasks', { body, headers: form, contentLength: body.length + 1 })
       return { kind: 'hold', bytes, reads: true }
     },
   },
   {
     name: 'endless-bodies',
-    sends: 'chunked bodies of 100 MB: an upload, a prediction',
+    sends: 'chunked bodies of 100 MB, as an upload and as a prediction',
     by: 'tenant',
     connections: 16,
-    allowed: onlyRefused,
-    prepare: (stage) => ({
-      kind: 'pour',
+    allowed: onlyRejected,
+    prepare: (target) => ({
+      kind: 'stream',
       bodies: [
-        longBody(stage, 'PUT', '/tasks/endless', octets, ['', '']),
-        longBody(stage, 'POST', '/tasks/sst2/predict', { 'content-type': 'application/json' }, ['{"inputs":"', '"}']),
+        longBody(target, 'PUT', '/tasks/endless', octets, ['', '']),
+        longBody(target, 'POST', '/tasks/sst2/predict', { 'content-type': 'application/json' }, ['{"inputs":"', '"}']),
       ],
     }),
   },
   {
     name: 'endless-forms',
     sends:
-      'chunked forms of 100 MB before the first part, behind the last, in a field, in a file, in the head of a part',
+      'chunked forms with 100 MB before the first part, after the last part, in a field, in a file or in the head of a part',
     by: 'tenant',
     connections: 10,
-    allowed: onlyRefused,
-    prepare: (stage) => {
+    allowed: onlyRejected,
+    prepare: (target) => {
       const file = `${filePart}no task`
       const around: readonly [string, string][] = [
         ['', `\r\n${file}${end}`],
@@ -113,7 +114,7 @@ export const uploadAttacks: readonly Attack[] = [
         [filePart, end],
         [`--${boundary}\r\nContent-Disposition: form-data; name="`, `"\r\n\r\n${end}`],
       ]
-      return { kind: 'pour', bodies: around.map((text) => longBody(stage, 'POST', '/tasks', form, text)) }
+      return { kind: 'stream', bodies: around.map((text) => longBody(target, 'POST', '/tasks', form, text)) }
     },
   },
   {
@@ -121,66 +122,66 @@ export const uploadAttacks: readonly Attack[] = [
     sends: 'forms of 100,000 parts',
     by: 'tenant',
     connections: 8,
-    allowed: onlyRefused,
-    prepare: (stage) => {
+    allowed: onlyRejected,
+    prepare: (target) => {
       const body = `${many(100_000, () => `${fieldPart}a\r\n`).join('')}--${boundary}--\r\n`
-      return ask(stage.request('POST', '/tasks', { body, headers: form }))
+      return send(target.request('POST', '/tasks', { body, headers: form }))
     },
   },
   {
     name: 'metadata-keys',
-    sends: 'files with 190,000 keys of metadata',
+    sends: 'files with 190,000 metadata keys',
     by: 'tenant',
     connections: 4,
-    allowed: anyAnswer,
-    prepare: (stage) => {
+    allowed: anyResponse,
+    prepare: (target) => {
       const metadata = Object.fromEntries(many(190_000, (index) => [`k${index}`, 'v'.repeat(60)]))
-      return uploadAndDescribe(stage, attackTask({ metadata }))
+      return uploadAndDescribe(target, attackTask({ metadata }))
     },
   },
   {
     name: 'metadata-escapes',
-    sends: 'files with 8 million escapes in a string of their header',
+    sends: 'files with 8 million escape sequences in a string of the header',
     by: 'tenant',
     connections: 4,
-    allowed: anyAnswer,
-    prepare: (stage) => uploadAndDescribe(stage, attackTask({ metadata: { description: '\n'.repeat(8_000_000) } })),
+    allowed: anyResponse,
+    prepare: (target) => uploadAndDescribe(target, attackTask({ metadata: { description: '\n'.repeat(8_000_000) } })),
   },
   {
     name: 'many-metrics',
-    sends: 'files with 190,000 metrics, and asks for their description',
+    sends: 'files with 190,000 metrics, and requests for their description',
     by: 'tenant',
     connections: 4,
-    allowed: anyAnswer,
-    prepare: (stage) => {
+    allowed: anyResponse,
+    prepare: (target) => {
       const metrics = JSON.stringify(Object.fromEntries(many(190_000, (index) => [`k${index}`, index])))
-      return uploadAndDescribe(stage, attackTask({ metadata: { metrics } }))
+      return uploadAndDescribe(target, attackTask({ metadata: { metrics } }))
     },
   },
   {
     name: 'long-descriptions',
-    sends: '24 tasks with a description of 16 MB each, uploaded and described in turn',
+    sends: 'uploads of 24 tasks with descriptions of 16 MB, and requests for them',
     by: 'tenant',
     connections: 2,
-    allowed: anyAnswer,
-    prepare: (stage) => {
+    allowed: anyResponse,
+    prepare: (target) => {
       const description = 'x'.repeat(largestBytes - 200_000)
       const requests = many(24, (version) => [
-        stage.put(`long-${version}`, attackTask({ metadata: { description }, version })),
-        stage.get(`/tasks/long-${version}`),
+        target.put(`long-${version}`, attackTask({ metadata: { description }, version })),
+        target.get(`/tasks/long-${version}`),
       ])
-      return ask(...requests.flat())
+      return send(...requests.flat())
     },
   },
   {
     name: 'many-labels',
-    sends: 'files with 100,000 labels of 100 letters, and asks for their description',
+    sends: 'files with 100,000 labels of 100 letters, and requests for their description',
     by: 'tenant',
     connections: 4,
-    allowed: anyAnswer,
-    prepare: (stage) => {
+    allowed: anyResponse,
+    prepare: (target) => {
       const labels = many(100_000, (index) => `${'l'.repeat(100)}${index}`)
-      return uploadAndDescribe(stage, attackTask({ labels, dense: 1 }))
+      return uploadAndDescribe(target, attackTask({ labels, dense: 1 }))
     },
   },
   {
@@ -188,56 +189,56 @@ export const uploadAttacks: readonly Attack[] = [
     sends: 'files with 150,000 empty tensors',
     by: 'tenant',
     connections: 4,
-    allowed: anyAnswer,
-    prepare: (stage) => uploadAndDescribe(stage, manyTensorsTask(150_000)),
+    allowed: anyResponse,
+    prepare: (target) => uploadAndDescribe(target, manyTensorsTask(150_000)),
   },
   {
-    name: 'wrong-masks',
-    sends: 'files with a mask of 16 million entries of a byte each',
+    name: 'invalid-masks',
+    sends: 'files whose mask has 16 million entries of one byte each',
     by: 'tenant',
     connections: 4,
-    allowed: onlyRefused,
-    prepare: (stage) => {
+    allowed: onlyRejected,
+    prepare: (target) => {
       const data = new Uint8Array(largestBytes).fill(1)
       const shapes = [
         [1, largestBytes],
         [largestBytes, 1],
       ]
       const files = shapes.map((shape) => maskTask({ dtype: 'BOOL', shape, data }))
-      return ask(...files.map((file) => stage.put('mask', file)))
+      return send(...files.map((file) => target.put('mask', file)))
     },
   },
   {
     name: 'wide-files',
-    sends: 'files whose head fills them, each another version',
+    sends: 'files of 16 MB with a wide head, in different versions',
     by: 'tenant',
     connections: 4,
-    allowed: anyAnswer,
-    prepare: (stage) => {
+    allowed: anyResponse,
+    prepare: (target) => {
       const files = many(4, (version) => attackTask({ labels: widestHead, version }))
-      return ask(...files.map((file) => stage.put('wide', file)))
+      return send(...files.map((file) => target.put('wide', file)))
     },
   },
   {
-    name: 'no-files',
-    sends: 'uploads of 16 MB that are no file of tensors',
+    name: 'invalid-files',
+    sends: 'uploads of 16 MB that are not safetensors files',
     by: 'tenant',
     connections: 8,
-    allowed: onlyRefused,
-    prepare: (stage) => ask(stage.put('none', Buffer.alloc(largestBytes, 1))),
+    allowed: onlyRejected,
+    prepare: (target) => send(target.put('none', Buffer.alloc(largestBytes, 1))),
   },
   {
     name: 'churn',
     sends: 'uploads and removals of small tasks',
     by: 'tenant',
     connections: 16,
-    allowed: anyAnswer,
-    prepare: (stage) => {
+    allowed: anyResponse,
+    prepare: (target) => {
       const requests = many(16, (version) => [
-        stage.put(`churn-${version}`, attackTask({ version })),
-        stage.request('DELETE', `/tasks/churn-${version}`),
+        target.put(`churn-${version}`, attackTask({ version })),
+        target.request('DELETE', `/tasks/churn-${version}`),
       ])
-      return ask(...requests.flat())
+      return send(...requests.flat())
     },
   },
 ]

@@ -1,11 +1,11 @@
-// Eight-bit integers against single precision: the same mixed texts through two engines, and what it costs in score.
+// int8 against float32: the throughput of the engine on the same texts, and the loss of score of the bundled tasks.
 
 import { join } from 'node:path'
 import { evaluate } from '../../src/commands/evaluate.js'
 import type { EngineRow } from '../../src/engine/engine.js'
 import { readTaskDescription } from '../../src/learn/training-folder.js'
 import type { Numerics } from '../../src/runtime/execution-providers.js'
-import { type Benchmark, inTurns, median, summary } from '../support/figures.js'
+import { alternate, type Benchmark, median, summary } from '../support/figures.js'
 import {
   bundledTasks,
   loadModel,
@@ -17,33 +17,33 @@ import {
   timeBatches,
 } from '../support/material.js'
 
-const texts = 768
+const textCount = 768
 const batchTokens = 1024
-const repeats = 7
+const rounds = 7
 
-/** Throughput of the engine, fed with batches of rows that are alike in length. */
-export const int8: Benchmark = async (say) => {
+/** Throughput of the engine on batches of texts of similar length. */
+export const int8: Benchmark = async (log) => {
   const model = await loadModel()
-  const batches = alike(await rowsOf(model, mixedTexts().slice(0, texts)))
+  const batches = batchesByLength(await rowsOf(model, mixedTexts().slice(0, textCount)))
   const [float32, int8] = await Promise.all([startEngine(model), startEngine(model, { numerics: 'int8' })])
   for (const engine of [float32, int8]) await timeBatches(engine, batches.slice(0, 2))
-  const turns = await inTurns(
-    repeats,
+  const { a, b, ratios } = await alternate(
+    rounds,
     () => timeBatches(float32, batches),
     () => timeBatches(int8, batches),
-    (turn) => say(`int8: ${turn} of ${repeats} repeats`),
+    (round) => log(`int8: round ${round} of ${rounds}`),
   )
   await Promise.all([float32.close(), int8.close()])
   const tokens = batches.flat().reduce((sum, { inputIds }) => sum + inputIds.length, 0)
   return [
     {
-      what: 'mixed texts through the engine in int8 against float32, throughput',
+      name: 'Engine throughput, texts of similar length, int8 against float32',
       unit: '×',
-      ...summary(turns.ratios),
+      ...summary(ratios),
       target: { atLeast: 1.7 },
       notes: {
-        'int8 tokens/s': (1000 * tokens) / median(turns.b),
-        'float32 tokens/s': (1000 * tokens) / median(turns.a),
+        'int8 tokens/s': (1000 * tokens) / median(b),
+        'float32 tokens/s': (1000 * tokens) / median(a),
       },
     },
   ]
@@ -58,10 +58,10 @@ const evaluation = {
   json: true,
 }
 
-/** What the bundled tasks lose in score. @param data a folder of tasks, each a folder with dev.jsonl */
+/** @param data a folder with one folder per bundled task, each with task.json and dev.jsonl */
 export const int8Loss =
   (data: string): Benchmark =>
-  async (say) => {
+  async (log) => {
     const losses: Record<string, number> = {}
     for (const task of bundledTasks) {
       const { metric } = await readTaskDescription(join(data, task, 'task.json'))
@@ -73,12 +73,12 @@ export const int8Loss =
       }
       const [float32, int8] = [await score('float32'), await score('int8')]
       losses[task] = 100 * (float32 - int8)
-      say(`int8-loss: ${task} ${float32.toFixed(4)} in float32, ${int8.toFixed(4)} in int8`)
+      log(`int8-loss: ${task}: ${float32.toFixed(4)} in float32, ${int8.toFixed(4)} in int8`)
     }
     const all = Object.values(losses)
     return [
       {
-        what: "score that the bundled tasks lose in int8 on their dev sets, mean (the tasks' own beside it)",
+        name: 'Loss of score in int8 on the development sets, mean over the bundled tasks',
         unit: 'points',
         value: all.reduce((sum, loss) => sum + loss, 0) / all.length,
         spread: [Math.min(...all), Math.max(...all)],
@@ -89,8 +89,8 @@ export const int8Loss =
     ]
   }
 
-/** Batches of at most so many tokens, of rows in the order of their lengths. */
-function alike(rows: readonly EngineRow[]): EngineRow[][] {
+/** Sorts rows by length and cuts them into batches of at most `batchTokens` tokens. */
+function batchesByLength(rows: readonly EngineRow[]): EngineRow[][] {
   const batches: EngineRow[][] = []
   let tokens = Number.POSITIVE_INFINITY
   for (const row of rows.toSorted((a, b) => a.inputIds.length - b.inputIds.length)) {

@@ -1,12 +1,12 @@
-// `npm run bench -- faults`: every fault of the table, each on servers of its own.
+// `npm run bench -- faults`: causes each fault on its own servers.
 
-import type { Benchmark, Figure } from '../support/figures.js'
+import { type Benchmark, type Figure, isMet, once } from '../support/figures.js'
 import { type Fault, type Finding, none } from './fault.js'
-import { lacks, Stage } from './stage.js'
 import { allFaults } from './table.js'
+import { missingNeeds, Testbed } from './testbed.js'
 
 export interface FaultsOptions {
-  /** Names of faults; all of them unless given. */
+  /** Names of faults; all faults unless given. */
   readonly only?: readonly string[]
 }
 
@@ -14,56 +14,56 @@ export const faultNames: readonly string[] = allFaults.map(({ name }) => name)
 
 export const faults =
   ({ only }: FaultsOptions): Benchmark =>
-  async (say) => {
+  async (log) => {
     const chosen = allFaults.filter(({ name }) => only === undefined || only.includes(name))
     const figures: Figure[] = []
-    for (const [index, fault] of chosen.entries()) {
-      const progress = `faults: ${index + 1} of ${chosen.length}: ${fault.name}`
-      const lack = lackOf(fault)
-      if (lack !== undefined) {
-        say(`${progress}: not caused, ${lack}`)
+    for (const [number, fault] of chosen.entries()) {
+      const progress = `faults: ${number + 1} of ${chosen.length}: ${fault.name}`
+      const missing = missingNeed(fault)
+      if (missing !== undefined) {
+        log(`${progress}: skipped: ${missing}`)
         continue
       }
       const start = performance.now()
-      const findings = await findingsOf(fault, (part) => say(`${progress}: ${part}`))
+      const findings = await findingsOf(fault, (part) => log(`${progress}: ${part}`))
       const seconds = ((performance.now() - start) / 1000).toFixed(0)
-      say(`${progress} (${seconds} s): ${findings.map(lineOf).join('; ')}`)
-      figures.push(...findings.map((finding) => figureOf(fault, finding)))
+      log(`${progress} (${seconds} s): ${findings.map(lineOf).join('; ')}`)
+      figures.push(...findings.map((finding, index) => figureOf(fault, finding, index)))
     }
     return figures
   }
 
-/** Why a fault cannot be caused on this machine. */
-export function lackOf({ needs = [] }: Fault): string | undefined {
-  const lack = needs.map((need) => lacks[need]).find((reason) => reason !== false)
-  return lack || undefined
+/** @returns why the fault cannot be caused on this machine, or undefined if it can */
+export function missingNeed({ needs = [] }: Fault): string | undefined {
+  const missing = needs.map((need) => missingNeeds[need]).find((reason) => reason !== false)
+  return missing || undefined
 }
 
-/** Causes a fault. A run that cannot be finished is a finding too. */
-export async function findingsOf(fault: Fault, say?: (progress: string) => void): Promise<readonly Finding[]> {
-  const stage = await Stage.open(say)
+/** Causes a fault. A run that fails is a finding too. */
+export async function findingsOf(fault: Fault, log?: (progress: string) => void): Promise<readonly Finding[]> {
+  const testbed = await Testbed.open(log)
   try {
-    return await fault.run(stage)
+    return await fault.run(testbed)
   } catch (error) {
-    return [none('the run was not finished', [(error as Error).message])]
+    return [none('runs that failed', [(error as Error).message])]
   } finally {
-    await stage.close()
+    await testbed.close()
   }
 }
 
-export const isFoundMet = ({ value, target }: Finding): boolean =>
-  'atMost' in target ? value <= target.atMost : value >= target.atLeast
+export const isFindingMet = (finding: Finding): boolean => isMet(finding) === true
 
 const lineOf = (finding: Finding): string => {
-  const { what, unit, value, notes = {} } = finding
-  const beside = Object.entries(notes).map(([name, note]) => `${name} ${note}`)
+  const { name, unit, value, notes = {} } = finding
+  const details = Object.entries(notes).map(([key, note]) => `${key} ${note}`)
   const shown = Number.isInteger(value) ? String(value) : value.toPrecision(3)
-  return `${isFoundMet(finding) ? 'met' : 'MISSED'}: ${what} ${shown} ${unit}${beside.length > 0 ? ` (${beside.join('; ')})` : ''}`
+  return `${isFindingMet(finding) ? 'met' : 'MISSED'}: ${name}: ${shown} ${unit}${details.length > 0 ? ` (${details.join('; ')})` : ''}`
 }
 
-const figureOf = ({ name, does }: Fault, { what, ...finding }: Finding): Figure => ({
+/** The first figure of a fault states its cause and what is expected. */
+const figureOf = (fault: Fault, { name, notes, ...finding }: Finding, index: number): Figure => ({
   ...finding,
-  what: `fault ${name} (${does}): ${what}`,
-  spread: [finding.value, finding.value],
-  repeats: 1,
+  ...once(finding.value),
+  name: `Fault ${fault.name}: ${name}`,
+  notes: { ...(index === 0 && { cause: fault.cause, expected: fault.expected }), ...notes },
 })

@@ -1,4 +1,4 @@
-// A certificate that is renewed at an awkward moment.
+// Certificates that are renewed while the server starts or runs.
 
 import { X509Certificate } from 'node:crypto'
 import { copyFileSync, readFileSync } from 'node:fs'
@@ -8,15 +8,15 @@ import { connect } from 'node:tls'
 import { root } from '../../test/material.js'
 import { atMost, type Fault, type Finding, none, unless } from './fault.js'
 import type { ServerUnderTest } from './server.js'
-import type { Stage } from './stage.js'
+import type { Testbed } from './testbed.js'
 import { timeUntil } from './waiting.js'
 
 const fixtures = join(root, 'test/fixtures/tls')
 const fingerprintOf = (name: string) =>
   new X509Certificate(readFileSync(join(fixtures, `${name}.cert.pem`))).fingerprint256
 
-async function files(stage: Stage) {
-  const directory = await stage.directory()
+async function certificateFiles(testbed: Testbed) {
+  const directory = await testbed.directory()
   const [cert, key] = [join(directory, 'cert.pem'), join(directory, 'key.pem')]
   const install = (name: string) => {
     copyFileSync(join(fixtures, `${name}.cert.pem`), cert)
@@ -26,7 +26,7 @@ async function files(stage: Stage) {
   return { flags: ['--tls-cert', cert, '--tls-key', key], install }
 }
 
-/** The fingerprint of what a server shows. */
+/** The fingerprint of the certificate that a server presents. */
 function served({ url }: ServerUnderTest): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host: '127.0.0.1', port: Number(new URL(url).port), rejectUnauthorized: false })
@@ -38,24 +38,24 @@ function served({ url }: ServerUnderTest): Promise<string> {
   })
 }
 
-/** Until a server shows the second certificate. */
+/** The time until a server presents the second certificate. */
 async function untilSecond(server: ServerUnderTest, most: number): Promise<Finding> {
   const ms = await timeUntil(async () => (await served(server)) === fingerprintOf('second'), 3 * most, 100)
-  return atMost('until the new certificate is shown', 'ms', ms ?? 3 * most, most)
+  return atMost('time until the server presents the new certificate', 'ms', ms ?? 3 * most, most)
 }
 
 const renewedAtStart: Fault = {
   name: 'certificate-renewed-at-start',
-  does: 'the certificate is renewed while the server waits for its database at start',
-  must: 'the new one is shown within 6 s of being ready',
+  cause: 'the certificate is renewed while the server waits for its database at start',
+  expected: 'the server presents the new certificate within 6 s after it is ready',
   needs: ['postgres'],
-  async run(stage) {
-    const database = await stage.database()
-    const proxy = await stage.proxy(database)
+  async run(testbed) {
+    const database = await testbed.database()
+    const proxy = await testbed.proxy(database)
     proxy.refuse = true
-    const { flags, install } = await files(stage)
+    const { flags, install } = await certificateFiles(testbed)
     const env = { PROPETL_DATABASE_URL: database.urlThrough(proxy) }
-    const server = stage.launch({ dataDir: await stage.directory(), flags, env })
+    const server = testbed.launch({ dataDir: await testbed.directory(), flags, env })
     await timeUntil(() => /waiting/.test(server.output), 10_000)
     await delay(500)
     install('second')
@@ -67,17 +67,17 @@ const renewedAtStart: Fault = {
 
 const reloaded: Fault = {
   name: 'certificate-sighup',
-  does: 'the certificate is renewed, and SIGHUP is sent',
-  must: 'the new one is shown within a second, and the server goes on',
-  async run(stage) {
-    const { flags, install } = await files(stage)
-    const server = await stage.server({ flags })
+  cause: 'the certificate is renewed, and the server receives SIGHUP',
+  expected: 'the server presents the new certificate within 1 s, and keeps serving',
+  async run(testbed) {
+    const { flags, install } = await certificateFiles(testbed)
+    const server = await testbed.server({ flags })
     install('second')
     server.signal('SIGHUP')
     await delay(100)
-    if (server.isEnded) return [none('servers that ended', [server.end])]
-    const shown = await untilSecond(server, 1_000)
-    return [shown, none('servers that ended', unless(!server.isEnded, server.end))]
+    if (server.isEnded) return [none('servers that exited', [server.end])]
+    const presented = await untilSecond(server, 1_000)
+    return [presented, none('servers that exited', unless(!server.isEnded, server.end))]
   },
 }
 

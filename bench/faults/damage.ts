@@ -1,19 +1,19 @@
-// Damage in lmdb files.
+// Damages lmdb files.
 
 import { readFileSync, writeFileSync } from 'node:fs'
-import { randomBytes } from '../support/material.js'
+import { byteSequence } from '../support/material.js'
 
 const pageSize = 4096
 const flagsAt = 18
-/** Pages of the index: branches and leaves. */
+/** Flags of branch and leaf pages, which form the index. */
 const indexFlags = [1, 2]
-/** Of a page's begin, where its header and its list of entries are. */
+/** The part of a page with its header and the list of its entries. */
 const headBytes = 60
 
-/** Flips single bits in pages of the index of a database that no process has open. */
+/** Flips bits in index pages of a database that no process has open. */
 export function flipBits(path: string, seed: number, flips: number): void {
   const bytes = readFileSync(path)
-  const random = randomBytes(seed)
+  const random = byteSequence(seed)
   const below = (limit: number) => (random() * 256 + random()) % limit
   const index = Array.from({ length: Math.floor(bytes.length / pageSize) }, (_, page) => page * pageSize).filter(
     (at) => at >= 2 * pageSize && indexFlags.includes(bytes.readUInt16LE(at + flagsAt)),

@@ -1,21 +1,21 @@
-// Disks without room, and the reasons that clients and operators are told.
+// Full and failing disks, and the reasons that clients and operators see.
 
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Fault, type Finding, none, unless } from './fault.js'
 import { Ledger } from './ledger.js'
-import { told } from './server.js'
-import type { Stage } from './stage.js'
+import { describeResponse } from './server.js'
 import { version } from './task-files.js'
+import type { Testbed } from './testbed.js'
 import { timeUntil } from './waiting.js'
 
 const fullReason = /no space left on device/i
 const MiB = 1024 * 1024
 
-/** Takes all room that is left. @returns the file that has it */
+/** Fills the disk. @returns the file that uses the space */
 export function fill(disk: string): string {
   const filler = join(disk, 'filler')
-  // A piece that does not fit whole is written in part, and smaller ones after it.
+  // A write that does not fit is partial, so smaller ones follow.
   for (const size of [MiB, 4096, 1])
     for (;;) {
       try {
@@ -29,70 +29,70 @@ export function fill(disk: string): string {
 
 const inUse: Fault = {
   name: 'disk-full',
-  does: 'the disk of a running server has no room any more, and then has again',
-  must: 'changes are refused by that reason, tasks are read, and changes are accepted once there is room',
+  cause: 'the disk of a running server becomes full, and then has space again',
+  expected: 'changes are rejected with that reason, tasks can be read, and changes are accepted when there is space',
   needs: ['root'],
-  async run(stage) {
-    const disk = await stage.disk('size=8m')
+  async run(testbed) {
+    const disk = await testbed.disk('size=8m')
     const dataDir = join(disk, 'data')
-    const server = await stage.server({ dataDir })
+    const server = await testbed.server({ dataDir })
     const ledger = new Ledger()
     for (let id = 0; id < 20; id++) await ledger.put(server, `t${id}`, version(id))
     const filler = fill(disk)
-    // Pages that were free already may take some changes.
-    const isRefused = async () => (await ledger.put(server, `t${ledger.changes}`, version(ledger.changes))) !== 'made'
-    await timeUntil(isRefused, 20_000, 0)
-    const refused = await server.put('refused', version(0))
+    // Free pages of the database may take some changes.
+    const isRejected = async () => (await ledger.put(server, `t${ledger.changes}`, version(ledger.changes))) !== 'made'
+    await timeUntil(isRejected, 20_000, 0)
+    const rejected = await server.put('rejected', version(0))
     const wrong = await ledger.check(server)
     rmSync(filler)
     const accepted = await server.put('accepted', version(1))
     await server.stop()
-    const again = await stage.server({ dataDir })
+    const again = await testbed.server({ dataDir })
     wrong.push(...(await ledger.check(again)))
     return [
-      none('reasons that are not told', unless(fullReason.test(refused.detail), told(refused))),
-      none('wrong answers', wrong),
-      none('changes refused with room', unless(accepted.status === 201, told(accepted))),
+      none('missing reasons', unless(fullReason.test(rejected.detail), describeResponse(rejected))),
+      none('wrong responses', wrong),
+      none('changes rejected although there is space', unless(accepted.status === 201, describeResponse(accepted))),
     ]
   },
 }
 
-/** A start on a full disk: of a directory that has a database, with and without its lock file, or that is new. */
+/** A start on a full disk: in a directory with a database, with a database without its lock file, and a new one. */
 const atStart: Fault = {
   name: 'disk-full-at-start',
-  does: 'starts on a full disk: with a database, with one that has no lock file, without any',
-  must: 'each serves, or ends with exit code 1 and that reason as the last line',
+  cause: 'starts on a full disk: with a database, with a database without a lock file, without a database',
+  expected: 'each serves, or exits with code 1 and that reason in the last line',
   needs: ['root'],
-  async run(stage) {
-    const disk = await stage.disk('size=4m')
+  async run(testbed) {
+    const disk = await testbed.disk('size=4m')
     const dataDir = join(disk, 'data')
-    const first = await stage.server({ dataDir })
+    const first = await testbed.server({ dataDir })
     for (let id = 0; id < 10; id++) await first.put(`t${id}`, version(id))
     await first.stop()
     fill(disk)
-    const withDatabase = await startOn(stage, dataDir, 'with a database')
+    const withDatabase = await startOn(testbed, dataDir, 'with a database')
     rmSync(join(dataDir, 'tasks.lmdb-lock'), { force: true })
     fill(disk)
     return [
       ...withDatabase,
-      ...(await startOn(stage, dataDir, 'without a lock file')),
-      ...(await startOn(stage, join(disk, 'other'), 'in a new directory')),
+      ...(await startOn(testbed, dataDir, 'without a lock file')),
+      ...(await startOn(testbed, join(disk, 'other'), 'in a new directory')),
     ]
   },
 }
 
-async function startOn(stage: Stage, dataDir: string, what: string): Promise<Finding[]> {
-  const server = stage.launch({ dataDir })
+async function startOn(testbed: Testbed, dataDir: string, state: string): Promise<Finding[]> {
+  const server = testbed.launch({ dataDir })
   await timeUntil(() => server.isReady || server.isEnded, 20_000)
   const { isReady, end, lastLine } = server
   await server.kill()
   const isRight = isReady || (end === 'exit code 1' && fullReason.test(lastLine))
   return [
-    none(`wrong ends of a start ${what}`, unless(isRight, `${end}: ${lastLine}`), { end: isReady ? 'ready' : end }),
+    none(`wrong results of a start ${state}`, unless(isRight, `${end}: ${lastLine}`), { end: isReady ? 'ready' : end }),
   ]
 }
 
-/** As the C library words them. */
+/** The texts of the C library. */
 const reasons = {
   ENOSPC: fullReason,
   EIO: /input\/output error/i,
@@ -102,25 +102,26 @@ const reasons = {
 
 const named: Fault = {
   name: 'disk-reasons',
-  does: 'writes and flushes of lmdb fail with ENOSPC, EIO, EDQUOT and EROFS',
-  must: 'each answer names its reason and no other',
+  cause: 'writes and flushes of lmdb fail with ENOSPC, EIO, EDQUOT and EROFS',
+  expected: 'each response names its reason and no other',
   needs: ['preload'],
-  async run(stage) {
+  async run(testbed) {
     const wrong: string[] = []
     for (const error of ['ENOSPC', 'EIO', 'EDQUOT', 'EROFS'] as const)
       for (const call of ['write', 'flush'] as const) {
-        // After a failed flush the store of a server may be closed for good.
-        const dataDir = await stage.directory()
-        const faults = await stage.storageFaults(join(dataDir, 'tasks.lmdb'))
-        const server = await stage.server({ dataDir, env: faults.env })
+        // After a failed flush the server may close its store permanently.
+        const dataDir = await testbed.directory()
+        const faults = await testbed.storageFaults(join(dataDir, 'tasks.lmdb'))
+        const server = await testbed.server({ dataDir, env: faults.env })
         await server.put('before', version(0))
         faults.set({ kind: 'fail', error }, { calls: [call] })
-        const answer = await server.put('refused', version(1))
-        const namedOnes = Object.entries(reasons).filter(([, reason]) => reason.test(answer.detail))
-        if (namedOnes.length !== 1 || namedOnes[0]?.[0] !== error) wrong.push(`${error} of a ${call}: ${told(answer)}`)
+        const response = await server.put('rejected', version(1))
+        const matches = Object.entries(reasons).filter(([, reason]) => reason.test(response.detail))
+        if (matches.length !== 1 || matches[0]?.[0] !== error)
+          wrong.push(`${error} of a ${call}: ${describeResponse(response)}`)
         await server.kill()
       }
-    return [none('reasons that are not told, or wrong', wrong)]
+    return [none('reasons that are not describeResponse, or wrong', wrong)]
   },
 }
 

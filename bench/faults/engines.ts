@@ -1,9 +1,9 @@
-// Engines that are lost, and clocks that stood still.
+// Engines that are lost, and a process that was stopped for a while.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { residentBytes } from '../support/process.js'
+import { processMemory } from '../support/process.js'
 import { atMost, type Fault, none, unless } from './fault.js'
-import { type ServerUnderTest, told } from './server.js'
+import { describeResponse, type ServerUnderTest } from './server.js'
 import { longTexts } from './task-files.js'
 import { timeUntil } from './waiting.js'
 
@@ -11,25 +11,25 @@ const losses = 20
 const MB = 1e6
 const recoveryMs = 60_000
 
-/** An engine takes short texts again. */
+/** Resolves when an engine serves short texts again. */
 async function recovered(server: ServerUnderTest): Promise<void> {
   const ms = await timeUntil(async () => (await server.predict(['a gorgeous film'])).status === 200, recoveryMs, 200)
-  if (ms === undefined) throw new Error(`no engine serves ${recoveryMs} ms after one was lost`)
+  if (ms === undefined) throw new Error(`no engine serves requests ${recoveryMs} ms after an engine was lost`)
 }
 
-interface Held {
+interface Resources {
   readonly bytes: number
-  /** The most that `bytes` has been. */
+  /** Largest value of `bytes` so far. */
   readonly peak: number
   readonly threads: number
 }
 
-/** Once what was given up has ended: the lowest of some seconds. */
-async function held(server: ServerUnderTest): Promise<Held> {
+/** The lowest values of some seconds, by when abandoned threads have ended. */
+async function resourcesOf(server: ServerUnderTest): Promise<Resources> {
   const samples = []
   for (let count = 0; count < 20; count++) {
     await delay(250)
-    samples.push(residentBytes(server.pid))
+    samples.push(processMemory(server.pid))
   }
   return {
     bytes: Math.min(...samples.map(({ all }) => all)),
@@ -40,36 +40,38 @@ async function held(server: ServerUnderTest): Promise<Held> {
 
 const engineLosses: Fault = {
   name: 'engine-losses',
-  does: `batches take longer than --engine-timeout-ms until ${losses} engines are lost; a client sends others at once`,
-  must: 'memory and threads afterwards are as after one loss, and at no time is there more than that of three engines',
-  async run(stage) {
+  cause: `batches exceed --engine-timeout-ms until ${losses} engines are lost; the client keeps sending`,
+  expected: 'memory and threads are as after one loss, and peak memory is at most three times that',
+  async run(testbed) {
     const flags = ['--engine-timeout-ms', '1000', '--max-batch-tokens', '16384']
-    // As in the images: glibc then gives the memory of an engine that ended back.
-    const server = await stage.server({ flags, env: { MALLOC_TRIM_THRESHOLD_: '1048576' } })
+    // The container images set this too: glibc then returns the memory of an engine that ended.
+    const server = await testbed.server({ flags, env: { MALLOC_TRIM_THRESHOLD_: '1048576' } })
     let sent = 0
     const lose = async (target: number) => {
       const isLost = async () => {
-        // A text that engines were lost with may be refused.
+        // The server may reject a text that engines were lost with, so each batch has new texts.
         await server.predict(longTexts(80, sent++))
         return (await server.metric('propetl_engines_lost_total')) >= target
       }
-      if ((await timeUntil(isLost, recoveryMs, 200)) === undefined) throw new Error(`loss ${target} does not come`)
+      if ((await timeUntil(isLost, recoveryMs, 200)) === undefined) throw new Error(`loss ${target} does not happen`)
     }
     await lose(1)
     await recovered(server)
-    const first = await held(server)
+    const first = await resourcesOf(server)
     for (let loss = 2; loss <= losses; loss++) {
       await lose(loss)
-      if (loss % 5 === 0) stage.say(`${loss} of ${losses} losses`)
+      if (loss % 5 === 0) testbed.log(`${loss} of ${losses} losses`)
     }
     await recovered(server)
-    const last = await held(server)
-    const MBs = { 'MB after the last': last.bytes / MB, 'MB after the first': first.bytes / MB }
+    const last = await resourcesOf(server)
+    const megabytes = { 'MB after the last': last.bytes / MB, 'MB after the first': first.bytes / MB }
     return [
-      atMost('memory after the last loss against the first', '×', last.bytes / first.bytes, 1.2, MBs),
-      atMost('threads more than after the first', '', last.threads - first.threads, 2, { threads: first.threads }),
-      atMost('most memory until the last loss against the first', '×', last.peak / first.peak, 3, {
-        'MB at most': last.peak / MB,
+      atMost('memory after the last loss, against after the first', '×', last.bytes / first.bytes, 1.2, megabytes),
+      atMost('threads after the last loss, more than after the first', '', last.threads - first.threads, 2, {
+        threads: first.threads,
+      }),
+      atMost('peak memory until the last loss, against the first', '×', last.peak / first.peak, 3, {
+        'peak MB': last.peak / MB,
       }),
     ]
   },
@@ -77,18 +79,18 @@ const engineLosses: Fault = {
 
 const pause: Fault = {
   name: 'pause',
-  does: 'the process is stopped for 4 s (SIGSTOP) with a batch under way; --engine-timeout-ms is 3000',
-  must: 'the batch is answered, no engine is lost',
-  async run(stage) {
-    const server = await stage.server({ flags: ['--engine-timeout-ms', '3000'] })
+  cause: 'the process is stopped for 4 s (SIGSTOP) during a batch; --engine-timeout-ms is 3000',
+  expected: 'the batch succeeds, and no engine is lost',
+  async run(testbed) {
+    const server = await testbed.server({ flags: ['--engine-timeout-ms', '3000'] })
     const predicting = server.predict(longTexts(64))
     await delay(500)
     server.signal('SIGSTOP')
     await delay(4_000)
     server.signal('SIGCONT')
-    const answer = await predicting
+    const response = await predicting
     return [
-      none('predictions that failed', unless(answer.status === 200, told(answer))),
+      none('predictions that failed', unless(response.status === 200, describeResponse(response))),
       atMost('engines lost', '', await server.metric('propetl_engines_lost_total'), 0),
     ]
   },

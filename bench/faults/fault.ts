@@ -1,39 +1,39 @@
-// What a fault is: how it is caused, what must happen, and what a run of it found.
+// The definition of a fault: how it is caused, what is expected of the server, and the findings of a run.
 
 import type { Figure } from '../support/figures.js'
-import type { Stage } from './stage.js'
+import type { Testbed } from './testbed.js'
 
-/** What this machine may lack. */
+/** A requirement that a machine may not meet. */
 export type Need = 'preload' | 'postgres' | 'root'
 
 export interface Fault {
   readonly name: string
-  /** For people. */
-  readonly does: string
-  readonly must: string
+  /** What happens to the server, and what it must do, for the report. */
+  readonly cause: string
+  readonly expected: string
   readonly needs?: readonly Need[]
-  readonly run: (stage: Stage) => Promise<readonly Finding[]>
+  readonly run: (testbed: Testbed) => Promise<readonly Finding[]>
 }
 
-/** A measured figure of a fault, with what it must be. */
-export interface Finding extends Pick<Figure, 'what' | 'unit' | 'value' | 'notes'> {
+/** A figure of a fault, with its target. */
+export interface Finding extends Pick<Figure, 'name' | 'unit' | 'value' | 'notes'> {
   readonly target: NonNullable<Figure['target']>
 }
 
-export const atMost = (what: string, unit: string, value: number, most: number, notes?: Finding['notes']): Finding => ({
-  what,
+export const atMost = (name: string, unit: string, value: number, most: number, notes?: Finding['notes']): Finding => ({
+  name,
   unit,
   value,
   target: { atMost: most },
   ...(notes && { notes }),
 })
 
-/** Things that must not happen. */
-export const none = (what: string, found: readonly string[], notes?: Finding['notes']): Finding =>
-  atMost(what, '', found.length, 0, {
+/** A finding whose target is an empty list. Reports the number of items and the first of them. */
+export const none = (name: string, found: readonly string[], notes?: Finding['notes']): Finding =>
+  atMost(name, '', found.length, 0, {
     ...(found.length > 0 && { found: found.slice(0, 5).join('; ').replaceAll(/\s+/g, ' ') }),
     ...notes,
   })
 
-/** @returns what is not as it must be, as a list for {@link none} */
-export const unless = (holds: boolean, otherwise: string): string[] => (holds ? [] : [otherwise])
+/** @returns a list for {@link none}: empty if `holds`, otherwise the message */
+export const unless = (holds: boolean, message: string): string[] => (holds ? [] : [message])

@@ -1,4 +1,4 @@
-// kill -9 at chosen writes and flushes: what was acknowledged is there afterwards, and everything is whole.
+// kill -9 at chosen writes and flushes. Afterwards every acknowledged change must be stored, and every task complete.
 
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -8,8 +8,8 @@ import { many } from '../attacks/attack.js'
 import { type Fault, none } from './fault.js'
 import { Ledger } from './ledger.js'
 import type { ServerUnderTest } from './server.js'
-import type { Stage } from './stage.js'
 import { version } from './task-files.js'
+import type { Testbed } from './testbed.js'
 import { timeUntil } from './waiting.js'
 
 type Moment = Extract<StorageFault, { kind: 'kill' }>['when']
@@ -17,12 +17,12 @@ const moments: readonly Moment[] = ['before', 'after', 'halfway']
 
 interface Point {
   readonly when: Moment
-  /** The write or flush, counted from the first change, or from the start in a directory that is new. */
+  /** The number of the write or flush, counted from the first change, or from the start in a new directory. */
   readonly call: number
   readonly isNew: boolean
 }
 
-/** Calls in three moments each. */
+/** Points at the first calls, with three moments per call. */
 const pointsOf = (count: number, isNew: boolean): Point[] =>
   many(count, (index) => ({
     when: moments[index % moments.length] ?? 'before',
@@ -31,11 +31,11 @@ const pointsOf = (count: number, isNew: boolean): Point[] =>
   }))
 
 const tasksOfWriter = 4
-/** Far more than the changes to any point. */
+/** Far more changes than are needed to reach any point. */
 const mostChanges = 400
 const startMs = 60_000
 
-/** Uploads, replaces and removes tasks of its own until the server is gone. */
+/** Uploads, replaces and removes the writer's own tasks until the server exits. */
 async function write(server: ServerUnderTest, ledger: Ledger, writer: number): Promise<void> {
   for (let count = 0; count < mostChanges && !server.isEnded; count++) {
     const id = `w${writer}-${count % tasksOfWriter}`
@@ -54,10 +54,10 @@ interface Victim {
   readonly start: () => ServerUnderTest
 }
 
-async function newVictim(stage: Stage): Promise<Victim> {
-  const dataDir = await stage.directory()
-  const faults = await stage.storageFaults(join(dataDir, 'tasks.lmdb'))
-  return { ledger: new Ledger(), faults, start: () => stage.launch({ dataDir, env: faults.env }) }
+async function newVictim(testbed: Testbed): Promise<Victim> {
+  const dataDir = await testbed.directory()
+  const faults = await testbed.storageFaults(join(dataDir, 'tasks.lmdb'))
+  return { ledger: new Ledger(), faults, start: () => testbed.launch({ dataDir, env: faults.env }) }
 }
 
 interface Killed {
@@ -65,16 +65,16 @@ interface Killed {
   readonly wrong: readonly string[]
 }
 
-/** Kills servers at one point after the other. The one that is started to look at what is left is the next to be killed. */
-async function killAtPoints(stage: Stage, points: readonly Point[], told: () => void): Promise<Killed> {
+/** Kills servers at one point after another. The server that is started for the check is the next one to be killed. */
+async function killAtPoints(testbed: Testbed, points: readonly Point[], onPoint: () => void): Promise<Killed> {
   const wrong: string[] = []
-  let victim = await newVictim(stage)
+  let victim = await newVictim(testbed)
   const ledgers = [victim.ledger]
   let running: ServerUnderTest | undefined
   for (const { when, call, isNew } of points) {
     if (isNew || running === undefined) {
       await running?.kill()
-      victim = await newVictim(stage)
+      victim = await newVictim(testbed)
       ledgers.push(victim.ledger)
     }
     const { ledger, faults, start } = victim
@@ -96,29 +96,29 @@ async function killAtPoints(stage: Stage, points: readonly Point[], told: () => 
       wrong.push(`${where}: ${(error as Error).message}`)
       running = undefined
     }
-    told()
+    onPoint()
   }
   return { ledgers, wrong }
 }
 
 export const killAtLmdb = (name: string, runningPoints: number, startPoints: number): Fault => ({
   name,
-  does: `kill -9 before, after and halfway through writes and flushes of lmdb, ${runningPoints + startPoints} points`,
-  must: 'nothing acknowledged is lost, nothing is half there, every start succeeds',
+  cause: `kill -9 before, after and halfway through writes and flushes of lmdb, at ${runningPoints + startPoints} points`,
+  expected: 'no acknowledged change is lost, no task is incomplete, every start succeeds',
   needs: ['preload'],
-  async run(stage) {
+  async run(testbed) {
     const points = [...pointsOf(startPoints, true), ...pointsOf(runningPoints, false)]
     let done = 0
-    const told = () => {
-      if (++done % 10 === 0) stage.say(`${done} of ${points.length} points`)
+    const onPoint = () => {
+      if (++done % 10 === 0) testbed.log(`${done} of ${points.length} points`)
     }
     const chains = Math.min(4, availableParallelism())
     const parts = many(chains, (chain) => points.filter((_, index) => index % chains === chain))
-    const killed = await Promise.all(parts.map((part) => killAtPoints(stage, part, told)))
+    const killed = await Promise.all(parts.map((part) => killAtPoints(testbed, part, onPoint)))
     const ledgers = killed.flatMap((each) => each.ledgers)
     const wrong = killed.flatMap((each) => each.wrong)
     return [
-      none('acknowledged changes lost, tasks half there, and starts refused', wrong, {
+      none('lost acknowledged changes, incomplete tasks and failed starts', wrong, {
         points: points.length,
         ...sumOf(ledgers),
       }),
@@ -130,7 +130,7 @@ function sumOf(ledgers: readonly Ledger[]): Readonly<Record<string, number>> {
   const sum = (count: (ledger: Ledger) => number) => ledgers.reduce((total, ledger) => total + count(ledger), 0)
   return {
     acknowledged: sum(({ counts }) => counts.made),
-    refused: sum(({ counts }) => counts['not made']),
+    rejected: sum(({ counts }) => counts['not made']),
     unknown: sum(({ counts }) => counts.unknown),
   }
 }
@@ -138,7 +138,7 @@ function sumOf(ledgers: readonly Ledger[]): Readonly<Record<string, number>> {
 const backOffMs = 500
 const pointMs = 30_000
 
-/** Uploads tasks until it is told to stop. A client that was refused waits for a moment. */
+/** Uploads tasks until `isOver`. Waits after each change that was not acknowledged. */
 async function upload(server: ServerUnderTest, ledger: Ledger, writer: number, isOver: () => boolean): Promise<void> {
   for (let count = 0; !isOver(); count++) {
     const id = `p${writer}-${count % 20}`
@@ -146,64 +146,64 @@ async function upload(server: ServerUnderTest, ledger: Ledger, writer: number, i
   }
 }
 
-/** Kills the database's processes at one point after the other, while replicas make changes. */
-async function killDatabase(stage: Stage, points: readonly Point[], faults: StorageFaults, ledger: Ledger) {
+/** Kills the processes of the database at one point after another, while replicas make changes. */
+async function killDatabase(testbed: Testbed, points: readonly Point[], faults: StorageFaults, ledger: Ledger) {
   const missed: string[] = []
   for (const [index, { when, call }] of points.entries()) {
     const [accepted, others] = [ledger.counts.made, ledger.changes - ledger.counts.made]
     faults.set({ kind: 'kill', when }, { first: call, times: 1 })
     if ((await timeUntil(() => faults.faults > 0, pointMs)) === undefined) missed.push(`${when} call ${call}`)
     faults.count()
-    // Changes go on before the next point: at least as many as the crash cost.
+    // Waits until more changes were acknowledged than the crash has cost.
     await timeUntil(() => {
       const acceptedNow = ledger.counts.made - accepted
       return acceptedNow >= ledger.changes - ledger.counts.made - others + 10
     }, pointMs)
-    if ((index + 1) % 10 === 0) stage.say(`${index + 1} of ${points.length} points`)
+    if ((index + 1) % 10 === 0) testbed.log(`${index + 1} of ${points.length} points`)
   }
   return missed
 }
 
 export const killAtPostgres = (name: string, count: number): Fault => ({
   name,
-  does: `kill -9 of PostgreSQL's processes before, after and halfway through writes and flushes of its log, ${count} points`,
-  must: 'nothing acknowledged is lost, nothing is half there, at least half of the uploads are accepted',
+  cause: `kill -9 of PostgreSQL's processes before, after and halfway through writes and flushes of its log, at ${count} points`,
+  expected: 'no acknowledged change is lost, no task is incomplete, at least half of the uploads are accepted',
   needs: ['preload', 'postgres'],
-  async run(stage) {
-    const { server, url } = await stage.ownDatabase()
-    const faults = await stage.storageFaults(join(server.data, 'pg_wal'))
+  async run(testbed) {
+    const { server, url } = await testbed.ownDatabase()
+    const faults = await testbed.storageFaults(join(server.data, 'pg_wal'))
     await server.stop()
     server.env = faults.env
     await server.start()
-    const replicas = await Promise.all([stage.replica(url), stage.replica(url)])
+    const replicas = await Promise.all([testbed.replica(url), testbed.replica(url)])
     const ledger = new Ledger()
     let isOver = false
     const uploading = [...replicas, ...replicas].map((replica, writer) => upload(replica, ledger, writer, () => isOver))
-    const missed = await killDatabase(stage, pointsOf(count, false), faults, ledger)
+    const missed = await killDatabase(testbed, pointsOf(count, false), faults, ledger)
     isOver = true
     await Promise.all(uploading)
-    const wrong = await checkReplicas(stage, replicas, url, ledger)
+    const wrong = await checkReplicas(testbed, replicas, url, ledger)
     const share = ledger.counts.made / ledger.changes
     return [
-      none('acknowledged changes lost, tasks half there, replicas that differ', wrong, sumOf([ledger])),
-      { what: 'share of the uploads that were accepted', unit: '', value: share, target: { atLeast: 0.5 } },
+      none('lost acknowledged changes, incomplete tasks and differences between replicas', wrong, sumOf([ledger])),
+      { name: 'share of uploads that were accepted', unit: '', value: share, target: { atLeast: 0.5 } },
       none('points that were not reached', missed),
     ]
   },
 })
 
-/** All replicas, and one without a mirror, have what the answers say. */
+/** Checks that all replicas, and one without a mirror, have what the responses stated. */
 async function checkReplicas(
-  stage: Stage,
+  testbed: Testbed,
   replicas: readonly ServerUnderTest[],
   url: string,
   ledger: Ledger,
 ): Promise<string[]> {
   const wrong: string[] = []
-  for (const replica of [...replicas, await stage.replica(url)]) {
-    // A replica that took a change has followed all before it.
+  for (const replica of [...replicas, await testbed.replica(url)]) {
+    // A replica that accepts a change has applied all earlier changes.
     const ms = await timeUntil(async () => (await replica.put('marker', version(0))).status < 300, pointMs, 200)
-    if (ms === undefined) wrong.push('a replica takes no changes')
+    if (ms === undefined) wrong.push('a replica does not accept changes')
     wrong.push(...(await ledger.check(replica)))
   }
   return wrong

@@ -1,75 +1,78 @@
-// What tasks must be, by the answers that changes of them got: each answer says that a change was made, was not made, or
-// that its outcome is unknown, and what is stored afterwards has to agree.
+// Records changes and their responses. A response states that a change was made, was not made, or that its outcome is
+// unknown; what is stored afterwards must agree.
 
 import { digestOf } from '../../src/formats/digest.js'
-import { type Answer, type ServerUnderTest, told } from './server.js'
+import { describeResponse, type ServerResponse, type ServerUnderTest } from './server.js'
 
 export type Verdict = 'made' | 'not made' | 'unknown'
 
-export function verdictOf({ status, code }: Answer): Verdict {
+export function verdictOf({ status, code }: ServerResponse): Verdict {
   if (status === 0 || code === 'outcome_unknown') return 'unknown'
   return status >= 200 && status < 300 ? 'made' : 'not made'
 }
 
-/** What the changes are asked of. */
-type TaskServer = Pick<ServerUnderTest, 'put' | 'ask' | 'digest'>
+/** The part of a server that the ledger uses. */
+type TaskServer = Pick<ServerUnderTest, 'put' | 'request' | 'digest'>
 
 type Version = string | undefined
 
 export class Ledger {
   readonly counts: Record<Verdict, number> = { made: 0, 'not made': 0, unknown: 0 }
-  /** Answers with `outcome_unknown`. */
-  unknownAnswers = 0
-  /** Answers that were not acknowledgements, by what they said. */
-  readonly refusals: Record<string, number> = {}
+  /** Number of responses with the code `outcome_unknown`. */
+  unknownResponses = 0
+  /** Number of responses other than acknowledgements, by status and code. */
+  readonly rejections: Record<string, number> = {}
+  /** The versions that each task may have; undefined is a task that does not exist. */
   readonly #possible = new Map<string, ReadonlySet<Version>>()
-  /** Of each task, what was tried last and how it was answered. */
+  /** The last change of each task and its response, for messages. */
   readonly #last = new Map<string, string>()
 
   get changes(): number {
     return Object.values(this.counts).reduce((sum, count) => sum + count)
   }
 
-  /** Whether a task was acknowledged and not changed since. */
+  /** Whether a task certainly exists. */
   has(id: string): boolean {
     const versions = this.#possible.get(id)
     return versions !== undefined && !versions.has(undefined)
   }
 
   async put(server: TaskServer, id: string, file: Uint8Array<ArrayBuffer>, timeoutMs?: number): Promise<Verdict> {
-    return this.#note(id, digestOf(file), await server.put(id, file, timeoutMs === undefined ? {} : { timeoutMs }))
+    return this.#record(id, digestOf(file), await server.put(id, file, timeoutMs === undefined ? {} : { timeoutMs }))
   }
 
   async remove(server: TaskServer, id: string): Promise<Verdict> {
-    return this.#note(id, undefined, await server.ask('DELETE', `/tasks/${id}`))
+    return this.#record(id, undefined, await server.request('DELETE', `/tasks/${id}`))
   }
 
-  /** Compares all tasks with what a server has, and goes on from there. @returns what is wrong */
+  /** Compares all tasks with those of a server, which become the only possible versions. @returns the differences */
   async check(server: TaskServer): Promise<string[]> {
     const wrong: string[] = []
     for (const [id, possible] of this.#possible) {
-      const found = await server.digest(id).catch((error: Error) => error)
-      if (found instanceof Error) wrong.push(found.message)
+      const stored = await server.digest(id).catch((error: Error) => error)
+      if (stored instanceof Error) wrong.push(stored.message)
       else {
-        if (!possible.has(found))
-          wrong.push(`${id} is ${shown(found)}, not ${[...possible].map(shown).join(' or ')}; ${this.#last.get(id)}`)
-        this.#possible.set(id, new Set([found]))
+        if (!possible.has(stored))
+          wrong.push(
+            `${id} has version ${nameOf(stored)}; expected ${[...possible].map(nameOf).join(' or ')}; last change ${this.#last.get(id)}`,
+          )
+        this.#possible.set(id, new Set([stored]))
       }
     }
     return wrong
   }
 
-  #note(id: string, wanted: Version, answer: Answer): Verdict {
+  #record(id: string, wanted: Version, response: ServerResponse): Verdict {
     const before = this.#possible.get(id) ?? new Set([undefined])
-    const verdict = verdictOf(answer)
+    const verdict = verdictOf(response)
     this.counts[verdict]++
-    if (answer.code === 'outcome_unknown') this.unknownAnswers++
+    if (response.code === 'outcome_unknown') this.unknownResponses++
     if (verdict !== 'made') {
-      const reason = answer.status === 0 ? 'no answer' : `${answer.status} ${answer.code}`
-      this.refusals[reason] = (this.refusals[reason] ?? 0) + 1
+      const reason = response.status === 0 ? 'no response' : `${response.status} ${response.code}`
+      this.rejections[reason] = (this.rejections[reason] ?? 0) + 1
     }
-    this.#possible.set(id, possibleAfter(before, wanted, verdict, answer))
-    this.#last.set(id, `to become ${shown(wanted)}: ${told(answer).slice(0, 200)}`)
+    this.#possible.set(id, possibleAfter(before, wanted, verdict, response))
+    this.#last.set(id, `to ${nameOf(wanted)}: ${describeResponse(response).slice(0, 200)}`)
     return verdict
   }
 }
@@ -78,7 +81,7 @@ function possibleAfter(
   before: ReadonlySet<Version>,
   wanted: Version,
   verdict: Verdict,
-  { status }: Answer,
+  { status }: ServerResponse,
 ): ReadonlySet<Version> {
   switch (verdict) {
     case 'made':
@@ -86,9 +89,9 @@ function possibleAfter(
     case 'unknown':
       return new Set([...before, wanted])
     case 'not made':
-      // A task that is not found was removed before, if it ever was.
+      // The server states that the task does not exist.
       return status === 404 ? new Set([undefined]) : before
   }
 }
 
-const shown = (version: Version) => version?.slice(0, 8) ?? 'absent'
+const nameOf = (version: Version) => version?.slice(0, 8) ?? 'none'

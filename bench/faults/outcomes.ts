@@ -1,19 +1,19 @@
-// Answers under injected faults: "made", "not made" and "unknown" must agree with what is stored.
+// Responses under injected faults. The stated outcome (made, not made, unknown) must agree with what is stored.
 
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { StorageFault, StorageFaultRange } from '../../test/native-faults/storage-faults.js'
 import { sql } from '../../test/postgres.js'
 import type { TcpProxy } from '../../test/tcp-proxy.js'
-import { randomBytes } from '../support/material.js'
+import { byteSequence } from '../support/material.js'
 import { type Fault, type Finding, none, unless } from './fault.js'
 import { Ledger } from './ledger.js'
 import type { ServerUnderTest } from './server.js'
-import type { Database } from './stage.js'
 import { version } from './task-files.js'
+import type { Database } from './testbed.js'
 import { timeUntil } from './waiting.js'
 
-/** Changes of a round: some writers make them one after another, while a fault happens. */
+/** In a round each writer makes changes one after another, while a fault happens. */
 const [writers, changesOfWriter] = [4, 5]
 
 async function changesOf(servers: readonly ServerUnderTest[], ledger: Ledger, round: number): Promise<void> {
@@ -34,18 +34,18 @@ const unknownLines = (servers: readonly ServerUnderTest[]) =>
 
 const findings = (ledger: Ledger, wrong: readonly string[], servers: readonly ServerUnderTest[]): Finding[] => {
   const lines = unknownLines(servers)
-  const { counts, unknownAnswers, refusals } = ledger
+  const { counts, unknownResponses, rejections } = ledger
   return [
-    none('answers that told the wrong outcome', wrong, {
+    none('responses that state a wrong outcome', wrong, {
       changes: ledger.changes,
       ...counts,
-      answers: Object.entries(refusals)
+      'other responses': Object.entries(rejections)
         .map(([reason, count]) => `${reason} (${count})`)
         .join(', '),
     }),
     none(
       'unknown outcomes without an audit line',
-      unless(lines >= unknownAnswers, `${unknownAnswers} answers, ${lines} audit lines`),
+      unless(lines >= unknownResponses, `${unknownResponses} responses, ${lines} audit lines`),
     ),
   ]
 }
@@ -66,23 +66,23 @@ const ranges: readonly Pick<StorageFaultRange, 'calls' | 'times'>[] = [
   { calls: ['flush'] },
 ]
 
-/** Until a process that was killed is seen to have ended, in milliseconds. */
-const endsWithinMs = 500
+/** Time until the exit of a killed process is visible. */
+const exitVisibleMs = 500
 
 export const diskOutcomes = (name: string, changes: number): Fault => ({
   name,
-  does: `${changes} changes while writes and flushes of lmdb fail, once or from then on, or the process is killed at one`,
-  must: 'no answer tells the wrong outcome, as seen at once and after kill -9',
+  cause: `${changes} changes while writes and flushes of lmdb fail once or permanently, or the process is killed during one`,
+  expected: 'no response states a wrong outcome, checked at once and after kill -9',
   needs: ['preload'],
-  async run(stage) {
-    const dataDir = await stage.directory()
-    const faults = await stage.storageFaults(join(dataDir, 'tasks.lmdb'))
+  async run(testbed) {
+    const dataDir = await testbed.directory()
+    const faults = await testbed.storageFaults(join(dataDir, 'tasks.lmdb'))
     const ledger = new Ledger()
-    const random = randomBytes(11)
+    const random = byteSequence(11)
     const wrong: string[] = []
     const servers: ServerUnderTest[] = []
     const start = async () => {
-      const server = await stage.server({ dataDir, env: faults.env })
+      const server = await testbed.server({ dataDir, env: faults.env })
       servers.push(server)
       return server
     }
@@ -96,19 +96,19 @@ export const diskOutcomes = (name: string, changes: number): Fault => ({
       const what = `${fault.kind} of ${range.calls} from ${range.first}`
       const check = async (when: string) => (await ledger.check(server)).map((found) => `${what}, ${when}: ${found}`)
       const found = server.isEnded ? [] : await check('at once')
-      // What cannot be read because the fault has just ended the process is read after the next start.
-      if (found.length > 0) await delay(endsWithinMs)
+      // If the fault has just killed the process, only the check after the next start counts.
+      if (found.length > 0) await delay(exitVisibleMs)
       if (!server.isEnded) wrong.push(...found)
       await server.kill()
       server = await start()
       wrong.push(...(await check('after a kill')))
-      if (round % 5 === 4) stage.say(`${ledger.changes} of ${changes} changes`)
+      if (round % 5 === 4) testbed.log(`${ledger.changes} of ${changes} changes`)
     }
     return findings(ledger, wrong, servers)
   },
 })
 
-interface Scene {
+interface Setup {
   readonly database: Database
   readonly proxy: TcpProxy
   /** The replica behind the proxy. */
@@ -117,13 +117,13 @@ interface Scene {
 
 interface LinkFault {
   readonly what: string
-  /** @param random from 0 to 255 */
-  readonly cause: (scene: Scene, random: number) => unknown
+  /** @param random a number from 0 to 255 */
+  readonly cause: (setup: Setup, random: number) => unknown
 }
 
 const linkFaults: readonly LinkFault[] = [
   {
-    what: 'connections are cut',
+    what: 'connections are closed',
     async cause({ proxy }, random) {
       for (let cuts = 0; cuts < 3; cuts++) {
         await delay(random / 4)
@@ -132,7 +132,7 @@ const linkFaults: readonly LinkFault[] = [
     },
   },
   {
-    what: 'a connection is lost in the midst of a message',
+    what: 'a connection is lost in the middle of a message',
     async cause({ proxy }, random) {
       proxy.loseAfter(random * 100)
       await delay(2_000)
@@ -140,7 +140,7 @@ const linkFaults: readonly LinkFault[] = [
     },
   },
   {
-    what: 'the link swallows everything for a while',
+    what: 'the link drops everything for a while',
     async cause({ proxy }, random) {
       await delay(random / 8)
       proxy.blackHole = true
@@ -169,19 +169,19 @@ const linkFaults: readonly LinkFault[] = [
 
 export const databaseOutcomes = (name: string, changes: number): Fault => ({
   name,
-  does: `${changes} changes at two replicas while the link of one is cut, lost or silent, or the database or the replica is killed`,
-  must: 'no answer tells the wrong outcome',
+  cause: `${changes} changes at two replicas while the link of one is closed, lost or silent, or the database or the replica is killed`,
+  expected: 'no response states a wrong outcome',
   needs: ['postgres'],
-  async run(stage) {
-    // Its crashes end the sessions of all databases.
-    const database = await stage.ownDatabase()
-    const proxy = await stage.proxy(database)
-    const [farDir, near] = [await stage.directory(), await stage.replica(database.url)]
-    const startFar = () => stage.replica(database.urlThrough(proxy), { dataDir: farDir })
+  async run(testbed) {
+    // A crash ends the sessions of all databases of a server.
+    const database = await testbed.ownDatabase()
+    const proxy = await testbed.proxy(database)
+    const [farDir, near] = [await testbed.directory(), await testbed.replica(database.url)]
+    const startFar = () => testbed.replica(database.urlThrough(proxy), { dataDir: farDir })
     let far = await startFar()
     const servers = [near, far]
     const ledger = new Ledger()
-    const random = randomBytes(7)
+    const random = byteSequence(7)
     const wrong: string[] = []
     for (let round = 0; ledger.changes < changes; round++) {
       const fault = linkFaults[round % linkFaults.length]
@@ -191,14 +191,14 @@ export const databaseOutcomes = (name: string, changes: number): Fault => ({
         far = await startFar()
         servers.push(far)
       }
-      // A replica that took a change has followed all before it.
+      // A replica that accepts a change has applied all earlier changes.
       for (const replica of [far, near]) {
-        const takes = async () => (await replica.put('marker', version(round))).status < 300
-        if ((await timeUntil(takes, 30_000, 200)) === undefined)
-          wrong.push(`${fault.what}: no changes are taken any more`)
+        const accepts = async () => (await replica.put('marker', version(round))).status < 300
+        if ((await timeUntil(accepts, 30_000, 200)) === undefined)
+          wrong.push(`${fault.what}: the replica does not accept changes any more`)
         wrong.push(...(await ledger.check(replica)).map((found) => `${fault.what}: ${found}`))
       }
-      if (round % 5 === 4) stage.say(`${ledger.changes} of ${changes} changes`)
+      if (round % 5 === 4) testbed.log(`${ledger.changes} of ${changes} changes`)
     }
     return findings(ledger, wrong, servers)
   },

@@ -1,4 +1,4 @@
-// A server to which faults happen: `propetl serve` in a process of its own, of which everything is seen from outside.
+// A server under test: `propetl serve` in its own process, which is observed only from outside.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -10,40 +10,40 @@ import { timeUntil } from './waiting.js'
 
 export const cli = fileURLToPath(inPackage('dist/cli.js'))
 
-/** Of an operator, for all servers. */
+/** The operator's key of all servers. */
 export const operatorKey = 'operator-key-of-the-fault-benchmark'
 
 export interface ServerOptions {
   readonly dataDir: string
   readonly flags?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
-  /** Runs the server's command line, which follows it. */
+  /** A command that runs the server's command line, which follows it. */
   readonly wrapper?: readonly string[]
 }
 
-export interface Asked {
+export interface RequestOptions {
   readonly body?: Uint8Array<ArrayBuffer> | object
   readonly key?: string
   readonly timeoutMs?: number
 }
 
-export interface Answer {
-  /** Of HTTP; 0 if the connection was lost or the answer did not come in time. */
+export interface ServerResponse {
+  /** The HTTP status; 0 if the connection was lost or the response did not arrive in time. */
   readonly status: number
-  /** Of a problem, else empty. */
+  /** The code of a problem, otherwise empty. */
   readonly code: string
-  /** The problem's text, or why there is no answer. */
+  /** The detail of a problem, or why there is no response. */
   readonly detail: string
   readonly body: Buffer
   readonly ms: number
 }
 
-/** For people. */
-export const told = ({ status, code, detail }: Answer): string =>
-  status === 0 ? `no answer (${detail})` : [status, code, detail].filter((part) => part !== '').join(' ')
+/** A short description for messages. */
+export const describeResponse = ({ status, code, detail }: ServerResponse): string =>
+  status === 0 ? `no response (${detail})` : [status, code, detail].filter((part) => part !== '').join(' ')
 
 const readyMs = 60_000
-const answerMs = 30_000
+const responseMs = 30_000
 
 export class ServerUnderTest {
   readonly #child: ChildProcess
@@ -65,7 +65,7 @@ export class ServerUnderTest {
     const stop = () => this.#child.kill('SIGKILL')
     process.once('exit', stop)
     this.exit = new Promise((resolve) => {
-      // A program that cannot be started has no exit.
+      // A program that cannot be started has no exit event.
       this.#child.once('error', () => resolve())
       this.#child.once('exit', () => resolve())
     })
@@ -75,7 +75,7 @@ export class ServerUnderTest {
     })
   }
 
-  /** All that it wrote to both streams. */
+  /** Everything that it wrote to stdout and stderr. */
   get output(): string {
     return this.#output
   }
@@ -84,18 +84,18 @@ export class ServerUnderTest {
     return this.#ended
   }
 
-  /** The signal that ended it, or its exit code, or that it runs. */
+  /** The signal or exit code, or that the server runs. */
   get end(): string {
     if (!this.#ended) return 'runs'
     return this.#child.signalCode ?? `exit code ${this.#child.exitCode}`
   }
 
-  /** The last line that says something, as it is shown to people. */
+  /** The last line of output that is not blank. */
   get lastLine(): string {
     return this.#lines.at(-1)?.slice(0, 400) ?? ''
   }
 
-  /** The lines that report errors, or else the last one. */
+  /** The lines that report errors, or the last line if there are none. */
   get complaint(): string {
     const errors = this.#lines.filter((line) => !/^{"level":[1-4]\d,/.test(line))
     return errors.length > 0 ? errors.join(' ').slice(0, 600) : this.lastLine
@@ -105,20 +105,20 @@ export class ServerUnderTest {
     return this.#output.split('\n').filter((line) => line.trim() !== '')
   }
 
-  /** Of the process that a wrapper starts, where there is one and it goes on. */
+  /** The process id of the server, or of its wrapper if that keeps running. */
   get pid(): number {
     const { pid } = this.#child
-    if (pid === undefined) throw new Error('the server was not started')
+    if (pid === undefined) throw new Error('the server could not be started')
     return pid
   }
 
-  /** The process that runs the server where the wrapper stays its parent. */
+  /** The process id of the server if its wrapper stays its parent. */
   get wrappedPid(): number | undefined {
     const [child] = readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8').split(' ')
     return child ? Number(child) : undefined
   }
 
-  /** Where it listens. */
+  /** The address that the server listens on. */
   get url(): string {
     const found = /(https?:\/\/127\.0\.0\.1:\d+)/.exec(this.#output)?.[1]
     if (found === undefined) throw new Error(`the server does not listen: ${this.lastLine}`)
@@ -129,7 +129,7 @@ export class ServerUnderTest {
     return /"msg":"ready"/.test(this.#output)
   }
 
-  /** @throws Error if it ends before it is ready, or takes too long */
+  /** @throws Error if the server exits before it is ready, or is not ready in time */
   async ready(): Promise<this> {
     await timeUntil(() => this.isReady || this.#ended, readyMs, 10)
     if (this.isReady && !this.#ended) return this
@@ -140,29 +140,29 @@ export class ServerUnderTest {
     this.#child.kill(name)
   }
 
-  /** Milliseconds until it is gone; `limitMs` if it still runs then. */
+  /** @returns milliseconds until the server exits; `limitMs` if it still runs then */
   async timeToEnd(limitMs: number): Promise<number> {
     return (await timeUntil(() => this.#ended, limitMs, 5)) ?? limitMs
   }
 
-  /** Ends it at once, however it is. */
+  /** Kills the server and waits for its exit. */
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL')
     await this.exit
   }
 
-  /** @throws Error if it does not end in order */
+  /** @throws Error if the server does not exit with code 0 */
   async stop(): Promise<void> {
     this.#child.kill('SIGTERM')
     await this.timeToEnd(readyMs)
-    if (this.end !== 'exit code 0') throw new Error(`the server ended with ${this.end}: ${this.complaint}`)
+    if (this.end !== 'exit code 0') throw new Error(`the server exited with ${this.end}: ${this.complaint}`)
   }
 
-  async ask(
+  async request(
     method: string,
     path: string,
-    { body, key = operatorKey, timeoutMs = answerMs }: Asked = {},
-  ): Promise<Answer> {
+    { body, key = operatorKey, timeoutMs = responseMs }: RequestOptions = {},
+  ): Promise<ServerResponse> {
     const isFile = body instanceof Uint8Array
     const start = performance.now()
     try {
@@ -188,37 +188,37 @@ export class ServerUnderTest {
     }
   }
 
-  put(id: string, file: Uint8Array<ArrayBuffer>, asked: Omit<Asked, 'body'> = {}): Promise<Answer> {
-    return this.ask('PUT', `/tasks/${id}`, { ...asked, body: file })
+  put(id: string, file: Uint8Array<ArrayBuffer>, options: Omit<RequestOptions, 'body'> = {}): Promise<ServerResponse> {
+    return this.request('PUT', `/tasks/${id}`, { ...options, body: file })
   }
 
-  predict(inputs: readonly string[], timeoutMs = 60_000): Promise<Answer> {
-    return this.ask('POST', '/tasks/sst2/predict', { body: { inputs }, timeoutMs })
+  predict(inputs: readonly string[], timeoutMs = 60_000): Promise<ServerResponse> {
+    return this.request('POST', '/tasks/sst2/predict', { body: { inputs }, timeoutMs })
   }
 
-  /** @returns the digest of what it serves; undefined if there is no such task */
+  /** @returns the digest of the task's file; undefined if the task does not exist */
   async digest(id: string): Promise<string | undefined> {
-    const answer = await this.ask('GET', `/tasks/${id}/file`)
-    if (answer.status === 404) return undefined
-    if (answer.status !== 200) throw new Error(`task ${id} cannot be read: ${told(answer)}`)
-    return digestOf(answer.body)
+    const response = await this.request('GET', `/tasks/${id}/file`)
+    if (response.status === 404) return undefined
+    if (response.status !== 200) throw new Error(`task ${id} cannot be read: ${describeResponse(response)}`)
+    return digestOf(response.body)
   }
 
   /** The ids of uploaded tasks. */
   async uploaded(): Promise<string[]> {
-    const answer = await this.ask('GET', '/tasks?limit=1000')
-    if (answer.status !== 200) throw new Error(`the tasks cannot be listed: ${told(answer)}`)
-    const { tasks } = JSON.parse(answer.body.toString()) as { tasks: { id: string; origin: string }[] }
+    const response = await this.request('GET', '/tasks?limit=1000')
+    if (response.status !== 200) throw new Error(`the tasks cannot be listed: ${describeResponse(response)}`)
+    const { tasks } = JSON.parse(response.body.toString()) as { tasks: { id: string; origin: string }[] }
     return tasks.filter(({ origin }) => origin === 'uploaded').map(({ id }) => id)
   }
 
   async metric(name: string): Promise<number> {
-    const { body } = await this.ask('GET', '/metrics')
+    const { body } = await this.request('GET', '/metrics')
     return Number(new RegExp(`^${name}(?:\\{[^}]*\\})? (.+)$`, 'm').exec(body.toString())?.[1])
   }
 }
 
-/** A command of propetl beside a server. */
+/** Runs a command of propetl. */
 export function command(args: readonly string[], options: Pick<ServerOptions, 'env' | 'wrapper'> = {}) {
   const [program = '', ...rest]: Command | string[] = [...(options.wrapper ?? []), process.execPath, cli, ...args]
   const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } })

@@ -1,4 +1,4 @@
-// Every fault there is.
+// The list of all faults.
 
 import { certificateFaults } from './certificates.js'
 import { databaseFaults } from './databases.js'
@@ -11,11 +11,11 @@ import { mirrorFaults } from './mirrors.js'
 import { nativeFaults } from './native.js'
 import { outcomeFaults } from './outcomes.js'
 import { replicaFaults } from './replicas.js'
-import { stoppingFaults } from './stopping.js'
+import { shutdownFaults } from './shutdown.js'
 
 export const allFaults: readonly Fault[] = [
   ...nativeFaults,
-  ...stoppingFaults,
+  ...shutdownFaults,
   ...engineFaults,
   ...directoryFaults,
   ...diskFaults,

@@ -1,8 +1,8 @@
-// Waiting for something that is only seen by looking.
+// Waits for a condition that can only be polled.
 
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** @returns milliseconds until it holds; undefined if it does not in time */
+/** @returns milliseconds until the condition holds; undefined if it does not hold in time */
 export async function timeUntil(
   holds: () => boolean | Promise<boolean>,
   limitMs: number,

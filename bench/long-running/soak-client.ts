@@ -1,29 +1,31 @@
-// What a soak asks a server, and a tally of what came back: by what was asked, status and problem code. What an answer
-// may be is said with each request; whatever else comes is unexpected.
+// The client of the soak benchmark. Each request states which outcomes are expected; the client counts outcomes by kind
+// of request, and keeps examples of unexpected and wrong responses.
 
 import { digestOf } from '../../src/formats/digest.js'
 import { bundledTasks, mixedTexts, type TaskText, taskFileBytes, withShiftedBias } from '../support/material.js'
 import { inputOf } from '../support/requests.js'
 
 export interface Tally {
-  /** Answers by what was asked, and by what came: `200`, `404 unknown_task`, or `left`. */
+  /** Number of responses by kind of request and outcome: `200`, `404 unknown_task` or `aborted`. */
   readonly outcomes: Record<string, Record<string, number>>
+  /** Responses whose outcome was not expected. */
   readonly unexpected: number
+  /** Responses whose content was wrong. */
   readonly wrong: number
-  /** The first of those that are unexpected or wrong. */
+  /** The first unexpected and wrong responses. */
   readonly examples: readonly string[]
 }
 
-export interface Question {
+export interface SoakRequest {
   readonly method?: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly path: string
-  /** Sent as it is; what is no text or bytes is sent as JSON. */
+  /** Other objects than bytes and forms are sent as JSON. */
   readonly body?: string | Uint8Array<ArrayBuffer> | FormData | object
   readonly headers?: Readonly<Record<string, string>>
   readonly signal?: AbortSignal
 }
 
-export interface Answer {
+export interface SoakResponse {
   readonly status: number
   readonly outcome: string
   readonly body: unknown
@@ -37,25 +39,24 @@ export class Counts {
   wrong = 0
   readonly examples: string[] = []
 
-  count(what: string, outcome: string): void {
-    this.outcomes[what] ??= {}
-    const of = this.outcomes[what]
-    of[outcome] = (of[outcome] ?? 0) + 1
+  count(kind: string, outcome: string): void {
+    this.outcomes[kind] ??= {}
+    const counts = this.outcomes[kind]
+    counts[outcome] = (counts[outcome] ?? 0) + 1
   }
 
-  expect(what: string, expected: readonly string[], outcome: string, detail: unknown): void {
+  expect(kind: string, expected: readonly string[], outcome: string, detail: unknown): void {
     if (expected.includes(outcome)) return
     this.unexpected++
-    this.#example(`${what}: ${outcome}, expected ${expected.join(' or ')}: ${JSON.stringify(detail)}`)
+    this.#addExample(`${kind}: ${outcome}, expected ${expected.join(' or ')}: ${JSON.stringify(detail)}`)
   }
 
-  /** An answer that came, and says what is not so. */
-  contradict(what: string, detail: string): void {
+  countWrong(kind: string, detail: string): void {
     this.wrong++
-    this.#example(`${what}: ${detail}`)
+    this.#addExample(`${kind}: ${detail}`)
   }
 
-  #example(text: string): void {
+  #addExample(text: string): void {
     if (this.examples.length < examplesKept) this.examples.push(text.slice(0, 500))
   }
 }
@@ -67,15 +68,15 @@ export class SoakClient {
     readonly key?: string,
   ) {}
 
-  /** Asks, counts what came under `what`, and holds it against what may come. */
-  async ask(what: string, expected: readonly string[], question: Question): Promise<Answer> {
-    const answer = await this.#send(question)
-    this.counts.count(what, answer.outcome)
-    this.counts.expect(what, expected, answer.outcome, answer.body)
-    return answer
+  /** Sends a request and counts its outcome under `kind`. */
+  async request(kind: string, expected: readonly string[], request: SoakRequest): Promise<SoakResponse> {
+    const response = await this.#send(request)
+    this.counts.count(kind, response.outcome)
+    this.counts.expect(kind, expected, response.outcome, response.body)
+    return response
   }
 
-  async #send({ method, path, body, headers, signal }: Question): Promise<Answer> {
+  async #send({ method, path, body, headers, signal }: SoakRequest): Promise<SoakResponse> {
     const [type, sent] = bodyOf(body)
     try {
       const response = await fetch(this.url + path, {
@@ -90,27 +91,27 @@ export class SoakClient {
       })
       const text = await response.text()
       const json = text !== '' && /\bjson\b/.test(response.headers.get('content-type') ?? '')
-      const answered: unknown = json ? JSON.parse(text) : undefined
+      const content: unknown = json ? JSON.parse(text) : undefined
       const { status } = response
-      const outcome = status < 400 ? String(status) : `${status} ${(answered as { code?: string } | undefined)?.code}`
-      return { status, outcome, body: answered }
+      const outcome = status < 400 ? String(status) : `${status} ${(content as { code?: string } | undefined)?.code}`
+      return { status, outcome, body: content }
     } catch (error) {
-      if (signal?.aborted) return { status: 0, outcome: 'left', body: undefined }
+      if (signal?.aborted) return { status: 0, outcome: 'aborted', body: undefined }
       const { message, cause } = error as Error
-      return { status: 0, outcome: 'no answer', body: `${message}: ${(cause as Error | undefined)?.message}` }
+      return { status: 0, outcome: 'no response', body: `${message}: ${(cause as Error | undefined)?.message}` }
     }
   }
 }
 
 function bodyOf(
-  body: Question['body'],
+  body: SoakRequest['body'],
 ): [type: string | undefined, sent: string | Uint8Array<ArrayBuffer> | FormData | undefined] {
   if (body === undefined || body instanceof FormData) return [undefined, body]
   if (body instanceof Uint8Array) return ['application/octet-stream', body]
   return ['application/json', typeof body === 'string' ? body : JSON.stringify(body)]
 }
 
-/** An upload: a bundled task's file, its logits moved by so much. Its version is told from every other's by what it answers. */
+/** A bundled task's file with `shift` added to its logits, so that its predictions identify this version. */
 export interface Upload {
   readonly id: string
   readonly bundled: string
@@ -123,15 +124,15 @@ const files = new Map(bundledTasks.map((task) => [task, taskFileBytes(task)]))
 const textsOf = new Map<string, TaskText[]>()
 for (const text of mixedTexts()) textsOf.set(text.task, [...(textsOf.get(text.task) ?? []), text])
 
-export const any = <T>(list: readonly T[]): T => {
+export const randomOf = <T>(list: readonly T[]): T => {
   const one = list[Math.floor(Math.random() * list.length)]
-  if (one === undefined) throw new Error('there is nothing to choose from')
+  if (one === undefined) throw new Error('randomOf needs a list that is not empty')
   return one
 }
 
-export const anyBundled = (): string => any(bundledTasks)
+export const anyBundled = (): string => randomOf(bundledTasks)
 
-/** @param count no two uploads of a run have the same */
+/** @param count a number that no other upload of the run has */
 export function newUpload(id: string, count: number): Upload {
   const bundled = anyBundled()
   const shift = 1 + count / 1024
@@ -139,9 +140,9 @@ export function newUpload(id: string, count: number): Upload {
   return { id, bundled, shift, file, version: digestOf(file) }
 }
 
-/** A text of a bundled task, or a pair where the task reads pairs, as an input. */
+/** A random text of a bundled task, or a pair of texts, as an input. */
 export function anyInput(bundled: string): { readonly text: string; readonly text_pair?: string } {
-  return inputOf(any(textsOf.get(bundled) ?? []))
+  return inputOf(randomOf(textsOf.get(bundled) ?? []))
 }
 
 interface Prediction {
@@ -150,10 +151,10 @@ interface Prediction {
   readonly scores?: readonly { readonly score: number }[]
 }
 
-/** Asks an upload and the task that it was made of for the same text, in one request: it must answer as that, moved. */
+/** Requests predictions of uploads and of their bundled tasks for the same texts. They must differ by the shifts. */
 export async function checkUpload(
   client: SoakClient,
-  what: string,
+  kind: string,
   uploads: readonly Upload[],
   tolerance: number,
 ): Promise<void> {
@@ -164,15 +165,16 @@ export async function checkUpload(
       { task: id, ...input },
     ]
   })
-  const { status, body } = await client.ask(what, ['200'], { path: '/predict', body: { inputs, raw_scores: true } })
+  const { status, body } = await client.request(kind, ['200'], { path: '/predict', body: { inputs, raw_scores: true } })
   if (status !== 200) return
   const { predictions } = body as { predictions: readonly Prediction[] }
   for (const [index, { id, shift, version }] of uploads.entries()) {
-    const [of, moved] = [predictions[2 * index], predictions[2 * index + 1]]
-    const by = firstScore(moved) - firstScore(of)
-    if (moved?.version !== version) client.counts.contradict(what, `${id} is at ${moved?.version}; expected ${version}`)
-    if (!(Math.abs(by - shift) <= tolerance))
-      client.counts.contradict(what, `${id} is moved by ${by}; expected ${shift}`)
+    const [base, shifted] = [predictions[2 * index], predictions[2 * index + 1]]
+    const difference = firstScore(shifted) - firstScore(base)
+    if (shifted?.version !== version)
+      client.counts.countWrong(kind, `${id} has version ${shifted?.version}; expected ${version}`)
+    if (!(Math.abs(difference - shift) <= tolerance))
+      client.counts.countWrong(kind, `${id} is shifted by ${difference}; expected ${shift}`)
   }
 }
 

@@ -1,16 +1,16 @@
-// The mixed load of a soak: clients that predict, upload, replace, remove, list, scrape, ask for what is not there, send
-// what is no request, and leave early; each as chance has it, with a pause between. Runs as a forked process.
+// The mixed load of the soak benchmark: clients that predict, upload, replace, remove, list, read metrics, send invalid
+// requests and abort. Each client chooses its next action at random. Runs as a forked process.
 
 import { connect } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { bundledTasks } from '../support/material.js'
 import {
-  any,
   anyBundled,
   anyInput,
   Counts,
   checkUpload,
   newUpload,
+  randomOf,
   SoakClient,
   type Tally,
   type Upload,
@@ -19,24 +19,23 @@ import {
 export interface SoakLoad {
   readonly url: string
   readonly clients: number
-  /** Uploads that each client keeps. */
+  /** Number of uploaded tasks that each client keeps. */
   readonly uploads: number
-  /** By how much logits of the same text may differ from batch to batch. */
+  /** Largest allowed difference of the logits of one text between batches. */
   readonly tolerance: number
-  /** Of a server that asks for keys; clients then belong to tenants. */
+  /** Set if the server requires API keys. The clients then belong to tenants. */
   readonly operatorKey?: string
 }
 
 const meanPauseMs = 250
 const tenants = ['north', 'south', 'east']
-/** A task that several clients upload and remove at once. */
+/** A task that several clients upload and remove at the same time. */
 const contended = 'contended'
 
 const counts = new Counts()
 let stopping = false
 let running: Promise<unknown> = Promise.resolve()
 
-// Nobody is left to stop it.
 process.on('disconnect', () => process.exit())
 process.on('message', (message: SoakLoad | { stop: true }) => {
   if ('stop' in message) {
@@ -51,25 +50,25 @@ async function start(load: SoakLoad): Promise<void> {
     load.operatorKey === undefined ? undefined : await Promise.all(tenants.map((id) => newTenant(operator, id)))
   await Promise.all(
     Array.from({ length: load.clients }, (_, index) =>
-      new Visitor(load, index, new SoakClient(load.url, counts, keys?.[index % keys.length]), operator).run(),
+      new LoadClient(load, index, new SoakClient(load.url, counts, keys?.[index % keys.length]), operator).run(),
     ),
   )
 }
 
-/** @returns a key of it */
+/** Creates a tenant. @returns an API key of the tenant */
 async function newTenant(operator: SoakClient, id: string): Promise<string> {
   const limits = { tasks: 100_000, bytes: 1e12, requests_per_second: 100_000, tokens_per_second: 100_000_000 }
-  await operator.ask('tenant, made', ['201'], { method: 'PUT', path: `/tenants/${id}`, body: { limits } })
-  const { body } = await operator.ask('key, made', ['201'], { path: `/tenants/${id}/keys`, body: {} })
+  await operator.request('create tenant', ['201'], { method: 'PUT', path: `/tenants/${id}`, body: { limits } })
+  const { body } = await operator.request('create key', ['201'], { path: `/tenants/${id}/keys`, body: {} })
   return (body as { key: string }).key
 }
 
-/** What a client may do next, and how often it does. */
-type Act = readonly [weight: number, act: () => Promise<unknown>]
+/** An action of a client. Its probability is proportional to its weight. */
+type Action = readonly [weight: number, action: () => Promise<unknown>]
 
-class Visitor {
+class LoadClient {
   readonly #uploads: Upload[] = []
-  #made = 0
+  #created = 0
 
   constructor(
     readonly load: SoakLoad,
@@ -78,144 +77,151 @@ class Visitor {
     readonly operator: SoakClient,
   ) {}
 
-  readonly #acts: readonly Act[] = [
+  readonly #actions: readonly Action[] = [
     [30, () => this.#predictBundled()],
-    [10, () => this.#predictMany(any([2, 4, 8, 16]))],
+    [10, () => this.#predictMany(randomOf([2, 4, 8, 16]))],
     [10, () => this.#predictMixed()],
     [14, () => this.#predictUploaded()],
     [6, () => this.#upload()],
     [4, () => this.#replace()],
-    [2, () => this.#removeWhileAsked()],
-    [2, () => this.#contend()],
-    [3, () => this.#ask('list', ['200'], { path: `/tasks?limit=${any([1, 20, 1000])}` })],
+    [2, () => this.#removeDuringPredictions()],
+    [2, () => this.#changeContended()],
+    [3, () => this.#request('list', ['200'], { path: `/tasks?limit=${randomOf([1, 20, 1000])}` })],
     [3, () => this.#describe()],
     [2, () => this.#download()],
-    [1, () => this.operator.ask('metrics', ['200'], { path: '/metrics' })],
-    [2, () => this.#ask('unknown task', ['404 unknown_task'], predictionOf('never-there', ['a text']))],
-    [4, () => this.#sendNonsense()],
-    [4, () => this.#leave()],
-    [2, () => this.#leaveUpload()],
-    [3, () => this.#hurry()],
+    [1, () => this.operator.request('metrics', ['200'], { path: '/metrics' })],
+    [
+      2,
+      () =>
+        this.#request('predict with an unknown task', ['404 unknown_task'], predictionOf('never-there', ['a text'])),
+    ],
+    [4, () => this.#sendInvalid()],
+    [4, () => this.#abortPrediction()],
+    [2, () => this.#abortUpload()],
+    [3, () => this.#predictWithShortTimeout()],
   ]
-  readonly #keyedActs: readonly Act[] = [
-    [1, () => this.#tenantComesAndGoes()],
-    [2, () => this.#strange()],
+  readonly #keyedActions: readonly Action[] = [
+    [1, () => this.#createAndRemoveTenant()],
+    [2, () => this.#sendUnknownKey()],
   ]
 
   async run(): Promise<void> {
     while (this.#uploads.length < this.load.uploads && !stopping) await this.#put(this.#next(), ['201'])
-    const acts = this.load.operatorKey === undefined ? this.#acts : [...this.#acts, ...this.#keyedActs]
-    const drawn = acts.flatMap(([weight, act]) => Array.from({ length: weight }, () => act))
+    const actions = this.load.operatorKey === undefined ? this.#actions : [...this.#actions, ...this.#keyedActions]
+    const drawn = actions.flatMap(([weight, action]) => Array.from({ length: weight }, () => action))
     while (!stopping) {
-      await any(drawn)()
+      await randomOf(drawn)()
       await pause(2 * meanPauseMs * Math.random())
     }
   }
 
-  readonly #ask: SoakClient['ask'] = (what, expected, question) => this.client.ask(what, expected, question)
+  readonly #request: SoakClient['request'] = (what, expected, request) => this.client.request(what, expected, request)
 
   #predictBundled(): Promise<unknown> {
     const task = anyBundled()
-    return this.#ask('predict, one text', ['200'], predictionOf(task, anyInput(task)))
+    return this.#request('predict one text', ['200'], predictionOf(task, anyInput(task)))
   }
 
   #predictMany(count: number): Promise<unknown> {
     const task = anyBundled()
     const inputs = Array.from({ length: count }, () => anyInput(task))
-    return this.#ask('predict, many texts', ['200'], predictionOf(task, inputs))
+    return this.#request('predict many texts', ['200'], predictionOf(task, inputs))
   }
 
   #predictMixed(): Promise<unknown> {
-    const own = any(this.#uploads)
+    const own = randomOf(this.#uploads)
     const inputs = [
       ...bundledTasks.map((task) => ({ task, ...anyInput(task) })),
       { task: own.id, ...anyInput(own.bundled) },
     ]
-    return this.#ask('predict, texts of all tasks', ['200'], { path: '/predict', body: { inputs, top_k: 1 } })
+    return this.#request('predict texts of all tasks', ['200'], { path: '/predict', body: { inputs, top_k: 1 } })
   }
 
   #predictUploaded(): Promise<void> {
-    return checkUpload(this.client, 'predict, an upload', [any(this.#uploads)], this.load.tolerance)
+    return checkUpload(this.client, 'predict with an upload', [randomOf(this.#uploads)], this.load.tolerance)
   }
 
-  /** A new task, asked at once; the oldest makes room for it. */
+  /** Uploads a task, uses it at once, and removes the oldest task. */
   async #upload(): Promise<void> {
     const fresh = this.#next()
     await this.#put(fresh, ['201'])
-    await checkUpload(this.client, 'predict, just uploaded', [fresh], this.load.tolerance)
+    await checkUpload(this.client, 'predict right after upload', [fresh], this.load.tolerance)
     const oldest = this.#uploads.shift()
     if (oldest) await this.#remove('remove', oldest)
   }
 
-  /** Another version of a task while the one before is asked. */
+  /** Replaces a task while requests to its old version are in progress. */
   async #replace(): Promise<void> {
     const place = Math.floor(Math.random() * this.#uploads.length)
     const old = this.#uploads[place]
     if (old === undefined) return
     const fresh = this.#next(old.id)
-    const what = 'predict, being replaced'
-    const asked = Array.from({ length: 2 }, () => this.#ask(what, ['200'], predictionOf(old.id, anyInput(old.bundled))))
+    const kind = 'predict during replacement'
+    const predictions = Array.from({ length: 2 }, () =>
+      this.#request(kind, ['200'], predictionOf(old.id, anyInput(old.bundled))),
+    )
     const versions = new Set([old.version, fresh.version])
     this.#uploads.splice(place, 1)
     await this.#put(fresh, ['200'], { 'if-match': `"${old.version}"` })
-    for (const { status, body } of await Promise.all(asked)) {
+    for (const { status, body } of await Promise.all(predictions)) {
       const { version } = (body ?? {}) as { version?: string }
-      if (status === 200 && !versions.has(version ?? '')) this.client.counts.contradict(what, `version ${version}`)
+      if (status === 200 && !versions.has(version ?? ''))
+        this.client.counts.countWrong(kind, `version ${version} is neither the old nor the new one`)
     }
-    await this.#ask('replace, a version too late', ['412 precondition_failed'], {
+    await this.#request('replace an outdated version', ['412 precondition_failed'], {
       method: 'PUT',
       path: `/tasks/${old.id}`,
       body: old.file,
       headers: { 'if-match': `"${old.version}"` },
     })
-    await checkUpload(this.client, 'predict, just replaced', [fresh], this.load.tolerance)
+    await checkUpload(this.client, 'predict right after replacement', [fresh], this.load.tolerance)
   }
 
-  async #removeWhileAsked(): Promise<void> {
-    const [gone] = this.#uploads.splice(Math.floor(Math.random() * this.#uploads.length), 1)
-    if (gone === undefined) return
-    const inputs = Array.from({ length: 4 }, () => anyInput(gone.bundled))
-    const asked = Array.from({ length: 4 }, () =>
-      this.#ask('predict, being removed', ['200', '404 unknown_task'], predictionOf(gone.id, inputs)),
+  async #removeDuringPredictions(): Promise<void> {
+    const [removed] = this.#uploads.splice(Math.floor(Math.random() * this.#uploads.length), 1)
+    if (removed === undefined) return
+    const inputs = Array.from({ length: 4 }, () => anyInput(removed.bundled))
+    const predictions = Array.from({ length: 4 }, () =>
+      this.#request('predict during removal', ['200', '404 unknown_task'], predictionOf(removed.id, inputs)),
     )
-    await this.#remove('remove, being asked', gone)
-    await Promise.all(asked)
-    await this.#ask('predict, just removed', ['404 unknown_task'], predictionOf(gone.id, inputs))
+    await this.#remove('remove during predictions', removed)
+    await Promise.all(predictions)
+    await this.#request('predict right after removal', ['404 unknown_task'], predictionOf(removed.id, inputs))
     await this.#put(this.#next(), ['201'])
   }
 
-  /** Others upload and remove the same task: any order may come. */
-  async #contend(): Promise<void> {
-    const { bundled, file } = newUpload(contended, this.#count())
+  /** Uploads, uses and removes a task that other clients change too. The requests may take effect in any order. */
+  async #changeContended(): Promise<void> {
+    const { bundled, file } = newUpload(contended, this.#uniqueNumber())
     const path = `/tasks/${contended}`
     await Promise.all([
-      this.#ask('upload, beside others', ['200', '201'], { method: 'PUT', path, body: file }),
-      this.#ask(
-        'predict, being removed by others',
+      this.#request('upload a contended task', ['200', '201'], { method: 'PUT', path, body: file }),
+      this.#request(
+        'predict with a contended task',
         ['200', '404 unknown_task'],
         predictionOf(contended, anyInput(bundled).text),
       ),
-      this.#ask('remove, being removed by others', ['204', '404 unknown_task'], { method: 'DELETE', path }),
+      this.#request('remove a contended task', ['204', '404 unknown_task'], { method: 'DELETE', path }),
     ])
   }
 
   async #describe(): Promise<void> {
-    const { id, version } = any(this.#uploads)
+    const { id, version } = randomOf(this.#uploads)
     const path = `/tasks/${id}`
-    await this.#ask('describe', ['200'], { path })
-    await this.#ask('describe, unchanged', ['304'], { path, headers: { 'if-none-match': `"${version}"` } })
+    await this.#request('describe', ['200'], { path })
+    await this.#request('describe an unchanged task', ['304'], { path, headers: { 'if-none-match': `"${version}"` } })
   }
 
   #download(): Promise<unknown> {
-    return this.#ask('download', ['200'], { path: `/tasks/${any(this.#uploads).id}/file` })
+    return this.#request('download', ['200'], { path: `/tasks/${randomOf(this.#uploads).id}/file` })
   }
 
-  #sendNonsense(): Promise<unknown> {
+  #sendInvalid(): Promise<unknown> {
     const task = anyBundled()
     const path = `/tasks/${task}/predict`
-    const expect = (outcome: string, question: Parameters<SoakClient['ask']>[2]) =>
-      this.#ask('nonsense', [outcome], question)
-    return any([
+    const expect = (outcome: string, request: Parameters<SoakClient['request']>[2]) =>
+      this.#request('invalid request', [outcome], request)
+    return randomOf([
       () => expect('400 invalid_json', { path, body: '{"inputs": "cut o' }),
       () => expect('400 invalid_request', { path, body: { texts: 'a text' } }),
       () => expect('422 empty_text', predictionOf(task, '  ')),
@@ -230,22 +236,22 @@ class Visitor {
     ])()
   }
 
-  /** A request whose client leaves before it is answered, mostly. */
-  async #leave(): Promise<void> {
+  /** Aborts a request, in most cases before the response. */
+  async #abortPrediction(): Promise<void> {
     const task = anyBundled()
     const inputs = Array.from({ length: 32 }, () => anyInput(task))
-    const leaving = new AbortController()
-    const asked = this.#ask('predict, and leave', ['left', '200'], {
+    const controller = new AbortController()
+    const response = this.#request('predict and abort', ['aborted', '200'], {
       ...predictionOf(task, inputs),
-      signal: leaving.signal,
+      signal: controller.signal,
     })
     await pause(100 * Math.random())
-    leaving.abort()
-    await asked
+    controller.abort()
+    await response
   }
 
-  /** An upload that is never sent to its end. */
-  async #leaveUpload(): Promise<void> {
+  /** Aborts an upload in the middle of its body. */
+  async #abortUpload(): Promise<void> {
     const { hostname, port } = new URL(this.load.url)
     const socket = connect({ host: hostname, port: Number(port) })
     socket.on('error', () => {})
@@ -256,37 +262,37 @@ class Visitor {
     )
     await pause(50 * Math.random())
     socket.destroy()
-    this.client.counts.count('upload, and leave', 'left')
+    this.client.counts.count('upload and abort', 'aborted')
   }
 
-  /** Little time: an answer in time, or a refusal. */
-  #hurry(): Promise<unknown> {
+  /** Sends a short timeout: the server must respond in time or reject. */
+  #predictWithShortTimeout(): Promise<unknown> {
     const task = anyBundled()
-    return this.#ask('predict, in little time', ['200', '429 overloaded', '504 deadline_exceeded'], {
+    return this.#request('predict with a short timeout', ['200', '429 overloaded', '504 deadline_exceeded'], {
       ...predictionOf(
         task,
         Array.from({ length: 8 }, () => anyInput(task)),
       ),
-      headers: { 'x-request-timeout-ms': String(any([1, 20, 100, 300])) },
+      headers: { 'x-request-timeout-ms': String(randomOf([1, 20, 100, 300])) },
     })
   }
 
-  async #tenantComesAndGoes(): Promise<void> {
-    const id = `guest-${this.index}-${this.#count()}`
+  async #createAndRemoveTenant(): Promise<void> {
+    const id = `guest-${this.index}-${this.#uniqueNumber()}`
     const path = `/tenants/${id}`
     const guest = new SoakClient(this.load.url, this.client.counts, await newTenant(this.operator, id))
-    const upload = newUpload('its-own', this.#count())
-    await guest.ask('upload', ['201'], { method: 'PUT', path: `/tasks/${upload.id}`, body: upload.file })
-    await checkUpload(guest, 'predict, just uploaded', [upload], this.load.tolerance)
-    await this.operator.ask('tenant, described', ['200'], { path })
-    await this.operator.ask('tenant, removed', ['204'], { method: 'DELETE', path })
-    await guest.ask('key of a removed tenant', ['401 unauthenticated'], { path: '/tasks' })
+    const upload = newUpload('guest-task', this.#uniqueNumber())
+    await guest.request('upload', ['201'], { method: 'PUT', path: `/tasks/${upload.id}`, body: upload.file })
+    await checkUpload(guest, 'predict right after upload', [upload], this.load.tolerance)
+    await this.operator.request('describe tenant', ['200'], { path })
+    await this.operator.request('remove tenant', ['204'], { method: 'DELETE', path })
+    await guest.request('use the key of a removed tenant', ['401 unauthenticated'], { path: '/tasks' })
   }
 
-  #strange(): Promise<unknown> {
-    const key = any(['none', 'propetl_no-such-key'])
-    const stranger = new SoakClient(this.load.url, this.client.counts, key === 'none' ? undefined : key)
-    return stranger.ask('no key of this server', ['401 unauthenticated'], predictionOf(anyBundled(), 'a text'))
+  #sendUnknownKey(): Promise<unknown> {
+    const key = randomOf(['none', 'propetl_no-such-key'])
+    const client = new SoakClient(this.load.url, this.client.counts, key === 'none' ? undefined : key)
+    return client.request('use an unknown key', ['401 unauthenticated'], predictionOf(anyBundled(), 'a text'))
   }
 
   async #put(
@@ -300,25 +306,29 @@ class Visitor {
     const form = new FormData()
     form.append('id', id)
     form.append('file', new Blob([file]), 'file.safetensors')
-    await this.#ask(
-      replaced ? 'replace' : asForm ? 'upload, as a form' : 'upload',
+    await this.#request(
+      replaced ? 'replace' : asForm ? 'upload as a form' : 'upload',
       expected,
       asForm ? { path: '/tasks', body: form } : { method: 'PUT', path: `/tasks/${id}`, body: file, headers },
     )
     this.#uploads.push(upload)
   }
 
-  #remove(what: string, { id, version }: Upload): Promise<unknown> {
-    return this.#ask(what, ['204'], { method: 'DELETE', path: `/tasks/${id}`, headers: { 'if-match': `"${version}"` } })
+  #remove(kind: string, { id, version }: Upload): Promise<unknown> {
+    return this.#request(kind, ['204'], {
+      method: 'DELETE',
+      path: `/tasks/${id}`,
+      headers: { 'if-match': `"${version}"` },
+    })
   }
 
-  #next(id = `soak-${this.index}-${this.#made}`): Upload {
-    return newUpload(id, this.#count())
+  #next(id = `soak-${this.index}-${this.#created}`): Upload {
+    return newUpload(id, this.#uniqueNumber())
   }
 
-  /** Another for every client and call. */
-  #count(): number {
-    return this.index + this.load.clients * this.#made++
+  /** A number that is unique over all clients and calls. */
+  #uniqueNumber(): number {
+    return this.index + this.load.clients * this.#created++
   }
 }
 

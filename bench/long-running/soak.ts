@@ -1,50 +1,60 @@
-// A long mixed load with uploads and removals on a server of its own: whether memory grows, and whether descriptors,
-// threads, slots of the bank or waiting rows are left behind.
+// A long mixed load with uploads and removals. Measures the growth of memory, and whether descriptors, threads, slots of
+// the bank or waiting rows leak.
 
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Numerics } from '../../src/runtime/execution-providers.js'
-import { type Benchmark, type Figure, lowerEnvelope, median, type Sample, slopeOf } from '../support/figures.js'
-import { mixedTexts, withDirectory } from '../support/material.js'
 import {
-  descriptors,
+  type Benchmark,
+  type Figure,
+  type Log,
+  lowerEnvelope,
+  median,
+  once,
+  type Sample,
+  slopeOf,
+} from '../support/figures.js'
+import { ForkedScript } from '../support/forked-script.js'
+import { mixedTexts, withTemporaryDirectory } from '../support/material.js'
+import {
   metricsOf,
-  residentBytes,
+  openDescriptors,
+  processMemory,
   type ServerProcess,
-  SoakLoadProcess,
   startServerProcess,
 } from '../support/process.js'
 import { inputOf } from '../support/requests.js'
 import { anyInput, Counts, checkUpload, newUpload, SoakClient, type Tally } from './soak-client.js'
+import type { SoakLoad } from './soak-load.js'
 
 export interface SoakOptions {
   readonly minutes: number
   readonly numerics: Numerics
-  /** As many as the server takes by itself, unless given. */
+  /** Number of engines; the server's default unless given. */
   readonly engines?: number
-  /** Tenants' keys are asked for, and tenants come and go. */
+  /** The server requires API keys, and tenants are created and removed. */
   readonly keys: boolean
 }
 
 const clients = 16
-/** Several times as many tasks as have a slot are in use: slots are given away all the time. */
+/** The load uses several times as many tasks as there are slots, so that slots are evicted all the time. */
 const slots = 64
 const uploadsPerClient = 12
-/** The caches are full, and the process has its size, after this share of the time. */
+/** After this share of the time the caches are full and the process has its final size. */
 const warmUpShare = 0.2
 const sampleMs = 2_000
-/** Long enough for collections of garbage to come by: what is lowest in it is what is really held. */
+/** Long enough for several garbage collections: the lowest sample of a window is the memory that is really in use. */
 const windowMs = 30_000
-/** A slope is one of at least two windows behind the warm-up. */
+/** A slope needs at least two windows after the warm-up. */
 const shortestMinutes = Math.ceil((3 * windowMs) / (1 - warmUpShare) / 60_000)
 const settleMs = 10_000
 const warmUpTexts = 768
 const textsAtOnce = 64
-/** In which as many tasks as there are slots come to lie in all banks. */
-const rounds = 50
+/** Most rounds to wait until the banks of all engines hold all tasks. */
+const bankRounds = 50
 /**
- * By how much logits of one text differ from batch to batch: kernels of other shapes add up in another order, which float16
- * shows; eight-bit sums are scaled by the batch's largest value.
+ * Largest difference of the logits of one text between batches. Kernels of other shapes sum in another order, which shows
+ * in float16. int8 sums are scaled by the largest value of the batch.
  */
 const tolerances: Readonly<Record<Numerics, number>> = { float32: 1e-3, float16: 0.3, int8: 2 }
 
@@ -52,10 +62,10 @@ type Watched = 'resident' | 'anonymous' | 'file' | 'heap' | 'external' | 'descri
 
 export const soak =
   ({ minutes, numerics, engines, keys }: SoakOptions): Benchmark =>
-  (say) =>
-    withDirectory(async (directory) => {
+  (log) =>
+    withTemporaryDirectory(async (directory) => {
       if (minutes < shortestMinutes)
-        throw new Error(`a soak of ${minutes} minutes shows no slope; it takes at least ${shortestMinutes}`)
+        throw new Error(`--minutes is ${minutes}; the soak benchmark needs at least ${shortestMinutes} for a slope`)
       const operatorKey = keys ? randomBytes(24).toString('hex') : undefined
       const flags = {
         numerics,
@@ -72,12 +82,12 @@ export const soak =
       const counts = new Counts()
       const client = new SoakClient(server.url, counts, operatorKey)
       const tolerance = tolerances[numerics]
-      // What first requests open, and large ones take, is there before anything is counted.
+      // The first requests and the largest ones allocate what the server keeps.
       await warmUp(client)
-      await loadsOnceFull(server, client, tolerance)
-      const before = await held(server, operatorKey)
+      await loadsOfFullBank(server, client, tolerance)
+      const before = await resourcesOf(server, operatorKey)
 
-      const load = new SoakLoadProcess()
+      const load = new ForkedScript<SoakLoad | { stop: true }, Tally>(new URL('./soak-load.js', import.meta.url))
       load.start({
         url: server.url,
         clients,
@@ -85,24 +95,24 @@ export const soak =
         tolerance,
         ...(operatorKey !== undefined && { operatorKey }),
       })
-      const watched = await Promise.race([watch(server, minutes * 60_000, operatorKey, say), load.lost])
+      const watched = await Promise.race([watch(server, minutes * 60_000, operatorKey, log), load.failed])
       const tally = await load.run({ stop: true })
       load.stop()
       await pause(settleMs)
-      const after = await held(server, operatorKey)
-      const unheld = await loadsOnceFull(server, client, tolerance)
+      const after = await resourcesOf(server, operatorKey)
+      const unheld = await loadsOfFullBank(server, client, tolerance)
       await server.stop()
-      return figuresOf({ minutes, watched, before, after, unheld, tallies: [tally, counts] }, say)
+      return figuresOf({ minutes, numerics, watched, before, after, unheld, tallies: [tally, counts] }, log)
     })
 
 const authorization = (key: string | undefined) => (key === undefined ? {} : { authorization: `Bearer ${key}` })
 
-/** What the server holds now. */
-async function held({ url, process }: ServerProcess, key: string | undefined) {
+/** What the server uses now. */
+async function resourcesOf({ url, process }: ServerProcess, key: string | undefined) {
   const metric = await metricsOf(url, authorization(key))
   return {
-    ...residentBytes(process.pid),
-    kinds: descriptors(process.pid),
+    ...processMemory(process.pid),
+    kinds: openDescriptors(process.pid),
     heap: metric('nodejs_heap_size_used_bytes'),
     external: metric('nodejs_external_memory_bytes'),
     rows: metric('propetl_queue_rows'),
@@ -112,13 +122,13 @@ async function held({ url, process }: ServerProcess, key: string | undefined) {
   }
 }
 
-type Held = Awaited<ReturnType<typeof held>>
+type Resources = Awaited<ReturnType<typeof resourcesOf>>
 
 async function watch(
   server: ServerProcess,
   ms: number,
   key: string | undefined,
-  say: (progress: string) => void,
+  log: Log,
 ): Promise<Record<Watched, Sample[]>> {
   const watched: Record<Watched, Sample[]> = {
     resident: [],
@@ -132,17 +142,17 @@ async function watch(
     oldest: [],
   }
   const start = performance.now()
-  let said = start
+  let loggedAt = start
   for (let at = 0; at < ms; at = performance.now() - start) {
-    const { all, anonymous, file, heap, external, kinds, threads, rows, oldest } = await held(server, key)
+    const { all, anonymous, file, heap, external, kinds, threads, rows, oldest } = await resourcesOf(server, key)
     const values = { resident: all, anonymous, file, heap, external, descriptors: sumOf(kinds), threads, rows, oldest }
     for (const name of Object.keys(values) as Watched[]) watched[name].push({ at, value: values[name] })
-    if (performance.now() - said > windowMs) {
-      said = performance.now()
+    if (performance.now() - loggedAt > windowMs) {
+      loggedAt = performance.now()
       const mb = (bytes: number) => (bytes / 1e6).toFixed(1)
-      say(
-        `soak: ${(at / 60_000).toFixed(1)} min: ${mb(all)} MB, ${mb(anonymous)} anonymous, ${mb(file)} of files, ` +
-          `${mb(heap)} heap, ${mb(external)} external; ${values.descriptors} descriptors, ${threads} threads, ${rows} rows, the oldest for ${oldest.toFixed(1)} s`,
+      log(
+        `soak: ${(at / 60_000).toFixed(1)} min: ${mb(all)} MB, ${mb(anonymous)} anonymous, ${mb(file)} file-backed, ` +
+          `${mb(heap)} heap, ${mb(external)} external; ${values.descriptors} descriptors, ${threads} threads, ${rows} rows waiting, the oldest for ${oldest.toFixed(1)} s`,
       )
     }
     await pause(sampleMs)
@@ -150,91 +160,94 @@ async function watch(
   return watched
 }
 
-/** Texts of the bundled tasks, many at once, and texts as long as the model takes: engines get the memory that their largest batches need. */
+/** Sends many texts at once and texts of the maximum length, so that engines allocate memory for their largest batches. */
 async function warmUp(client: SoakClient): Promise<void> {
   const all = mixedTexts().map((text) => ({ task: text.task, ...inputOf(text) }))
   const long = all.slice(0, 16).map(({ task, text }) => ({ task, text: `${text} `.repeat(200) }))
   for (let first = 0; first < warmUpTexts; first += textsAtOnce)
     for (const inputs of [all.slice(first, first + textsAtOnce), long])
-      await client.ask('predict, to warm up', ['200'], { path: '/predict', body: { inputs } })
+      await client.request('predict as warm-up', ['200'], { path: '/predict', body: { inputs } })
 }
 
-const sumOf = (kinds: Held['kinds']) => [...kinds.values()].reduce((sum, count) => sum + count, 0)
+const sumOf = (kinds: Resources['kinds']) => [...kinds.values()].reduce((sum, count) => sum + count, 0)
 
 /**
- * New tasks, as many as the bank has slots, are asked over and over until none of them has to be loaded again. Were a slot
- * lost, each round would load those that the others had driven out. Two engines share a request as it comes, so it takes
- * some rounds until both have all tasks. Then each task must answer by its own mask; and they are removed again.
- * @returns the loads of the last round
+ * Uploads as many tasks as the bank has slots, and requests predictions of all until a round loads no mask. If a slot had
+ * leaked, every round would load masks again. It takes several rounds until the banks of all engines hold all tasks. Then
+ * checks the predictions of each task, and removes the tasks.
+ * @returns the masks that the last round loaded
  */
-async function loadsOnceFull({ url }: ServerProcess, client: SoakClient, tolerance: number): Promise<number> {
+async function loadsOfFullBank({ url }: ServerProcess, client: SoakClient, tolerance: number): Promise<number> {
   const uploads = Array.from({ length: slots }, (_, index) => newUpload(`slot-${index}`, index + 1_000_000))
   for (const { id, file } of uploads)
-    await client.ask('upload', ['201'], { method: 'PUT', path: `/tasks/${id}`, body: file })
+    await client.request('upload', ['201'], { method: 'PUT', path: `/tasks/${id}`, body: file })
   const inputs = uploads.map(({ id, bundled }) => ({ task: id, ...anyInput(bundled) }))
   const loads = async () => (await metricsOf(url, authorization(client.key)))('propetl_bank_loads_total')
   let last = Number.NaN
-  for (let round = 0; round < rounds && last !== 0; round++) {
+  for (let round = 0; round < bankRounds && last !== 0; round++) {
     const before = await loads()
-    await client.ask('predict, a full bank', ['200'], { path: '/predict', body: { inputs } })
+    await client.request('predict with a full bank', ['200'], { path: '/predict', body: { inputs } })
     last = (await loads()) - before
   }
-  await checkUpload(client, 'predict, of a full bank', uploads, tolerance)
-  for (const { id } of uploads) await client.ask('remove', ['204'], { method: 'DELETE', path: `/tasks/${id}` })
+  await checkUpload(client, 'check predictions of a full bank', uploads, tolerance)
+  for (const { id } of uploads) await client.request('remove', ['204'], { method: 'DELETE', path: `/tasks/${id}` })
   return last
 }
 
-interface Found {
+/** Requests that may find their task removed by another request. */
+const removalKinds = ['predict during removal', 'predict with a contended task', 'remove a contended task']
+
+interface Measured {
+  readonly numerics: Numerics
   readonly minutes: number
   readonly watched: Readonly<Record<Watched, readonly Sample[]>>
-  readonly before: Held
-  readonly after: Held
-  /** Masks that a full bank had to load again. */
+  readonly before: Resources
+  readonly after: Resources
+  /** Masks that a full bank loaded again. */
   readonly unheld: number
   readonly tallies: readonly Tally[]
 }
 
-function figuresOf({ minutes, watched, before, after, unheld, tallies }: Found, say: (line: string) => void): Figure[] {
-  const measured = (name: Watched) => watched[name].filter(({ at }) => at >= warmUpShare * minutes * 60_000)
-  const resident = median(measured('resident').map(({ value }) => value))
+function figuresOf({ minutes, numerics, watched, before, after, unheld, tallies }: Measured, log: Log): Figure[] {
+  const samplesOf = (name: Watched) => watched[name].filter(({ at }) => at >= warmUpShare * minutes * 60_000)
+  const resident = median(samplesOf('resident').map(({ value }) => value))
   const seconds = (1 - warmUpShare) * minutes * 60
-  /** Over all the time that is measured, in % of resident memory. */
-  const grown = (samples: readonly Sample[]) => {
+  /** Growth over the measured time, in % of resident memory. */
+  const growthOf = (samples: readonly Sample[]) => {
     const { slope, interval } = slopeOf(samples)
     const percent = (perMs: number) => (100 * perMs * seconds * 1000) / resident
     return { value: percent(slope), spread: [percent(interval[0]), percent(interval[1])] as const }
   }
-  const lowest = lowerEnvelope(measured('anonymous'), windowMs)
-  const values = (name: Watched) => measured(name).map(({ value }) => value)
+  const lowest = lowerEnvelope(samplesOf('anonymous'), windowMs)
+  const values = (name: Watched) => samplesOf(name).map(({ value }) => value)
   const outcomes = tallies.flatMap(({ outcomes }) =>
-    Object.entries(outcomes).flatMap(([what, of]) =>
-      Object.entries(of).map(([outcome, count]) => ({ what, outcome, count })),
+    Object.entries(outcomes).flatMap(([kind, counts]) =>
+      Object.entries(counts).map(([outcome, count]) => ({ kind, outcome, count })),
     ),
   )
-  for (const { what, outcome, count } of outcomes) say(`soak: ${what}: ${outcome}, ${count} times`)
-  for (const example of tallies.flatMap(({ examples }) => examples)) say(`soak: ${example}`)
-  const answers = outcomes.reduce((sum, { count }) => sum + count, 0)
+  for (const { kind, outcome, count } of outcomes) log(`soak: ${kind}: ${outcome}, ${count} times`)
+  for (const example of tallies.flatMap(({ examples }) => examples)) log(`soak: ${example}`)
+  const responses = outcomes.reduce((sum, { count }) => sum + count, 0)
   const total = (kind: 'unexpected' | 'wrong') => tallies.reduce((sum, tally) => sum + tally[kind], 0)
-  const once = (value: number) => ({ value, spread: [value, value] as const, repeats: 1 })
-  const over = `${minutes} min of mixed load with uploads and removals from ${clients} clients`
+  const load = `Soak, ${minutes} min of mixed load from ${clients} clients${numerics === 'float32' ? '' : `, ${numerics}`}`
   return [
     {
-      what: `${over}: slope of memory that no file backs (lowest of each ${windowMs / 1000} s) over the last ${1 - warmUpShare} of it, of resident memory`,
+      name: `${load}: growth of anonymous memory over the last ${100 * (1 - warmUpShare)} % of the time, against resident memory`,
       unit: '%',
-      ...grown(lowest),
+      ...growthOf(lowest),
       repeats: lowest.length,
       target: { atMost: 1 },
       notes: {
-        'MB resident': resident / 1e6,
-        'MB without file': median(values('anonymous')) / 1e6,
-        '% by all samples': grown(measured('anonymous')).value,
-        '% of pages of files': grown(measured('file')).value,
-        '% of heap': grown(measured('heap')).value,
-        '% of external memory': grown(measured('external')).value,
+        'resident MB': resident / 1e6,
+        'anonymous MB': median(values('anonymous')) / 1e6,
+        'growth by all samples, %': growthOf(samplesOf('anonymous')).value,
+        'growth of file-backed pages, %': growthOf(samplesOf('file')).value,
+        'growth of heap, %': growthOf(samplesOf('heap')).value,
+        'growth of external memory, %': growthOf(samplesOf('external')).value,
       },
     },
     {
-      what: 'descriptors open after the load, above those before',
+      name: `${load}: open descriptors after the load, more than before`,
       unit: '',
       ...once(sumOf(after.kinds) - sumOf(before.kinds)),
       target: { atMost: 0 },
@@ -245,50 +258,55 @@ function figuresOf({ minutes, watched, before, after, unheld, tallies }: Found, 
       },
     },
     {
-      what: 'threads after the load, above those before',
+      name: `${load}: threads after the load, more than before`,
       unit: '',
       ...once(after.threads - before.threads),
       target: { atMost: 0 },
       notes: { before: before.threads, 'most under load': Math.max(...values('threads')) },
     },
     {
-      what: 'rows that wait after the load',
+      name: `${load}: rows waiting after the load`,
       unit: '',
       ...once(after.rows),
       target: { atMost: 0 },
       notes: {
         'most under load': Math.max(...values('rows')),
-        'longest wait under load, s': Math.max(...values('oldest')),
+        'longest waiting time under load, s': Math.max(...values('oldest')),
       },
     },
     {
-      what: `masks of ${slots} tasks that ${slots} slots did not hold after the load`,
+      name: `${load}: leaked slots (masks of ${slots} tasks that ${slots} slots cannot hold)`,
       unit: '',
       ...once(unheld),
       target: { atMost: 0 },
       notes: { 'masks in banks': after.inBank },
     },
     {
-      what: 'answers that were not among those expected',
+      name: `${load}: responses with an unexpected status or code`,
       unit: '',
       ...once(total('unexpected')),
       target: { atMost: 0 },
       notes: {
-        answers,
-        'among them 404 while the task was being removed': outcomes.reduce(
-          (sum, { what, outcome, count }) =>
-            outcome === '404 unknown_task' && what.includes('being removed') ? sum + count : sum,
+        responses,
+        'expected 404 responses during removals': outcomes.reduce(
+          (sum, { kind, outcome, count }) =>
+            outcome === '404 unknown_task' && removalKinds.includes(kind) ? sum + count : sum,
           0,
         ),
         ...statusesOf(outcomes),
       },
     },
-    { what: 'answers by a wrong version or mask', unit: '', ...once(total('wrong')), target: { atMost: 0 } },
+    {
+      name: `${load}: predictions of a wrong version or mask`,
+      unit: '',
+      ...once(total('wrong')),
+      target: { atMost: 0 },
+    },
   ]
 }
 
-/** Kinds of descriptors of which there are other numbers than before. */
-const changesOf = (before: Held['kinds'], after: Held['kinds']): Record<string, number> =>
+/** The change in number by kind of descriptor, where there is one. */
+const changesOf = (before: Resources['kinds'], after: Resources['kinds']): Record<string, number> =>
   Object.fromEntries(
     [...new Set([...before.keys(), ...after.keys()])]
       .map((kind) => [kind, (after.get(kind) ?? 0) - (before.get(kind) ?? 0)] as const)

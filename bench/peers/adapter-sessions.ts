@@ -1,5 +1,5 @@
-// Peer: onnxruntime sessions, one for each task, with a plain adapter in every layer. They compute the very functions that
-// masks make of the prototype, so the engine says what is expected of them.
+// Peer: one onnxruntime session per task, with a plain adapter in every layer. The adapters equal the masked prototype, so
+// the engine provides the expected outputs.
 
 import { fileURLToPath } from 'node:url'
 import { bundledTasks, loadModel, rowsOf, startEngine } from '../support/material.js'
@@ -10,7 +10,7 @@ import { PeerProcess } from './peer-process.js'
 const script = fileURLToPath(new URL('./adapter-sessions-process.js', import.meta.url))
 
 export const adapterSessions: Peer = {
-  name: 'onnxruntime sessions with a plain adapter each',
+  name: 'onnxruntime with one adapter session per task',
   start: async () => new PeerProcess(process.execPath, [script]),
   async expected(texts) {
     const model = await loadModel()

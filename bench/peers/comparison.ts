@@ -1,10 +1,10 @@
-// Our server and a peer, in turns on the same requests, at ever more tasks: throughput, latency and memory.
+// Compares our server with a peer on the same requests, at increasing numbers of tasks: throughput, latency and memory.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Numerics } from '../../src/runtime/execution-providers.js'
-import { type Benchmark, type Figure, inTurns, median, quantile, summary, tableRow } from '../support/figures.js'
-import { withDirectory } from '../support/material.js'
-import { Ours } from './ours.js'
+import { alternate, type Benchmark, type Figure, median, quantile, summary } from '../support/figures.js'
+import { withTemporaryDirectory } from '../support/material.js'
+import { OurServer } from './our-server.js'
 import type { Peer } from './peer.js'
 import type { Growth, PeerProcess } from './peer-process.js'
 import type { PeerText } from './protocol.js'
@@ -12,11 +12,11 @@ import { workload } from './workload.js'
 
 export interface Comparison {
   readonly peer: Peer
-  /** What our server computes in. */
+  /** Numerics of our server. */
   readonly numerics: Numerics
   /** Numbers of tasks, ascending. */
   readonly sizes: readonly number[]
-  /** What must be reached, at so many tasks: texts a second, ours over the peer's; memory, ours over the peer's. */
+  /** Targets at a number of tasks, as ratios of ours to the peer's. */
   readonly targets: {
     readonly throughput?: { readonly tasks: number; readonly atLeast: number }
     readonly memory?: { readonly tasks: number; readonly atMost: number }
@@ -24,16 +24,16 @@ export interface Comparison {
 }
 
 const clients = 64
-const textsOfTurn = 4 * clients
-const turns = 5
+const textsPerRound = 4 * clients
+const rounds = 5
 const checkedTexts = 12
-/** Threads of either side may spin for a while after their work: the other waits until they sleep. */
+/** Threads of a side may spin for a while after their work. The other side waits until they sleep. */
 const settleMs = 300
 
 export const compare =
   (comparison: Comparison): Benchmark =>
-  (say) =>
-    withDirectory(async (directory) => {
+  (log) =>
+    withTemporaryDirectory(async (directory) => {
       const { peer, numerics, sizes } = comparison
       const process = await peer.start(directory)
       const figures: Figure[] = []
@@ -41,21 +41,18 @@ export const compare =
         let growth: Growth = { fits: true }
         const measured: Size[] = []
         for (const tasks of sizes) {
-          const what = `${tasks} ${tasks === 1 ? 'task' : 'tasks'}, ours in ${numerics} against ${peer.name}`
-          say(`${what} …`)
+          const subject = `${tasks} ${tasks === 1 ? 'task' : 'tasks'}, ours in ${numerics} against ${peer.name}`
+          log(`${subject} …`)
           if (growth.fits) growth = await process.grow(tasks)
-          const texts = workload(tasks, textsOfTurn)
+          const texts = workload(tasks, textsPerRound)
           if (growth.fits) await check(peer, process, texts.slice(0, checkedTexts))
-          const ours = await Ours.start(directory, tasks, numerics)
+          const ours = await OurServer.start(directory, tasks, numerics)
           const found = growth.fits
             ? await sideBySide(ours, process, texts)
             : await alone(ours, texts, { growth, measured, tasks })
           if (growth.fits) measured.push({ tasks, bytes: found.peer.bytes })
           await ours.stop()
-          const size = figuresOf(what, tasks, found, comparison.targets)
-          // A peer may take minutes a size: what was found is told at once.
-          for (const figure of size) say(tableRow(figure))
-          figures.push(...size)
+          figures.push(...figuresOf(subject, tasks, found, comparison.targets))
         }
       } finally {
         await process.stop()
@@ -63,55 +60,55 @@ export const compare =
       return figures
     })
 
-/** @throws Error if the peer's outputs are not what they should be: a broken peer is not measured. */
+/** @throws Error if the peer's outputs differ from the expected ones, so that a broken peer is not measured */
 async function check(peer: Peer, process: PeerProcess, texts: readonly PeerText[]): Promise<void> {
   const [expected, found] = [await peer.expected(texts), await process.logits(texts)]
   expected.forEach((logits, i) => {
     const distance = Math.max(...logits.map((logit, c) => Math.abs(logit - (found[i]?.[c] ?? Number.NaN))))
     if (logits.length !== found[i]?.length || !(distance <= peer.tolerance))
       throw new Error(
-        `${peer.name}: "${texts[i]?.text}" of task ${texts[i]?.task} gave [${found[i]}]; expected [${logits}]`,
+        `${peer.name}: "${texts[i]?.text}" of task ${texts[i]?.task} has the outputs [${found[i]}]; expected [${logits}]`,
       )
   })
 }
 
 interface Side {
-  /** Texts a second of each turn. */
+  /** Texts per second of each round. */
   readonly perSecond: readonly number[]
   readonly p50Ms: number
   readonly p99Ms: number
 }
 
-interface Found {
+interface Measured {
   readonly ours: Side & { readonly bytes: number }
-  /** Without a side where the peer did not take so many tasks; its memory is then what they would take. */
+  /** Has no side if the peer could not add the tasks. Its memory is then a projection. */
   readonly peer: { readonly side?: Side; readonly bytes: number; readonly remark: string }
 }
 
-/** Tasks that a peer took on and was asked for, and its memory then. */
+/** A number of tasks that was measured, and the peer's memory with them. */
 interface Size {
   readonly tasks: number
   readonly bytes: number
 }
 
-type Turn = { readonly perSecond: number; readonly p50Ms: number; readonly p99Ms: number }
+type Round = { readonly perSecond: number; readonly p50Ms: number; readonly p99Ms: number }
 
-async function sideBySide(ours: Ours, process: PeerProcess, texts: readonly PeerText[]): Promise<Found> {
-  const sides: { ours: Turn[]; peer: Turn[] } = { ours: [], peer: [] }
-  const askOurs = () => turnOf(ours, texts)
-  const askPeer = async () => {
+async function sideBySide(ours: OurServer, process: PeerProcess, texts: readonly PeerText[]): Promise<Measured> {
+  const sides: { ours: Round[]; peer: Round[] } = { ours: [], peer: [] }
+  const runOurs = () => roundOf(ours, texts)
+  const runPeer = async () => {
     const { seconds, latenciesMs } = await process.load(texts, clients)
     const [p50Ms, p99Ms] = [quantile(latenciesMs, 0.5), quantile(latenciesMs, 0.99)]
     return { perSecond: texts.length / seconds, p50Ms, p99Ms }
   }
-  const into = (turns: Turn[], ask: () => Promise<Turn>) => async () => {
+  const recorded = (to: Round[], run: () => Promise<Round>) => async () => {
     await pause(settleMs)
-    const turn = await ask()
-    turns.push(turn)
-    return turn.perSecond
+    const round = await run()
+    to.push(round)
+    return round.perSecond
   }
-  for (const warmUp of [askOurs, askPeer]) await warmUp()
-  await inTurns(turns, into(sides.ours, askOurs), into(sides.peer, askPeer))
+  for (const warmUp of [runOurs, runPeer]) await warmUp()
+  await alternate(rounds, recorded(sides.ours, runOurs), recorded(sides.peer, runPeer))
   return {
     ours: { ...sideOf(sides.ours), bytes: ours.bytes },
     peer: { side: sideOf(sides.peer), bytes: process.bytes, remark: 'measured' },
@@ -119,7 +116,7 @@ async function sideBySide(ours: Ours, process: PeerProcess, texts: readonly Peer
 }
 
 async function alone(
-  ours: Ours,
+  ours: OurServer,
   texts: readonly PeerText[],
   {
     growth,
@@ -130,39 +127,43 @@ async function alone(
     readonly measured: readonly Size[]
     readonly tasks: number
   },
-): Promise<Found> {
-  await turnOf(ours, texts)
-  const found: Turn[] = []
-  for (let turn = 0; turn < turns; turn++) found.push(await turnOf(ours, texts))
-  const asked = projected(measured, tasks)
-  const bytes = asked ?? growth.bytesAt(tasks)
-  const how = asked === undefined ? 'by its growth before it is asked anything' : 'as it grew from size to size'
+): Promise<Measured> {
+  await roundOf(ours, texts)
+  const measuredRounds: Round[] = []
+  for (let round = 0; round < rounds; round++) measuredRounds.push(await roundOf(ours, texts))
+  const projected = projectedBytes(measured, tasks)
+  const bytes = projected ?? growth.bytesAt(tasks)
+  const basis =
+    projected === undefined ? 'projected from its growth before any request' : 'projected from smaller numbers of tasks'
   const remark =
     growth.why === 'memory'
-      ? `does not fit: about ${(bytes / 1e9).toFixed(1)} GB ${how}`
-      : `not ready in time: more than ${(growth.secondsAt(tasks) / 60).toFixed(0)} minutes by its growth`
-  return { ours: { ...sideOf(found), bytes: ours.bytes }, peer: { bytes, remark } }
+      ? `does not fit in memory: about ${(bytes / 1e9).toFixed(1)} GB, ${basis}`
+      : `not ready in time: more than ${(growth.secondsAt(tasks) / 60).toFixed(0)} min, projected`
+  return { ours: { ...sideOf(measuredRounds), bytes: ours.bytes }, peer: { bytes, remark } }
 }
 
-/** What a peer would take: a session takes more once it was asked, so sizes that were measured tell better than its growth. */
-function projected(measured: readonly Size[], tasks: number): number | undefined {
+/**
+ * Projects the peer's memory from the last two measured sizes. This is better than its growth while it adds tasks, because a
+ * session allocates more memory with its first requests.
+ */
+function projectedBytes(measured: readonly Size[], tasks: number): number | undefined {
   const [before, last] = measured.slice(-2)
   if (before === undefined || last === undefined) return undefined
   return last.bytes + ((last.bytes - before.bytes) / (last.tasks - before.tasks)) * (tasks - last.tasks)
 }
 
-async function turnOf(ours: Ours, texts: readonly PeerText[]): Promise<Turn> {
-  const { seconds, p50Ms, p99Ms } = await ours.ask(texts, clients)
+async function roundOf(ours: OurServer, texts: readonly PeerText[]): Promise<Round> {
+  const { seconds, p50Ms, p99Ms } = await ours.run(texts, clients)
   return { perSecond: texts.length / seconds, p50Ms, p99Ms }
 }
 
-const sideOf = (turns: readonly Turn[]): Side => ({
-  perSecond: turns.map(({ perSecond }) => perSecond),
-  p50Ms: median(turns.map(({ p50Ms }) => p50Ms)),
-  p99Ms: median(turns.map(({ p99Ms }) => p99Ms)),
+const sideOf = (measured: readonly Round[]): Side => ({
+  perSecond: measured.map(({ perSecond }) => perSecond),
+  p50Ms: median(measured.map(({ p50Ms }) => p50Ms)),
+  p99Ms: median(measured.map(({ p99Ms }) => p99Ms)),
 })
 
-function figuresOf(what: string, tasks: number, { ours, peer }: Found, targets: Comparison['targets']): Figure[] {
+function figuresOf(subject: string, tasks: number, { ours, peer }: Measured, targets: Comparison['targets']): Figure[] {
   const { throughput, memory } = targets
   const notes = {
     'our texts/s': median(ours.perSecond),
@@ -177,24 +178,24 @@ function figuresOf(what: string, tasks: number, { ours, peer }: Found, targets: 
   const { side } = peer
   const speed: Figure = side
     ? {
-        what: `${what}: throughput over the peer's`,
+        name: `${subject}: throughput`,
         unit: '×',
-        ...summary(ours.perSecond.map((perSecond, turn) => perSecond / (side.perSecond[turn] ?? Number.NaN))),
+        ...summary(ours.perSecond.map((perSecond, round) => perSecond / (side.perSecond[round] ?? Number.NaN))),
         ...(throughput?.tasks === tasks && { target: { atLeast: throughput.atLeast } }),
         notes,
       }
     : {
-        what: `${what}: throughput alone`,
+        name: `${subject}: throughput without the peer`,
         unit: 'texts/s',
         ...summary(ours.perSecond),
-        notes: { ...notes, "the peer's": peer.remark },
+        notes: { ...notes, peer: peer.remark },
       }
   const space: Figure = {
-    what: `${what}: resident memory over the peer's`,
+    name: `${subject}: resident memory`,
     unit: '×',
     ...summary([ours.bytes / peer.bytes]),
     ...(memory?.tasks === tasks && { target: { atMost: memory.atMost } }),
-    notes: { 'our MB': ours.bytes / 1e6, "peer's MB": peer.bytes / 1e6, "the peer's": peer.remark },
+    notes: { 'our MB': ours.bytes / 1e6, "peer's MB": peer.bytes / 1e6, peer: peer.remark },
   }
   return [speed, space]
 }

@@ -1,4 +1,4 @@
-// What a peer should answer, computed here one text at a time: the backbone, bare or with a plain module of each task's,
+// The expected outputs of a peer, computed one text at a time with the backbone, a plain module per task if there is one,
 // and the task's head.
 
 import { loadModel } from '../support/material.js'
@@ -6,7 +6,7 @@ import { type PlainModule, PlainSession } from '../support/plain-session.js'
 import { headOutputs } from './bundled-tasks.js'
 import type { PeerText } from './protocol.js'
 
-/** @param moduleOf the module of a task; absent for the bare backbone */
+/** @param moduleOf returns the module of a task; absent for the bare backbone */
 export async function expectedLogits(
   texts: readonly PeerText[],
   moduleOf?: (task: number) => PlainModule,

@@ -1,29 +1,29 @@
-// A peer in a process of its own, and how far it is let grow.
+// A peer in its own process, and the limits on how many tasks it may add.
 
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
-import { residentBytes } from '../support/process.js'
-import type { Grown, Loaded, Logits, PeerRequest, PeerText } from './protocol.js'
+import { processMemory } from '../support/process.js'
+import type { LoadResult, Logits, PeerRequest, PeerText, TaskAdded } from './protocol.js'
 
-/** A peer may take this share of the memory that is free when it starts to grow. */
+/** A peer may use this share of the memory that is free when it starts to add tasks. */
 const memoryShare = 0.5
-/** It may take so long to take on the tasks of one size. */
+/** Most time to add the tasks of one size. */
 const growthSeconds = 180
-/** What tasks cost is projected once so many of a size were taken on. */
+/** The costs of further tasks are projected after this number of tasks. */
 const projectedFrom = 15
 
 export type Growth =
   | { readonly fits: true }
   | {
       readonly fits: false
-      /** What the tasks would take that it did not take on. */
+      /** Which limit the tasks would exceed. */
       readonly why: 'memory' | 'time'
-      /** Resident memory that so many tasks would take, in bytes, as it grew so far. */
+      /** Projected resident memory with a number of tasks. */
       readonly bytesAt: (tasks: number) => number
-      /** Time that so many tasks would take until they answer, in seconds, as it went so far. */
+      /** Projected time until a number of tasks is ready. */
       readonly secondsAt: (tasks: number) => number
     }
 
@@ -42,33 +42,34 @@ export class PeerProcess {
     this.#failure = once(this.#child, 'error').then(([error]) => {
       throw new Error(`${command} did not start: ${(error as Error).message}`)
     })
-    // It is told to whoever waits for an answer, and may come before anyone does.
+    // #receive() reports this error; the catch only prevents an unhandledRejection.
     this.#failure.catch(() => {})
-    // A write to a peer that has ended fails too; what is told is that it ended.
+    // A write to a peer that has exited fails too. #receive() reports that the peer exited.
     this.#child.stdin.on('error', () => {})
   }
 
+  /** Resident memory. */
   get bytes(): number {
-    return residentBytes(this.#child.pid).all
+    return processMemory(this.#child.pid).all
   }
 
-  /** Takes on tasks until there are `tasks`. It is ended as soon as they would take too much memory or time. */
+  /** Adds tasks until there are `tasks`. Stops the peer as soon as they would need too much memory or time. */
   async grow(tasks: number): Promise<Growth> {
     const before = this.#tasks
     const budget = availableBytes() * memoryShare + (before > 0 ? this.bytes : 0)
-    const begun = performance.now()
+    const start = performance.now()
     let first: { readonly bytes: number; readonly tasks: number } | undefined
     this.#send({ grow: tasks })
     while (this.#tasks < tasks) {
-      this.#tasks = (await this.#receive<Grown>()).tasks
+      this.#tasks = (await this.#receive<TaskAdded>()).tasks
       const now = { bytes: this.bytes, tasks: this.#tasks }
       first ??= now
-      const grown = now.tasks - first.tasks
-      if (grown < projectedFrom) continue
-      const bytesOfTask = (now.bytes - first.bytes) / grown
-      const secondsOfTask = (performance.now() - begun) / 1000 / (now.tasks - before)
-      const bytesAt = (count: number) => now.bytes + bytesOfTask * (count - now.tasks)
-      const secondsAt = (count: number) => secondsOfTask * (count - before)
+      const added = now.tasks - first.tasks
+      if (added < projectedFrom) continue
+      const bytesPerTask = (now.bytes - first.bytes) / added
+      const secondsPerTask = (performance.now() - start) / 1000 / (now.tasks - before)
+      const bytesAt = (count: number) => now.bytes + bytesPerTask * (count - now.tasks)
+      const secondsAt = (count: number) => secondsPerTask * (count - before)
       const why = bytesAt(tasks) > budget ? 'memory' : secondsAt(tasks) > growthSeconds ? 'time' : undefined
       if (why === undefined) continue
       await this.stop()
@@ -82,12 +83,12 @@ export class PeerProcess {
     return (await this.#receive<Logits>()).logits
   }
 
-  async load(texts: readonly PeerText[], clients: number): Promise<Loaded> {
+  async load(texts: readonly PeerText[], clients: number): Promise<LoadResult> {
     this.#send({ load: texts, clients })
-    return this.#receive<Loaded>()
+    return this.#receive<LoadResult>()
   }
 
-  /** Ends it, whatever it is doing. */
+  /** Kills the process. */
   async stop(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
     const exit = once(this.#child, 'exit')
@@ -99,13 +100,13 @@ export class PeerProcess {
     this.#child.stdin.write(`${JSON.stringify(request)}\n`)
   }
 
-  async #receive<Answer>(): Promise<Answer> {
+  async #receive<Response>(): Promise<Response> {
     const { value, done } = await Promise.race([this.#lines.next(), this.#failure])
-    if (done) throw new Error(`${this.command} ${this.parameters.join(' ')} ended before it answered`)
-    return JSON.parse(value) as Answer
+    if (done) throw new Error(`${this.command} ${this.parameters.join(' ')} exited before it responded`)
+    return JSON.parse(value) as Response
   }
 }
 
-/** Memory that processes may still take without swapping, in bytes. */
+/** Memory that is available without swapping. */
 const availableBytes = (): number =>
   Number(/^MemAvailable:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) * 1024

@@ -1,14 +1,14 @@
-// A peer as the comparison sees it.
+// The interface of a peer: another implementation that the comparison measures against our server.
 
 import type { PeerProcess } from './peer-process.js'
 import type { PeerText } from './protocol.js'
 
 export interface Peer {
   readonly name: string
-  /** Writes what the peer loads into a directory, and starts it. */
+  /** Writes the peer's models to a directory, and starts the peer. */
   start(directory: string): Promise<PeerProcess>
-  /** Head outputs that texts must have: from a computation that shares neither the peer's runtime nor its graph. */
+  /** Expected head outputs, from a computation that shares neither the runtime nor the graph of the peer. */
   expected(texts: readonly PeerText[]): Promise<readonly (readonly number[])[]>
-  /** How far its outputs may be from these. */
+  /** Largest allowed difference from the expected outputs. */
   readonly tolerance: number
 }

@@ -1,5 +1,5 @@
-// Peer: PyTorch with PEFT, LoRA adapters mixed in a batch by adapter_names. A task's adapter has drawn weights, as many of
-// them as the bundled prototype's adapter has.
+// Peer: PyTorch with PEFT, which mixes LoRA adapters in a batch by adapter_names. The adapters have random weights, and as
+// many of them as the adapter of the bundled prototype.
 
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ import { Random } from '../../src/learn/random.js'
 import { elementCount, moduleTensors } from '../../src/petl/module.js'
 import { petlModule } from '../../src/petl/kinds.js'
 import { bundledTasks, modelDir } from '../support/material.js'
-import { drawnModule, type PlainModule } from '../support/plain-session.js'
+import { type PlainModule, randomModule } from '../support/plain-session.js'
 import { bundledHeads, ofKind } from './bundled-tasks.js'
 import { expectedLogits } from './expected.js'
 import type { Peer } from './peer.js'
@@ -33,22 +33,23 @@ export const peft = (python: string, dtype: 'float32' | 'bfloat16'): Peer => ({
     const modules = loraModules(await readBackbone(modelDir))
     return expectedLogits(texts, (task) => ofKind(modules, task))
   },
-  // bfloat16 has 8 bits of precision, and logits here are of up to 4.
+  // bfloat16 has 8 bits of precision, and the logits here reach 4.
   tolerance: dtype === 'float32' ? 1e-3 : 0.15,
 })
 
 const loraModules = (backbone: Backbone): readonly PlainModule[] =>
   bundledTasks.map((task) => {
     const random = new Random(1, task)
-    return drawnModule(config, backbone, (count) => random.normal(count, deviation))
+    return randomModule(config, backbone, (count) => random.normal(count, deviation))
   })
 
-/** The adapters and heads of all kinds, as peft_adapters.py reads them. */
+/** The file that peft_adapters.py reads: adapters and heads of all kinds. */
 function kindsFile(backbone: Backbone): Uint8Array {
   const { hiddenSize: H, layers } = backbone.dims
   const tensors: Record<string, TensorData> = {}
   const put = (name: string, shape: readonly number[], values: Float32Array) => {
-    if (values.length !== elementCount(shape)) throw new Error(`"${name}" is not of shape [${shape}]`)
+    if (values.length !== elementCount(shape))
+      throw new Error(`"${name}" has ${values.length} values; expected the shape [${shape}]`)
     tensors[name] = { dtype: 'F32', shape, data: bytesOf(values) }
   }
   for (const [kind, module] of loraModules(backbone).entries())

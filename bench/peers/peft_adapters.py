@@ -1,9 +1,9 @@
-"""PyTorch's side of the comparison: the backbone with a LoRA adapter for each task, mixed in a batch by PEFT's adapter_names.
+"""PyTorch's side of the comparison: the backbone with one LoRA adapter per task, mixed in a batch by PEFT's adapter_names.
 
-Speaks the lines of protocol.ts. Batches are of as many texts as there are clients, in the order in which they come.
+Uses the messages of protocol.ts. A batch has as many texts as there are clients, in their given order.
 Usage: python peft_adapters.py MODEL_DIR KINDS float32|bfloat16
-KINDS is a safetensors file with the tensors of the kinds of tasks, `KIND.layer.LAYER.query.A` and so on, `KIND.head.weight`
-and `KIND.head.bias`; task i is of kind i mod their number.
+KINDS is a safetensors file with the tensors of each kind of task: `KIND.layer.LAYER.query.A` and so on,
+`KIND.head.weight` and `KIND.head.bias`. Task i has the kind i mod N.
 """
 
 import json
@@ -29,8 +29,8 @@ class Peer:
         self.model = AutoModel.from_pretrained(model_dir, add_pooling_layer=False, dtype=dtype)
         self.tasks = 0
 
-    def grow(self):
-        """Takes on one more task. Its weights are of the backbone's type: PEFT would make float32 of bfloat16."""
+    def add_task(self):
+        """Adds a task. Its weights keep the type of the backbone; by default PEFT would convert bfloat16 to float32."""
         name = f"task{self.tasks}"
         if self.tasks == 0:
             self.model = get_peft_model(self.model, self.config, adapter_name=name, autocast_adapter_dtype=False)
@@ -76,8 +76,8 @@ class Peer:
         return {"seconds": time.perf_counter() - start, "latenciesMs": latencies}
 
 
-def say(answer):
-    print(json.dumps(answer), flush=True)
+def send(response):
+    print(json.dumps(response), flush=True)
 
 
 def main(model_dir, kinds, dtype):
@@ -86,12 +86,12 @@ def main(model_dir, kinds, dtype):
         request = json.loads(line)
         if "grow" in request:
             while peer.tasks < request["grow"]:
-                peer.grow()
-                say({"tasks": peer.tasks})
+                peer.add_task()
+                send({"tasks": peer.tasks})
         elif "logits" in request:
-            say({"logits": peer.logits(request["logits"])})
+            send({"logits": peer.logits(request["logits"])})
         else:
-            say(peer.load(request["load"], request["clients"]))
+            send(peer.load(request["load"], request["clients"]))
 
 
 main(*sys.argv[1:])

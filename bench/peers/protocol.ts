@@ -1,5 +1,5 @@
-// What the comparison and a peer's process say to each other: a line of JSON each, on the peer's stdin and stdout. A peer
-// begins without a task, and ends with its input.
+// The messages between the comparison and a peer's process: one JSON object per line on stdin and stdout. A peer starts
+// without tasks, and exits when its stdin closes.
 
 /** A text for a peer. Task i has the module and the head of bundled task i mod their number. */
 export interface PeerText {
@@ -9,14 +9,15 @@ export interface PeerText {
 }
 
 export type PeerRequest =
-  /** Take on tasks until there are so many; answered with {@link Grown} after each. */
+  /** Add tasks until there are this many. The response is one {@link TaskAdded} per task. */
   | { readonly grow: number }
-  /** Answered with the head outputs of each text: {@link Logits}. */
+  /** Compute the head outputs of each text. The response is {@link Logits}. */
   | { readonly logits: readonly PeerText[] }
-  /** Answer all texts, never more than `clients` at a time: {@link Loaded}. */
+  /** Compute all texts, at most `clients` at a time. The response is {@link LoadResult}. */
   | { readonly load: readonly PeerText[]; readonly clients: number }
 
-export interface Grown {
+export interface TaskAdded {
+  /** Number of tasks so far. */
   readonly tasks: number
 }
 
@@ -24,8 +25,8 @@ export interface Logits {
   readonly logits: readonly (readonly number[])[]
 }
 
-export interface Loaded {
+export interface LoadResult {
   readonly seconds: number
-  /** From a text's turn to its answer, one for each text. */
+  /** One per text, from its submission to its result. */
   readonly latenciesMs: readonly number[]
 }

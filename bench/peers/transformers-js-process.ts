@@ -1,15 +1,15 @@
-// A Node.js process with a pipeline of transformers.js for each task. Arguments: the directory of the models, which are
-// 0, 1, …, and their number.
+// A Node.js process with one transformers.js pipeline per task. Arguments: the directory of the models 0, 1, …, and their
+// number.
 
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
-import { answerRequests } from './answering.js'
+import { serveRequests } from './node-peer.js'
 
 interface Tensor {
   tolist(): number[][]
 }
 
-/** What is used of the library. It is no dependency of this package, so its types are not here. */
+/** The part of the library that is used here. Its types are not available, because it is not a dependency. */
 interface Library {
   readonly env: { allowRemoteModels: boolean; localModelPath: string }
   pipeline(task: 'text-classification', model: string, options: { dtype: 'fp32'; device: 'cpu' }): Promise<Pipeline>
@@ -20,25 +20,25 @@ interface Pipeline {
   model(inputs: object): Promise<{ readonly logits: Tensor }>
 }
 
-const itsPackage = fileURLToPath(new URL('../../../bench/peers/transformers-js/package.json', import.meta.url))
-const { env, pipeline } = createRequire(itsPackage)('@huggingface/transformers') as Library
+const peerPackage = fileURLToPath(new URL('../../../bench/peers/transformers-js/package.json', import.meta.url))
+const { env, pipeline } = createRequire(peerPackage)('@huggingface/transformers') as Library
 const [, , directory = '', kinds = ''] = process.argv
 env.allowRemoteModels = false
 env.localModelPath = directory
 
 const pipelines: Pipeline[] = []
 
-await answerRequests({
-  async open(task) {
+await serveRequests({
+  async addTask(task) {
     pipelines.push(
       await pipeline('text-classification', String(task % Number(kinds)), { dtype: 'fp32', device: 'cpu' }),
     )
   },
-  // The pipeline's own call takes no pairs, so its two parts are called, as it calls them.
+  // The pipeline's own call does not accept pairs, so this calls its tokenizer and model in the same way.
   async logits({ task, text, textPair = null }) {
-    const own = pipelines[task]
-    if (own === undefined) throw new Error(`there is no task ${task}`)
-    const { logits } = await own.model(own.tokenizer(text, { text_pair: textPair, truncation: true }))
+    const pipeline = pipelines[task]
+    if (pipeline === undefined) throw new Error(`task ${task} was not added`)
+    const { logits } = await pipeline.model(pipeline.tokenizer(text, { text_pair: textPair, truncation: true }))
     return logits.tolist()[0] ?? []
   },
 })

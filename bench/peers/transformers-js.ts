@@ -1,5 +1,5 @@
-// Peer: transformers.js, a pipeline for each task. A task is a directory as the Hub has them, with a float32 model.onnx of
-// its own: backbone, mean of the hidden states, head.
+// Peer: transformers.js with one pipeline per task. A task is a directory in the layout of the Hugging Face Hub, with its
+// own float32 model.onnx: backbone, mean of the hidden states, head.
 
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -21,7 +21,7 @@ import { PeerProcess } from './peer-process.js'
 const script = fileURLToPath(new URL('./transformers-js-process.js', import.meta.url))
 
 export const transformersJs: Peer = {
-  name: 'transformers.js, a pipeline each',
+  name: 'transformers.js with one pipeline per task',
   async start(directory) {
     const backbone = await float32Backbone(join(directory, 'float32'))
     const weights = await readFile(join(backbone.directory, weightsName))
@@ -41,7 +41,7 @@ export const transformersJs: Peer = {
   tolerance: 1e-3,
 }
 
-/** The bundled backbone with its weights in float32, as models for onnxruntime have them. */
+/** The bundled backbone with float32 weights, which is what ONNX models usually have. */
 async function float32Backbone(directory: string): Promise<Backbone> {
   await mkdir(directory)
   const file = await readFile(join(modelDir, weightsName))
@@ -55,7 +55,7 @@ async function float32Backbone(directory: string): Promise<Backbone> {
   return readBackbone(directory)
 }
 
-/** A graph from ids and attention mask of padded rows to logits, as sequence classification is exported. */
+/** A graph from token ids and attention mask of padded rows to logits, as exported for sequence classification. */
 function classifier(backbone: Backbone, head: Linear): Graph {
   const { hiddenSize: H } = backbone.dims
   const g = new GraphBuilder()
@@ -63,19 +63,19 @@ function classifier(backbone: Backbone, head: Linear): Graph {
     g.input(name, 'int64', ['B', 'S']),
   ) as [Value, Value, Value]
   const flat = (x: Value) => cast(g, reshape(g, x, [-1], 'T'), 'int32')
-  const counting = (limit: Value, dimension: string) => {
+  const range = (limit: Value, dimension: string) => {
     const one = (name: string, value: bigint) => g.constant(name, 'int64', [], bytesOf(BigInt64Array.of(value)))
     const output = { dtype: 'int64', shape: [dimension] } as const
     return g.node('Range', [one(`${dimension}.first`, 0n), limit, one(`${dimension}.step`, 1n)], output)
   }
   const scalar = (x: Value) => g.node('Squeeze', [x], { dtype: 'int64', shape: [] })
-  const columns = counting(scalar(sizes(g, ['S'])), 'S')
-  const places = counting(g.node('Size', [ids], { dtype: 'int64', shape: [] }), 'T')
+  const columns = range(scalar(sizes(g, ['S'])), 'S')
+  const positions = range(g.node('Size', [ids], { dtype: 'int64', shape: [] }), 'T')
   const rowsOfColumns = g.node('Expand', [columns, sizes(g, ['B', 'S'])], { dtype: 'int64', shape: ['B', 'S'] })
   const present = cast(g, mask, 'float32')
   const packing = {
-    paddedIndex: cast(g, reshape(g, places, ['B', 'S']), 'int32'),
-    packedIndex: cast(g, places, 'int32'),
+    paddedIndex: cast(g, reshape(g, positions, ['B', 'S']), 'int32'),
+    packedIndex: cast(g, positions, 'int32'),
   }
   const hidden = encoder(
     g,
@@ -97,7 +97,7 @@ function classifier(backbone: Backbone, head: Linear): Graph {
   return g.build([g.output('logits', linear(g, mean, weight, bias))])
 }
 
-/** The graph with its weights in it, not beside it. */
+/** The graph with its weights embedded. */
 const inOneFile = (graph: Graph, weights: Uint8Array): Graph => ({
   ...graph,
   constants: graph.constants.map(({ value, data }) => ({

@@ -1,41 +1,42 @@
-// A quiet task alone, and beside one that floods: how much longer its slowest answers take.
+// Fairness between tasks: the latency of one client alone, and while 64 clients flood another task.
 
 import type { Benchmark } from '../support/figures.js'
-import { besideOthers } from '../support/interference.js'
-import { mixedTexts, withDirectory } from '../support/material.js'
-import { LoadProcess, startServerProcess } from '../support/process.js'
+import { ClosedLoopProcess } from '../support/forked-script.js'
+import { measureInterference } from '../support/interference.js'
+import { mixedTexts, withTemporaryDirectory } from '../support/material.js'
+import { startServerProcess } from '../support/process.js'
 import { predictRequests } from '../support/requests.js'
 
 const floodTask = 'sst2'
 const floodClients = 64
-const turns = 6
-const requestsPerTurn = 120
+const rounds = 6
+const requestsPerRound = 120
 
-export const flood: Benchmark = (say) =>
-  withDirectory(async (directory) => {
+export const flood: Benchmark = (log) =>
+  withTemporaryDirectory(async (directory) => {
     const server = await startServerProcess(directory)
     const { url } = server
     const texts = mixedTexts()
     const requests = predictRequests(texts.filter(({ task }) => task !== floodTask))
-    const flooding = predictRequests(texts.filter(({ task }) => task === floodTask))
-    const found = await besideOthers({
-      turns,
-      load: { url, clients: 1, requests, amount: requestsPerTurn },
-      others: () => {
-        const load = new LoadProcess()
-        load.start({ url, clients: floodClients, requests: flooding, amount: 1_000_000 })
+    const floodRequests = predictRequests(texts.filter(({ task }) => task === floodTask))
+    const measured = await measureInterference({
+      rounds,
+      load: { url, clients: 1, requests, count: requestsPerRound },
+      startOthers: () => {
+        const load = new ClosedLoopProcess()
+        load.start({ url, clients: floodClients, requests: floodRequests, count: 1_000_000 })
         return load
       },
-      comeMs: 2_000,
-      goMs: 500,
-      told: (turn) => say(`flood: ${turn} of ${turns} turns`),
+      startedMs: 2_000,
+      stoppedMs: 500,
+      onRound: (round) => log(`flood: round ${round} of ${rounds}`),
     })
     await server.stop()
     return [
       {
-        what: `one client beside ${floodClients} that flood with another task, p99 against alone`,
+        name: `p99 latency of one client while ${floodClients} clients flood another task, against alone`,
         unit: '×',
-        ...found,
+        ...measured,
         target: { atMost: 2.5 },
       },
     ]

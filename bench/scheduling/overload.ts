@@ -1,76 +1,81 @@
-// Ten times the load that the server can take: what is answered in time, against what it answers at its best.
+// Ten times the load that the server can serve: responses in time, against the best throughput of the server.
 
 import { type Benchmark, median, summary } from '../support/figures.js'
-import { mixedTexts, withDirectory } from '../support/material.js'
-import { LoadProcess, metricOf, OpenLoadProcess, startServerProcess } from '../support/process.js'
+import { ClosedLoopProcess, OpenLoopProcess } from '../support/forked-script.js'
+import { mixedTexts, withTemporaryDirectory } from '../support/material.js'
+import { metricOf, startServerProcess } from '../support/process.js'
 import { predictRequests } from '../support/requests.js'
 
 const clients = 64
 const rounds = 7
 const secondsPerRound = 5
-const overload = 10
+const factor = 10
 const timeoutMs = 1_000
 
-export const overloaded: Benchmark = (say) =>
-  withDirectory(async (directory) => {
+interface Round {
+  readonly ratio: number
+  readonly peak: number
+  readonly inTime: number
+  /** Share of the requests that were admitted and got a response in time. */
+  readonly shareInTime: number
+  readonly late: number
+  readonly dropped: number
+  readonly eventLoopMs: number
+  readonly loadCores: number
+}
+
+export const overload: Benchmark = (log) =>
+  withTemporaryDirectory(async (directory) => {
     const server = await startServerProcess(directory)
-    const [closed, open] = [new LoadProcess(), new OpenLoadProcess()]
+    const [closed, open] = [new ClosedLoopProcess(), new OpenLoopProcess()]
     const requests = predictRequests(mixedTexts())
-    const perSecond = async (amount: number) => {
-      const result = await closed.run({ url: server.url, clients, requests, amount })
+    const throughput = async (count: number) => {
+      const result = await closed.run({ url: server.url, clients, requests, count })
       return result.perSecond
     }
-    const lagMs = async () => 1000 * (await metricOf(server.url, 'nodejs_eventloop_lag_p99_seconds'))
-    let peak = await perSecond(500)
-    const found: {
-      ratio: number
-      peak: number
-      inTime: number
-      taken: number
-      late: number
-      dropped: number
-      lag: number
-      cpu: number
-    }[] = []
+    const eventLoopDelayMs = async () => 1000 * (await metricOf(server.url, 'nodejs_eventloop_lag_p99_seconds'))
+    let peak = await throughput(500)
+    const measured: Round[] = []
     for (let round = 0; round < rounds; round++) {
-      await lagMs()
-      const load = { url: server.url, requests, perSecond: overload * peak, seconds: secondsPerRound, timeoutMs }
-      const { sent, inTime, late, refused, seconds, cpuSeconds } = await open.run(load)
-      const lag = await lagMs()
-      // The best before and after: the machine is not alone.
+      // The metric covers the time since it was last read.
+      await eventLoopDelayMs()
+      const load = { url: server.url, requests, perSecond: factor * peak, seconds: secondsPerRound, timeoutMs }
+      const { sent, inTime, late, rejected, seconds, cpuSeconds } = await open.run(load)
+      const eventLoopMs = await eventLoopDelayMs()
+      // Other load of the machine changes the peak, so it is measured before and after.
       const before = peak
-      peak = await perSecond(Math.ceil((secondsPerRound / 2) * before))
-      const best = (before + peak) / 2
-      found.push({
-        ratio: inTime / seconds / best,
-        peak: best,
+      peak = await throughput(Math.ceil((secondsPerRound / 2) * before))
+      const meanPeak = (before + peak) / 2
+      measured.push({
+        ratio: inTime / seconds / meanPeak,
+        peak: meanPeak,
         inTime: inTime / seconds,
-        taken: inTime / (sent - (refused[429] ?? 0)),
+        shareInTime: inTime / (sent - (rejected[429] ?? 0)),
         late: late / seconds,
-        dropped: (refused[504] ?? 0) / seconds,
-        lag,
-        cpu: cpuSeconds / seconds,
+        dropped: (rejected[504] ?? 0) / seconds,
+        eventLoopMs,
+        loadCores: cpuSeconds / seconds,
       })
-      say(`overload: ${round + 1} of ${rounds} rounds`)
+      log(`overload: round ${round + 1} of ${rounds}`)
     }
     closed.stop()
     open.stop()
     await server.stop()
-    const middle = (pick: (round: (typeof found)[number]) => number) => median(found.map(pick))
+    const medianOf = (pick: (round: Round) => number) => median(measured.map(pick))
     return [
       {
-        what: `${overload} times the load that can be served: answers within ${timeoutMs} ms against the throughput at ${clients} clients`,
+        name: `${factor} times the load that the server can serve: responses within ${timeoutMs / 1000} s, against the throughput of ${clients} clients`,
         unit: '×',
-        ...summary(found.map(({ ratio }) => ratio)),
+        ...summary(measured.map(({ ratio }) => ratio)),
         target: { atLeast: 0.9 },
         notes: {
-          'in time/s': middle(({ inTime }) => inTime),
-          'peak/s': middle(({ peak }) => peak),
-          'in time of those taken': middle(({ taken }) => taken),
-          'late/s': middle(({ late }) => late),
-          'taken and dropped/s': middle(({ dropped }) => dropped),
-          'event loop delay p99 ms': middle(({ lag }) => lag),
-          'cores that the load itself takes': middle(({ cpu }) => cpu),
+          'in time/s': medianOf(({ inTime }) => inTime),
+          'peak/s': medianOf((round) => round.peak),
+          'share of admitted requests in time': medianOf(({ shareInTime }) => shareInTime),
+          'late/s': medianOf(({ late }) => late),
+          'admitted and dropped/s': medianOf(({ dropped }) => dropped),
+          'event loop delay p99, ms': medianOf(({ eventLoopMs }) => eventLoopMs),
+          'cores used by the load': medianOf(({ loadCores }) => loadCores),
         },
       },
     ]

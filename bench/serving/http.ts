@@ -1,23 +1,22 @@
-// 64 clients over HTTP, mixed tasks, against the engines fed directly with the very batches that the server made of
-// their requests.
+// The cost of HTTP and scheduling: 64 clients over HTTP, against the engines fed directly with the same batches.
 
 import { pino } from 'pino'
 import { readConfig } from '../../src/config.js'
 import type { EngineRow } from '../../src/engine/engine.js'
 import { startServer } from '../../src/server.js'
 import { type Benchmark, summary } from '../support/figures.js'
-import { mixedTexts, withDirectory } from '../support/material.js'
-import { LoadProcess } from '../support/process.js'
+import { ClosedLoopProcess } from '../support/forked-script.js'
+import { mixedTexts, withTemporaryDirectory } from '../support/material.js'
 import { predictRequests } from '../support/requests.js'
 
 const clients = 64
 const requestsPerRound = 1_000
 const rounds = 8
 
-export const http: Benchmark = (say) =>
-  withDirectory(async (directory) => {
+export const http: Benchmark = (log) =>
+  withTemporaryDirectory(async (directory) => {
     const config = readConfig({ port: '0', provider: 'cpu', dataDir: directory }, {})
-    // Log lines are written, as they would be, but to nowhere.
+    // Log lines are formatted as usual, and discarded.
     const server = await startServer(config, pino({ level: 'info' }, { write: () => {} }))
     let batches: (readonly EngineRow[])[] = []
     const runs = server.services.engines.all.map((engine) => {
@@ -28,16 +27,16 @@ export const http: Benchmark = (say) =>
       }
       return run
     })
-    const load = new LoadProcess()
+    const load = new ClosedLoopProcess()
     const requests = predictRequests(mixedTexts())
-    const overHttp = () => load.run({ url: server.address, clients, requests, amount: requestsPerRound })
-    await load.run({ url: server.address, clients, requests, amount: clients * 4 })
+    const overHttp = () => load.run({ url: server.address, clients, requests, count: requestsPerRound })
+    await load.run({ url: server.address, clients, requests, count: clients * 4 })
 
-    const figures: { ratio: number; http: number; direct: number; p50: number; p99: number; rows: number }[] = []
+    const measured: { ratio: number; http: number; direct: number; p50: number; p99: number; rows: number }[] = []
     for (let round = 0; round < rounds; round++) {
       batches = []
       const { perSecond, p50Ms, p99Ms } = await overHttp()
-      // What all clients asked while all were busy; behind that come the last answers, of fewer and fewer.
+      // Leaves out the last batches, which are small because clients have stopped sending.
       const full: (readonly EngineRow[])[] = []
       let rows = 0
       for (const batch of batches) {
@@ -48,7 +47,7 @@ export const http: Benchmark = (say) =>
       const start = performance.now()
       await replay(full, runs)
       const direct = (1000 * rows) / (performance.now() - start)
-      figures.push({
+      measured.push({
         ratio: perSecond / direct,
         http: perSecond,
         direct,
@@ -56,29 +55,29 @@ export const http: Benchmark = (say) =>
         p99: p99Ms,
         rows: rows / full.length,
       })
-      say(`http: ${round + 1} of ${rounds} rounds`)
+      log(`http: round ${round + 1} of ${rounds}`)
     }
     load.stop()
     await server.close()
-    const middle = (pick: (figure: (typeof figures)[number]) => number) => summary(figures.map(pick)).value
+    const medianOf = (pick: (round: (typeof measured)[number]) => number) => summary(measured.map(pick)).value
     return [
       {
-        what: `HTTP throughput at ${clients} mixed-task clients against the engines fed directly with the same batches`,
+        name: `HTTP throughput, ${clients} clients, twelve tasks, against the engines fed directly with the same batches`,
         unit: '×',
-        ...summary(figures.map(({ ratio }) => ratio)),
+        ...summary(measured.map(({ ratio }) => ratio)),
         target: { atLeast: 0.95 },
         notes: {
-          'HTTP texts/s': middle(({ http }) => http),
-          'direct texts/s': middle(({ direct }) => direct),
-          'p50 ms': middle(({ p50 }) => p50),
-          'p99 ms': middle(({ p99 }) => p99),
-          'rows a batch': middle(({ rows }) => rows),
+          'HTTP texts/s': medianOf(({ http }) => http),
+          'direct texts/s': medianOf(({ direct }) => direct),
+          'p50 ms': medianOf(({ p50 }) => p50),
+          'p99 ms': medianOf(({ p99 }) => p99),
+          'rows per batch': medianOf(({ rows }) => rows),
         },
       },
     ]
   })
 
-/** Two batches at each engine at any time, as the dispatcher keeps it. */
+/** Keeps two batches at each engine, as the dispatcher does. */
 async function replay(
   batches: readonly (readonly EngineRow[])[],
   runs: readonly ((rows: readonly EngineRow[]) => Promise<unknown>)[],

@@ -1,14 +1,14 @@
-// From sending an upload to the first correct prediction of that task: durable, then live.
+// The time from sending an upload to the first correct prediction of the new task. The upload is durable by then.
 
 import { type Benchmark, quantile } from '../support/figures.js'
-import { taskFileBytes, withDirectory, withShiftedBias } from '../support/material.js'
+import { taskFileBytes, withShiftedBias, withTemporaryDirectory } from '../support/material.js'
 import { startServerProcess } from '../support/process.js'
 
 const uploads = 300
 const text = 'a gorgeous film'
 
-export const upload: Benchmark = (say) =>
-  withDirectory(async (directory) => {
+export const upload: Benchmark = (log) =>
+  withTemporaryDirectory(async (directory) => {
     const server = await startServerProcess(directory)
     const [base = Number.NaN] = await predict(server.url, 'sst2')
     const times: number[] = []
@@ -22,17 +22,17 @@ export const upload: Benchmark = (say) =>
         headers: { 'content-type': 'application/octet-stream' },
         body: file,
       })
-      if (put.status !== 201) throw new Error(`upload: ${put.status} ${await put.text()}`)
+      if (put.status !== 201) throw new Error(`the upload of ${id} returned ${put.status}: ${await put.text()}`)
       const [logit = Number.NaN] = await predict(server.url, id)
       times.push(performance.now() - start)
       if (Math.abs(logit - base - shift) > 1e-3)
-        throw new Error(`task ${id} answered ${logit}; expected ${base + shift}`)
-      if (count % 100 === 99) say(`upload: ${count + 1} of ${uploads}`)
+        throw new Error(`task ${id} predicted the logit ${logit}; expected ${base + shift}`)
+      if (count % 100 === 99) log(`upload: ${count + 1} of ${uploads}`)
     }
     await server.stop()
     return [
       {
-        what: 'upload (durable) to the first correct prediction of that task, p99',
+        name: 'Upload: from request to the first correct prediction of the new task, p99',
         unit: 'ms',
         value: quantile(times, 0.99),
         spread: [Math.min(...times), Math.max(...times)],
@@ -43,14 +43,14 @@ export const upload: Benchmark = (say) =>
     ]
   })
 
-/** The task's logits for the text. */
+/** @returns the logits of the task for the text */
 async function predict(url: string, task: string): Promise<number[]> {
-  const answer = await fetch(`${url}/tasks/${task}/predict`, {
+  const response = await fetch(`${url}/tasks/${task}/predict`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ inputs: text, raw_scores: true }),
   })
-  if (!answer.ok) throw new Error(`${task}: ${answer.status} ${await answer.text()}`)
-  const { predictions } = (await answer.json()) as { predictions: { scores: { score: number }[] }[] }
+  if (!response.ok) throw new Error(`a prediction of ${task} returned ${response.status}: ${await response.text()}`)
+  const { predictions } = (await response.json()) as { predictions: { scores: { score: number }[] }[] }
   return predictions[0]?.scores.map(({ score }) => score) ?? []
 }

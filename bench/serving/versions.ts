@@ -1,62 +1,71 @@
-// Two builds of the server against each other: throughput at 64 clients, in turns.
+// Two builds of the server: the throughput of 64 clients, in alternation.
 
 import { access, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Benchmark, inTurns, median, summary } from '../support/figures.js'
-import { mixedTexts, withDirectory } from '../support/material.js'
-import { LoadProcess, startServerProcess } from '../support/process.js'
+import { alternate, type Benchmark, median, summary } from '../support/figures.js'
+import { ClosedLoopProcess } from '../support/forked-script.js'
+import { mixedTexts, withTemporaryDirectory } from '../support/material.js'
+import { startServerProcess } from '../support/process.js'
 import { predictRequests } from '../support/requests.js'
 
 const clients = 64
 const requestsPerRound = 1_000
 const rounds = 16
 
-/** @param checkout folder of the other version, built: it has dist/ and its own models and masks */
+/** The command-line script of a build, in the current layout or that of versions before 0.2. */
+async function builtCli(checkout: string): Promise<string> {
+  for (const path of ['dist/cli.js', 'dist/src/cli.js']) {
+    const cli = join(checkout, path)
+    const exists = await access(cli).then(
+      () => true,
+      () => false,
+    )
+    if (exists) return cli
+  }
+  throw new Error(`${checkout} has no dist/cli.js; --against expects a checkout in which "npm run build" was run`)
+}
+
+/** @param checkout folder of the other version after "npm run build", with its own models and masks */
 export const versions =
   (checkout: string): Benchmark =>
-  (say) =>
-    withDirectory(async (directory) => {
-      // Older versions have their program in another folder.
-      const { bin } = JSON.parse(await readFile(join(checkout, 'package.json'), 'utf8')) as { bin: { propetl: string } }
-      const cli = join(checkout, bin.propetl)
-      await access(cli).catch(() => {
-        throw new Error(`there is no ${cli}; --against is the folder of a checkout in which "npm run build" was run`)
-      })
-      // Both are there all the time, and only one of them is asked at any time.
+  (log) =>
+    withTemporaryDirectory(async (directory) => {
+      const cli = await builtCli(checkout)
+      // Both servers run all the time, and only one of them receives requests at a time.
       const servers = {
         this: await startServerProcess(join(directory, 'this')),
         other: await startServerProcess(join(directory, 'other'), [], {}, { cli }),
       }
-      const load = new LoadProcess()
+      const load = new ClosedLoopProcess()
       const requests = predictRequests(mixedTexts())
-      const p99 = { this: [] as number[], other: [] as number[] }
+      const p99s = { this: [] as number[], other: [] as number[] }
       const throughput = async (side: keyof typeof servers) => {
         const { url } = servers[side]
-        const { perSecond, p99Ms } = await load.run({ url, clients, requests, amount: requestsPerRound })
-        p99[side].push(p99Ms)
+        const { perSecond, p99Ms } = await load.run({ url, clients, requests, count: requestsPerRound })
+        p99s[side].push(p99Ms)
         return perSecond
       }
-      for (const { url } of Object.values(servers)) await load.run({ url, clients, requests, amount: requestsPerRound })
-      const turns = await inTurns(
+      for (const { url } of Object.values(servers)) await load.run({ url, clients, requests, count: requestsPerRound })
+      const { a, b, ratios } = await alternate(
         rounds,
         () => throughput('this'),
         () => throughput('other'),
-        (round) => say(`versions: ${round} of ${rounds} rounds`),
+        (round) => log(`versions: round ${round} of ${rounds}`),
       )
       load.stop()
       await servers.this.stop()
       await servers.other.stop()
       return [
         {
-          what: `throughput at ${clients} clients, mixed tasks, against the version in ${checkout}`,
+          name: `HTTP throughput, ${clients} clients, twelve tasks, against the version in ${checkout}`,
           unit: '×',
-          ...summary(turns.ratios),
+          ...summary(ratios),
           target: { atLeast: 0.98 },
           notes: {
-            'texts/s': median(turns.a),
-            'texts/s of the other': median(turns.b),
-            'p99 ms': median(p99.this),
-            'p99 ms of the other': median(p99.other),
+            'texts/s': median(a),
+            'texts/s of the other': median(b),
+            'p99 ms': median(p99s.this),
+            'p99 of the other, ms': median(p99s.other),
           },
         },
       ]

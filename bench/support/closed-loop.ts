@@ -1,50 +1,53 @@
-// The load: so many clients, each sending its next request when the last was answered. Runs as a forked process.
+// A closed-loop load: each of N clients sends its next request when its last one got a response. Runs as a forked process.
 
 import { Connection, type PostRequest, requestText } from './connection.js'
 import { quantile } from './figures.js'
 
-export interface LoadRequest {
+export interface ClosedLoopRequest {
   readonly url: string
   readonly clients: number
-  /** Sent in this order, over and over, until `amount` were sent; the next one goes to whichever client is free. */
+  /** Sent in this order, repeatedly, by whichever client is free. */
   readonly requests: readonly PostRequest[]
-  readonly amount: number
+  /** Number of requests to send. */
+  readonly count: number
 }
 
-export interface LoadResult {
+export interface ClosedLoopResult {
+  /** Requests whose status was not 200. */
   readonly failed: number
   readonly firstFailure: string
-  /** Until the last answer. */
+  /** Time until the last response. */
   readonly seconds: number
-  /** Answers a second while every client was busy: until the last request was sent. */
+  /** Responses per second while every client was busy, which is until the last request was sent. */
   readonly perSecond: number
   readonly p50Ms: number
   readonly p99Ms: number
 }
 
-process.on('message', (request: LoadRequest) => {
+process.on('disconnect', () => process.exit())
+process.on('message', (request: ClosedLoopRequest) => {
   void run(request).then((result) => process.send?.(result))
 })
 
-async function run({ url, clients, requests, amount }: LoadRequest): Promise<LoadResult> {
+async function run({ url, clients, requests, count }: ClosedLoopRequest): Promise<ClosedLoopResult> {
   const { hostname, port } = new URL(url)
   const texts = requests.map((each) => requestText(hostname, each))
   const latenciesMs: number[] = []
-  let [sent, failed, answered, answeredWhileBusy] = [0, 0, 0, 0]
+  let [sent, failed, received, receivedWhileBusy] = [0, 0, 0, 0]
   let firstFailure = ''
   const start = performance.now()
   let busyUntil = start
   const client = async () => {
     const connection = new Connection(hostname, Number(port))
-    while (sent < amount) {
+    while (sent < count) {
       const text = texts[sent++ % texts.length] ?? ''
-      if (sent === amount) {
+      if (sent === count) {
         busyUntil = performance.now()
-        answeredWhileBusy = answered
+        receivedWhileBusy = received
       }
       const sentAt = performance.now()
-      const { status, body } = await connection.ask(text)
-      answered++
+      const { status, body } = await connection.send(text)
+      received++
       latenciesMs.push(performance.now() - sentAt)
       if (status !== '200') {
         failed++
@@ -53,12 +56,12 @@ async function run({ url, clients, requests, amount }: LoadRequest): Promise<Loa
     }
     connection.close()
   }
-  await Promise.all(Array.from({ length: Math.min(clients, amount) }, client))
+  await Promise.all(Array.from({ length: Math.min(clients, count) }, client))
   return {
     failed,
     firstFailure,
     seconds: (performance.now() - start) / 1000,
-    perSecond: (1000 * answeredWhileBusy) / (busyUntil - start),
+    perSecond: (1000 * receivedWhileBusy) / (busyUntil - start),
     p50Ms: quantile(latenciesMs, 0.5),
     p99Ms: quantile(latenciesMs, 0.99),
   }

@@ -1,5 +1,5 @@
-// A client that costs little: load and server share a machine, so a request is a text that is written to a socket, and its
-// answer is searched for what matters.
+// A minimal HTTP client. The load shares the machine with the server, so a request is a string that is written to a
+// socket, and a response is searched only for its status and body.
 
 import { connect, type Socket } from 'node:net'
 
@@ -19,29 +19,29 @@ export function requestText(
   return `POST ${path} HTTP/1.1\r\nhost: ${host}\r\ncontent-type: application/json\r\n${more.join('')}content-length: ${length}\r\n\r\n${body}`
 }
 
-export interface Answer {
-  /** Of HTTP; what went wrong with the socket in its place, if no answer came. */
+export interface ReceivedResponse {
+  /** The HTTP status, or the error of the socket if no response arrived. */
   readonly status: string
   readonly body: string
 }
 
-/** One request at a time, over one socket. */
+/** A connection that carries one request at a time. */
 export class Connection {
   readonly #socket: Socket
   #received = ''
-  #answered: (answer: Answer) => void = () => {}
+  #onResponse: (response: ReceivedResponse) => void = () => {}
 
   constructor(host: string, port: number) {
     this.#socket = connect({ host, port, noDelay: true })
     this.#socket.setEncoding('latin1')
     this.#socket.on('data', (text: string) => this.#receive(text))
-    this.#socket.on('error', (error: Error) => this.#answered({ status: error.message, body: '' }))
-    this.#socket.on('close', () => this.#answered({ status: 'closed', body: '' }))
+    this.#socket.on('error', (error: Error) => this.#onResponse({ status: error.message, body: '' }))
+    this.#socket.on('close', () => this.#onResponse({ status: 'closed', body: '' }))
   }
 
-  ask(request: string): Promise<Answer> {
+  send(request: string): Promise<ReceivedResponse> {
     return new Promise((resolve) => {
-      this.#answered = resolve
+      this.#onResponse = resolve
       if (this.#socket.destroyed) resolve({ status: 'closed', body: '' })
       else this.#socket.write(request)
     })
@@ -57,8 +57,8 @@ export class Connection {
     if (head < 0) return
     const length = Number(/\r\ncontent-length: (\d+)/i.exec(this.#received)?.[1] ?? 0)
     if (this.#received.length < head + 4 + length) return
-    const answer = { status: this.#received.slice(9, 12), body: this.#received.slice(head + 4) }
+    const response = { status: this.#received.slice(9, 12), body: this.#received.slice(head + 4) }
     this.#received = ''
-    this.#answered(answer)
+    this.#onResponse(response)
   }
 }

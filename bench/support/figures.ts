@@ -1,42 +1,46 @@
-// What a benchmark yields, and how it is told: a table for people, JSON for programs.
+// What a benchmark returns, and the statistics that benchmarks share.
 
 export interface Figure {
-  readonly what: string
+  /** What was measured, as readers of the benchmarks page see it. */
+  readonly name: string
+  /** Empty for a count. */
   readonly unit: string
-  /** Median over the repeats, or the percentile that `what` names. */
+  /** The median over the repeats, or the statistic that the name states. */
   readonly value: number
   /** Smallest and largest repeat. */
   readonly spread: readonly [number, number]
   readonly repeats: number
-  /** What the figure must be; absent where it is there to compare with. */
+  /** What the value must reach. Absent if the figure is only for comparison. */
   readonly target?: { readonly atMost: number } | { readonly atLeast: number }
-  /** Absolute figures behind a ratio, and whatever else helps to read it. */
+  /** Absolute values behind a ratio, and whatever else a reader needs. Units are part of the keys. */
   readonly notes?: Readonly<Record<string, number | string>>
 }
 
-export type Benchmark = (say: (progress: string) => void) => Promise<readonly Figure[]>
+export type Log = (progress: string) => void
+
+export type Benchmark = (log: Log) => Promise<readonly Figure[]>
 
 const sorted = (values: readonly number[]) => values.toSorted((a, b) => a - b)
 
-/** The value below which a share of the values lies. */
+/** @returns the smallest value that is larger than a `share` of the values */
 export function quantile(values: readonly number[], share: number): number {
   const ascending = sorted(values)
   const value = ascending[Math.min(ascending.length - 1, Math.floor(share * ascending.length))]
-  if (value === undefined) throw new Error('no values were measured')
+  if (value === undefined) throw new Error('a quantile needs at least one value')
   return value
 }
 
 export const median = (values: readonly number[]): number => quantile(values, 0.5)
 
-/** One value of something that is watched over time. */
+/** A value that was observed at a point in time. */
 export interface Sample {
   readonly at: number
   readonly value: number
 }
 
 /**
- * How fast values rise, robustly: the median slope over all pairs of samples (Theil 1950, Sen 1968), and the slopes
- * between which it lies with 95 % confidence (Sen's interval from the variance of Kendall's S).
+ * A robust slope: the median of the slopes over all pairs of samples (Theil 1950, Sen 1968), and its 95 % confidence
+ * interval (Sen's interval from the variance of Kendall's S).
  */
 export function slopeOf(samples: readonly Sample[]): {
   readonly slope: number
@@ -61,63 +65,50 @@ export function lowerEnvelope(samples: readonly Sample[], window: number): Sampl
   return [...lowest.values()]
 }
 
-/** Value, spread and number of repeats of a figure. */
+/** The median, spread and number of repeats of a figure. */
 export const summary = (values: readonly number[]) => ({
   value: median(values),
   spread: [Math.min(...values), Math.max(...values)] as const,
   repeats: values.length,
 })
 
-/** Two sides measured in turns, and the ratio of each turn: a / b. */
-export interface Turns {
+/** The value, spread and number of repeats of a figure that was measured once. */
+export const once = (value: number) => ({ value, spread: [value, value] as const, repeats: 1 })
+
+/** Two sides that were measured in alternation, and the ratio a / b of each round. */
+export interface Rounds {
   readonly a: readonly number[]
   readonly b: readonly number[]
   readonly ratios: readonly number[]
 }
 
 /**
- * Measures two sides in turns. Which goes first changes, so that neither always runs in the other's wake.
- * @param done told after each turn
+ * Measures two sides in alternation. The side that goes first changes from round to round, so that neither side always
+ * runs right after the other.
+ * @param onRound called with the number of rounds that are finished
  */
-export async function inTurns(
-  turns: number,
+export async function alternate(
+  rounds: number,
   a: () => Promise<number>,
   b: () => Promise<number>,
-  done: (turn: number) => void = () => {},
-): Promise<Turns> {
-  const found: { a: number; b: number }[] = []
-  for (let turn = 0; turn < turns; turn++) {
-    if (turn % 2 === 0) found.push({ a: await a(), b: await b() })
+  onRound: (round: number) => void = () => {},
+): Promise<Rounds> {
+  const measured: { a: number; b: number }[] = []
+  for (let round = 0; round < rounds; round++) {
+    if (round % 2 === 0) measured.push({ a: await a(), b: await b() })
     else {
       const second = await b()
-      found.push({ a: await a(), b: second })
+      measured.push({ a: await a(), b: second })
     }
-    done(turn + 1)
+    onRound(round + 1)
   }
   return {
-    a: found.map((each) => each.a),
-    b: found.map((each) => each.b),
-    ratios: found.map((each) => each.a / each.b),
+    a: measured.map((each) => each.a),
+    b: measured.map((each) => each.b),
+    ratios: measured.map((each) => each.a / each.b),
   }
 }
 
-/** Undefined where there is no target. */
-export const isMet = ({ value, target }: Figure): boolean | undefined =>
+/** @returns undefined if the figure has no target */
+export const isMet = ({ value, target }: Pick<Figure, 'value' | 'target'>): boolean | undefined =>
   target && ('atMost' in target ? value <= target.atMost : value >= target.atLeast)
-
-const digits = (value: number) => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3))
-
-/** Rows of a Markdown table. */
-export function tableRow(figure: Figure): string {
-  const { what, unit, value, spread, repeats, target, notes } = figure
-  const goal = target ? `${'atMost' in target ? `≤ ${target.atMost}` : `≥ ${target.atLeast}`} ${unit}` : unit
-  const met = isMet(figure)
-  const extra = Object.entries(notes ?? {}).map(
-    ([name, note]) => `${name} ${typeof note === 'number' ? digits(note) : note}`,
-  )
-  const measured = `${digits(value)} (${digits(spread[0])} to ${digits(spread[1])}, ${repeats}×)`
-  return `| ${what} | ${goal} | ${measured} | ${met === undefined ? '' : met ? 'yes' : 'no'} | ${extra.join('; ')} |`
-}
-
-export const tableHead =
-  '| What | Target | Measured: median (spread, repeats) | Met | Beside it |\n|---|---|---|---|---|'

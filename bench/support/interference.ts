@@ -1,63 +1,71 @@
-// Clients by themselves and beside others, in turns: how much longer their slowest answers take.
+// Measures clients alone and while other clients interfere, in alternation: how much longer their slowest responses take.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import type { LoadRequest } from './closed-loop.js'
-import { inTurns, median, summary } from './figures.js'
-import { LoadProcess } from './process.js'
+import type { ClosedLoopRequest } from './closed-loop.js'
+import { alternate, median, summary } from './figures.js'
+import { ClosedLoopProcess } from './forked-script.js'
 
 interface Stoppable {
   stop(): void
 }
 
-export interface Beside {
-  readonly turns: number
-  /** What is measured, alone and beside. */
-  readonly load: LoadRequest
-  /** Starts the others; how they are stopped again. */
-  readonly others: () => Stoppable | Promise<Stoppable>
-  /** Until the others have come, and until they have gone, in milliseconds. */
-  readonly comeMs: number
-  readonly goMs: number
-  /** Called beside the others, once the load was. */
+export interface Interference {
+  readonly rounds: number
+  /** The load that is measured. */
+  readonly load: ClosedLoopRequest
+  /** Starts the other clients. */
+  readonly startOthers: () => Stoppable | Promise<Stoppable>
+  /** Wait after starting the other clients, and after stopping them. */
+  readonly startedMs: number
+  readonly stoppedMs: number
+  /** Called while the other clients still run, after the measurement. */
   readonly observe?: () => Promise<void>
-  readonly told: (turn: number) => void
+  readonly onRound: (round: number) => void
 }
 
-/** @returns a figure's values: the ratio of the 99th percentiles, and notes on both sides */
-export async function besideOthers({ turns, load: request, others, comeMs, goMs, observe, told }: Beside) {
-  const load = new LoadProcess()
-  const middles: { alone: number[]; beside: number[] } = { alone: [], beside: [] }
-  const rates: { alone: number[]; beside: number[] } = { alone: [], beside: [] }
-  const measure = async (side: keyof typeof middles) => {
+/** @returns the ratio of the 99th percentiles as a figure's values, with notes on both sides */
+export async function measureInterference({
+  rounds,
+  load: request,
+  startOthers,
+  startedMs,
+  stoppedMs,
+  observe,
+  onRound,
+}: Interference) {
+  const load = new ClosedLoopProcess()
+  const medians: { alone: number[]; loaded: number[] } = { alone: [], loaded: [] }
+  const rates: { alone: number[]; loaded: number[] } = { alone: [], loaded: [] }
+  const measure = async (side: keyof typeof medians) => {
     const { p50Ms, p99Ms, perSecond } = await load.run(request)
-    middles[side].push(p50Ms)
+    medians[side].push(p50Ms)
     rates[side].push(perSecond)
     return p99Ms
   }
   await load.run(request)
-  const { a, b, ratios } = await inTurns(
-    turns,
+  const { a, b, ratios } = await alternate(
+    rounds,
     async () => {
-      const beside = await others()
-      await pause(comeMs)
-      const p99 = await measure('beside')
+      const others = await startOthers()
+      await pause(startedMs)
+      const p99 = await measure('loaded')
       await observe?.()
-      beside.stop()
-      await pause(goMs)
+      others.stop()
+      await pause(stoppedMs)
       return p99
     },
     () => measure('alone'),
-    told,
+    onRound,
   )
   load.stop()
   return {
     ...summary(ratios),
     notes: {
-      'p99 ms beside': median(a),
-      'p99 ms alone': median(b),
-      'p50 ms beside': median(middles.beside),
-      'p50 ms alone': median(middles.alone),
-      'texts/s beside': median(rates.beside),
+      'p99 with the others, ms': median(a),
+      'p99 alone, ms': median(b),
+      'p50 with the others, ms': median(medians.loaded),
+      'p50 alone, ms': median(medians.alone),
+      'texts/s with the others': median(rates.loaded),
       'texts/s alone': median(rates.alone),
     },
   }

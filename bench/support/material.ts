@@ -1,6 +1,6 @@
-// What benchmarks run on: the bundled model, its tasks, texts of their development sets in mixed order, random masks.
+// Input of the benchmarks: the bundled model and its tasks, texts of their development sets, and random masks.
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -28,7 +28,7 @@ export interface TaskText extends Text {
   readonly task: string
 }
 
-/** Texts of all bundled tasks in turns: one of each, then the next of each. */
+/** Texts of all bundled tasks, interleaved: the first text of each task, then the second of each, and so on. */
 export function mixedTexts(): TaskText[] {
   const lists = readdirSync(textsDir).map((name) =>
     readFileSync(join(textsDir, name), 'utf8')
@@ -58,17 +58,17 @@ export async function loadModel(): Promise<Model> {
   }
 }
 
-/** A prototype of random weights. */
+/** A prototype with random weights. */
 export function randomPrototype(backbone: Backbone, module: ModuleConfig): Prototype {
   const { hiddenSize, layers } = backbone.dims
-  const random = randomBytes(3)
+  const random = byteSequence(3)
   const values = (shape: readonly number[]) =>
     Float32Array.from({ length: elementCount(shape) }, () => (random() - 127.5) / 1_000)
   const tensors = new Map(moduleTensors(petlModule(module, hiddenSize)).map(({ name, shape }) => [name, values(shape)]))
   return readPrototype(serializePrototype({ backbone: backbone.digest, module, layers, hiddenSize, tensors }))
 }
 
-/** An engine, on the CPU unless told, with or without the prototype. */
+/** Starts an engine with the prototype, or without any module if `bare`. The default is float32 on the CPU. */
 export const startEngine = (
   { backbone, prototype }: Pick<Model, 'backbone' | 'prototype'>,
   options: {
@@ -89,7 +89,7 @@ export const startEngine = (
     computePadding: options.computePadding ?? false,
   })
 
-/** Milliseconds that an engine takes for batches, one after the other. */
+/** Milliseconds that an engine needs to run the batches one after another. */
 export async function timeBatches(engine: Engine, batches: readonly (readonly EngineRow[])[]): Promise<number> {
   const start = performance.now()
   for (const batch of batches) await engine.run(batch)
@@ -106,7 +106,7 @@ export const bundledTasks: readonly string[] = readdirSync(masksDir)
 
 export const taskFileBytes = (task: string): Buffer => readFileSync(join(masksDir, `${task}${taskFile}`))
 
-/** The same task with `shift` added to its logits, so that its answers tell this version from every other. */
+/** The same task with `shift` added to its logits, so that its predictions identify this version. */
 export function withShiftedBias(file: Uint8Array, shift: number): Uint8Array<ArrayBuffer> {
   const { metadata, tensors } = parseHeader(file)
   const parts: Record<string, TensorData> = {}
@@ -123,7 +123,7 @@ export function withShiftedBias(file: Uint8Array, shift: number): Uint8Array<Arr
   return Uint8Array.from(serializeSafetensors(Object.fromEntries(metadata), parts))
 }
 
-/** Tokenised rows of texts, each with its bundled task's mask. */
+/** Tokenises texts to rows, each with the mask of its bundled task. */
 export async function rowsOf({ prototype, tokenizer }: Model, texts: readonly TaskText[]): Promise<EngineRow[]> {
   const tasks = new Map(
     [...new Set(texts.map(({ task }) => task))].map((task) => {
@@ -135,7 +135,7 @@ export async function rowsOf({ prototype, tokenizer }: Model, texts: readonly Ta
     texts.map(async (text): Promise<EngineRow> => {
       const { inputIds, tokenTypeIds } = await tokenizer.encode(text)
       const task = tasks.get(text.task)
-      if (task === undefined) throw new Error(`no task ${text.task}`)
+      if (task === undefined) throw new Error(`there is no bundled task ${text.task}`)
       const { file, bitset } = task
       const { pooling, digest } = file
       return { inputIds, tokenTypeIds, pooling, maskKey: digest, bitset: () => bitset, withHidden: false }
@@ -143,14 +143,14 @@ export async function rowsOf({ prototype, tokenizer }: Model, texts: readonly Ta
   )
 }
 
-/** Rows of `length` random tokens, of tasks with random masks in turn: of a task of its own each, unless there are fewer. */
+/** `count` rows of `length` random tokens. Row i belongs to task i mod `tasks`; each task has a random mask. */
 export function randomRows(
   { backbone, prototype }: Pick<Model, 'backbone' | 'prototype'>,
   count: number,
   length: number,
   tasks = count,
 ): EngineRow[] {
-  const random = randomBytes(1)
+  const random = byteSequence(1)
   const masks = Array.from({ length: tasks }, () => {
     const bitset = Uint8Array.from({ length: prototype.layers * prototype.maskBytes }, random)
     return { maskKey: digestOf(bitset), bitset: () => bitset }
@@ -158,7 +158,7 @@ export function randomRows(
   return Array.from({ length: count }, (_, row): EngineRow => {
     const inputIds = Array.from({ length }, () => (random() * 256 + random()) % backbone.dims.vocabulary)
     const mask = masks[row % tasks]
-    if (mask === undefined) throw new Error('there are no tasks')
+    if (mask === undefined) throw new Error('random rows need at least one task')
     return {
       inputIds,
       tokenTypeIds: new Array<number>(length).fill(0),
@@ -169,8 +169,8 @@ export function randomRows(
   })
 }
 
-/** Bytes of a fixed sequence (a multiplicative congruential generator; Park and Miller 1988). */
-export function randomBytes(seed: number): () => number {
+/** A reproducible sequence of bytes (multiplicative congruential generator, Park and Miller 1988). */
+export function byteSequence(seed: number): () => number {
   let state = seed
   return () => {
     state = (state * 48_271) % 2_147_483_647
@@ -178,12 +178,15 @@ export function randomBytes(seed: number): () => number {
   }
 }
 
-/** Runs something with a directory that is gone afterwards. */
-export async function withDirectory<T>(use: (directory: string) => Promise<T>): Promise<T> {
+/** Calls `use` with a new directory, and removes the directory afterwards, also when the process exits early. */
+export async function withTemporaryDirectory<T>(use: (directory: string) => Promise<T>): Promise<T> {
   const directory = await mkdtemp(join(tmpdir(), 'propetl-bench-'))
+  const removeAtExit = () => rmSync(directory, { recursive: true, force: true })
+  process.once('exit', removeAtExit)
   try {
     return await use(directory)
   } finally {
+    process.off('exit', removeAtExit)
     await rm(directory, { recursive: true, force: true })
   }
 }

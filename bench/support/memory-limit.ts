@@ -1,5 +1,5 @@
-// A limit on the memory of a server's process: a control group (version 2 or 1) where this process may make one, so that
-// the kernel enforces it as it does for a container; else a limit on the heap of JavaScript alone.
+// Limits the memory of a server's process. Uses a control group (version 2 or 1) if this process may create one, so that
+// the kernel enforces the limit as for a container. Otherwise limits only the JavaScript heap.
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
@@ -8,20 +8,21 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Command } from './process.js'
 
 export interface MemoryLimit {
-  readonly how: string
-  /** Starts Node with the limit. */
+  /** The mechanism, for the log. */
+  readonly mechanism: string
+  /** Starts Node.js under the limit. */
   readonly command: Command
-  /** The most memory that was charged to the group, page cache and kernel's buffers included; undefined without one. */
+  /** Peak memory that the kernel charged to the group, with page cache and kernel buffers; undefined without a group. */
   peakBytes(): number | undefined
-  /** After the limited process has ended. */
+  /** To be called after the limited process has exited. */
   remove(): Promise<void>
 }
 
 export const limitMemory = (bytes: number): MemoryLimit => groupLimit(bytes) ?? heapLimit(bytes)
 
-/** Half of it is for the heap; what lies outside the heap is not limited. */
+/** Gives half of the limit to the heap. Memory outside the heap is not limited. */
 const heapLimit = (bytes: number): MemoryLimit => ({
-  how: 'heap limit',
+  mechanism: 'heap limit',
   command: [process.execPath, `--max-old-space-size=${Math.floor(bytes / 2 / 2 ** 20)}`],
   peakBytes: () => undefined,
   remove: async () => {},
@@ -30,10 +31,10 @@ const heapLimit = (bytes: number): MemoryLimit => ({
 interface Version {
   readonly name: string
   readonly root: string
-  /** The lines of /proc/self/cgroup that belong to it. */
+  /** Matches this version's line of /proc/self/cgroup. */
   readonly line: RegExp
   readonly limit: string
-  /** Files that keep the process from using swap in place of memory, and their values. Not every kernel has them. */
+  /** The file and value that prevent the use of swap. Not every kernel has the file. */
   readonly swap: (bytes: number) => readonly [file: string, value: string]
   readonly peak: string
 }
@@ -66,7 +67,7 @@ function groupLimit(bytes: number): MemoryLimit | undefined {
   return undefined
 }
 
-/** Where a group may be made: from the root to the group of this process. */
+/** Possible parents of a new group: the groups from the root to this process's own. */
 function parents({ root, line }: Version): string[] {
   if (!existsSync('/proc/self/cgroup')) return []
   const own = line.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1]
@@ -75,10 +76,10 @@ function parents({ root, line }: Version): string[] {
   return [root, ...names.map((_, index) => join(root, ...names.slice(0, index + 1)))]
 }
 
-/** Groups that this process has made or tried to make. */
+/** Number of groups that this process has created or tried to create. */
 let groups = 0
 
-/** @returns undefined where the group cannot be made, takes no limit, or takes no process */
+/** @returns undefined if the group cannot be created, does not accept the limit, or does not accept a process */
 function groupIn(parent: string, version: Version, bytes: number): MemoryLimit | undefined {
   const group = join(parent, `propetl-bench-${process.pid}-${groups++}`)
   const processes = join(group, 'cgroup.procs')
@@ -88,22 +89,22 @@ function groupIn(parent: string, version: Version, bytes: number): MemoryLimit |
     return undefined
   }
   try {
-    // A plain directory, or a group without a memory controller, has no such file.
-    if (existsSync(join(group, version.limit)) && setLimit(group, version, bytes) && isEntered(processes))
+    // A plain directory or a group without a memory controller does not have this file.
+    if (existsSync(join(group, version.limit)) && setLimit(group, version, bytes) && acceptsProcess(processes))
       return {
-        how: version.name,
+        mechanism: version.name,
         command: ['sh', '-c', enter, processes, process.execPath],
         peakBytes: () => readNumber(join(group, version.peak)),
         remove: () => removeGroup(group),
       }
   } catch {
-    // The limit cannot be changed here.
+    // The limit is read-only here.
   }
   rmdirSync(group)
   return undefined
 }
 
-/** @returns whether the kernel took the limit */
+/** @returns whether the kernel accepted the limit */
 function setLimit(group: string, version: Version, bytes: number): boolean {
   writeFileSync(join(group, version.limit), String(bytes))
   const [swap, value] = version.swap(bytes)
@@ -111,16 +112,16 @@ function setLimit(group: string, version: Version, bytes: number): boolean {
   return Number(readFileSync(join(group, version.limit), 'utf8')) === bytes
 }
 
-const isEntered = (processes: string): boolean => spawnSync('sh', ['-c', enter, processes, 'true']).status === 0
+const acceptsProcess = (processes: string): boolean => spawnSync('sh', ['-c', enter, processes, 'true']).status === 0
 
-/** Moves the shell into the group and becomes the command; all of its memory is charged from the beginning. */
+/** The shell enters the group before it becomes the command, so that all of the command's memory is charged. */
 const enter = 'echo $$ > "$0" && exec "$@"'
 
 function readNumber(file: string): number | undefined {
   return existsSync(file) ? Number(readFileSync(file, 'utf8')) : undefined
 }
 
-/** A group is busy for a moment after its last process has ended. */
+/** Retries, because a group stays busy for a moment after its last process has exited. */
 async function removeGroup(group: string): Promise<void> {
   for (let tries = 50; ; tries--) {
     try {

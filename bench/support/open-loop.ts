@@ -1,74 +1,75 @@
-// The load of clients that do not wait for each other: so many requests a second, whatever becomes of them. Runs as a
-// forked process.
+// An open-loop load: requests are sent at a fixed rate, whether or not earlier ones got a response. Runs as a forked
+// process.
 
 import { Connection, type PostRequest, requestText } from './connection.js'
 
-export interface OpenLoadRequest {
+export interface OpenLoopRequest {
   readonly url: string
-  /** Sent in this order, over and over. */
+  /** Sent in this order, repeatedly. */
   readonly requests: readonly PostRequest[]
   readonly perSecond: number
   readonly seconds: number
-  /** Within which an answer is of use; each request says so. */
+  /** Each request states this timeout. A later response counts as late. */
   readonly timeoutMs: number
 }
 
-export interface OpenLoadResult {
+export interface OpenLoopResult {
   readonly sent: number
-  /** Predictions that came in time, counted from when their request was due. */
+  /** Responses with status 200 within the timeout, which starts when the request was due. */
   readonly inTime: number
   readonly late: number
-  /** Answers that were no predictions, by status. */
-  readonly refused: Readonly<Record<string, number>>
+  /** Number of other responses by status. */
+  readonly rejected: Readonly<Record<string, number>>
   readonly seconds: number
   /** Processor time of this process. */
   readonly cpuSeconds: number
 }
 
 const tickMs = 5
-/** Answers that have not come so long after the last request never will. */
-const patienceMs = 5_000
+/** How long to wait for responses after the last request. */
+const drainMs = 5_000
 
-process.on('message', (request: OpenLoadRequest) => {
+process.on('disconnect', () => process.exit())
+process.on('message', (request: OpenLoopRequest) => {
   void run(request).then((result) => process.send?.(result))
 })
 
-async function run({ url, requests, perSecond, seconds, timeoutMs }: OpenLoadRequest): Promise<OpenLoadResult> {
+async function run({ url, requests, perSecond, seconds, timeoutMs }: OpenLoopRequest): Promise<OpenLoopResult> {
   const { hostname, port } = new URL(url)
   const texts = requests.map((each) => requestText(hostname, each, { 'x-request-timeout-ms': `${timeoutMs}` }))
-  const refused: Record<string, number> = {}
+  const rejected: Record<string, number> = {}
   const idle: Connection[] = []
   const all: Connection[] = []
-  let [sent, inTime, late, answered] = [0, 0, 0, 0]
+  let [sent, inTime, late, received] = [0, 0, 0, 0]
   const cpu = process.cpuUsage()
   const start = performance.now()
 
-  const ask = (dueAt: number) => {
+  const send = (dueAt: number) => {
     let connection = idle.pop()
     if (connection === undefined) {
       connection = new Connection(hostname, Number(port))
       all.push(connection)
     }
-    const asked = connection
-    void asked.ask(texts[sent++ % texts.length] ?? '').then(({ status }) => {
-      answered++
-      if (status !== '200') refused[status] = (refused[status] ?? 0) + 1
+    const used = connection
+    void used.send(texts[sent++ % texts.length] ?? '').then(({ status }) => {
+      received++
+      if (status !== '200') rejected[status] = (rejected[status] ?? 0) + 1
       else if (performance.now() - dueAt <= timeoutMs) inTime++
       else late++
-      idle.push(asked)
+      idle.push(used)
     })
   }
   await new Promise<void>((resolve) => {
     const timer = setInterval(() => {
       const elapsedMs = performance.now() - start
-      while (sent < Math.min(elapsedMs / 1000, seconds) * perSecond) ask(start + (1000 * sent) / perSecond)
-      const over = elapsedMs > 1000 * seconds && (answered === sent || elapsedMs > 1000 * seconds + patienceMs)
-      if (!over) return
+      while (sent < Math.min(elapsedMs / 1000, seconds) * perSecond) send(start + (1000 * sent) / perSecond)
+      const finished = elapsedMs > 1000 * seconds && (received === sent || elapsedMs > 1000 * seconds + drainMs)
+      if (!finished) return
       clearInterval(timer)
       resolve()
     }, tickMs)
   })
   for (const connection of all) connection.close()
   const { user, system } = process.cpuUsage(cpu)
-  return { sent, inTime, late, refused, seconds, cpuSeconds: (user + system) / 1e6 }
+  return { sent, inTime, late, rejected, seconds, cpuSeconds: (user + system) / 1e6 }
 }

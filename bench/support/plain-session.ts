@@ -1,5 +1,5 @@
-// The backbone as simple code runs it: a session without bank or slots that takes one unpadded text at a time. It is
-// bare, or every layer has a plain module: weights of its own, and no mask.
+// The backbone as simple code would run it: a session without a bank that takes one unpadded text at a time. It is bare,
+// or each layer has a plain module, which has its own weights and no mask.
 
 import type { Backbone } from '../../src/backbones/backbone.js'
 import { encoder, encoderInputs } from '../../src/backbones/encoder.js'
@@ -15,7 +15,7 @@ import { packRows, type TokenRow } from '../../src/runtime/packed-rows.js'
 
 export interface PlainModule {
   readonly config: ModuleConfig
-  /** Weights of a layer's tensor, by its name. */
+  /** The weights of a tensor of a layer. */
   readonly weights: (layer: number, tensor: string) => Float32Array
 }
 
@@ -61,7 +61,7 @@ function plainGraph(backbone: Backbone, module: PlainModule | undefined): Graph 
   return g.build([g.output('pooled', pooled)])
 }
 
-/** What a task's effective bitset makes of the prototype, as a plain module. */
+/** The plain module that equals the prototype under a task's effective bitset. */
 export function unmasked(prototype: Prototype, bitset: Uint8Array): PlainModule {
   const { module: config, hiddenSize, layers, maskBytes } = prototype
   const module = petlModule(config, hiddenSize)
@@ -83,8 +83,8 @@ export function unmasked(prototype: Prototype, bitset: Uint8Array): PlainModule 
   }
 }
 
-/** A plain module of given numbers: `draw` makes so many of them. */
-export function drawnModule(
+/** A plain module whose weights come from `draw`, which returns `count` numbers. */
+export function randomModule(
   config: ModuleConfig,
   { dims: { hiddenSize, layers: layerCount } }: Backbone,
   draw: (count: number) => Float32Array,

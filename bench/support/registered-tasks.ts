@@ -1,9 +1,10 @@
-// A data directory full of tasks: versions of bundled ones, each under an id of its own.
+// Fills a data directory with tasks: versions of bundled tasks, each under its own id.
 
 import { digestOf } from '../../src/formats/digest.js'
 import { LmdbStore } from '../../src/store/lmdb.js'
 import { TaskStore } from '../../src/tasks/store.js'
 import { operator } from '../../src/tenants/tenant.js'
+import type { Log } from './figures.js'
 import { taskFileBytes, withShiftedBias } from './material.js'
 
 export const taskId = (index: number) => `task-${String(index).padStart(6, '0')}`
@@ -11,14 +12,14 @@ export const taskId = (index: number) => `task-${String(index).padStart(6, '0')}
 const batchTasks = 2_000
 
 /**
- * Registers `count` tasks. Task i is bundled[i mod their number] with its logits moved by i thousandths, so that no two
- * are the same file.
+ * Registers `count` tasks. Task i is bundled task i mod N with i / 1000 added to its logits, so that no two files are
+ * equal.
  */
 export async function registerTasks(
   directory: string,
   count: number,
   bundled: readonly string[],
-  say: (progress: string) => void,
+  log: Log,
 ): Promise<void> {
   const store = LmdbStore.open(directory)
   const tasks = await TaskStore.open(store)
@@ -31,7 +32,7 @@ export async function registerTasks(
         return tasks.put(operator, taskId(index), digestOf(bytes), bytes, () => {})
       }),
     )
-    if (first % 20_000 === 0 && first > 0) say(`${first} of ${count} tasks registered`)
+    if (first % 20_000 === 0 && first > 0) log(`registered ${first} of ${count} tasks`)
   }
   await store.close()
 }

@@ -1,8 +1,8 @@
-// Texts as the requests that ask for their predictions.
+// Turns texts into prediction requests.
 
 import type { TaskText } from './material.js'
 
-/** A text, or a pair of them, as an input of a request. */
+/** A text, or a pair of texts, as one input of a request body. */
 export const inputOf = ({ text, textPair }: Pick<TaskText, 'text' | 'textPair'>) => ({
   text,
   ...(textPair !== undefined && { text_pair: textPair }),

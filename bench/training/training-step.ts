@@ -1,27 +1,26 @@
-// One learning step (forward, backward, update) on 32 rows of 32 tokens against the forward pass alone, in the same
-// runtime.
+// One training step (forward, backward, update) on 32 examples × 32 tokens, against the forward pass alone.
 
 import { type ModulePlan, moduleParameters } from '../../src/learn/plan.js'
 import { problemTraits } from '../../src/learn/problem-traits.js'
 import { Random } from '../../src/learn/random.js'
 import { initialHead, initialModule } from '../../src/learn/tensors.js'
 import { Trainer } from '../../src/learn/trainer.js'
-import { type Benchmark, inTurns, median, summary } from '../support/figures.js'
+import { alternate, type Benchmark, median, summary } from '../support/figures.js'
 import { loadModel } from '../support/material.js'
 
-const rows = 32
+const examples = 32
 const length = 32
-const repeats = 30
+const rounds = 30
 
 export interface StepTimes {
-  /** Milliseconds of one step. */
+  /** Runs one step. @returns milliseconds */
   readonly step: () => Promise<number>
-  /** Milliseconds of the forward pass alone. */
+  /** Runs the forward pass alone. @returns milliseconds */
   readonly forward: () => Promise<number>
   readonly release: () => Promise<void>
 }
 
-/** Single-task PROPETL, prototype and layer masks, on one batch again and again; both sides are warm. */
+/** Single-task PROPETL: trains prototype and layer masks on the same batch repeatedly. Both sides are warm. */
 export async function openStep(): Promise<StepTimes> {
   const { backbone, prototype } = await loadModel()
   const { layers, hiddenSize: H, vocabulary } = backbone.dims
@@ -42,8 +41,8 @@ export async function openStep(): Promise<StepTimes> {
     inputIds: Int32Array.from({ length }, () => random.below(vocabulary)),
     tokenTypeIds: new Uint8Array(length),
   })
-  const batch = Array.from({ length: rows }, () => ({ texts: [text()] }))
-  const classes = Float32Array.from({ length: rows }, () => random.below(space.labels.length))
+  const batch = Array.from({ length: examples }, () => ({ texts: [text()] }))
+  const classes = Float32Array.from({ length: examples }, () => random.below(space.labels.length))
   const targets = problemTraits[problem].lossTargets(space, classes)
   const time = async (work: () => Promise<unknown>) => {
     const start = performance.now()
@@ -56,17 +55,17 @@ export async function openStep(): Promise<StepTimes> {
   return { step, forward, release: () => trainer.release() }
 }
 
-export const learningStep: Benchmark = async () => {
+export const trainingStep: Benchmark = async () => {
   const { step, forward, release } = await openStep()
-  const turns = await inTurns(repeats, step, forward)
+  const { a, b, ratios } = await alternate(rounds, step, forward)
   await release()
   return [
     {
-      what: 'one learning step, 32 rows × 32 tokens, time against the forward pass alone',
+      name: 'Training step, 32 examples × 32 tokens: time against the forward pass alone',
       unit: '×',
-      ...summary(turns.ratios),
+      ...summary(ratios),
       target: { atMost: 3 },
-      notes: { 'step ms': median(turns.a), 'forward ms': median(turns.b) },
+      notes: { 'step ms': median(a), 'forward ms': median(b) },
     },
   ]
 }

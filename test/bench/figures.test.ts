@@ -1,10 +1,10 @@
-// Figures of what is watched over time.
+// Statistics of samples over time.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { lowerEnvelope, type Sample, slopeOf } from '../../bench/support/figures.js'
 
-test('the slope of samples and its interval are those of scipy.stats.theilslopes, whatever one wild sample says', () => {
+test('slope and confidence interval equal scipy.stats.theilslopes, also with an outlier', () => {
   const times = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12]
   const values = [10, 12, 9, 14, 15, 13, 90, 18, 17, 21, 24]
   const samples = times.map((at, index): Sample => ({ at, value: values[index] ?? Number.NaN }))
@@ -14,7 +14,7 @@ test('the slope of samples and its interval are those of scipy.stats.theilslopes
   assert.deepEqual(interval, [0.875, 1.7142857142857142])
 })
 
-test('a saw tooth of 40 that rests on a slow rise has the slope of the rise by its lowest samples', () => {
+test('the lower envelope of a sawtooth on a slow rise has the slope of the rise', () => {
   const samples = Array.from(
     { length: 600 },
     (_, at): Sample => ({ at, value: 100 + at / 100 + 40 * ((at % 17) / 16) }),

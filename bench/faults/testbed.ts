@@ -1,4 +1,4 @@
-// What faults happen to: servers, databases, links, disks. All of it is gone when the fault is over.
+// The testbed of a fault: servers, databases, links and disks. close() removes all of it.
 
 import { execFileSync } from 'node:child_process'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
@@ -12,38 +12,38 @@ import { TcpProxy } from '../../test/tcp-proxy.js'
 import type { Need } from './fault.js'
 import { type ServerOptions, ServerUnderTest } from './server.js'
 
-/** Why a fault cannot be caused here; false if it can. */
-export const lacks: Readonly<Record<Need, string | false>> = {
+/** Why this machine does not meet a requirement; false if it does. */
+export const missingNeeds: Readonly<Record<Need, string | false>> = {
   preload: withoutPreload,
   postgres: withoutPostgres,
-  root: process.getuid?.() === 0 ? false : 'only root may mount file systems and make namespaces',
+  root: process.getuid?.() === 0 ? false : 'only root can mount file systems and create namespaces',
 }
 
 export interface Database {
   readonly name: string
   readonly url: string
   readonly server: PostgresServer
-  /** The same database by way of another port of this machine. */
+  /** The address of the same database through a proxy. */
   urlThrough(proxy: TcpProxy): string
 }
 
-/** One for all faults that do not need one of their own. */
+/** The PostgreSQL server of all faults that do not need their own. */
 let shared: Promise<PostgresServer> | undefined
 let databases = 0
 
-export class Stage {
+export class Testbed {
   readonly #servers: ServerUnderTest[] = []
   readonly #cleanups: (() => unknown)[] = []
   #directories = 0
 
   private constructor(
     readonly root: string,
-    /** Tells how far a fault that takes long has come. */
-    readonly say: (progress: string) => void,
+    /** Reports the progress of a long fault. */
+    readonly log: (progress: string) => void,
   ) {}
 
-  static async open(say: (progress: string) => void = () => {}): Promise<Stage> {
-    return new Stage(await mkdtemp(join(tmpdir(), 'propetl-faults-')), say)
+  static async open(log: (progress: string) => void = () => {}): Promise<Testbed> {
+    return new Testbed(await mkdtemp(join(tmpdir(), 'propetl-faults-')), log)
   }
 
   async close(): Promise<void> {
@@ -52,14 +52,14 @@ export class Stage {
     await rm(this.root, { recursive: true, force: true })
   }
 
-  /** An empty directory. */
+  /** Creates an empty directory. */
   async directory(): Promise<string> {
     const directory = join(this.root, `d${this.#directories++}`)
     await mkdir(directory)
     return directory
   }
 
-  /** A file system of its own with little room. */
+  /** Mounts a small file system. @returns its directory */
   async disk(options: string): Promise<string> {
     const directory = await this.directory()
     execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', directory])
@@ -67,19 +67,19 @@ export class Stage {
     return directory
   }
 
-  /** A server that starts. */
+  /** Starts a server and does not wait for it. */
   launch(options: ServerOptions): ServerUnderTest {
     const server = new ServerUnderTest(options)
     this.#servers.push(server)
     return server
   }
 
-  /** A server that is ready, in a data directory of its own unless one is given. */
+  /** Starts a server and waits until it is ready. Creates a data directory unless one is given. */
   async server(options: Partial<ServerOptions> = {}): Promise<ServerUnderTest> {
     return this.launch({ dataDir: options.dataDir ?? (await this.directory()), ...options }).ready()
   }
 
-  /** A new database. */
+  /** Creates a database. */
   async database(): Promise<Database> {
     shared ??= PostgresServer.start()
     const name = `faults_${databases++}`
@@ -88,14 +88,14 @@ export class Stage {
     return databaseOf(server, name)
   }
 
-  /** A new database on a server of its own. */
+  /** Creates a database on its own PostgreSQL server. */
   async ownDatabase(): Promise<Database> {
     const server = await PostgresServer.start()
     this.#cleanups.push(() => server.stop('immediate'))
     return databaseOf(server, 'postgres')
   }
 
-  /** A replica whose mirror is in a directory of its own unless one is given. */
+  /** Starts a replica and waits until it is ready. Creates a directory for its mirror unless one is given. */
   replica(url: string, options: Partial<ServerOptions> = {}): Promise<ServerUnderTest> {
     return this.server({ ...options, env: { PROPETL_DATABASE_URL: url, ...options.env } })
   }
@@ -118,7 +118,7 @@ export class Stage {
     return faults
   }
 
-  /** Called when the fault is over. */
+  /** Registers a function that close() calls. */
   atEnd(clean: () => unknown): void {
     this.#cleanups.push(clean)
   }

@@ -1,54 +1,54 @@
-// Watches a server from outside while it is attacked: its memory, how long its liveness is silent, whether it lives.
+// Monitors a server from outside during an attack: its memory, the response times of its liveness, and its exit.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { Connection } from '../support/connection.js'
-import { residentBytes, type ServerProcess } from '../support/process.js'
+import { processMemory, type ServerProcess } from '../support/process.js'
 
 const probeEveryMs = 20
-/** An orchestrator probes over a new connection each time; most of ours keep theirs, to cost little. */
+/** An orchestrator opens a connection per probe. Here most probes reuse one, to use little processor time. */
 const probesPerConnection = 50
-/** A probe that is not answered within this time is made again over another connection. */
-const patienceMs = 10_000
-/** A server has recovered once every probe of a second was answered within this time. */
+/** A probe without a response within this time is repeated on a new connection. */
+const probeTimeoutMs = 10_000
+/** A server has recovered when all probes of a second had a response within 100 ms. */
 const [recoveredMs, promptMs] = [1_000, 100]
-/** It is not waited for longer than this. */
+/** Longest wait for the recovery. */
 const recoveryMs = 30_000
 
 const memoryEveryMs = 10
 
-export interface Seen {
+export interface Observations {
   /**
-   * Most resident memory without the pages of the task database, which the kernel takes back when others need them:
-   * what is anonymous, and the pages of files that were there when the server was ready.
+   * Peak of resident memory without the pages of the task database, which the kernel can reclaim: anonymous pages, and
+   * the file-backed pages that were resident when the server was ready.
    */
   readonly peakBytes: number
-  /** Most resident memory of all pages. */
+  /** Peak of resident memory of all pages. */
   readonly peakOfAllBytes: number
-  /** Longest time from a probe to the next answer of /health/live. */
-  readonly silenceMs: number
-  /** Signal or exit code, if the process ended. */
+  /** Longest time from a probe of /health/live to the next response. */
+  readonly unresponsiveMs: number
+  /** Signal or exit code, if the process exited. */
   readonly end: string | undefined
 }
 
-export class Watch {
+export class ServerMonitor {
   readonly #fileBytes: number
   #peakBytes = 0
   #peakOfAllBytes = 0
-  #silenceMs = 0
-  /** When the first probe was sent that is not answered. */
-  #unansweredSince: number | undefined
-  /** When a probe was last answered late. */
+  #unresponsiveMs = 0
+  /** When the oldest probe without a response was sent. */
+  #pendingSince: number | undefined
+  /** When a response was last late. */
   #lateAt = 0
   #end: string | undefined
   #stopped = false
-  /** Resolves when the server's process ends. */
+  /** Resolves when the server's process exits. */
   readonly ended: Promise<'ended'>
 
   constructor(readonly server: ServerProcess) {
-    this.#fileBytes = residentBytes(server.process.pid).file
+    this.#fileBytes = processMemory(server.process.pid).file
     this.ended = new Promise((resolve) => {
       server.process.once('exit', (code, signal) => {
-        // The shell that a server may be started by gives the signal as a code above 128.
+        // A shell that started the server reports a signal as an exit code above 128.
         this.#end = signal ?? `exit code ${code}`
         resolve('ended')
       })
@@ -56,14 +56,14 @@ export class Watch {
     void this.#probe()
   }
 
-  /** What was seen until now. */
-  stop(): Seen {
+  /** @returns the observations so far */
+  stop(): Observations {
     this.#stopped = true
-    this.#noteSilence()
+    this.#noteUnresponsive()
     return {
       peakBytes: this.#peakBytes,
       peakOfAllBytes: this.#peakOfAllBytes,
-      silenceMs: this.#silenceMs,
+      unresponsiveMs: this.#unresponsiveMs,
       end: this.#end,
     }
   }
@@ -72,12 +72,12 @@ export class Watch {
     return this.#end !== undefined
   }
 
-  /** Until the server is done with what it was sent. */
+  /** Resolves when the server has processed what the attack sent. */
   async recovered(): Promise<void> {
     const start = performance.now()
     this.#lateAt = start
     for (let now = start; now - start < recoveryMs && !this.isEnded; now = performance.now()) {
-      if (now - (this.#unansweredSince ?? now) > promptMs) this.#lateAt = now
+      if (now - (this.#pendingSince ?? now) > promptMs) this.#lateAt = now
       if (now - this.#lateAt > recoveredMs) return
       await pause(probeEveryMs)
     }
@@ -89,18 +89,18 @@ export class Watch {
     const memory = setInterval(() => this.#noteMemory(), memoryEveryMs)
     let connection = new Connection(hostname, Number(port))
     for (let probes = 1; !this.#stopped && !this.isEnded; probes++) {
-      this.#unansweredSince ??= performance.now()
-      const impatience = new AbortController()
+      this.#pendingSince ??= performance.now()
+      const giveUp = new AbortController()
       const { status } = await Promise.race([
-        connection.ask(request),
-        pause(patienceMs, { status: 'no answer' }, { signal: impatience.signal }),
+        connection.send(request),
+        pause(probeTimeoutMs, { status: 'no response' }, { signal: giveUp.signal }),
         this.ended.then(() => ({ status: 'ended' })),
       ])
-      impatience.abort()
+      giveUp.abort()
       if (this.#stopped || this.isEnded) break
       if (status === '200') {
-        this.#noteSilence()
-        this.#unansweredSince = undefined
+        this.#noteUnresponsive()
+        this.#pendingSince = undefined
       }
       if (status !== '200' || probes % probesPerConnection === 0) {
         connection.close()
@@ -112,24 +112,24 @@ export class Watch {
     clearInterval(memory)
   }
 
-  #noteSilence(): void {
-    if (this.#unansweredSince === undefined) return
+  #noteUnresponsive(): void {
+    if (this.#pendingSince === undefined) return
     const now = performance.now()
-    const silenceMs = now - this.#unansweredSince
-    this.#silenceMs = Math.max(this.#silenceMs, silenceMs)
-    if (silenceMs > promptMs) this.#lateAt = now
+    const unresponsiveMs = now - this.#pendingSince
+    this.#unresponsiveMs = Math.max(this.#unresponsiveMs, unresponsiveMs)
+    if (unresponsiveMs > promptMs) this.#lateAt = now
   }
 
   #noteMemory(): void {
     if (this.isEnded) return
     try {
-      const { peak, anonymous } = residentBytes(this.server.process.pid)
-      // A process that ends has no memory any more.
+      const { peak, anonymous } = processMemory(this.server.process.pid)
+      // A process that is exiting has no memory.
       if (Number.isNaN(peak)) return
       this.#peakBytes = Math.max(this.#peakBytes, anonymous + this.#fileBytes)
       this.#peakOfAllBytes = Math.max(this.#peakOfAllBytes, peak)
     } catch {
-      // It has ended, and its exit is not told yet.
+      // The process has exited, and its exit event is still to come.
     }
   }
 }

@@ -1,40 +1,39 @@
-// The well-behaved client: one short text at a time, each within a deadline, and now and then over a new connection.
-// Runs as a forked process, so that its clock has little to do with the attacker's work.
+// The well-behaved client that is measured during an attack: one short text at a time, each with a timeout, and a new
+// connection every 100 requests. Runs as a forked process, so that the attacker's work does not distort its clock.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { Connection, requestText } from '../support/connection.js'
 
-export interface SteadyRequest {
+export interface WellBehavedRequest {
   readonly url: string
   readonly key: string
   readonly seconds: number
 }
 
-export interface SteadyResult {
-  /** In milliseconds; a request that failed counts as one that took at least as long as an answer is of use. */
+export interface WellBehavedResult {
+  /** A failed request counts with at least the timeout. */
   readonly latenciesMs: readonly number[]
-  /** Everything that was no prediction, by status and code. */
+  /** Number of failed requests by status and code. */
   readonly failures: Readonly<Record<string, number>>
 }
 
 const task = 'sst2'
 const text = 'a gorgeous film of the year'
 const pauseMs = 5
-/** Within which an answer is of use. */
-const deadlineMs = 1_000
-/** An answer that has not come so long after it was asked for never will. */
-const patienceMs = 30_000
+/** The timeout that each request states. */
+const timeoutMs = 1_000
+/** After this time a request counts as failed without a response. */
+const giveUpMs = 30_000
 const requestsPerConnection = 100
 
-// Nobody is left to ask it.
 process.on('disconnect', () => process.exit())
-process.on('message', (request: SteadyRequest) => {
+process.on('message', (request: WellBehavedRequest) => {
   void run(request).then((result) => process.send?.(result))
 })
 
-async function run({ url, key, seconds }: SteadyRequest): Promise<SteadyResult> {
+async function run({ url, key, seconds }: WellBehavedRequest): Promise<WellBehavedResult> {
   const { hostname, port } = new URL(url)
-  const headers = { authorization: `Bearer ${key}`, 'x-request-timeout-ms': String(deadlineMs) }
+  const headers = { authorization: `Bearer ${key}`, 'x-request-timeout-ms': String(timeoutMs) }
   const body = JSON.stringify({ inputs: text })
   const request = requestText(hostname, { path: `/tasks/${task}/predict`, body }, headers)
   const latenciesMs: number[] = []
@@ -45,14 +44,14 @@ async function run({ url, key, seconds }: SteadyRequest): Promise<SteadyResult> 
     const sentAt = performance.now()
     const giveUp = new AbortController()
     const { status, body } = await Promise.race([
-      connection.ask(request),
-      pause(patienceMs, { status: 'no answer', body: '' }, { signal: giveUp.signal }),
+      connection.send(request),
+      pause(giveUpMs, { status: 'no response', body: '' }, { signal: giveUp.signal }),
     ])
     giveUp.abort()
     const tookMs = performance.now() - sentAt
     if (status === '200') latenciesMs.push(tookMs)
     else {
-      latenciesMs.push(Math.max(tookMs, deadlineMs))
+      latenciesMs.push(Math.max(tookMs, timeoutMs))
       const outcome = `${status} ${/"code":"(\w+)"/.exec(body)?.[1] ?? ''}`.trim()
       failures[outcome] = (failures[outcome] ?? 0) + 1
     }

@@ -1,7 +1,7 @@
-"""PyTorch's side of the learning-step benchmark: single-task PROPETL on the bundled backbone, in eager mode.
+"""PyTorch's side of the training-step comparison: single-task PROPETL on the bundled backbone, in eager mode.
 
-Reads a line for each step that is wanted and answers with the milliseconds that it took; ends with its input.
-Usage: python learning_step.py MODEL_DIR
+Runs one step per line of stdin, and prints the milliseconds of each. Exits when stdin closes.
+Usage: python training_step.py MODEL_DIR
 """
 
 import sys
@@ -10,11 +10,11 @@ import time
 import torch
 from transformers import BertModel
 
-ROWS, LENGTH, LABELS, BOTTLENECK, DENSITY = 32, 32, 2, 32, 0.5
+EXAMPLES, LENGTH, LABELS, BOTTLENECK, DENSITY = 32, 32, 2, 32, 0.5
 
 
 class TopShare(torch.autograd.Function):
-    """1 for the top share of |score|, else 0; straight through, with the sign of the score."""
+    """A mask with 1 for the largest |scores|. Straight-through gradient, with the sign of the score."""
 
     @staticmethod
     def forward(ctx, scores):
@@ -30,7 +30,7 @@ class TopShare(torch.autograd.Function):
 
 
 class Prototype(torch.nn.Module):
-    """The one adapter that all layers share."""
+    """The adapter that all layers share."""
 
     def __init__(self, hidden):
         super().__init__()
@@ -39,7 +39,7 @@ class Prototype(torch.nn.Module):
 
 
 class MaskedOutput(torch.nn.Module):
-    """A layer's output block with the prototype under the layer's own mask after its dense layer."""
+    """A layer's output block with the prototype, under the layer's mask, after its dense layer."""
 
     def __init__(self, block, prototype):
         super().__init__()
@@ -69,11 +69,11 @@ def main(directory):
     for layer in backbone.encoder.layer:
         layer.output = MaskedOutput(layer.output, prototype)
     head = torch.nn.Linear(hidden, LABELS)
-    learned = [p for p in [*backbone.parameters(), *prototype.parameters(), *head.parameters()] if p.requires_grad]
-    optimiser = torch.optim.AdamW(learned, lr=1e-4, weight_decay=0.1)
-    ids = torch.randint(backbone.config.vocab_size, (ROWS, LENGTH))
+    trained = [p for p in [*backbone.parameters(), *prototype.parameters(), *head.parameters()] if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.1)
+    ids = torch.randint(backbone.config.vocab_size, (EXAMPLES, LENGTH))
     mask = torch.ones_like(ids)
-    labels = torch.randint(LABELS, (ROWS,))
+    labels = torch.randint(LABELS, (EXAMPLES,))
 
     def step():
         optimiser.zero_grad(set_to_none=True)

@@ -1,38 +1,39 @@
-// Reads the answers of a connection for their status and problem code, and keeps nothing of their bodies: an attacker may
-// get hundreds of megabytes, and should spend little on them.
+// Parses the responses of a connection for their status and problem code, and discards their bodies: an attacker may
+// receive hundreds of megabytes, and should use little processor time for them.
 
-/** Enough of a body to find a problem's code in. */
+/** Enough of a body to find the code of a problem. */
 const keptBytes = 2_048
 
-/** As much is made text at once where a head or a line is looked for. */
+/** Bytes that are decoded at once while searching for the end of a head or a line. */
 const windowBytes = 1_024
 
 type Part = 'head' | 'body' | 'chunk size' | 'chunk' | 'trailer'
 
-export class AnswerReader {
-  readonly #answered: (outcome: string) => void
+export class ResponseReader {
+  readonly #onResponse: (outcome: string) => void
   #part: Part = 'head'
-  /** The head, chunk size or trailer line that has not come whole. */
+  /** The incomplete head, chunk size or trailer line. */
   #text = ''
-  /** Bytes of the body or chunk that are still to come. */
+  /** Remaining bytes of the body or chunk. */
   #left = 0
   #status = ''
-  #start = ''
+  /** The first bytes of the body. */
+  #bodyStart = ''
 
-  /** @param answered called for each answer that has come whole, with its status and, where it has one, its code */
-  constructor(answered: (outcome: string) => void) {
-    this.#answered = answered
+  /** @param onResponse called for each complete response with its status, and its problem code if it has one */
+  constructor(onResponse: (outcome: string) => void) {
+    this.#onResponse = onResponse
   }
 
   read(bytes: Buffer): void {
     for (let at = 0; at < bytes.length; ) at = this.#readPart(bytes, at)
   }
 
-  /** @returns where the next part begins */
+  /** @returns the offset of the next part */
   #readPart(bytes: Buffer, at: number): number {
     switch (this.#part) {
       case 'head':
-        return this.#readText(bytes, at, '\r\n\r\n', (head) => this.#begin(head))
+        return this.#readText(bytes, at, '\r\n\r\n', (head) => this.#readHead(head))
       case 'chunk size':
         return this.#readText(bytes, at, '\r\n', (size) => {
           this.#left = Number.parseInt(size, 16) + 2
@@ -45,8 +46,8 @@ export class AnswerReader {
       case 'body':
       case 'chunk': {
         const end = Math.min(bytes.length, at + this.#left)
-        if (this.#start.length < keptBytes)
-          this.#start += bytes.toString('latin1', at, Math.min(end, at + keptBytes - this.#start.length))
+        if (this.#bodyStart.length < keptBytes)
+          this.#bodyStart += bytes.toString('latin1', at, Math.min(end, at + keptBytes - this.#bodyStart.length))
         this.#left -= end - at
         if (this.#left === 0 && this.#part === 'chunk') this.#part = 'chunk size'
         else if (this.#left === 0) this.#end()
@@ -55,7 +56,7 @@ export class AnswerReader {
     }
   }
 
-  #readText(bytes: Buffer, at: number, end: string, whole: (text: string) => void): number {
+  #readText(bytes: Buffer, at: number, end: string, onText: (text: string) => void): number {
     const before = this.#text.length
     const until = Math.min(bytes.length, at + windowBytes)
     this.#text += bytes.toString('latin1', at, until)
@@ -63,15 +64,15 @@ export class AnswerReader {
     if (found < 0) return until
     const text = this.#text.slice(0, found)
     this.#text = ''
-    whole(text)
+    onText(text)
     return at + found + end.length - before
   }
 
-  #begin(head: string): void {
+  #readHead(head: string): void {
     this.#status = head.slice(9, 12)
-    // 100 Continue comes before the answer.
+    // 100 Continue precedes the response.
     if (this.#status.startsWith('1')) return
-    this.#start = ''
+    this.#bodyStart = ''
     this.#left = Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0)
     if (/^transfer-encoding: chunked/im.test(head)) this.#part = 'chunk size'
     else if (this.#left > 0 && this.#status !== '304') this.#part = 'body'
@@ -80,7 +81,7 @@ export class AnswerReader {
 
   #end(): void {
     this.#part = 'head'
-    const code = Number(this.#status) < 400 ? undefined : /"code":"(\w+)"/.exec(this.#start)?.[1]
-    this.#answered(code === undefined ? this.#status : `${this.#status} ${code}`)
+    const code = Number(this.#status) < 400 ? undefined : /"code":"(\w+)"/.exec(this.#bodyStart)?.[1]
+    this.#onResponse(code === undefined ? this.#status : `${this.#status} ${code}`)
   }
 }

@@ -1,8 +1,8 @@
-// What an attacker reads of its answers.
+// The parser that attackers read their responses with.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { AnswerReader } from '../../bench/attacks/answers.js'
+import { ResponseReader } from '../../bench/attacks/responses.js'
 
 const problem = '{"type":"about:blank","status":413,"code":"body_too_large","detail":"too large"}'
 const stream = Buffer.from(
@@ -17,23 +17,23 @@ const stream = Buffer.from(
     `HTTP/1.1 401 Unauthorized\r\nx-long: ${'y'.repeat(3_000)}\r\ncontent-length: 0\r\n\r\n`,
   ].join(''),
 )
-const outcomes = ['200', '413 body_too_large', '204', '304', '200', '429', '401']
+const expected = ['200', '413 body_too_large', '204', '304', '200', '429', '401']
 
 function read(pieces: readonly Buffer[]): string[] {
-  const found: string[] = []
-  const reader = new AnswerReader((outcome) => found.push(outcome))
+  const outcomes: string[] = []
+  const reader = new ResponseReader((outcome) => outcomes.push(outcome))
   for (const piece of pieces) reader.read(piece)
-  return found
+  return outcomes
 }
 
-test('answers are told apart wherever the stream is cut', () => {
-  assert.deepEqual(read([stream]), outcomes)
-  assert.deepEqual(read([...stream].map((byte) => Buffer.of(byte))), outcomes)
+test('parses the same responses wherever the stream is split', () => {
+  assert.deepEqual(read([stream]), expected)
+  assert.deepEqual(read([...stream].map((byte) => Buffer.of(byte))), expected)
   for (let at = 1; at < stream.length; at++)
-    assert.deepEqual(read([stream.subarray(0, at), stream.subarray(at)]), outcomes, `cut at byte ${at}`)
+    assert.deepEqual(read([stream.subarray(0, at), stream.subarray(at)]), expected, `split at byte ${at}`)
 })
 
-test('an answer counts once it has come whole', () => {
-  const answer = 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello'
-  assert.deepEqual(read([Buffer.from(answer.slice(0, -1))]), [])
+test('does not report an incomplete response', () => {
+  const response = 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello'
+  assert.deepEqual(read([Buffer.from(response.slice(0, -1))]), [])
 })

@@ -1,18 +1,18 @@
-// What an attack is prepared on: the server's address, the keys of those who send, requests as bytes, and uploads.
+// The server under attack: its address and keys, requests to it as bytes, and uploads.
 
 import type { Sender } from './attack.js'
 
-export type Keys = Readonly<Record<Exclude<Sender, 'stranger'>, string>>
+export type Keys = Readonly<Record<Exclude<Sender, 'anonymous'>, string>>
 
 export interface RequestParts {
   readonly body?: string | Buffer
   readonly headers?: Readonly<Record<string, string>>
-  /** In place of the body's own length; null for none. */
+  /** Overrides the length of the body; null omits the header. */
   readonly contentLength?: number | null
 }
 
-export class Stage {
-  /** How uploads of the preparation were answered, and how often. */
+export class AttackTarget {
+  /** Number of uploads by outcome. */
   readonly uploads: Record<string, number> = {}
 
   constructor(
@@ -21,13 +21,13 @@ export class Stage {
     readonly by: Sender,
   ) {}
 
-  /** A request of the attack's sender. */
+  /** A request with the key of the attack's sender. */
   request(method: string, path: string, { body, headers = {}, contentLength }: RequestParts = {}): Buffer {
     const bytes = Buffer.from(body ?? '')
     const length = contentLength === undefined && body !== undefined ? bytes.length : contentLength
     const lines = Object.entries({
       host: new URL(this.url).host,
-      ...(this.by !== 'stranger' && { authorization: `Bearer ${this.keys[this.by]}` }),
+      ...(this.by !== 'anonymous' && { authorization: `Bearer ${this.keys[this.by]}` }),
       ...headers,
       ...(typeof length === 'number' && { 'content-length': String(length) }),
     }).map(([name, value]) => `${name}: ${value}\r\n`)
@@ -38,7 +38,7 @@ export class Stage {
     return this.request('GET', path, { headers })
   }
 
-  /** @param body JSON, or what becomes it */
+  /** @param body JSON, or a value to serialise */
   post(path: string, body: object | string, headers: Readonly<Record<string, string>> = {}): Buffer {
     const text = typeof body === 'string' ? body : JSON.stringify(body)
     return this.request('POST', path, { body: text, headers: { 'content-type': 'application/json', ...headers } })
@@ -48,25 +48,29 @@ export class Stage {
     return this.request('PUT', `/tasks/${id}`, { body: file, headers: { 'content-type': octets } })
   }
 
-  /** Uploads a task of the tenant without limits. @returns whether it was taken */
+  /** Uploads a task as the tenant without limits. @returns whether the server accepted it */
   async upload(id: string, file: Buffer<ArrayBuffer>): Promise<boolean> {
     let outcome = 'closed'
     try {
-      const answer = await fetch(`${this.url}/tasks/${id}`, {
+      const response = await fetch(`${this.url}/tasks/${id}`, {
         method: 'PUT',
         headers: { authorization: `Bearer ${this.keys.tenant}`, 'content-type': octets },
         body: file,
       })
-      const code = answer.ok ? '' : ` ${((await answer.json()) as { code?: string }).code}`
-      outcome = `${answer.status}${code}`
+      const code = response.ok ? '' : ` ${((await response.json()) as { code?: string }).code}`
+      outcome = `${response.status}${code}`
     } catch {
-      // A server that does not want the body closes the connection while it is sent; or it has ended.
+      // The server closed the connection while the body was sent, or has exited.
     }
     this.uploads[outcome] = (this.uploads[outcome] ?? 0) + 1
     return outcome.startsWith('2')
   }
 
-  /** Uploads the largest file that the server takes. @param sizes descending @returns the size it took; the last if none */
+  /**
+   * Uploads the largest file that the server accepts.
+   * @param sizes in descending order
+   * @returns the accepted size, or the last one if none was accepted
+   */
   async uploadLargest(
     id: string,
     sizes: readonly number[],

@@ -1,36 +1,34 @@
-// The process of a peer that runs in Node.js: it answers one text at a time, for so many clients that each send their next
-// text when the last was answered.
+// The process of a peer that runs in Node.js. It serves a closed-loop load of N clients, each with one text at a time.
 
 import { createInterface } from 'node:readline'
-import type { Grown, Loaded, Logits, PeerRequest, PeerText } from './protocol.js'
+import type { LoadResult, Logits, PeerRequest, PeerText, TaskAdded } from './protocol.js'
 
-export interface Answering {
-  /** Takes on a task. */
-  open(task: number): Promise<void>
-  /** Head outputs. */
+export interface NodePeer {
+  addTask(task: number): Promise<void>
+  /** @returns the outputs of the task's head */
   logits(text: PeerText): Promise<readonly number[]>
 }
 
-/** Answers requests until stdin ends. */
-export async function answerRequests(peer: Answering): Promise<void> {
-  const say = (answer: Grown | Logits | Loaded) => process.stdout.write(`${JSON.stringify(answer)}\n`)
+/** Serves the requests of protocol.ts until stdin closes. */
+export async function serveRequests(peer: NodePeer): Promise<void> {
+  const send = (response: TaskAdded | Logits | LoadResult) => process.stdout.write(`${JSON.stringify(response)}\n`)
   let tasks = 0
   for await (const line of createInterface({ input: process.stdin })) {
     const request = JSON.parse(line) as PeerRequest
     if ('grow' in request) {
       while (tasks < request.grow) {
-        await peer.open(tasks++)
-        say({ tasks })
+        await peer.addTask(tasks++)
+        send({ tasks })
       }
     } else if ('logits' in request) {
       const logits: (readonly number[])[] = []
       for (const text of request.logits) logits.push(await peer.logits(text))
-      say({ logits })
-    } else say(await answerAll(peer, request.load, request.clients))
+      send({ logits })
+    } else send(await runLoad(peer, request.load, request.clients))
   }
 }
 
-async function answerAll(peer: Answering, texts: readonly PeerText[], clients: number): Promise<Loaded> {
+async function runLoad(peer: NodePeer, texts: readonly PeerText[], clients: number): Promise<LoadResult> {
   const latenciesMs: number[] = []
   const start = performance.now()
   let next = 0
