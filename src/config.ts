@@ -1,5 +1,5 @@
-// Every setting of `propetl serve`, once: the command's flags, the environment variables, the README's table and the
-// checks are all made from this list.
+// Every setting of `propetl serve`, once. The command's flags, the environment variables, docs/settings.md and the checks
+// are all derived from this table.
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -9,13 +9,13 @@ import { Problem } from './problem.js'
 type Kind =
   | { readonly kind: 'text' }
   | { readonly kind: 'address'; readonly protocols: readonly string[] }
-  /** Only ever an environment variable: command lines are for everybody on the machine to see. */
+  /** Only an environment variable: every user of the machine can see command lines. */
   | { readonly kind: 'secret' }
-  /** Given without a value on the command line. */
+  /** A flag without a value on the command line. */
   | { readonly kind: 'switch' }
-  /** A change of the database: its number, ":" and its mark. */
+  /** A change in the database, as "number:mark". */
   | { readonly kind: 'change' }
-  /** Origins of web pages, as browsers write them. */
+  /** Origins of web pages, as browsers send them. */
   | { readonly kind: 'origins' }
   | { readonly kind: 'choice'; readonly choices: readonly string[] }
   | { readonly kind: 'whole'; readonly min: number; readonly max: number; readonly auto: boolean }
@@ -38,7 +38,7 @@ interface SettingOf<T extends Value> {
   readonly group: SettingGroup
   readonly kind: Kind
   readonly value: T
-  /** How the default is shown where its value would say little. */
+  /** The default as people read it, where the value itself would not tell them. */
   readonly shown?: string
   readonly meaning: string
 }
@@ -50,7 +50,7 @@ const text = (group: SettingGroup, value: string, meaning: string, shown?: strin
   meaning,
   ...(shown !== undefined && { shown }),
 })
-/** An address with a password in it, perhaps: it is never shown. */
+/** A URL that may contain a password, so it is never shown. */
 const address = (group: SettingGroup, protocols: readonly string[], meaning: string): SettingOf<string> => ({
   group,
   kind: { kind: 'address', protocols },
@@ -69,7 +69,7 @@ const whole = (
   value,
   meaning,
 })
-/** A whole number, unless it is left to the server. */
+/** A whole number, or `auto`. */
 const wholeOrAuto = (
   group: SettingGroup,
   [min, max]: readonly [number, number],
@@ -92,7 +92,7 @@ const choice = <const C extends readonly string[]>(
   meaning,
 })
 
-/** A file that is named, or none. */
+/** Path of an optional file. */
 const file = (group: SettingGroup, meaning: string): SettingOf<string | undefined> => ({
   group,
   kind: { kind: 'text' },
@@ -101,10 +101,10 @@ const file = (group: SettingGroup, meaning: string): SettingOf<string | undefine
   shown: 'none',
 })
 
-/** Of an operator's key that is chosen elsewhere. */
+/** Characters of an operator's key that is chosen elsewhere. */
 const minSecretLength = 32
 
-/** What a model can compute in. */
+/** Number formats that a model can compute in. */
 export const numerics = ['float32', 'float16', 'int8'] as const
 
 const MiB = 1024 * 1024
@@ -113,9 +113,9 @@ export const settings = {
   host: text(
     'Network',
     '127.0.0.1',
-    'Address to listen on. One that other machines reach asks for keys, or for `--insecure`.',
+    'Address to listen on. Any address except loopback requires API keys or `--insecure`.',
   ),
-  port: whole('Network', 8080, [0, 65_535], 'TCP port to listen on; 0 takes a free one and logs it.'),
+  port: whole('Network', 8080, [0, 65_535], 'TCP port to listen on; 0 chooses a free port and logs it.'),
   modelDir: text(
     'Model and engines',
     bundledModelDir,
@@ -125,121 +125,125 @@ export const settings = {
   masksDir: text(
     'Model and engines',
     fileURLToPath(inPackage('masks')),
-    "Directory of task files served read-only; a file's name is its task's id.",
+    "Directory of task files to serve read-only; the file's name is the task's id.",
     'the bundled masks',
   ),
-  dataDir: text('Storage', 'data', 'Directory that uploaded tasks are stored in; made if it is not there.'),
+  dataDir: text(
+    'Storage',
+    'data',
+    'Directory to store uploaded tasks, tenants and keys in; it is created if it does not exist.',
+  ),
   databaseUrl: address(
     'Storage',
     ['postgres:', 'postgresql:'],
-    'PostgreSQL database that replicas share their uploads in; `--data-dir` then holds a mirror of it. ' +
-      'It has a password in it: prefer the variable to the flag.',
+    'PostgreSQL database in which replicas share their uploads; `--data-dir` then holds a mirror of it. ' +
+      'Prefer the variable to the flag, because the URL usually contains a password.',
   ),
   acceptHistory: {
     group: 'Storage',
     kind: { kind: 'change' },
     value: undefined,
     meaning:
-      'Change of the database, as the log names it, whose history this replica follows although its mirror holds ' +
-      'another one or more; it counts once for each mirror, whose changes are lost.',
+      'Follow a database that lacks changes which the mirror of this replica holds. The value is the `accept_history` of ' +
+      'the log. Changes that only the mirror holds are lost. It takes effect once for each mirror.',
     shown: 'none',
   } as SettingOf<string | undefined>,
   provider: choice(
     'Model and engines',
     'auto',
     ['auto', 'cpu', 'webgpu', 'cuda'],
-    'Execution provider of onnxruntime; `auto` takes the best that really loads.',
+    'Execution provider of onnxruntime; `auto` chooses the best one that loads.',
   ),
   numerics: choice(
     'Model and engines',
     'auto',
     ['auto', ...numerics],
-    'What the model computes in: single precision; half precision, which only CUDA computes; or eight-bit integers in ' +
-      'dense layers, which only the CPU computes and which are a little less exact. `auto` is float16 on CUDA if it is ' +
-      'found at start to differ little enough from float32, and float32 otherwise.',
+    'Number format of the computation. `float16` runs on CUDA only; `int8` (dense layers only) runs on the CPU only and ' +
+      'is slightly less exact. `auto` is float16 on CUDA if a check at start finds it close enough to float32, and float32 ' +
+      'otherwise.',
   ),
   threads: whole(
     'Model and engines',
     0,
     [0, 1024],
-    'Threads that compute on the CPU, of all engines together; 0 is one for each core.',
+    'CPU threads for computation, of all engines together; 0 is one for each core.',
   ),
   engines: wholeOrAuto(
     'Model and engines',
     [1, 256],
-    'Engines, each with a bank of its own and its share of the threads. `auto` is one for each thread on the CPU, at most four, and one on a GPU.',
+    'Number of engines. Each has its own bank and an equal share of the threads. `auto` is one for each thread on the CPU, at most four, and one on a GPU.',
   ),
   engineTimeoutMs: whole(
     'Timeouts',
     30_000,
     [1, 3_600_000],
-    'How long a batch may run, in milliseconds; then its engine is given up and a new one takes its place.',
+    'Longest time that a batch may run, in milliseconds. After it, the engine is abandoned and replaced.',
   ),
   engineStartTimeoutMs: whole(
     'Timeouts',
     120_000,
     [1, 3_600_000],
-    'How long an engine may take to start, in milliseconds: the server then does not start, and an engine that was lost is tried again. A server ends if it has no engine for so long because threads that hang leave no room for one.',
+    'Longest time that an engine may take to start, in milliseconds. After it, the server does not start, or tries again to replace a lost engine. The server exits if it has had no engine for this long because abandoned threads leave no room for one.',
   ),
   slots: whole(
     'Model and engines',
     256,
     [1, 65_536],
-    'Tasks whose masks are in the bank at once, and so the most that one batch mixes.',
+    'Number of masks that the bank holds, and so the most tasks in one batch.',
   ),
   maxBatchTokens: wholeOrAuto(
     'Capacity',
     [1, 1_048_576],
-    'Tokens of a batch; a longer text runs alone. `auto` fills a batch of one task up to the smallest size that has about the best throughput, as measured at start, and one of several tasks up to eight times that.',
+    'Most tokens of a batch; a longer text runs alone. `auto` allows T tokens for each task in the batch and 8·T in total, where T is the smallest batch within 10 % of peak throughput, measured at start.',
   ),
   maxQueueRows: whole(
     'Capacity',
     8192,
     [1, 1_000_000],
-    'Texts that may wait for the engine; requests beyond are answered 429. One task alone gets at most a third of it.',
+    'Most texts that may wait for the engine; further requests get 429. One task alone can use about a third of it.',
   ),
   requestTimeoutMs: whole(
     'Timeouts',
     30_000,
     [1, 3_600_000],
-    'How long a request may take to be answered, in milliseconds; one that would take longer is answered 429. A client may ask for less.',
+    'Longest time for a response, in milliseconds. A request that would take longer is rejected with 429. A client may ask for less.',
   ),
-  maxInputs: whole('Capacity', 256, [1, 1_000_000], 'Texts of one request.'),
-  maxBodyBytes: whole('Capacity', MiB, [1, 1024 * MiB], 'Body of a prediction request, in bytes.'),
-  maxUploadBytes: whole('Capacity', 16 * MiB, [1, 1024 * MiB], 'Size of an uploaded task file, in bytes.'),
+  maxInputs: whole('Capacity', 256, [1, 1_000_000], 'Most texts in one request.'),
+  maxBodyBytes: whole('Capacity', MiB, [1, 1024 * MiB], 'Largest body of a JSON request, in bytes.'),
+  maxUploadBytes: whole('Capacity', 16 * MiB, [1, 1024 * MiB], 'Largest uploaded task file, in bytes.'),
   memoryBytes: wholeOrAuto(
     'Capacity',
     [64 * MiB, 1024 * 1024 * MiB],
-    "Memory that the process may take, in bytes; the cache and what requests hold are shares of it. `auto` is the container's limit, or all of the machine's memory.",
+    "Memory that the process may use, in bytes; the bounds of the cache and of requests are shares of it. `auto` is the container's limit, or all memory of the machine.",
   ),
   cacheBytes: wholeOrAuto(
     'Capacity',
     [MiB, 1024 * 1024 * MiB],
-    'Bound of the cache of tasks that were used lately, in bytes; `auto` is a sixteenth of the memory, at most 1 GiB.',
+    'Size of the cache of recently used tasks, in bytes; `auto` is 1/16 of the memory, at most 1 GiB.',
   ),
   maxTaskBytes: whole(
     'Capacity',
     32 * MiB,
     [MiB, 1024 * 1024 * MiB],
-    'Memory of all tasks that one request names, in bytes; a single task is always taken.',
+    'Most memory of all tasks that one request names, in bytes; a single task is always accepted.',
   ),
   maxHeadMultiplyAdds: whole(
     'Capacity',
     500_000_000,
     [1_000_000, 1_000_000_000_000],
-    "Multiply-adds of the tasks' heads for all texts or words of one request.",
+    "Most multiply-adds of the tasks' heads for all texts or words of one request.",
   ),
   maxAnswerBytes: whole(
     'Capacity',
     16 * MiB,
     [64 * 1024, 1024 * MiB],
-    'Size of an answer, in bytes, as estimated before the work begins.',
+    'Largest response, in bytes, as estimated before the work begins.',
   ),
   operatorKey: {
     group: 'Security',
     kind: { kind: 'secret' },
     value: undefined,
-    meaning: `An operator's key beside those in the data directory, of ${minSecretLength} characters or more.`,
+    meaning: `An operator's key in addition to those in the data directory; at least ${minSecretLength} characters.`,
     shown: 'none',
   } as SettingOf<string | undefined>,
   insecure: {
@@ -247,67 +251,67 @@ export const settings = {
     kind: { kind: 'switch' },
     value: false,
     meaning:
-      'Answer other machines, and under any name, without any key. Whoever reaches the server may then do everything.',
+      'Serve other machines, under any host name, without API keys. Everyone who can reach the server can then do everything.',
   } as SettingOf<boolean>,
   tlsCert: file(
     'Security',
-    'Certificate chain in PEM to serve HTTPS with; taken anew when the file changes. Needs `--tls-key`.',
+    'Certificate chain (PEM file) to serve HTTPS with; it is reloaded when the file changes. Requires `--tls-key`.',
   ),
-  tlsKey: file('Security', "The certificate's private key in PEM, not encrypted."),
+  tlsKey: file('Security', "The certificate's private key (PEM file, not encrypted)."),
   corsOrigins: {
     group: 'Network',
     kind: { kind: 'origins' },
     value: [],
-    meaning: 'Origins whose web pages may call the server, separated by commas: `https://app.example.com`.',
+    meaning: 'Origins whose web pages may call the server, separated by commas, like `https://app.example.com`.',
     shown: 'none',
   } as SettingOf<readonly string[]>,
-  maxConnections: whole('Capacity', 4_096, [1, 1_000_000], 'Connections at once; further ones are closed.'),
-  maxHeaderBytes: whole('Capacity', 16 * 1024, [1024, MiB], "A request's line and headers together, in bytes."),
+  maxConnections: whole('Capacity', 4_096, [1, 1_000_000], 'Most open connections; further ones are closed.'),
+  maxHeaderBytes: whole('Capacity', 16 * 1024, [1024, MiB], "Most bytes of a request's line and headers together."),
   headersTimeoutMs: whole(
     'Timeouts',
     10_000,
     [1, 3_600_000],
-    "How long a request's headers may take to arrive, in milliseconds; then it is answered 408.",
+    "Longest time for a request's headers to arrive, in milliseconds. After it, the response is 408.",
   ),
   receiveTimeoutMs: whole(
     'Timeouts',
     60_000,
     [1, 3_600_000],
-    'How long a whole request may take to arrive, in milliseconds; then it is answered 408.',
+    'Longest time for a whole request to arrive, in milliseconds. After it, the response is 408.',
   ),
   sendTimeoutMs: whole(
     'Timeouts',
     30_000,
     [1, 3_600_000],
-    'How long a client may take nothing more of an answer, in milliseconds; then its connection is closed.',
+    'Longest time in which a client reads nothing of a response, in milliseconds. After it, the connection is closed.',
   ),
   keepAliveTimeoutMs: whole(
     'Timeouts',
     72_000,
     [1, 3_600_000],
-    'How long an idle connection is kept, in milliseconds: longer than a proxy before the server keeps it.',
+    'Longest time that an idle connection is kept open, in milliseconds. It must be longer than that of a proxy in front of the server.',
   ),
   metricsTenants: whole(
     'Logging and operation',
     100,
     [0, 10_000],
-    'Tenants that have metrics of their own; further ones are counted together, as `other`.',
+    'Most tenants with metrics of their own; further ones are counted together, as `other`.',
   ),
   settingsFile: file(
     'Logging and operation',
-    'File of settings, a line each like `PROPETL_LOG_LEVEL=debug`; flags and variables go before them. Read at start, and again on SIGHUP.',
+    'File of settings, one per line, like `PROPETL_LOG_LEVEL=debug`. Flags and environment variables take precedence. It is read at start and again on SIGHUP.',
   ),
   logLevel: choice(
     'Logging and operation',
     'info',
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
-    'Least severe log lines that are written; in the settings file it can be changed while the server runs.',
+    'Least severe log lines to write. Set in the settings file, it can be changed while the server runs.',
   ),
   shutdownTimeoutMs: whole(
     'Timeouts',
     10_000,
     [1, 3_600_000],
-    'After SIGTERM, how long accepted requests may take to finish, in milliseconds.',
+    'Longest time for accepted requests to finish after SIGTERM, in milliseconds.',
   ),
 } as const
 
@@ -332,15 +336,15 @@ export function shownDefault(name: SettingName): string {
 }
 
 /**
- * The configuration of a server: that of flags and environment, and of the settings file that they name.
- * @throws Problem `invalid_setting`, also for a file that cannot be read or has a line that is no setting
+ * The configuration of a server, from flags, the environment and the settings file that they name.
+ * @throws Problem `invalid_setting`, also if the file cannot be read or has a line that is not a setting
  */
 export function loadConfig(flags: Given, environment: Given): Config {
   const path = flags.settingsFile ?? environment[environmentVariableOf('settingsFile')]
   return readConfig(flags, path === undefined ? environment : { ...readSettingsFile(path), ...environment })
 }
 
-/** What is written as `NAME=value`, the value perhaps in quotes. Empty lines and those with a # are passed over. */
+/** Lines of the form `NAME=value` or `NAME="value"`. Empty lines and lines that begin with # are ignored. */
 function readSettingsFile(path: string): Given {
   const entries = linesOf(path).flatMap((line, at) => {
     if (/^\s*(#|$)/.test(line)) return []
@@ -360,15 +364,15 @@ function linesOf(path: string): string[] {
   }
 }
 
-/** A file does not name another one. */
+/** A settings file cannot name another one. */
 const namesInFile: ReadonlySet<string> = new Set(
   settingNames.filter((name) => name !== 'settingsFile').map(environmentVariableOf),
 )
 
 /**
- * The configuration: a flag goes before an environment variable, and that before the default.
- * @param flags values given on the command line
- * @throws Problem `invalid_setting` that names the setting and where its value came from
+ * The configuration. A flag takes precedence over an environment variable, and both over the default.
+ * @param flags values of the command line
+ * @throws Problem `invalid_setting` that names the setting and the source of its value
  */
 export function readConfig(flags: Given, environment: Given): Config {
   const values = settingNames.map((name) => {
@@ -381,65 +385,70 @@ export function readConfig(flags: Given, environment: Given): Config {
   if (config.maxInputs > config.maxQueueRows)
     throw new Problem(
       'invalid_setting',
-      `${flagOf('maxInputs')} is ${config.maxInputs}, but only ${flagOf('maxQueueRows')} = ${config.maxQueueRows} texts may wait; such a request could never be taken`,
+      `${flagOf('maxInputs')} is ${config.maxInputs}; expected at most ${flagOf('maxQueueRows')} = ${config.maxQueueRows}, because a larger request could never be accepted`,
     )
   if (config.headersTimeoutMs > config.receiveTimeoutMs)
     throw new Problem(
       'invalid_setting',
-      `${flagOf('headersTimeoutMs')} is ${config.headersTimeoutMs}; expected at most ${flagOf('receiveTimeoutMs')} = ${config.receiveTimeoutMs}, for headers are part of the request`,
+      `${flagOf('headersTimeoutMs')} is ${config.headersTimeoutMs}; expected at most ${flagOf('receiveTimeoutMs')} = ${config.receiveTimeoutMs}, because headers are part of the request`,
     )
   if ((config.tlsCert === undefined) !== (config.tlsKey === undefined))
-    throw new Problem('invalid_setting', `${flagOf('tlsCert')} and ${flagOf('tlsKey')} go together; only one is given`)
+    throw new Problem(
+      'invalid_setting',
+      `${flagOf('tlsCert')} and ${flagOf('tlsKey')} must be given together; only one is set`,
+    )
   return config
 }
 
 function parse(kind: Kind, given: string, source: string): Value {
-  const refuse = (expected: string): never => {
+  const throwInvalid = (expected: string): never => {
     throw new Problem('invalid_setting', `${source} is ${JSON.stringify(given)}; expected ${expected}`)
   }
   switch (kind.kind) {
     case 'secret':
-      // It is not told what it is, for this is logged.
+      // The message is logged, so it must not quote the value.
       if (secret.test(given)) return given
       throw new Problem(
         'invalid_setting',
         `${source} has ${given.length} characters; expected ${minSecretLength} or more, ASCII without spaces`,
       )
     case 'switch':
-      return given === 'true' || given === 'false' ? given === 'true' : refuse('true | false')
+      return given === 'true' || given === 'false' ? given === 'true' : throwInvalid('true | false')
     case 'origins': {
       const origins = given.split(',').map((origin) => origin.trim())
-      return origins.every(isOrigin) ? origins : refuse('origins like https://app.example.com, separated by commas')
+      return origins.every(isOrigin)
+        ? origins
+        : throwInvalid('origins like https://app.example.com, separated by commas')
     }
     case 'change':
-      return changePattern.test(given) ? given : refuse('a change as the log names it, "number:mark"')
+      return changePattern.test(given) ? given : throwInvalid('the accept_history of the log, like "number:mark"')
     case 'text':
-      return given === '' ? refuse('a value that is not empty') : given
+      return given === '' ? throwInvalid('a non-empty value') : given
     case 'address':
       if (kind.protocols.some((protocol) => given.startsWith(`${protocol}//`)) && URL.canParse(given)) return given
-      throw new Problem('invalid_setting', `${source} is not an address that begins with ${kind.protocols[0]}//`)
+      throw new Problem('invalid_setting', `${source} is not a URL that begins with ${kind.protocols[0]}//`)
     case 'choice':
-      return kind.choices.includes(given) ? given : refuse(kind.choices.join(' | '))
+      return kind.choices.includes(given) ? given : throwInvalid(kind.choices.join(' | '))
     case 'whole': {
-      if (source.startsWith('PROPETL_') && isServiceLink(given)) refuseServiceLink(given, source)
+      if (source.startsWith('PROPETL_') && isServiceLink(given)) throwServiceLink(given, source)
       if (kind.auto && given === 'auto') return given
       const value = /^\d+$/.test(given) ? Number(given) : Number.NaN
       return value >= kind.min && value <= kind.max
         ? value
-        : refuse(`${kind.auto ? 'auto, or ' : ''}a whole number from ${kind.min} to ${kind.max}`)
+        : throwInvalid(`${kind.auto ? 'auto, or ' : ''}a whole number from ${kind.min} to ${kind.max}`)
     }
   }
 }
 
-/** As Kubernetes writes where a Service is. */
+/** The form in which Kubernetes writes the address of a Service. */
 const isServiceLink = (given: string): boolean => /^(tcp|udp|sctp):\/\//.test(given)
 
-/** A Service called "propetl" sets PROPETL_PORT in each pod of its namespace, unless the pod sets it itself. */
-function refuseServiceLink(given: string, source: string): never {
+/** A Service called "propetl" sets PROPETL_PORT in every pod of its namespace, unless the pod sets it itself. */
+function throwServiceLink(given: string, source: string): never {
   throw new Problem(
     'invalid_setting',
-    `${source} is ${JSON.stringify(given)}; expected a whole number. Kubernetes sets it so for a Service called "propetl" ` +
-      `(service links): set "enableServiceLinks: false" in the pod's spec, or give ${source} a number there.`,
+    `${source} is ${JSON.stringify(given)}; expected a whole number. Kubernetes sets this variable for a Service called "propetl" ` +
+      `(service links): set "enableServiceLinks: false" in the pod's spec, or set ${source} to a number there.`,
   )
 }
 
@@ -447,27 +456,37 @@ const changePattern = /^\d{1,15}:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 const secret = new RegExp(`^[!-~]{${minSecretLength},}$`)
 
-/** As browsers send them: scheme, host, a port that is not the scheme's own, and no path. */
+/** As browsers send them: scheme, host, and a port unless it is the scheme's default; no path. */
 const isOrigin = (text: string): boolean => URL.canParse(text) && new URL(text).origin === text
 
-/** The README's table of settings, in Markdown. */
-export function settingsTable(): string {
-  const rows = settingNames.map((name) => {
-    const { kind, meaning, shown }: SettingOf<Value> = settings[name]
-    const choices = kind.kind === 'choice' ? ` (${kind.choices.join(' \\| ')})` : ''
-    const value = shown ?? `\`${settings[name].value}\`${choices}`
-    const flag = kind.kind === 'secret' ? '' : `\`${flagOf(name)}\` `
-    return `| ${flag}| \`${environmentVariableOf(name)}\` | ${value} | ${meaning} |`
-  })
-  return ['| Flag | Environment variable | Default | Meaning |', '|---|---|---|---|', ...rows].join('\n')
+/** The tables of docs/settings.md, in Markdown: one for each group. */
+export const settingsTables = (): string =>
+  settingGroups
+    .map((group) => {
+      const names = settingNames.filter((name) => settings[name].group === group)
+      return [
+        `## ${group}\n`,
+        '| Flag | Environment variable | Default | Meaning |',
+        '|---|---|---|---|',
+        ...names.map(settingRow),
+      ].join('\n')
+    })
+    .join('\n\n')
+
+function settingRow(name: SettingName): string {
+  const { kind, meaning, shown }: SettingOf<Value> = settings[name]
+  const choices = kind.kind === 'choice' ? ` (${kind.choices.join(' \\| ')})` : ''
+  const value = shown ?? `\`${settings[name].value}\`${choices}`
+  const flag = kind.kind === 'secret' ? '' : `\`${flagOf(name)}\` `
+  return `| ${flag}| \`${environmentVariableOf(name)}\` | ${value} | ${meaning} |`
 }
 
-/** Of a server and its commands, beside the settings. */
+/** Variables of the commands that are not settings of the server. */
 const otherVariables: ReadonlySet<string> = new Set(['PROPETL_KEY'])
-/** What Kubernetes sets in each pod of a namespace with a Service called "propetl". */
+/** Variables that Kubernetes sets in each pod of a namespace with a Service called "propetl". */
 const serviceLink = /^PROPETL_(SERVICE_(HOST|PORT\w*)|PORT(_\w+)?)$/
 
-/** Variables of the environment that look like settings and are none, as misspelt ones do. */
+/** Environment variables that look like settings but are not, such as misspelt ones. */
 export function unknownVariables(environment: Given): string[] {
   const known = new Set([...settingNames.map(environmentVariableOf), ...otherVariables])
   return Object.keys(environment).filter(

@@ -9,19 +9,19 @@ import {
   loadConfig,
   readConfig,
   settingNames,
-  settingsTable,
+  settingsTables,
   unknownVariables,
 } from '../src/config.js'
 import { root, temporaryDirectory } from './material.js'
 
 describe('settings', () => {
-  test('a flag goes before an environment variable, and that before the default', () => {
+  test('a flag takes precedence over an environment variable, and both over the default', () => {
     const environment = { PROPETL_PORT: '9000', PROPETL_MAX_INPUTS: '7' }
     const config = readConfig({ port: '9100' }, environment)
     assert.deepEqual([config.port, config.maxInputs, config.host], [9100, 7, '127.0.0.1'])
   })
 
-  test('leave a number to the server where it can be', () => {
+  test('accept auto for numbers that the server can choose', () => {
     assert.equal(readConfig({}, {}).maxBatchTokens, 'auto')
     assert.equal(readConfig({ maxBatchTokens: 'auto' }, { PROPETL_MAX_BATCH_TOKENS: '64' }).maxBatchTokens, 'auto')
     assert.equal(readConfig({}, { PROPETL_MAX_BATCH_TOKENS: '64' }).maxBatchTokens, 64)
@@ -45,12 +45,12 @@ describe('settings', () => {
     ),
     [{ port: 'tcp://10.96.14.7:80' }, {}, /^--port is "tcp:.*"; expected a whole number from 0 to 65535$/],
     [{}, { PROPETL_SLOTS: '0' }, /^PROPETL_SLOTS is "0"; expected a whole number from 1/],
-    [{}, { PROPETL_HOST: '' }, /PROPETL_HOST is ""; expected a value that is not empty/],
+    [{}, { PROPETL_HOST: '' }, /PROPETL_HOST is ""; expected a non-empty value/],
     [{ logLevel: 'loud' }, {}, /--log-level is "loud"; expected fatal \|/],
     [
       {},
       { PROPETL_DATABASE_URL: 'mysql://a:b@c/d' },
-      /^PROPETL_DATABASE_URL is not an address that begins with postgres:\/\/$/,
+      /^PROPETL_DATABASE_URL is not a URL that begins with postgres:\/\/$/,
     ],
     [{}, { PROPETL_INSECURE: 'yes' }, /^PROPETL_INSECURE is "yes"; expected true \| false$/],
     [
@@ -59,24 +59,24 @@ describe('settings', () => {
       /^--cors-origins is .*; expected origins like https/,
     ],
     [{ headersTimeoutMs: '2000', receiveTimeoutMs: '1000' }, {}, /--headers-timeout-ms is 2000; expected at most/],
-    [{ tlsKey: 'key.pem' }, {}, /^--tls-cert and --tls-key go together; only one is given$/],
+    [{ tlsKey: 'key.pem' }, {}, /^--tls-cert and --tls-key must be given together; only one is set$/],
     [{}, { PROPETL_OPERATOR_KEY: 'short' }, /^PROPETL_OPERATOR_KEY has 5 characters; expected 32 or more, ASCII/],
     [{ maxBatchTokens: 'all' }, {}, /^--max-batch-tokens is "all"; expected auto, or a whole number from 1 to/],
-    [{ maxInputs: '10000' }, {}, /--max-inputs is 10000, but only --max-queue-rows = 8192/],
+    [{ maxInputs: '10000' }, {}, /--max-inputs is 10000; expected at most --max-queue-rows = 8192/],
   ]
   for (const [flags, environment, message] of refused)
-    test(`refuse ${JSON.stringify({ ...flags, ...environment })}`, () => {
+    test(`rejects ${JSON.stringify({ ...flags, ...environment })}`, () => {
       assert.throws(() => readConfig(flags, environment), { code: 'invalid_setting', message })
     })
 
-  test('are lists, switches and secrets where they say so', () => {
+  test('are parsed as lists, switches and secrets', () => {
     const config = readConfig({ corsOrigins: 'https://a.example, http://localhost:3000', insecure: 'true' }, {})
     assert.deepEqual([config.corsOrigins, config.insecure], [['https://a.example', 'http://localhost:3000'], true])
     const { operatorKey, tlsCert } = readConfig({}, { PROPETL_OPERATOR_KEY: 'x'.repeat(32) })
     assert.deepEqual([operatorKey, tlsCert], ['x'.repeat(32), undefined])
   })
 
-  test('come from a file, too, which flags and environment variables go before', async () => {
+  test('are also read from a settings file, which flags and environment variables override', async () => {
     const settingsFile = join(await temporaryDirectory(), 'settings')
     const lines = [
       '# Of the server',
@@ -100,12 +100,12 @@ describe('settings', () => {
     assert.throws(() => loadConfig({ settingsFile: '/nowhere' }, {}), missing)
   })
 
-  test('stand in the README as they are in the program', () => {
-    assert.ok(readFileSync(join(root, 'README.md'), 'utf8').includes(settingsTable()))
+  test('are in docs/settings.md as they are in the program (npm run generate writes it)', () => {
+    assert.ok(readFileSync(join(root, 'docs/settings.md'), 'utf8').includes(settingsTables()))
   })
 })
 
-test('variables that look like settings and are none are named; those of Kubernetes are not', () => {
+test('misspelt PROPETL_ variables are reported; those that Kubernetes sets are not', () => {
   const environment = {
     PATH: '/bin',
     PROPETL_PORT: '8080',
