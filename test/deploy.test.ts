@@ -166,7 +166,10 @@ describe('the alert rules', () => {
       const [file, anchor = ''] = annotations.runbook.split('#')
       assert.equal(file, 'docs/operations.md')
       assert.ok(anchors.includes(anchor), `${alert}: ${anchor} is a heading`)
-      assert.ok(page.includes(`\`${alert}\``), `${alert} is told of`)
+      assert.ok(
+        page.includes(`| \`${alert}\` | ${labels.severity} |`),
+        `${alert} is in the page's table as ${labels.severity}`,
+      )
     }
   })
 
