@@ -1,6 +1,6 @@
 // Two builds of the server: the throughput of 64 clients, in alternation.
 
-import { access, readFile } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { alternate, type Benchmark, median, summary } from '../support/figures.js'
 import { ClosedLoopProcess } from '../support/forked-script.js'

@@ -37,6 +37,7 @@ export async function renameDurably(partial: string, path: string): Promise<void
 }
 
 export const throwUnwritable = (path: string) => (error: NodeJS.ErrnoException) => {
-  const cause = error.code === 'ENOENT' ? `there is no directory ${dirname(path)}; create it first` : describeError(error)
+  const cause =
+    error.code === 'ENOENT' ? `there is no directory ${dirname(path)}; create it first` : describeError(error)
   throw new Problem('unwritable_file', `${path} cannot be written: ${cause}`)
 }

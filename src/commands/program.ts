@@ -11,9 +11,9 @@ import {
   shownDefault,
   unknownVariables,
 } from '../config.js'
-import { combinings } from '../formats/task-file.js'
 import { methodDefaults, trainingMethods, weightRates } from '../learn/training-methods.js'
 import { version } from '../package.js'
+import { combinings } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import type { EvaluateFlags } from './evaluate.js'
 import { addHelp } from './help-text.js'

@@ -12,7 +12,7 @@ import { methodDefaults, type TrainingMethod, weightRates } from '../learn/train
 import { completeConfig, type ModuleConfig, type ModuleKind } from '../petl/kinds.js'
 import type { Combining } from '../petl/task.js'
 import { Problem } from '../problem.js'
-import { inWords } from '../store/causes.js'
+import { describeError } from '../store/causes.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
 import { checkModelDirectory } from './model-directory.js'
 import { checkWritable, writeAtomically } from './output-file.js'
@@ -120,7 +120,7 @@ function moduleOf(flags: TrainFlags): ModuleConfig {
 
 async function prepareFolder(folder: string): Promise<void> {
   await mkdir(join(folder, 'masks'), { recursive: true }).catch((error: Error) => {
-    throw new Problem('unwritable_file', `the folder ${folder} cannot be created: ${inWords(error)}`)
+    throw new Problem('unwritable_file', `the folder ${folder} cannot be created: ${describeError(error)}`)
   })
   await checkWritable(join(folder, 'prototype.safetensors'))
 }

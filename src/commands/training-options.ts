@@ -2,11 +2,10 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { settings } from '../config.js'
-import { type ProblemType, poolings, problemTypes } from '../formats/task-file.js'
 import { type Columns, defaultColumns } from '../learn/examples.js'
 import { type Metric, metricNames } from '../learn/metrics.js'
 import { type HeadKind, headKinds } from '../learn/plan.js'
-import { combinings, type ProblemType, poolings, problemTypes } from '../petl/task.js'
+import { type ProblemType, poolings, problemTypes } from '../petl/task.js'
 import { type LearningProvider, learningProviders } from '../runtime/execution-providers.js'
 
 const number = (what: string, isValid: (value: number) => boolean) => (given: string) => {

@@ -49,7 +49,10 @@ describe('propetl backup', () => {
       await copyFile(file, join(restored, 'tasks.lmdb'))
       const restarted = await serve(restored)
       for (let i = 0; i < 20; i++)
-        assert.equal((await predictionOf(await predict(restarted.url, `t${i}`))).version, digestOf(shiftedTask(sst2, i)))
+        assert.equal(
+          (await predictionOf(await predict(restarted.url, `t${i}`))).version,
+          digestOf(shiftedTask(sst2, i)),
+        )
       const { tasks } = (await (await fetch(`${restarted.url}/tasks?limit=1000`)).json()) as {
         tasks: { id: string; version: string }[]
       }

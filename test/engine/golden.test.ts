@@ -134,7 +134,7 @@ describe(`the engine on ${testProvider}`, () => {
       const expected = hidden[0]?.map((first, i) =>
         pooling === 'cls' ? first : hidden.reduce((sum, token) => sum + (token[i] ?? 0), 0) / hidden.length,
       )
-      const task = { mask: { layers: rows: maskLayers, weights: maskBytes * 8, exact: false, bits }, combine }
+      const task = { mask: { layers: maskLayers, weights: maskBytes * 8, exact: false, bits }, combine }
       const bitset = effectiveBitset(task, prototype)
       const base = engineRow(row, tasks.get('cola') as never, prototype)
       const [pooled] = await pooledOf([{ ...base, pooling, maskKey: `${combine}-${maskLayers}`, bitset: () => bitset }])
