@@ -1,4 +1,5 @@
-// What a server spends on requests: its memory, divided, and its event loop's time, in slices. Made once, before it listens.
+// What requests cost the server, and how it is bounded: memory, divided into pools, and time of the event loop, divided into
+// slices. Opened once, before the server listens.
 
 import {
   divideMemory,
@@ -18,7 +19,7 @@ export interface Costs {
   readonly work: SlicedWork
 }
 
-/** @throws Problem `invalid_setting` if what the settings allow does not fit into the memory */
+/** @throws Problem `invalid_setting` if the sizes that the settings allow do not fit into the memory */
 export function openCosts(settings: MemorySettings): Costs {
   const memory = memoryLimit(settings.memoryBytes)
   const shares = divideMemory(memory, settings)

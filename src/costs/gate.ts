@@ -1,5 +1,5 @@
-// A bound on how much work of a kind is under way at one time. What does not fit waits; owners take turns. An owner alone
-// gets half of the gate, so that the next one need not wait for it.
+// A gate bounds how much work of one kind runs at the same time. Work that does not fit waits, and owners take turns. A single
+// owner gets at most half of the gate, so that the next owner need not wait for it.
 
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
@@ -17,15 +17,15 @@ export class Gate {
 
   constructor(readonly capacity: number) {}
 
-  /** Amount of work under way. */
+  /** Amount of work that runs. */
   get amount(): number {
     return this.#amount
   }
 
   /**
-   * Does the work once there is room for it.
+   * Runs the work once there is room for it.
    * @param amount of work; more than half of the gate counts as half
-   * @throws Problem `client_closed_request` if the signal is aborted when its turn comes; whatever the work throws
+   * @throws Problem `client_closed_request` if the signal is aborted before the work starts; whatever the work throws
    */
   async pass<T>(owner: Owner, amount: number, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const counted = Math.min(amount, Math.floor(this.capacity / 2))
@@ -33,7 +33,8 @@ export class Gate {
       await new Promise<void>((enter) => this.#waiting.add(owner, { amount: counted, enter }))
     else this.#change(owner, counted)
     try {
-      if (signal?.aborted) throw new Problem('client_closed_request', 'the client left before its texts were tokenised')
+      if (signal?.aborted)
+        throw new Problem('client_closed_request', 'the client disconnected before its texts were tokenised')
       return await work()
     } finally {
       this.#change(owner, -counted)
@@ -42,7 +43,7 @@ export class Gate {
   }
 
   #admit(): void {
-    // An owner that waits for its own work to end is passed. Nobody passes the others: they would wait for ever.
+    // An owner that waits for its own work is skipped. No other is skipped, because large work would then starve.
     const next = () => this.#waiting.first((owner, { amount }) => this.#ownFits(owner, amount))
     for (let first = next(); first !== undefined; first = next()) {
       const [owner, { amount, enter }] = first

@@ -1,78 +1,78 @@
-// Turns of the event loop. To check, parse and admit a request takes up to some milliseconds that cannot be divided. While
-// several owners ask, one request is begun in each turn of the event loop, and owners take turns: who sends one request does
-// not wait for all those that another owner has sent at the same time. An owner whose request was refused rests before its
-// next turn: refused requests cost the event loop as much as others, and their clients send them again at once.
+// Fair use of the event loop. Checking, parsing and admitting a request takes up to some milliseconds and cannot be divided.
+// While several owners are active, one request is started per turn of the event loop, and owners take turns: an owner with one
+// request does not wait for all requests that another owner has sent at the same time. After a rejected request an owner
+// pauses, because rejected requests cost as much time as others, and their clients often retry at once.
 
 import type { Owner } from '../owner.js'
 import { ActiveOwners } from './active-owners.js'
 import { OwnerQueues } from './owner-queues.js'
 
-/** How long an owner rests after a request that was refused, in milliseconds. */
-const restMs = 10
+/** How long an owner pauses after a rejected request, in milliseconds. */
+const pauseMs = 10
 
 export class LoopTurns {
   readonly #activeOwners = new ActiveOwners()
   readonly #waiting = new OwnerQueues<() => void>()
-  /** Until when owners rest, in the order of these times. */
-  readonly #resting = new Map<Owner, number>()
+  /** When the pause of each owner ends, in ascending order. */
+  readonly #pausedUntil = new Map<Owner, number>()
   #planned = false
   #timer: NodeJS.Timeout | undefined
 
   constructor(
-    /** In milliseconds. */
+    /** The clock, in milliseconds. */
     readonly now: () => number = () => performance.now(),
   ) {}
 
-  /** Requests that wait for their turn. */
+  /** Number of requests that wait for their turn. */
   get waiting(): number {
     return this.#waiting.size
   }
 
-  /** Resolves when it is the owner's turn. An owner that is alone does not wait. */
+  /** Resolves when it is the owner's turn. A single active owner does not wait. */
   async next(owner: Owner): Promise<void> {
     const now = this.now()
     this.#activeOwners.record(owner, now)
     if (!this.#activeOwners.hasSeveral(now) && this.#waiting.isEmpty) return
-    await new Promise<void>((begin) => {
-      this.#waiting.add(owner, begin)
+    await new Promise<void>((start) => {
+      this.#waiting.add(owner, start)
       this.#plan()
     })
   }
 
-  /** A request of the owner was refused. */
+  /** Records that a request of the owner was rejected. */
   rejected(owner: Owner): void {
     const now = this.now()
-    this.#resting.delete(owner)
-    this.#resting.set(owner, now + restMs)
-    for (const [rested, until] of this.#resting) {
+    this.#pausedUntil.delete(owner)
+    this.#pausedUntil.set(owner, now + pauseMs)
+    for (const [other, until] of this.#pausedUntil) {
       if (until > now) break
-      this.#resting.delete(rested)
+      this.#pausedUntil.delete(other)
     }
   }
 
   #plan(): void {
     if (this.#planned || this.#waiting.isEmpty) return
     const now = this.now()
-    const readyAt = Math.min(...Array.from(this.#waiting.owners, (owner) => this.#resting.get(owner) ?? now))
+    const readyAt = Math.min(...Array.from(this.#waiting.owners, (owner) => this.#pausedUntil.get(owner) ?? now))
     clearTimeout(this.#timer)
     if (readyAt > now) this.#timer = setTimeout(() => this.#plan(), Math.ceil(readyAt - now))
     else {
       this.#planned = true
       setImmediate(() => {
         this.#planned = false
-        this.#begin()
+        this.#startNext()
         this.#plan()
       })
     }
   }
 
-  /** Begins a request of the first owner that does not rest. */
-  #begin(): void {
+  /** Starts a request of the first owner that is not paused. */
+  #startNext(): void {
     const now = this.now()
-    const first = this.#waiting.first((owner) => (this.#resting.get(owner) ?? now) <= now)
+    const first = this.#waiting.first((owner) => (this.#pausedUntil.get(owner) ?? now) <= now)
     if (first === undefined) return
-    const [owner, begin] = first
+    const [owner, start] = first
     this.#waiting.take(owner)
-    begin()
+    start()
   }
 }

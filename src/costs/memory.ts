@@ -1,5 +1,5 @@
-// How much memory the process may take, and how it is divided. The container's limit counts where there is one (cgroup v1
-// and v2, as Node reads them). What is not divided here is for the model, the engines, connections and the heap.
+// The memory limit of the process, and its division into shares. In a container the limit is that of the container (cgroup v1
+// and v2, as Node reads them). The rest is for the model, the engines, connections and the heap.
 
 import { totalmem } from 'node:os'
 import { flagOf } from '../config.js'
@@ -19,24 +19,24 @@ export interface MemoryLimit {
   readonly source: 'setting' | 'container' | 'machine'
 }
 
-/** What each use of memory may take at one time, in bytes. */
+/** The most memory of each use at one time, in bytes. */
 export interface MemoryShares {
-  /** Tasks that were used lately. */
+  /** Recently used tasks. */
   readonly cache: number
-  /** Tasks that requests use at this moment. */
+  /** Tasks of current requests. */
   readonly tasks: number
-  /** Bodies of requests, from their first byte until the request ends. */
+  /** Request bodies, from their first byte until the request ends. */
   readonly bodies: number
   /** Texts while they are tokenised. */
   readonly texts: number
-  /** Answers that are being made or sent. */
+  /** Responses while they are built or sent. */
   readonly answers: number
 }
 
 export type MemoryUse = keyof MemoryShares
 
 const MiB = 1024 * 1024
-/** Shares of the limit, and the most that is of use. */
+/** Shares of the limit, and their upper bounds. */
 const shares: Readonly<Record<MemoryUse, { readonly share: number; readonly most: number }>> = {
   cache: { share: 1 / 16, most: 1024 * MiB },
   tasks: { share: 1 / 16, most: 1024 * MiB },
@@ -45,18 +45,18 @@ const shares: Readonly<Record<MemoryUse, { readonly share: number; readonly most
   answers: { share: 1 / 32, most: 1024 * MiB },
 }
 
-/** Copies of a body that a request holds: its bytes, and what is made of them. */
+/** Memory of a request body relative to its bytes: the bytes, and the values that are parsed from them. */
 export const bodyFactor = { json: 4, file: 2 } as const
-/** An answer is held as values and as text. */
+/** Memory of a response relative to its bytes: the values, and their JSON text. */
 export const answerFactor = 3
-/** What a tokenizer takes for a character that is being tokenised, in bytes. */
+/** Memory that the tokenizer needs per character, in bytes. */
 export const bytesPerCharacter = 600
 
 /** The limit of this process. */
 export function memoryLimit(setting: number | 'auto'): MemoryLimit {
   if (setting !== 'auto') return { bytes: setting, source: 'setting' }
   const machine = totalmem()
-  // 0, or a number beyond all memory, where there is no limit.
+  // Without a limit it is 0, or a number larger than the machine's memory.
   const constrained = process.constrainedMemory()
   return constrained > 0 && constrained < machine
     ? { bytes: constrained, source: 'container' }
@@ -65,11 +65,11 @@ export function memoryLimit(setting: number | 'auto'): MemoryLimit {
 
 /**
  * Divides the limit.
- * @throws Problem `invalid_setting` if the largest requests that the settings allow do not fit into half of it
+ * @throws Problem `invalid_setting` if the shares that the settings require do not fit into half of the limit
  */
 export function divideMemory({ bytes: limit }: MemoryLimit, settings: MemorySettings): MemoryShares {
   const shareOf = (use: MemoryUse) => Math.min(Math.floor(limit * shares[use].share), shares[use].most)
-  // A pool gives half of itself to one owner: the largest request has to fit into that.
+  // A pool gives one owner at most half of itself, so the largest request has to fit into half.
   const largestBody = Math.max(bodyFactor.file * settings.maxUploadBytes, bodyFactor.json * settings.maxBodyBytes)
   const divided: MemoryShares = {
     cache: settings.cacheBytes === 'auto' ? shareOf('cache') : settings.cacheBytes,
@@ -83,18 +83,18 @@ export function divideMemory({ bytes: limit }: MemoryLimit, settings: MemorySett
     const names = (['maxUploadBytes', 'maxBodyBytes', 'maxAnswerBytes', 'cacheBytes'] as const).map(flagOf)
     throw new Problem(
       'invalid_setting',
-      `with ${limit} bytes of memory at most half may be taken by requests and the cache, but the settings ask for ${sum}; ` +
-        `lower one of ${names.join(', ')}, or give ${flagOf('memoryBytes')}`,
+      `the settings reserve ${sum} bytes for requests and the cache; with ${limit} bytes of memory at most half of them may ` +
+        `be reserved. Lower one of ${names.join(', ')}, or raise ${flagOf('memoryBytes')}`,
     )
   }
   return divided
 }
 
-/** The pools that requests take from. The cache bounds itself. */
+/** The pools that requests take memory from. The cache has its own bound. */
 export type MemoryPools = Readonly<Record<'tasks' | 'bodies' | 'answers', Pool>>
 
 export const poolsOf = ({ tasks, bodies, answers }: MemoryShares): MemoryPools => ({
   tasks: new Pool('tasks in use', tasks),
-  bodies: new Pool('bodies of requests', bodies),
-  answers: new Pool('answers', answers),
+  bodies: new Pool('request bodies', bodies),
+  answers: new Pool('responses', answers),
 })

@@ -1,12 +1,12 @@
-// What waits, in a queue of each owner. Owners take turns: whoever was served goes behind the others.
+// A queue per owner. Owners take turns: after one of its items is taken, an owner goes to the end of the order.
 
 import type { Owner } from '../owner.js'
 
 export class OwnerQueues<Item> {
-  /** The owner that has waited longest for its turn comes first. */
+  /** In the order of turns: the owner that has waited longest comes first. */
   readonly #queues = new Map<Owner, Item[]>()
 
-  /** Owners that have something waiting, in the order of their turns. */
+  /** Owners with waiting items, in the order of turns. */
   get owners(): Iterable<Owner> {
     return this.#queues.keys()
   }
@@ -15,7 +15,7 @@ export class OwnerQueues<Item> {
     return this.#queues.size === 0
   }
 
-  /** Items of all owners. */
+  /** Number of items of all owners. */
   get size(): number {
     let size = 0
     for (const queue of this.#queues.values()) size += queue.length
@@ -32,13 +32,13 @@ export class OwnerQueues<Item> {
     else this.#queues.set(owner, [item])
   }
 
-  /** The first item of the first owner whose item is accepted, without taking it. */
+  /** The first item of the first owner whose first item is accepted. The item stays in the queue. */
   first(accepts: (owner: Owner, item: Item) => boolean = () => true): readonly [Owner, Item] | undefined {
     for (const [owner, [item]] of this.#queues) if (item !== undefined && accepts(owner, item)) return [owner, item]
     return undefined
   }
 
-  /** Takes the first item of an owner, which goes behind the others for its next turn. */
+  /** Removes the first item of an owner, and moves the owner to the end of the order. */
   take(owner: Owner): Item | undefined {
     const queue = this.#queues.get(owner)
     const item = queue?.shift()

@@ -1,13 +1,13 @@
-// Bytes that requests hold at one time: bounded in total, and for each owner. What is taken is given back when the request
-// ends, however it ends.
+// A pool bounds the bytes that requests hold at the same time, in total and per owner. A request gives back its bytes when it
+// ends, also after an error.
 
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 
-/** Seconds after which trying again makes sense: requests give back what they hold within moments. */
+/** Seconds after which a retry makes sense. Requests hold their bytes only for a short time. */
 const retryAfterSeconds = 1
 
-/** What one request holds of a pool. */
+/** The bytes of a pool that one request holds. */
 export interface Holding {
   readonly bytes: number
   /** Takes more. @throws Problem `overloaded` */
@@ -21,7 +21,7 @@ export class Pool {
   #held = 0
 
   constructor(
-    /** For messages: what the bytes are. */
+    /** What the bytes are for, in error messages. */
     readonly name: string,
     readonly limit: number,
   ) {}
@@ -35,16 +35,11 @@ export class Pool {
   }
 
   /**
-   * Bytes that an owner may take now. An owner that holds much leaves as much free as it holds, so one alone gets half of
-   * the pool, and the next one still finds room. (Dynamic thresholds; Choudhury and Hahne 1998.)
+   * Bytes that an owner may take now. An owner must leave as much free as it holds. A single owner therefore gets half of the
+   * pool, and the next owner still finds room. (Dynamic thresholds; Choudhury and Hahne 1998.)
    */
   roomFor(owner: Owner): number {
     return this.#room(this.heldBy(owner))
-  }
-
-  /** The most that one request can ever take. */
-  get most(): number {
-    return Math.floor(this.limit / 2)
   }
 
   /** @throws Problem `overloaded` if there is no room for the bytes now */
@@ -76,12 +71,12 @@ export class Pool {
   }
 
   #checkRoom(owner: Owner, bytes: number, held: number): void {
-    // What a request holds itself must not keep it from its own end.
+    // The bytes that the request holds itself do not count, so that it can finish.
     const room = this.#room(this.heldBy(owner) - held)
     if (bytes <= room) return
     throw new Problem(
       'overloaded',
-      `the request needs ${bytes} bytes for ${this.name}, and ${room} are free for its owner; try again later`,
+      `the request needs ${bytes} bytes for ${this.name}, but only ${room} are free for its owner; try again later`,
       { resource: this.name, asked: bytes, room, limit: this.limit, retry_after_s: retryAfterSeconds },
     )
   }

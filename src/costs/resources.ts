@@ -1,39 +1,39 @@
-// Every resource that a caller can use up: its bound, the setting of the bound, who pays, and the error beyond it. This table
-// makes the errors of some rows, and the tables of SECURITY.md and docs/limits.md.
+// Every resource that a caller can use up: its limits, the settings that change them, who is charged, and the errors. This
+// table generates the tables of SECURITY.md and docs/limits.md, and some of the errors.
 
 import { flagOf, type SettingName, shownDefault } from '../config.js'
 import { Problem, type ProblemCode } from '../problem.js'
 
 interface Resource {
-  /** What is bounded, for people. */
+  /** The resource, in words. */
   readonly what: string
-  /** The bound of one request, upload or connection. */
+  /** The limit of one request, upload or connection. */
   readonly perRequest: string
-  /** The bound of what is in flight: of an owner (a tenant, or the operator), and in total. */
-  readonly inFlight: string
-  /** What pays for it: rates, turns at the engine, quotas. */
+  /** The limit of everything that is in progress: per owner (a tenant, or the operator), and in total. */
+  readonly inProgress: string
+  /** What is charged for it: rate limits, turns at the engine, quotas. */
   readonly charged: string
   readonly settings: readonly SettingName[]
-  /** Codes of the errors beyond the bounds. A connection that is closed without an answer has none. */
+  /** Codes of the errors beyond the limits. A connection that is closed without a response has none. */
   readonly codes: readonly ProblemCode[]
 }
 
-/** In flight a pool is divided by dynamic thresholds (pool.ts). */
-const pooled = (share: string) => `An owner at most half of what is free; ${share} in total`
+/** Pools are divided by dynamic thresholds (pool.ts). */
+const pooled = (share: string) => `${share} for all requests. An owner gets at most half of what is free`
 
 export const resources = {
   connections: {
     what: 'Connections',
-    perRequest: 'One request at work on a connection; at most 16 wait behind it',
-    inFlight: '`--max-connections` in total; further ones are closed',
+    perRequest: 'A connection runs one request at a time. At most 16 further requests wait on it',
+    inProgress: '`--max-connections`. Further connections are closed',
     charged: '',
     settings: ['maxConnections', 'keepAliveTimeoutMs'],
     codes: ['invalid_request'],
   },
   headers: {
-    what: "Bytes of a request's line and headers, and the time until they have arrived",
+    what: 'Request line and headers: bytes, and time until they have arrived',
     perRequest: '`--max-header-bytes`, `--headers-timeout-ms`',
-    inFlight: 'Those of all connections',
+    inProgress: 'The limit of one request for each connection',
     charged: '',
     settings: ['maxHeaderBytes', 'headersTimeoutMs'],
     codes: ['headers_too_large', 'request_timeout'],
@@ -41,32 +41,32 @@ export const resources = {
   requests: {
     what: 'Requests',
     perRequest: '',
-    inFlight:
-      'While several owners ask, one is begun in each turn of the event loop, and owners take turns. After a refusal an owner rests for 10 ms',
-    charged: "The tenant's requests per second, before anything else is done",
+    inProgress:
+      'While several owners are active, each turn of the event loop starts one request, and owners take turns. After a rejected request the owner pauses for 10 ms',
+    charged: "The tenant's requests per second, before any other work",
     settings: [],
     codes: ['rate_limited'],
   },
   bodyBytes: {
-    what: 'Bytes of a body, and the time until it has arrived',
-    perRequest: '`--max-body-bytes` for JSON, `--max-upload-bytes` for a task file; `--receive-timeout-ms`',
-    inFlight: pooled('1/16 of the memory'),
-    charged: "A task file: the tenant's quota of bytes, before the body is read",
+    what: 'Request body: bytes, and time until it has arrived',
+    perRequest: '`--max-body-bytes` for JSON, `--max-upload-bytes` for a task file, `--receive-timeout-ms`',
+    inProgress: pooled('1/16 of the memory'),
+    charged: "For a task file: the tenant's quota of bytes, before the body is read",
     settings: ['maxBodyBytes', 'maxUploadBytes', 'receiveTimeoutMs', 'memoryBytes'],
     codes: ['body_too_large', 'request_timeout', 'quota_exceeded', 'overloaded'],
   },
   jsonValues: {
-    what: 'Values of a JSON body, and how deep they are nested; counted before the body is parsed',
-    perRequest: 'Four times `--max-inputs`, and 100; 8 levels. A large body is parsed in slices',
-    inFlight: 'As bodies',
+    what: 'JSON body: number of values and depth, counted before it is parsed',
+    perRequest: '4 · `--max-inputs` + 100 values; 8 levels. A large body is parsed in slices',
+    inProgress: 'The limit of request bodies',
     charged: '',
     settings: ['maxInputs'],
     codes: ['too_many_inputs', 'invalid_request'],
   },
-  refusedBodies: {
-    what: 'Bytes of a refused body that are read all the same, so that its client reads the answer',
-    perRequest: '64 MiB and 10 s; without a key 1 MiB and 1 s. Then the connection is closed',
-    inFlight: '64 MiB a second of all connections together; nothing is kept',
+  rejectedBodies: {
+    what: 'Body of a rejected request, which is read and discarded so that the client can read the response',
+    perRequest: '64 MiB and 10 s; without an API key 1 MiB and 1 s. Then the connection is closed',
+    inProgress: '64 MiB per second on all connections. Nothing is kept in memory',
     charged: '',
     settings: [],
     codes: [],
@@ -74,81 +74,84 @@ export const resources = {
   inputs: {
     what: 'Texts',
     perRequest: '`--max-inputs`',
-    inFlight: '`--max-queue-rows` texts may wait in total, of an owner and of a task at most half of what is free',
+    inProgress:
+      '`--max-queue-rows` waiting texts. An owner gets at most half of what is free, and so does a task of an owner',
     charged: '',
     settings: ['maxInputs', 'maxQueueRows'],
     codes: ['too_many_inputs', 'overloaded'],
   },
   taskBytes: {
-    what: 'Bytes of the tasks that a request names, as they are in memory',
-    perRequest: '`--max-task-bytes`; one task alone always fits',
-    inFlight: pooled('1/16 of the memory'),
+    what: 'Tasks of a request: bytes in memory',
+    perRequest: '`--max-task-bytes`. A single task is always allowed',
+    inProgress: pooled('1/16 of the memory'),
     charged: '',
     settings: ['maxTaskBytes', 'memoryBytes'],
     codes: ['request_too_costly', 'overloaded'],
   },
   characters: {
-    what: 'Characters that are tokenised',
-    perRequest: '32 for each token that the model takes; what follows is not read, or refused with `"truncate": false`',
-    inFlight: 'By 1/64 of the memory: an owner at most half of it. What does not fit waits, and owners take turns',
-    charged: 'By the tokens',
+    what: 'Characters to tokenise',
+    perRequest:
+      '32 characters per token of the model\'s maximum. A longer text is cut there, or rejected with `"truncate": false`',
+    inProgress:
+      'As many as fit into 1/64 of the memory. An owner gets at most half. Further texts wait, and owners take turns',
+    charged: 'Charged as tokens',
     settings: ['memoryBytes'],
     codes: ['text_too_long'],
   },
   tokens: {
-    what: 'Tokens that are computed',
-    perRequest: "Those that the model takes, for each text; and what can be answered before the request's deadline",
-    inFlight:
-      'What can be answered before the deadlines. While one tenant floods and others ask, a batch takes about 10 ms, and at least a quarter of an efficient batch',
-    charged: "The tenant's tokens per second, and its turns at the engine; a refused request is not charged",
+    what: 'Tokens to compute',
+    perRequest: "The model's maximum for each text, and what can be computed before the deadline of the request",
+    inProgress:
+      'What can be computed before the deadlines. While one tenant floods and others are active, a batch takes about 10 ms, but has at least a quarter of the tokens of an efficient batch',
+    charged: "The tenant's tokens per second, and its turns at the engine. A rejected request is not charged",
     settings: ['requestTimeoutMs'],
     codes: ['rate_limited', 'overloaded', 'deadline_exceeded'],
   },
   multiplyAdds: {
     what: "Multiply-adds of the tasks' heads, for all texts or words of a request",
     perRequest: '`--max-head-multiply-adds`',
-    inFlight: 'Done in slices of 1 ms; owners take turns',
-    charged: '100,000 are charged as a token',
+    inProgress: 'Computed in slices of 1 ms. Owners take turns',
+    charged: '100,000 multiply-adds as one token',
     settings: ['maxHeadMultiplyAdds'],
     codes: ['request_too_costly'],
   },
   answerBytes: {
-    what: 'Bytes of an answer: labels for each text or word, or numbers of vectors; estimated from above',
+    what: 'Response: estimated bytes of the labels for each text or word, or of the vectors',
     perRequest: '`--max-answer-bytes`',
-    inFlight: pooled('1/32 of the memory, and three times the largest answer for each of two,'),
-    charged: '250 values are charged as a token',
+    inProgress: pooled('1/32 of the memory, but at least six times the largest response,'),
+    charged: '250 values as one token',
     settings: ['maxAnswerBytes', 'memoryBytes'],
     codes: ['answer_too_large', 'overloaded'],
   },
   downloads: {
-    what: 'Bytes of a task file that is downloaded, and the time in which nothing of an answer is taken',
-    perRequest: 'The file; `--send-timeout-ms`',
-    inFlight: 'As answers',
+    what: 'Download of a task file: bytes, and time in which the client reads nothing',
+    perRequest: 'The size of the file, `--send-timeout-ms`',
+    inProgress: 'The limit of responses',
     charged: '',
     settings: ['sendTimeoutMs', 'memoryBytes'],
     codes: ['overloaded'],
   },
   taskFile: {
-    what: 'A task file: header, labels, description, metrics',
+    what: 'Contents of a task file',
     perRequest:
-      'A header of 4 MiB and 1,000 values; 100,000 labels of 1,000 characters; a description of 10,000; metrics of 65,536. It is read in slices',
-    inFlight: 'As bodies',
+      'Header: 4 MiB and 1,000 values. Labels: 100,000 of 1,000 characters each. Description: 10,000 characters. Metrics: 65,536 characters. The file is read in slices',
+    inProgress: 'The limit of request bodies',
     charged: '',
     settings: [],
     codes: ['not_safetensors', 'invalid_task_file'],
   },
   storage: {
-    what: 'Tasks that are stored, their bytes, and keys',
+    what: 'Stored tasks, their bytes, and API keys',
     perRequest: '',
-    inFlight: '',
-    charged: "The tenant's quotas of tasks and bytes; 100 keys of an owner",
+    inProgress: '',
+    charged: "The tenant's quotas of tasks and bytes; 100 keys per owner",
     settings: [],
     codes: ['quota_exceeded'],
   },
   cache: {
-    what: 'Bytes of tasks that were used lately',
+    what: 'Cache of recently used tasks: bytes',
     perRequest: '',
-    inFlight: '`--cache-bytes`, or 1/16 of the memory; the least recently used tasks are evicted',
+    inProgress: '`--cache-bytes`, or 1/16 of the memory. The least recently used tasks are evicted',
     charged: '',
     settings: ['cacheBytes', 'memoryBytes'],
     codes: [],
@@ -157,7 +160,7 @@ export const resources = {
 
 export type ResourceName = keyof typeof resources
 
-const bounds = {
+const requestLimits = {
   taskBytes: {
     code: 'request_too_costly',
     unit: 'bytes',
@@ -181,11 +184,11 @@ const bounds = {
 >
 
 /**
- * The error for a request that would take more of a resource than one request may.
- * @param whose what takes it, as the subject of a sentence
+ * The error for a request that exceeds the limit of a resource.
+ * @param whose what uses the resource, as the subject of a sentence
  */
-export function exceeds(resource: keyof typeof bounds, asked: number, limit: number, whose: string): Problem {
-  const { code, unit, setting, advice } = bounds[resource]
+export function exceeds(resource: keyof typeof requestLimits, asked: number, limit: number, whose: string): Problem {
+  const { code, unit, setting, advice } = requestLimits[resource]
   return new Problem(
     code,
     `${whose} would take ${asked} ${unit}; at most ${limit} are allowed (${flagOf(setting)}). To stay below, ${advice}`,
@@ -198,17 +201,17 @@ const listed = (words: readonly string[]) => words.map((word) => `\`${word}\``).
 const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 
-/** The table of SECURITY.md, in Markdown: what is bounded, and who pays. */
+/** The Markdown table of SECURITY.md: every resource, its limits, and what is charged. */
 export const boundsTable = (): string =>
   table(
-    ['What a caller can use up', 'One request', 'In flight', 'Charged'],
-    allResources.map(({ what, perRequest, inFlight, charged }) => [what, perRequest, inFlight, charged]),
+    ['Resource', 'Limit of one request', 'Limit of all requests in progress', 'Charged'],
+    allResources.map(({ what, perRequest, inProgress, charged }) => [what, perRequest, inProgress, charged]),
   )
 
-/** The table of docs/limits.md, in Markdown: which settings to change, and which errors to expect. */
+/** The Markdown table of docs/limits.md: the settings of each resource, and the errors beyond its limits. */
 export const limitsTable = (): string =>
   table(
-    ['Resource', 'Settings and their defaults', 'Errors beyond the bounds'],
+    ['Resource', 'Settings and their defaults', 'Errors beyond the limit'],
     allResources.map(({ what, settings, codes }) => [
       what,
       settings.map((name) => `\`${flagOf(name)}\` ${shownDefault(name)}`).join(', '),

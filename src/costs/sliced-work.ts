@@ -1,15 +1,16 @@
-// Work of the event loop, done in slices. While a slice runs, the event loop does nothing else; between two slices it handles
-// all that has arrived. Where much is waiting, it rests between two slices for twice as long as the last one took, so that most
-// of its time is left for others. Owners take turns, and so does the work of one owner.
+// Work of the event loop, done in slices. Between two slices the event loop handles all events that have arrived. If the work
+// uses its whole slice, the next slice waits twice as long as the last one took, so that most of the time is left for other
+// events. Owners take turns, and so do the jobs of one owner.
 
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import type { Steps } from '../steps.js'
 import { OwnerQueues } from './owner-queues.js'
 
-/** How long one slice runs, in milliseconds, and how much longer the rest is. */
+/** Length of a slice, in milliseconds. */
 const sliceMs = 1
-const restFactor = 2
+/** Length of the pause after a full slice, relative to the slice. */
+const pauseFactor = 2
 
 interface Job {
   readonly steps: Steps<unknown>
@@ -21,24 +22,24 @@ interface Job {
 export class SlicedWork {
   readonly #jobs = new OwnerQueues<Job>()
   #planned = false
-  /** How long to rest before the next slice, in milliseconds. */
-  #restMs = 0
+  /** Length of the pause before the next slice, in milliseconds. */
+  #pauseMs = 0
 
   constructor(
-    /** In milliseconds. */
+    /** The clock, in milliseconds. */
     readonly now: () => number = () => performance.now(),
   ) {}
 
-  /** Pieces of work that are not finished. */
+  /** Number of jobs that are not finished. */
   get waiting(): number {
     return this.#jobs.size
   }
 
   /**
-   * Does the steps in slices.
-   * @param signal aborted when nobody waits for the result any more; the steps that are left are not done then
-   * @returns what the steps return
-   * @throws whatever the steps throw; Problem `client_closed_request` once aborted
+   * Runs the steps in slices.
+   * @param signal aborted when the client has disconnected; the remaining steps then do not run
+   * @returns the result of the steps
+   * @throws whatever the steps throw; Problem `client_closed_request` once the signal is aborted
    */
   run<T>(owner: Owner, steps: Steps<T>, signal?: AbortSignal): Promise<T> {
     return new Promise<T>((resolve, reject) => {
@@ -53,13 +54,13 @@ export class SlicedWork {
     this.#planned = true
     const work = () => {
       this.#planned = false
-      const begun = this.now()
-      this.#slice(begun + sliceMs)
-      const tookMs = this.now() - begun
-      this.#restMs = tookMs < sliceMs ? 0 : restFactor * tookMs
+      const startedAt = this.now()
+      this.#slice(startedAt + sliceMs)
+      const tookMs = this.now() - startedAt
+      this.#pauseMs = tookMs < sliceMs ? 0 : pauseFactor * tookMs
       this.#plan()
     }
-    if (this.#restMs > 0) setTimeout(work, this.#restMs)
+    if (this.#pauseMs > 0) setTimeout(work, this.#pauseMs)
     else setImmediate(work)
   }
 
@@ -73,13 +74,13 @@ export class SlicedWork {
     } while (this.now() < until)
   }
 
-  /** @returns whether the job is over */
+  /** @returns whether the job has ended */
   #advance({ steps, signal, resolve, reject }: Job, until: number): boolean {
     try {
       do {
         if (signal?.aborted) {
           steps.return(undefined)
-          reject(new Problem('client_closed_request', 'the client left before the request was answered'))
+          reject(new Problem('client_closed_request', 'the client disconnected before the response was ready'))
           return true
         }
         const step = steps.next()

@@ -9,14 +9,14 @@ const divided = (bytes: number, flags: Record<string, string> = {}) =>
   divideMemory({ bytes, source: 'setting' }, readConfig(flags, {}))
 
 describe('the memory of a server', () => {
-  test('is what the setting says; else a limit of the container, or the memory of the machine', () => {
+  test('is the setting, or else the limit of the container, or the memory of the machine', () => {
     assert.deepEqual(memoryLimit(512 * MiB), { bytes: 512 * MiB, source: 'setting' })
     const { bytes, source } = memoryLimit('auto')
     assert.ok(bytes > 0 && bytes <= totalmem())
     assert.equal(source, bytes === totalmem() ? 'machine' : 'container')
   })
 
-  test('of 1 GiB is divided so that three quarters are left for the model, the engines and the heap', () => {
+  test('of 1 GiB is divided so that more than two thirds remain for the model, the engines and the heap', () => {
     const shares = divided(1024 * MiB)
     assert.deepEqual(shares, {
       cache: 64 * MiB,
@@ -27,7 +27,7 @@ describe('the memory of a server', () => {
     })
   })
 
-  test('gives requests and the cache more where there is more, and not without end', () => {
+  test('gives requests and the cache more on larger machines, up to a limit', () => {
     assert.equal(divided(16 * 1024 * MiB).cache, 1024 * MiB)
     assert.equal(divided(1024 * 1024 * MiB).cache, 1024 * MiB)
     assert.equal(divided(1024 * 1024 * MiB).bodies, 1024 * MiB)
@@ -38,16 +38,17 @@ describe('the memory of a server', () => {
       maxUploadBytes: String(100 * MiB),
       maxAnswerBytes: String(64 * MiB),
     })
-    // Half of a pool is for one owner; a task file is held twice, and an answer three times.
+    // An owner gets half of a pool. A task file counts twice, and a response three times.
     assert.equal(bodies, 400 * MiB)
     assert.equal(tasks, 400 * MiB)
     assert.equal(answers, 384 * MiB)
   })
 
-  test('that is too little for the settings is refused, with the settings to change', () => {
+  test('that is too small for the settings is rejected, and the error names the settings to change', () => {
     assert.throws(() => divided(1024 * MiB, { maxUploadBytes: String(256 * MiB) }), {
       code: 'invalid_setting',
-      message: /^with 1073741824 bytes of memory .* lower one of --max-upload-bytes, .*or give --memory-bytes$/,
+      message:
+        /^the settings reserve \d+ bytes .* with 1073741824 bytes of memory .* Lower one of --max-upload-bytes, .*or raise --memory-bytes$/,
     })
   })
 })

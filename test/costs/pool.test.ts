@@ -4,18 +4,18 @@ import fc from 'fast-check'
 import { type Holding, Pool } from '../../src/costs/pool.js'
 import { Problem } from '../../src/problem.js'
 
-const refusal = (action: () => unknown): Problem => {
+const rejection = (action: () => unknown): Problem => {
   try {
     action()
   } catch (error) {
     if (error instanceof Problem) return error
     throw error
   }
-  throw new Error('nothing was refused')
+  throw new Error('nothing was rejected')
 }
 
 describe('a pool of memory', () => {
-  test('gives one owner half of itself, and the next one half of the rest', () => {
+  test('gives one owner half of the pool, and the next owner half of the rest', () => {
     const pool = new Pool('bodies', 1_000)
     pool.take('a', 500)
     assert.equal(pool.roomFor('a'), 0)
@@ -25,10 +25,10 @@ describe('a pool of memory', () => {
     assert.equal(pool.roomFor('c'), 250)
   })
 
-  test('refuses what has no room, with figures, and holds nothing of it', () => {
+  test('rejects a request without room, with figures, and holds none of its bytes', () => {
     const pool = new Pool('bodies', 1_000)
     const held = pool.take('a', 400)
-    const problem = refusal(() => pool.take('a', 201))
+    const problem = rejection(() => pool.take('a', 201))
     assert.deepEqual(
       [problem.code, problem.details],
       ['overloaded', { resource: 'bodies', asked: 201, room: 200, limit: 1_000, retry_after_s: 1 }],
@@ -38,15 +38,15 @@ describe('a pool of memory', () => {
     assert.equal(pool.held, 0)
   })
 
-  test('does not count what a request holds itself against its own end', () => {
+  test('does not count the bytes that a request holds itself when it takes more', () => {
     const pool = new Pool('bodies', 1_000)
     const held = pool.take('a', 0)
     for (let at = 0; at < 10; at++) held.add(100)
     assert.equal(held.bytes, 1_000)
-    assert.equal(refusal(() => held.add(1)).code, 'overloaded')
+    assert.equal(rejection(() => held.add(1)).code, 'overloaded')
   })
 
-  test('gets back what was taken once, however often it is released, and gives nothing to a request that is over', () => {
+  test('gets bytes back only once, and gives no bytes to a released request', () => {
     const pool = new Pool('bodies', 1_000)
     const [first, second] = [pool.take('a', 100), pool.take('a', 100)]
     first.release()
@@ -57,7 +57,7 @@ describe('a pool of memory', () => {
     assert.deepEqual([pool.held, pool.heldBy('a')], [0, 0])
   })
 
-  test('never holds more than its limit, and always the sum of what is held', () => {
+  test('never holds more than its limit, and counts exactly the bytes that are held', () => {
     const action = fc.record({
       owner: fc.constantFrom('a', 'b', 'c'),
       bytes: fc.integer({ min: 0, max: 600 }),

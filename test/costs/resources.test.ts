@@ -6,16 +6,16 @@ import { boundsTable, exceeds, limitsTable, resources } from '../../src/costs/re
 import { problems } from '../../src/http/problems.js'
 import { root } from '../material.js'
 
-describe('the table of what callers can use up', () => {
-  test('stands in SECURITY.md and docs/limits.md as it is in the program', () => {
+describe('the table of resources', () => {
+  test('is the same in SECURITY.md and docs/limits.md as in the source', () => {
     assert.ok(readFileSync(join(root, 'SECURITY.md'), 'utf8').includes(boundsTable()))
     assert.ok(readFileSync(join(root, 'docs/limits.md'), 'utf8').includes(limitsTable()))
   })
 
-  test('has a bound for every resource, and errors of the 4xx and 5xx that clients know', () => {
-    for (const { what, perRequest, inFlight, charged, codes } of Object.values(resources)) {
+  test('has a limit for every resource, and errors that the API documents', () => {
+    for (const { what, perRequest, inProgress, charged, codes } of Object.values(resources)) {
       assert.ok(
-        [perRequest, inFlight, charged].some((bound) => bound !== ''),
+        [perRequest, inProgress, charged].some((limit) => limit !== ''),
         what,
       )
       for (const code of codes) {
@@ -26,7 +26,7 @@ describe('the table of what callers can use up', () => {
     }
   })
 
-  test('makes errors that say what was asked, what is allowed, and what to do', () => {
+  test('makes errors that say what was requested, what is allowed, and what to do', () => {
     const problem = exceeds('taskBytes', 2_000, 1_000, 'the tasks')
     assert.deepEqual(
       [problem.code, problem.details],

@@ -3,8 +3,8 @@ import { describe, test } from 'node:test'
 import { SlicedWork } from '../../src/costs/sliced-work.js'
 import type { Steps } from '../../src/steps.js'
 
-/** Each step takes half a millisecond of a clock that nothing else moves. */
-function workshop() {
+/** Work on a virtual clock, on which each step takes half a millisecond. */
+function virtualWork() {
   let now = 0
   const done: string[] = []
   function* steps(name: string, count: number): Steps<string> {
@@ -20,8 +20,8 @@ function workshop() {
 }
 
 describe('work of the event loop', () => {
-  test('returns what its steps return, and throws what they throw', async () => {
-    const { work, steps } = workshop()
+  test('returns the result of its steps, and throws their errors', async () => {
+    const { work, steps } = virtualWork()
     assert.equal(await work.run('a', steps('x', 20)), 'x')
     const broken = function* (): Steps<never> {
       yield
@@ -31,8 +31,8 @@ describe('work of the event loop', () => {
     assert.equal(work.waiting, 0)
   })
 
-  test('lets the event loop handle what has arrived between two slices', async () => {
-    const { work, steps, done } = workshop()
+  test('lets the event loop handle other events between two slices', async () => {
+    const { work, steps, done } = virtualWork()
     const running = work.run('a', steps('x', 100))
     const seen: number[] = []
     const look = () => {
@@ -44,14 +44,14 @@ describe('work of the event loop', () => {
     for (const [at, count] of seen.entries()) assert.ok(count - (seen[at - 1] ?? 0) <= 2, seen.join(' '))
   })
 
-  test('gives owners a slice in turn, and the work of one owner too', async () => {
-    const { work, steps, done } = workshop()
+  test('lets owners take turns, and also the jobs of one owner', async () => {
+    const { work, steps, done } = virtualWork()
     await Promise.all([work.run('a', steps('a1', 4)), work.run('a', steps('a2', 4)), work.run('b', steps('b', 8))])
     assert.equal(done.join(' '), 'a1 a1 b b a2 a2 b b a1 a1 b b a2 a2 b b')
   })
 
-  test('is not done for a client that has left', async () => {
-    const { work, steps, done } = workshop()
+  test('stops when the client has disconnected', async () => {
+    const { work, steps, done } = virtualWork()
     const client = new AbortController()
     const running = work.run('a', steps('x', 1_000), client.signal)
     setImmediate(() => setImmediate(() => client.abort()))

@@ -279,7 +279,7 @@ describe('the memory of requests', () => {
     const rejected = await tenant('PUT', '/tasks/one', taskBytes('sst2'))
     assert.deepEqual([rejected.statusCode, rejected.json<ProblemBody>().code], [429, 'overloaded'])
     assert.equal(rejected.headers['retry-after'], '1')
-    assert.match(rejected.json<ProblemBody>().detail, /bytes for bodies of requests, and 0 are free for its owner/)
+    assert.match(rejected.json<ProblemBody>().detail, /bytes for request bodies, but only 0 are free for its owner/)
     assert.equal((await tenant('POST', '/tasks/sst2/predict', { inputs: 'a film' })).statusCode, 429)
     assert.equal((await other('PUT', '/tasks/one', taskBytes('sst2'))).statusCode, 201)
     held.release()

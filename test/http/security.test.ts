@@ -274,7 +274,7 @@ describe('the protection of the server', () => {
 
 describe('a server that other machines can reach', () => {
   test('does not start without an API key, unless --insecure is set', async () => {
-    const message = /--host is 0\.0\.0\.0, which other machines reach, .*propetl tenants create-key operator/
+    const message = /--host is 0\.0\.0\.0, which other machines can reach, .*propetl tenants create-key operator/
     await assert.rejects(startRunning({ host: '0.0.0.0' }), { code: 'invalid_setting', message })
     const { app, log } = await startRunning({ host: '0.0.0.0', insecure: 'true' })
     assert.equal((await app.inject('/tasks')).statusCode, 200)
