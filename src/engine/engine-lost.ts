@@ -19,9 +19,9 @@ export class EngineLost extends Problem {
   constructor(
     readonly loss: Loss,
     /** Whether the engine was running the batch when it was lost. If so, the batch may be the cause. */
-    readonly begun: boolean,
+    readonly started: boolean,
   ) {
-    super('engine_lost', begun ? loss.reason : `${loss.reason}; the batch had not started`)
+    super('engine_lost', started ? loss.reason : `${loss.reason}; the batch had not started`)
   }
 }
 

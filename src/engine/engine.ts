@@ -96,9 +96,9 @@ export class Engine {
       worker.once('error', (error: Error) => resolve(lossOf(error)))
       worker.once('exit', (code) => resolve({ cause: 'failed', reason: `the engine's thread ended with code ${code}` }))
     })
-    const answered = new Promise<ThreadMessage>((resolve) => worker.once('message', resolve))
+    const firstMessage = new Promise<ThreadMessage>((resolve) => worker.once('message', resolve))
     const { startTimeoutMs = Number.POSITIVE_INFINITY } = options
-    const first = await within(startTimeoutMs, Promise.race([answered, ended]), signal)
+    const first = await within(startTimeoutMs, Promise.race([firstMessage, ended]), signal)
     if (first === undefined) {
       abandonWorker(worker, abandoned)
       const reason = signal?.aborted
@@ -172,10 +172,10 @@ export class Engine {
     // First report the loss, so that nobody sends the failed rows to this engine again.
     this.#onLost(loss)
     // Batches run in the order in which they were sent, so only the first one is running.
-    let begun = true
+    let started = true
     for (const { reject } of this.#pending.values()) {
-      reject(new EngineLost(loss, begun))
-      begun = false
+      reject(new EngineLost(loss, started))
+      started = false
     }
     this.#pending.clear()
   }

@@ -101,7 +101,7 @@ export class BatchRunner {
       const lost = error instanceof EngineLost
       engine.batchEnded(clock.now(), lost ? 'engine_lost' : 'row_failed')
       if (!lost) return error as Error
-      if (error.begun) {
+      if (error.started) {
         const rejected = this.#suspects.recordLoss(rows.map(({ engineRow }) => engineRow))
         if (rejected > 0) this.onTextsRejected(rejected)
       }

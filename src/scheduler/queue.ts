@@ -155,23 +155,23 @@ export class RowQueue<Row extends SchedulableRow> {
   /**
    * Tokens that the engine would compute until new rows are computed, including the new rows. Rows of the same task count if
    * their deadline is earlier. Other flows count with what they would be served before the turn of the new rows.
-   * @param asked the load of the new rows by task
+   * @param newRows the load of the new rows by task
    */
   tokensUntilServed(
     { tenant: id, weight }: Pick<SchedulableRow, 'tenant' | 'weight'>,
-    asked: ReadonlyMap<string, Load>,
+    newRows: ReadonlyMap<string, Load>,
     deadline: number,
   ): number {
     const tenant = this.#tenants.flows.get(id)
     let own: Load = { tokens: 0, cost: 0 }
     let turn = 0
-    for (const [task, load] of asked) {
+    for (const [task, load] of newRows) {
       const flow = tenant?.tasks.flows.get(task)
       const served = sumOf(load, flow ? loadBefore(flow, deadline) : nothing)
       own = sumOf(own, served)
       turn = Math.max(turn, (tenant?.tasks.turnOf(flow) ?? 0) + served.cost)
     }
-    own = sumOf(own, tenant?.tasks.loadUntil(turn, (flow) => asked.has(flow.id)) ?? nothing)
+    own = sumOf(own, tenant?.tasks.loadUntil(turn, (flow) => newRows.has(flow.id)) ?? nothing)
     const tenantTurn = this.#tenants.turnOf(tenant) + own.cost / weight
     return own.tokens + this.#tenants.loadUntil(tenantTurn, (flow) => flow === tenant).tokens
   }

@@ -80,9 +80,9 @@ describe('the dispatcher', () => {
     controller.abort()
     assert.equal((await cancelled).end, 'client_closed_request')
     assert.equal(dispatcher.queuedRows, 0)
-    const gone = send({ task: 'gone', signal: AbortSignal.abort() })
+    const aborted = send({ task: 'aborted', signal: AbortSignal.abort() })
     await clock.run()
-    assert.equal((await gone).end, 'client_closed_request')
+    assert.equal((await aborted).end, 'client_closed_request')
     assert.equal(batches.length, 1)
   })
 

@@ -100,16 +100,16 @@ describe('the queue keeps nothing', () => {
     for (const each of ['task', 'tenant'] as const) {
       const queue = new RowQueue<Row>()
       const batch = { maxTokens: 400, maxMasks: 4 }
-      const come = (from: number, to: number) => {
+      const addOnce = (from: number, to: number) => {
         for (let i = from; i < to; i++) {
           while (queue.size < 3) queue.add(row(300, { task: 'waits', maskKey: 'waits' }))
           queue.add(row(100, { [each]: `x${i}`, maskKey: `x${i}` }))
           queue.next(0, batch)
         }
       }
-      come(0, 20_000)
+      addOnce(0, 20_000)
       const before = await heapBytes()
-      come(20_000, 60_000)
+      addOnce(20_000, 60_000)
       const grown = (await heapBytes()) - before
       assert.ok(grown < 500_000, `${grown} bytes for 40,000 of a ${each}`)
     }
