@@ -133,7 +133,7 @@ export function checkPrototypeFitsBackbone(prototype: Prototype, backbone: Backb
   if (prototype.backbone !== digest)
     throw new Problem(
       'prototype_mismatch',
-      `the prototype was trained on a backbone with weights ${prototype.backbone}, but ${directory} has weights ${digest}`,
+      `the prototype was trained on a backbone with weights ${prototype.backbone}, but ${directory} has weights ${digest}; use the backbone that the prototype was trained on`,
       { prototype_backbone: prototype.backbone, backbone: digest },
     )
   if (prototype.layers !== dims.layers || prototype.hiddenSize !== dims.hiddenSize)

@@ -35,15 +35,15 @@ export interface Decision<Row> {
 }
 
 /** A waiting row, in the heap of all rows by deadline. */
-interface Deadline<Row> extends Placed {
+interface DeadlineEntry<Row> extends Placed {
   readonly entry: Entry<Row>
 }
 
 export class RowQueue<Row extends SchedulableRow> {
   readonly #idleTasks = new IdleFlows<TaskFlow<Row>>(maxIdleTasks)
   readonly #tenants = new Turns<TenantFlow<Row>>(new IdleFlows(maxIdleTenants), ({ tasks }) => tasks.forgetIdle())
-  readonly #rows = new Map<Row, Deadline<Row>>()
-  readonly #deadlines = new IndexedHeap<Deadline<Row>>((a, b) => byDeadline(a.entry, b.entry))
+  readonly #rows = new Map<Row, DeadlineEntry<Row>>()
+  readonly #deadlines = new IndexedHeap<DeadlineEntry<Row>>((a, b) => byDeadline(a.entry, b.entry))
   #tokens = 0
   #tasks = 0
   #order = 0

@@ -34,7 +34,7 @@ export function failRow({ request, reject }: QueuedRow, error: Error): void {
 export const textFailsEngines = (): Problem =>
   new Problem(
     'text_fails_engines',
-    'two engines were lost while they computed a text of this request; the text is rejected for the next minutes',
+    'two engines were lost while they computed a text of this request; the text is rejected for 10 minutes',
   )
 
 export const clientDisconnected = (): Problem =>
