@@ -35,7 +35,7 @@ describe('a server whose disk', () => {
     // Where only a part of a write fits and the rest meets a limit, the system tells no more than that it failed.
     assert.match(
       detail,
-      isRoot ? /tasks\.lmdb cannot be written: no space left on device \(ENOSPC\); make room/ : /\((EFBIG|EIO)\)/,
+      isRoot ? /tasks\.lmdb cannot be written: no space left on device \(ENOSPC\); free space/ : /\((EFBIG|EIO)\)/,
     )
     const removal = await fetch(`${first.url}/tasks/${taken[0]}`, { method: 'DELETE' })
     assert.ok([204, 503].includes(removal.status))
@@ -108,7 +108,7 @@ describe('a full disk', { skip: !isRoot && 'only root may mount a small file sys
     for (const dataDir of ['data', 'other']) {
       const { code, output } = await failedStart(start([], await referenceFlags(join(disk.directory, dataDir)), piped))
       assert.equal(code, 1)
-      assert.match(output, /cannot be used: no space left on device \(ENOSPC\); make room/)
+      assert.match(output, /cannot be used: no space left on device \(ENOSPC\); free space/)
     }
   })
 })
@@ -167,7 +167,7 @@ describe('a data directory', () => {
     assert.equal(status, 1)
     assert.match(
       stderr,
-      /^propetl: .*another process with the process id 1 uses it, in another container; run one server/,
+      /^propetl: .*a process in another container uses it and has the same process id, 1; run one server/,
     )
     assert.equal((await put(server.url, 'a', sst2)).status, 201)
     server.process.kill('SIGKILL')

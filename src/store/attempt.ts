@@ -1,5 +1,5 @@
-// Changes that run on the mirror's state, and what has to be true of the database for them to be published: nothing that
-// they have read or written was changed there since.
+// An attempt runs changes on the mirror's state. It records what they read and write, so that the database can make them
+// on the condition that nothing of that has changed there since.
 
 import type { Mirror } from './mirror.js'
 import type { Position } from './mirror-file.js'
@@ -7,27 +7,27 @@ import { Overlay, type Write } from './overlay.js'
 import type { PendingChange } from './pending.js'
 import { isSmallTable, type RecordRange, type StoreReader, type Table } from './store.js'
 
-/** Keys of a table, from the first, inclusive, until the last, exclusive. Without a last one, all that follow. */
+/** The keys of a table from `from`, inclusive, to `until`, exclusive. Without `until`, all keys from `from` on. */
 export interface Span {
   readonly table: Table
   readonly from: string
   readonly until: string | undefined
 }
 
-/** What a change comes to, to be published under the condition that no record of the spans has changed. */
+/** The writes of an attempt. They are made only if no record of the spans has changed since it was read. */
 export interface Publication {
-  /** The state that was read. */
+  /** The position of the state that was read. */
   readonly from: Position
-  /** Of the small tables, the number of the change whose state was read; at least that of `from`. */
+  /** The number of the change up to which the small tables were read. At least that of `from`. */
   readonly smallAt: number
   readonly spans: readonly Span[]
   readonly writes: readonly Write[]
 }
 
-/** Small tables in a later state than the mirror has. */
+/** Records of the small tables that are newer than the mirror's. */
 export interface NewerSmallRecords {
   readonly smallAt: number
-  /** What was changed in them since the mirror's state, or before. */
+  /** All changes of the small tables since the mirror's state. They may include older ones. */
   readonly writes: readonly Write[]
 }
 
@@ -41,8 +41,8 @@ export class Attempt {
 
   constructor(mirror: Mirror, newerSmall?: NewerSmallRecords) {
     const { position } = mirror
-    if (position === undefined) throw new Error('there is no copy of the database to change')
-    // Before anything is read: a record that is read later in a newer state has changed since, and is found to have.
+    if (position === undefined) throw new Error('there is no mirror to run changes on')
+    // This comes before any read. A record that is read later in a newer state counts as changed, and the attempt fails.
     this.from = position
     const { smallAt } = mirror
     const isNewer = newerSmall !== undefined && newerSmall.smallAt > smallAt
@@ -54,9 +54,9 @@ export class Attempt {
   }
 
   /**
-   * Runs a change behind those before it.
-   * @returns whether it is part of the attempt: not if all together would write more bytes than `maxBytes`. Changes of
-   *   small tables alone are not mixed with others, so that they need not wait for what those wait for
+   * Runs a change after the changes before it.
+   * @returns whether the change is part of the attempt. It is not if all changes together would write more than `maxBytes`,
+   *   or if only one of them and the others is limited to small tables: a change of small tables must not wait for tasks
    */
   run(change: PendingChange, maxBytes: number): boolean {
     const read = new ReadLog(this.#overlay)
@@ -80,7 +80,7 @@ export class Attempt {
   }
 }
 
-/** Remembers what is read. */
+/** Records what is read. */
 class ReadLog implements StoreReader {
   readonly #spans = new Map<string, Span>()
 
@@ -113,5 +113,5 @@ class ReadLog implements StoreReader {
 
 const spanOf = (table: Table, key: string): Span => ({ table, from: key, until: following(key) })
 
-/** The first key behind another one. */
+/** The first key after another one. */
 const following = (key: string): string => `${key}\0`

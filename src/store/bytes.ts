@@ -1,8 +1,8 @@
-// Bytes as lmdb and PostgreSQL take them.
+// Bytes in the form that lmdb and PostgreSQL accept.
 
 export const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer =>
   Buffer.from(buffer, byteOffset, byteLength)
 
-/** Whether two are the same bytes of memory. */
+/** Whether two arrays are views of the same memory. */
 export const isSameMemory = (a: Uint8Array, b: Uint8Array): boolean =>
   a.buffer === b.buffer && a.byteOffset === b.byteOffset && a.byteLength === b.byteLength

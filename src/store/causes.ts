@@ -1,4 +1,4 @@
-// Why storage failed, in words: what the operating system said, and what to do about it.
+// Explains why a write or a file system operation failed: what the operating system reported, and what to do about it.
 
 import { randomUUID } from 'node:crypto'
 import { rm, writeFile } from 'node:fs/promises'
@@ -12,33 +12,32 @@ interface Cause {
 
 const notOwned = "make the directory and its files the property of the server's user"
 
-/** By the name of the error. */
+/** By the name of the error code. */
 const causes: Partial<Record<string, Cause>> = {
   ENOSPC: {
     what: 'no space left on device',
-    remedy: 'make room on its file system (df; df -i for the number of files)',
+    remedy: 'free space on its file system (df; df -i shows the number of files)',
   },
-  EDQUOT: { what: 'disk quota exceeded', remedy: "raise the quota of the server's user, or make room under it" },
+  EDQUOT: { what: 'disk quota exceeded', remedy: "raise the quota of the server's user, or free space under it" },
   EFBIG: { what: 'file too large', remedy: 'raise the limit on the size of a file (ulimit -f)' },
   EIO: {
     what: 'input/output error',
-    remedy: 'the disk fails, or the connection to it; see the log of the kernel (dmesg)',
+    remedy: 'the disk or the connection to it fails; see the kernel log (dmesg)',
   },
   EROFS: {
     what: 'read-only file system',
-    remedy:
-      'mount it for writing; after a fault of the disk the kernel makes it read-only, and its log (dmesg) says so',
+    remedy: 'mount it for writing; after a disk fault the kernel remounts it read-only, and its log (dmesg) says so',
   },
   EACCES: { what: 'permission denied', remedy: notOwned },
   EPERM: { what: 'operation not permitted', remedy: notOwned },
   EMFILE: { what: 'too many open files', remedy: 'raise the limit on open files of the process (ulimit -n)' },
   ENFILE: { what: 'too many open files on the machine', remedy: 'raise its limit on open files (fs.file-max)' },
   ENOMEM: { what: 'not enough memory', remedy: 'give the process more memory or address space' },
-  EEXIST: { what: 'there is a file of that name', remedy: 'give a directory' },
-  ENOTDIR: { what: 'a part of its path is not a directory', remedy: 'give a directory' },
+  EEXIST: { what: 'a file of that name exists', remedy: 'choose a directory' },
+  ENOTDIR: { what: 'a part of its path is not a directory', remedy: 'choose a directory' },
 }
 
-/** Errors of Node have a name, those of lmdb a number. */
+/** The name of an error's code. Node's errors have the name, those of lmdb the number. */
 export function errorName(error: unknown): string | undefined {
   const { code } = error as { code?: unknown }
   if (typeof code !== 'number') return typeof code === 'string' ? code : undefined
@@ -51,12 +50,12 @@ export function describeError(error: unknown): string {
   return cause === undefined ? (error as Error).message : `${cause.what} (${name}); ${cause.remedy}`
 }
 
-/** More than what is left on a disk that is full up to its last blocks. */
+/** More than the space that is left on a disk that counts as full. */
 const probeBytes = 256 * 1024
 
 /**
- * The cause of a write that failed in a directory. Where only a part of it could be written lmdb says EIO, and of a copy it
- * names no error at all; the next write is told the reason, such as a full disk.
+ * Finds the real cause of a failed write in a directory. lmdb reports EIO for a write that was only partly made, and no
+ * code for a failed copy. Another write then fails with the real cause, such as a full disk.
  */
 export async function findWriteError(error: unknown, directory: string): Promise<unknown> {
   if ((errorName(error) ?? 'EIO') !== 'EIO') return error

@@ -1,5 +1,5 @@
-// The shared PostgreSQL database as a replica sees it: what changed since a position, full copies, and changes. No lock is
-// held while the server waits for a replica.
+// The queries of a replica on the shared PostgreSQL database: changes since a position, full copies, and changes to make. No
+// lock is held while the server waits for a replica.
 
 import pg from 'pg'
 import { Problem } from '../problem.js'
@@ -15,30 +15,30 @@ import { smallTables, type Table, tables } from './store.js'
 
 const { DatabaseError } = pg
 
-/** How much of the records is read at once; at least one record. */
+/** The most that is read at once. At least one record is read. */
 interface Page {
   readonly records: number
   readonly bytes: number
 }
-/** Of a full copy. Requests are answered between two pages. */
+/** Of a full copy. HTTP requests are handled between two pages. */
 const copyPage: Page = { records: 1_000, bytes: 1024 * 1024 }
-/** Of a comparison. The hashes of so much are computed in about a millisecond. */
+/** Of a comparison. The server computes the hashes of a page in about a millisecond. */
 const comparisonPage: Page = { records: 200, bytes: 256 * 1024 }
 
-/** Full copies that replicas make of a database at the same time. */
+/** How many replicas may make a full copy of a database at the same time. */
 const maxConcurrentCopies = 2
-/** How far changes are before the newest one by which a mirror finds where another history branched off. */
+/** Distances from the newest change to earlier ones. With these changes a mirror finds where another history branched off. */
 const distances = [
   ...Array.from({ length: exactlyKnown }, (_, i) => i + 1),
   ...Array.from({ length: 17 }, (_, power) => 2 ** power),
 ]
-/** Of the small tables, what is read ahead of the rest. */
+/** The most records of the small tables that are read ahead of the rest. */
 const maxSmallRecords = 5_000
 
-/** Bytes of a large value that are sent at once: a link has to carry them within `timeouts.answer`. */
+/** Bytes of a large value that are sent at once. A link has to carry them within `timeouts.response`. */
 export const pieceBytes = 256 * 1024
 
-/** Changes after which old ones are dropped. */
+/** Old changes are deleted after every so many changes. */
 export const cleanUpEvery = 1_000
 
 interface ChangeRow {
@@ -53,9 +53,9 @@ const positionOf = ({ number, mark, made_at }: ChangeRow): Position => ({
   madeAt: made_at,
 })
 
-/** How two histories are related. */
+/** How the database's history and a mirror's are related. */
 export interface Relation {
-  /** The newest change that is known to be of both. */
+  /** The newest change that both histories are known to have. */
   readonly common: Position | undefined
   readonly forgotten: boolean
   readonly accepted: boolean
@@ -66,7 +66,7 @@ export interface Relation {
 interface RecordRow {
   readonly table_name: string
   readonly key: Buffer
-  /** In base64, which is a third longer than the bytes; PostgreSQL's own text form is twice as long. */
+  /** In base64, which is a third longer than the bytes. PostgreSQL's own text form is twice as long. */
   readonly value: string | null
 }
 
@@ -75,16 +75,16 @@ const recordColumns = "table_name, key, encode(value, 'base64') as value"
 export type Published =
   | { readonly kind: 'made'; readonly position: Position }
   | { readonly kind: 'valid' }
-  /** Something that was read has changed since. If little has in the small tables, their newer state. */
+  /** A record that was read has changed since. If few small records have changed, `newerSmall` has them. */
   | { readonly kind: 'changed'; readonly tables: readonly Table[]; readonly newerSmall: NewerSmallRecords | undefined }
-  /** The database does not have the change that was read from. */
+  /** The database does not have the change whose state was read. */
   | { readonly kind: 'other history' }
 
 /** The session that holds the lock of changes. */
 export interface LockHolder {
-  /** A replica's name, or what else the session calls itself. */
+  /** The application name of the session. */
   readonly name: string
-  /** Whether it waited for its client, and was ended. */
+  /** Whether the session was waiting for its client and was therefore ended. */
   readonly ended: boolean
   readonly heldMs: number
 }
@@ -96,7 +96,7 @@ export class Database {
 
   /**
    * @param signal closes the connection
-   * @param onEvent called when a change was made, if the connection follows them, and when the connection is lost
+   * @param onEvent called for each change if the purpose is to follow, and when the connection is lost
    * @throws Problem `invalid_setting` for a server or a schema that this program does not support; errors of pg
    */
   static async connect(url: string, purpose: Purpose, signal: AbortSignal, onEvent = () => {}): Promise<Database> {
@@ -123,8 +123,8 @@ export class Database {
   }
 
   /**
-   * The newest change, and whether a mirror that stands at `position` can go on from there.
-   * @throws Error where the server has become a standby
+   * Returns the newest change, and whether the database knows `position`, so that a mirror can continue from it.
+   * @throws Error if the server has become a standby
    */
   async head(position: Position | undefined): Promise<{ head: Position; known: boolean }> {
     const [row] = await this.connection.rows<ChangeRow & { known: boolean; standby: boolean }>(
@@ -138,7 +138,7 @@ export class Database {
     return { head: positionOf(row), known: row.known }
   }
 
-  /** Some changes before `head`, newest first, as mirrors know them, and the first one of all. In a snapshot. */
+  /** Some changes before `head`, newest first, and the very first one: those that mirrors keep. Call it in a snapshot. */
   async earlier({ number }: Position): Promise<Position[]> {
     const rows = await this.connection.rows<ChangeRow>(
       `select ${changeColumns} from propetl_changes where number = any ($1::bigint[]) order by number desc`,
@@ -148,8 +148,8 @@ export class Database {
   }
 
   /**
-   * How the database's history is related to a mirror's that stands at a change which the database does not know.
-   * @param accepted a change of which it is asked whether the database's history has it
+   * Compares the database's history with that of a mirror whose position the database does not know.
+   * @param accepted a change; `Relation.accepted` says whether the database has it
    */
   async relation({ position, earlier }: History, accepted: Position | undefined): Promise<Relation> {
     const [row] = await this.connection.rows<{
@@ -174,14 +174,14 @@ export class Database {
     const common = row?.common ? earlier.find(({ number }) => number === Number(row.common)) : undefined
     return {
       common,
-      // All that the database remembers was made later: it has forgotten the mirror's change.
+      // Every change that the database remembers is later. It has deleted the mirror's change.
       forgotten: row?.oldest != null && Number(row.oldest) > position.number,
       accepted: row?.accepted ?? false,
       now: row?.now ?? 0,
     }
   }
 
-  /** Whether this replica may make a full copy now: only so many do at once. Holds until the end of the transaction. */
+  /** Tries to get one of the places for a full copy. The place is kept until the end of the transaction. */
   async claimCopy(): Promise<boolean> {
     for (let place = 0; place < maxConcurrentCopies; place++) {
       const [row] = await this.connection.rows<{ got: boolean }>('select pg_try_advisory_xact_lock($1, $2) as got', [
@@ -193,7 +193,7 @@ export class Database {
     return false
   }
 
-  /** How much was changed since a position. In a snapshot. */
+  /** The size of all changes since a position. Call it in a snapshot. */
   async changeSizeSince({ number }: Position): Promise<{ records: number; bytes: number }> {
     const [row] = await this.connection.rows<{ records: string; bytes: string }>(
       'select count(*) as records, coalesce(sum(octet_length(value)), 0) as bytes from propetl_records where change > $1',
@@ -202,7 +202,7 @@ export class Database {
     return { records: Number(row?.records), bytes: Number(row?.bytes) }
   }
 
-  /** Everything that was changed since a position, as it is now. In a snapshot. */
+  /** The current state of all records that have changed since a position. Call it in a snapshot. */
   async changedSince({ number }: Position): Promise<Write[]> {
     const rows = await this.connection.rows<RecordRow>(
       `select ${recordColumns} from propetl_records where change > $1`,
@@ -213,12 +213,12 @@ export class Database {
   }
 
   /**
-   * What was changed in the small tables since a change.
-   * @param position what the change has to belong to
-   * @returns undefined for another history, or too much
+   * The current state of the small records that have changed since change `number`.
+   * @param position a change that the history must have
+   * @returns undefined for another history, or for too many records
    */
   async smallSince(position: Position, number: number): Promise<NewerSmallRecords | undefined> {
-    // In one statement, so that the records are those of the head.
+    // One statement, so that the records belong to the state of the head.
     const rows = await this.connection.rows<RecordRow & { readonly head: string }>(
       `select head.number as head, coalesce(record.table_name, '') as table_name, record.key, record.value
        from (
@@ -235,7 +235,7 @@ export class Database {
     return { smallAt: Number(first.head), writes: writesOf(rows) }
   }
 
-  /** How many records there are, and how many bytes of disk a mirror of them takes: long values have pages of their own. */
+  /** The number of records, and the bytes of disk that a mirror of them takes. Long values have pages of their own in lmdb. */
   async size(): Promise<{ records: number; diskBytes: number }> {
     const [row] = await this.connection.rows<{ records: string; bytes: string }>(
       `select count(*) as records, coalesce(sum(case when octet_length(value) > 1500
@@ -248,7 +248,7 @@ export class Database {
     return { records: Number(row?.records), diskBytes: Number(row?.bytes) }
   }
 
-  /** All records, page by page. In a snapshot. */
+  /** All records, page by page. Call it in a snapshot. */
   async *pages(): AsyncIterable<readonly Write[]> {
     for (const table of tables) {
       let after: Buffer = Buffer.alloc(0)
@@ -262,7 +262,7 @@ export class Database {
     }
   }
 
-  /** The next records of a table and their hashes (digest.ts); none behind the last one. In a snapshot. */
+  /** The next records of a table with their hashes (digest.ts); none after the last one. Call it in a snapshot. */
   async hashes(table: Table, after: string): Promise<{ key: string; hash: number }[]> {
     const hashed = `substring(sha256(convert_to(table_name, 'UTF8') || '\\x00' || key || '\\x00' || value) from 1 for 6)`
     const rows = await this.#page<{ key: Buffer; hash: Buffer }>(
@@ -289,13 +289,13 @@ export class Database {
     )
   }
 
-  /** Runs `read` on one state of the database. */
+  /** Runs `read` in a transaction that sees one state of the database. */
   snapshot<T>(read: () => Promise<T>): Promise<T> {
     const idle = `set local idle_in_transaction_session_timeout = ${3 * timeouts.records}`
     return this.connection.transaction(`begin isolation level repeatable read, read only; ${idle}`, read)
   }
 
-  /** Sends a value that a change of this session is to write. Nobody waits for it, and it is gone with the session. */
+  /** Sends a value that a later change of this session writes. It takes no lock, and the session's end discards it. */
   async send(value: Buffer): Promise<void> {
     if (this.#sent.length === 0)
       await this.connection.query(
@@ -316,8 +316,8 @@ export class Database {
   }
 
   /**
-   * Makes a change, if nothing that it read has changed.
-   * @throws UnknownOutcome if it may have been made or not; then `outcome` of another connection finds out. With any
+   * Makes a change, unless a record that it read has changed.
+   * @throws UnknownOutcome if the change may have been made or not; `outcome` finds out on another connection. With any
    *   other error it was not made
    */
   async publish(publication: Publication): Promise<Published> {
@@ -332,7 +332,7 @@ export class Database {
       )
       row = results.at(-1)?.rows[0] as PublicationRow
     } catch (error) {
-      // A server that goes on answering has taken the change back; else it may have failed behind the commit.
+      // If the server still responds, it has rolled the change back. Otherwise it may have failed after the commit.
       if (error instanceof DatabaseError && (await this.connection.isAlive())) throw error
       throw new UnknownOutcome(mark, this.connection.session, error)
     }
@@ -343,8 +343,8 @@ export class Database {
   }
 
   /**
-   * What became of a change whose answer was lost. Ends the session that made it, so that it cannot be made later.
-   * @returns undefined if it was not made; `'pending'` while the session has not ended
+   * Finds out whether a change was made. Ends the session that made it, so that it cannot be made later.
+   * @returns the change's position; undefined if it was not made; `'pending'` while the session still exists
    */
   async outcome({ mark, session }: UnknownOutcome): Promise<Position | 'pending' | undefined> {
     const sessions = await this.connection.rows(
@@ -360,8 +360,8 @@ export class Database {
   }
 
   /**
-   * The session that holds the lock of changes; undefined if it is free. A replica's session that holds it and waits for
-   * its client is ended.
+   * The session that holds the lock of changes; undefined if the lock is free. If it is a replica's session and waits for
+   * its client, it is ended.
    */
   async lockHolder(): Promise<LockHolder | undefined> {
     const [row] = await this.connection.rows<{ name: string; ended: boolean; seconds: string }>(
@@ -375,7 +375,7 @@ export class Database {
     return row && { name: row.name, ended: row.ended, heldMs: Math.round(Number(row.seconds) * 1_000) }
   }
 
-  /** Drops what no mirror needs any more behind a change. The mark of the first change is that of the history. */
+  /** Deletes records and changes that no mirror needs any longer. Change 0 stays: its mark identifies the history. */
   async cleanUp({ number }: Position): Promise<void> {
     const last = number - rememberedChanges
     await this.connection.query(
@@ -406,7 +406,7 @@ function newerSmallRecordsOf({ head, newer }: PublicationRow): NewerSmallRecords
 
 const isTable = (name: string): name is Table => (tables as readonly string[]).includes(name)
 
-/** Records of tables that a later program added are none of this one's. */
+/** Skips records of tables that only a later version of this program knows. */
 const writesOf = (rows: readonly RecordRow[]): Write[] =>
   rows.flatMap(({ table_name: table, key, value }) =>
     isTable(table)

@@ -1,12 +1,12 @@
-// A digest of a set of records that does not depend on their order: the sum of the records' hashes. A change of one
-// record changes it in constant time, and PostgreSQL computes the same hashes (database.ts).
+// A digest of a set of records that does not depend on their order: the sum of the records' hashes. One changed record
+// updates it in constant time. PostgreSQL computes the same hashes (database.ts).
 
 import { createHash } from 'node:crypto'
 
-/** The first six bytes of a SHA-256: sums of such numbers stay exact in a double. */
+/** Hashes are the first six bytes of a SHA-256, so that their sums are exact in a double. */
 const modulus = 2 ** 48
 
-/** How many records there are, and the sum of their hashes. */
+/** The number of records and the sum of their hashes. */
 export interface Contents {
   readonly records: number
   readonly digest: number
@@ -39,7 +39,7 @@ export class Tally {
   }
 }
 
-/** Of sets that have no record in common; a set that is not there is empty. */
+/** The contents of disjoint sets together. A missing set counts as empty. */
 export const sumOf = (sets: readonly (Contents | undefined)[]): Contents => ({
   records: sets.reduce((sum, set) => sum + (set?.records ?? 0), 0),
   digest: sets.reduce((sum, set) => (sum + (set?.digest ?? 0)) % modulus, 0),

@@ -1,5 +1,5 @@
-// One lmdb file: opened only if it is sound, changed by one transaction after the other, each durable before it is
-// answered. After a fault it is opened again and proved sound before it takes further changes.
+// One lmdb file. It is opened only if it is intact, and changed by one transaction at a time, each of which is durable
+// before its promise resolves. After a fault the file is reopened, and verified before it accepts further changes.
 
 import { mkdirSync } from 'node:fs'
 import { open as openFile } from 'node:fs/promises'
@@ -8,7 +8,7 @@ import type { Database, RootDatabase } from 'lmdb'
 import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
 import { describeError, errorName, findWriteError } from './causes.js'
-import { checkSound, makeLockFile, OpenedFiles, readableByAll, resetUnfinished } from './lmdb-file.js'
+import { checkIntact, makeLockFile, OpenedFiles, readableByAll, resetUnfinished } from './lmdb-file.js'
 import { checkReadable, commitError, isPanic, openLmdb, otherReaders } from './lmdb-root.js'
 import { Records } from './records.js'
 import { beingReopened, notWritten, unavailable, unknownOutcome } from './storage-problems.js'
@@ -16,40 +16,40 @@ import { beingReopened, notWritten, unavailable, unknownOutcome } from './storag
 export type StorageLog = Pick<Logger, 'info' | 'warn' | 'error'>
 
 export interface StorageOptions {
-  /** Is told of faults, and when they are over. */
+  /** Logs faults, and when they are over. */
   readonly log?: StorageLog
-  /** Between two checks at the files, in milliseconds. */
+  /** Between two checks of the files, in milliseconds. */
   readonly checkIntervalMs?: number
-  /** The file is only a copy: it is read until its owner has replaced it, even if it is not in its place any more. */
+  /** Whether a file that was removed or replaced may still be read: it is only a copy, and its owner will replace it. */
   readonly readDisplaced?: boolean
 }
 
 const silentLog: StorageLog = { info: () => {}, warn: () => {}, error: () => {} }
 
-/** Looks after which a transaction counts as stuck. They are counted because a process that is paused takes none. */
+/** A transaction counts as hung after so many checks. A paused process makes no checks, so its pause does not count. */
 const maxChecks = 30
-/** Looks between two attempts to prove the file sound, at most. */
+/** The most checks between two attempts to verify the file. */
 const maxVerifyInterval = 30
 
-/** Reasons of a failed transaction that say nothing against the file: the next one may succeed. */
+/** Errors after which the file is certainly intact. The next transaction may succeed. */
 const harmlessErrors: readonly (string | undefined)[] = ['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EPERM']
 
-/** A transaction under way. */
+/** The transaction that is running. */
 interface Running {
-  /** Its body was called. */
+  /** Whether its body was called. */
   begun: boolean
-  /** Its caller does not wait for it any more. If its body was not called yet, it never is. */
+  /** Its caller no longer waits for it. If its body was not called yet, it never will be. */
   abandoned: boolean
   checks: number
-  /** What lmdb said of a write within it; the transaction then fails with a reason that says less. */
+  /** The error of a write within it. lmdb then fails the transaction with a less specific error. */
   writeError?: unknown
   readonly abandon: () => void
 }
 
-/** Since when it is not known that the file is sound. */
+/** After a fault it is unknown whether the file is intact. */
 interface Suspicion {
   readonly reason: string
-  /** Looks until the next attempt to prove it, and how many there were before the last. */
+  /** Checks before the next attempt to verify the file, and before the last attempt. */
   checksLeft: number
   interval: number
   verifying: boolean
@@ -88,17 +88,17 @@ export class Environment {
     try {
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
       resetUnfinished(path)
-      const unflushed = checkSound(path)
+      const unflushed = checkIntact(path)
       makeLockFile(path)
-      // After a power cut lmdb goes back to what was flushed, if it is opened the way in which the file was written.
+      // After a power failure lmdb returns to the flushed state, if it is opened in the mode in which the file was written.
       if (unflushed) void openLmdb(path, { overlappingSync: true }).close()
       root = openLmdb(path)
       checkReadable(root)
       const others = otherReaders(root)
-      if (others.length > 0) log.warn({ path, processes: others }, 'other processes use the store too')
+      if (others.length > 0) log.warn({ path, processes: others }, 'other processes use the store, too')
       const readable = readableByAll(path)
       if (readable !== undefined)
-        log.warn({ path: readable }, 'every user of the machine may read the store; chmod o-rwx')
+        log.warn({ path: readable }, 'every user of the machine can read the store; run chmod o-rwx on its directory')
       return new Environment(path, root, log, checkIntervalMs, readDisplaced)
     } catch (error) {
       void root?.close()
@@ -115,24 +115,24 @@ export class Environment {
     return new Records(this, name)
   }
 
-  /** What happened to the files since they were opened; undefined if they are the same. */
+  /** What happened to the files since they were opened; undefined if they are still in place. */
   get displaced(): string | undefined {
     return this.#displaced
   }
 
-  /** Why no changes are taken; undefined while they are. */
+  /** Why no changes are accepted; undefined while they are. */
   get failure(): string | undefined {
     if (this.#displaced !== undefined)
-      return `${this.#displaced}; stop the server, put the right file in its place, and start it`
+      return `${this.#displaced}; stop the server, restore the right file, and start the server again`
     if (this.#running?.abandoned)
-      return `a change of ${this.path} does not end: the disk does not answer, or a process that is stopped has locked it`
+      return `a change of ${this.path} hangs: the disk does not respond, or a stopped process has locked the file`
     return this.#suspicion && `${this.path} may not be sound: ${this.#suspicion.reason}`
   }
 
   /**
-   * Writes in one transaction, and resolves once it is durable. One at a time.
-   * @throws Problem `storage_unavailable`, `storage_failed`: nothing was changed; `outcome_unknown`; what the body throws,
-   *   after its writes
+   * Writes in one transaction, and resolves once it is durable. Call it for one transaction at a time.
+   * @throws Problem `storage_unavailable` or `storage_failed`: nothing was changed; `outcome_unknown`. Rethrows an error of
+   *   the body, after its writes were made
    */
   async commit<T>(body: () => T): Promise<T> {
     this.#checkPlace()
@@ -143,7 +143,7 @@ export class Environment {
     return result
   }
 
-  /** Writes what one transaction left behind to a file that is not there yet, while others go on reading and writing. */
+  /** Writes a consistent copy to a new file, while reads and writes continue. */
   async backup(path: string): Promise<void> {
     await this.#root.backup(path, false).catch(async (error) => {
       throw await findWriteError(error, dirname(path))
@@ -159,13 +159,13 @@ export class Environment {
   async close(): Promise<void> {
     this.#closed = true
     clearInterval(this.#checkTimer)
-    // lmdb would wait for the end of the transaction.
+    // lmdb would wait until a hung transaction has ended.
     if (this.#running !== undefined) return
     await this.#closeLmdb()
     this.#files.close()
   }
 
-  /** @throws Problem `storage_unavailable` where the file cannot be read now, or is another one */
+  /** @throws Problem `storage_unavailable` if the file cannot be read now, or was replaced */
   database(name: string): Database<Buffer, string> {
     if (this.#displaced !== undefined && !this.readDisplaced) throw unavailable(this.failure)
     const database = this.#databases.get(name)
@@ -173,7 +173,7 @@ export class Environment {
     return database
   }
 
-  /** Brings a record into memory, or gives up where the file is closed meanwhile. */
+  /** Loads a record into memory. Resolves early if the file is closed in the meantime. */
   prefetch(name: string, key: string): Promise<void> {
     const database = this.database(name)
     return new Promise((resolve) => {
@@ -186,7 +186,7 @@ export class Environment {
     })
   }
 
-  /** A write within a transaction. */
+  /** Writes within a transaction. */
   write(name: string, use: (database: Database<Buffer, string>) => unknown): void {
     try {
       use(this.database(name))
@@ -200,7 +200,7 @@ export class Environment {
     this.#databases.set(name, this.#root.openDB<Buffer, string>({ name, encoding: 'binary' }))
   }
 
-  /** @throws Problem `storage_failed`, `outcome_unknown`; what the body throws */
+  /** @throws Problem `storage_failed` or `outcome_unknown`; errors of the body */
   #transaction<T>(body: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
       const running: Running = {
@@ -213,7 +213,7 @@ export class Environment {
           reject(running.begun ? unknownOutcome(this.path, reason) : notWritten(this.path, reason))
         },
       }
-      // lmdb would commit what a body wrote before it threw, and say that the transaction failed.
+      // If the body threw here, lmdb would commit its earlier writes and still report a failed transaction.
       let settle = () => {}
       const run = () => {
         if (running.abandoned) return
@@ -243,15 +243,13 @@ export class Environment {
 
   #ended({ abandoned }: Running): void {
     this.#running = undefined
-    if (abandoned) this.log.info({ path: this.path }, 'the change that did not end is over')
+    if (abandoned) this.log.info({ path: this.path }, 'the change that hung has ended')
   }
 
-  /**
-   * What the failure of a transaction means for who asked for it. Afterwards the file is open as a restart would find it.
-   */
+  /** The problem that the caller of a failed transaction gets. Reopens the file, which is then in the state of a restart. */
   async #problemOf(error: unknown): Promise<Problem> {
-    // lmdb writes pages that nothing refers to yet, flushes them, and then writes the page that refers to them. Only if
-    // that one failed it refuses to go on. Before that nothing was changed.
+    // lmdb writes pages that nothing refers to yet, flushes them, and then writes the page that refers to them. Only a failure
+    // of that last page makes lmdb reject further operations. After any earlier failure nothing has changed.
     const atLastPage = this.#needsReopening
     await this.#openAgain()
     const cause = await findWriteError(error, dirname(this.path))
@@ -273,21 +271,21 @@ export class Environment {
   #suspect(reason: string): void {
     if (this.#suspicion !== undefined) return
     this.#suspicion = { reason, checksLeft: 0, interval: 0, verifying: false }
-    this.log.error({ path: this.path, reason }, 'the store failed; it takes no changes until it is proved sound')
+    this.log.error({ path: this.path, reason }, 'the store failed; it accepts no changes until it is verified')
   }
 
-  /** With new descriptors: the kernel tells each of the old ones once more of the same error. */
+  /** With new file descriptors: the kernel reports an error once more on each of the old ones. */
   async #openAgain(): Promise<void> {
     try {
       await this.#closeLmdb()
       this.#checkPlace()
-      // Another file is left alone; lmdb would make one that is gone anew.
+      // Do not open another file. If the file is gone, lmdb would create a new one.
       if (this.#displaced !== undefined) return this.#suspect(this.#displaced)
       this.#root = openLmdb(this.path)
       for (const name of this.#databases.keys()) this.#openDatabase(name)
       this.#readable = true
     } catch (error) {
-      this.#suspect(`it cannot be opened again: ${describeError(error)}`)
+      this.#suspect(`it cannot be reopened: ${describeError(error)}`)
     }
   }
 
@@ -299,13 +297,13 @@ export class Environment {
   }
 
   /**
-   * A transaction that becomes durable proves the file sound, whatever failed before:
-   * - A flush that failed concerned only pages of the transaction that failed with it. All others were flushed before. The
-   *   kernel may count such pages as written although they are not, but lmdb never builds on them: a transaction writes
-   *   each of its pages itself, and flushes them before anything refers to them.
-   * - If the page that refers to them failed, lmdb has put the old one back, but the disk may have the new one. What either
-   *   refers to was flushed. The flush that comes first settles which one the disk has, before the transaction uses pages
-   *   again that only the other refers to.
+   * Verifies the file with a transaction. If it becomes durable, the file is intact, whatever failed before:
+   * - A failed flush concerned only pages of the transaction that failed with it; all other pages were flushed before. The
+   *   kernel may treat the failed pages as written although they are not. lmdb never relies on them: a transaction writes
+   *   all of its pages itself, and flushes them before anything refers to them.
+   * - If the page that refers to the others failed, lmdb has restored the old one, but the disk may have the new one. The
+   *   pages that either refers to were flushed. The first flush here decides which one the disk has, before the
+   *   transaction reuses pages that only the other refers to.
    */
   async #verify(suspicion: Suspicion): Promise<void> {
     suspicion.verifying = true
@@ -319,7 +317,7 @@ export class Environment {
         this.write('proof', (database) => database.put('last', Buffer.from(crypto.randomUUID())))
       })
       this.#suspicion = undefined
-      this.log.info({ path: this.path, reason: suspicion.reason }, 'the store is proved sound, and takes changes again')
+      this.log.info({ path: this.path, reason: suspicion.reason }, 'the store is verified and accepts changes again')
     } catch {
       suspicion.interval = Math.min(2 * suspicion.interval + 1, maxVerifyInterval)
       suspicion.checksLeft = suspicion.interval
@@ -327,7 +325,7 @@ export class Environment {
     }
   }
 
-  /** With a descriptor of its own: the others may have to tell once more of an error that is over. */
+  /** With a file descriptor of its own: the others may still have to report an old error. */
   async #flush(): Promise<void> {
     const file = await openFile(this.path)
     try {
@@ -343,7 +341,7 @@ export class Environment {
     if (running !== undefined) {
       if (running.abandoned || ++running.checks < maxChecks) return
       running.abandon()
-      this.log.error({ path: this.path, reason: this.failure }, 'a change does not end; no others are taken meanwhile')
+      this.log.error({ path: this.path, reason: this.failure }, 'a change hangs; no others are accepted until it ends')
     } else if (this.#suspicion !== undefined && this.#suspicion.checksLeft-- <= 0) this.#verifyIfSuspect()
   }
 
@@ -353,13 +351,13 @@ export class Environment {
     void this.#verify(suspicion)
   }
 
-  /** Looks whether the files are still those that were opened. */
+  /** Checks whether the files are still those that were opened. */
   #checkPlace(): void {
     const before = this.#displaced
     this.#displaced = this.#files.displaced
     if ((this.#displaced === undefined) === (before === undefined)) return
     const { path, failure: reason } = this
     if (this.#displaced === undefined) this.log.info({ path }, 'the store is in its place again')
-    else this.log.error({ path, reason }, 'the store is not the one that was opened: none of its keys and tasks counts')
+    else this.log.error({ path, reason }, 'the store is not the one that was opened: its keys and tasks are not used')
   }
 }

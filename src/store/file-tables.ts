@@ -1,4 +1,4 @@
-// The store's tables in one lmdb file, as they are read.
+// Reads the store's tables in one lmdb file.
 
 import type { Records } from './records.js'
 import type { RecordRange, StoreReader, Table } from './store.js'

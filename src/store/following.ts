@@ -1,5 +1,5 @@
-// How a mirror comes to the state of its database: change by change where it can, else by a full copy. A database that
-// lacks what the mirror holds is followed only under the conditions of `makePlan`.
+// How a mirror gets the state of its database: change by change if possible, otherwise by a full copy. `makePlan` decides
+// whether a database that lacks changes of the mirror is followed.
 
 import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
@@ -9,20 +9,20 @@ import type { Mirror } from './mirror.js'
 import { exactlyKnown, type History, isSamePosition, type Position } from './mirror-file.js'
 import { type RecordRange, type Table, tables } from './store.js'
 
-/** More than this is not followed in one transaction; a full copy is made, in pages. */
+/** The most that is followed in one transaction. Beyond it, a full copy is made page by page. */
 const maxFollowed = { records: 20_000, bytes: 64 * 1024 * 1024 }
-/** Between lines about a full copy, in milliseconds. */
+/** Between two log lines about a full copy, in milliseconds. */
 const progressMs = 5_000
-/** Changes that a failover may lose: a database that lost only changes made this lately is followed, in milliseconds. */
+/** How old changes may be that a failover loses, in milliseconds. A database that lost older changes is not followed. */
 const maxLostMs = 5 * 60_000
 
 export type Plan =
   | { readonly kind: 'current' }
   | { readonly kind: 'copy'; readonly reason: string; readonly accepted?: string }
-  /** `accept`: what `--accept-history` has to be for the database to be followed. */
+  /** `accept`: the value of `--accept-history` with which the database would be followed. */
   | { readonly kind: 'reject'; readonly reason: string; readonly accept: string }
 
-/** A change as `--accept-history` names it. */
+/** A change in the form that `--accept-history` has. */
 export const formatPosition = ({ number, mark }: Position): string => `${number}:${mark}`
 
 function parsePosition(name: string): Position {
@@ -31,10 +31,10 @@ function parsePosition(name: string): Position {
 }
 
 /**
- * Brings a mirror from a position to the newest change that the transaction sees in which this runs. If a change of this
- * replica has moved the mirror meanwhile, nothing happens.
- * @param position of the mirror when the transaction began: a later one may be behind what that sees
- * @returns whether it could; else it takes a full copy, if the database is to be followed at all
+ * Advances a mirror from a position to the newest change of the snapshot in which this runs. Does nothing if a change of
+ * this replica has moved the mirror in the meantime.
+ * @param position the mirror's position at the start of the transaction; a later one may be newer than the snapshot
+ * @returns false if the mirror needs a full copy instead
  */
 async function follow(database: Database, mirror: Mirror, position: Position): Promise<boolean> {
   const { head, known } = await database.head(position)
@@ -47,15 +47,17 @@ async function follow(database: Database, mirror: Mirror, position: Position): P
 }
 
 /**
- * Follows where that can be done, and else says what is to be done. A mirror may be the last copy of what it holds: it
- * is not replaced by a database with another history, or by an older state of its own, as an empty volume or a backup
- * has it. There are two exceptions. A failover to a standby that lagged loses the last changes, and is followed without
- * asking. And an operator may have accepted the other history, which counts once for each mirror. In a snapshot.
+ * Follows the database if possible; otherwise decides what to do. Runs in a snapshot.
+ *
+ * A mirror may be the last copy of its records. It is therefore not replaced by a database with another history, or with
+ * an older state of its own history, such as an empty volume or a restored backup. There are two exceptions: a failover
+ * to a standby that lagged loses the last changes and is followed automatically, and an operator may accept the other
+ * history, once for each mirror.
  * @param accepts the change that `--accept-history` names
  */
 export async function makePlan(database: Database, mirror: Mirror, accepts: string | undefined): Promise<Plan> {
   const { history } = mirror
-  if (history === undefined) return { kind: 'copy', reason: mirror.rebuildReason ?? 'nothing is known of the mirror' }
+  if (history === undefined) return { kind: 'copy', reason: mirror.rebuildReason ?? 'the mirror has no history' }
   const { head, known } = await database.head(history.position)
   if (!known) {
     const fresh = accepts === history.accepted ? undefined : accepts
@@ -72,28 +74,28 @@ export async function makePlan(database: Database, mirror: Mirror, accepts: stri
       if (madeAt === undefined || now - madeAt > maxLostMs)
         return {
           kind: 'reject',
-          reason: `${ours}: it was put back to change ${common.number}`,
+          reason: `${ours}: it was restored to change ${common.number}`,
           accept: formatPosition(head),
         }
-      return { kind: 'copy', reason: `the database lost the changes after ${common.number}, as by a failover` }
+      return { kind: 'copy', reason: `the database lost the changes after ${common.number}, probably by a failover` }
     }
   }
   if (mirror.rebuildReason !== undefined) return { kind: 'copy', reason: mirror.rebuildReason }
   if (await follow(database, mirror, history.position)) return { kind: 'current' }
-  return { kind: 'copy', reason: 'too much has changed to follow it' }
+  return { kind: 'copy', reason: 'too much has changed to follow change by change' }
 }
 
-/** The first change after `common`, or a change that was made before it. */
+/** The first change after `common`, or one that is older than it. */
 function firstLost({ position, earlier }: History, common: Position): Position {
   if (position.number - common.number > exactlyKnown) return common
   return earlier[earlier.indexOf(common) - 1] ?? position
 }
 
 /**
- * Makes a mirror anew, of the state that the snapshot has in which this runs.
- * @param accepted the change by which this history was accepted
- * @returns whether it did; not where enough other replicas make copies now
- * @throws Problem where the mirror cannot be written
+ * Rebuilds a mirror from the snapshot in which this runs.
+ * @param accepted the value of `--accept-history` that allowed this history
+ * @returns false if enough other replicas are making copies
+ * @throws Problem if the mirror cannot be written
  */
 export async function copy(
   database: Database,
@@ -128,7 +130,7 @@ export async function copy(
   return true
 }
 
-/** When the next full copy may be made: at once, and then after pauses that double, so that faults do not end in copies. */
+/** When the next full copy may be made. Delays double, so that a repeated fault does not cause one copy after another. */
 export class CopyPace {
   #next = 0
   #pauses = 0
@@ -139,23 +141,23 @@ export class CopyPace {
     return Math.max(0, this.#next - performance.now())
   }
 
-  /** A copy was made, or failed. */
+  /** A copy was made or failed. */
   copied(): void {
     const now = performance.now()
     if (now - this.#last > pauses.forgottenMs) this.#pauses = 0
     this.#last = now
     const pause = Math.min(pauses.lastMs, pauses.firstMs * 2 ** this.#pauses++)
-    // Replicas that met the same fault do not all come back at the same time.
+    // A random delay, so that replicas with the same fault do not all copy at the same time.
     this.#next = now + pause * (0.5 + Math.random())
   }
 }
 
 const pauses = { firstMs: 1_000, lastMs: 5 * 60_000, forgottenMs: 60 * 60_000 }
 
-/** Between two comparisons of everything, and between two parts of one, in milliseconds. */
+/** Between two comparisons of all records, and between two parts of a comparison, in milliseconds. */
 const comparing = { everyMs: 60 * 60_000, partMs: 100 }
 
-/** Compares a mirror with its database, a few records at a time: all of it after the start, and again each hour. */
+/** Compares a mirror with its database, a few records at a time. Compares all records after the start and every hour. */
 export class Comparison {
   #table = 0
   #after = ''
@@ -166,7 +168,7 @@ export class Comparison {
     return Math.max(0, this.#next - performance.now())
   }
 
-  /** Compares the next records, if the mirror stands where the snapshot does in which this runs. */
+  /** Compares the next records if the mirror is at the position of the snapshot in which this runs. */
   async part(database: Database, mirror: Mirror): Promise<void> {
     this.#next = performance.now() + comparing.partMs
     const table = tables[this.#table]
@@ -180,16 +182,16 @@ export class Comparison {
     if (own === undefined) return
     const at = expected.findIndex(({ key, hash }, i) => own[i]?.key !== key || own[i]?.hash !== hash)
     const differs = at >= 0 ? expected[at] : own[expected.length]
-    // A change or another process may have moved the mirror meanwhile, or its small tables.
+    // A change or another process may have moved the mirror or its small tables in the meantime.
     const isThere = mirror.position !== undefined && isSamePosition(mirror.position, position)
     if (differs !== undefined && isThere && mirror.smallAt === position.number)
-      mirror.markSuspect(`the record "${differs.key}" of ${table} is not what the database has`)
+      mirror.markSuspect(`the record "${differs.key}" of ${table} differs from the database`)
     const last = expected.at(-1)
     this.#after = last?.key ?? ''
     if (last === undefined) this.#table++
   }
 
-  /** Undefined where the mirror is damaged, which it notes itself. */
+  /** Undefined if the mirror is damaged; the mirror notes that itself. */
   #read(mirror: Mirror, table: Table, range: RecordRange): { key: string; hash: number }[] | undefined {
     try {
       return Array.from(mirror.range(table, range), ([key, value]) => ({ key, hash: recordHash(table, key, value) }))

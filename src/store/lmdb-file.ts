@@ -1,5 +1,5 @@
-// The files of an lmdb environment as the operating system sees them: whether the data is sound, whether the lock file has
-// its room, and whether they are still the files that were opened.
+// The files of an lmdb environment: whether the data file is intact, whether the lock file has disk space, and whether they
+// are still the files that were opened.
 
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
@@ -22,16 +22,16 @@ import { describeError } from './causes.js'
 
 export const lockFileOf = (path: string): string => `${path}-lock`
 
-/** lmdb's readers take 64 bytes each of it. */
+/** Each reader of lmdb takes 64 bytes of it. */
 const lockFileBytes = 16 * 1024
 
-/** Where lmdb's meta pages hold what, in bytes from the page's begin. */
+/** Offsets within lmdb's meta pages, in bytes. */
 const meta = { size: 160, magic: 24, version: 28, pageSize: 48, flags: 52, lastPage: 144, transaction: 152 }
 /** Two meta pages of 4 KiB. */
 const smallestFile = 8_192
 const magic = 0xbeefc0de
 const version = 2
-/** The transaction was committed before it was flushed. */
+/** A flag: the transaction was committed before it was flushed. */
 const committedUnflushed = 0x1000
 
 const damaged = (path: string, what: string) =>
@@ -41,19 +41,19 @@ const damaged = (path: string, what: string) =>
   )
 
 /**
- * lmdb trusts its file: a damaged one would end the process. A file that ends before its last page may be sound, if
- * that page is free; whether it is a process of its own finds out, by reading everything.
- * @returns whether the newest transaction may not be flushed, as earlier versions of this program left it
+ * lmdb trusts its file: a damaged one would crash the process. A file that ends before its last page may be intact, if that
+ * page is free. To find out, a separate process reads the whole file.
+ * @returns whether the newest transaction may not have been flushed. Earlier versions of this program left such files
  * @throws Problem `storage_damaged`
  */
-export function checkSound(path: string): boolean {
+export function checkIntact(path: string): boolean {
   const file = openIfThere(path)
   if (file === undefined) return false
   try {
     const { size } = fstatSync(file)
     if (size === 0) return false
     const metas = readMetas(file)
-    if (metas === undefined) throw damaged(path, `its ${size} bytes are not those of an lmdb file`)
+    if (metas === undefined) throw damaged(path, `its ${size} bytes are not an lmdb file`)
     const pageSize = metas[0].getUint32(meta.pageSize, true)
     const pages = Math.max(...metas.map((page) => Number(page.getBigUint64(meta.lastPage, true)))) + 1
     if (size < pages * pageSize) {
@@ -69,12 +69,12 @@ export function checkSound(path: string): boolean {
 }
 
 /**
- * Empties a file whose making was cut off before it held anything, so that lmdb makes it anew: it has not both of its meta
- * pages, and no transaction, or is as zero as a power cut leaves it.
+ * Truncates a file whose creation was interrupted before it held anything, so that lmdb creates it again. Such a file
+ * lacks a meta page and has no transaction, or it has only zeros, as after a power failure.
  */
 export function resetUnfinished(path: string): void {
   if (!isUnfinished(path)) return
-  // Another process may be just making it.
+  // Another process may be creating it right now.
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100)
   if (isUnfinished(path)) truncateSync(path)
 }
@@ -94,21 +94,21 @@ function isUnfinished(path: string): boolean {
 }
 
 /**
- * Makes the lock file with all of its room. lmdb would make one with holes and map it: on a full disk the first write to
- * a hole ends the process (SIGBUS).
- * @throws what the file system says
+ * Creates the lock file with all of its disk space. lmdb would create and map a sparse file; on a full disk, the first
+ * write to a hole crashes the process (SIGBUS).
+ * @throws errors of the file system
  */
 export function makeLockFile(path: string): void {
   const lockFile = lockFileOf(path)
   const there = statSync(lockFile, { throwIfNoEntry: false })
   if (there === undefined) {
-    // It appears whole, for another process may begin to use it at once.
+    // The file appears complete, because another process may use it at once.
     const whole = `${lockFile}.${randomUUID()}`
     try {
       writeFileSync(whole, Buffer.alloc(lockFileBytes), { mode: 0o600, flush: true })
       linkSync(whole, lockFile)
     } catch (error) {
-      // Another process was first, or the file system has no hard links: then lmdb makes the file.
+      // Another process was first, or the file system has no hard links. In the latter case lmdb creates the file.
       if (!['EEXIST', 'EPERM', 'ENOTSUP', 'EOPNOTSUPP'].includes((error as NodeJS.ErrnoException).code ?? ''))
         throw error
     } finally {
@@ -121,7 +121,7 @@ export function makeLockFile(path: string): void {
   }
 }
 
-/** The data file, if users beside the owner and the group can read it. */
+/** The path of the data file, if users other than the owner and the group can read it. */
 export function readableByAll(path: string): string | undefined {
   const open = (file: string, bits: number) => (statSync(file).mode & bits) !== 0
   return open(dirname(path), 0o001) && open(path, 0o006) ? path : undefined
@@ -133,12 +133,12 @@ interface Identity {
   readonly ino: bigint
 }
 
-/** The files that an environment has open. While they are open their numbers are not given to other files. */
+/** The files that an environment has open. While they are open, the system gives their inode numbers to no other files. */
 export class OpenedFiles {
   readonly #file: number
   readonly #identities: readonly Identity[]
   #newest: bigint
-  /** For good, for the numbers of the transactions in it go on from what it was written over with. */
+  /** Never reset: transaction numbers now continue from the content that replaced ours. */
   #writtenOver = false
 
   constructor(readonly path: string) {
@@ -152,7 +152,7 @@ export class OpenedFiles {
     this.#newest = this.#newestTransaction ?? 0n
   }
 
-  /** What happened to the files since they were opened; undefined if they are the same. */
+  /** What happened to the files since they were opened; undefined if they are still in place. */
   get displaced(): string | undefined {
     try {
       for (const { path, dev, ino } of this.#identities) {
@@ -162,11 +162,11 @@ export class OpenedFiles {
       }
       const newest = this.#newestTransaction
       this.#writtenOver ||= newest === undefined || newest < this.#newest
-      if (this.#writtenOver) return `${this.path} was written over by another program`
+      if (this.#writtenOver) return `${this.path} was overwritten by another program`
       this.#newest = newest ?? this.#newest
       return undefined
     } catch (error) {
-      return `${this.path} cannot be looked at: ${describeError(error)}`
+      return `${this.path} cannot be checked: ${describeError(error)}`
     }
   }
 
@@ -198,7 +198,7 @@ function readMetas(file: number): readonly [DataView, DataView] | undefined {
   return first && second && [first, second]
 }
 
-/** The meta page at an offset; undefined if that is none. */
+/** The meta page at an offset; undefined if there is none. */
 function readMeta(file: number, offset: number): DataView | undefined {
   const bytes = new DataView(new ArrayBuffer(meta.size))
   if (readSync(file, bytes, 0, meta.size, offset) < meta.size) return undefined

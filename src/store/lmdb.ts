@@ -1,4 +1,4 @@
-// The store of one machine: one lmdb file. What it holds takes no memory of this process but the pages that are being
+// The store of one machine: one lmdb file. Its records take no memory of this process except for the pages that are being
 // read. Several processes of the machine may share it.
 
 import { Problem } from '../problem.js'
@@ -11,7 +11,7 @@ import { forTables, type Store, type StoreWriter, type Table } from './store.js'
 
 export const storePath = (directory: string): string => `${directory}/tasks.lmdb`
 
-/** The number of what is stored and how: a later version of this program tells by it what it has to change. */
+/** The version of the stored format. A later version of this program uses it to decide what to migrate. */
 const schema = '1'
 
 export class LmdbStore extends FileTables implements Store {
@@ -39,8 +39,8 @@ export class LmdbStore extends FileTables implements Store {
       void environment.close()
       throw new Problem(
         'invalid_setting',
-        `the database ${environment.path} has schema ${found}, and this version of propetl takes schema ${schema}; ` +
-          'run the version that wrote it, or restore a backup from before',
+        `the database ${environment.path} has schema ${found}, and this version of propetl supports schema ${schema}; ` +
+          'run the version that wrote it, or restore an older backup',
       )
     }
     const tables = forTables((table) => environment.records(table))
@@ -58,7 +58,7 @@ export class LmdbStore extends FileTables implements Store {
     return pending.settled
   }
 
-  /** A commit of lmdb cannot be given up. */
+  /** A commit of lmdb cannot be aborted. */
   abortChanges(): void {}
 
   async close(): Promise<void> {
@@ -66,13 +66,13 @@ export class LmdbStore extends FileTables implements Store {
     await this.environment.close()
   }
 
-  /** What waits while a transaction becomes durable goes into the next one together. */
+  /** Changes that arrive while a transaction becomes durable are made together in the next one. */
   async #commitAll(): Promise<void> {
     while (this.#waiting.length > 0) {
       const changes = this.#waiting.splice(0)
       try {
         await this.environment.commit(() => {
-          // Stores from before there was a number get theirs with the first change.
+          // Older stores have no schema number and get one with their first change.
           if (this.about.get('schema') === undefined) this.about.put('schema', Buffer.from(schema))
           for (const change of changes) change.run(this.#writer)
         })
@@ -81,7 +81,7 @@ export class LmdbStore extends FileTables implements Store {
         for (const change of changes) change.reject(error as Problem)
       }
     }
-    // In the same breath as the last look: a change that comes later begins anew.
+    // No await since the loop's last check: a change that comes later starts a new loop.
     this.#committing = undefined
   }
 

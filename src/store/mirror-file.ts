@@ -1,6 +1,5 @@
-// One lmdb file with a copy of the shared database: its records as they were after one change, their count and digest,
-// and where that change stands in the history of the database. Which file of a directory is the mirror is mirror.ts's
-// business.
+// One lmdb file with a copy of the shared database: its records after a certain change, their number and digest, and the
+// change's place in the history of the database. mirror.ts decides which file of a directory is the mirror.
 
 import { execFile } from 'node:child_process'
 import { rmSync, type Stats, statSync } from 'node:fs'
@@ -14,36 +13,36 @@ import type { Write } from './overlay.js'
 import type { Records } from './records.js'
 import { forTables, isSmallTable, type Table, tables } from './store.js'
 
-/** A change of the database. The mark is random: the same number in another history has another mark. */
+/** A change of the database. Its mark is random: a change with the same number in another history has another mark. */
 export interface Position {
   readonly number: number
   readonly mark: string
-  /** By the database's clock, in milliseconds of the epoch. Mirrors from earlier versions do not have it. */
+  /** By the database's clock, in milliseconds of the epoch. Missing in mirrors of earlier versions. */
   readonly madeAt?: number
 }
 
 export const isSamePosition = (a: Position, b: Position): boolean => a.number === b.number && a.mark === b.mark
 
-/** Where a mirror stands in the history of its database. */
+/** A mirror's place in the history of its database. */
 export interface History {
   readonly position: Position
-  /** Earlier changes, newest first, fewer the further back: they tell where another history branched off. */
+  /** Earlier changes, newest first, fewer the further back. They show where another history branched off. */
   readonly earlier: readonly Position[]
-  /** The change that `--accept-history` named when the mirror last went over to another history. */
+  /** The value of `--accept-history` with which the mirror last changed to another history. */
   readonly accepted?: string | undefined
 }
 
-/** Earlier versions made a full copy within the file, on the side that was not read. */
+/** Earlier versions made a full copy within the same file, on the side that was not being read. */
 type Side = 'a' | 'b'
 
 interface State extends Partial<History> {
   readonly side: Side
   readonly position: Position
-  /** Tables that it holds. A later program may know more, and then needs a copy with these. */
+  /** The tables that it holds. A later version of this program may know more; it then needs a copy that has them. */
   readonly tables: readonly string[]
-  /** Mirrors from earlier versions do not have it. */
+  /** Missing in mirrors of earlier versions. */
   readonly contents?: Contents | undefined
-  /** Of the small tables all changes up to this number are here; absent where it is the position's. */
+  /** The small tables have all changes up to this number. If absent, up to the position. */
   readonly smallAt?: number | undefined
 }
 
@@ -51,16 +50,16 @@ interface State extends Partial<History> {
 export interface FileContents {
   /** The record `current` of the table `state`. */
   state: string | undefined
-  /** By the names of lmdb's tables. */
+  /** By the names of the lmdb tables. */
   readonly contents: Record<string, Contents>
 }
 
-/** Changes before its own of which a mirror knows all that it stood at. */
+/** The number of latest changes of which a mirror remembers every one that was its position. */
 export const exactlyKnown = 32
 
 export const stateTable = 'state'
 const lmdbTableName = (side: Side, table: Table) => `${side}/${table}`
-/** The store's table of a table of lmdb. */
+/** The store's table that an lmdb table holds. */
 export const storeTableName = (name: string): string => name.slice(name.indexOf('/') + 1)
 
 export class MirrorFile extends FileTables {
@@ -87,7 +86,7 @@ export class MirrorFile extends FileTables {
     return new MirrorFile(path, environment, side, records, state, statSync(path))
   }
 
-  /** Undefined before the copy is complete. */
+  /** Undefined until the copy is complete. */
   get history(): History | undefined {
     return historyOf(this.#state)
   }
@@ -97,12 +96,12 @@ export class MirrorFile extends FileTables {
     return this.#complete
   }
 
-  /** Undefined for a copy that an earlier version made. */
+  /** Undefined for a copy of an earlier version. */
   get contents(): Contents | undefined {
     return this.#state?.contents
   }
 
-  /** The number of the change up to which the small tables are here, where they are ahead of everything else. */
+  /** The small tables have all changes up to this number, if they are newer than the rest. */
   get smallAt(): number | undefined {
     return this.#state?.smallAt
   }
@@ -111,7 +110,7 @@ export class MirrorFile extends FileTables {
     return dev === this.identity.dev && ino === this.identity.ino
   }
 
-  /** Goes from one position to a later one. Nothing happens if another process has gone on from there already. */
+  /** Advances from one position to a later one. Does nothing if another process has already advanced the file. */
   async advance(from: Position, to: Position, writes: readonly Write[]): Promise<void> {
     await this.environment.commit(() => {
       const state = this.#state
@@ -125,7 +124,7 @@ export class MirrorFile extends FileTables {
     })
   }
 
-  /** Brings the small tables alone to a later change, while a large rest is on its way. */
+  /** Advances only the small tables to a later change, before large records have arrived. */
   async advanceSmall(from: Position, smallAt: number, writes: readonly Write[]): Promise<void> {
     await this.environment.commit(() => {
       const state = this.#state
@@ -138,7 +137,7 @@ export class MirrorFile extends FileTables {
     })
   }
 
-  /** Fills an empty file. It is no copy until the last page is there. */
+  /** Fills an empty file. Until the last page is written, the file does not count as a copy. */
   async fill(history: History, pages: AsyncIterable<readonly Write[]>): Promise<void> {
     const tally = new Tally()
     for await (const page of pages) await this.environment.commit(() => this.#apply(page, tally))
@@ -150,7 +149,7 @@ export class MirrorFile extends FileTables {
     return this.environment.close()
   }
 
-  /** Removes a file that did not become a copy. */
+  /** Removes a file that did not become a complete copy. */
   async discard(): Promise<void> {
     if (isFileAt(this.path, this)) removeFile(this.path)
     await this.close()
@@ -191,16 +190,16 @@ export function isFileAt(path: string, file: MirrorFile): boolean {
 const readAll = fileURLToPath(new URL('./read-all.js', import.meta.url))
 const run = promisify(execFile)
 
-/** What a check found: a file without damage has none. */
+/** The result of a check. Without `damage` the file is intact. */
 export interface Finding {
   readonly damage?: string
   readonly history?: History | undefined
 }
 
 /**
- * Reads all of a file in a process of its own, which damage may end, and compares it with its own count and digest.
+ * Reads a whole file in a separate process, which a damaged file may crash, and compares it with its own count and digest.
  * @param signal ends the check
- * @throws Problem `shutting_down` if it was ended
+ * @throws Problem `shutting_down` if the check was ended
  */
 export async function examine(path: string, signal?: AbortSignal): Promise<Finding> {
   try {
@@ -214,14 +213,14 @@ export async function examine(path: string, signal?: AbortSignal): Promise<Findi
       return { history, damage: `it holds ${records} of ${state.contents.records} records` }
     return digest === state.contents.digest ? { history } : { history, damage: 'its digest is wrong' }
   } catch (error) {
-    if (signal?.aborted) throw new Problem('shutting_down', 'stopped while it read the mirror of the database')
+    if (signal?.aborted) throw new Problem('shutting_down', 'stopped while reading the mirror of the database')
     return { damage: damageOf(error as Error) }
   }
 }
 
-/** As execFile rejects: with the signal that ended the process, or its exit code and what it said. */
+/** @param error of execFile, with the signal that ended the process, or with its exit code and output */
 function damageOf(error: Error & { signal?: string | null; stderr?: string }): string {
-  if (error.signal) return `reading it ends by ${error.signal}`
+  if (error.signal) return `reading it crashes the process (${error.signal})`
   const said = /^\w*Error: .*$/m.exec(error.stderr ?? '')?.[0]
   return `it cannot be read: ${said ?? error.message}`
 }
@@ -232,7 +231,7 @@ const stateOf = (text: string | undefined): State | undefined =>
 const historyOf = (state: State | undefined): History | undefined =>
   state && { position: state.position, earlier: state.earlier ?? [], accepted: state.accepted }
 
-/** All of the last positions, and of those before the nearest and the furthest with each power of two as distance. */
+/** Keeps all of the latest positions. Of the older ones, keeps the nearest and furthest for each power of two of distance. */
 function thinned(newestFirst: readonly Position[], number: number): Position[] {
   const kept = new Map<number, Position[]>()
   for (const position of newestFirst) {

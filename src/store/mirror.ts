@@ -1,6 +1,6 @@
-// The local copy of a shared database: what a replica reads. `mirror.lmdb` is a link to one of two files. A full copy is
-// made in the other one while this one is read, and then the link is switched. What cannot be written to the file is kept
-// in memory within limits. Several processes of a machine may share a mirror.
+// A replica's local copy of the shared database. `mirror.lmdb` is a link to one of two files. A full copy is made in the
+// file that is not in use; then the link is switched. Changes that cannot be written are kept in memory, within limits.
+// Several processes of a machine may share a mirror.
 
 import {
   closeSync,
@@ -31,16 +31,16 @@ import {
 import { Overlay, type Write } from './overlay.js'
 import { isSmallTable, type RecordRange, type StoreReader, type Table } from './store.js'
 
-/** What may be kept in memory while the file cannot be written. */
+/** The most that is kept in memory while the file cannot be written. */
 const maxUnwritten = { bytes: 32 * 1024 * 1024, records: 20_000 }
-/** Between attempts to write it, in milliseconds: doubled from the first to the last. */
+/** Between attempts to write it, in milliseconds. Doubles from the first to the last. */
 const retryMs = { first: 500, last: 30_000 }
-/** Room that must be free beside what is to be written. */
+/** Disk space that must be free in addition to what is to be written, in bytes. */
 const spareBytes = 256 * 1024
 
 const files = ['mirror.a.lmdb', 'mirror.b.lmdb'] as const
 
-/** Changes that are not in the file yet. */
+/** Changes that are kept in memory because the file cannot be written. */
 interface UnwrittenChanges {
   readonly from: Position
   readonly overlay: Overlay
@@ -48,23 +48,23 @@ interface UnwrittenChanges {
   records: number
 }
 
-/** Why a mirror is to be made anew, and whether it may be read meanwhile. */
+/** Why the mirror has to be rebuilt, and whether it may be read until then. */
 interface Defect {
   readonly reason: string
   readonly readable: boolean
 }
 
 export class Mirror implements StoreReader {
-  /** Copies that were completed, and those that turned out damaged, since the start. */
+  /** Since the start: full copies that were completed, and how often the mirror was found damaged. */
   copies = 0
   damaged = 0
   #file: MirrorFile | undefined
   #unwritten: UnwrittenChanges | undefined
   #defect: Defect | undefined
-  /** Of the file, or of a damaged one as far as that could tell. */
+  /** The history of the file. Of a damaged file, the history that could still be read. */
   #history: History | undefined
   #bytes = 0
-  /** The file that was put in place of the mirror and cannot be used. */
+  /** The inode of a file that was put in place of the mirror and cannot be used. */
   #examined: number | undefined
   #retry = { ms: retryMs.first, at: 0 }
   #lastWrite: Promise<void> = Promise.resolve()
@@ -75,8 +75,8 @@ export class Mirror implements StoreReader {
   ) {}
 
   /**
-   * Opens the mirror of a directory, once all of it was read and is what its count and digest say. One that is damaged
-   * stays where it is until there is a new one.
+   * Opens the mirror of a directory after a check of its count and digest, for which all of it is read. A damaged mirror
+   * stays where it is until a new one is complete.
    * @param signal ends the check
    * @throws Problem `invalid_setting` if the directory cannot be used; `shutting_down` if the check was ended
    */
@@ -91,33 +91,33 @@ export class Mirror implements StoreReader {
     return mirror
   }
 
-  /** Whether there is something to read. */
+  /** Whether the mirror can be read. */
   get readable(): boolean {
     return this.#defect?.readable !== false && this.#file?.complete === true
   }
 
-  /** The change behind which this is the database's state; undefined where nothing can be read. */
+  /** The change after which the database had the mirror's state; undefined if the mirror cannot be read. */
   get position(): Position | undefined {
     return this.readable ? (this.#unwritten?.to ?? this.#file?.history?.position) : undefined
   }
 
-  /** The number of the change up to which the small tables are here. They may be ahead of everything else. */
+  /** The small tables have all changes up to this number. They may be newer than the rest. */
   get smallAt(): number {
     return Math.max(this.#file?.smallAt ?? 0, this.position?.number ?? 0)
   }
 
-  /** Where it stands, or stood before it was damaged. */
+  /** Its place in the history of the database, even if the mirror is damaged. */
   get history(): History | undefined {
     const inFile = this.readable ? this.#file?.history : undefined
     if (inFile === undefined || this.#unwritten === undefined) return inFile ?? this.#history
     return { ...inFile, position: this.#unwritten.to, earlier: [inFile.position, ...inFile.earlier] }
   }
 
-  /** Why it is to be made anew; undefined where that is not so. */
+  /** Why the mirror has to be rebuilt; undefined if it does not. */
   get rebuildReason(): string | undefined {
     if (this.#defect) return this.#defect.reason
     if (this.#file === undefined) return 'there is no mirror yet'
-    if (!this.#file.complete) return 'the mirror was not completed, or lacks tables that this version knows'
+    if (!this.#file.complete) return 'the mirror is incomplete, or lacks tables that this version has'
     return this.#file.contents === undefined ? 'an earlier version made the mirror, without a digest' : undefined
   }
 
@@ -126,7 +126,7 @@ export class Mirror implements StoreReader {
     return this.#unwritten?.overlay.bytes ?? 0
   }
 
-  /** Whether no more may be kept in memory. */
+  /** Whether the limit of changes in memory is reached. */
   get memoryFull(): boolean {
     if (this.#unwritten === undefined) return false
     return this.#unwritten.overlay.bytes > maxUnwritten.bytes || this.#unwritten.records > maxUnwritten.records
@@ -155,21 +155,21 @@ export class Mirror implements StoreReader {
   }
 
   /**
-   * Goes from one position to a later one. Where the file cannot be written the changes are kept in memory, and written
-   * later. Nothing happens if another process has gone on from there already.
+   * Advances from one position to a later one. If the file cannot be written, the changes are kept in memory and written
+   * later. Does nothing if another process has already advanced the mirror.
    */
   advance(from: Position, to: Position, writes: readonly Write[]): Promise<void> {
     return this.#inTurn(() => this.#advance(from, to, writes))
   }
 
   /**
-   * Brings the small tables alone to a later change, while a large rest is on its way. Where the file cannot be written
-   * they come with the rest.
+   * Advances only the small tables to a later change, before large records have arrived. Does nothing while the file cannot
+   * be written.
    */
   advanceSmall(from: Position, smallAt: number, writes: readonly Write[]): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#file === undefined || !this.readable || this.#unwritten !== undefined) return
-      await this.#file.advanceSmall(from, smallAt, writes).catch((error) => this.#isDamage(error))
+      await this.#file.advanceSmall(from, smallAt, writes).catch((error) => this.#handleDamage(error))
     })
   }
 
@@ -180,7 +180,7 @@ export class Mirror implements StoreReader {
       try {
         return await file.advance(from, to, writes)
       } catch (error) {
-        if (this.#isDamage(error)) return
+        if (this.#handleDamage(error)) return
         this.logger.warn({ reason: (error as Error).message }, 'the mirror cannot be written; changes stay in memory')
         this.#unwritten = { from, to: from, overlay: new Overlay(file), records: 0 }
         this.#retry = { ms: retryMs.first, at: performance.now() + retryMs.first }
@@ -195,8 +195,8 @@ export class Mirror implements StoreReader {
   }
 
   /**
-   * Looks whether the file is still the one at its place and has its size, and writes what could not be written before.
-   * To be called now and then, by who calls `advance`.
+   * Checks that the file is still in place and has its size, and writes changes that are kept in memory. The caller of
+   * `advance` has to call it from time to time.
    */
   check(): Promise<void> {
     return this.#inTurn(async () => {
@@ -207,15 +207,15 @@ export class Mirror implements StoreReader {
     })
   }
 
-  /** The mirror is to be made anew, but may be read until then. */
+  /** Has the mirror rebuilt. It may be read until then. */
   markSuspect(reason: string): void {
     if (this.#defect !== undefined) return
     this.damaged++
     this.#defect = { reason, readable: true }
-    this.logger.warn({ reason }, 'the mirror of the database is in doubt, and is made anew')
+    this.logger.warn({ reason }, 'the mirror of the database may be wrong; it is read until it has been rebuilt')
   }
 
-  /** @throws Problem `storage_failed` if there is no room for so much */
+  /** @throws Problem `storage_failed` if the disk does not have enough space */
   checkRoom(bytes: number): void {
     const free = this.#freeBytes()
     if (free >= bytes + spareBytes) return
@@ -226,9 +226,9 @@ export class Mirror implements StoreReader {
   }
 
   /**
-   * Becomes a full copy of the database as `history` says.
-   * @param pages of all records; until the last one is here, readers see what they saw before
-   * @throws Problem `storage_failed`, `invalid_setting` if it cannot be written
+   * Replaces the mirror by a full copy of the database with the given history.
+   * @param pages all records. Until the last page has arrived, readers see the old mirror
+   * @throws Problem `storage_failed` or `invalid_setting` if it cannot be written
    */
   async replace(history: History, pages: AsyncIterable<readonly Write[]>): Promise<void> {
     const [first, second] = files
@@ -239,7 +239,7 @@ export class Mirror implements StoreReader {
       await file.fill(history, pages)
       await this.#inTurn(async () => {
         if (!isFileAt(path, file))
-          throw new Problem('storage_failed', 'another process makes a full copy in the same directory')
+          throw new Problem('storage_failed', 'another process is making a full copy in the same directory')
         this.#switchTo(file)
         this.copies++
         this.#take(file)
@@ -254,7 +254,7 @@ export class Mirror implements StoreReader {
     await this.#file?.close()
   }
 
-  /** One write after the other: a replica follows and makes changes at the same time. */
+  /** Runs one write after the other. A replica follows changes and makes its own at the same time. */
   #inTurn(write: () => Promise<void>): Promise<void> {
     const written = this.#lastWrite.then(write)
     this.#lastWrite = written.catch(() => {})
@@ -265,7 +265,7 @@ export class Mirror implements StoreReader {
     return mirrorLink(this.directory)
   }
 
-  /** The file that is the mirror. Earlier versions had a file in place of the link. */
+  /** The path of the mirror's file. Earlier versions had a file in place of the link. */
   #path(): string | undefined {
     try {
       return realpathSync(this.#link)
@@ -290,19 +290,16 @@ export class Mirror implements StoreReader {
     this.#defect = undefined
     this.#history = file.history
     this.#bytes = 0
-    before?.close().catch((error: Error) => this.logger.warn({ reason: error.message }, 'the mirror before stays open'))
+    before?.close().catch((error: Error) => this.logger.warn({ reason: error.message }, 'the old mirror stays open'))
   }
 
-  /** Another process has made a new mirror, or somebody has removed or replaced the file. */
+  /** Another process has made a new mirror, or the file was removed or replaced. */
   async #replaced(found: Stats | undefined): Promise<void> {
     const path = this.#path()
     if (found !== undefined && path !== undefined && found.ino !== this.#examined) {
       const { history, damage } = await examine(path)
       if (damage === undefined && history !== undefined) {
-        this.logger.info(
-          { change: history.position.number },
-          'another mirror was put in place, and is read from now on',
-        )
+        this.logger.info({ change: history.position.number }, 'another mirror was put in place and is read from now on')
         return this.#take(MirrorFile.open(path))
       }
       this.#examined = found.ino
@@ -310,24 +307,24 @@ export class Mirror implements StoreReader {
     this.markSuspect(`${this.#link} was removed or replaced`)
   }
 
-  /** lmdb's files never become smaller, and reading what is gone ends the process. */
+  /** lmdb's files never shrink. Reading a part of a file that is gone crashes the process. */
   #checkInPlace({ environment }: MirrorFile, { size }: Stats): void {
     if (environment.displaced !== undefined) this.#markDamaged(environment.displaced)
-    else if (size < this.#bytes) this.#markDamaged(`its file was cut off at ${size} of ${this.#bytes} bytes`)
+    else if (size < this.#bytes) this.#markDamaged(`its file was truncated to ${size} of ${this.#bytes} bytes`)
     else this.#bytes = size
   }
 
   async #writeUnwritten(): Promise<void> {
     const [file, unwritten] = [this.#file, this.#unwritten]
     if (file === undefined || unwritten === undefined || performance.now() < this.#retry.at) return
-    // A write that fails costs much more than this look.
+    // A write that fails costs much more than this check.
     if (this.#freeBytes() < unwritten.overlay.bytes + spareBytes) return
     try {
       await file.advance(unwritten.from, unwritten.to, unwritten.overlay.writes)
       this.#unwritten = undefined
       this.logger.info({ change: unwritten.to.number }, 'the mirror can be written again')
     } catch (error) {
-      if (this.#isDamage(error)) return
+      if (this.#handleDamage(error)) return
       const ms = Math.min(2 * this.#retry.ms, retryMs.last)
       this.#retry = { ms, at: performance.now() + ms }
     }
@@ -338,7 +335,7 @@ export class Mirror implements StoreReader {
       const { bavail, bsize } = statfsSync(this.directory)
       return bavail * bsize
     } catch {
-      // Whatever is wrong with the directory, writing to it tells.
+      // If something is wrong with the directory, the next write reports it.
       return Number.POSITIVE_INFINITY
     }
   }
@@ -346,18 +343,21 @@ export class Mirror implements StoreReader {
   #read<T>(read: (reader: StoreReader) => T, file = this.#file): T {
     const reader = this.#unwritten?.overlay ?? this.#file
     if (reader === undefined || !this.readable)
-      throw new Problem('storage_unavailable', "this replica's copy of the database cannot be read, and is made anew")
+      throw new Problem(
+        'storage_unavailable',
+        "this replica's copy of the database cannot be read, and is being rebuilt",
+      )
     try {
       return read(reader)
     } catch (error) {
       if (error instanceof Problem) throw error
       if (file === this.#file) this.#markDamaged((error as Error).message)
-      throw new Problem('storage_unavailable', "this replica's copy of the database is damaged, and is made anew")
+      throw new Problem('storage_unavailable', "this replica's copy of the database is damaged, and is being rebuilt")
     }
   }
 
-  /** Whether an error says that the file is damaged, and not that it cannot be written. */
-  #isDamage(error: unknown): boolean {
+  /** Handles an error that says that the file is damaged. @returns false for other errors, such as a full disk */
+  #handleDamage(error: unknown): boolean {
     const { message } = error as Error
     if (!/\bMDB_(?!MAP_FULL|READERS_FULL|TXN_FULL)/.test(message)) return false
     this.#markDamaged(message)
@@ -370,11 +370,11 @@ export class Mirror implements StoreReader {
     this.#defect = { reason, readable: false }
     this.logger.warn(
       { reason: `${this.#link} is damaged: ${reason}` },
-      'the mirror of the database is damaged: it is not read any more, and is made anew',
+      'the mirror of the database is damaged: it is not read until it has been rebuilt',
     )
   }
 
-  /** Makes a complete file the mirror, and removes the one before. */
+  /** Makes a complete file the mirror, and removes the old one. */
   #switchTo(file: MirrorFile): void {
     const next = `${this.#link}.new`
     rmSync(next, { force: true })
@@ -387,7 +387,7 @@ export class Mirror implements StoreReader {
       closeSync(directory)
     }
     for (const name of files) if (name !== basename(file.path)) removeFile(join(this.directory, name))
-    // Of the file that earlier versions had in place of the link.
+    // The lock of the file that earlier versions had in place of the link.
     rmSync(`${this.#link}-lock`, { force: true })
   }
 }

@@ -1,11 +1,12 @@
-// What became of a change whose answer was lost: asked on a new connection, until that is known or its time is over.
+// Finds the outcome of a change whose response was lost. It asks on a new connection, until the outcome is known or a
+// timeout has passed.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { Database } from './database.js'
 import { reasonOf, type UnknownOutcome } from './database-errors.js'
 import type { Position } from './mirror-file.js'
 
-/** How long it is tried, without pauses of this process, and between two tries, in milliseconds. */
+/** The timeout, the most of it that one attempt counts for, and the delays between attempts, in milliseconds. */
 const patienceMs = 10_000
 const tryMs = 5_000
 const retryMs = { first: 50, last: 1_000 }
@@ -15,7 +16,7 @@ export type Outcome =
   | { readonly kind: 'not made' }
   | { readonly kind: 'unknown'; readonly reason: string }
 
-/** @param signal ends the search; the outcome is unknown then */
+/** @param signal ends the search, with an unknown outcome */
 export async function findOutcome(url: string, change: UnknownOutcome, signal: AbortSignal): Promise<Outcome> {
   let reason = change.message
   let retry = retryMs.first

@@ -1,9 +1,9 @@
-// Writes that are not made yet, over the records they are meant for: whoever reads here sees both.
+// Writes that have not been made yet, on top of the records that they are for. A reader sees both.
 
 import { asBuffer } from './bytes.js'
 import { forTables, type RecordRange, type StoreReader, type StoreWriter, type Table, tables } from './store.js'
 
-/** A record as it is to be; without a value it is to be gone. */
+/** A record to write. Without a value the record is to be removed. */
 export interface Write {
   readonly table: Table
   readonly key: string
@@ -55,7 +55,7 @@ export class Overlay implements StoreWriter {
     this.#written[table].set(key, undefined)
   }
 
-  /** Takes over what was written on top of this. */
+  /** Adds the writes of an overlay that lies on top of this one. */
   take(above: Overlay): void {
     this.write(above.writes)
     this.#bytes += above.bytes
@@ -65,7 +65,7 @@ export class Overlay implements StoreWriter {
     for (const { table, key, value } of writes) this.#written[table].set(key, value)
   }
 
-  /** Of the values that were written, also of those that others have replaced since. */
+  /** Bytes of all values that were written, including those that were replaced since. */
   get bytes(): number {
     return this.#bytes
   }
@@ -75,7 +75,7 @@ export class Overlay implements StoreWriter {
   }
 }
 
-/** Two ordered sequences as one, where of a key that was written only that value counts. */
+/** Merges two ordered sequences. For a key that was written, only the written value counts. */
 function* merged(
   own: readonly (readonly [string, Buffer | undefined])[],
   base: Iterable<readonly [string, Buffer]>,
@@ -96,5 +96,5 @@ function* merged(
   yield* ownUpTo(undefined)
 }
 
-/** The order of the UTF-8 bytes, which JavaScript's own order of texts is not. */
+/** The order of the UTF-8 bytes. JavaScript compares UTF-16 code units instead. */
 const byBytes = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b))

@@ -1,4 +1,4 @@
-// Changes that were asked for and are not settled. A store makes those that wait together, in one transaction.
+// Changes that were requested and are not settled. A store makes waiting changes together in one transaction.
 
 import type { Problem } from '../problem.js'
 import type { StoreWriter } from './store.js'
@@ -8,10 +8,10 @@ type Outcome<T> = { readonly returned: T } | { readonly threw: unknown }
 export class PendingChange<T = unknown> {
   readonly settled: Promise<T>
   readonly requestedAt = performance.now()
-  /** What kept it from being made when it was last tried, and how often something has. */
+  /** The conflict that the last attempt met, and the number of attempts that met one. */
   lastConflict: Problem | undefined
   conflicts = 0
-  /** Connections that were lost with it. */
+  /** Connections that were lost while the change was being made. */
   lostConnections = 0
   #outcome: Outcome<T> | undefined
   #resolve!: (value: T) => void
@@ -27,7 +27,7 @@ export class PendingChange<T = unknown> {
     })
   }
 
-  /** Reads and writes; what comes of it is kept until the transaction is durable. @returns whether it may be written */
+  /** Reads and writes. The result is kept until the transaction is durable. @returns whether the writes are to be made */
   run(records: StoreWriter): boolean {
     try {
       this.#outcome = { returned: this.body(records) }
@@ -38,7 +38,7 @@ export class PendingChange<T = unknown> {
     }
   }
 
-  /** The transaction that it ran in is durable. */
+  /** The transaction in which the change ran is durable. */
   settle(): void {
     if (this.#outcome && 'returned' in this.#outcome) this.#resolve(this.#outcome.returned)
     else this.#reject(this.#outcome?.threw)

@@ -1,36 +1,36 @@
-// A publication as one message to PostgreSQL. The server has all of it before it begins, and needs nothing from the
-// replica until it has committed: the lock of changes is never held while something is on its way.
+// A publication as one message to PostgreSQL. The server has the whole message before it starts, and needs nothing from
+// the replica until it has committed. The lock of changes is therefore never held while data is in transit.
 
 import pg from 'pg'
 import type { Publication } from './attempt.js'
 import type { Position } from './mirror-file.js'
 import { isSmallTable, smallTables, type Table } from './store.js'
 
-/** Of the advisory lock, among those of other programs in the database. */
+/** The key of the advisory lock. Other programs in the database have other keys. */
 export const lockKey = 0x70726f70
 export const channel = 'propetl_changes'
-/** Records of small tables, at most, that come with the answer. */
+/** The most records of small tables that a response contains. */
 export const maxNewerRecords = 500
 
-/** What the last statement of the message returns. */
+/** The row that the last statement of the message returns. */
 export interface PublicationRow {
-  /** Whether the database has the change that was read from. */
+  /** Whether the database has the change whose state was read. */
   readonly known: boolean
-  /** The newest change before. */
+  /** The number of the newest change before this one. */
   readonly head: string
-  /** Tables in which something has changed that was read or is written. */
+  /** Tables with records in the spans that have changed since they were read. */
   readonly changed: readonly Table[] | null
-  /** If something has, the records of small tables that have: table, key and value, the latter in base64. */
+  /** If such records exist, the newer records of small tables: table, key in base64, and value in base64. */
   readonly newer: readonly (readonly [Table, string, string | null])[] | null
-  /** The number of the change that was made; null if none was. */
+  /** The number of the change that was made. Null if none was made. */
   readonly number: string | null
   /** When it was made, in milliseconds of the epoch. */
   readonly made_at: number
 }
 
 /**
- * @param mark of the change that is to be made
- * @param sent SQL of a value that the session was sent before
+ * @param mark the mark of the new change
+ * @param sent SQL for a value that was sent to the session before
  */
 export function publicationText(
   { from, smallAt, spans, writes }: Publication,
@@ -59,7 +59,7 @@ export function publicationText(
       limit ${maxNewerRecords}
     ) as record
   ) end as newer`
-  // Where nothing is written, only what was read has to be true.
+  // Without writes, it is enough that what was read is still current.
   if (writes.length === 0) return `with ${state} select known, head, changed, ${newer}, null as number from state`
   const records = writes.map(({ table, key, value }) => {
     const bytes = value === undefined ? 'null::bytea' : (sent(value) ?? bytea(value))
@@ -83,5 +83,5 @@ export function publicationText(
 const isAt = ({ number, mark }: Position): string =>
   `number = ${Math.trunc(number)} and mark = ${pg.escapeLiteral(mark)}::uuid`
 
-/** In base64, which has nothing that would have to be escaped. */
+/** In base64, whose characters need no escaping. */
 const bytea = (value: Uint8Array | string): string => `decode('${Buffer.from(value).toString('base64')}', 'base64')`

@@ -1,5 +1,5 @@
-// A program that reads all of an lmdb file and prints what it found as JSON. It fails, or dies of a signal, where the
-// file is damaged: that is why it is a process of its own.
+// A program that reads all of an lmdb file and prints what it found as JSON. A damaged file makes it fail or crash, which is
+// why it runs in a process of its own.
 
 import { open } from 'lmdb'
 import { Tally } from './digest.js'
@@ -9,7 +9,7 @@ const [path = ''] = process.argv.slice(2)
 const root = open({ path, readOnly: true, maxDbs: 32 })
 const names = Array.from(root.getKeys(), String)
 const tables = names.map((name) => ({ name, records: root.openDB<Buffer, string>({ name, encoding: 'binary' }) }))
-// One transaction for everything: another process may go on writing. Tables cannot be opened within it.
+// One transaction for all tables, because another process may be writing. Tables cannot be opened within it.
 const transaction = root.useReadTransaction()
 const found: FileContents = { state: undefined, contents: {} }
 for (const { name, records } of tables) {

@@ -6,7 +6,7 @@ import { isPanic } from './lmdb-root.js'
 import { beingReopened } from './storage-problems.js'
 import type { RecordRange } from './store.js'
 
-/** The records of one name, whether or not the file was opened again meanwhile. Reads throw Problem `storage_unavailable`. */
+/** Stays valid when the environment reopens its file. Reads throw Problem `storage_unavailable`. */
 export class Records {
   constructor(
     readonly environment: Environment,

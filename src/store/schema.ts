@@ -57,7 +57,7 @@ export async function migrate(connection: Connection): Promise<void> {
     if (version > migrations.length)
       throw new Problem(
         'invalid_setting',
-        `the database has schema ${version}, and this program knows ${migrations.length}: it was used by a later one`,
+        `the database has schema ${version}, and this version of propetl supports schema ${migrations.length}; run the later version`,
       )
     for (const migration of migrations.slice(version)) await connection.query(migration)
     await connection.query('delete from propetl_schema')

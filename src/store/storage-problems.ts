@@ -1,10 +1,10 @@
-// What callers get when an lmdb file fails.
+// Problems that callers get when an lmdb file fails.
 
 import { Problem } from '../problem.js'
 
 export const unavailable = (reason = ''): Problem => new Problem('storage_unavailable', reason)
 
-export const beingReopened = (path: string): Problem => unavailable(`${path} is being opened again after a fault`)
+export const beingReopened = (path: string): Problem => unavailable(`${path} is being reopened after a fault`)
 
 export const notWritten = (path: string, reason: string): Problem =>
   new Problem('storage_failed', `${path} cannot be written: ${reason}; nothing was changed`)

@@ -1,97 +1,96 @@
-// What survives a restart, as the rest of the server sees it: tables of records. Reading is local and immediate; a
-// change is one transaction, and its promise resolves once it would survive a power cut.
+// What survives a restart, as the rest of the server sees it: tables of records. Reads are local and immediate. A change is
+// one transaction; its promise resolves once the change would survive a power failure.
 
 /**
  * `versions`: a task's key → the digest of its file. `files`: a task's key → its file.
- * `tenants`: a tenant's id → the tenant. `keys`: an API key's owner and id → what is known of it, which is not the key.
+ * `tenants`: a tenant's id → the tenant. `keys`: an API key's owner and id → its hash and terms, but not the key.
  * `usage`: an owner → how many tasks and bytes it has stored.
  */
 export const tables = ['versions', 'files', 'tenants', 'keys', 'usage'] as const
 export type Table = (typeof tables)[number]
 
-/** Tables of small records, which say who may do what. A replica takes them ahead of task files that are long in coming. */
+/** Tables of small records, which decide what callers may do. A replica updates them before large task files arrive. */
 export const smallTables: readonly Table[] = ['tenants', 'keys', 'usage']
 export const isSmallTable = (table: Table): boolean => smallTables.includes(table)
 
-/** Something for each table. */
+/** One value for each table. */
 export const forTables = <T>(make: (table: Table) => T): Record<Table, T> =>
   Object.fromEntries(tables.map((table) => [table, make(table)])) as Record<Table, T>
 
 export interface RecordRange {
-  /** Keys that follow this one, and not itself. */
+  /** Only keys after this one. */
   readonly after?: string
-  /** Keys that come before this one. */
+  /** Only keys before this one. */
   readonly before?: string
-  /** Records at most. */
+  /** The most records to return. */
   readonly limit?: number
 }
 
-/** Records whose keys are `folder/…`, those that follow one of the names in it. "0" is what follows "/". */
+/** Records with keys of the form `folder/name`, whose names come after `after`. "0" is the character after "/". */
 export const recordsIn = (folder: string, after = ''): RecordRange => ({
   after: `${folder}/${after}`,
   before: `${folder}0`,
 })
 
-/** Reading throws Problem `storage_unavailable` where the files are not those that were opened, or cannot be read. */
+/** Reads throw Problem `storage_unavailable` if the files were replaced since they were opened, or cannot be read. */
 export interface StoreReader {
   get(table: Table, key: string): Buffer | undefined
-  /** Records in the order of their keys, which is that of their UTF-8 bytes. */
+  /** Records in the order of the UTF-8 bytes of their keys. */
   range(table: Table, range?: RecordRange): Iterable<readonly [key: string, value: Buffer]>
   count(table: Table): number
 }
 
-/** Reads see what was written before in the same change. */
+/** Reads see the earlier writes of the same change. */
 export interface StoreWriter extends StoreReader {
   put(table: Table, key: string, value: Uint8Array): void
   remove(table: Table, key: string): void
 }
 
 /**
- * `away`: the database cannot be reached or used. `copying`: a full copy is made, or is to be. `other_history`: the
- * database lacks what the mirror holds, and is not followed. `mirror_failed`: the mirror cannot be written.
+ * `away`: the database cannot be reached or used. `copying`: a full copy is being made or is due. `other_history`: the
+ * database lacks changes of the mirror and is not followed. `mirror_failed`: the mirror cannot be written.
  */
 export const followingStates = ['following', 'away', 'copying', 'other_history', 'mirror_failed'] as const
 export type FollowingState = (typeof followingStates)[number]
 
-/** How a store that mirrors a shared database keeps up with it. */
+/** How well a store that mirrors a shared database keeps up with it. */
 export interface Following {
-  /** Changes are taken and followed. */
+  /** The database is followed, and changes can be made. */
   readonly connected: boolean
   readonly state: FollowingState
-  /** When it last was known to hold every change, or began to look for them, in milliseconds of the epoch. */
+  /** When the mirror was last known to have every change, in milliseconds of the epoch. At first, the time of the start. */
   readonly upToDateAt: number
   readonly mirror: {
     /** Full copies since the start. */
     readonly copies: number
-    /** How often it was found damaged or lost since the start. */
+    /** How often the mirror was found damaged or missing since the start. */
     readonly damaged: number
-    /** What is kept in memory because its file cannot be written. */
+    /** Bytes that are kept in memory because the file cannot be written. */
     readonly unwrittenBytes: number
   }
 }
 
-/** Since when there may be changes that are not here, in seconds. */
+/** For how many seconds there may have been changes that the mirror does not have. */
 export const secondsBehind = ({ upToDateAt }: Following): number => Math.max(0, Date.now() - upToDateAt) / 1000
 
 export interface Store extends StoreReader {
   /**
-   * Makes a change, with no other between its reads and its writes. Of several that wait, small ones may go before large
-   * ones.
-   * @param change reads and writes, without waiting for anything; it may throw until it first writes, and then changes
-   *   nothing. It runs again where others changed what it had read, or its transaction was lost
-   * @param owner for whom it is made: of one owner's large changes one is made at a time
+   * Makes a change. No other change comes between its reads and its writes. Small changes may overtake large ones.
+   * @param change reads and writes synchronously. It may throw before its first write; then nothing changes. It runs again
+   *   if others have changed what it read, or if its transaction was lost
+   * @param owner for whom the change is made. Large changes of one owner are made one after the other
    * @returns what `change` returned, once all of it is durable
-   * @throws Problem `storage_failed` if it could not be stored; `storage_unavailable` while the store takes no changes;
-   *   `outcome_unknown` if it may have been made or not; whatever `change` throws. With all others it was not made
+   * @throws Problem `storage_failed` if it could not be stored; `storage_unavailable` while the store accepts no changes;
+   *   `outcome_unknown` if it may have been made or not; errors of `change`. With all others it was not made
    */
   change<T>(change: (records: StoreWriter) => T, owner?: string): Promise<T>
-  /** Brings a record from the disk into memory, on another thread, so that `get` need not wait for the disk. */
+  /** Loads a record from the disk into memory on another thread, so that `get` does not wait for the disk. */
   prefetch(table: Table, key: string): Promise<void>
-  /** Why this machine's files take no changes, or cannot be read; undefined while they can. */
+  /** Why the local files cannot be read or accept no changes; undefined while they work. */
   readonly failure: string | undefined
-  /** Undefined where the records are this machine's own. */
+  /** Undefined for a store that is not a mirror. */
   readonly following: Following | undefined
-  /** Gives up changes that wait for a database: they are refused, or their outcome is unknown. Reading goes on. */
+  /** Gives up changes that wait for a database: they are rejected, or their outcome is unknown. Reads continue. */
   abortChanges(): void
   close(): Promise<void>
 }

@@ -1,4 +1,4 @@
-// Wakes a loop that waits: at once when it is called, also when that was while the loop was busy, and else after a while.
+// Wakes a loop that waits. A call while the loop is busy ends its next wait at once.
 
 export class WakeUp {
   #woken = false
@@ -9,7 +9,7 @@ export class WakeUp {
     this.#resolve()
   }
 
-  /** Resolves with the next call, or the last one if it has not been waited for. @param maxMs milliseconds */
+  /** Resolves with the next call, or at once after a call since the last wait, or after `maxMs` milliseconds. */
   async wait(maxMs: number): Promise<void> {
     if (!this.#woken)
       await new Promise<void>((resolve) => {

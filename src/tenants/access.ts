@@ -1,4 +1,5 @@
-// Who asks: the one who holds a key, or without any keys the one user of this machine.
+// Authentication: finds out who sends a request. That is the holder of an API key or, without any keys, the single user of
+// this machine.
 
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
@@ -9,36 +10,36 @@ import { operator, readSameTenant, scraper, type TaskOwner, type Tenant } from '
 
 export interface Caller {
   readonly owner: Owner
-  /** Of a key in the store its id; `environment` for the operator's key that the server was started with. */
+  /** The id of a key in the store. `environment` for the operator's key that the server was started with. */
   readonly key: string | null
-  /** Whom the owner is a name of. The operator and whoever reads metrics are no tenants. */
+  /** The tenant that the owner names. The operator and the key for metrics belong to no tenant. */
   readonly tenant?: Tenant
 }
 
 export interface Access {
   /**
    * @param authorization the header of a request
-   * @throws Problem `unauthenticated`, in the same words whatever is wrong with the key
+   * @throws Problem `unauthenticated`, with the same text whatever is wrong with the key
    */
   identify(authorization: string | undefined): Caller
   /**
-   * Checks once more after a request's body was read: the tenant may have been removed in the meantime, and another one may
-   * have its id.
+   * Checks the tenant again after a request's body was read. In the meantime it may have been removed, and another tenant
+   * may have been created with its id.
    * @throws Problem `unauthenticated`
    */
   checkAgain(caller: Caller): void
-  /** Whether whoever reaches the server may use it, for there are no keys. */
+  /** Whether requests need no key, because there are no keys. */
   readonly open: boolean
 }
 
-/** Who a caller changes tasks for. @throws Problem `forbidden` for the key of metrics */
+/** The owner of the tasks that a caller changes. @throws Problem `forbidden` for a key for metrics */
 export function taskOwnerOf({ owner, tenant }: Caller): TaskOwner {
   if (tenant !== undefined) return tenant
   if (owner === operator) return operator
-  throw new Problem('forbidden', `the key is of "${owner}", which has no tasks`)
+  throw new Problem('forbidden', `the API key belongs to "${owner}", which cannot have tasks`)
 }
 
-/** The one user of a server without keys: the operator, without a key. */
+/** A server without keys has one user: the operator. */
 export const singleUser: Access = {
   open: true,
   identify: () => ({ owner: operator, key: null }),
@@ -46,16 +47,16 @@ export const singleUser: Access = {
 }
 
 export interface AccessOptions {
-  /** The operator's key beside those in the store, or undefined. */
+  /** A key of the operator in addition to those in the store. */
   readonly operatorKey: string | undefined
-  /** Whether the server may run without keys: nobody but its user reaches it, or that was asked for. */
+  /** Whether the server may run without keys: only local users can reach it, or the operator has allowed it. */
   readonly mayBeOpen: boolean
 }
 
 export class KeyedAccess implements Access {
   readonly keys: Keys
   readonly #operatorKeyHash: Buffer | undefined
-  /** What has had keys once is never open again, for it may be reached through a proxy on this machine. */
+  /** A server that has had keys never becomes open again, because a proxy on this machine may expose it. */
   #wasEverConfigured = false
 
   constructor(
@@ -66,7 +67,7 @@ export class KeyedAccess implements Access {
     this.#operatorKeyHash = options.operatorKey === undefined ? undefined : hashKey(options.operatorKey)
   }
 
-  /** Whether anything says that keys are wanted: one of them, even an expired one, or a tenant. */
+  /** Whether authentication was set up: there is a key, even an expired one, or a tenant. */
   get configured(): boolean {
     this.#wasEverConfigured ||=
       this.#operatorKeyHash !== undefined || this.#holdsAny('keys') || this.#holdsAny('tenants')
@@ -83,10 +84,7 @@ export class KeyedAccess implements Access {
     const caller = text === undefined ? undefined : this.#callerOf(text)
     if (caller !== undefined) return caller
     throw text === undefined
-      ? new Problem(
-          'unauthenticated',
-          'this server answers holders of a key; expected the header Authorization: Bearer <key>',
-        )
+      ? new Problem('unauthenticated', 'this server requires an API key; send the header Authorization: Bearer <key>')
       : invalidKey()
   }
 
@@ -94,7 +92,7 @@ export class KeyedAccess implements Access {
     if (tenant !== undefined && readSameTenant(this.store, tenant) === undefined) throw invalidKey()
   }
 
-  /** Asked with every request of an open server: to look for one record costs less than to count them. */
+  /** An open server calls this for every request. Reading one record is cheaper than counting them. */
   #holdsAny(table: 'keys' | 'tenants'): boolean {
     const [first] = this.store.range(table, { limit: 1 })
     return first !== undefined
@@ -114,4 +112,4 @@ export class KeyedAccess implements Access {
 }
 
 const invalidKey = (): Problem =>
-  new Problem('unauthenticated', 'the key of the Authorization header is none, or is none any more')
+  new Problem('unauthenticated', 'the API key in the Authorization header is unknown, expired or revoked')

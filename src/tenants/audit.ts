@@ -1,11 +1,11 @@
-// The audit trail: one line of the log for every change of tasks, keys and tenants, over HTTP or by a command, and for
-// every change of which the store cannot say whether it was made.
+// The audit trail: one log line for every change of tasks, keys and tenants, made over HTTP or by a command, and for every
+// change whose outcome is unknown.
 
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 
 export interface Change {
-  /** A tenant is removed from `tenant.close`, when it is gone for everybody, to `tenant.delete`, when its id is free. */
+  /** A removal of a tenant starts with `tenant.close`: it has no access. It ends with `tenant.delete`: its id is free. */
   readonly action:
     | 'task.put'
     | 'task.delete'
@@ -14,30 +14,30 @@ export interface Change {
     | 'tenant.delete'
     | 'key.create'
     | 'key.revoke'
-  /** Whose it is. */
+  /** The owner of the object. */
   readonly tenant: Owner
-  /** Of the tenant, where the change is one of the tenant itself: its id may have been another's before. */
+  /** For changes of a tenant: another tenant may have had the same id before. */
   readonly incarnation?: string
-  /** A task's, key's or tenant's id. */
+  /** The id of a task, key or tenant. */
   readonly object: string
-  /** What was there and what is there now: a task's digest, a tenant's settings. Absent for nothing. */
+  /** The old and the new state: a task's digest, or a tenant's settings. Absent if there is none. */
   readonly before?: unknown
   readonly after?: unknown
-  /** Whether the change was made is not known, and the rest of the line says what was tried. Absent: it was made. */
+  /** It is unknown whether the change was made; the line says what was tried. If absent, the change was made. */
   readonly outcome?: 'unknown'
 }
 
-/** What the line is written to: pino, or what fastify knows of it. */
+/** The part of a pino or fastify logger that the audit trail needs. */
 export interface AuditLog {
   readonly level: string
   child(bindings: object, options: { readonly level: string }): { info(line: object, message: string): void }
 }
 
-/** Who makes a change with a key: its owner and id. Without keys that is a server's only user. */
+/** The owner and id of the key that a change is made with. Without keys, the only user of the server. */
 export const actorOf = ({ owner, key }: { readonly owner: Owner; readonly key: string | null }): string =>
   key === null ? owner : `${owner}/${key}`
 
-/** Writes the line, however few others the log's level lets through, unless that is none at all. */
+/** Writes the line at any log level except `silent`. */
 export function audit(logger: AuditLog, actor: string, change: Change): void {
   if (logger.level === 'silent') return
   logger.child({ audit: true }, { level: 'info' }).info({ actor, ...change }, 'audit')
@@ -45,7 +45,7 @@ export function audit(logger: AuditLog, actor: string, change: Change): void {
 
 /**
  * Waits for a change. If its outcome is unknown, writes a line with what was tried.
- * @param tried is called only then
+ * @param tried called only if the outcome is unknown
  */
 export async function auditIfUnknown<T>(
   logger: AuditLog,
@@ -61,6 +61,6 @@ export async function auditIfUnknown<T>(
   }
 }
 
-/** Whether a change failed in such a way that it may have been made. */
+/** Whether a change failed in such a way that it may still have been made. */
 export const isOutcomeUnknown = (error: unknown): error is Problem =>
   error instanceof Problem && error.code === 'outcome_unknown'

@@ -1,6 +1,5 @@
-// The API keys in the store: each under its owner and id, as a hash, its terms and the incarnation of its tenant. Every
-// request looks its key up anew, so that one that is revoked, here or by another process on the same store, stops working
-// at once.
+// The API keys in the store. A key is stored under its owner and id: its hash, its terms and the incarnation of its tenant.
+// Every request looks its key up in the store, so that a revocation by any process on the same store takes effect at once.
 
 import type { Owner } from '../owner.js'
 import { Problem, quoted } from '../problem.js'
@@ -10,9 +9,9 @@ import { hashKey, isKeyWithHash, type KeyName, makeKey, parseKey } from './secre
 import { operator, readTenant, scraper, type TenantIdentity, unknownTenant } from './tenant.js'
 
 export interface KeyTerms {
-  /** ISO 8601: from then on it is no key any more. Null for never. */
+  /** When the key expires, in ISO 8601. Null for never. */
   readonly expires: string | null
-  /** For people: where it is used. */
+  /** A note for people, for example where the key is used. */
   readonly description: string | null
 }
 
@@ -21,7 +20,7 @@ export interface Key extends KeyName, KeyTerms {
   readonly created: string
 }
 
-/** A key that was sent. It works only while its tenant has this incarnation. */
+/** A key that was found by its text. It is valid only while its tenant has this incarnation. */
 export interface FoundKey extends Key, Pick<TenantIdentity, 'incarnation'> {}
 
 interface KeyRecord extends Omit<FoundKey, 'owner' | 'id'> {
@@ -29,12 +28,12 @@ interface KeyRecord extends Omit<FoundKey, 'owner' | 'id'> {
   readonly hash: string
 }
 
-/** Enough to rotate with, and little enough for a list without pages. */
+/** The most keys of one owner: enough for rotation, and few enough for a list without pages. */
 const maxKeys = 100
 
 const dayMs = 24 * 60 * 60 * 1000
 
-/** What a text is held against that names no key, so that it takes as long as a wrong one. */
+/** Compared with a text that names no key, so that it takes as long as a wrong key. */
 const noHash = Buffer.alloc(32)
 
 export class Keys {
@@ -45,9 +44,9 @@ export class Keys {
   ) {}
 
   /**
-   * Makes a key. Its text is told here and never again.
-   * @throws Problem `invalid_request` for an expiry that is no time to come; `unknown_tenant`; `quota_exceeded` beyond 100
-   *   keys of one owner; of unknown outcome with the key's id in its details
+   * Creates a key. Its text is returned here and never again.
+   * @throws Problem `invalid_request` for an expiry that is not in the future; `unknown_tenant`; `quota_exceeded` beyond
+   *   100 keys of one owner; `outcome_unknown`, with the key's id in its details
    */
   async create(owner: Owner, { expires: given, description }: KeyTerms): Promise<{ key: Key; text: string }> {
     const expires = given === null ? null : this.#parseExpiry(given)
@@ -55,7 +54,7 @@ export class Keys {
     const create = (records: StoreWriter) => {
       const incarnation = incarnationOf(records, owner)
       if (keysOf(records, owner, incarnation).length >= maxKeys)
-        throw new Problem('quota_exceeded', `"${owner}" has ${maxKeys} keys, and more are not taken; revoke one`, {
+        throw new Problem('quota_exceeded', `"${owner}" already has ${maxKeys} keys, the maximum; revoke one first`, {
           quota: 'keys',
           used: maxKeys,
           limit: maxKeys,
@@ -70,27 +69,27 @@ export class Keys {
     })
   }
 
-  /** In the order of their making. @throws Problem `unknown_tenant` */
+  /** Ordered by creation time. @throws Problem `unknown_tenant` */
   list(owner: Owner): Key[] {
     const keys = keysOf(this.store, owner, incarnationOf(this.store, owner))
     return keys.toSorted((a, b) => (a.created < b.created ? -1 : 1))
   }
 
   /**
-   * Makes a key none, at once and for good.
-   * @throws Problem `unknown_tenant`, `unknown_key`; `last_operator_key` for the only one that manages tenants
+   * Revokes a key, permanently and with immediate effect.
+   * @throws Problem `unknown_tenant`, `unknown_key`; `last_operator_key` for the operator's only valid key
    */
   async revoke(owner: Owner, id: string): Promise<void> {
     await this.store.change((records) => {
       const keys = keysOf(records, owner, incarnationOf(records, owner))
       if (!keys.some((key) => key.id === id)) throw new Problem('unknown_key', `"${owner}" has no key ${quoted(id)}`)
       if (owner === operator && !keys.some((key) => key.id !== id && this.#isLive(key)))
-        throw new Problem('last_operator_key', `key "${id}" is the operator's last; make another one before it goes`)
+        throw new Problem('last_operator_key', `key "${id}" is the operator's last valid key; create another one first`)
       records.remove('keys', recordKey({ owner, id }))
     })
   }
 
-  /** The key that a text is; undefined for any other text. The caller compares the incarnation with the tenant's. */
+  /** The valid key with this text, if any. The caller has to compare its incarnation with that of the tenant. */
   find(text: string): FoundKey | undefined {
     const name = parseKey(text)
     const record = name && readKey(this.store, name)
@@ -104,7 +103,7 @@ export class Keys {
     if (time > this.now()) return new Date(time).toISOString()
     throw new Problem(
       'invalid_request',
-      `a key cannot expire at ${quoted(text)}; expected a time to come like ${new Date(this.now() + 90 * dayMs).toISOString()}`,
+      `a key cannot expire at ${quoted(text)}; expected a time in the future, such as ${new Date(this.now() + 90 * dayMs).toISOString()}`,
     )
   }
 
@@ -113,14 +112,14 @@ export class Keys {
   }
 }
 
-/** As part of a change: removes all keys under an owner's name, whichever incarnation they are of. */
+/** Removes all keys of an owner, of any incarnation, as part of a change. */
 export function removeKeys(records: StoreWriter, owner: Owner): void {
   for (const [key] of [...records.range('keys', recordsIn(owner))]) records.remove('keys', key)
 }
 
 const recordKey = ({ owner, id }: KeyName): string => `${owner}/${id}`
 
-/** Keys from before there were incarnations are of tenants from before, whose incarnation is empty. */
+/** Earlier versions stored no incarnation with keys and tenants. It counts as empty. */
 const parseRecord = (bytes: Buffer): KeyRecord => ({
   incarnation: '',
   ...(JSON.parse(bytes.toString()) as Omit<KeyRecord, 'incarnation'> & Partial<KeyRecord>),
@@ -144,7 +143,7 @@ const termsOf = ({ created, expires, description }: KeyRecord): Omit<Key, 'owner
   description,
 })
 
-/** Which incarnation an owner's keys must have; the owners that are no tenants have one for ever. */
+/** The incarnation that an owner's keys must have. Owners that are not tenants have only one. */
 function incarnationOf(records: StoreReader, owner: Owner): string {
   if (owner === operator || owner === scraper) return ''
   const tenant = readTenant(records, owner)

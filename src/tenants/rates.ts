@@ -1,5 +1,4 @@
-// How fast tenants may ask: token buckets for requests and for tokens, in this process alone. Of several replicas each
-// has its own.
+// Rate limits of tenants: token buckets for requests and for tokens, in this process. Each replica has its own.
 
 import { LRUCache } from 'lru-cache'
 import { Problem } from '../problem.js'
@@ -7,21 +6,21 @@ import type { Tenant } from './tenant.js'
 
 export type Rate = 'requests' | 'tokens'
 
-/** How one of a tenant's rates stands. */
+/** The state of one of a tenant's rate limits. */
 export interface RateStatus {
   readonly rate: Rate
-  /** What the bucket holds when it is full: one second's worth. */
+  /** The capacity of the bucket: the amount for one second. */
   readonly quota: number
-  /** What may be taken now; 0 in debt. */
+  /** What can be taken now; 0 while the bucket is in debt. */
   readonly remaining: number
-  /** Until the bucket is full again, in seconds, rounded up. */
+  /** Seconds until the bucket is full again, rounded up. */
   readonly fullAfter: number
 }
 
-/** Enough for tenants that are at work at once; an idle tenant's bucket is full, as a new one is. */
+/** Enough for all tenants that are active at the same time. The bucket of an idle tenant is full, like a new one. */
 const maxBuckets = 100_000
 
-/** What adding up fractions may be off by. */
+/** Tolerance for rounding errors of sums of fractions. */
 const rounding = 1e-6
 
 export class Rates {
@@ -33,8 +32,8 @@ export class Rates {
   ) {}
 
   /**
-   * Takes what a request costs. It is let in while at least 1 is left, and what it costs beyond that is a debt, so that
-   * no request is too large to ever be let in, and the rate holds over time. A cost of 0 only looks.
+   * Takes the cost of a request. A request is accepted while at least 1 is left. Its further cost becomes a debt, so that
+   * every request can be accepted some time and the rate still holds on average. With a cost of 0 this only checks.
    * @throws Problem `rate_limited`
    */
   take(tenant: Tenant, rate: Rate, cost: number): void {
@@ -47,7 +46,7 @@ export class Rates {
       const seconds = Math.ceil((1 - level) / quota)
       throw new Problem(
         'rate_limited',
-        `tenant "${id}" may take ${quota} ${rate} a second; try again in ${seconds} s`,
+        `tenant "${id}" is limited to ${quota} ${rate} per second; try again in ${seconds} s`,
         {
           quota: `${rate}_per_second`,
           limit: quota,
@@ -58,12 +57,12 @@ export class Rates {
     bucket.take(cost)
   }
 
-  /** Gives back what was taken for work that was not done. */
+  /** Returns the cost of work that was not done. */
   giveBack(tenant: Tenant, rate: Rate, cost: number): void {
     if (tenant.limits[`${rate}PerSecond`] !== null) this.#bucket(tenant, rate).take(-cost)
   }
 
-  /** How the rates stand that the tenant has. */
+  /** The state of the tenant's rate limits. */
   statuses(tenant: Tenant): RateStatus[] {
     return (['requests', 'tokens'] as const).flatMap((rate) => {
       const quota = tenant.limits[`${rate}PerSecond`]
@@ -73,7 +72,7 @@ export class Rates {
     })
   }
 
-  /** A tenant that is made again under the name of a removed one does not take over its debt. */
+  /** A new tenant with the id of a removed one does not inherit its debt. */
   #bucket({ id, incarnation }: Tenant, rate: Rate): Bucket {
     const name = `${id}/${incarnation}/${rate}`
     const found = this.#buckets.get(name)
@@ -84,12 +83,12 @@ export class Rates {
   }
 }
 
-/** Fills at its rate up to one second's worth. The rate may be another at each look. */
+/** Fills up to the amount for one second. The rate may change between calls. */
 class Bucket {
   #level = Number.POSITIVE_INFINITY
   #since = 0
 
-  /** What it holds at a moment; negative in debt. */
+  /** The amount in the bucket at a time in milliseconds; negative while in debt. */
   level(perSecond: number, now: number): number {
     this.#level = Math.min(perSecond, this.#level + (perSecond * (now - this.#since)) / 1000)
     this.#since = now

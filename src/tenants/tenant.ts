@@ -1,41 +1,41 @@
-// A tenant: a name that tasks and keys belong to, and what it may take of the server. Names are used again, so each tenant
-// also has a random incarnation, which every change that is made for it compares.
+// A tenant: an id that tasks and keys belong to, with its limits. An id can be used again after a removal. Each tenant
+// therefore also has a random incarnation, which every change for it compares.
 
 import type { Owner } from '../owner.js'
 import { Problem, quoted } from '../problem.js'
 import type { StoreReader } from '../store/store.js'
 
-/** Who runs the server: manages tenants, and owns the tasks that are no tenant's. */
+/** Runs the server, manages tenants, and owns the tasks that belong to no tenant. */
 export const operator = 'operator'
-/** Who may read the metrics, and nothing else. */
+/** Owner of keys that can only read the metrics. */
 export const scraper: Owner = 'metrics'
-/** What metrics call the tenants that have no series of their own. */
+/** The label of metrics for all tenants that have no series of their own. */
 export const otherTenants = 'other'
 
 export const reserved: readonly string[] = [operator, scraper, otherTenants]
 export const tenantIdPattern = '^[a-z0-9][a-z0-9-]{0,62}$'
 const tenantId = new RegExp(tenantIdPattern)
 
-/** What a tenant may take; null is no limit. */
+/** A tenant's limits. Null is unlimited. */
 export interface Limits {
   readonly tasks: number | null
-  /** Of all its task files together. */
+  /** Of all task files together. */
   readonly bytes: number | null
   readonly requestsPerSecond: number | null
-  /** Tokens of texts, special tokens included. */
+  /** Including special tokens. */
   readonly tokensPerSecond: number | null
 }
 
 export interface TenantSettings {
   readonly limits: Limits
-  /** Weight of its turns at the engine, against other tenants'. */
+  /** The tenant's weight in fair queueing for the engines. */
   readonly share: number
 }
 
-/** A tenant, whatever its settings are. */
+/** Identifies a tenant, whatever its settings are. */
 export interface TenantIdentity {
   readonly id: string
-  /** Made with the tenant: one made later under the same id has another. Empty for tenants from before there were any. */
+  /** Random. A later tenant with the same id has another one. Empty for tenants of versions that had no incarnations. */
   readonly incarnation: string
 }
 
@@ -44,7 +44,7 @@ export interface Tenant extends TenantIdentity, TenantSettings {
   readonly created: string
 }
 
-/** Who changes tasks. The id alone would also name a tenant made later. */
+/** The owner of tasks that are to be changed. The id alone could also mean a later tenant. */
 export type TaskOwner = typeof operator | TenantIdentity
 
 export const ownerOf = (owner: TaskOwner): Owner => (owner === operator ? operator : owner.id)
@@ -55,7 +55,7 @@ export const defaults: TenantSettings = {
 }
 
 export const limitNames = Object.keys(defaults.limits) as (keyof Limits)[]
-/** The largest limit of any kind: beyond it a count would no longer be exact. */
+/** The largest value of any limit. Larger counts would be inexact. */
 export const maxLimit = Number.MAX_SAFE_INTEGER
 export const maxShare = 1_000
 
@@ -64,16 +64,16 @@ export function checkTenantId(id: string): string {
   if (!tenantId.test(id))
     throw new Problem(
       'invalid_tenant_id',
-      `${quoted(id)} is not a tenant's id; expected 1 to 63 of a-z, 0-9 and "-", beginning with a letter or digit`,
+      `${quoted(id)} is not a tenant id; expected 1 to 63 characters of a-z, 0-9 and "-", starting with a letter or digit`,
     )
   if (reserved.includes(id))
-    throw new Problem('invalid_tenant_id', `"${id}" cannot be a tenant's id; ${reserved.join(', ')} are reserved`)
+    throw new Problem('invalid_tenant_id', `"${id}" cannot be a tenant id; ${reserved.join(', ')} are reserved`)
   return id
 }
 
-/** A tenant as it is stored. */
+/** A tenant in the store, without its id. */
 export interface TenantRecord extends Omit<Tenant, 'id'> {
-  /** It is being removed: nobody can act for it, and its id is free only once its last task is gone. */
+  /** The tenant is being removed: it has no access. Its id is free once its last task is gone. */
   readonly leaving?: true
 }
 
@@ -82,27 +82,27 @@ export const parseRecord = (bytes: Buffer): TenantRecord => ({
   ...(JSON.parse(bytes.toString()) as Omit<TenantRecord, 'incarnation'> & Partial<TenantRecord>),
 })
 
-/** The record of an id. A text that cannot be an id has none, and is not looked up. */
+/** The record of an id, if there is one. A text that cannot be an id is not looked up. */
 export function readRecord(records: StoreReader, id: string): TenantRecord | undefined {
   const bytes = tenantId.test(id) ? records.get('tenants', id) : undefined
   return bytes && parseRecord(bytes)
 }
 
-/** The tenant of a record; undefined if it is leaving. */
+/** The tenant of a record; undefined if it is being removed. */
 export const tenantOf = (id: string, record: TenantRecord | undefined): Tenant | undefined =>
   record === undefined || record.leaving ? undefined : { id, ...record }
 
-/** The tenant of an id, or undefined where there is none. */
+/** The tenant with an id, if there is one. */
 export const readTenant = (records: StoreReader, id: string): Tenant | undefined =>
   tenantOf(id, readRecord(records, id))
 
-/** The tenant as it is now; undefined if it is leaving or gone, even if another one has its id. */
+/** The current state of a tenant. Undefined if it is being removed or gone, even if a later tenant has its id. */
 export function readSameTenant(records: StoreReader, { id, incarnation }: TenantIdentity): Tenant | undefined {
   const tenant = readTenant(records, id)
   return tenant?.incarnation === incarnation ? tenant : undefined
 }
 
-/** Whether it is this tenant that is being removed, and not one made later under its id. */
+/** Whether this tenant is being removed. A later tenant with its id does not count. */
 export function isLeaving(records: StoreReader, { id, incarnation }: TenantIdentity): boolean {
   const record = readRecord(records, id)
   return record?.leaving === true && record.incarnation === incarnation

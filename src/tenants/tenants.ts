@@ -1,4 +1,4 @@
-// The tenants in the store: made, changed, listed, and removed in two steps, with their tasks in between.
+// Creates, changes and lists the tenants in the store. A removal has two steps; the tenant's tasks are removed in between.
 
 import { randomUUID } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
@@ -26,7 +26,7 @@ export interface Leaving extends TenantIdentity {
   readonly stored: Usage
 }
 
-/** Tenants that are looked at in one turn of the event loop. */
+/** How many tenants are read before the event loop gets a turn. */
 const tenantsPerPage = 500
 
 export class Tenants {
@@ -39,7 +39,7 @@ export class Tenants {
     return tenant
   }
 
-  /** What it has stored. */
+  /** What the tenant has stored. */
   usage(id: string): Usage {
     return usageOf(this.store, id)
   }
@@ -56,9 +56,9 @@ export class Tenants {
   }
 
   /**
-   * Makes a tenant, or changes one.
-   * @param settings what it is to have, from what it has: undefined where it is new
-   * @throws Problem `invalid_tenant_id`; `tenant_leaving` while one of that id is being removed
+   * Creates or changes a tenant.
+   * @param settings returns the new settings; its argument is undefined for a new tenant
+   * @throws Problem `invalid_tenant_id`; `tenant_leaving` while a tenant with that id is being removed
    */
   async set(
     id: string,
@@ -68,10 +68,10 @@ export class Tenants {
     return this.store.change((records) => {
       const current = readRecord(records, id)
       if (current?.leaving)
-        throw new Problem('tenant_leaving', `tenant "${id}" is being removed; its id is free once that is done`)
+        throw new Problem('tenant_leaving', `tenant "${id}" is being removed; try again when the removal has finished`)
       const previous = tenantOf(id, current)
       const { limits, share } = settings(previous)
-      // Keys that an earlier version of this program left behind would not work, but would be counted.
+      // Earlier versions could leave keys behind. They would not work, but would be counted.
       if (previous === undefined) removeKeys(records, id)
       const { incarnation, created } = previous ?? newIdentity()
       const record: TenantRecord = { incarnation, created, limits, share }
@@ -81,9 +81,9 @@ export class Tenants {
   }
 
   /**
-   * The first step of a removal: from now on the tenant has no keys and takes no tasks. Where it is leaving already, that
-   * removal goes on.
-   * @returns whom to remove, and the tenant if it was not leaving yet
+   * The first step of a removal: the tenant loses its keys, and no further tasks are stored for it. If it is already being
+   * removed, that removal continues.
+   * @returns the tenant to remove, and its settings if this call closed it
    * @throws Problem `unknown_tenant`
    */
   async close(id: string): Promise<{ leaving: Leaving; closed: Tenant | undefined }> {
@@ -100,8 +100,8 @@ export class Tenants {
   }
 
   /**
-   * The last step, once its tasks are gone: the id is free.
-   * @returns what it had stored; undefined if another removal of it was first
+   * The last step of a removal, after the tasks are gone: frees the id.
+   * @returns what the tenant had stored; undefined if another process has done this step
    */
   async forget(leaving: TenantIdentity): Promise<Usage | undefined> {
     const { id } = leaving
@@ -115,7 +115,7 @@ export class Tenants {
     })
   }
 
-  /** Tenants whose removal was begun and is not done. */
+  /** Tenants whose removal has started and not finished. */
   async *leaving(): AsyncIterable<Leaving> {
     for (let after = ''; ; ) {
       const page = [...this.store.range('tenants', { after, limit: tenantsPerPage })]
@@ -126,7 +126,7 @@ export class Tenants {
       const last = page.at(-1)
       if (last === undefined) return
       after = last[0]
-      // Requests are answered in between.
+      // Lets requests be handled in between.
       await setImmediate()
     }
   }

@@ -1,5 +1,5 @@
-// What each owner has stored, as counters that change in the transaction of the tasks themselves: a quota is checked in
-// the time of one look-up, and no two uploads can exceed it together.
+// What each owner has stored. The counters change in the same transaction as the tasks, so that a quota check is one read
+// and concurrent uploads cannot exceed the quota together.
 
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
@@ -8,7 +8,7 @@ import { defaults, type Limits, operator, readSameTenant, type TaskOwner, unknow
 
 export interface Usage {
   readonly tasks: number
-  /** Of its task files together. */
+  /** Of all task files together. */
   readonly bytes: number
 }
 
@@ -18,8 +18,8 @@ export function usageOf(records: StoreReader, owner: Owner): Usage {
 }
 
 /**
- * What an owner may store.
- * @throws Problem `unknown_tenant` if the tenant is leaving or gone, even if another one has its id
+ * The limits of an owner.
+ * @throws Problem `unknown_tenant` if the tenant is being removed or gone, even if a later tenant has its id
  */
 export function limitsOf(records: StoreReader, owner: TaskOwner): Limits {
   if (owner === operator) return defaults.limits
@@ -29,16 +29,16 @@ export function limitsOf(records: StoreReader, owner: TaskOwner): Limits {
 }
 
 /**
- * Adds a change to an owner's counters; what it removes is negative.
- * @throws Problem `quota_exceeded` if it grows beyond a limit; nothing is written then
+ * Adds a change to an owner's counters. Removals are negative.
+ * @throws Problem `quota_exceeded` if a counter grows beyond its limit; nothing is written then
  */
 export function charge(records: StoreWriter, owner: Owner, limits: Limits, change: Usage): void {
   setUsage(records, owner, usageAfter(records, owner, limits, change))
 }
 
 /**
- * What an owner would have stored after a change.
- * @throws Problem `quota_exceeded` if it grows beyond a limit
+ * An owner's counters after a change.
+ * @throws Problem `quota_exceeded` if a counter grows beyond its limit
  */
 export function usageAfter(records: StoreReader, owner: Owner, limits: Limits, change: Usage): Usage {
   const { tasks, bytes } = usageOf(records, owner)
@@ -49,8 +49,8 @@ export function usageAfter(records: StoreReader, owner: Owner, limits: Limits, c
       throw new Problem(
         'quota_exceeded',
         what === 'tasks'
-          ? `tenant "${owner}" has ${tasks} tasks; at most ${limit} are allowed`
-          : `tenant "${owner}" would store ${usage.bytes} bytes; at most ${limit} are allowed`,
+          ? `tenant "${owner}" has ${tasks} tasks; its limit is ${limit}`
+          : `tenant "${owner}" would store ${usage.bytes} bytes; its limit is ${limit}`,
         { quota: what, used: what === 'tasks' ? tasks : bytes, limit },
       )
   }

@@ -121,7 +121,7 @@ describe('propetl backup', () => {
     assert.equal(code, 1)
     assert.match(
       output,
-      /backup\.lmdb cannot be written: (no space left on device \(ENOSPC\); make room|File too large)/,
+      /backup\.lmdb cannot be written: (no space left on device \(ENOSPC\); free space|File too large)/,
     )
     assert.deepEqual(await readdir(disk.directory), before)
   })

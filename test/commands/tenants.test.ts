@@ -88,7 +88,7 @@ describe('propetl tenants', () => {
     const dataDir = await temporaryDirectory()
     for (const [args, exit, message] of [
       [['create-key', 'nobody'], 1, /^propetl: there is no tenant "nobody"$/m],
-      [['set', 'No_Tenant'], 1, /^propetl: "No_Tenant" is not a tenant's id; expected/m],
+      [['set', 'No_Tenant'], 1, /^propetl: "No_Tenant" is not a tenant id; expected/m],
       [['set', 'acme', '--tasks', 'many'], 2, /--tasks <number>' argument 'many' is invalid. Expected a whole number/],
       [['create-key', 'operator', '--expires', 'soon'], 2, /Expected days like 90d/],
     ] as const) {

@@ -80,7 +80,7 @@ describe('a store', () => {
     }
     overwrite(older)
     await assert.rejects(put('c'), unavailable)
-    assert.match(store.failure ?? '', /was written over by another program/)
+    assert.match(store.failure ?? '', /was overwritten by another program/)
     overwrite(newer)
     await assert.rejects(put('c'), unavailable)
     await store.close()

@@ -93,7 +93,7 @@ describe('a database file', () => {
     await later.close()
     assert.throws(() => LmdbStore.open(directory), {
       code: 'invalid_setting',
-      message: new RegExp(`the database ${path} has schema 2, and this version of propetl takes schema 1`),
+      message: new RegExp(`the database ${path} has schema 2, and this version of propetl supports schema 1`),
     })
   })
 
@@ -131,7 +131,7 @@ describe('a database file', () => {
     const lines: string[] = []
     const mirror = await Mirror.open(directory, pino({}, { write: (line) => void lines.push(line) }))
     assert.equal(mirror.position, undefined)
-    assert.match(lines.join(''), /mirror\.lmdb is damaged.*made anew/)
+    assert.match(lines.join(''), /mirror\.lmdb is damaged.*rebuilt/)
     await mirror.close()
   })
 })
