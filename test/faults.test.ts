@@ -1,4 +1,4 @@
-// What can happen to the disk under a server: each fault is caused for real, on a server process.
+// Disk faults under a server process. Each fault is caused for real.
 
 import assert from 'node:assert/strict'
 import { execFileSync, type SpawnOptions, spawnSync } from 'node:child_process'
@@ -15,39 +15,39 @@ const sst2 = taskBytes('sst2')
 const piped: SpawnOptions = { stdio: ['ignore', 'pipe', 'pipe'] }
 
 describe('a server whose disk', () => {
-  test('is full refuses changes, goes on predicting, and takes changes once there is room', async () => {
+  test('is full rejects changes, continues to predict, and accepts changes once there is space', async () => {
     const disk = await smallDisk()
     const flags = await referenceFlags(disk.directory)
     const first = await ready(start(disk.wrapper, flags))
-    const taken: string[] = []
-    let refused: Response | undefined
-    while (refused === undefined) {
-      const id = `t${taken.length}`
-      const response = await put(first.url, id, shiftedTask(sst2, taken.length))
-      if (response.status === 201) taken.push(id)
-      else refused = response
-      assert.ok(taken.length < 500)
+    const accepted: string[] = []
+    let rejected: Response | undefined
+    while (rejected === undefined) {
+      const id = `t${accepted.length}`
+      const response = await put(first.url, id, shiftedTask(sst2, accepted.length))
+      if (response.status === 201) accepted.push(id)
+      else rejected = response
+      assert.ok(accepted.length < 500)
     }
-    assert.ok(taken.length > 5)
-    assert.deepEqual([refused.status, refused.headers.get('retry-after')], [503, '5'])
-    const { code, detail } = (await refused.json()) as { code: string; detail: string }
+    assert.ok(accepted.length > 5)
+    assert.deepEqual([rejected.status, rejected.headers.get('retry-after')], [503, '5'])
+    const { code, detail } = (await rejected.json()) as { code: string; detail: string }
     assert.equal(code, 'storage_failed')
-    // Where only a part of a write fits and the rest meets a limit, the system tells no more than that it failed.
+    // If a write is only partly possible because of a size limit, the system reports a less specific error.
     assert.match(
       detail,
       isRoot ? /tasks\.lmdb cannot be written: no space left on device \(ENOSPC\); free space/ : /\((EFBIG|EIO)\)/,
     )
-    const removal = await fetch(`${first.url}/tasks/${taken[0]}`, { method: 'DELETE' })
+    const removal = await fetch(`${first.url}/tasks/${accepted[0]}`, { method: 'DELETE' })
     assert.ok([204, 503].includes(removal.status))
-    if (removal.status === 204) taken.shift()
-    assert.equal((await predict(first.url, `t${taken.length + 5}`)).status, 404)
-    for (const id of [...taken.slice(0, 3), 'sst2']) assert.equal((await predict(first.url, id)).status, 200)
+    if (removal.status === 204) accepted.shift()
+    assert.equal((await predict(first.url, `t${accepted.length + 5}`)).status, 404)
+    for (const id of [...accepted.slice(0, 3), 'sst2']) assert.equal((await predict(first.url, id)).status, 200)
     assert.equal((await fetch(`${first.url}/health/ready`)).status, 200)
 
     disk.makeRoom(first.process.pid)
     for (const id of ['after', 'again']) {
       assert.equal((await put(first.url, id, sst2)).status, 201)
-      taken.push(id)
+      accepted.push(id)
     }
     first.process.kill('SIGTERM')
     assert.deepEqual(await first.exit, [0, null])
@@ -57,13 +57,13 @@ describe('a server whose disk', () => {
     }
     assert.deepEqual(
       tasks.filter(({ origin }) => origin === 'uploaded').map(({ id }) => id),
-      taken.toSorted(),
+      accepted.toSorted(),
     )
     second.process.kill('SIGTERM')
     assert.deepEqual(await second.exit, [0, null])
   })
 
-  test('stays full stops within its time all the same', async () => {
+  test('stays full shuts down within its timeout', async () => {
     const disk = await smallDisk()
     const server = await ready(start(disk.wrapper, await referenceFlags(disk.directory)))
     while ((await put(server.url, `t${Math.random()}`, sst2)).status === 201);
@@ -71,11 +71,11 @@ describe('a server whose disk', () => {
     assert.deepEqual(await server.exit, [0, null])
   })
 
-  test('may not be written to does not start, and says which directory', async () => {
+  test('is read-only does not start, and names the directory', async () => {
     const dataDir = join(await temporaryDirectory(), 'data')
     await mkdir(dataDir)
     await chmod(dataDir, 0o555)
-    // Root may write everywhere: then a mount that is read-only.
+    // Root can write everywhere except on a read-only mount.
     if (isRoot) {
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'ro,size=1m', 'tmpfs', dataDir])
       after(() => execFileSync('umount', ['--lazy', dataDir]))
@@ -90,7 +90,7 @@ describe('a server whose disk', () => {
 })
 
 describe('a full disk', { skip: !isRoot && 'only root may mount a small file system' }, () => {
-  test('ends a start that has no room for a lock file or a store, and says so', async () => {
+  test('lets no server start that needs space for a lock file or a store, and says so', async () => {
     const disk = await smallDisk()
     const flags = await referenceFlags(join(disk.directory, 'data'))
     const first = await ready(start([], flags))
@@ -113,7 +113,7 @@ describe('a full disk', { skip: !isRoot && 'only root may mount a small file sys
   })
 })
 
-/** Leaves not a byte. */
+/** Fills the disk to the last byte. */
 async function fill(directory: string): Promise<void> {
   const file = await open(join(directory, 'rest'), 'a')
   for (let bytes = 65_536; bytes >= 1_024; )
@@ -124,22 +124,22 @@ async function fill(directory: string): Promise<void> {
 }
 
 describe('a data directory', () => {
-  test('that is replaced under a server is noticed: it is not ready, and no key of the store counts', async () => {
+  test('that is replaced under a server makes it not ready, and keys of the store stop working', async () => {
     const dataDir = await temporaryDirectory()
     const operatorKey = 'k'.repeat(32)
     const env = { ...process.env, PROPETL_OPERATOR_KEY: operatorKey }
     const child = start([], await referenceFlags(dataDir), { env, stdio: ['ignore', 'pipe', 'inherit'] })
     const { url, exit } = await ready(child)
-    const ask = (key: string, method: string, path: string, body?: object) =>
+    const send = (key: string, method: string, path: string, body?: object) =>
       fetch(`${url}${path}`, {
         method,
         headers: { authorization: `Bearer ${key}`, ...(body && { 'content-type': 'application/json' }) },
         ...(body && { body: JSON.stringify(body) }),
       })
-    assert.equal((await ask(operatorKey, 'PUT', '/tenants/acme', {})).status, 201)
-    const made = await ask(operatorKey, 'POST', '/tenants/acme/keys', {})
+    assert.equal((await send(operatorKey, 'PUT', '/tenants/acme', {})).status, 201)
+    const made = await send(operatorKey, 'POST', '/tenants/acme/keys', {})
     const { key } = (await made.json()) as { key: string }
-    assert.equal((await ask(key, 'GET', '/tasks')).status, 200)
+    assert.equal((await send(key, 'GET', '/tasks')).status, 200)
     const path = join(dataDir, 'tasks.lmdb')
     await copyFile(path, `${path}.backup`)
     await rename(`${path}.backup`, path)
@@ -148,15 +148,15 @@ describe('a data directory', () => {
     const { code, detail } = (await (await fetch(`${url}/health/ready`)).json()) as { code: string; detail: string }
     assert.equal(code, 'storage_unavailable')
     assert.match(detail, /tasks\.lmdb was replaced by another file; stop the server/)
-    assert.equal((await ask(key, 'GET', '/tasks')).status, 503)
-    assert.equal((await ask(operatorKey, 'DELETE', '/tenants/acme')).status, 503)
+    assert.equal((await send(key, 'GET', '/tasks')).status, 503)
+    assert.equal((await send(operatorKey, 'DELETE', '/tenants/acme')).status, 503)
     assert.equal((await fetch(`${url}/health/live`)).status, 200)
-    assert.match(await (await ask(operatorKey, 'GET', '/metrics')).text(), /^propetl_storage_available 0$/m)
+    assert.match(await (await send(operatorKey, 'GET', '/metrics')).text(), /^propetl_storage_available 0$/m)
     child.kill('SIGTERM')
     assert.deepEqual(await exit, [0, null])
   })
 
-  test('is used by one container at a time, and commands in others say why they cannot', {
+  test('can be used by one container only, and commands in other containers say why they fail', {
     skip: !isRoot && 'only root may make process id namespaces',
   }, async () => {
     const dataDir = await temporaryDirectory()
@@ -174,7 +174,7 @@ describe('a data directory', () => {
     await server.exit
   })
 
-  test('may be shared by servers of one machine: each shows at once what the others change', async () => {
+  test('can be shared by servers of one machine: each immediately shows the changes of the others', async () => {
     const dataDir = await temporaryDirectory()
     const [a, b] = await Promise.all([serve(dataDir), serve(dataDir)])
     for (let round = 0; round < 10; round++) {

@@ -1,5 +1,5 @@
-// A server that is killed at a random moment while tasks are uploaded, replaced and removed over HTTP.
-// PROPETL_TEST_KILLS says how often: 300 take about ten minutes.
+// Kills a server at random moments while tasks are uploaded, replaced and removed over HTTP. PROPETL_TEST_KILLS sets the
+// number of kills; 300 take about ten minutes.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -12,14 +12,14 @@ const kills = Number(process.env.PROPETL_TEST_KILLS ?? 3)
 const writers = 4
 const idsOfWriter = 5
 
-/** Versions a task may be at: the one that was acknowledged last, and one that was asked for and not answered. */
+/** The possible versions of each task: the last acknowledged one, and one that was requested without a response. */
 type Possible = Map<string, ReadonlySet<string | undefined>>
 
 const versions = Array.from({ length: 40 }, (_, shift) => shiftedTask(taskBytes('sst2'), shift))
 const digests = versions.map((file) => digestOf(file))
 const random = (below: number) => Math.floor(Math.random() * below)
 
-test(`has every change that it acknowledged, and no half of one, after ${kills} kills at random moments`, async (t) => {
+test(`has every change that it acknowledged, and no partial change, after ${kills} kills at random moments`, async (t) => {
   const dataDir = await temporaryDirectory()
   const possible: Possible = new Map()
   for (let w = 0; w < writers; w++)
@@ -48,11 +48,11 @@ test(`has every change that it acknowledged, and no half of one, after ${kills} 
     await Promise.all([exit, ...writing])
   }
   assert.ok(acknowledged >= kills)
-  const [median, most] = [0.5, 1].map((share) => startsMs.toSorted((a, b) => a - b)[Math.ceil(share * kills)])
-  t.diagnostic(`${acknowledged} changes acknowledged; from start to ready ${median} ms (median), ${most} ms (most)`)
+  const [median, maximum] = [0.5, 1].map((share) => startsMs.toSorted((a, b) => a - b)[Math.ceil(share * kills)])
+  t.diagnostic(`${acknowledged} changes acknowledged; start to ready: ${median} ms (median), ${maximum} ms (maximum)`)
 })
 
-/** @returns false if the server was killed before it answered */
+/** @returns false if the server was killed before it responded */
 async function change(url: string, id: string, possible: Possible): Promise<boolean> {
   const [current] = possible.get(id) ?? []
   const version = current !== undefined && random(4) === 0 ? undefined : random(versions.length)
@@ -72,7 +72,7 @@ async function change(url: string, id: string, possible: Possible): Promise<bool
   return true
 }
 
-/** Every task is at a version it may be at, as a whole, and answers; then that is the only one it may be at. */
+/** Checks that every task has a possible version, is complete and predicts. Afterwards only that version is possible. */
 async function check(url: string, possible: Possible): Promise<void> {
   for (const [id, allowed] of possible) {
     const response = await fetch(`${url}/tasks/${id}/file`)

@@ -1,5 +1,4 @@
-// A server process that is stopped for a while, as by a pause of its virtual machine: clients that did nothing wrong are
-// answered.
+// A server process that is paused, like a virtual machine. Clients that behaved correctly get their responses.
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
@@ -15,8 +14,8 @@ async function stopFor({ process }: ServerProcess, ms: number, meanwhile: () => 
   process.kill('SIGCONT')
 }
 
-describe('a client of a server that stood still', { timeout: 60_000 }, () => {
-  test('gets its answer if it sent its request meanwhile, on a new connection or one that was idle', async () => {
+describe('a client of a paused server', { timeout: 60_000 }, () => {
+  test('gets its response if it sent its request during the pause, on a new or an idle connection', async () => {
     const timeouts = ['--headers-timeout-ms', '1000', '--receive-timeout-ms', '1000', '--keep-alive-timeout-ms', '1000']
     const server = await serve(await temporaryDirectory(), ...timeouts)
     const bytes = request('POST', '/tasks/sst2/predict', JSON.stringify({ inputs: 'a gorgeous film' }))

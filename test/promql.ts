@@ -1,4 +1,4 @@
-// What a PromQL expression asks for, by Prometheus' own grammar.
+// Parses PromQL expressions with Prometheus' own grammar, and returns the metrics and labels that they use.
 
 import { parser } from '@prometheus-io/lezer-promql'
 
@@ -15,11 +15,11 @@ export interface Selector {
 
 export interface Query {
   readonly selectors: readonly Selector[]
-  /** Labels of `by` and `on`. */
+  /** Labels in `by` and `on`. */
   readonly grouped: readonly string[]
 }
 
-/** @throws Error where the expression is none */
+/** @throws Error if the expression is not PromQL */
 export function parsePromql(expression: string): Query {
   const selectors: { metric: string; matchers: Matcher[] }[] = []
   const grouped: string[] = []

@@ -1,4 +1,4 @@
-// Two server processes over one real database.
+// Two server processes on one real database.
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
@@ -16,7 +16,7 @@ async function until(holds: () => Promise<boolean>, what: string): Promise<void>
     if (await holds()) return
     await delay(20)
   }
-  assert.fail(`it never came to be that ${what}`)
+  assert.fail(`timed out waiting until ${what}`)
 }
 
 const versionAt = async ({ url }: ServerProcess, id: string): Promise<string | undefined> => {
@@ -34,7 +34,7 @@ const database = async ({ url }: ServerProcess) =>
 const metric = async ({ url }: ServerProcess, name: string) =>
   Number(new RegExp(`^${name} (.+)$`, 'm').exec(await (await fetch(`${url}/metrics`)).text())?.[1])
 
-/** What a server says from now on. */
+/** Collects the log of a server from now on. */
 function logOf({ process: { stdout } }: ServerProcess): { readonly text: string } {
   const log = { text: '' }
   stdout?.on('data', (piece) => {
@@ -63,23 +63,26 @@ describe('two replicas', { skip: withoutPostgres }, () => {
       const file = shiftedTask(sst2, round)
       assert.equal((await put(from.url, 'x', file)).status, round === 0 ? 201 : 200)
       assert.equal(await versionAt(from, 'x'), digestOf(file))
-      await until(async () => (await versionAt(to, 'x')) === digestOf(file), 'the other serves the same version')
+      await until(
+        async () => (await versionAt(to, 'x')) === digestOf(file),
+        'the other replica serves the same version',
+      )
     }
     assert.equal((await fetch(`${b.url}/tasks/x`, { method: 'DELETE' })).status, 204)
-    await until(async () => (await versionAt(a, 'x')) === undefined, 'it is gone on the other')
+    await until(async () => (await versionAt(a, 'x')) === undefined, 'the other replica has removed the task')
     assert.equal((await database(a))?.connected, true)
     assert.equal(await metric(a, 'propetl_database_connected'), 1)
   })
 
-  test('predict while the database is away, answer 503 to uploads, and come back by themselves', async () => {
+  test('predict while the database is unreachable, respond 503 to uploads, and reconnect by themselves', async () => {
     const [a, b] = replicas
     await put(a.url, 'kept', sst2)
-    await until(async () => (await versionAt(b, 'kept')) !== undefined, 'both have the task')
+    await until(async () => (await versionAt(b, 'kept')) !== undefined, 'both replicas have the task')
     await postgres.stop()
-    await until(async () => (await database(b))?.connected === false, 'the replica knows that the database is away')
-    for (const refused of [await put(b.url, 'new', sst2), await fetch(`${b.url}/tasks/kept`, { method: 'DELETE' })]) {
-      assert.deepEqual([refused.status, refused.headers.get('retry-after')], [503, '5'])
-      const { code, detail } = (await refused.json()) as { code: string; detail: string }
+    await until(async () => (await database(b))?.connected === false, 'the replica notices that the database is gone')
+    for (const rejected of [await put(b.url, 'new', sst2), await fetch(`${b.url}/tasks/kept`, { method: 'DELETE' })]) {
+      assert.deepEqual([rejected.status, rejected.headers.get('retry-after')], [503, '5'])
+      const { code, detail } = (await rejected.json()) as { code: string; detail: string }
       assert.equal(code, 'storage_unavailable')
       assert.match(detail, /the change was not made/)
     }
@@ -88,21 +91,21 @@ describe('two replicas', { skip: withoutPostgres }, () => {
     assert.equal(await metric(b, 'propetl_database_connected'), 0)
     assert.ok((await metric(b, 'propetl_database_behind_seconds')) > 0)
     await postgres.start()
-    await until(async () => (await put(b.url, 'new', sst2)).ok, 'uploads are taken again')
-    await until(async () => (await versionAt(a, 'new')) === digestOf(sst2), 'the other follows')
+    await until(async () => (await put(b.url, 'new', sst2)).ok, 'uploads are accepted again')
+    await until(async () => (await versionAt(a, 'new')) === digestOf(sst2), 'the other replica has the upload')
   })
 
-  test('a process that stood still while a change was made takes the answer that came meanwhile', async () => {
+  test('a process that was paused during a change accepts the response that arrived in the meantime', async () => {
     const link = await TcpProxy.start(postgres.port)
     const paused = await replica(await temporaryDirectory(), link.port)
     const log = logOf(paused)
     link.freeze()
     const upload = put(paused.url, 'paused', sst2)
-    // Its message is in the link before it stops.
+    // The message of the change is in the link before the process stops.
     await delay(500)
     paused.process.kill('SIGSTOP')
     link.limit({})
-    // Longer than it would wait for an answer. Others are not held up.
+    // Longer than the timeout of a response. Other replicas are not delayed.
     const [other] = replicas
     for (const until = performance.now() + 7_000; performance.now() < until; await delay(500))
       assert.ok((await put(other.url, 'meanwhile', sst2)).ok)
@@ -114,7 +117,7 @@ describe('two replicas', { skip: withoutPostgres }, () => {
     link.close()
   })
 
-  test('a change whose outcome cannot be found out is answered so, and is in the audit trail', async () => {
+  test('a change whose outcome stays unknown gets a 503 that says so, and is in the audit trail', async () => {
     const link = await TcpProxy.start(postgres.port)
     const cutOff = await replica(await temporaryDirectory(), link.port)
     const log = logOf(cutOff)
@@ -132,15 +135,15 @@ describe('two replicas', { skip: withoutPostgres }, () => {
     )
     link.blackHole = false
     link.cut()
-    // The same bytes once more do no harm, whatever the outcome was.
-    await until(async () => (await put(cutOff.url, 'doubtful', sst2)).ok, 'changes are taken again')
+    // The same upload can be sent again, whatever the outcome was.
+    await until(async () => (await put(cutOff.url, 'doubtful', sst2)).ok, 'changes are accepted again')
     assert.equal(await versionAt(cutOff, 'doubtful'), digestOf(sst2))
     cutOff.process.kill('SIGTERM')
     assert.deepEqual(await cutOff.exit, [0, null])
     link.close()
   })
 
-  test('a replica waits for a database that it has no copy of, and stops when it is told to', async () => {
+  test('a replica without a mirror waits for the database, and stops on SIGTERM', async () => {
     await postgres.stop()
     const env = { ...process.env, PROPETL_DATABASE_URL: postgres.url().replace('propetl@', 'propetl:secret-word@') }
     const waiting = start([], await referenceFlags(await temporaryDirectory()), { env })
@@ -148,7 +151,7 @@ describe('two replicas', { skip: withoutPostgres }, () => {
     waiting.stdout?.on('data', (piece) => {
       log += piece
     })
-    await until(async () => /waiting for the database/.test(log), 'it says what it waits for')
+    await until(async () => /waiting for the database/.test(log), 'the log says what the replica waits for')
     const exit = new Promise((resolve) => waiting.once('exit', (code) => resolve(code)))
     waiting.kill('SIGTERM')
     assert.equal(await exit, 0)
@@ -156,7 +159,7 @@ describe('two replicas', { skip: withoutPostgres }, () => {
     await postgres.start()
   })
 
-  test('end in order', async () => {
+  test('shut down gracefully', async () => {
     for (const { process: child, exit } of replicas) {
       child.kill('SIGTERM')
       assert.deepEqual(await exit, [0, null])

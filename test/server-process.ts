@@ -1,4 +1,4 @@
-// `propetl serve` in a process of its own, as its users run it, and requests to it.
+// Runs `propetl serve` in a process of its own, as users do, and sends requests to it.
 
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,7 +13,7 @@ export const cli = join(root, 'dist/cli.js')
 export interface ServerProcess {
   readonly url: string
   readonly process: ChildProcess
-  /** Resolves with code and signal. */
+  /** Resolves with the exit code and the signal. */
   readonly exit: Promise<unknown[]>
 }
 
@@ -22,7 +22,7 @@ after(() => {
   for (const child of running) child.kill('SIGKILL')
 })
 
-/** On the reference's prototype and tasks, once it is ready. */
+/** Starts a server with the reference's prototype and tasks. Resolves once it is ready. */
 export async function serve(dataDir: string, ...flags: string[]): Promise<ServerProcess> {
   return serveAny(...(await referenceFlags(dataDir)), ...flags)
 }
@@ -38,7 +38,7 @@ export interface StartOptions extends SpawnOptions {
   readonly script?: string
 }
 
-/** @param wrapper of a shell or another program, which gets the server's command line as its last arguments */
+/** @param wrapper a shell or another program, which gets the server's command line as its last arguments */
 export function start(
   wrapper: readonly string[],
   flags: readonly string[],
@@ -61,10 +61,10 @@ export async function ready(child: ChildProcess): Promise<ServerProcess> {
       return { url: address, process: child, exit }
     }
   }
-  throw new Error('the server ended before it was ready')
+  throw new Error('the server exited before it was ready')
 }
 
-/** Waits for a server that is not to start. @returns its exit code, and what it said: the messages of its log too */
+/** Waits for a start that has to fail. @returns the exit code and the output, including the messages of log lines */
 export async function failedStart(child: ChildProcess): Promise<{ code: unknown; output: string }> {
   const written = outputOf(child)
   const [code] = await once(child, 'close')
@@ -72,7 +72,7 @@ export async function failedStart(child: ChildProcess): Promise<{ code: unknown;
   return { code, output: lines.map((line) => (line.startsWith('{') ? JSON.parse(line).msg : line)).join('\n') }
 }
 
-/** Collects what a process writes from now on. */
+/** Collects the output of a process from now on. */
 export function outputOf(child: ChildProcess): () => string {
   let text = ''
   for (const stream of [child.stdout, child.stderr])

@@ -1,4 +1,4 @@
-// A directory with room for some uploads only, and more on demand.
+// A directory with space for only a few uploads, until it gets more.
 
 import { execFileSync } from 'node:child_process'
 import { rmSync } from 'node:fs'
@@ -16,12 +16,12 @@ after(() => {
 
 export interface SmallDisk {
   readonly directory: string
-  /** What the server's command is wrapped in. */
+  /** The command and arguments that start the server's command. */
   readonly wrapper: readonly string[]
   makeRoom(pid: number | undefined): void
 }
 
-/** Room for some uploads: a file system of its own where that may be mounted, else a limit on the size of files. */
+/** Mounts a small file system if that is possible. Otherwise limits the size of files. */
 export async function smallDisk(): Promise<SmallDisk> {
   const directory = await temporaryDirectory()
   if (!isRoot) {

@@ -20,7 +20,7 @@ describe('the TCP proxy', () => {
   })
   after(() => server.close())
 
-  /** A client of an echoing server behind a proxy. */
+  /** A client that is connected to an echo server through a proxy. */
   async function connected() {
     accepted = []
     const proxy = await TcpProxy.start((server.address() as { port: number }).port)
@@ -47,7 +47,7 @@ describe('the TCP proxy', () => {
   }
   const turn = () => new Promise((resolve) => setTimeout(resolve, 50))
 
-  test('passes on bytes, and the end of each side', async () => {
+  test('forwards bytes, and the end of each side', async () => {
     const { client, socket, echo, close } = await connected()
     await echo('x'.repeat(300_000))
     client.end('and more')
@@ -56,7 +56,7 @@ describe('the TCP proxy', () => {
     close()
   })
 
-  test('sends no more than the given bytes a second in a direction', async () => {
+  test('limits the bytes per second in one direction', async () => {
     const { proxy, client, socket, echo, close } = await connected()
     proxy.limit({ toTarget: 400_000 })
     const start = performance.now()
@@ -69,7 +69,7 @@ describe('the TCP proxy', () => {
     close()
   })
 
-  test('keeps bytes and ends back while it is frozen', async () => {
+  test('holds back bytes and ends while it is frozen', async () => {
     const { proxy, client, socket, close, received } = await connected()
     proxy.freeze()
     client.end('late')
@@ -82,7 +82,7 @@ describe('the TCP proxy', () => {
     close()
   })
 
-  test('loses a connection after some bytes: the target has a part, and sees no end', async () => {
+  test('loses a connection after some bytes: the target has received a part, and sees no end', async () => {
     const { proxy, client, socket, close } = await connected()
     proxy.loseAfter(1_000)
     client.write('x'.repeat(10_000))
@@ -97,7 +97,7 @@ describe('the TCP proxy', () => {
     close()
   })
 
-  test('resets its connections, and closes new ones while it refuses them', async () => {
+  test('resets its connections, and refuses new ones while told to', async () => {
     const { proxy, client, socket, close } = await connected()
     const closed = [client, socket].map(closeOf)
     proxy.cut()
@@ -109,7 +109,7 @@ describe('the TCP proxy', () => {
     close()
   })
 
-  test('is a black hole: swallows bytes and ends, and carries what comes afterwards', async () => {
+  test('is a black hole: drops bytes and ends, and forwards bytes that are sent afterwards', async () => {
     const { proxy, client, socket, echo, close, received } = await connected()
     proxy.blackHole = true
     client.write('lost')

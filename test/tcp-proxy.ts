@@ -1,11 +1,11 @@
-// A TCP proxy before a server of a test. It is the network between both: it can be slow, stand still, swallow what it
-// carries, or cut its connections, and change while connections are open.
+// A TCP proxy in front of a server of a test. It simulates the network between client and server: it can be slow, freeze,
+// drop what it carries, or cut its connections, and change while connections are open.
 
 import { EventEmitter, once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Bytes per second each way, over all connections; 0 lets them wait. */
+/** Bytes per second in each direction, over all connections. With 0 the bytes wait. */
 export interface LinkRate {
   readonly toTarget?: number
   readonly toClient?: number
@@ -16,22 +16,22 @@ type Direction = keyof LinkRate
 interface Connection {
   readonly client: Socket
   readonly target: Socket
-  /** Its bytes are swallowed for ever. */
+  /** Its bytes are dropped forever. */
   isLost: boolean
 }
 
-/** How long a part of the bytes takes that are sent at one time, in seconds. */
+/** The transfer time of a part that is sent at once, in seconds. */
 const partSeconds = 0.02
 
 export class TcpProxy {
-  /** What is sent is swallowed in both directions, and ends of connections are not passed on. */
+  /** All bytes are dropped in both directions, and the ends of connections are not forwarded. */
   blackHole = false
   /** New connections are closed at once. */
   refuse = false
   readonly #connections = new Set<Connection>()
   readonly #changes = new EventEmitter().setMaxListeners(0)
   #rate: Readonly<Record<Direction, number>> = unlimited
-  /** When the link has sent what it was given, by the clock of `performance`. */
+  /** When the link has sent all bytes that were given to it, on the clock of `performance`. */
   readonly #freeAt: Record<Direction, number> = { toTarget: 0, toClient: 0 }
   #bytesUntilLoss = Number.POSITIVE_INFINITY
 
@@ -40,12 +40,12 @@ export class TcpProxy {
     readonly port: number,
   ) {}
 
-  /** @param target port on this machine */
+  /** @param target the port of the server on this machine */
   static async start(target: number): Promise<TcpProxy> {
     const server = createServer({ allowHalfOpen: true })
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
-    // A test that fails before it closes the proxy has to end all the same.
+    // A test that fails before it closes the proxy must not keep the process alive.
     server.unref()
     const proxy = new TcpProxy(server, (server.address() as { port: number }).port)
     server.on('connection', (client) => {
@@ -60,7 +60,7 @@ export class TcpProxy {
     return proxy
   }
 
-  /** Limits the link from now on. A direction that is not named is as fast as it goes. */
+  /** Limits the link from now on. A direction that is not named is unlimited. */
   limit(rate: LinkRate): void {
     this.#rate = { ...unlimited, ...rate }
     const now = performance.now()
@@ -69,14 +69,14 @@ export class TcpProxy {
     this.#changes.emit('change')
   }
 
-  /** All bytes wait, and pass when the link is limited otherwise. */
+  /** All bytes wait until `limit` is called. */
   freeze(): void {
     this.limit({ toTarget: 0, toClient: 0 })
   }
 
   /**
-   * After so many further bytes of clients, the connection that sends them is lost as if the client's machine had
-   * no power any more: the target keeps an open connection that is silent.
+   * After so many more bytes of clients, the connection that sends them is lost, as if the client's machine lost power: the
+   * target keeps a silent open connection.
    */
   loseAfter(bytes: number): void {
     this.#bytesUntilLoss = bytes
@@ -102,7 +102,7 @@ export class TcpProxy {
     this.#connections.add(connection)
     for (const socket of [client, target]) {
       socket.setNoDelay(true).unref()
-      // Whoever reads or writes sees the error.
+      // The reader or writer of the socket gets the error.
       socket.on('error', () => {})
       socket.on('close', () => {
         if (client.destroyed && target.destroyed) this.#connections.delete(connection)
@@ -115,7 +115,7 @@ export class TcpProxy {
   async #carry(connection: Connection, direction: Direction, from: Socket, to: Socket): Promise<void> {
     const isSwallowed = () => this.blackHole || connection.isLost
     try {
-      // The other direction goes on when this one ends.
+      // The other direction continues when this one ends.
       const pieces: AsyncIterable<Buffer> = from.iterator({ destroyOnReturn: false })
       for await (const piece of pieces) if (!isSwallowed()) await this.#send(connection, direction, piece, to)
       if (!isSwallowed()) await this.#moved(direction, to)
@@ -166,7 +166,7 @@ const unlimited: Readonly<Record<Direction, number>> = {
   toClient: Number.POSITIVE_INFINITY,
 }
 
-/** libuv refuses to reset a socket that is shutting down, and Node.js then never closes its handle. */
+/** libuv cannot reset a socket that is shutting down, and Node.js then never closes its handle. */
 function reset(socket: Socket): void {
   if (socket.writableEnded) socket.destroy()
   else socket.resetAndDestroy()

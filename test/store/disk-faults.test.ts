@@ -1,4 +1,4 @@
-// What is told of a change when the disk fails under it, and what is true of it then.
+// Faults of the disk under a store: what callers get for a change, and whether the change was made.
 
 import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
@@ -11,14 +11,14 @@ import { LmdbStore } from '../../src/store/lmdb.js'
 import { temporaryDirectory } from '../material.js'
 import { withoutPreload } from '../native-faults/library.js'
 import { StorageFaults } from '../native-faults/storage-faults.js'
-import type { Ask } from './store-process.js'
+import type { Command } from './store-process.js'
 
 const script = fileURLToPath(new URL('./store-process.js', import.meta.url))
 
 async function failingStore() {
   const directory = await temporaryDirectory()
   const faults = await StorageFaults.on(join(directory, 'tasks.lmdb'))
-  // What lmdb says on standard error is not looked at.
+  // lmdb writes to standard error, which these tests ignore.
   const child = fork(script, [directory], {
     env: { ...process.env, ...faults.env },
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
@@ -26,16 +26,16 @@ async function failingStore() {
   // A test that fails must not keep the process alive.
   after(() => child.kill('SIGKILL'))
   await once(child, 'message')
-  const ask = (what: Ask) => answerOf(child, what)
+  const run = (command: Command) => resultOf(child, command)
   return {
     faults,
-    put: (key: string, bytes = 20_000) => ask({ ask: 'put', key, bytes }),
-    get: (key: string) => ask({ ask: 'get', key }),
-    failure: () => ask({ ask: 'failure' }),
-    async sound() {
-      while ((await ask({ ask: 'failure' })) !== undefined) await delay(20)
+    put: (key: string, bytes = 20_000) => run({ command: 'put', key, bytes }),
+    get: (key: string) => run({ command: 'get', key }),
+    failure: () => run({ command: 'failure' }),
+    async untilIntact() {
+      while ((await run({ command: 'failure' })) !== undefined) await delay(20)
     },
-    /** What a restart finds. */
+    /** Kills the process and opens the store, as a restart would. */
     async killed() {
       child.kill('SIGKILL')
       await once(child, 'exit')
@@ -45,24 +45,27 @@ async function failingStore() {
   }
 }
 
-async function answerOf(child: ChildProcess, what: Ask): Promise<string | undefined> {
-  child.send(what)
-  const [[answer]] = (await once(child, 'message')) as [[string | null]]
-  return answer ?? undefined
+async function resultOf(child: ChildProcess, command: Command): Promise<string | undefined> {
+  child.send(command)
+  const [[result]] = (await once(child, 'message')) as [[string | null]]
+  return result ?? undefined
 }
 
 describe('a store whose disk fails', { skip: withoutPreload, timeout: 60_000 }, () => {
-  test('does not make the change whose flush fails, and takes none until the disk flushes again', async () => {
-    const { faults, put, get, failure, sound, killed } = await failingStore()
+  test('does not make a change whose flush fails, and accepts none until the disk flushes again', async () => {
+    const { faults, put, get, failure, untilIntact, killed } = await failingStore()
     assert.equal(await put('before'), undefined)
     faults.set({ kind: 'fail', error: 'EIO' }, { calls: ['flush'] })
     assert.equal(await put('failed'), 'storage_failed')
-    assert.match((await failure()) ?? '', /tasks\.lmdb may not be sound: input\/output error \(EIO\); the disk or the connection to it fails/)
+    assert.match(
+      (await failure()) ?? '',
+      /tasks\.lmdb may not be sound: input\/output error \(EIO\); the disk or the connection to it fails/,
+    )
     for (let i = 0; i < 5; i++) assert.equal(await put('refused'), 'storage_unavailable')
     assert.deepEqual([await get('failed'), await get('refused'), await get('before')], [undefined, undefined, 'before'])
     faults.count()
-    await sound()
-    assert.ok(faults.calls >= 3, 'it was written to before it counted as sound')
+    await untilIntact()
+    assert.ok(faults.calls >= 3, 'the store was verified with a write')
     assert.equal(await put('after'), undefined)
     const store = await killed()
     const found = ['before', 'failed', 'refused', 'after'].map((key) => store.get('files', key)?.byteLength)
@@ -70,30 +73,30 @@ describe('a store whose disk fails', { skip: withoutPreload, timeout: 60_000 }, 
     await store.close()
   })
 
-  test('tells of each write and flush that fails whether the change was made, and shows what a restart finds', async () => {
-    const { faults, put, get, sound, killed } = await failingStore()
-    const told: (string | undefined)[] = []
+  test('reports for each failed write and flush whether the change was made, and shows what a restart finds', async () => {
+    const { faults, put, get, untilIntact, killed } = await failingStore()
+    const outcomes: (string | undefined)[] = []
     const seen = new Map<string, string | undefined>()
     assert.equal(await put('t'), undefined)
-    for (let call = 1; told.length === 0 || faults.faults > 0; call++) {
+    for (let call = 1; outcomes.length === 0 || faults.faults > 0; call++) {
       assert.ok(call < 50)
       const key = `t${call}`
       faults.set({ kind: 'fail', error: 'EIO' }, { calls: ['write', 'flush'], first: call, times: 1 })
-      told.push(await put(key))
+      outcomes.push(await put(key))
       assert.equal(await get('t'), 't')
       seen.set(key, await get(key))
-      await sound()
+      await untilIntact()
     }
-    // The last call is the page that makes the others count: only then nobody can know.
-    assert.deepEqual(told.slice(-2), ['outcome_unknown', undefined])
-    assert.ok(told.length > 3 && told.slice(0, -2).every((code) => code === 'storage_failed'), told.join())
+    // The last call writes the page that makes the others valid. Only after its failure is the outcome unknown.
+    assert.deepEqual(outcomes.slice(-2), ['outcome_unknown', undefined])
+    assert.ok(outcomes.length > 3 && outcomes.slice(0, -2).every((code) => code === 'storage_failed'), outcomes.join())
     const store = await killed()
     for (const [key, value] of seen) assert.equal(store.get('files', key)?.toString('utf8', 0, key.length), value)
     assert.equal([...seen.values()].filter((value) => value !== undefined).length, 1)
     await store.close()
   })
 
-  test('stays sound where it only has no room', async () => {
+  test('stays intact if the disk is only full', async () => {
     const { faults, put, failure, killed } = await failingStore()
     for (const error of ['ENOSPC', 'EDQUOT'] as const) {
       faults.set({ kind: 'fail', error }, { calls: ['write'], times: 1 })
@@ -106,25 +109,25 @@ describe('a store whose disk fails', { skip: withoutPreload, timeout: 60_000 }, 
     await store.close()
   })
 
-  test('survives writes of which only a part is made', async () => {
-    const { faults, put, get, sound, killed } = await failingStore()
+  test('survives writes that are made only in part', async () => {
+    const { faults, put, get, untilIntact, killed } = await failingStore()
     for (let call = 1; call === 1 || faults.faults > 0; call++) {
       faults.set({ kind: 'shorten' }, { calls: ['write'], first: call, times: 1 })
       const code = await put(`t${call}`)
       assert.equal(await get(`t${call}`), code === undefined ? `t${call}` : undefined)
-      await sound()
+      await untilIntact()
     }
     await (await killed()).close()
   })
 
-  test('gives up a change that does not end, and takes others once it has ended', async () => {
-    const { faults, put, get, failure, sound, killed } = await failingStore()
+  test('gives up a change that hangs, and accepts others once it has ended', async () => {
+    const { faults, put, get, failure, untilIntact, killed } = await failingStore()
     faults.set({ kind: 'delay', delayMs: 600_000 }, { calls: ['flush'] })
     assert.equal(await put('hung'), 'outcome_unknown')
     assert.match((await failure()) ?? '', /hangs: the disk does not respond/)
     assert.equal(await put('refused'), 'storage_unavailable')
     faults.count()
-    await sound()
+    await untilIntact()
     assert.equal(await get('hung'), 'hung')
     assert.equal(await put('after'), undefined)
     await (await killed()).close()

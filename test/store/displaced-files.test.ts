@@ -1,4 +1,4 @@
-// What becomes of a store whose files are removed, replaced or written over, and who may read the files that it makes.
+// A store whose files are removed, replaced or overwritten, and the permissions of the files that it creates.
 
 import assert from 'node:assert/strict'
 import { fork } from 'node:child_process'
@@ -15,7 +15,7 @@ import { KeyedAccess } from '../../src/tenants/access.js'
 import { Keys } from '../../src/tenants/keys.js'
 import { operator } from '../../src/tenants/tenant.js'
 import { temporaryDirectory } from '../material.js'
-import type { Ask } from './store-process.js'
+import type { Command } from './store-process.js'
 
 const forever = { expires: null, description: null }
 
@@ -42,7 +42,7 @@ describe('a store', () => {
     },
   }
   for (const [what, cause] of Object.entries(faults))
-    test(`${what} takes no changes, and does not say what the old one had`, async () => {
+    test(`${what} accepts no changes, and does not return the old records`, async () => {
       const { directory, path, lines, store, put } = await logged()
       cause(directory, path)
       await assert.rejects(put('b'), unavailable)
@@ -55,7 +55,7 @@ describe('a store', () => {
       await store.close()
     })
 
-  test('notices without being asked, and goes on once its file is back', async () => {
+  test('notices by itself that its directory was moved, and continues once the directory is back', async () => {
     const { directory, lines, store, put } = await logged()
     renameSync(directory, `${directory}.away`)
     while (store.failure === undefined) await delay(5)
@@ -68,7 +68,7 @@ describe('a store', () => {
     await store.close()
   })
 
-  test('that another program writes over is not trusted again, whatever is in it later', async () => {
+  test('that another program has overwritten is never trusted again, whatever its later content', async () => {
     const { path, store, put } = await logged()
     const older = readFileSync(path)
     for (let i = 0; i < 3; i++) await put(`b${i}`)
@@ -86,7 +86,7 @@ describe('a store', () => {
     await store.close()
   })
 
-  test('makes no revoked key one again', async () => {
+  test('never accepts a revoked key again', async () => {
     const { path, store } = await logged()
     const keys = new Keys(store)
     const { text } = await keys.create(operator, forever)
@@ -94,7 +94,7 @@ describe('a store', () => {
     const { key: revoked, text: revokedText } = await keys.create(operator, forever)
     const access = new KeyedAccess(store, { operatorKey: undefined, mayBeOpen: true })
     copyFileSync(path, `${path}.backup`)
-    // Restored below the running server, and then changed by a command.
+    // A backup is restored under the running server, and then changed by a command.
     renameSync(`${path}.backup`, path)
     const command = LmdbStore.open(join(path, '..'))
     await new Keys(command).revoke(operator, revoked.id)
@@ -108,7 +108,7 @@ describe('a store', () => {
     await store.close()
   })
 
-  test('makes files that nobody else can read, and says so of files that everybody can', async () => {
+  test('creates files that only its user can read, and warns about files that everybody can read', async () => {
     const { directory, path, lines, log, store } = await logged()
     const modes = () => [directory, path, `${path}-lock`].map((file) => (statSync(file).mode & 0o777).toString(8))
     assert.deepEqual(modes(), ['700', '600', '600'])
@@ -120,12 +120,12 @@ describe('a store', () => {
     assert.deepEqual(modes(), ['755', '644', '600'])
   })
 
-  test('says which other processes use its files', async () => {
+  test('logs which other processes use its files', async () => {
     const { directory, lines, log, store } = await logged()
     await store.close()
     const other = fork(fileURLToPath(new URL('./store-process.js', import.meta.url)), [directory])
     await once(other, 'message')
-    other.send({ ask: 'get', key: 'a' } satisfies Ask)
+    other.send({ command: 'get', key: 'a' } satisfies Command)
     await once(other, 'message')
     await LmdbStore.open(directory, { log }).close()
     assert.deepEqual(
@@ -138,7 +138,7 @@ describe('a store', () => {
     assert.equal(lines.length, 1)
   })
 
-  test('has room for its locks from the beginning', async () => {
+  test('allocates the whole lock file when it creates it', async () => {
     const directory = await temporaryDirectory()
     await mkdir(join(directory, 'data'))
     const store = LmdbStore.open(join(directory, 'data'))

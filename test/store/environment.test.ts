@@ -11,31 +11,31 @@ import { Mirror } from '../../src/store/mirror.js'
 import { root, temporaryDirectory } from '../material.js'
 
 describe('a database file', () => {
-  let sound: string
+  let intact: string
   before(async () => {
     const directory = await temporaryDirectory()
     const store = LmdbStore.open(directory)
     for (let i = 0; i < 40; i++) await store.change((records) => records.put('files', `t${i}`, Buffer.alloc(5_000, i)))
     await store.close()
-    sound = join(directory, 'tasks.lmdb')
+    intact = join(directory, 'tasks.lmdb')
   })
 
   const damages: Record<string, (path: string) => Promise<unknown>> = {
-    'has garbage at its begin': async (path) => {
+    'starts with garbage': async (path) => {
       const file = await open(path, 'r+')
       await file.write(Buffer.alloc(200, 'garbage '))
       await file.close()
     },
-    'is garbage all over': (path) => writeFile(path, Buffer.alloc(100_000, 'garbage ')),
+    'is garbage': (path) => writeFile(path, Buffer.alloc(100_000, 'garbage ')),
     'is another file': (path) => copyFile(join(root, 'LICENSE'), path),
     'lost its end': (path) => truncate(path, 60_000),
-    'lost all but its begin': (path) => truncate(path, 100),
+    'lost all but its start': (path) => truncate(path, 100),
   }
   for (const [what, damage] of Object.entries(damages))
-    test(`that ${what} is refused by its name, and left as it is`, async () => {
+    test(`that ${what} is rejected with its path, and left unchanged`, async () => {
       const directory = await temporaryDirectory()
       const path = join(directory, 'tasks.lmdb')
-      await copyFile(sound, path)
+      await copyFile(intact, path)
       await damage(path)
       const before = readFileSync(path)
       assert.throws(() => LmdbStore.open(directory), {
@@ -45,9 +45,9 @@ describe('a database file', () => {
       assert.ok(before.equals(readFileSync(path)))
     })
 
-  test('that is sound, or empty, is opened', async () => {
+  test('that is intact or empty is opened', async () => {
     const directory = await temporaryDirectory()
-    await copyFile(sound, join(directory, 'tasks.lmdb'))
+    await copyFile(intact, join(directory, 'tasks.lmdb'))
     const store = LmdbStore.open(directory)
     assert.deepEqual([store.count('files'), store.get('files', 't7')?.[0]], [40, 7])
     await store.close()
@@ -58,7 +58,7 @@ describe('a database file', () => {
     await empty.close()
   })
 
-  test('whose making was cut off is made anew', async () => {
+  test('whose creation was interrupted is created again', async () => {
     const directory = await temporaryDirectory()
     const path = join(directory, 'tasks.lmdb')
     const fresh = openLmdb({ path, overlappingSync: false })
@@ -75,7 +75,7 @@ describe('a database file', () => {
     assert.throws(() => LmdbStore.open(directory), { code: 'storage_damaged' })
   })
 
-  test('of a later schema is refused with both numbers; one without a number gets it with the first change', async () => {
+  test('of a later schema is rejected with both numbers; one without a number gets it with the first change', async () => {
     const directory = await temporaryDirectory()
     const path = join(directory, 'tasks.lmdb')
     const written = openLmdb({ path, maxDbs: 32 })
@@ -97,7 +97,7 @@ describe('a database file', () => {
     })
   })
 
-  test('that ends before a last page that is free is sound', async () => {
+  test('whose last page is missing but free is intact', async () => {
     const directory = await temporaryDirectory()
     const path = join(directory, 'tasks.lmdb')
     const put = async (bytes: number) => {
@@ -106,13 +106,13 @@ describe('a database file', () => {
       await store.close()
     }
     await put(400_000)
-    // Whether the last page is free depends on when lmdb took which pages again; after a few changes it is.
+    // Whether the last page is free depends on which pages lmdb has reused. After a few changes it is free.
     for (let change = 0; ; change++) {
       assert.ok(change < 30, 'the last page is never free')
       await put(5_000)
       const copy = await temporaryDirectory()
       await copyFile(path, join(copy, 'tasks.lmdb'))
-      // lmdb need not have written a page that was freed again.
+      // lmdb may never have written a page that was freed again.
       await truncate(join(copy, 'tasks.lmdb'), (await stat(path)).size - 4_096)
       try {
         const again = LmdbStore.open(copy)
@@ -125,7 +125,7 @@ describe('a database file', () => {
     }
   })
 
-  test('that is only a mirror, and damaged, is made anew', async () => {
+  test('that is a damaged mirror is rebuilt', async () => {
     const directory = await temporaryDirectory()
     await writeFile(join(directory, 'mirror.lmdb'), Buffer.alloc(100_000, 'garbage '))
     const lines: string[] = []

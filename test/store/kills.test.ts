@@ -1,5 +1,5 @@
-// Sessions of the database, the whole of it, and replicas are killed at random moments of changes. Afterwards everything
-// is as the answers said. PROPETL_TEST_KILLS says how often: 50 take some minutes.
+// Kills sessions of the database, the whole database, and replicas at random moments of changes. Afterwards the state must
+// match the outcomes that were reported. PROPETL_TEST_KILLS sets the number of kills; 50 take some minutes.
 
 import assert from 'node:assert/strict'
 import { fork } from 'node:child_process'
@@ -18,34 +18,34 @@ import { any, type Replica, replica, until } from './replica.js'
 const kills = Number(process.env.PROPETL_TEST_KILLS ?? 3)
 const writerFile = fileURLToPath(new URL('./replica-writer.js', import.meta.url))
 
-/** Of a writer's process: a change that it tries, and then what it was answered. */
-interface Told {
+/** A message of a writer's process: first that it tries a change, and then the change's outcome. */
+interface Report {
   readonly id: string
   readonly digest: string
   readonly outcome: 'tried' | 'made' | Problem['code']
 }
 
-/** What each task may be after the answers that came: undefined for not there. */
+/** The possible states of each task after the reported outcomes. Undefined stands for no task. */
 class Ledger {
   readonly possible = new Map<string, Set<string | undefined>>()
-  readonly answers = { made: 0, notMade: 0, unknown: 0 }
+  readonly outcomes = { made: 0, notMade: 0, unknown: 0 }
 
   record(id: string, digest: string, outcome: 'made' | Problem['code']): void {
     const before = this.possible.get(id) ?? new Set([undefined])
     if (outcome === 'made') {
-      this.answers.made++
+      this.outcomes.made++
       this.possible.set(id, new Set([digest]))
     } else if (outcome === 'outcome_unknown') {
-      this.answers.unknown++
+      this.outcomes.unknown++
       this.possible.set(id, before.add(digest))
     } else {
       assert.ok(['storage_unavailable', 'shutting_down'].includes(outcome), outcome)
-      this.answers.notMade++
+      this.outcomes.notMade++
       this.possible.set(id, before)
     }
   }
 
-  /** All of the database is as the answers said, and as it was sent. @returns the digests of the tasks */
+  /** Checks that every task in the database is in a possible state, and complete. @returns the digests of the tasks */
   async check(url: string): Promise<Map<string, string>> {
     const rows = await sql(
       url,
@@ -69,7 +69,7 @@ describe('kills at random moments of changes', { skip: withoutPostgres }, () => 
     server = await PostgresServer.start()
   })
 
-  test('of sessions and of the database: every answer is right, and most changes are made', async (t) => {
+  test('of sessions and of the database: every reported outcome is right, and most changes are made', async (t) => {
     const url = server.url()
     const replicas = await Promise.all([replica(url), replica(url)])
     const ledger = new Ledger()
@@ -84,14 +84,14 @@ describe('kills at random moments of changes', { skip: withoutPostgres }, () => 
           ({ code }: Problem) => code,
         )
         ledger.record(id, digest, outcome)
-        // As a client that waits before it tries again.
+        // Like a client that waits before it retries.
         if (outcome !== 'made') await delay(500)
       }
     }
     const writing = replicas.flatMap((each, r) => [0, 1, 2].map((w) => write(each, `w${r}${w}`)))
     for (let kill = 0; kill < kills; kill++) {
-      const { made } = ledger.answers
-      await until(() => ledger.answers.made > made + 20, 'changes are made')
+      const { made } = ledger.outcomes
+      await until(() => ledger.outcomes.made > made + 20, 'changes are made')
       await delay(Math.random() * 100)
       if (kill % 3 === 2) {
         server.kill()
@@ -104,8 +104,8 @@ describe('kills at random moments of changes', { skip: withoutPostgres }, () => 
         if (session) process.kill(session.pid as number, 'SIGKILL')
       }
     }
-    const { made } = ledger.answers
-    await until(() => ledger.answers.made > made + 20, 'changes are made')
+    const { made } = ledger.outcomes
+    await until(() => ledger.outcomes.made > made + 20, 'changes are made')
     stopped = true
     await Promise.all(writing)
     const truth = await ledger.check(url)
@@ -116,12 +116,12 @@ describe('kills at random moments of changes', { skip: withoutPostgres }, () => 
       )
     for (const { tasks } of replicas)
       for (const [id, digest] of truth) assert.equal(digestOf(tasks.file(operator, id) ?? Buffer.alloc(0)), digest)
-    const { notMade, unknown } = ledger.answers
-    assert.ok(ledger.answers.made >= notMade + unknown)
-    t.diagnostic(`${ledger.answers.made} changes made, ${notMade} not made, ${unknown} unknown`)
+    const { notMade, unknown } = ledger.outcomes
+    assert.ok(ledger.outcomes.made >= notMade + unknown)
+    t.diagnostic(`${ledger.outcomes.made} changes made, ${notMade} not made, ${unknown} unknown`)
   })
 
-  test('of a replica: nothing that was acknowledged is lost, and nothing is half there', async () => {
+  test('of a replica: no acknowledged change is lost, and no change is made in part', async () => {
     await sql(server.url(), 'create database killed')
     const url = server.url('killed')
     const directory = await temporaryDirectory()
@@ -130,12 +130,12 @@ describe('kills at random moments of changes', { skip: withoutPostgres }, () => 
       const child = fork(writerFile, [url, directory])
       after(() => child.kill('SIGKILL'))
       let acknowledged = 0
-      child.on('message', ({ id, digest, outcome }: Told) => {
+      child.on('message', ({ id, digest, outcome }: Report) => {
         if (outcome === 'made') acknowledged++
-        // What is under way when the process dies may be made or not.
+        // A change that is under way when the process dies may be made or not.
         ledger.record(id, digest, outcome === 'tried' ? 'outcome_unknown' : outcome)
       })
-      await until(() => acknowledged > 10, 'it stores')
+      await until(() => acknowledged > 10, 'changes are acknowledged')
       await delay(Math.random() * 300)
       const exit = once(child, 'exit')
       child.kill('SIGKILL')
@@ -145,7 +145,7 @@ describe('kills at random moments of changes', { skip: withoutPostgres }, () => 
   })
 })
 
-/** After a crash the port and the shared memory are free once the server's last child has noticed. */
+/** After a crash, the port and the shared memory are free once the server's last child has noticed it. */
 async function restarted(server: PostgresServer): Promise<void> {
   for (let tries = 0; ; tries++)
     try {

@@ -15,10 +15,10 @@ import { any, closed, file, replica, until } from './replica.js'
 const contents = (store: Store) =>
   (['versions', 'files'] as const).map((table) => Array.from(store.range(table), ([key, value]) => [key, `${value}`]))
 
-describe('the store of many replicas', { skip: withoutPostgres }, () => {
+describe('the store of several replicas', { skip: withoutPostgres }, () => {
   let server: PostgresServer
   let databases = 0
-  /** A new database of the server. */
+  /** Creates a database. @returns its URL */
   const newDatabase = async () => {
     const name = `d${++databases}`
     await sql(server.url(), `create database ${name}`)
@@ -28,7 +28,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     server = await PostgresServer.start()
   })
 
-  test('two that start at once make one schema, and each shows what the other changes', async () => {
+  test('two replicas that start at once create one schema, and each shows what the other changes', async () => {
     const url = await newDatabase()
     const [a, b] = await Promise.all([replica(url), replica(url)])
     await a.tasks.put(operator, 'x', 'd1', file('one'), any)
@@ -43,7 +43,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     assert.deepEqual([a.tasks.count, b.tasks.count], [0, 0])
   })
 
-  test('of changes on different replicas that expect the same version, one wins', async () => {
+  test('one of two changes on different replicas that expect the same version succeeds', async () => {
     const url = await newDatabase()
     const [a, b] = await Promise.all([replica(url), replica(url)])
     await a.tasks.put(operator, 'x', 'v0', file('0'), any)
@@ -52,7 +52,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
       const expecting = (current: string | undefined) => {
         if (current !== expected) throw new Problem('precondition_failed', `${current}`)
       }
-      await until(() => b.tasks.digest(operator, 'x') === expected, 'b is where a is')
+      await until(() => b.tasks.digest(operator, 'x') === expected, 'b has the version of a')
       const outcomes = await Promise.allSettled([
         a.tasks.put(operator, 'x', `a${round}`, file(`a${round}`), expecting),
         b.tasks.put(operator, 'x', `b${round}`, file(`b${round}`), expecting),
@@ -66,7 +66,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     }
   })
 
-  test('many changes of many replicas all arrive everywhere, and every mirror holds what the database holds', async () => {
+  test('many changes of several replicas all reach every mirror, and every mirror equals the database', async () => {
     const url = await newDatabase()
     const replicas = await Promise.all([replica(url), replica(url), replica(url)])
     await Promise.all(
@@ -86,10 +86,10 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     )
     assert.ok((truth[0]?.length ?? 0) > 20)
     for (const { store } of replicas)
-      await until(() => JSON.stringify(contents(store)) === JSON.stringify(truth), 'a mirror is the database')
+      await until(() => JSON.stringify(contents(store)) === JSON.stringify(truth), 'a mirror equals the database')
   })
 
-  test('a change reads what it and those before it in the same transaction have written', async () => {
+  test('a change reads its own writes and those of earlier changes in the same transaction', async () => {
     const { store } = await replica(await newDatabase())
     await store.change((records) => {
       for (const key of ['b', 'd', 'ä', '\u{1f600}']) records.put('versions', key, file(key))
@@ -118,49 +118,49 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     )
   })
 
-  test('goes on reading from the mirror while the server is stopped, refuses changes, and comes back by itself', async () => {
+  test('reads from the mirror while the server is stopped, rejects changes, and reconnects by itself', async () => {
     const url = await newDatabase()
     const [a, b] = await Promise.all([replica(url), replica(url)])
     await a.tasks.put(operator, 'x', 'd1', file('one'), any)
     await until(() => b.tasks.digest(operator, 'x') === 'd1', 'b follows')
     await server.stop()
-    await until(() => !a.store.following.connected, 'a knows')
+    await until(() => !a.store.following.connected, 'a notices that the server is gone')
     await assert.rejects(a.tasks.put(operator, 'x', 'd2', file('two'), any), {
       code: 'storage_unavailable',
       message: /cannot be used now; the change was not made/,
     })
     assert.equal(String(a.tasks.file(operator, 'x')), 'one')
-    // A replica that is restarted meanwhile serves what it had.
+    // A replica that restarts in the meantime serves its mirror.
     const again = await replica(url, { directory: await closed(b) })
     assert.equal(String(again.tasks.file(operator, 'x')), 'one')
     await server.start()
-    await until(() => a.store.following.connected && again.store.following.connected, 'both are back')
+    await until(() => a.store.following.connected && again.store.following.connected, 'both replicas are connected')
     await a.tasks.put(operator, 'x', 'd3', file('three'), any)
-    await until(() => again.tasks.digest(operator, 'x') === 'd3', 'the other follows again')
+    await until(() => again.tasks.digest(operator, 'x') === 'd3', 'the other replica follows again')
   })
 
-  test('a network that swallows everything is noticed, and changes are answered', async () => {
+  test('a network that drops everything is noticed, and changes fail instead of hanging', async () => {
     const proxy = await TcpProxy.start(server.port)
     after(() => proxy.close())
     const url = await newDatabase()
     const { store, tasks, log } = await replica(url.replace(`:${server.port}/`, `:${proxy.port}/`))
     await tasks.put(operator, 'x', 'd1', file('one'), any)
     proxy.blackHole = true
-    // The change was on its way, and nobody knows how far it came.
+    // The change was in transit, and its outcome is unknown.
     await assert.rejects(tasks.put(operator, 'x', 'd2', file('two'), any), { code: 'outcome_unknown' })
     await assert.rejects(tasks.put(operator, 'x', 'd2', file('two'), any), { code: 'storage_unavailable' })
     assert.equal(tasks.digest(operator, 'x'), 'd1')
-    // Another replica does not wait for this one.
+    // Other replicas do not wait for this one.
     const other = await replica(url)
     await other.tasks.put(operator, 'y', 'd3', file('three'), any)
     proxy.blackHole = false
     proxy.cut()
-    await until(() => store.following.connected, 'it is back')
-    await until(() => tasks.digest(operator, 'y') === 'd3', 'it follows')
+    await until(() => store.following.connected, 'the replica is connected again')
+    await until(() => tasks.digest(operator, 'y') === 'd3', 'the replica follows the change of the other')
     assert.match(log.join('\n'), /the database cannot be followed; this replica serves its mirror/)
   })
 
-  test('a connection that is lost while a change is made: the answer says whether it was, and the mirror shows it', async () => {
+  test('if the connection is lost during a change, the outcome is reported correctly and the mirror shows it', async () => {
     const proxy = await TcpProxy.start(server.port)
     after(() => proxy.close())
     const url = await newDatabase()
@@ -174,9 +174,9 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
         () => 'made',
         ({ code }: Problem) => code,
       )
-      await until(() => store.following.connected, 'it is back')
+      await until(() => store.following.connected, 'the replica is connected again')
       await direct.tasks.put(operator, 'barrier', `${round}`, file(''), any)
-      await until(() => tasks.digest(operator, 'barrier') === `${round}`, 'it follows')
+      await until(() => tasks.digest(operator, 'barrier') === `${round}`, 'the replica follows the barrier')
       const [row] = await sql(
         url,
         "select convert_from(value, 'UTF8') as digest from propetl_records where table_name = 'versions' and key = 'x'",
@@ -190,13 +190,13 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     }
   })
 
-  test('a full copy comes in pages, a replica that was away for long takes one, and what was removed is gone', async () => {
+  test('a replica that is far behind makes a full copy in pages, without removed records', async () => {
     const url = await newDatabase()
     const a = await replica(url)
     const big = Buffer.alloc(3 * 1024 * 1024, 'x')
     for (let i = 0; i < 4; i++) await a.tasks.put(operator, `big-${i}`, `b${i}`, big, any)
     const directory = await closed(a)
-    // 2,500 tasks, an old change of which none is remembered.
+    // 2,500 more changes, of which the database has deleted the oldest.
     await sql(
       url,
       `insert into propetl_changes (number) select number from generate_series(6, 2505) as number`,
@@ -214,7 +214,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     }
   })
 
-  test('removed records and old changes are forgotten in the end', async () => {
+  test('removed records and old changes are eventually deleted', async () => {
     const url = await newDatabase()
     const { tasks } = await replica(url)
     await tasks.put(operator, 'x', 'd1', file('one'), any)
@@ -230,7 +230,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     assert.deepEqual(left, { oldest: '11001', removed: '0' })
   })
 
-  test('processes that share a mirror do not harm it', async () => {
+  test('processes can share a mirror', async () => {
     const url = await newDatabase()
     const a = await replica(url)
     const b = await replica(url, { directory: a.directory })
@@ -238,10 +238,10 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
       Array.from({ length: 50 }, (_, i) => [a, b][i % 2]?.tasks.put(operator, `t${i}`, `d${i}`, file(`${i}`), any)),
     )
     for (const { tasks } of [a, b])
-      await until(() => tasks.count === 50 && tasks.digest(operator, 't7') === 'd7', 'all is there')
+      await until(() => tasks.count === 50 && tasks.digest(operator, 't7') === 'd7', 'every task is there')
   })
 
-  test('waits for a database that is not there yet, and can be told not to', async () => {
+  test('waits for an unreachable database until it is stopped', async () => {
     await server.stop()
     const stop = new AbortController()
     const waiting = replica(server.url(), { signal: stop.signal })
@@ -254,7 +254,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     assert.equal((await patient).tasks.count, 0)
   })
 
-  test('does not start with a database that it may not use, or that a later program has made', async () => {
+  test('does not start with a database that it may not use, or that has the schema of a later version', async () => {
     await assert.rejects(replica(server.url('nowhere')), {
       code: 'invalid_setting',
       message: /the database cannot be used: database "nowhere" does not exist/,
@@ -271,7 +271,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     await assert.rejects(replica(guest), { code: 'invalid_setting', message: /permission denied for schema public/ })
   })
 
-  test('does not start with a password, a certificate or an sslmode that cannot work, and says what it is', async () => {
+  test('does not start with a wrong password, certificate or sslmode, and says which it is', async () => {
     const secured = await PostgresServer.start()
     const refuses = (url: string, message: RegExp) => assert.rejects(replica(url), { code: 'invalid_setting', message })
     await refuses(`${secured.url()}?sslmode=verify-full`, /cannot be used: The server does not support SSL connections/)
@@ -300,7 +300,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
     await refuses(as('locked', 'no-verify'), /pg_hba\.conf rejects connection/)
   })
 
-  test('says what the database refuses, and goes on', async () => {
+  test('logs what the database rejects, and continues', async () => {
     const url = await newDatabase()
     const { store, tasks, log } = await replica(url)
     await sql(url, "alter table propetl_records add constraint no_x check (key <> 'x')")
@@ -313,7 +313,7 @@ describe('the store of many replicas', { skip: withoutPostgres }, () => {
       url,
       'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()',
     )
-    await until(() => !store.following.connected, 'it takes no changes')
+    await until(() => !store.following.connected, 'the replica accepts no changes')
     await assert.rejects(tasks.put(operator, 'y', 'd3', file('three'), any), { code: 'storage_unavailable' })
     assert.match(log.join('\n'), /the server is read-only/)
     assert.equal(tasks.digest(operator, 'y'), 'd2')

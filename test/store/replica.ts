@@ -1,4 +1,4 @@
-// Stores of replicas over one database, without a server around them.
+// Stores of replicas on one database, without servers.
 
 import assert from 'node:assert/strict'
 import { after } from 'node:test'
@@ -45,11 +45,11 @@ export async function closed({ store, directory }: Replica): Promise<string> {
   return directory
 }
 
-/** Waits until something holds. */
+/** Waits until a condition holds. @param what the condition, for the error message */
 export async function until(holds: () => boolean, what: string): Promise<void> {
   for (let tries = 0; tries < 2_000; tries++) {
     if (holds()) return
     await delay(10)
   }
-  assert.fail(`it never came to be that ${what}`)
+  assert.fail(`timed out waiting until ${what}`)
 }

@@ -1,4 +1,4 @@
-// Replicas whose link to the database is slow or dead, and who else is to notice.
+// Replicas whose link to the database is slow or dead, and the effect on other replicas.
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
@@ -23,7 +23,7 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
     server = await PostgresServer.start()
   })
 
-  /** A replica behind a link of its own, and one without. */
+  /** A replica behind a link of its own, and another with a direct connection. */
   async function pair(): Promise<{ url: string; link: TcpProxy; slow: Replica; other: Replica }> {
     const name = `d${++databases}`
     await sql(server.url(), `create database ${name}`)
@@ -33,7 +33,7 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
     return { url: server.url(name), link, slow: await replica(server.url(name, link.port)), other }
   }
 
-  /** Whether a promise has been settled yet. */
+  /** Records whether a promise is settled. */
   function watched<T>(promise: Promise<T>): { readonly settled: boolean; readonly outcome: Promise<T | Problem> } {
     const watch = { settled: false, outcome: promise.catch((error: Problem) => error) }
     void watch.outcome.then(() => {
@@ -42,16 +42,16 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
     return watch
   }
 
-  /** Whether a task is being sent. */
+  /** Whether the values of a task are being sent. */
   const isSending = async (url: string) =>
     (await sql(url, "select from pg_stat_activity where query like 'insert into pg_temp.propetl_pieces%'")).length > 0
 
   async function sending(url: string): Promise<void> {
     for (let tries = 0; tries < 500; tries++) if (await isSending(url)) return
-    assert.fail('nothing is sent')
+    assert.fail('nothing is being sent')
   }
 
-  test('sends a large task while both replicas go on making changes, and keys are made and revoked', async () => {
+  test('sends a large task while both replicas make other changes, and create and revoke keys', async () => {
     const { url, link, slow, other } = await pair()
     await new Tenants(slow.store).set('acme', () => defaults)
     link.limit({ toTarget: bytesPerSecond })
@@ -67,12 +67,12 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
     }
     assert.equal(upload.settled, false)
     assert.equal(await upload.outcome, undefined)
-    await until(() => other.tasks.digest(operator, 'large') === 'large', 'the other shows it')
+    await until(() => other.tasks.digest(operator, 'large') === 'large', 'the other replica shows the task')
     assert.ok(large.equals(other.tasks.file(operator, 'large') ?? Buffer.alloc(0)))
     assert.equal(other.tasks.count, 6)
   })
 
-  test('that goes dead while a large task is sent holds up nobody, and the upload is told to be not made', async () => {
+  test('whose link dies during a large upload delays nobody, and reports that the upload was not made', async () => {
     const { url, link, slow, other } = await pair()
     link.loseAfter(600_000)
     const upload = watched(slow.tasks.put(operator, 'large', 'large', large, any))
@@ -85,7 +85,7 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
     assert.equal(other.tasks.digest(operator, 'large'), undefined)
   })
 
-  test('of one owner sends one large task at a time, and another owner need not wait', async () => {
+  test('sends one large task of an owner at a time, and other owners do not wait', async () => {
     const { url, link, slow } = await pair()
     await new Tenants(slow.store).set('acme', () => defaults)
     const acme = new Tenants(slow.store).get('acme')
@@ -98,18 +98,18 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
     for (const { outcome } of uploads) assert.equal(await outcome, undefined)
   })
 
-  test('takes a revocation that was made elsewhere while a large task is on its way to it', async () => {
+  test('receives a revocation of another replica while a large task is in transit', async () => {
     const { link, slow, other } = await pair()
     await new Tenants(other.store).set('acme', () => defaults)
     const { key, text } = await new Keys(other.store).create('acme', { expires: null, description: null })
     const keys = new Keys(slow.store)
-    await until(() => keys.find(text) !== undefined, 'the key is one')
+    await until(() => keys.find(text) !== undefined, 'the key is valid')
     link.limit({ toClient: bytesPerSecond / 2 })
     await other.tasks.put(operator, 'large', 'large', large, any)
     await new Keys(other.store).revoke('acme', key.id)
-    await until(() => keys.find(text) === undefined, 'the key is none')
+    await until(() => keys.find(text) === undefined, 'the key is revoked')
     assert.equal(slow.tasks.digest(operator, 'large'), undefined)
-    // And it can revoke keys itself, again and again.
+    // The replica can also create and revoke keys itself.
     for (let i = 0; i < 2; i++) {
       const made = await keys.create('acme', { expires: null, description: null })
       assert.ok(keys.find(made.text))
@@ -117,11 +117,11 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
       assert.equal(keys.find(made.text), undefined)
     }
     assert.equal(slow.tasks.digest(operator, 'large'), undefined)
-    await until(() => slow.tasks.digest(operator, 'large') === 'large', 'it has followed')
+    await until(() => slow.tasks.digest(operator, 'large') === 'large', 'the replica has the large task')
     assert.equal(keys.find(text), undefined)
   })
 
-  test('a session of a replica that holds the lock of changes and says nothing is named and ended', async () => {
+  test('ends a silent session of a replica that holds the lock of changes, and logs its name', async () => {
     const { url, other } = await pair()
     const stalled = new pg.Client({ connectionString: url, application_name: 'propetl/stalled' })
     const ended = new Promise((resolve) => stalled.on('error', resolve))
@@ -135,7 +135,7 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
     )
   })
 
-  test('a lock that another program holds is named in the answer, and the database counts as unavailable', async () => {
+  test('names another program that holds the lock of changes in the rejection', async () => {
     const { url, other } = await pair()
     const holder = new pg.Client({ connectionString: url, application_name: 'somebody' })
     await holder.connect()

@@ -8,7 +8,7 @@ const forever = { expires: null, description: null }
 const start = Date.parse('2026-01-01T00:00:00Z')
 
 describe('keys in the store', () => {
-  test('are found by their text until the millisecond that they expire', async () => {
+  test('are found by their text until the millisecond of their expiry', async () => {
     const { store, tenants } = await openStore()
     let now = start
     const keys = new Keys(store, () => now)
@@ -23,7 +23,7 @@ describe('keys in the store', () => {
     await store.close()
   })
 
-  test('are no two the same, and no more than 100 of an owner', async () => {
+  test('are all different, and an owner has 100 at most', async () => {
     const { store, tenants } = await openStore()
     const keys = new Keys(store)
     await tenants.set('acme', limited({}))
@@ -34,7 +34,7 @@ describe('keys in the store', () => {
     await store.close()
   })
 
-  test('of the operator: an expired one does not count as one that is left', async () => {
+  test('of the operator: an expired key does not count as the one that has to remain', async () => {
     const { store } = await openStore()
     let now = start
     const keys = new Keys(store, () => now)
@@ -48,7 +48,7 @@ describe('keys in the store', () => {
 })
 
 describe('access', () => {
-  test('is open on a machine of one user until there is a key or a tenant, and never again', async () => {
+  test('is open on a machine with one user until there is a key or a tenant, and never again', async () => {
     for (const begin of ['key', 'tenant'] as const) {
       const { store, tenants } = await openStore()
       const access = new KeyedAccess(store, { operatorKey: undefined, mayBeOpen: true })
@@ -65,14 +65,14 @@ describe('access', () => {
     }
   })
 
-  test('is never open where others reach the server', async () => {
+  test('is never open if others can reach the server', async () => {
     const { store } = await openStore()
     const access = new KeyedAccess(store, { operatorKey: undefined, mayBeOpen: false })
     assert.throws(() => access.identify(undefined), { code: 'unauthenticated' })
     await store.close()
   })
 
-  test('is not for the key of a tenant that is being removed', async () => {
+  test('is denied to the key of a tenant that is being removed', async () => {
     const { store, tenants } = await openStore()
     const access = new KeyedAccess(store, { operatorKey: undefined, mayBeOpen: false })
     await tenants.set('acme', limited({}))

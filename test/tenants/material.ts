@@ -1,4 +1,4 @@
-// Tenants of a store, and changes that no test is about.
+// Stores with tenants for tests.
 
 import { pino } from 'pino'
 import { LmdbStore } from '../../src/store/lmdb.js'
@@ -14,11 +14,11 @@ export async function openStore(directory?: string) {
   return { store, tasks: await TaskStore.open(store), tenants: new Tenants(store) }
 }
 
-/** Makes a tenant. */
+/** Creates a tenant. */
 export const newTenant = async (tenants: Tenants, id: string, limits: Partial<Limits> = {}): Promise<Tenant> =>
   (await tenants.set(id, limited(limits))).tenant
 
-/** Steps of removals, as the audit trail has them, and errors that the log has. */
+/** The context of removals. Collects the steps in the audit trail, and the log lines. */
 export function removerOf(actor: string) {
   const lines: Record<string, unknown>[] = []
   const logger = pino({}, { write: (line: string) => void lines.push(JSON.parse(line)) })

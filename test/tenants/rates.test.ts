@@ -11,7 +11,7 @@ const tenant = (limits: Partial<Limits>, id = 'acme'): Tenant => ({
   limits: { ...defaults.limits, ...limits },
 })
 
-/** Rates in a time that only the test lets pass. */
+/** Rates with a clock that the test controls. */
 function ratesWithClock() {
   let now = 12_345
   const rates = new Rates(() => now)
@@ -31,7 +31,7 @@ function ratesWithClock() {
 }
 
 describe('rates', () => {
-  test('let in one second’s worth at once, and then one as often as the rate says', () => {
+  test('accept a burst of one second, and then requests at the rate', () => {
     const { wait, taken } = ratesWithClock()
     const acme = tenant({ requestsPerSecond: 4 })
     assert.deepEqual(
@@ -46,12 +46,12 @@ describe('rates', () => {
     assert.equal(Array.from({ length: 10 }, () => taken(acme, 'requests', 1)).filter((it) => it === true).length, 4)
   })
 
-  test('take from a debt what a large request cost, to the millisecond', () => {
+  test('let a large request run into debt, and count it to the millisecond', () => {
     const { rates, wait, taken } = ratesWithClock()
     const acme = tenant({ tokensPerSecond: 100 })
     assert.equal(taken(acme, 'tokens', 1_000), true)
     assert.deepEqual(rates.statuses(acme), [{ rate: 'tokens', quota: 100, remaining: 0, fullAfter: 10 }])
-    // 900 owed and 1 wanted, at 100 a second.
+    // 900 in debt and 1 to take, at 100 per second.
     assert.equal(taken(acme, 'tokens', 1), 10)
     wait(9_009)
     assert.equal(taken(acme, 'tokens', 1), 1)
@@ -59,7 +59,7 @@ describe('rates', () => {
     assert.equal(taken(acme, 'tokens', 1), true)
   })
 
-  test('are looked at without being taken', () => {
+  test('can be checked without taking anything', () => {
     const { rates, taken } = ratesWithClock()
     const acme = tenant({ tokensPerSecond: 10 })
     assert.equal(taken(acme, 'tokens', 0), true)
@@ -68,7 +68,7 @@ describe('rates', () => {
     assert.equal(taken(acme, 'tokens', 0), 1)
   })
 
-  test('get back what was not used, and never more than they hold', () => {
+  test('get back what was not used, up to their capacity', () => {
     const { rates, taken } = ratesWithClock()
     const acme = tenant({ tokensPerSecond: 10 })
     assert.equal(taken(acme, 'tokens', 30), true)
@@ -79,7 +79,7 @@ describe('rates', () => {
     rates.giveBack(tenant({}), 'tokens', 1)
   })
 
-  test('of a tenant that is made again begin anew', () => {
+  test('start full for a new tenant with the id of a removed one', () => {
     const { taken } = ratesWithClock()
     const acme = tenant({ tokensPerSecond: 1 })
     assert.equal(taken(acme, 'tokens', 100), true)
@@ -87,7 +87,7 @@ describe('rates', () => {
     assert.equal(taken({ ...acme, incarnation: 'another' }, 'tokens', 1), true)
   })
 
-  test('are each tenant’s own, and of requests and tokens apart', () => {
+  test('are separate for each tenant, and for requests and tokens', () => {
     const { taken } = ratesWithClock()
     const limits = { requestsPerSecond: 1, tokensPerSecond: 1 }
     const [acme, beta] = [tenant(limits), tenant(limits, 'beta')]
@@ -99,7 +99,7 @@ describe('rates', () => {
     assert.equal(taken(tenant({}), 'requests', 1), true)
   })
 
-  test('follow a limit that is changed', () => {
+  test('follow a changed limit', () => {
     const { wait, taken } = ratesWithClock()
     assert.equal(taken(tenant({ requestsPerSecond: 100 }), 'requests', 1), true)
     const slow = tenant({ requestsPerSecond: 2 })

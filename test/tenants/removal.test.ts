@@ -22,11 +22,11 @@ import { type TurnOrder, Turns, turnOrders } from './turns.js'
 
 const file = (bytes: number) => Buffer.alloc(bytes, 1)
 const forever = { expires: null, description: null }
-/** More than are removed in one transaction. */
+/** More tasks than one transaction removes. */
 const many = Array.from({ length: 1_201 }, (_, i) => `t${i}`)
 
-/** A store whose changes `pass` makes or refuses. */
-const gated = (store: Store, pass: <T>(make: () => Promise<T>) => Promise<T>): Store => ({
+/** A store whose changes go through `pass`, which may delay or reject them. */
+const withGate = (store: Store, pass: <T>(make: () => Promise<T>) => Promise<T>): Store => ({
   get: (table, key) => store.get(table, key),
   prefetch: (table, key) => store.prefetch(table, key),
   range: (table, range) => store.range(table, range),
@@ -43,7 +43,7 @@ const storesOn = async (store: Store): Promise<TenantStores> => ({
   tasks: await TaskStore.open(store),
 })
 
-const refusing = (text: string, { store }: { store: Store }) =>
+const assertRejected = (text: string, { store }: { store: Store }) =>
   assert.throws(() => accessTo(store).identify(`Bearer ${text}`), { code: 'unauthenticated' })
 
 const accessTo = (store: Store) => new KeyedAccess(store, { operatorKey: undefined, mayBeOpen: false })
@@ -53,11 +53,11 @@ async function until(holds: () => boolean, what: string): Promise<void> {
     if (holds()) return
     await delay(10)
   }
-  assert.fail(`it never came to be that ${what}`)
+  assert.fail(`timed out waiting until ${what}`)
 }
 
 describe('a tenant that is removed', () => {
-  test('takes its many tasks with it, and no other’s', async () => {
+  test('loses all of its many tasks, and other owners lose none', async () => {
     const { store, tasks, tenants } = await openStore()
     const acme = await newTenant(tenants, 'acme')
     const others = [await newTenant(tenants, 'acme-2'), await newTenant(tenants, 'acmf'), operator] as const
@@ -80,7 +80,7 @@ describe('a tenant that is removed', () => {
     await store.close()
   })
 
-  test('is gone at the first step; its id is free at the last, which the next start makes up for', async () => {
+  test('has no access after the first step; its id is free after the last, which the next start completes', async () => {
     const directory = await temporaryDirectory()
     const before = await openStore(directory)
     const acme = await newTenant(before.tenants, 'acme')
@@ -111,14 +111,14 @@ describe('a tenant that is removed', () => {
     await store.close()
   })
 
-  test('can be removed in spite of a cut after any of its transactions', async () => {
+  test('can be removed completely after an interruption at any of its transactions', async () => {
     for (let cut = 1; ; cut++) {
       const { store, tasks, tenants } = await openStore()
       const acme = await newTenant(tenants, 'acme')
       await Promise.all(many.map((id) => tasks.put(acme, id, 'd', file(3), any)))
       let changes = 0
       const cutOff = await storesOn(
-        gated(store, async (make) => {
+        withGate(store, async (make) => {
           if (++changes > cut) throw new Problem('storage_failed', 'cut off')
           return make()
         }),
@@ -140,11 +140,11 @@ describe('a tenant that is removed', () => {
       assert.deepEqual(by.steps(), ['tenant.close', 'tenant.delete'])
       assert.equal(store.count('versions') + store.count('files') + store.count('tenants') + store.count('keys'), 0)
       await store.close()
-      if (done) return assert.ok(cut > 4, 'it took fewer transactions than the test is about')
+      if (done) return assert.ok(cut > 4, 'the removal took fewer transactions than this test needs')
     }
   })
 
-  test('is finished in the background, after failures and where it was cut off later, until that is told to end', async () => {
+  test('is removed in the background after failures and interruptions, until the server stops', async () => {
     const { store, tasks, tenants } = await openStore()
     const [acme, beta] = [await newTenant(tenants, 'acme'), await newTenant(tenants, 'beta')]
     await Promise.all(many.map((id) => tasks.put(acme, id, 'd', file(3), any)))
@@ -152,7 +152,7 @@ describe('a tenant that is removed', () => {
     await tenants.close('acme')
     let failures = 0
     const failing = await storesOn(
-      gated(store, async (make) => {
+      withGate(store, async (make) => {
         if (failures === 3) return make()
         failures++
         throw new Problem('storage_failed', 'the disk is full')
@@ -161,24 +161,24 @@ describe('a tenant that is removed', () => {
     const by = removerOf('server')
     const stop = new AbortController()
     const finishing = finishRemovals(failing, by, stop.signal, { look: 20, retry: 1 })
-    await until(() => store.get('tenants', 'acme') === undefined, 'it is tried again until it works')
+    await until(() => store.get('tenants', 'acme') === undefined, 'a retry succeeds')
     assert.deepEqual([failures, by.lines.filter(({ reason }) => reason === 'the disk is full').length], [3, 3])
     await tenants.close('beta')
-    await until(() => store.count('tenants') === 0, 'a removal that was cut off later is finished')
+    await until(() => store.count('tenants') === 0, 'a removal that was interrupted later is finished')
     stop.abort()
     await finishing
     assert.deepEqual([store.count('versions'), store.count('files'), store.count('usage')], [0, 0, 1])
     await store.close()
   })
 
-  test('stops between two transactions when the server does, and goes on at the next start', async () => {
+  test('stays partly removed when the server stops between two transactions, and the next start continues', async () => {
     const { store, tasks, tenants } = await openStore()
     const acme = await newTenant(tenants, 'acme')
     await Promise.all(many.map((id) => tasks.put(acme, id, 'd', file(3), any)))
     await tenants.close('acme')
     const stop = new AbortController()
     const by = removerOf('server')
-    const stopping = gated(store, (make) => {
+    const stopping = withGate(store, (make) => {
       stop.abort()
       return make()
     })
@@ -190,7 +190,7 @@ describe('a tenant that is removed', () => {
     await store.close()
   })
 
-  test('leaves no key that works for a tenant made later, whatever brings one back', async () => {
+  test('leaves no key that works for a later tenant, even if an old key record comes back', async () => {
     const { store, tasks, tenants } = await openStore()
     const keys = new Keys(store)
     await newTenant(tenants, 'acme')
@@ -199,11 +199,11 @@ describe('a tenant that is removed', () => {
     await removeTenant({ tenants, tasks }, 'acme', removerOf('someone'))
     const restore = () => store.change((records) => records.put('keys', `acme/${key.id}`, record))
     await restore()
-    refusing(text, { store })
+    assertRejected(text, { store })
     await newTenant(tenants, 'acme')
     assert.equal(store.count('keys'), 0, 'keys that were left behind are removed')
     await restore()
-    refusing(text, { store })
+    assertRejected(text, { store })
     assert.deepEqual(keys.list('acme'), [])
     await assert.rejects(keys.revoke('acme', key.id), { code: 'unknown_key' })
     const made = await Promise.allSettled(Array.from({ length: 101 }, () => keys.create('acme', forever)))
@@ -211,12 +211,12 @@ describe('a tenant that is removed', () => {
     await store.close()
   })
 
-  test('from before there were incarnations works with its keys, and does not come back with the next of its id', async () => {
+  test('of an earlier version without incarnations keeps its keys, which do not work for a later tenant', async () => {
     const { store, tasks, tenants } = await openStore()
     const keys = new Keys(store)
     await newTenant(tenants, 'acme')
     const { key, text } = await keys.create('acme', forever)
-    // The records as they were written then.
+    // The records as earlier versions wrote them.
     const json = (table: 'tenants' | 'keys', id: string) => JSON.parse(String(store.get(table, id)))
     const { hash, ...terms } = json('keys', `acme/${key.id}`)
     const { limits, share, created } = json('tenants', 'acme')
@@ -235,48 +235,48 @@ describe('a tenant that is removed', () => {
     assert.equal(await removeTenant({ tenants, tasks }, 'acme', removerOf('someone')), 1)
     await newTenant(tenants, 'acme')
     await store.change((records) => records.put('keys', `acme/${key.id}`, oldKey))
-    refusing(text, { store })
+    assertRejected(text, { store })
     await assert.rejects(tasks.put(taskOwnerOf(caller), 'mine', 'd', file(3), any), { code: 'unknown_tenant' })
     await store.close()
   })
 
-  test('cannot be told, by what an upload of its is answered, what the next of its id has', async () => {
+  test('cannot learn from a late upload what the next tenant with its id has', async () => {
     const { store, tasks, tenants } = await openStore()
     const old = await newTenant(tenants, 'acme')
     await removeTenant({ tenants, tasks }, 'acme', removerOf('someone'))
     const next = await newTenant(tenants, 'acme', { tasks: 0 })
     await tenants.set('acme', limited({}))
     await tasks.put(next, 'mine', 'd', file(3), any)
-    const telling = (current: string | undefined) => assert.fail(`it was told of ${current}`)
-    await assert.rejects(tasks.put(old, 'mine', 'd', file(3), telling), { code: 'unknown_tenant' })
-    await assert.rejects(tasks.delete(old, 'mine', telling), { code: 'unknown_tenant' })
+    const failingPrecondition = (current: string | undefined) => assert.fail(`the precondition saw ${current}`)
+    await assert.rejects(tasks.put(old, 'mine', 'd', file(3), failingPrecondition), { code: 'unknown_tenant' })
+    await assert.rejects(tasks.delete(old, 'mine', failingPrecondition), { code: 'unknown_tenant' })
     assert.deepEqual(usageOf(store, 'acme'), { tasks: 1, bytes: 3 })
     await store.close()
   })
 })
 
-/** What was acknowledged to whoever took part. */
+/** The changes of a race that were acknowledged. */
 interface History {
-  /** Incarnations in the order in which they were made. */
+  /** Incarnations in the order of their creation. */
   readonly made: string[]
   readonly keys: { readonly text: string; readonly incarnation: string }[]
-  /** Bytes of the tasks that were put and not deleted, by incarnation and id. */
+  /** The sizes in bytes of the tasks that were stored and not deleted, by incarnation and id. */
   readonly stored: Map<string, number>
 }
 
-/** Errors that taking part in a race may bring. */
-const lost = (error: unknown) => {
+/** Ignores the errors that are normal in a race. */
+const ignoreExpected = (error: unknown) => {
   if (error instanceof Problem && ['unknown_tenant', 'unauthenticated', 'unknown_task'].includes(error.code)) return
   throw error
 }
 
-/** Who takes part in a race, by their numbers. */
+/** The numbers of the actors in a race, by what they do. */
 const actors = { remove: [0, 1, 2], make: [3, 4], use: [5, 6, 7, 8, 9, 10], background: [11, 12] } as const
 const orders = turnOrders(13, 30)
 
 /**
- * Removals of a tenant at once, its making, uploads, deletions and keys, by actors that see one of the stores each. The
- * order says whose change comes next.
+ * Removes a tenant several times, creates it, uploads and deletes its tasks and creates keys, all at the same time. Each
+ * actor uses one of the stores. The order decides whose change comes next.
  */
 async function race(stores: readonly Store[], order: TurnOrder) {
   const history: History = { made: [], keys: [], stored: new Map() }
@@ -289,10 +289,11 @@ async function race(stores: readonly Store[], order: TurnOrder) {
   await Promise.all(many.slice(0, 501).map((id) => tasks.put(acme, `old-${id}`, 'd', file(2), any)))
 
   const viewOf = async (actor: number) => {
-    const view = gated(stores[actor % stores.length] ?? first, (make) => turns.take(actor, make))
+    const view = withGate(stores[actor % stores.length] ?? first, (make) => turns.take(actor, make))
     return { ...(await storesOn(view)), keys: new Keys(view), access: accessTo(view) }
   }
-  const remove = async (actor: number) => void (await removeTenant(await viewOf(actor), 'acme', by).catch(lost))
+  const remove = async (actor: number) =>
+    void (await removeTenant(await viewOf(actor), 'acme', by).catch(ignoreExpected))
   const make = async (actor: number) => {
     const { tenants } = await viewOf(actor)
     for (let times = 0; times < 3; )
@@ -320,7 +321,7 @@ async function race(stores: readonly Store[], order: TurnOrder) {
         await tasks.delete(owner, id, any)
         history.stored.delete(`${incarnation}/${id}`)
       } catch (error) {
-        lost(error)
+        ignoreExpected(error)
       }
   }
   const stop = new AbortController()
@@ -328,14 +329,14 @@ async function race(stores: readonly Store[], order: TurnOrder) {
     finishRemovals(await viewOf(actor), by, stop.signal, { look: 1, retry: 1 }),
   )
   await Promise.all([...actors.remove.map(remove), ...actors.make.map(make), ...actors.use.map(use)])
-  // Whatever is still being removed goes first.
+  // Removals that are still running finish first.
   await until(() => !stores.some((store) => String(store.get('tenants', 'acme')).includes('leaving')), 'removals end')
   stop.abort()
   await Promise.all(background)
   return { history, by }
 }
 
-/** What must hold after a race, whoever was first. */
+/** Checks what must hold after a race in any order. */
 function checkRace(store: Store, { history, by }: Awaited<ReturnType<typeof race>>): void {
   const of = (wanted: string) =>
     by.lines.flatMap(({ action, incarnation }) => (action === wanted ? [String(incarnation)] : []))
@@ -347,10 +348,10 @@ function checkRace(store: Store, { history, by }: Awaited<ReturnType<typeof race
   assert.deepEqual([closed.length, new Set(closed).size], [forgotten.length, forgotten.length])
   assert.deepEqual(closed.toSorted(), forgotten.toSorted())
   const left = history.made.filter((incarnation) => !closed.includes(incarnation))
-  assert.ok(left.length <= 1, 'two tenants were there at once')
+  assert.ok(left.length <= 1, 'two tenants existed at the same time')
   const [current] = left
   const record = store.get('tenants', 'acme')
-  assert.equal(record && JSON.parse(String(record)).incarnation, current, 'the one that nobody removed is not there')
+  assert.equal(record && JSON.parse(String(record)).incarnation, current, 'the remaining tenant is missing')
 
   const expected = new Map([...history.stored].filter(([name]) => name.startsWith(`${current}/`)))
   const listed = Array.from(store.range('files', { after: '~acme/', before: '~acme0' }), ([key, bytes]) => {
@@ -362,11 +363,11 @@ function checkRace(store: Store, { history, by }: Awaited<ReturnType<typeof race
   assert.deepEqual(usageOf(store, 'acme'), { tasks: listed.length, bytes })
   for (const { text, incarnation } of history.keys)
     if (incarnation === current) assert.equal(accessTo(store).identify(`Bearer ${text}`).owner, 'acme')
-    else refusing(text, { store })
+    else assertRejected(text, { store })
 }
 
-describe('removals, the making of the same tenant again, uploads and keys at once', () => {
-  test('lose nothing of the new tenant and show nothing of the old, in whatever order', async () => {
+describe('concurrent removals, creations, uploads and keys of tenants with the same id', () => {
+  test('lose nothing of the new tenant and show nothing of the old one, in any order', async () => {
     await fc.assert(
       fc.asyncProperty(orders, async (order) => {
         const store = LmdbStore.open(await temporaryDirectory())
@@ -377,7 +378,7 @@ describe('removals, the making of the same tenant again, uploads and keys at onc
     )
   })
 
-  test('nor on two replicas', { skip: withoutPostgres }, async () => {
+  test('lose nothing and show nothing on two replicas, either', { skip: withoutPostgres }, async () => {
     const server = await PostgresServer.start()
     const logger = pino({ level: 'silent' })
     const replica = async (url: string) =>
@@ -390,7 +391,7 @@ describe('removals, the making of the same tenant again, uploads and keys at onc
         const stores = [await replica(server.url(name)), await replica(server.url(name))]
         const result = await race(stores, order)
         for (const store of stores) {
-          // It writes nothing, and brings the mirror to the newest state.
+          // A change that writes nothing brings the mirror to the newest state.
           await store.change(() => {})
           checkRace(store, result)
           await store.close()

@@ -1,14 +1,14 @@
-// Turns of actors that race: one acts at a time, the one of the highest priority of those that want to. Priorities that
-// change at a few random moments find orders that choosing at random each time hardly finds (probabilistic concurrency
-// testing: Burckhardt and others, 2010).
+// Turns of concurrent actors. One actor runs at a time: of those that are ready, the one with the highest priority.
+// Priorities change at a few random moments. That finds orders that a random choice at every turn rarely finds
+// (probabilistic concurrency testing: Burckhardt et al., 2010).
 
 import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 
 export interface TurnOrder {
-  /** Of the actors, by their number. */
+  /** Priorities of the actors, by their number. */
   readonly priorities: readonly number[]
-  /** Turns after which the actor that had it becomes the last of all. */
+  /** Numbers of the turns after which the actor gets the lowest priority. */
   readonly demotions: readonly number[]
 }
 
@@ -18,7 +18,7 @@ export const turnOrders = (actors: number, turns: number): fc.Arbitrary<TurnOrde
     demotions: fc.uniqueArray(fc.integer({ min: 0, max: turns }), { maxLength: 12 }),
   })
 
-/** Turns in a row after which an actor is demoted: it may wait for another one. */
+/** An actor is demoted after so many turns in a row, because it may be waiting for another actor. */
 const inARow = 12
 
 interface Waiting {
@@ -40,7 +40,7 @@ export class Turns {
     this.#demotions = new Set(demotions)
   }
 
-  /** Acts when it is the actor's turn. */
+  /** Runs `act` when it is the actor's turn. */
   async take<T>(actor: number, act: () => Promise<T>): Promise<T> {
     await new Promise<void>((begin) => {
       this.#waiting.push({ actor, begin })
@@ -55,7 +55,7 @@ export class Turns {
 
   async #next(): Promise<void> {
     this.#busy = true
-    // Whoever goes on after a turn asks for the next one by then.
+    // An actor that continues after its turn has asked for the next turn by then.
     await setImmediate()
     await setImmediate()
     const priority = ({ actor }: Waiting) => this.#priorities[actor] ?? 0

@@ -10,7 +10,7 @@ import { any, limited, newTenant, openStore } from './material.js'
 const file = (bytes: number) => Buffer.alloc(bytes, 1)
 
 describe('what a tenant has stored', () => {
-  test('is counted in tasks and bytes, over replacements, removals and a restart', async () => {
+  test('is counted in tasks and bytes, across replacements, removals and a restart', async () => {
     const directory = await temporaryDirectory()
     const { store, tasks, tenants } = await openStore(directory)
     const acme = await newTenant(tenants, 'acme')
@@ -33,7 +33,7 @@ describe('what a tenant has stored', () => {
     await again.store.close()
   })
 
-  test('ends exactly at the quota; what does not grow is let through above it', async () => {
+  test('can reach the quota exactly; above it, changes that do not grow are still accepted', async () => {
     const { store, tasks, tenants } = await openStore()
     const acme = await newTenant(tenants, 'acme', { tasks: 2, bytes: 100 })
     await tasks.put(acme, 'a', 'd', file(60), any)
@@ -53,7 +53,7 @@ describe('what a tenant has stored', () => {
     await store.close()
   })
 
-  test('cannot pass the quota by many uploads at once', async () => {
+  test('cannot exceed the quota through concurrent uploads', async () => {
     const { store, tasks, tenants } = await openStore()
     const acme = await newTenant(tenants, 'acme', { tasks: 5 })
     const outcomes = await Promise.allSettled(
@@ -65,7 +65,7 @@ describe('what a tenant has stored', () => {
     await store.close()
   })
 
-  test('by the operator is counted where the store is from before there were counts', async () => {
+  test('is counted for the operator when a store of an earlier version is opened', async () => {
     const directory = await temporaryDirectory()
     const old = LmdbStore.open(directory)
     await old.change((records) => {
