@@ -1,5 +1,5 @@
-// What clients can do to a server: each fault is caused for real, by sockets to a server process. The others are answered
-// meanwhile, and nothing of a client is left when it was cut off, though it keeps its side of the connection.
+// Clients that misbehave. Each fault is caused for real, by sockets to a server process. Other clients get their responses
+// meanwhile. After a client was cut off the server keeps nothing of it, even if the client keeps its side open.
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
@@ -20,7 +20,7 @@ before(async () => {
 const client = () => new RawClient(server.url)
 const codeOf = (body: string) => (JSON.parse(body) as { code: string }).code
 
-/** Sums of the server's metrics of a name, with the given label if any. */
+/** The sum of a metric over its series, or over those with the given label. */
 async function metric(name: string, label = ''): Promise<number> {
   const text = await (await fetch(`${server.url}/metrics`)).text()
   const lines = text.split('\n').filter((line) => new RegExp(`^${name}[ {]`).test(line) && line.includes(label))
@@ -35,7 +35,7 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
   while (!(await holds())) await delay(20)
 }
 
-/** Runs something, and waits until the server has as few files and sockets open as before, and nothing to compute. */
+/** Waits after `run` until the server has no more open files and sockets than before, and an empty queue. */
 async function leavingNothing(run: () => Promise<unknown>): Promise<void> {
   const before = await openFiles()
   await run()
@@ -43,7 +43,7 @@ async function leavingNothing(run: () => Promise<unknown>): Promise<void> {
   assert.equal((await fetch(`${server.url}/health/ready`)).status, 200)
 }
 
-/** Sends a piece of a request every tenth of a second, for longer than any limit allows. */
+/** Sends a piece of a request every 100 ms, for longer than any timeout of the server. */
 function trickle(to: RawClient, piece: string): void {
   const timer = setInterval(() => to.send(piece), 100)
   to.socket.once('close', () => clearInterval(timer))
@@ -64,7 +64,7 @@ const scoresOf = ({ predictions }: ClassificationResponse) =>
   predictions.flatMap(({ scores }) => scores.map(({ score }) => score))
 
 describe('a client that', () => {
-  test('sends nothing, or its request too slowly, is answered 408 and cut off, while others are answered', () =>
+  test('sends nothing, or its request too slowly, gets 408 and is cut off, while others get responses', () =>
     leavingNothing(async () => {
       const slow: RawClient[] = []
       for (const [begin, piece] of [
@@ -83,17 +83,17 @@ describe('a client that', () => {
       const others = Array.from({ length: 20 }, async () => (await predict(server.url, 'sst2')).status)
       assert.deepEqual(new Set(await Promise.all(others)), new Set([200]))
       for (const one of slow) {
-        const answers = await one.responses()
+        const responses = await one.responses()
         assert.deepEqual(
-          answers.map(({ status }) => status),
+          responses.map(({ status }) => status),
           [408],
         )
-        assert.equal(codeOf(answers[0]?.body ?? ''), 'request_timeout')
+        assert.equal(codeOf(responses[0]?.body ?? ''), 'request_timeout')
       }
       assert.equal((await fetch(`${server.url}/tasks/slow`)).status, 404)
     }))
 
-  test('closes its side before its request is whole is answered 400', () =>
+  test('closes its side before its request is complete gets 400', () =>
     leavingNothing(async () => {
       for (const begun of ['GET /tas', request('POST', predictPath, text).slice(0, -3)]) {
         const one = client().send(begun)
@@ -105,80 +105,80 @@ describe('a client that', () => {
       }
     }))
 
-  test('closes its side behind its request counts as one that left', () =>
+  test('closes its side after its request counts as disconnected', () =>
     leavingNothing(async () => {
       const one = client().send(request('POST', predictPath, many(200, 'nobody reads this')))
       one.socket.end()
       assert.deepEqual(await one.responses(), [])
     }))
 
-  test('pipelines requests gets their answers in their order', () =>
+  test('pipelines requests gets the responses in order', () =>
     leavingNothing(async () => {
       const tasks = ['sst2', 'trec', 'cola', 'trec', 'subj', 'sst2']
       const bodies = tasks.map((_, i) => JSON.stringify({ inputs: `the film number ${i}`, raw_scores: true }))
       const expected = await Promise.all(
         tasks.map(async (task, i) => {
-          const answer = await fetch(`${server.url}/tasks/${task}/predict`, {
+          const response = await fetch(`${server.url}/tasks/${task}/predict`, {
             method: 'POST',
             headers: json,
             body: bodies[i] ?? '',
           })
-          return predictionOf(answer)
+          return predictionOf(response)
         }),
       )
       const one = client().send(tasks.map((task, i) => request('POST', `/tasks/${task}/predict`, bodies[i])).join(''))
-      const answers = await one.send(request('GET', '/health/live', '', { connection: 'close' })).responses()
-      assert.equal(answers.length, tasks.length + 1)
-      for (const [i, answer] of expected.entries()) {
-        assert.equal(answers[i]?.status, 200)
-        const found = JSON.parse(answers[i]?.body ?? '') as ClassificationResponse
-        assert.deepEqual([found.task, found.version], [answer.task, answer.version])
-        assert.ok(distance(scoresOf(found), scoresOf(answer)) < 1e-4)
+      const responses = await one.send(request('GET', '/health/live', '', { connection: 'close' })).responses()
+      assert.equal(responses.length, tasks.length + 1)
+      for (const [i, response] of expected.entries()) {
+        assert.equal(responses[i]?.status, 200)
+        const found = JSON.parse(responses[i]?.body ?? '') as ClassificationResponse
+        assert.deepEqual([found.task, found.version], [response.task, response.version])
+        assert.ok(distance(scoresOf(found), scoresOf(response)) < 1e-4)
       }
-      assert.deepEqual(JSON.parse(answers.at(-1)?.body ?? ''), { status: 'live' })
+      assert.deepEqual(JSON.parse(responses.at(-1)?.body ?? ''), { status: 'live' })
     }))
 
   const chunk = `4000\r\n${'x'.repeat(0x4000)}\r\n`
-  const refused: [string, string | Uint8Array, number, string][] = [
+  const rejected: [string, string | Uint8Array, number, string][] = [
     [
-      'sends headers beyond the limit',
+      'sends headers over the limit',
       `GET /tasks HTTP/1.1\r\nhost: localhost\r\n${'a: b\r\n'.repeat(5_000)}\r\n`,
       431,
       'headers_too_large',
     ],
-    ['asks for an address beyond the limit', request('GET', `/${'a'.repeat(9_000)}`), 431, 'headers_too_large'],
+    ['requests a path over the limit', request('GET', `/${'a'.repeat(9_000)}`), 431, 'headers_too_large'],
     [
-      'sends chunks beyond the limit',
+      'sends chunks over the limit',
       `${request('POST', predictPath, '', chunked)}${chunk.repeat(20)}0\r\n\r\n`,
       413,
       'body_too_large',
     ],
     [
-      'announces a body that is not even thrown away',
+      'announces a body that is too large even to be discarded',
       request('PUT', '/tasks/large', '', { ...upload, 'content-length': '1000000000000' }),
       413,
       'body_too_large',
     ],
     [
-      'asks whether it may send a body that is too large',
+      'sends Expect: 100-continue for a body that is too large',
       request('PUT', '/tasks/large', '', { ...upload, 'content-length': '200001', expect: '100-continue' }),
       413,
       'body_too_large',
     ],
     [
-      'asks whether it may send what is not taken',
+      'sends Expect: 100-continue for an unsupported media type',
       request('PUT', '/tasks/large', '', { 'content-type': 'text/css', 'content-length': '9', expect: '100-continue' }),
       415,
       'unsupported_media_type',
     ],
     ['sends a chunk without a length', `${request('POST', predictPath, '', chunked)}zz\r\n`, 400, 'invalid_request'],
-    ['gives two lengths', request('POST', predictPath, text, chunked), 400, 'invalid_request'],
-    ['names no host', 'GET /tasks HTTP/1.1\r\nconnection: close\r\n\r\n', 400, 'invalid_request'],
+    ['sends two lengths', request('POST', predictPath, text, chunked), 400, 'invalid_request'],
+    ['sends no host', 'GET /tasks HTTP/1.1\r\nconnection: close\r\n\r\n', 400, 'invalid_request'],
     ['speaks HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 400, 'invalid_request'],
     ['speaks TLS', Buffer.from('16030100a5010000a10303', 'hex'), 400, 'invalid_request'],
-    ['asks for a tunnel', 'CONNECT localhost:1 HTTP/1.1\r\nhost: localhost\r\n\r\n', 400, 'invalid_request'],
-    ['asks for no address', request('GET', '/tasks/%zz'), 400, 'invalid_request'],
-    ['asks for an address with a long name', request('GET', `/tasks/${'a'.repeat(2_000)}`), 400, 'invalid_request'],
+    ['requests a tunnel', 'CONNECT localhost:1 HTTP/1.1\r\nhost: localhost\r\n\r\n', 400, 'invalid_request'],
+    ['requests an invalid path', request('GET', '/tasks/%zz'), 400, 'invalid_request'],
+    ['requests a path with a long name', request('GET', `/tasks/${'a'.repeat(2_000)}`), 400, 'invalid_request'],
     [
       'sends a thousand headers',
       `GET /tasks HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${'a:\r\n'.repeat(1_000)}\r\n`,
@@ -186,13 +186,13 @@ describe('a client that', () => {
       'headers_too_large',
     ],
     [
-      'expects what is not known',
+      'sends an unknown Expect header',
       request('PUT', '/tasks/x', '', { ...upload, 'content-length': '5', expect: 'a miracle' }),
       417,
       'expectation_failed',
     ],
     [
-      'names two hosts',
+      'sends two hosts',
       request('GET', '/tasks', '', { Host: 'evil.example', connection: 'close' }),
       400,
       'invalid_request',
@@ -204,26 +204,26 @@ describe('a client that', () => {
       'unsupported_media_type',
     ],
     [
-      'pipelines more than may wait',
+      'pipelines more requests than the limit',
       request('GET', '/docs/static/swagger-ui-bundle.js').repeat(100),
       400,
       'invalid_request',
     ],
-    ['sends anything', Uint8Array.of(0, 1, 2, 3, 255), 400, 'invalid_request'],
+    ['sends arbitrary bytes', Uint8Array.of(0, 1, 2, 3, 255), 400, 'invalid_request'],
   ]
-  for (const [what, bytes, status, code] of refused)
-    test(`${what} is answered ${status}, and no more`, () =>
+  for (const [what, bytes, status, code] of rejected)
+    test(`${what} gets ${status} and nothing else`, () =>
       leavingNothing(async () => {
-        const [answer, ...more] = await client().send(bytes).responses()
-        assert.deepEqual([answer?.status, more.length], [status, 0])
-        assert.match(answer?.headers ?? '', /^content-type: application\/problem\+json\r$/m)
-        assert.match(answer?.headers ?? '', /^x-content-type-options: nosniff\r$/m)
-        const problem = JSON.parse(answer?.body ?? '') as { code: string; request_id: string }
+        const [response, ...more] = await client().send(bytes).responses()
+        assert.deepEqual([response?.status, more.length], [status, 0])
+        assert.match(response?.headers ?? '', /^content-type: application\/problem\+json\r$/m)
+        assert.match(response?.headers ?? '', /^x-content-type-options: nosniff\r$/m)
+        const problem = JSON.parse(response?.body ?? '') as { code: string; request_id: string }
         assert.equal(problem.code, code)
-        assert.match(answer?.headers ?? '', new RegExp(`^x-request-id: ${problem.request_id}\r$`, 'm'))
+        assert.match(response?.headers ?? '', new RegExp(`^x-request-id: ${problem.request_id}\r$`, 'm'))
       }))
 
-  test('asks whether it may send its body is told so, and then answered', () =>
+  test('sends Expect: 100-continue gets 100, and then its response', () =>
     leavingNothing(async () => {
       const [head = '', body = ''] = request('POST', predictPath, text, {
         expect: '100-continue',
@@ -231,18 +231,18 @@ describe('a client that', () => {
       }).split(/(?<=\r\n\r\n)/)
       const one = client().send(head)
       await new Promise((resolve) => one.socket.once('data', resolve))
-      const answers = await one.send(body).responses()
+      const responses = await one.send(body).responses()
       assert.deepEqual(
-        answers.map(({ status }) => status),
+        responses.map(({ status }) => status),
         [100, 200],
       )
     }))
 
-  test('never reads its answers is cut off', () =>
+  test('never reads its responses is cut off', () =>
     leavingNothing(async () => {
       const one = client()
       one.socket.pause()
-      // More than the system's buffers of a connection hold.
+      // More than the buffers of a connection hold.
       one.send(request('GET', '/docs/static/swagger-ui-bundle.js').repeat(15))
       await until(async () => one.socket.bytesWritten > 0)
       const before = await openFiles()
@@ -250,7 +250,7 @@ describe('a client that', () => {
       assert.equal(one.socket.closed, false)
     }))
 
-  test('leaves in the middle of an upload leaves no task', () =>
+  test('disconnects during an upload leaves no task', () =>
     leavingNothing(async () => {
       const file = taskBytes('sst2')
       const head = request('PUT', '/tasks/half', '', { ...upload, 'content-length': String(file.byteLength) })
@@ -262,7 +262,7 @@ describe('a client that', () => {
       assert.equal((await fetch(`${server.url}/tasks/half`)).status, 404)
     }))
 
-  test('leaves while its texts are queued has no more of them computed, whether it pipelines or not', () =>
+  test('disconnects while its texts are queued has the rest dropped, with or without pipelining', () =>
     leavingNothing(async () => {
       const [computedBefore, cancelledBefore] = [await computed(), await cancelled()]
       const body = many(250, 'somebody waits for text')
@@ -271,7 +271,7 @@ describe('a client that', () => {
       const leaving = [client(), client()] as const
       leaving[0].send(request('POST', '/tasks/trec/predict', many(80, 'nobody waits for text')).repeat(3))
       leaving[1].send(request('POST', '/tasks/cola/predict', many(60, 'nobody waits for text')))
-      // Of pipelined requests only the first is begun.
+      // Of pipelined requests only the first has started.
       const sent = 250 + 80 + 60
       await until(async () => (await queued()) + (await computed()) - computedBefore > sent - 100)
       for (const { socket } of leaving) socket.resetAndDestroy()
@@ -284,7 +284,7 @@ describe('a client that', () => {
       assert.ok((await cancelled()) > cancelledBefore)
     }))
 
-  test('leaves at any moment, hundreds of them, does not disturb the others', () =>
+  test('disconnects at a random moment, hundreds of times, does not disturb others', () =>
     leavingNothing(async () => {
       let leaving = true
       const leavers = Array.from({ length: 8 }, async () => {

@@ -1,5 +1,5 @@
-// What tests stand on: the bundled backbone, and beside it the prototype, six task files, token ids and logits of an
-// independent implementation (test/fixtures/reference, made with PyTorch).
+// Common inputs of tests: the bundled backbone, and the prototype, six task files, token ids and logits of an independent
+// implementation (test/fixtures/reference, made with PyTorch).
 
 import { readFileSync, rmSync } from 'node:fs'
 import { constants, copyFile, mkdtemp } from 'node:fs/promises'
@@ -23,7 +23,7 @@ export const masksDir = join(reference, 'tasks')
 export const modelDir = settings.modelDir.value
 export const prototypeFile = join(reference, 'prototype.safetensors')
 
-/** The provider that engine tests run on: cpu, unless PROPETL_TEST_PROVIDER names another. */
+/** The execution provider of engine tests: cpu, unless PROPETL_TEST_PROVIDER names another one. */
 export const testProvider = (process.env.PROPETL_TEST_PROVIDER ?? 'cpu') as Provider
 
 export const loadPrototype = (): Prototype => readPrototype(readFileSync(prototypeFile))
@@ -45,7 +45,7 @@ export const textOf = ({ text, text_pair }: GoldenRow): Text => ({
   ...(text_pair !== undefined && { textPair: text_pair }),
 })
 
-/** A golden row as the engine takes it. */
+/** A golden row in the form that the engine takes. */
 export function engineRow(row: GoldenRow, task: TaskFile, prototype: Prototype): EngineRow {
   const bitset = effectiveBitset(task, prototype)
   return {
@@ -58,13 +58,13 @@ export function engineRow(row: GoldenRow, task: TaskFile, prototype: Prototype):
   }
 }
 
-/** 0 up to and with the first [SEP], 1 behind it. */
+/** 0 up to the first [SEP], inclusive, and 1 after it. */
 function typeIds(ids: readonly number[]): number[] {
   const first = ids.indexOf(102)
   return ids.map((_, index) => (index <= first ? 0 : 1))
 }
 
-/** The head of a task that has one. */
+/** @throws Error for a task without a head */
 export const headOf = ({ head }: TaskFile): Head => {
   if (head === undefined) throw new Error('the task has no head')
   return head
@@ -75,7 +75,7 @@ export interface TaskParts {
   readonly tensors: Readonly<Record<string, TensorData | undefined>>
 }
 
-/** A task file like `base`, with some of its metadata and tensors changed; undefined takes one out. */
+/** A task file like `base` with some metadata and tensors changed. Undefined removes an entry. */
 export function changedTask(base: Uint8Array, changes: Partial<TaskParts>): Uint8Array {
   const header = parseHeader(base)
   const metadata = Object.fromEntries(header.metadata) as Record<string, string | undefined>
@@ -96,7 +96,7 @@ export const floats = (shape: readonly number[], values: ArrayLike<number>): Ten
   data: new Uint8Array(Float32Array.from(values).buffer),
 })
 
-/** A task file whose logits are those of `base` plus `shift`: its answers tell which version gave them. */
+/** A task file whose logits are those of `base` plus `shift`, so that a prediction shows which version made it. */
 export function shiftedTask(base: Uint8Array, shift: number): Uint8Array {
   const { bias } = headOf(readTaskFile(base)).output
   return changedTask(base, {
@@ -114,7 +114,7 @@ process.once('exit', () => {
   for (const directory of directories) rmSync(directory, { recursive: true, force: true })
 })
 
-/** A directory that is gone when the process ends. */
+/** A directory that is removed when the process exits. */
 export async function temporaryDirectory(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'propetl-test-'))
   directories.push(directory)
@@ -123,7 +123,7 @@ export async function temporaryDirectory(): Promise<string> {
 
 let referenceModel: Promise<string> | undefined
 
-/** A model directory of the bundled backbone with the reference's prototype in it. */
+/** A model directory with the bundled backbone and the reference's prototype. */
 export function referenceModelDir(): Promise<string> {
   referenceModel ??= (async () => {
     const directory = await temporaryDirectory()
@@ -135,7 +135,7 @@ export function referenceModelDir(): Promise<string> {
   return referenceModel
 }
 
-/** Largest absolute difference of two vectors of one length. */
+/** The largest absolute difference of two vectors of the same length. */
 export function distance(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) return Number.POSITIVE_INFINITY
   return Array.from(a, (value, i) => Math.abs(value - (b[i] ?? Number.NaN))).reduce((x, y) => Math.max(x, y), 0)

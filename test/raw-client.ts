@@ -1,4 +1,4 @@
-// A client that is nothing but a socket: it sends what bytes it likes, and tells what came back.
+// A client on a plain socket: it sends any bytes, and collects the responses.
 
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
@@ -19,14 +19,14 @@ export class RawClient {
   readonly socket: Socket
   #received = ''
 
-  /** It stays open when the server has closed its side. */
+  /** The client's side stays open when the server has closed its own. */
   constructor(url: string) {
     this.socket = connect({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true })
     open.add(this.socket)
     this.socket.on('data', (piece) => {
       this.#received += piece.toString('latin1')
     })
-    // Who is cut off while sending is told so.
+    // A connection may be reset while the client sends. `responses` shows what was received.
     this.socket.on('error', () => {})
     this.socket.once('close', () => open.delete(this.socket))
   }
@@ -36,16 +36,16 @@ export class RawClient {
     return this
   }
 
-  /** The first answers, once there are so many. */
+  /** The first `count` responses, once they are complete. */
   async first(count: number): Promise<readonly RawResponse[]> {
     for (;;) {
-      const answers = parseResponses(this.#received)
-      if (answers.length >= count && isWhole(answers.at(-1))) return answers.slice(0, count)
+      const responses = parseResponses(this.#received)
+      if (responses.length >= count && isWhole(responses.at(-1))) return responses.slice(0, count)
       await once(this.socket, 'data')
     }
   }
 
-  /** All answers, once the server has closed its side. */
+  /** All responses, once the server has closed its side. */
   async responses(): Promise<readonly RawResponse[]> {
     if (!this.socket.readableEnded && !this.socket.closed)
       await Promise.race([once(this.socket, 'end'), once(this.socket, 'close')])
@@ -54,24 +54,24 @@ export class RawClient {
 }
 
 const lengthOf = (headers: string) => Number(/^content-length: (\d+)/im.exec(headers)?.[1] ?? 0)
-const isWhole = (answer: RawResponse | undefined) =>
-  answer === undefined || Buffer.byteLength(answer.body) >= lengthOf(answer.headers)
+const isWhole = (response: RawResponse | undefined) =>
+  response === undefined || Buffer.byteLength(response.body) >= lengthOf(response.headers)
 
-/** Of answers that say how long they are; those of 1xx are an answer too. The last may be cut. */
+/** Parses responses with a Content-Length. A 1xx response counts as one, too. The last one may be truncated. */
 function parseResponses(text: string): RawResponse[] {
-  const answers: RawResponse[] = []
+  const responses: RawResponse[] = []
   for (let rest = text; rest.includes('\r\n\r\n'); ) {
     const end = rest.indexOf('\r\n\r\n') + 4
     const headers = rest.slice(0, end)
     const length = lengthOf(headers)
     const status = Number(/^HTTP\/1\.1 (\d+)/.exec(headers)?.[1])
-    answers.push({ status, headers, body: Buffer.from(rest.slice(end, end + length), 'latin1').toString() })
+    responses.push({ status, headers, body: Buffer.from(rest.slice(end, end + length), 'latin1').toString() })
     rest = rest.slice(end + length)
   }
-  return answers
+  return responses
 }
 
-/** A request's bytes. */
+/** The bytes of a request. */
 export function request(
   method: string,
   path: string,

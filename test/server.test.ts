@@ -13,7 +13,7 @@ const sst2 = taskBytes('sst2')
 const piped: SpawnOptions = { stdio: ['ignore', 'pipe', 'pipe'] }
 
 describe('a server process', () => {
-  test('has after SIGKILL and a restart every upload and removal that it acknowledged', async () => {
+  test('has every acknowledged upload and removal after SIGKILL and a restart', async () => {
     const dataDir = await temporaryDirectory()
     const first = await serve(dataDir)
     for (let i = 0; i < 10; i++) assert.equal((await put(first.url, `t${i}`, shiftedTask(sst2, i))).status, 201)
@@ -37,7 +37,7 @@ describe('a server process', () => {
     assert.deepEqual(await second.exit, [0, null])
   })
 
-  test('answers from one version or the other while a task is being replaced, and says which', async () => {
+  test('predicts with the old or the new version while a task is replaced, and names the version', async () => {
     const { url, process: child, exit } = await serve(await temporaryDirectory())
     const versions = [0, 100, 200].map((shift) => shiftedTask(sst2, shift))
     const [base = Number.NaN] = (await predictionOf(await predict(url, 'sst2'))).predictions.map(
@@ -57,7 +57,7 @@ describe('a server process', () => {
         const index = versions.findIndex((file) => digestOf(file) === version)
         assert.ok(
           Math.abs((predictions[0]?.scores[0]?.score ?? 0) - base - index * 100) < 1e-3,
-          'the answer is not that of the version it names',
+          'the prediction is not from the version that the response names',
         )
         seen.add(index)
       }
@@ -68,7 +68,7 @@ describe('a server process', () => {
     assert.deepEqual(await exit, [0, null])
   })
 
-  test('finishes on SIGTERM what it accepted, refuses what comes later, and exits 0', async () => {
+  test('finishes accepted requests after SIGTERM, refuses later connections, and exits 0', async () => {
     const { url, process: child, exit } = await serve(await temporaryDirectory())
     const inputs = Array.from({ length: 250 }, (_, i) => `a gorgeous film, number ${i}, and a rather long sentence`)
     const accepted = fetch(`${url}/tasks/sst2/predict`, {
@@ -88,16 +88,19 @@ describe('a server process', () => {
   })
 
   const failures: [string, string[], RegExp][] = [
-    ['a number that is none', ['--port', 'eighty'], /--port is "eighty"; expected a whole number from 0 to 65535/],
+    [
+      'a port that is not a number',
+      ['--port', 'eighty'],
+      /--port is "eighty"; expected a whole number from 0 to 65535/,
+    ],
     ['an unknown provider', ['--provider', 'tpu'], /--provider is "tpu"; expected auto \| cpu \| webgpu \| cuda/],
     [
-      'CUDA where its libraries are not',
+      'CUDA without its libraries',
       ['--provider', 'cuda'],
       /provider "cuda" does not load here: .*cuDNN.*docs\/backbones\.md says how/,
     ],
-
     [
-      'a masks directory with another file in it',
+      'a masks directory that contains another file',
       ['--masks-dir', modelDir],
       /model\.safetensors: metadata "format" is "pt"; expected propetl-task\/1/,
     ],
@@ -110,7 +113,7 @@ describe('a server process', () => {
       assert.match(output.trimEnd().split('\n').at(-1) ?? '', message)
     })
 
-  test('does not start on a port that is taken', async () => {
+  test('does not start on a port that is in use', async () => {
     const first = await serve(await temporaryDirectory())
     const { port } = new URL(first.url)
     const second = start([], ['--port', port, '--data-dir', await temporaryDirectory()], piped)
@@ -141,7 +144,7 @@ describe('the bundled tasks', () => {
     ['sick_entailment', { text: 'A man is playing a guitar', text_pair: 'A man is playing a guitar' }, 'entailment'],
   ]
 
-  test('answer what a person would, and say what they reach on dev', async () => {
+  test('predict what a person would, and report their dev metrics', async () => {
     const server = await serveAny('--data-dir', await temporaryDirectory())
     const json = async (path: string, body?: object) => {
       const headers = { 'content-type': 'application/json' }
@@ -154,8 +157,8 @@ describe('the bundled tasks', () => {
     }
     const same = { text: 'Two dogs run over a field', text_pair: 'Two dogs run over a field' }
     const other = { text: 'Two dogs run over a field', text_pair: 'A woman is slicing an onion' }
-    const answer = await json('/tasks/sick_relatedness/predict', { inputs: [same, other] })
-    const [high, low] = (answer.predictions as { score: number }[]).map(({ score }) => score)
+    const response = await json('/tasks/sick_relatedness/predict', { inputs: [same, other] })
+    const [high, low] = (response.predictions as { score: number }[]).map(({ score }) => score)
     assert.ok(high !== undefined && low !== undefined && high > 4 && low < 2.5, `${high}, ${low}`)
 
     const { tasks } = (await json('/tasks')) as { tasks: { id: string }[] }
@@ -181,7 +184,7 @@ describe('propetl inspect', () => {
   }
   const prototype = ['--prototype', join(root, 'test/fixtures/reference/prototype.safetensors')]
 
-  test('tells people and programs the same of a task', async () => {
+  test('prints the same facts of a task as text and as JSON', async () => {
     const file = join(masksDir, 'trec.safetensors')
     const { out } = await inspect(file, ...prototype)
     assert.match(out, /labels +abbreviation, description, entity, human, location, number/)
@@ -190,7 +193,7 @@ describe('propetl inspect', () => {
     assert.deepEqual(facts.storage, { mask_bits: 24_576, plain_module_bits: 4_798_464, ratio: 24_576 / 4_798_464 })
   })
 
-  test('tells what a prototype is made of', async () => {
+  test('prints the facts of a prototype', async () => {
     const { out } = await inspect(join(root, 'test/fixtures/reference/prototype.safetensors'), '--json')
     const facts = JSON.parse(out) as Record<string, unknown>
     assert.deepEqual([facts.kind, facts.layers, facts.maskable_weights], ['adapter', 6, 24_576])

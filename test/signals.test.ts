@@ -1,4 +1,4 @@
-// Signals and native faults of a server process: what ends it, how, and what does not.
+// Signals and native faults of a server process: what ends the process, and how.
 
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from 'node:child_process'
@@ -22,7 +22,7 @@ const withoutProc = existsSync('/proc/self/status') ? false : 'there is no /proc
 
 const pidOf = ({ process: { pid } }: Pick<ServerProcess, 'process'>) => pid ?? assert.fail('the process did not start')
 
-/** Signals that a process has a handler for, of the process's main program or of libraries. */
+/** The signals for which the process's main program or a library has a handler. */
 function caught(pid: number): Set<string> {
   const [, mask = '0'] = /^SigCgt:\s*(\w+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? []
   const bits = BigInt(`0x${mask}`)
@@ -36,11 +36,11 @@ async function until(holds: () => boolean): Promise<void> {
 
 const lastLine = (output: string) => JSON.parse(output.trimEnd().split('\n').at(-1) ?? '') as Record<string, unknown>
 
-/** Node itself catches SIGTERM, to leave the terminal in order, but not SIGHUP. */
+/** Node itself handles SIGTERM, to restore the terminal, but not SIGHUP. */
 const isListening = (pid: number) => caught(pid).has('SIGHUP')
 const threadsOf = (pid: number) => readdirSync(`/proc/${pid}/task`).map(Number)
 
-/** A server whose engine's thread computes for a while, and gets faults. */
+/** A server whose engine thread is computing. `cause` injects a fault into that thread. */
 async function computing(...flags: string[]) {
   const faults = await ThreadFaults.create()
   const env = { ...process.env, ...faults.env }
@@ -71,7 +71,7 @@ async function computing(...flags: string[]) {
 }
 
 describe('a native fault ends a server by its signal', () => {
-  test('where the mapped file of tasks was truncated', async () => {
+  test('if the mapped file of tasks was truncated', async () => {
     const dataDir = await temporaryDirectory()
     const server = await serve(dataDir)
     for (let i = 0; i < 20; i++) assert.equal((await put(server.url, `t${i}`, sst2)).status, 201)
@@ -80,26 +80,26 @@ describe('a native fault ends a server by its signal', () => {
     assert.deepEqual(await server.exit, [null, 'SIGBUS'])
   })
 
-  test('where it is raised in the thread of an engine', { skip: withoutPreload }, async () => {
+  test('if it happens in the thread of an engine', { skip: withoutPreload }, async () => {
     const { server, cause } = await computing()
     cause('bad address')
     assert.deepEqual(await server.exit, [null, 'SIGSEGV'])
   })
 
-  test('for no other signals than those that it needs have listeners', { skip: withoutProc }, async () => {
+  test('because the server handles only the signals that it needs', { skip: withoutProc }, async () => {
     const server = await serve(await temporaryDirectory())
     const listened = caught(pidOf(server))
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'])
       assert.ok(listened.has(signal), signal)
-    // V8 has a handler of its own for SIGSEGV, which ends the process.
+    // V8 has its own handler for SIGSEGV, which ends the process.
     for (const signal of ['SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT', 'SIGTRAP']) assert.ok(!listened.has(signal), signal)
     server.process.kill('SIGSEGV')
     assert.deepEqual(await server.exit, [null, 'SIGSEGV'])
   })
 })
 
-describe('a server that cannot stop in good order', () => {
-  test('because an engine hangs kills itself when its time is over, and says what it waited for', {
+describe('a server that cannot shut down gracefully', () => {
+  test('because an engine hangs kills itself after the timeout, and says what it waited for', {
     skip: withoutPreload,
   }, async () => {
     const { server, output, cause } = await computing('--shutdown-timeout-ms', '1000')
@@ -112,7 +112,7 @@ describe('a server that cannot stop in good order', () => {
     assert.match(String(msg), /shutdown took longer than --shutdown-timeout-ms \(1000 ms\)/)
   })
 
-  test('because its main thread is blocked is killed by another one, which writes the last line', async () => {
+  test('because its main thread is blocked is killed by another thread, which writes the last line', async () => {
     const script = `import { killAfter } from './dist/shutdown.js'
       killAfter(50, 'last line at <time>\\n')
       for (;;);`
@@ -122,7 +122,7 @@ describe('a server that cannot stop in good order', () => {
     assert.match(output(), /^last line at \d{4}-\d\d-\d\dT[\d:.]+Z$/m)
   })
 
-  test('because the thread pool hangs while it starts kills itself', async (t) => {
+  test('because the thread pool hangs during the start kills itself', async (t) => {
     const [directory, dataDir] = [await temporaryDirectory(), await temporaryDirectory()]
     try {
       execFileSync('mkfifo', [join(directory, 'hangs.safetensors')])
@@ -133,16 +133,16 @@ describe('a server that cannot stop in good order', () => {
     const child = start([], flags)
     const output = outputOf(child)
     await until(() => /listening on/.test(output()))
-    // Whether a signal comes before the pipe is opened or after: reading it never ends.
+    // Whether the signal comes before or after the pipe is opened: reading the pipe never ends.
     child.kill('SIGTERM')
     assert.deepEqual(await once(child, 'close'), [null, 'SIGKILL'])
     assert.deepEqual(lastLine(output()).waits_for, ['start'])
   })
 
-  test('ends at once when it is told a second time', async () => {
+  test('exits at once after a second signal', async () => {
     const server = await serve(await temporaryDirectory(), '--shutdown-timeout-ms', '3600000')
     const output = outputOf(server.process)
-    // Half of a request, which it would wait for.
+    // The server would wait for the second half of this request.
     new RawClient(server.url).send(request('POST', '/tasks/sst2/predict', '', { 'content-length': '900' }))
     assert.equal((await predict(server.url, 'sst2')).status, 200)
     server.process.kill('SIGTERM')
@@ -154,7 +154,7 @@ describe('a server that cannot stop in good order', () => {
 })
 
 describe('SIGTERM while a server starts', () => {
-  test('counts before anything slow is imported', { skip: withoutProc }, async () => {
+  test('is handled before anything slow is imported', { skip: withoutProc }, async () => {
     const child = start([], await referenceFlags(await temporaryDirectory()))
     const output = outputOf(child)
     await until(() => isListening(pidOf({ process: child })))
@@ -167,7 +167,7 @@ describe('SIGTERM while a server starts', () => {
 
   const alone = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc']
   const withoutNamespaces = isRoot && process.platform === 'linux' ? false : 'a namespace of processes needs root'
-  test('counts as process 1 of a container, whose signals are otherwise lost', {
+  test('is handled by process 1 of a container, which ignores signals without a handler', {
     skip: withoutNamespaces,
   }, async () => {
     const unshare = start(alone, await referenceFlags(await temporaryDirectory()))
@@ -178,23 +178,23 @@ describe('SIGTERM while a server starts', () => {
   })
 })
 
-describe('a signal that is no order to stop', () => {
+describe('a signal that does not mean shutdown', () => {
   const stdio: SpawnOptions = { stdio: ['ignore', 'pipe', 'pipe'] }
   const pem = (name: string) => join(root, 'test/fixtures/tls', `${name}.pem`)
 
-  /** Waits for a new line of the log. */
-  const said = async (output: () => string, text: string, since: number) => {
+  /** Waits for a text in the log after an offset. @returns the log from that offset on */
+  const newOutput = async (output: () => string, text: string, since: number) => {
     await until(() => output().indexOf(text, since) >= 0)
     return output().slice(since)
   }
 
-  test('neither ends a server nor opens a debugger', async () => {
+  test('does not end a server or open a debugger', async () => {
     const child = start([], await referenceFlags(await temporaryDirectory()), stdio)
     const output = outputOf(child)
     const server = await ready(child)
     for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
       child.kill(signal)
-      await said(output, `"signal":"${signal}"`, 0)
+      await newOutput(output, `"signal":"${signal}"`, 0)
     }
     assert.equal((await predict(server.url, 'sst2')).status, 200)
     child.kill('SIGTERM')
@@ -202,7 +202,7 @@ describe('a signal that is no order to stop', () => {
     assert.doesNotMatch(output(), /debugger/i)
   })
 
-  test('makes a server read its settings file and its certificate again: SIGHUP', async () => {
+  test('SIGHUP makes a server reload its settings file and its certificate', async () => {
     const directory = await temporaryDirectory()
     const [cert, key, file] = ['cert.pem', 'key.pem', 'settings'].map((name) => join(directory, name)) as [
       string,
@@ -226,19 +226,19 @@ describe('a signal that is no order to stop', () => {
       `# Verbose.\nPROPETL_LOG_LEVEL=debug\nPROPETL_TLS_CERT=${cert}\nPROPETL_TLS_KEY=${key}\nPROPETL_SLOTS=9\n`,
     )
     child.kill('SIGHUP')
-    const log = await said(output, 'the certificate was renewed', 0)
+    const log = await newOutput(output, 'the certificate was renewed', 0)
     assert.match(log, /"log_level":"debug","msg":"the settings were reloaded"/)
     assert.match(log, /"settings":\["--slots"\],"msg":"these settings changed and take effect after a restart"/)
     const socket = connect({ port: Number(new URL(server.url).port), host: '127.0.0.1', rejectUnauthorized: false })
     await once(socket, 'secureConnect')
     assert.equal(socket.getPeerCertificate().subject.CN, 'second')
     socket.write('GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n')
-    await said(output, '"url":"/health/live"', 0)
+    await newOutput(output, '"url":"/health/live"', 0)
 
     const before = output().length
     await writeFile(file, 'PROPETL_LOG_LEVLE=info\n')
     child.kill('SIGHUP')
-    const line = await said(output, 'the settings could not be reloaded', before)
+    const line = await newOutput(output, 'the settings could not be reloaded', before)
     assert.match(line, /settings, line 1: expected a setting like PROPETL_LOG_LEVEL=debug/)
     socket.destroy()
     child.kill('SIGTERM')
@@ -254,7 +254,7 @@ describe('a log', () => {
       { cwd: root, stdio: ['ignore', stdout, 'pipe'] },
     )
 
-  test('whose disk is full does not keep the process from its end', async () => {
+  test('on a full disk does not keep the process from exiting', async () => {
     const script = `const log = openLog('info', false)
       log.logger.info('lost')
       log.logger.fatal('lost, too')
@@ -265,13 +265,13 @@ describe('a log', () => {
     assert.deepEqual(await once(child, 'close'), [0, null], output())
   })
 
-  test('that nobody reads does not stop the process, and takes bounded memory', async () => {
+  test('that nobody reads does not block the process, and takes bounded memory', async () => {
     const script = `const { logger } = openLog('info', false)
       for (let i = 0; i < 100_000; i++) logger.info('x'.repeat(1000))
       console.error(process.memoryUsage.rss() / 2 ** 20 < 200 ? 'goes on' : 'too large')`
     const child = logging(script, 'pipe')
-    const [said] = await once(child.stderr ?? assert.fail(), 'data')
-    assert.equal(String(said), 'goes on\n')
+    const [newOutput] = await once(child.stderr ?? assert.fail(), 'data')
+    assert.equal(String(newOutput), 'goes on\n')
     child.kill('SIGKILL')
   })
 })

@@ -1,4 +1,4 @@
-// Builds the C libraries of this folder with the system's compiler, each once in a process.
+// Compiles the C libraries of this folder with the system's compiler, once per process.
 
 import { execFile } from 'node:child_process'
 import { chmodSync, closeSync, openSync, readSync, writeFileSync, writeSync } from 'node:fs'
@@ -6,13 +6,13 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { root, temporaryDirectory } from '../material.js'
 
-/** Why no library can be loaded into another process here; false if it can. */
+/** Why libraries cannot be injected into another process here; false if they can. */
 export const withoutPreload: string | false =
   process.platform === 'linux' ? false : 'native faults are injected with LD_PRELOAD as Linux has it'
 
 const built = new Map<string, Promise<string>>()
 
-/** @param name of the source without `.c` @returns the path of the library; any user may read it */
+/** @param name the source without `.c` @returns the path of the library, which any user can read */
 export function buildLibrary(name: string): Promise<string> {
   const library = built.get(name) ?? compile(name)
   built.set(name, library)
@@ -34,7 +34,7 @@ async function readableDirectory(): Promise<string> {
 
 const numberBytes = 4
 
-/** A file of 32-bit numbers, which a library maps into the memory of its process. Any user may change it. */
+/** A file of 32-bit numbers that a library maps into its process. Any user can change it. */
 export class Control {
   readonly #file: number
 

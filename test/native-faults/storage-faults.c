@@ -1,7 +1,7 @@
 // Injects storage faults into a process: load it with LD_PRELOAD.
 //
-// It counts the writes, flushes and size changes of files whose path begins with STORAGE_FAULTS_PATH. The memory-mapped
-// file STORAGE_FAULTS_CONTROL says at which of them a fault happens. Another process may change that file at any time.
+// It counts the writes, flushes and size changes of files whose path starts with STORAGE_FAULTS_PATH. The memory-mapped
+// file STORAGE_FAULTS_CONTROL says which of these calls get a fault. Another process may change that file at any time.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -26,7 +26,7 @@ struct control {
   _Atomic uint32_t action;
   _Atomic uint32_t kinds; // the kinds of calls that are counted
   _Atomic uint32_t first; // the first call that gets the fault, from 1
-  _Atomic uint32_t times; // how many calls get it from there on
+  _Atomic uint32_t times; // how many calls get the fault, from the first on
   _Atomic uint32_t error; // FAIL: errno
   _Atomic uint32_t delay; // DELAY: milliseconds; it ends early if the action changes
   _Atomic uint32_t calls; // how many calls were counted
@@ -69,7 +69,7 @@ static int is_watched_memory(uintptr_t address) {
   return found;
 }
 
-/** Counts a call of a watched file. @returns the fault that it gets */
+/** Counts a call on a watched file. @returns the fault that the call gets */
 static enum action count_call(enum kind kind) {
   if (!(control->kinds & kind)) return NONE;
   uint32_t call = atomic_fetch_add(&control->calls, 1) + 1;
@@ -89,7 +89,7 @@ static void end_process(void) {
   for (;;) pause();
 }
 
-// Replaces a function. HALF are the arguments of a call that does half of the work.
+// Replaces a function of the C library. HALF has the arguments of a call that does half of the work.
 #define REPLACE(RESULT, NAME, PARAMETERS, ARGUMENTS, HALF, IS_WATCHED, KIND)     \
   RESULT NAME PARAMETERS {                                                       \
     static RESULT(*real) PARAMETERS;                                             \

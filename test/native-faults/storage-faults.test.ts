@@ -1,4 +1,4 @@
-// Storage faults in a process that writes files, and lmdb's.
+// Tests of the injected storage faults, in processes that write files and lmdb stores.
 
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -13,7 +13,7 @@ import { root, temporaryDirectory } from '../material.js'
 import { withoutPreload } from './library.js'
 import { StorageFaults } from './storage-faults.js'
 
-/** Runs a script; `line()` waits for a line of its input. */
+/** Runs a script. In the script, `line()` waits for a line of input. */
 function run(script: string, env: Readonly<Record<string, string>>, ...args: string[]): ChildProcess {
   const withInput = `import fs, { promises } from 'node:fs'
     import { createInterface } from 'node:readline'
@@ -40,7 +40,7 @@ async function outputOf(child: ChildProcess): Promise<string[]> {
 }
 
 describe('storage faults', { skip: withoutPreload }, () => {
-  test('fail the given calls of files below the path, and no others', async () => {
+  test('make the given calls fail for files under the path, and no others', async () => {
     const directory = await temporaryDirectory()
     const faults = await StorageFaults.on(join(directory, 'watched'))
     faults.set({ kind: 'fail', error: 'EDQUOT' }, { calls: ['write'], first: 2, times: 1 })
@@ -67,7 +67,7 @@ describe('storage faults', { skip: withoutPreload }, () => {
     faults.close()
   })
 
-  test('change while the process runs, in its threads too', async () => {
+  test('can change while the process runs, in its threads, too', async () => {
     const directory = await temporaryDirectory()
     const faults = await StorageFaults.on(directory)
     const child = run(
@@ -123,7 +123,7 @@ describe('storage faults', { skip: withoutPreload }, () => {
       faults.close()
     })
 
-  test('see every write and flush of a commit of lmdb: killed before any of them, the file has the old or the new', async () => {
+  test('reach every write and flush of an lmdb commit; after a kill at any of them the record is old or new', async () => {
     const directory = await temporaryDirectory()
     const commit = async (path: string, kill?: number) => {
       const faults = await StorageFaults.on(path)

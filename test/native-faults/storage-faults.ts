@@ -1,5 +1,5 @@
-// Storage faults for a process that a test starts: the C library beside this file is built, loaded with LD_PRELOAD and
-// steered while the process runs.
+// Storage faults for a process that a test starts. The C library next to this file is loaded with LD_PRELOAD, and is
+// controlled while the process runs.
 
 import { constants as os } from 'node:os'
 import { buildLibrary, Control } from './library.js'
@@ -9,23 +9,23 @@ export type StorageCall = 'write' | 'flush' | 'resize'
 export type StorageFault =
   /** The call fails and does nothing. */
   | { readonly kind: 'fail'; readonly error: 'ENOSPC' | 'EIO' | 'EDQUOT' | 'EROFS' }
-  /** The process is killed before or after the call, or when half of it is done. */
+  /** The process is killed before the call, after it, or when half of it is done. */
   | { readonly kind: 'kill'; readonly when: 'before' | 'after' | 'halfway' }
-  /** A write does half of its work and says so. */
+  /** A write does half of its work and reports that. */
   | { readonly kind: 'shorten' }
-  /** The call takes longer; it ends early when another fault is set. */
+  /** The call is delayed. The delay ends early when another fault is set. */
   | { readonly kind: 'delay'; readonly delayMs: number }
 
 export interface StorageFaultRange {
-  /** Which calls are counted and get the fault; all by default. */
+  /** The kinds of calls that are counted and get the fault. Default: all. */
   readonly calls?: readonly StorageCall[]
-  /** The first counted call that gets the fault, from 1, counted from now on; 1 by default. */
+  /** The first counted call that gets the fault. Counting starts at 1 when the fault is set. Default: 1. */
   readonly first?: number
-  /** How many calls get it from there on; all by default. */
+  /** How many calls get the fault. Default: all. */
   readonly times?: number
 }
 
-// Places in the library's struct control, in numbers of 32 bits.
+// Indexes of 32-bit numbers in the library's struct control.
 const place = { action: 0, kinds: 1, first: 2, times: 3, error: 4, delay: 5, calls: 6, faults: 7 }
 const all = 0xffff_ffff
 const kindBits: Readonly<Record<StorageCall, number>> = { write: 1, flush: 2, resize: 4 }
@@ -34,25 +34,25 @@ const killActions = { before: 2, after: 3, halfway: 4 }
 export class StorageFaults {
   private constructor(
     readonly control: Control,
-    /** What the environment of the process needs. The process may start others: they share the counters. */
+    /** Environment variables for the process. Its child processes share the counters. */
     readonly env: Readonly<Record<string, string>>,
   ) {}
 
-  /** @param path files whose path begins with it get the faults; it must be absolute and without symbolic links */
+  /** @param path files whose path starts with it get the faults; it must be absolute, without symbolic links */
   static async on(path: string): Promise<StorageFaults> {
     const control = await Control.create(Object.keys(place).length)
     const faults = new StorageFaults(control, {
       LD_PRELOAD: await buildLibrary('storage-faults'),
       STORAGE_FAULTS_PATH: path,
       STORAGE_FAULTS_CONTROL: control.path,
-      // Writes through io_uring are no calls of the C library.
+      // Writes through io_uring do not call the C library.
       UV_USE_IO_URING: '0',
     })
     faults.count()
     return faults
   }
 
-  /** Sets the fault, in place of the one before, and counts calls from 0. */
+  /** Replaces the fault, and counts calls from 0. */
   set(fault: StorageFault, range: StorageFaultRange = {}): void {
     this.#steer(actionOf(fault), range, {
       error: fault.kind === 'fail' ? os.errno[fault.error] : 0,
@@ -81,7 +81,7 @@ export class StorageFaults {
 
   #steer(action: number, range: StorageFaultRange, { error, delay }: { error: number; delay: number }): void {
     const { calls = ['write', 'flush', 'resize'], first = 1, times = all } = range
-    // Nothing happens while the numbers change one by one.
+    // No fault happens while the numbers change one by one.
     this.control.write(place.action, 0)
     this.control.write(
       place.kinds,

@@ -1,6 +1,6 @@
 // Makes a thread of a process crash or hang in native code: load it with LD_PRELOAD.
 //
-// On the signal THREAD_FAULT_SIGNAL the thread that the memory-mapped file THREAD_FAULTS_CONTROL names causes the fault.
+// The memory-mapped file THREAD_FAULTS_CONTROL names a thread. On THREAD_FAULT_SIGNAL that thread causes the fault.
 
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -32,7 +32,7 @@ static void read_beyond_file(void) {
 }
 
 static void cause(int signal) {
-  // The kernel chose any thread of the process.
+  // The kernel may deliver the signal to any thread of the process.
   if ((uint32_t)gettid() != control->thread) {
     syscall(SYS_tgkill, getpid(), control->thread, signal);
     return;

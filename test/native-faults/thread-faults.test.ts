@@ -1,4 +1,4 @@
-// Threads that crash or hang, in a process that leaves its signals as they are.
+// Tests of the injected thread faults, in a process without signal handlers.
 
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
@@ -7,7 +7,7 @@ import { describe, test } from 'node:test'
 import { withoutPreload } from './library.js'
 import { busiestThread, ThreadFaults } from './thread-faults.js'
 
-/** A process whose worker computes until it is told to stop, and whose main thread answers each piece of its input. */
+/** A worker computes until the process is killed. The main thread responds to each piece of input. */
 const script = `const { Worker } = require('node:worker_threads')
   const worker = new Worker('for (let i = 0; ; i++);', { eval: true })
   worker.once('online', () => process.stdout.write('ready'))
@@ -37,7 +37,7 @@ describe('thread faults', { skip: withoutPreload }, () => {
         faults.close()
       })
 
-  test('an endless loop in a thread leaves the others as they are', async () => {
+  test('an endless loop in a thread does not affect the others', async () => {
     const { faults, child, pid, stdout, worker } = await computing()
     faults.cause('endless loop', pid, worker)
     child.stdin.write('?')

@@ -1,13 +1,13 @@
-// Faults of single threads in a process that a test starts: a thread crashes or hangs as if native code in it did.
+// Faults of single threads in a process that a test starts. A thread crashes or hangs as if native code in it did.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { buildLibrary, Control } from './library.js'
 
-/** What a thread does: writes to a bad address (SIGSEGV), reads from a truncated map (SIGBUS), or never returns. */
+/** The thread writes to a bad address (SIGSEGV), reads beyond a truncated mapping (SIGBUS), or never returns. */
 export type ThreadFault = 'bad address' | 'truncated map' | 'endless loop'
 
-// As the library has them.
+// The order is that of the library.
 const faults: readonly ThreadFault[] = ['bad address', 'truncated map', 'endless loop']
 const place = { thread: 0, fault: 1 }
 const signal = 60
@@ -15,7 +15,7 @@ const signal = 60
 export class ThreadFaults {
   private constructor(
     readonly control: Control,
-    /** What the environment of the process needs. */
+    /** Environment variables for the process. */
     readonly env: Readonly<Record<string, string>>,
   ) {}
 
@@ -25,7 +25,7 @@ export class ThreadFaults {
     return new ThreadFaults(control, env)
   }
 
-  /** @param thread the kernel's id: that of the process for its main thread */
+  /** @param thread the kernel's thread id; that of the main thread is the process id */
   cause(fault: ThreadFault, pid: number, thread: number): void {
     this.control.write(place.thread, thread)
     this.control.write(place.fault, faults.indexOf(fault))
@@ -37,7 +37,7 @@ export class ThreadFaults {
   }
 }
 
-/** The thread beside the main one that takes most processor time for a while: the one that computes. */
+/** The thread other than the main one that uses the most processor time: the one that computes. */
 export async function busiestThread(pid: number, whileMs: number): Promise<number> {
   const before = ticksOf(pid)
   await delay(whileMs)
@@ -50,7 +50,7 @@ export async function busiestThread(pid: number, whileMs: number): Promise<numbe
   return busiest.thread
 }
 
-/** Processor time in user mode of each thread, in ticks of the kernel. */
+/** Processor time in user mode of each thread, in clock ticks. */
 function ticksOf(pid: number): ReadonlyMap<number, number> {
   const folder = `/proc/${pid}/task`
   return new Map(

@@ -116,7 +116,7 @@ describe('a store', () => {
     assert.deepEqual(lines, [])
     await Promise.all([chmod(directory, 0o755), chmod(path, 0o644)])
     await LmdbStore.open(directory, { log }).close()
-    assert.match(lines.join(''), /"level":40.*every user of the machine may read the store; chmod o-rwx/)
+    assert.match(lines.join(''), /"level":40.*every user of the machine can read the store; run chmod o-rwx/)
     assert.deepEqual(modes(), ['755', '644', '600'])
   })
 
