@@ -57,7 +57,7 @@ const positionOf = ({ number, mark, made_at }: ChangeRow): Position => ({
 export interface Relation {
   /** The newest change that both histories are known to have. */
   readonly common: Position | undefined
-  readonly forgotten: boolean
+  readonly deleted: boolean
   readonly accepted: boolean
   /** By the database's clock, in milliseconds of the epoch. */
   readonly now: number
@@ -175,7 +175,7 @@ export class Database {
     return {
       common,
       // Every change that the database remembers is later. It has deleted the mirror's change.
-      forgotten: row?.oldest != null && Number(row.oldest) > position.number,
+      deleted: row?.oldest != null && Number(row.oldest) > position.number,
       accepted: row?.accepted ?? false,
       now: row?.now ?? 0,
     }

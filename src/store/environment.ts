@@ -37,7 +37,7 @@ const harmlessErrors: readonly (string | undefined)[] = ['ENOSPC', 'EDQUOT', 'EF
 /** The transaction that is running. */
 interface Running {
   /** Whether its body was called. */
-  begun: boolean
+  started: boolean
   /** Its caller no longer waits for it. If its body was not called yet, it never will be. */
   abandoned: boolean
   checks: number
@@ -204,20 +204,20 @@ export class Environment {
   #transaction<T>(body: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
       const running: Running = {
-        begun: false,
+        started: false,
         abandoned: false,
         checks: 0,
         abandon: () => {
           running.abandoned = true
           const reason = this.failure ?? ''
-          reject(running.begun ? unknownOutcome(this.path, reason) : notWritten(this.path, reason))
+          reject(running.started ? unknownOutcome(this.path, reason) : notWritten(this.path, reason))
         },
       }
       // If the body threw here, lmdb would commit its earlier writes and still report a failed transaction.
       let settle = () => {}
       const run = () => {
         if (running.abandoned) return
-        running.begun = true
+        running.started = true
         try {
           const result = body()
           settle = () => resolve(result)

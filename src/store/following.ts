@@ -61,12 +61,12 @@ export async function makePlan(database: Database, mirror: Mirror, accepts: stri
   const { head, known } = await database.head(history.position)
   if (!known) {
     const fresh = accepts === history.accepted ? undefined : accepts
-    const { common, forgotten, accepted, now } = await database.relation(
+    const { common, deleted, accepted, now } = await database.relation(
       history,
       fresh === undefined ? undefined : parsePosition(fresh),
     )
     if (accepted && fresh !== undefined) return { kind: 'copy', reason: 'its history was accepted', accepted: fresh }
-    if (!forgotten) {
+    if (!deleted) {
       const ours = `the mirror holds change ${history.position.number}, which the database never had`
       if (common === undefined)
         return { kind: 'reject', reason: `${ours}: it is another database`, accept: formatPosition(head) }

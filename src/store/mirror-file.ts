@@ -106,7 +106,7 @@ export class MirrorFile extends FileTables {
     return this.#state?.smallAt
   }
 
-  is({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): boolean {
+  isSameFile({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): boolean {
     return dev === this.identity.dev && ino === this.identity.ino
   }
 
@@ -184,7 +184,7 @@ export function removeFile(path: string): void {
 /** Whether the file at a path is the one that is open. */
 export function isFileAt(path: string, file: MirrorFile): boolean {
   const found = statSync(path, { throwIfNoEntry: false })
-  return found !== undefined && file.is(found)
+  return found !== undefined && file.isSameFile(found)
 }
 
 const readAll = fileURLToPath(new URL('./read-all.js', import.meta.url))

@@ -201,7 +201,7 @@ export class Mirror implements StoreReader {
   check(): Promise<void> {
     return this.#inTurn(async () => {
       const found = statSync(this.#link, { throwIfNoEntry: false })
-      if (this.#file && (found === undefined || !this.#file.is(found))) await this.#replaced(found)
+      if (this.#file && (found === undefined || !this.#file.isSameFile(found))) await this.#replaced(found)
       else if (found && this.#file) this.#checkInPlace(this.#file, found)
       await this.#writeUnwritten()
     })

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test'
 import { keyClient, startRunning, upload } from '../http/running.js'
 import { temporaryDirectory } from '../material.js'
 import { cli } from '../server-process.js'
-import { any, newTenant, openStore } from '../tenants/material.js'
+import { anyVersion, newTenant, openStore } from '../tenants/material.js'
 
 /** Runs `propetl tenants …`. */
 async function propetl(dataDir: string, ...args: string[]) {
@@ -75,7 +75,7 @@ describe('propetl tenants', () => {
   test('completes a removal that was interrupted', async () => {
     const dataDir = await temporaryDirectory()
     const { store, tasks, tenants } = await openStore(dataDir)
-    await tasks.put(await newTenant(tenants, 'acme'), 'mine', 'd', Buffer.alloc(3), any)
+    await tasks.put(await newTenant(tenants, 'acme'), 'mine', 'd', Buffer.alloc(3), anyVersion)
     await tenants.close('acme')
     await store.close()
     const { code, out } = await propetl(dataDir, 'remove', 'acme')

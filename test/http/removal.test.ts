@@ -5,7 +5,7 @@ import { before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { digestOf } from '../../src/formats/digest.js'
 import { shiftedTask, taskBytes, temporaryDirectory } from '../material.js'
-import { any, newTenant as makeTenant, openStore } from '../tenants/material.js'
+import { anyVersion, newTenant as makeTenant, openStore } from '../tenants/material.js'
 import { type KeyClient, keyClient, newTenant, operatorKey, type Running, startRunning } from './running.js'
 
 const sst2 = taskBytes('sst2')
@@ -145,9 +145,9 @@ describe('interrupted deletions that a server finds when it starts', () => {
     const first = await makeTenant(tenants, 'aaa')
     const second = await makeTenant(tenants, 'bbb')
     await Promise.all(
-      Array.from({ length: 20_000 }, (_, i) => tasks.put(first, `t${i}`, 'd', olds.subarray(0, 200), any)),
+      Array.from({ length: 20_000 }, (_, i) => tasks.put(first, `t${i}`, 'd', olds.subarray(0, 200), anyVersion)),
     )
-    await tasks.put(second, 'mine', digestOf(olds), olds, any)
+    await tasks.put(second, 'mine', digestOf(olds), olds, anyVersion)
     for (const id of ['aaa', 'bbb']) await tenants.close(id)
     await store.close()
 

@@ -145,22 +145,22 @@ describe('storage faults', { skip: withoutPreload }, () => {
       if (kill === undefined) faults.count()
       else faults.set({ kind: 'kill', when: 'before' }, { first: kill })
       child.stdin?.end('\n')
-      const { value: told } = await lines.next()
+      const { value: reported } = await lines.next()
       await once(child, 'close')
       const { calls } = faults
       faults.close()
       const store = LmdbStore.open(path)
       const stored = store.get('files', 'a')?.toString('utf8', 0, 3)
       await store.close()
-      return { calls, told, stored }
+      return { calls, reported, stored }
     }
     const { calls, ...all } = await commit(join(directory, 'whole'))
-    assert.deepEqual(all, { told: 'new', stored: 'new' })
+    assert.deepEqual(all, { reported: 'new', stored: 'new' })
     assert.ok(calls >= 3, `${calls} calls: pages, a flush, and the page that makes them valid`)
     for (let kill = 1; kill <= calls; kill++) {
-      const { told, stored } = await commit(join(directory, `${kill}`), kill)
+      const { reported, stored } = await commit(join(directory, `${kill}`), kill)
       assert.ok(stored === 'old' || stored === 'new')
-      if (told === 'new') assert.equal(stored, 'new')
+      if (reported === 'new') assert.equal(stored, 'new')
     }
   })
 })

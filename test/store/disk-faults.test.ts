@@ -61,14 +61,17 @@ describe('a store whose disk fails', { skip: withoutPreload, timeout: 60_000 }, 
       (await failure()) ?? '',
       /tasks\.lmdb may not be sound: input\/output error \(EIO\); the disk or the connection to it fails/,
     )
-    for (let i = 0; i < 5; i++) assert.equal(await put('refused'), 'storage_unavailable')
-    assert.deepEqual([await get('failed'), await get('refused'), await get('before')], [undefined, undefined, 'before'])
+    for (let i = 0; i < 5; i++) assert.equal(await put('rejected'), 'storage_unavailable')
+    assert.deepEqual(
+      [await get('failed'), await get('rejected'), await get('before')],
+      [undefined, undefined, 'before'],
+    )
     faults.count()
     await untilIntact()
     assert.ok(faults.calls >= 3, 'the store was verified with a write')
     assert.equal(await put('after'), undefined)
     const store = await killed()
-    const found = ['before', 'failed', 'refused', 'after'].map((key) => store.get('files', key)?.byteLength)
+    const found = ['before', 'failed', 'rejected', 'after'].map((key) => store.get('files', key)?.byteLength)
     assert.deepEqual(found, [20_000, undefined, undefined, 20_000])
     await store.close()
   })
@@ -125,7 +128,7 @@ describe('a store whose disk fails', { skip: withoutPreload, timeout: 60_000 }, 
     faults.set({ kind: 'delay', delayMs: 600_000 }, { calls: ['flush'] })
     assert.equal(await put('hung'), 'outcome_unknown')
     assert.match((await failure()) ?? '', /hangs: the disk does not respond/)
-    assert.equal(await put('refused'), 'storage_unavailable')
+    assert.equal(await put('rejected'), 'storage_unavailable')
     faults.count()
     await untilIntact()
     assert.equal(await get('hung'), 'hung')

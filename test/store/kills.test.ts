@@ -13,7 +13,7 @@ import type { Problem } from '../../src/problem.js'
 import { operator } from '../../src/tenants/tenant.js'
 import { temporaryDirectory } from '../material.js'
 import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
-import { any, type Replica, replica, until } from './replica.js'
+import { anyVersion, type Replica, replica, until } from './replica.js'
 
 const kills = Number(process.env.PROPETL_TEST_KILLS ?? 3)
 const writerFile = fileURLToPath(new URL('./replica-writer.js', import.meta.url))
@@ -79,7 +79,7 @@ describe('kills at random moments of changes', { skip: withoutPostgres }, () => 
         const id = `${name}-${i % 5}`
         const file = randomBytes(i % 10 === 9 ? 400_000 : 4_000)
         const digest = digestOf(file)
-        const outcome = await tasks.put(operator, id, digest, file, any).then(
+        const outcome = await tasks.put(operator, id, digest, file, anyVersion).then(
           () => 'made' as const,
           ({ code }: Problem) => code,
         )

@@ -13,13 +13,13 @@ import { temporaryDirectory } from '../material.js'
 import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
 import { isRoot, smallDisk } from '../small-disk.js'
 import { TcpProxy } from '../tcp-proxy.js'
-import { any, closed, file, type Replica, replica, until } from './replica.js'
+import { anyVersion, closed, file, type Replica, replica, until } from './replica.js'
 
 /** The value of `--accept-history` in the latest log line that has one. */
 const historyToAccept = ({ log }: Replica): string | undefined =>
   log.map((line) => /"accept_history":"([^"]+)"/.exec(line)?.[1]).findLast((name) => name !== undefined)
 
-const put = ({ tasks }: Replica, id: string, digest = id) => tasks.put(operator, id, digest, file(digest), any)
+const put = ({ tasks }: Replica, id: string, digest = id) => tasks.put(operator, id, digest, file(digest), anyVersion)
 const ids = ({ tasks }: Replica) => tasks.list(operator, '', 1_000).map(({ id }) => id)
 
 describe('the mirror of a database', { skip: withoutPostgres }, () => {
@@ -157,7 +157,7 @@ describe('the mirror of a database', { skip: withoutPostgres }, () => {
     before(async () => {
       url = (await newDatabase()).url
       const a = await replica(url)
-      for (let i = 0; i < 120; i++) await a.tasks.put(operator, `t${i}`, `d${i}`, Buffer.alloc(3_000, i), any)
+      for (let i = 0; i < 120; i++) await a.tasks.put(operator, `t${i}`, `d${i}`, Buffer.alloc(3_000, i), anyVersion)
       intact = await realpath(join(await closed(a), 'mirror.lmdb'))
     })
     const mirrorOf = async (damage: (path: string) => Promise<unknown>) => {
@@ -211,7 +211,7 @@ describe('the mirror of a database', { skip: withoutPostgres }, () => {
 
     test('is not served while the database is unreachable', async () => {
       const directory = await mirrorOf(wrongByte)
-      const mirror = await Mirror.open(directory, { info: any, warn: any } as never)
+      const mirror = await Mirror.open(directory, { info() {}, warn() {} } as never)
       assert.equal(mirror.readable, false)
       assert.throws(() => mirror.count('versions'), { code: 'storage_unavailable' })
       // The file was left unchanged, and its history can still be read.
@@ -281,13 +281,14 @@ describe('the mirror of a database', { skip: withoutPostgres }, () => {
     const { url } = await newDatabase()
     const disk = await smallDisk()
     const [full, other] = [await replica(url, { directory: disk.directory }), await replica(url)]
-    for (let i = 0; i < 20; i++) await other.tasks.put(operator, `big-${i}`, `b${i}`, Buffer.alloc(100_000, i), any)
+    for (let i = 0; i < 20; i++)
+      await other.tasks.put(operator, `big-${i}`, `b${i}`, Buffer.alloc(100_000, i), anyVersion)
     await until(() => full.store.following.mirror.unwrittenBytes > 0, 'its disk is full')
     assert.match(
       full.log.join('\n'),
       /the mirror cannot be written; changes stay in memory .*no space left on device \(ENOSPC\)/,
     )
-    assert.equal(await full.tasks.put(operator, 'own', 'd1', file('one'), any), undefined)
+    assert.equal(await full.tasks.put(operator, 'own', 'd1', file('one'), anyVersion), undefined)
     assert.equal(String(full.tasks.file(operator, 'own')), 'one')
     await until(() => other.tasks.digest(operator, 'own') === 'd1', 'the other replica shows the change')
     await until(() => full.tasks.count === 21, 'the replica with the full disk shows the changes of the other')
@@ -305,7 +306,8 @@ describe('the mirror of a database', { skip: withoutPostgres }, () => {
   }, async () => {
     const { url } = await newDatabase()
     const other = await replica(url)
-    for (let i = 0; i < 15; i++) await other.tasks.put(operator, `big-${i}`, `b${i}`, Buffer.alloc(100_000, i), any)
+    for (let i = 0; i < 15; i++)
+      await other.tasks.put(operator, `big-${i}`, `b${i}`, Buffer.alloc(100_000, i), anyVersion)
     const disk = await smallDisk()
     const waiting = replica(url, { directory: disk.directory })
     await delay(2_500)
@@ -319,7 +321,8 @@ describe('the mirror of a database', { skip: withoutPostgres }, () => {
   test('an interrupted full copy starts again, and nothing of the first part is read', async () => {
     const { url } = await newDatabase()
     const other = await replica(url)
-    for (let i = 0; i < 8; i++) await other.tasks.put(operator, `t${i}`, `d${i}`, Buffer.alloc(2_000_000, i), any)
+    for (let i = 0; i < 8; i++)
+      await other.tasks.put(operator, `t${i}`, `d${i}`, Buffer.alloc(2_000_000, i), anyVersion)
     const proxy = await TcpProxy.start(server.port)
     after(() => proxy.close())
     const directory = await temporaryDirectory()

@@ -10,7 +10,7 @@ import { operator } from '../../src/tenants/tenant.js'
 import { root } from '../material.js'
 import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
 import { TcpProxy } from '../tcp-proxy.js'
-import { any, closed, file, replica, until } from './replica.js'
+import { anyVersion, closed, file, replica, until } from './replica.js'
 
 const contents = (store: Store) =>
   (['versions', 'files'] as const).map((table) => Array.from(store.range(table), ([key, value]) => [key, `${value}`]))
@@ -31,14 +31,14 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
   test('two replicas that start at once create one schema, and each shows what the other changes', async () => {
     const url = await newDatabase()
     const [a, b] = await Promise.all([replica(url), replica(url)])
-    await a.tasks.put(operator, 'x', 'd1', file('one'), any)
+    await a.tasks.put(operator, 'x', 'd1', file('one'), anyVersion)
     assert.equal(a.tasks.digest(operator, 'x'), 'd1')
     await until(() => b.tasks.digest(operator, 'x') === 'd1', 'b shows what a put')
-    await b.tasks.put(operator, 'x', 'd2', file('two'), any)
+    await b.tasks.put(operator, 'x', 'd2', file('two'), anyVersion)
     assert.equal(String(b.tasks.file(operator, 'x')), 'two')
     await until(() => a.tasks.digest(operator, 'x') === 'd2', 'a shows what b replaced')
     assert.equal(String(a.tasks.file(operator, 'x')), 'two')
-    await a.tasks.delete(operator, 'x', any)
+    await a.tasks.delete(operator, 'x', anyVersion)
     await until(() => b.tasks.digest(operator, 'x') === undefined, 'b shows what a removed')
     assert.deepEqual([a.tasks.count, b.tasks.count], [0, 0])
   })
@@ -46,7 +46,7 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
   test('one of two changes on different replicas that expect the same version succeeds', async () => {
     const url = await newDatabase()
     const [a, b] = await Promise.all([replica(url), replica(url)])
-    await a.tasks.put(operator, 'x', 'v0', file('0'), any)
+    await a.tasks.put(operator, 'x', 'v0', file('0'), anyVersion)
     for (let round = 0; round < 20; round++) {
       const expected = a.tasks.digest(operator, 'x')
       const expecting = (current: string | undefined) => {
@@ -72,8 +72,8 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
     await Promise.all(
       replicas.flatMap(({ tasks }, r) =>
         Array.from({ length: 100 }, async (_, i) => {
-          await tasks.put(operator, `t-${i % 40}`, `${r}-${i}`, file(`${r}-${i}`), any)
-          if (i % 10 === 9) await tasks.delete(operator, `t-${i % 40}`, any).catch(() => {})
+          await tasks.put(operator, `t-${i % 40}`, `${r}-${i}`, file(`${r}-${i}`), anyVersion)
+          if (i % 10 === 9) await tasks.delete(operator, `t-${i % 40}`, anyVersion).catch(() => {})
         }),
       ),
     )
@@ -121,11 +121,11 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
   test('reads from the mirror while the server is stopped, rejects changes, and reconnects by itself', async () => {
     const url = await newDatabase()
     const [a, b] = await Promise.all([replica(url), replica(url)])
-    await a.tasks.put(operator, 'x', 'd1', file('one'), any)
+    await a.tasks.put(operator, 'x', 'd1', file('one'), anyVersion)
     await until(() => b.tasks.digest(operator, 'x') === 'd1', 'b follows')
     await server.stop()
     await until(() => !a.store.following.connected, 'a notices that the server is gone')
-    await assert.rejects(a.tasks.put(operator, 'x', 'd2', file('two'), any), {
+    await assert.rejects(a.tasks.put(operator, 'x', 'd2', file('two'), anyVersion), {
       code: 'storage_unavailable',
       message: /cannot be used now; the change was not made/,
     })
@@ -135,7 +135,7 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
     assert.equal(String(again.tasks.file(operator, 'x')), 'one')
     await server.start()
     await until(() => a.store.following.connected && again.store.following.connected, 'both replicas are connected')
-    await a.tasks.put(operator, 'x', 'd3', file('three'), any)
+    await a.tasks.put(operator, 'x', 'd3', file('three'), anyVersion)
     await until(() => again.tasks.digest(operator, 'x') === 'd3', 'the other replica follows again')
   })
 
@@ -144,15 +144,15 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
     after(() => proxy.close())
     const url = await newDatabase()
     const { store, tasks, log } = await replica(url.replace(`:${server.port}/`, `:${proxy.port}/`))
-    await tasks.put(operator, 'x', 'd1', file('one'), any)
+    await tasks.put(operator, 'x', 'd1', file('one'), anyVersion)
     proxy.blackHole = true
     // The change was in transit, and its outcome is unknown.
-    await assert.rejects(tasks.put(operator, 'x', 'd2', file('two'), any), { code: 'outcome_unknown' })
-    await assert.rejects(tasks.put(operator, 'x', 'd2', file('two'), any), { code: 'storage_unavailable' })
+    await assert.rejects(tasks.put(operator, 'x', 'd2', file('two'), anyVersion), { code: 'outcome_unknown' })
+    await assert.rejects(tasks.put(operator, 'x', 'd2', file('two'), anyVersion), { code: 'storage_unavailable' })
     assert.equal(tasks.digest(operator, 'x'), 'd1')
     // Other replicas do not wait for this one.
     const other = await replica(url)
-    await other.tasks.put(operator, 'y', 'd3', file('three'), any)
+    await other.tasks.put(operator, 'y', 'd3', file('three'), anyVersion)
     proxy.blackHole = false
     proxy.cut()
     await until(() => store.following.connected, 'the replica is connected again')
@@ -167,7 +167,7 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
     const { store, tasks } = await replica(url.replace(`:${server.port}/`, `:${proxy.port}/`))
     const direct = await replica(url)
     for (let round = 0; round < 8; round++) {
-      const change = tasks.put(operator, 'x', `d${round}`, file(`${round}`), any)
+      const change = tasks.put(operator, 'x', `d${round}`, file(`${round}`), anyVersion)
       await delay(round)
       proxy.cut()
       const outcome = await change.then(
@@ -175,7 +175,7 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
         ({ code }: Problem) => code,
       )
       await until(() => store.following.connected, 'the replica is connected again')
-      await direct.tasks.put(operator, 'barrier', `${round}`, file(''), any)
+      await direct.tasks.put(operator, 'barrier', `${round}`, file(''), anyVersion)
       await until(() => tasks.digest(operator, 'barrier') === `${round}`, 'the replica follows the barrier')
       const [row] = await sql(
         url,
@@ -194,7 +194,7 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
     const url = await newDatabase()
     const a = await replica(url)
     const big = Buffer.alloc(3 * 1024 * 1024, 'x')
-    for (let i = 0; i < 4; i++) await a.tasks.put(operator, `big-${i}`, `b${i}`, big, any)
+    for (let i = 0; i < 4; i++) await a.tasks.put(operator, `big-${i}`, `b${i}`, big, anyVersion)
     const directory = await closed(a)
     // 2,500 more changes, of which the database has deleted the oldest.
     await sql(
@@ -217,10 +217,10 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
   test('removed records and old changes are eventually deleted', async () => {
     const url = await newDatabase()
     const { tasks } = await replica(url)
-    await tasks.put(operator, 'x', 'd1', file('one'), any)
-    await tasks.delete(operator, 'x', any)
+    await tasks.put(operator, 'x', 'd1', file('one'), anyVersion)
+    await tasks.delete(operator, 'x', anyVersion)
     await sql(url, 'insert into propetl_changes (number) select generate_series(4, 110999)')
-    await tasks.put(operator, 'y', 'd2', file('two'), any)
+    await tasks.put(operator, 'y', 'd2', file('two'), anyVersion)
     let left: unknown
     for (let tries = 0; tries < 500 && !isDeepStrictEqual(left, { oldest: '11001', removed: '0' }); tries++)
       [left] = await sql(
@@ -235,7 +235,9 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
     const a = await replica(url)
     const b = await replica(url, { directory: a.directory })
     await Promise.all(
-      Array.from({ length: 50 }, (_, i) => [a, b][i % 2]?.tasks.put(operator, `t${i}`, `d${i}`, file(`${i}`), any)),
+      Array.from({ length: 50 }, (_, i) =>
+        [a, b][i % 2]?.tasks.put(operator, `t${i}`, `d${i}`, file(`${i}`), anyVersion),
+      ),
     )
     for (const { tasks } of [a, b])
       await until(() => tasks.count === 50 && tasks.digest(operator, 't7') === 'd7', 'every task is there')
@@ -273,9 +275,16 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
 
   test('does not start with a wrong password, certificate or sslmode, and says which it is', async () => {
     const secured = await PostgresServer.start()
-    const refuses = (url: string, message: RegExp) => assert.rejects(replica(url), { code: 'invalid_setting', message })
-    await refuses(`${secured.url()}?sslmode=verify-full`, /cannot be used: The server does not support SSL connections/)
-    await refuses(`${secured.url()}?sslmode=verify-full&sslrootcert=/nowhere/ca.pem`, /ENOENT.*\/nowhere\/ca\.pem/)
+    const assertRejected = (url: string, message: RegExp) =>
+      assert.rejects(replica(url), { code: 'invalid_setting', message })
+    await assertRejected(
+      `${secured.url()}?sslmode=verify-full`,
+      /cannot be used: The server does not support SSL connections/,
+    )
+    await assertRejected(
+      `${secured.url()}?sslmode=verify-full&sslrootcert=/nowhere/ca.pem`,
+      /ENOENT.*\/nowhere\/ca\.pem/,
+    )
     for (const name of ['cert', 'key'])
       secured.putFile(`${name}.pem`, readFileSync(join(root, 'test/fixtures/tls', `first.${name}.pem`)))
     secured.putFile(
@@ -293,28 +302,28 @@ describe('the store of several replicas', { skip: withoutPostgres }, () => {
     )
     const as = (user: string, sslmode: string) => `${secured.url().replace('propetl@', `${user}@`)}?sslmode=${sslmode}`
     await until(() => secured.hasLogged('reloading configuration files'), 'the server has read its settings')
-    await refuses(as('propetl', 'verify-full'), /cannot be used: self-signed certificate/)
-    await refuses(as('guest:wrong', 'no-verify'), /password authentication failed for user "guest"/)
-    await refuses(as('guest', 'no-verify'), /client password must be a string/)
-    await refuses(as('guest:right', 'disable'), /no pg_hba\.conf entry .* no encryption/)
-    await refuses(as('locked', 'no-verify'), /pg_hba\.conf rejects connection/)
+    await assertRejected(as('propetl', 'verify-full'), /cannot be used: self-signed certificate/)
+    await assertRejected(as('guest:wrong', 'no-verify'), /password authentication failed for user "guest"/)
+    await assertRejected(as('guest', 'no-verify'), /client password must be a string/)
+    await assertRejected(as('guest:right', 'disable'), /no pg_hba\.conf entry .* no encryption/)
+    await assertRejected(as('locked', 'no-verify'), /pg_hba\.conf rejects connection/)
   })
 
   test('logs what the database rejects, and continues', async () => {
     const url = await newDatabase()
     const { store, tasks, log } = await replica(url)
     await sql(url, "alter table propetl_records add constraint no_x check (key <> 'x')")
-    await assert.rejects(tasks.put(operator, 'x', 'd1', file('one'), any), { code: 'storage_failed' })
+    await assert.rejects(tasks.put(operator, 'x', 'd1', file('one'), anyVersion), { code: 'storage_failed' })
     assert.match(log.join('\n'), /changes were rejected .*no_x/)
     assert.equal(store.following.connected, true)
-    await tasks.put(operator, 'y', 'd2', file('two'), any)
+    await tasks.put(operator, 'y', 'd2', file('two'), anyVersion)
     await sql(url, `alter database ${url.split('/').at(-1)} set default_transaction_read_only = on`)
     await sql(
       url,
       'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()',
     )
     await until(() => !store.following.connected, 'the replica accepts no changes')
-    await assert.rejects(tasks.put(operator, 'y', 'd3', file('three'), any), { code: 'storage_unavailable' })
+    await assert.rejects(tasks.put(operator, 'y', 'd3', file('three'), anyVersion), { code: 'storage_unavailable' })
     assert.match(log.join('\n'), /the server is read-only/)
     assert.equal(tasks.digest(operator, 'y'), 'd2')
   })

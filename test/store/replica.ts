@@ -9,7 +9,7 @@ import type { Store } from '../../src/store/store.js'
 import { TaskStore } from '../../src/tasks/store.js'
 import { temporaryDirectory } from '../material.js'
 
-export const any = () => {}
+export const anyVersion = () => {}
 export const file = (text: string) => Buffer.from(text)
 
 export interface Replica {

@@ -10,7 +10,7 @@ import { operator } from '../../src/tenants/tenant.js'
 import { Tenants } from '../../src/tenants/tenants.js'
 import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
 import { TcpProxy } from '../tcp-proxy.js'
-import { any, file, type Replica, replica, until } from './replica.js'
+import { anyVersion, file, type Replica, replica, until } from './replica.js'
 
 const large = randomBytes(2 * 1024 * 1024)
 const bytesPerSecond = 500_000
@@ -55,12 +55,12 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
     const { url, link, slow, other } = await pair()
     await new Tenants(slow.store).set('acme', () => defaults)
     link.limit({ toTarget: bytesPerSecond })
-    const upload = watched(slow.tasks.put(operator, 'large', 'large', large, any))
+    const upload = watched(slow.tasks.put(operator, 'large', 'large', large, anyVersion))
     await sending(url)
     for (const { store, tasks } of [slow, other]) {
       const keys = new Keys(store)
       for (let i = 0; i < 5; i++) {
-        await tasks.put(operator, `t${i}`, `d${i}`, file('small'), any)
+        await tasks.put(operator, `t${i}`, `d${i}`, file('small'), anyVersion)
         const { key } = await keys.create('acme', { expires: null, description: null })
         await keys.revoke('acme', key.id)
       }
@@ -75,9 +75,9 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
   test('whose link dies during a large upload delays nobody, and reports that the upload was not made', async () => {
     const { url, link, slow, other } = await pair()
     link.loseAfter(600_000)
-    const upload = watched(slow.tasks.put(operator, 'large', 'large', large, any))
+    const upload = watched(slow.tasks.put(operator, 'large', 'large', large, anyVersion))
     await sending(url)
-    for (let i = 0; i < 10; i++) await other.tasks.put(operator, `t${i}`, `d${i}`, file('small'), any)
+    for (let i = 0; i < 10; i++) await other.tasks.put(operator, `t${i}`, `d${i}`, file('small'), anyVersion)
     link.cut()
     link.refuse = true
     const problem = (await upload.outcome) as Problem
@@ -90,9 +90,9 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
     await new Tenants(slow.store).set('acme', () => defaults)
     const acme = new Tenants(slow.store).get('acme')
     link.limit({ toTarget: 4 * bytesPerSecond })
-    const uploads = [1, 2, 3].map((i) => watched(slow.tasks.put(operator, `l${i}`, `l${i}`, large, any)))
+    const uploads = [1, 2, 3].map((i) => watched(slow.tasks.put(operator, `l${i}`, `l${i}`, large, anyVersion)))
     await sending(url)
-    const theirs = slow.tasks.put(acme, 'large', 'large', large, any)
+    const theirs = slow.tasks.put(acme, 'large', 'large', large, anyVersion)
     await theirs
     assert.ok(uploads.some(({ settled }) => !settled))
     for (const { outcome } of uploads) assert.equal(await outcome, undefined)
@@ -105,7 +105,7 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
     const keys = new Keys(slow.store)
     await until(() => keys.find(text) !== undefined, 'the key is valid')
     link.limit({ toClient: bytesPerSecond / 2 })
-    await other.tasks.put(operator, 'large', 'large', large, any)
+    await other.tasks.put(operator, 'large', 'large', large, anyVersion)
     await new Keys(other.store).revoke('acme', key.id)
     await until(() => keys.find(text) === undefined, 'the key is revoked')
     assert.equal(slow.tasks.digest(operator, 'large'), undefined)
@@ -127,7 +127,7 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
     const ended = new Promise((resolve) => stalled.on('error', resolve))
     await stalled.connect()
     await stalled.query(`begin; select pg_advisory_xact_lock(${0x70726f70})`)
-    await other.tasks.put(operator, 'x', 'd', file('x'), any)
+    await other.tasks.put(operator, 'x', 'd', file('x'), anyVersion)
     assert.match(String(await ended), /terminating connection due to administrator command/)
     assert.match(
       other.log.join('\n'),
@@ -140,13 +140,13 @@ describe('a replica on a slow link', { skip: withoutPostgres }, () => {
     const holder = new pg.Client({ connectionString: url, application_name: 'somebody' })
     await holder.connect()
     await holder.query(`select pg_advisory_lock(${0x70726f70})`)
-    await assert.rejects(other.tasks.put(operator, 'x', 'd', file('x'), any), (problem: Problem) => {
+    await assert.rejects(other.tasks.put(operator, 'x', 'd', file('x'), anyVersion), (problem: Problem) => {
       assert.equal(problem.code, 'storage_unavailable')
       assert.deepEqual(problem.details, { lock_holder: 'somebody' })
       return true
     })
     assert.equal(other.store.following.connected, true)
     await holder.end()
-    await other.tasks.put(operator, 'x', 'd', file('x'), any)
+    await other.tasks.put(operator, 'x', 'd', file('x'), anyVersion)
   })
 })

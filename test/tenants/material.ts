@@ -7,7 +7,7 @@ import { defaults, type Limits, type Tenant } from '../../src/tenants/tenant.js'
 import { Tenants } from '../../src/tenants/tenants.js'
 import { temporaryDirectory } from '../material.js'
 
-export const any = () => {}
+export const anyVersion = () => {}
 
 export async function openStore(directory?: string) {
   const store = LmdbStore.open(directory ?? (await temporaryDirectory()))

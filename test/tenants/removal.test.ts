@@ -17,7 +17,7 @@ import { Tenants } from '../../src/tenants/tenants.js'
 import { usageOf } from '../../src/tenants/usage.js'
 import { temporaryDirectory } from '../material.js'
 import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
-import { any, limited, newTenant, openStore, removerOf } from './material.js'
+import { anyVersion, limited, newTenant, openStore, removerOf } from './material.js'
 import { type TurnOrder, Turns, turnOrders } from './turns.js'
 
 const file = (bytes: number) => Buffer.alloc(bytes, 1)
@@ -61,8 +61,8 @@ describe('a tenant that is removed', () => {
     const { store, tasks, tenants } = await openStore()
     const acme = await newTenant(tenants, 'acme')
     const others = [await newTenant(tenants, 'acme-2'), await newTenant(tenants, 'acmf'), operator] as const
-    await Promise.all(many.map((id) => tasks.put(acme, id, 'd', file(3), any)))
-    for (const owner of others) await tasks.put(owner, 't1', 'd', file(3), any)
+    await Promise.all(many.map((id) => tasks.put(acme, id, 'd', file(3), anyVersion)))
+    for (const owner of others) await tasks.put(owner, 't1', 'd', file(3), anyVersion)
     const by = removerOf('someone')
     assert.equal(await removeTenant({ tenants, tasks }, 'acme', by), many.length)
     assert.throws(() => tenants.get('acme'), { code: 'unknown_tenant' })
@@ -84,14 +84,14 @@ describe('a tenant that is removed', () => {
     const directory = await temporaryDirectory()
     const before = await openStore(directory)
     const acme = await newTenant(before.tenants, 'acme')
-    await before.tasks.put(acme, 'mine', 'd', file(3), any)
+    await before.tasks.put(acme, 'mine', 'd', file(3), anyVersion)
     const { key } = await new Keys(before.store).create('acme', forever)
     await before.tenants.close('acme')
     assert.throws(() => before.tenants.get('acme'), { code: 'unknown_tenant' })
     assert.deepEqual(before.tenants.list('', 10), [])
     await assert.rejects(before.tenants.set('acme', limited({})), { code: 'tenant_leaving' })
-    await assert.rejects(before.tasks.put(acme, 'late', 'd', file(3), any), { code: 'unknown_tenant' })
-    await assert.rejects(before.tasks.delete(acme, 'mine', any), { code: 'unknown_tenant' })
+    await assert.rejects(before.tasks.put(acme, 'late', 'd', file(3), anyVersion), { code: 'unknown_tenant' })
+    await assert.rejects(before.tasks.delete(acme, 'mine', anyVersion), { code: 'unknown_tenant' })
     await assert.rejects(new Keys(before.store).create('acme', forever), { code: 'unknown_tenant' })
     await assert.rejects(new Keys(before.store).revoke('acme', key.id), { code: 'unknown_tenant' })
     assert.throws(() => new Keys(before.store).list('acme'), { code: 'unknown_tenant' })
@@ -115,7 +115,7 @@ describe('a tenant that is removed', () => {
     for (let cut = 1; ; cut++) {
       const { store, tasks, tenants } = await openStore()
       const acme = await newTenant(tenants, 'acme')
-      await Promise.all(many.map((id) => tasks.put(acme, id, 'd', file(3), any)))
+      await Promise.all(many.map((id) => tasks.put(acme, id, 'd', file(3), anyVersion)))
       let changes = 0
       const cutOff = await storesOn(
         withGate(store, async (make) => {
@@ -147,8 +147,8 @@ describe('a tenant that is removed', () => {
   test('is removed in the background after failures and interruptions, until the server stops', async () => {
     const { store, tasks, tenants } = await openStore()
     const [acme, beta] = [await newTenant(tenants, 'acme'), await newTenant(tenants, 'beta')]
-    await Promise.all(many.map((id) => tasks.put(acme, id, 'd', file(3), any)))
-    await tasks.put(beta, 'mine', 'd', file(3), any)
+    await Promise.all(many.map((id) => tasks.put(acme, id, 'd', file(3), anyVersion)))
+    await tasks.put(beta, 'mine', 'd', file(3), anyVersion)
     await tenants.close('acme')
     let failures = 0
     const failing = await storesOn(
@@ -174,7 +174,7 @@ describe('a tenant that is removed', () => {
   test('stays partly removed when the server stops between two transactions, and the next start continues', async () => {
     const { store, tasks, tenants } = await openStore()
     const acme = await newTenant(tenants, 'acme')
-    await Promise.all(many.map((id) => tasks.put(acme, id, 'd', file(3), any)))
+    await Promise.all(many.map((id) => tasks.put(acme, id, 'd', file(3), anyVersion)))
     await tenants.close('acme')
     const stop = new AbortController()
     const by = removerOf('server')
@@ -227,7 +227,7 @@ describe('a tenant that is removed', () => {
     })
     const caller = accessTo(store).identify(`Bearer ${text}`)
     await tenants.set('acme', limited({ tasks: 1 }))
-    await tasks.put(taskOwnerOf(caller), 'mine', 'd', file(3), any)
+    await tasks.put(taskOwnerOf(caller), 'mine', 'd', file(3), anyVersion)
     const { text: another } = await keys.create('acme', forever)
     assert.equal(accessTo(store).identify(`Bearer ${another}`).tenant?.limits.tasks, 1)
     assert.equal(keys.list('acme').length, 2)
@@ -236,7 +236,7 @@ describe('a tenant that is removed', () => {
     await newTenant(tenants, 'acme')
     await store.change((records) => records.put('keys', `acme/${key.id}`, oldKey))
     assertRejected(text, { store })
-    await assert.rejects(tasks.put(taskOwnerOf(caller), 'mine', 'd', file(3), any), { code: 'unknown_tenant' })
+    await assert.rejects(tasks.put(taskOwnerOf(caller), 'mine', 'd', file(3), anyVersion), { code: 'unknown_tenant' })
     await store.close()
   })
 
@@ -246,7 +246,7 @@ describe('a tenant that is removed', () => {
     await removeTenant({ tenants, tasks }, 'acme', removerOf('someone'))
     const next = await newTenant(tenants, 'acme', { tasks: 0 })
     await tenants.set('acme', limited({}))
-    await tasks.put(next, 'mine', 'd', file(3), any)
+    await tasks.put(next, 'mine', 'd', file(3), anyVersion)
     const failingPrecondition = (current: string | undefined) => assert.fail(`the precondition saw ${current}`)
     await assert.rejects(tasks.put(old, 'mine', 'd', file(3), failingPrecondition), { code: 'unknown_tenant' })
     await assert.rejects(tasks.delete(old, 'mine', failingPrecondition), { code: 'unknown_tenant' })
@@ -286,7 +286,7 @@ async function race(stores: readonly Store[], order: TurnOrder) {
   const tasks = await TaskStore.open(first)
   const acme = await newTenant(new Tenants(first), 'acme')
   history.made.push(acme.incarnation)
-  await Promise.all(many.slice(0, 501).map((id) => tasks.put(acme, `old-${id}`, 'd', file(2), any)))
+  await Promise.all(many.slice(0, 501).map((id) => tasks.put(acme, `old-${id}`, 'd', file(2), anyVersion)))
 
   const viewOf = async (actor: number) => {
     const view = withGate(stores[actor % stores.length] ?? first, (make) => turns.take(actor, make))
@@ -315,10 +315,10 @@ async function race(stores: readonly Store[], order: TurnOrder) {
         history.keys.push({ text, incarnation })
         const owner = taskOwnerOf(caller)
         const [id, bytes] = [`task-${actor}`, 10 * actor + times]
-        await tasks.put(owner, id, incarnation, file(bytes), any)
+        await tasks.put(owner, id, incarnation, file(bytes), anyVersion)
         history.stored.set(`${incarnation}/${id}`, bytes)
         if (actor % 2 === 0) continue
-        await tasks.delete(owner, id, any)
+        await tasks.delete(owner, id, anyVersion)
         history.stored.delete(`${incarnation}/${id}`)
       } catch (error) {
         ignoreExpected(error)
@@ -340,13 +340,13 @@ async function race(stores: readonly Store[], order: TurnOrder) {
 function checkRace(store: Store, { history, by }: Awaited<ReturnType<typeof race>>): void {
   const of = (wanted: string) =>
     by.lines.flatMap(({ action, incarnation }) => (action === wanted ? [String(incarnation)] : []))
-  const [closed, forgotten] = [of('tenant.close'), of('tenant.delete')]
+  const [closed, deleted] = [of('tenant.close'), of('tenant.delete')]
   assert.deepEqual(
     by.lines.filter(({ audit }) => audit !== true),
     [],
   )
-  assert.deepEqual([closed.length, new Set(closed).size], [forgotten.length, forgotten.length])
-  assert.deepEqual(closed.toSorted(), forgotten.toSorted())
+  assert.deepEqual([closed.length, new Set(closed).size], [deleted.length, deleted.length])
+  assert.deepEqual(closed.toSorted(), deleted.toSorted())
   const left = history.made.filter((incarnation) => !closed.includes(incarnation))
   assert.ok(left.length <= 1, 'two tenants existed at the same time')
   const [current] = left

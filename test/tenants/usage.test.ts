@@ -5,7 +5,7 @@ import { TaskStore } from '../../src/tasks/store.js'
 import { operator } from '../../src/tenants/tenant.js'
 import { usageOf } from '../../src/tenants/usage.js'
 import { temporaryDirectory } from '../material.js'
-import { any, limited, newTenant, openStore } from './material.js'
+import { anyVersion, limited, newTenant, openStore } from './material.js'
 
 const file = (bytes: number) => Buffer.alloc(bytes, 1)
 
@@ -14,10 +14,10 @@ describe('what a tenant has stored', () => {
     const directory = await temporaryDirectory()
     const { store, tasks, tenants } = await openStore(directory)
     const acme = await newTenant(tenants, 'acme')
-    await tasks.put(acme, 'a', 'd1', file(100), any)
-    await tasks.put(acme, 'b', 'd2', file(50), any)
-    await tasks.put(acme, 'a', 'd3', file(30), any)
-    await tasks.put(operator, 'a', 'd1', file(7), any)
+    await tasks.put(acme, 'a', 'd1', file(100), anyVersion)
+    await tasks.put(acme, 'b', 'd2', file(50), anyVersion)
+    await tasks.put(acme, 'a', 'd3', file(30), anyVersion)
+    await tasks.put(operator, 'a', 'd1', file(7), anyVersion)
     assert.deepEqual(
       [tenants.usage('acme'), tenants.usage(operator)],
       [
@@ -25,8 +25,8 @@ describe('what a tenant has stored', () => {
         { tasks: 1, bytes: 7 },
       ],
     )
-    await tasks.delete(acme, 'b', any)
-    await tasks.delete(acme, 'none', any)
+    await tasks.delete(acme, 'b', anyVersion)
+    await tasks.delete(acme, 'none', anyVersion)
     await store.close()
     const again = await openStore(directory)
     assert.deepEqual(again.tenants.usage('acme'), { tasks: 1, bytes: 30 })
@@ -36,19 +36,21 @@ describe('what a tenant has stored', () => {
   test('can reach the quota exactly; above it, changes that do not grow are still accepted', async () => {
     const { store, tasks, tenants } = await openStore()
     const acme = await newTenant(tenants, 'acme', { tasks: 2, bytes: 100 })
-    await tasks.put(acme, 'a', 'd', file(60), any)
-    await assert.rejects(tasks.put(acme, 'b', 'd', file(41), any), {
+    await tasks.put(acme, 'a', 'd', file(60), anyVersion)
+    await assert.rejects(tasks.put(acme, 'b', 'd', file(41), anyVersion), {
       code: 'quota_exceeded',
       details: { quota: 'bytes', used: 60, limit: 100 },
     })
     assert.equal(tasks.digest('acme', 'b'), undefined)
-    await tasks.put(acme, 'b', 'd', file(40), any)
-    await assert.rejects(tasks.put(acme, 'c', 'd', file(0), any), { details: { quota: 'tasks', used: 2, limit: 2 } })
-    await assert.rejects(tasks.put(acme, 'b', 'd', file(41), any), { code: 'quota_exceeded' })
+    await tasks.put(acme, 'b', 'd', file(40), anyVersion)
+    await assert.rejects(tasks.put(acme, 'c', 'd', file(0), anyVersion), {
+      details: { quota: 'tasks', used: 2, limit: 2 },
+    })
+    await assert.rejects(tasks.put(acme, 'b', 'd', file(41), anyVersion), { code: 'quota_exceeded' })
     await tenants.set('acme', limited({ tasks: 0, bytes: 0 }))
-    await tasks.put(acme, 'b', 'd2', file(39), any)
-    await assert.rejects(tasks.put(acme, 'b', 'd2', file(40), any), { code: 'quota_exceeded' })
-    await tasks.delete(acme, 'a', any)
+    await tasks.put(acme, 'b', 'd2', file(39), anyVersion)
+    await assert.rejects(tasks.put(acme, 'b', 'd2', file(40), anyVersion), { code: 'quota_exceeded' })
+    await tasks.delete(acme, 'a', anyVersion)
     assert.deepEqual(tenants.usage('acme'), { tasks: 1, bytes: 39 })
     await store.close()
   })
@@ -57,7 +59,7 @@ describe('what a tenant has stored', () => {
     const { store, tasks, tenants } = await openStore()
     const acme = await newTenant(tenants, 'acme', { tasks: 5 })
     const outcomes = await Promise.allSettled(
-      Array.from({ length: 40 }, (_, i) => tasks.put(acme, `t${i}`, 'd', file(10), any)),
+      Array.from({ length: 40 }, (_, i) => tasks.put(acme, `t${i}`, 'd', file(10), anyVersion)),
     )
     assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 5)
     assert.deepEqual(tenants.usage('acme'), { tasks: 5, bytes: 50 })
