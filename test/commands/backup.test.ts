@@ -102,7 +102,10 @@ describe('propetl backup', () => {
       faults.set({ kind: 'fail', error: 'EIO' }, { calls: ['flush'], first: flushes + 1, times: 1 })
       const { code, output } = await backup(file, dataDir, [], faults.env)
       if (code === 0) break
-      assert.match(output, /backup\.lmdb cannot be written: input\/output error \(EIO\); the disk or the connection to it fails/)
+      assert.match(
+        output,
+        /backup\.lmdb cannot be written: input\/output error \(EIO\); the disk or the connection to it fails/,
+      )
       assert.deepEqual(await readdir(backups), [])
     }
     assert.ok(flushes >= 2, 'the file and the directory are flushed')
