@@ -1,3 +1,5 @@
+// `propetl serve` and `propetl inspect` in processes of their own.
+
 import assert from 'node:assert/strict'
 import { type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -1,3 +1,5 @@
+// The TCP proxy that other tests use as a network.
+
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'

@@ -1,3 +1,5 @@
+// Opening lmdb files that are intact, damaged, incomplete or from another version.
+
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { copyFile, open, stat, truncate, writeFile } from 'node:fs/promises'

@@ -1,3 +1,5 @@
+// Stores of several replicas on a real PostgreSQL database: conflicts, lost connections, full copies and settings.
+
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,3 +1,5 @@
+// API keys in the store: expiry, number and revocation, and when a server may be used without keys.
+
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { KeyedAccess } from '../../src/tenants/access.js'

@@ -1,3 +1,5 @@
+// Rate limits of tenants: bursts, debts and changed limits.
+
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { Rates } from '../../src/tenants/rates.js'

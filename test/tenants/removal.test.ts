@@ -1,3 +1,5 @@
+// Removals of tenants: interruptions, late requests, and concurrent creation of a tenant with the same id.
+
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'

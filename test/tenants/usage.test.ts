@@ -1,3 +1,5 @@
+// Counters of what tenants have stored, and their quotas.
+
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { LmdbStore } from '../../src/store/lmdb.js'
