@@ -171,8 +171,10 @@ async function listen(options: AppOptions, { host, port }: Pick<Config, 'host' |
   // Fastify uses our listener, so it does not know whether it is HTTPS.
   const schemed = (address: string) => (options.certificate ? address.replace(/^http:/, 'https:') : address)
   const listenTextResolver = (address: string) => `listening on ${schemed(address)}; loading the model`
-  const address = await app.listen({ host, port, listenTextResolver }).catch((error: Error) => {
-    throw new Problem('invalid_setting', `cannot listen on ${host}:${port}: ${error.message}`)
+  const address = await app.listen({ host, port, listenTextResolver }).catch((error: NodeJS.ErrnoException) => {
+    const remedy =
+      error.code === 'EADDRINUSE' ? `. Another process uses the port: stop it, or set another ${flagOf('port')}` : ''
+    throw new Problem('invalid_setting', `cannot listen on ${host}:${port}: ${error.message}${remedy}`)
   })
   return { app, address: schemed(address) }
 }

@@ -59,9 +59,7 @@ export async function evaluate(task: string, path: string, flags: EvaluateFlags)
       `${task} is a data file; expected first a task file or the URL of a task, then the data file`,
     )
   await checkDataFile(path)
-  const evaluated = /^https?:\/\//.test(task)
-    ? await openServerTask(task.replace(/\/$/, ''))
-    : await openTaskFile(task, flags)
+  const evaluated = /^https?:\/\//.test(task) ? await openServerTask(task) : await openTaskFile(task, flags)
   const { space } = evaluated
   try {
     const metric = metricFor(space, flags.metric)
@@ -178,7 +176,13 @@ async function openTaskFile(path: string, flags: EvaluateFlags): Promise<Evaluat
   }
 }
 
-async function openServerTask(address: string): Promise<EvaluatedTask> {
+async function openServerTask(url: string): Promise<EvaluatedTask> {
+  if (!URL.canParse(url))
+    throw new Problem(
+      'invalid_setting',
+      `${url} is not a valid URL; expected one like http://localhost:8080/tasks/reviews`,
+    )
+  const address = url.replace(/\/$/, '')
   const description = (await fetchJson(address)) as { problem_type: ProblemType; labels: string[]; threshold?: number }
   const { problem_type: problem, labels, threshold } = description
   if (!problemTypes.includes(problem))
@@ -201,13 +205,8 @@ async function openServerTask(address: string): Promise<EvaluatedTask> {
   }
 }
 
-/** @throws Problem `invalid_setting`, `server_failed` */
+/** @throws Problem `server_failed` */
 async function fetchJson(address: string, body?: unknown): Promise<unknown> {
-  if (!URL.canParse(address))
-    throw new Problem(
-      'invalid_setting',
-      `${address} is not a valid URL; expected one like http://localhost:8080/tasks/reviews`,
-    )
   const key = process.env[keyVariable]
   const headers: Record<string, string> = key === undefined ? {} : { authorization: `Bearer ${key}` }
   const response = await fetch(
