@@ -1,4 +1,4 @@
-// The columns of the results tables: which methods there are, and the settings that each learns with.
+// The columns of the results tables: the compared methods, and the settings that each is trained with.
 
 import { headOnlyDefaults } from '../../src/learn/baseline.js'
 import type { Rates } from '../../src/learn/trainer.js'
@@ -16,31 +16,35 @@ export const titles: Readonly<Record<ComparedMethod, string>> = {
   plain: 'plain adapter',
   single: 'single-task PROPETL',
   multi: 'multi-task PROPETL (OR)',
-  'mask-one': 'mask on the frozen prototype, one row',
-  'mask-layer': 'mask on the frozen prototype, one row a layer',
+  'mask-one': 'one mask on the frozen prototype',
+  'mask-layer': 'a mask per layer on the frozen prototype',
   'lora-plain': 'plain LoRA',
   'lora-single': 'single-task PROPETL, LoRA',
   'prefix-plain': 'plain prefix',
   'prefix-single': 'single-task PROPETL, prefix',
 }
 
-/** The tables of the page. A table's rows are the tasks that one of its `own` methods has runs on. */
+/** The tables of the page. The rows of a table are the tasks on which one of its `own` methods has runs. */
 export const tables: readonly {
   readonly title: string
   readonly methods: readonly ComparedMethod[]
   readonly own: readonly ComparedMethod[]
 }[] = [
   { title: 'Adapters', methods: adapterMethods, own: adapterMethods },
-  { title: 'LoRA and prefix beside the adapter', methods: ['plain', 'single', ...otherMethods], own: otherMethods },
+  {
+    title: 'LoRA and prefix compared with the adapter',
+    methods: ['plain', 'single', ...otherMethods],
+    own: otherMethods,
+  },
 ]
 
 const adapter = { kind: 'adapter', bottleneck: 32, activation: 'relu', scaling: 1 } as const
-/** Shared by all tasks, a module of twice the size is still a small part of what plain adapters take. */
+/** All tasks share this module, so that twice the size still takes little storage compared with plain adapters. */
 const sharedAdapter = { ...adapter, bottleneck: 64 } as const
 const lora = { kind: 'lora', rank: 16, alpha: 24 } as const
 const prefix = { kind: 'prefix', length: 32 } as const
 
-/** Methods that learn a module: which one, and how. */
+/** The methods that train a module: which module, and by which training method. */
 export const moduleMethods = {
   plain: { module: adapter, learning: 'plain' },
   single: { module: adapter, learning: 'single' },
@@ -54,21 +58,21 @@ type ModuleMethod = keyof typeof moduleMethods
 
 const isModuleMethod = (method: ComparedMethod): method is ModuleMethod => method in moduleMethods
 
-/** The same module with weights of its own in every layer: what a method is held against. */
+/** The method with which another one is compared: the same module with separate weights in every layer. */
 export function plainCounterpart(method: ComparedMethod): ComparedMethod {
   const { module } = moduleMethods[isModuleMethod(method) ? method : 'plain']
   return ({ adapter: 'plain', lora: 'lora-plain', prefix: 'prefix-plain' } as const)[module.kind]
 }
 
-/** What a run of any method is told. */
+/** The settings of all methods. They are stored with each run, so their names do not change. */
 interface CommonSettings {
-  /** The start of the SHA-256 of the backbone. */
+  /** The first characters of the SHA-256 of the backbone. */
   readonly backbone: string
-  /** Rows of a task to learn from at most. */
+  /** Most training examples of a task. */
   readonly maxRows: number
   readonly maxLength: number
   readonly batchRows: number
-  /** Without it as often as learning takes by itself. */
+  /** By default the number of epochs that training chooses. */
   readonly epochs?: number
   readonly pooling: Pooling
   readonly weightDecay: number
@@ -85,15 +89,15 @@ export interface ModuleSettings extends CommonSettings {
   readonly module: ModuleConfig
   readonly density: number
   readonly rates: Rates
-  /** Of `multi`: epochs that each task goes on alone, after those that all learn together. */
+  /** For `multi`: epochs of separate training after the joint training. */
   readonly finishEpochs?: number
 }
 
 export interface MaskSettings extends CommonSettings {
   readonly method: 'mask-one' | 'mask-layer'
-  /** The start of the SHA-256 of the prototype. */
+  /** The first characters of the SHA-256 of the prototype. */
   readonly prototype: string
-  /** Tasks that the prototype was learned on. */
+  /** Tasks that the prototype was trained on. */
   readonly learnedOn: readonly string[]
   readonly combine: Combining
   readonly density: number
@@ -102,29 +106,29 @@ export interface MaskSettings extends CommonSettings {
 
 export type Settings = HeadSettings | ModuleSettings | MaskSettings
 
-/** What may differ between two calls of the runner. */
+/** The choices of one call of the runner. */
 export interface Choices {
   readonly backbone: string
   readonly prototype: string
   readonly learnedOn: readonly string[]
   readonly maxRows: number
   readonly epochs?: number
-  /** How a mask of one row meets the prototype's layer masks. */
+  /** How one mask for all layers is combined with the prototype's layer masks. */
   readonly combine: Combining
 }
 
-/** Tasks learn together for the first half of the epochs, and alone for the second. */
-function halves(epochs: number | undefined): Pick<ModuleSettings, 'epochs' | 'finishEpochs'> {
-  if (epochs === undefined) return { finishEpochs: epochsAlone }
+/** The first half of the epochs is joint training, the second half separate training. */
+function splitEpochs(epochs: number | undefined): Pick<ModuleSettings, 'epochs' | 'finishEpochs'> {
+  if (epochs === undefined) return { finishEpochs: separateEpochs }
   const finishEpochs = Math.floor(epochs / 2)
   return { epochs: epochs - finishEpochs, finishEpochs }
 }
 
-/** Tokens that longer texts are cut to. */
+/** Longer texts are truncated to this many tokens. */
 export const maxLength = 128
 const weightDecay = 0.1
 const density = 0.5
-const epochsAlone = 3
+const separateEpochs = 3
 
 export function settingsOf(
   method: ComparedMethod,
@@ -141,7 +145,7 @@ export function settingsOf(
   } as const
   switch (method) {
     case 'head':
-      // Its rows are computed once: all the epochs that it takes cost next to nothing.
+      // The backbone encodes the examples once, so that many epochs take little time.
       return { method, ...common, ...headOnlyDefaults }
     case 'mask-one':
       return { method, ...common, prototype, learnedOn, combine, density, rates: { scores: 0.05, heads: 0.005 } }
@@ -160,7 +164,7 @@ export function settingsOf(
       const { density, scoreRate } = methodDefaults[learning]
       const rates = { weights: weightRates[module.kind], scores: scoreRate, heads: 0.005 }
       const settings = { method, ...common, module, density, rates }
-      return method === 'multi' ? { ...settings, ...halves(epochs) } : settings
+      return method === 'multi' ? { ...settings, ...splitEpochs(epochs) } : settings
     }
   }
 }

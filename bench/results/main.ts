@@ -1,4 +1,4 @@
-// `npm run results`: learns what the results page compares, a run after another, and writes the page.
+// `npm run results`: trains all runs that the results page compares, one after another, and writes the page.
 
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { untilInterrupted } from '../../src/commands/interrupt.js'
@@ -13,26 +13,26 @@ import { writePage } from './page.js'
 import { type RunnerOptions, runAll } from './runner.js'
 
 const storeOption = () =>
-  new Option('--store <file>', 'the finished runs, a line each').default('bench/results/runs.jsonl')
+  new Option('--store <file>', 'file of finished runs, one per line').default('bench/results/runs.jsonl')
 
-const words = (given: string): string[] => {
-  const found = given.split(',').map((word) => word.trim())
+const names = (given: string): string[] => {
+  const found = given.split(',').map((name) => name.trim())
   if (found.includes('') || new Set(found).size < found.length)
-    throw new InvalidArgumentError('Expected names with commas between them, each once.')
+    throw new InvalidArgumentError('Expected different names, separated by commas.')
   return found
 }
 
 const methodNames = (given: string): ComparedMethod[] =>
-  words(given).map((word) => {
-    const method = comparedMethods.find((method) => method === word)
-    if (method === undefined) throw new InvalidArgumentError(`Expected some of ${comparedMethods.join(', ')}.`)
+  names(given).map((name) => {
+    const method = comparedMethods.find((method) => method === name)
+    if (method === undefined) throw new InvalidArgumentError(`Expected one or more of ${comparedMethods.join(', ')}.`)
     return method
   })
 
-const seedNumbers = (given: string): number[] => words(given).map(whole(0, 2 ** 31 - 1))
+const seedNumbers = (given: string): number[] => names(given).map(whole(0, 2 ** 31 - 1))
 
 const program = new Command('results')
-  .description('learn what the results page compares, and write the page')
+  .description('train the runs that the results page compares, and write the page')
   .showHelpAfterError('(run with --help for the usage and an example)')
   .addHelpText(
     'after',
@@ -41,15 +41,15 @@ const program = new Command('results')
 
 program
   .command('run')
-  .description('learn what is not in the store yet; it may be ended at any time and goes on where it was')
-  .requiredOption('--data <dir>', 'a folder for each task, with train.jsonl, and perhaps dev.jsonl and task.json')
-  .option('--tasks <names>', 'which of the tasks (default: all)', words)
-  .option('--methods <names>', `which of ${comparedMethods.join(', ')}`, methodNames, [...comparedMethods])
-  .option('--seeds <numbers>', 'a run of everything for each', seedNumbers, [1, 2, 3])
-  .option('--max-rows <number>', 'rows of a task to learn from at most, drawn at random', whole(2, 1e9), 3000)
+  .description('train the runs that are not in the store yet; it can be stopped at any time and then continues')
+  .requiredOption('--data <dir>', 'folder with a folder per task: train.jsonl, and optionally dev.jsonl and task.json')
+  .option('--tasks <names>', 'tasks to train (default: all)', names)
+  .option('--methods <names>', `one or more of ${comparedMethods.join(', ')}`, methodNames, [...comparedMethods])
+  .option('--seeds <numbers>', 'seeds; each one repeats all runs', seedNumbers, [1, 2, 3])
+  .option('--max-rows <number>', 'most training examples of a task, drawn at random', whole(2, 1e9), 3000)
   .option(
     '--epochs <number>',
-    'times that every row is seen, but by a head alone (default: 3 to 50, for 400 steps)',
+    'passes over the data, except for a head alone (default: 3 to 50, enough for 400 steps)',
     whole(1, 10_000),
   )
   .addOption(storeOption())
@@ -60,18 +60,18 @@ program
     ),
   )
   .addOption(
-    new Option('--prototype-dir <dir>', 'where the prototype.safetensors is that masks are learned on').default(
+    new Option('--prototype-dir <dir>', 'directory of the prototype that masks are trained on').default(
       settings.modelDir.value,
       "the bundled model's",
     ),
   )
   .addOption(
-    new Option('--combine <kind>', "how a mask of one row meets the prototype's layer masks")
+    new Option('--combine <kind>', "how one mask for all layers is combined with the prototype's layer masks")
       .choices(combinings)
       .default('none'),
   )
-  .addOption(new Option('--provider <name>', 'where it learns').choices(learningProviders).default('cpu'))
-  .option('--threads <number>', 'threads that compute; 0 is one for each core', whole(0, 1024), 0)
+  .addOption(new Option('--provider <name>', 'execution provider').choices(learningProviders).default('cpu'))
+  .option('--threads <number>', 'CPU threads; 0 means one per core', whole(0, 1024), 0)
   .addHelpText(
     'after',
     '\nExample:\n  $ npm run results -- run --data data --tasks sst2,trec --methods head,single --seeds 1',
@@ -80,9 +80,9 @@ program
 
 program
   .command('page')
-  .description('write the table and the plot of what is in the store')
+  .description('write the page and its plot from the stored runs')
   .addOption(storeOption())
-  .option('--out <file>', 'the page; the plot lies beside it', 'docs/results.md')
+  .option('--out <file>', 'the page; the plot is written next to it', 'docs/results.md')
   .addHelpText(
     'after',
     '\nExample:\n  $ npm run results -- page --store bench/results/runs.jsonl --out docs/results.md',
@@ -93,25 +93,25 @@ program
 
 async function run(options: RunnerOptions): Promise<void> {
   const line = new ProgressLine(process.stderr)
-  const say = (text: string) => line.print(text)
+  const print = (text: string) => line.print(text)
   const { stored, skipped, failed, stopped } = await untilInterrupted(
     (signal) =>
       runAll(
         options,
         {
-          say,
+          print,
           show: (progress, place, secondsAfter) =>
             line.show(progress, (sentence) => {
               const all = secondsAfter === undefined ? undefined : progress.millisecondsLeft + 1000 * secondsAfter
-              return `${place}: ${sentence} in this run, ${all === undefined ? 'not known yet' : `about ${duration(all)}`} in all`
+              return `${place}: ${sentence} in this run, ${all === undefined ? 'not known yet' : `about ${duration(all)}`} in total`
             }),
         },
         signal,
       ),
-    () => line.print('stopping after this step; the run is begun anew by the next call'),
+    () => line.print('stopping after the current step; the next call repeats this run'),
   )
   const state = stopped ? 'stopped' : 'done'
-  line.print(`${state}: ${stored} runs stored now, ${skipped} before${failed > 0 ? `, ${failed} failed` : ''}`)
+  line.print(`${state}: ${stored} runs stored now, ${skipped} earlier${failed > 0 ? `, ${failed} failed` : ''}`)
   if (stopped) process.exitCode = 130
   else if (failed > 0) process.exitCode = 1
 }

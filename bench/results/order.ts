@@ -1,11 +1,11 @@
-// Which runs are wanted, in which order, and how long those that are left will take.
+// Plans the runs and their order, and estimates how long the remaining ones take.
 
 import { type ComparedMethod, comparedMethods, type Settings } from './compared-methods.js'
 import type { FinishedRun, PlannedRun } from './run.js'
 
 /**
- * One seed of everything comes before the second seed. Within a seed the rows of the table fill one after another; the
- * runs on all tasks together come last.
+ * All runs of one seed come before the next seed. Within a seed, the table fills task by task, and the runs on all tasks
+ * together come last.
  */
 export function planRuns(
   tasks: readonly string[],
@@ -25,16 +25,16 @@ export function planRuns(
 }
 
 /**
- * Estimates how many seconds runs will take: of each task what a task took so far by the same method, or by any where
- * the method has not been run. Undefined if nothing has.
+ * Estimates how many seconds runs will take, from the mean time per task of the finished runs of the same method, or of
+ * all methods. Undefined if there are no finished runs.
  */
 export function estimateSeconds(waiting: readonly PlannedRun[], finished: readonly FinishedRun[]): number | undefined {
   if (waiting.length === 0) return 0
   if (finished.length === 0) return undefined
-  const aTask = (runs: readonly FinishedRun[]) =>
+  const secondsPerTask = (runs: readonly FinishedRun[]) =>
     runs.reduce((sum, { seconds }) => sum + seconds, 0) / runs.reduce((sum, { tasks }) => sum + tasks.length, 0)
   return waiting.reduce((sum, { method, tasks }) => {
     const same = finished.filter((run) => run.method === method)
-    return sum + tasks.length * aTask(same.length > 0 ? same : finished)
+    return sum + tasks.length * secondsPerTask(same.length > 0 ? same : finished)
   }, 0)
 }

@@ -1,15 +1,15 @@
-// Mean score against storage a task, as an SVG: a labelled point a method.
+// Draws the mean score against the storage per task as an SVG, with one labelled point per method.
 
 export interface PlotPoint {
   readonly label: string
-  /** Bytes; 0 has a place of its own, left of the logarithmic axis. */
+  /** Bytes; 0 is drawn left of the logarithmic axis. */
   readonly bytes: number
   readonly score: number
 }
 
 const width = 760
 const height = 440
-/** Where the axes are; what has no storage stands at `zero`. */
+/** Positions of the axes. Points without storage are drawn at `zero`. */
 const frame = { left: 70, right: 730, top: 50, bottom: 370, zero: 105, first: 150 }
 const labelHeight = 16
 const characterWidth = 6.4
@@ -36,7 +36,7 @@ export function plot(title: string, points: readonly PlotPoint[]): string {
         `<text x="${at}" y="${frame.bottom + 18}" text-anchor="middle" fill="#444444">${label}</text>`,
     ),
     `<path d="M${frame.left} ${frame.top}V${frame.bottom}H${frame.right}" fill="none" stroke="#444444"/>`,
-    `<text x="${(frame.left + frame.right) / 2}" y="${height - 22}" text-anchor="middle" fill="#222222">storage a task, logarithmic</text>`,
+    `<text x="${(frame.left + frame.right) / 2}" y="${height - 22}" text-anchor="middle" fill="#222222">storage per task, logarithmic</text>`,
     `<text transform="translate(20 ${(frame.top + frame.bottom) / 2}) rotate(-90)" text-anchor="middle" fill="#222222">mean dev score</text>`,
     ...labelled(places).map(
       ({ x, y, label, textX, textY, lineX }) =>
@@ -73,7 +73,7 @@ function xAxis(bytes: readonly number[]): Axis {
   return { of, ticks: [...none, ...decades.map((value) => ({ at: of(value), label: byteLabel(value) }))] }
 }
 
-/** From the lowest score to the highest, widened to round numbers. */
+/** The range of the scores, extended to round numbers. */
 function yAxis(scores: readonly number[]): Axis {
   const range = Math.max(...scores) - Math.min(...scores)
   const step = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2].find((step) => range / step <= 6) ?? 0.5
@@ -93,13 +93,13 @@ interface Place {
 interface LabelledPlace extends Place {
   readonly textX: number
   readonly textY: number
-  /** Where the line from the point ends. */
+  /** Where the line from the point to the label ends. */
   readonly lineX: number
 }
 
-/** Labels right of their points, left where the frame ends, and moved down where they would cover another or a point. */
+/** Places labels right of their points, or left if they do not fit. A label that would cover another moves down. */
 function labelled(places: readonly Place[]): LabelledPlace[] {
-  const taken = places.map(({ x, y }) => ({ left: x - 6, right: x + 6, y }))
+  const occupied = places.map(({ x, y }) => ({ left: x - 6, right: x + 6, y }))
   return places
     .toSorted((a, b) => a.y - b.y)
     .map((place) => {
@@ -107,12 +107,12 @@ function labelled(places: readonly Place[]): LabelledPlace[] {
       const fits = place.x + gap + length <= width - gap
       const textX = round(fits ? place.x + gap : Math.max(frame.left + gap, place.x - gap - length))
       const covers = (y: number) =>
-        taken.some(
+        occupied.some(
           ({ left, right, y: other }) => textX < right && textX + length > left && Math.abs(y - other) < labelHeight,
         )
       let textY = place.y
       while (covers(textY)) textY = round(textY + labelHeight / 4)
-      taken.push({ left: textX, right: textX + length, y: textY })
+      occupied.push({ left: textX, right: textX + length, y: textY })
       return { ...place, textX, textY, lineX: fits ? round(textX - 2) : round(textX + length) }
     })
 }

@@ -1,11 +1,11 @@
-// A run: one method on one task, or on a set of tasks together, with one seed; and what came of it, as a line of the
-// store holds it.
+// A run trains one method on one task, or on several tasks together, with one seed. A finished run is one line of the
+// store.
 
 import { Type } from 'typebox'
 import { digestOf } from '../../src/formats/digest.js'
 import { type ComparedMethod, comparedMethods, type Settings } from './compared-methods.js'
 
-/** A run that is wanted. */
+/** A run that is planned. */
 export interface PlannedRun {
   readonly method: ComparedMethod
   readonly tasks: readonly string[]
@@ -13,7 +13,7 @@ export interface PlannedRun {
   readonly settings: Settings
 }
 
-/** What a task reached. */
+/** The score of a task. */
 export interface TaskScore {
   readonly task: string
   readonly metric: string
@@ -22,14 +22,14 @@ export interface TaskScore {
   readonly devRows: number
 }
 
-/** What learning gave. */
+/** The result of training. */
 export interface Outcome {
   readonly scores: readonly TaskScore[]
-  /** From 1; 0 if the beginning was best. */
+  /** From 1; 0 if the initial tensors were best. */
   readonly bestEpoch: number
   readonly epochs: number
   readonly steps: number
-  /** Bits that all tasks share, and that each adds. Heads are not counted. */
+  /** Bits that all tasks share, and that each task adds; without heads. */
   readonly storage: { readonly shared: number; readonly each: number }
   readonly backboneBits: number
 }
@@ -39,15 +39,15 @@ export interface FinishedRun extends Outcome {
   readonly method: ComparedMethod
   readonly tasks: readonly string[]
   readonly seed: number
-  /** Of learning with its dev scores, without reading the data. */
+  /** Time of training and of the dev scores, without reading the data. */
   readonly seconds: number
   readonly settings: Readonly<Record<string, unknown>>
-  /** The start of the SHA-256 of the settings: runs of different versions are not compared. */
+  /** The first characters of the SHA-256 of the settings. Runs of different versions are not compared. */
   readonly version: string
   readonly machine: string
 }
 
-/** What every line of a store says first. */
+/** The first field of every line of a store. */
 export const runFormat = 'propetl-run/1'
 
 const count = Type.Integer({ minimum: 0 })
@@ -82,9 +82,9 @@ export const runSchema = Type.Object({
 
 export const versionOf = (settings: Settings): string => shortDigest(digestOf(Buffer.from(JSON.stringify(settings))))
 
-/** Enough of a SHA-256 to tell a few of them apart. */
+/** Enough of a SHA-256 to distinguish a few of them. */
 export const shortDigest = (digest: string): string => digest.slice(0, 12)
 
-/** The same for a wanted run and for the finished one that it would repeat. */
+/** Identifies a run: equal for a planned run and for the finished run that it would repeat. */
 export const keyOf = (run: PlannedRun | FinishedRun): string =>
   JSON.stringify([run.method, run.tasks.toSorted(), run.seed, 'version' in run ? run.version : versionOf(run.settings)])

@@ -1,4 +1,4 @@
-// The loop over the runs that are wanted and not yet in the store. It may be ended at any moment and goes on from there.
+// Trains the planned runs that are not in the store yet. It can be stopped at any time; the next call continues.
 
 import { readdir, stat } from 'node:fs/promises'
 import { availableParallelism, cpus } from 'node:os'
@@ -19,9 +19,9 @@ import { appendRun, checkStoreWritable, readRuns } from './store.js'
 import { type Material, trainRun } from './train-run.js'
 
 export interface RunnerOptions extends Required<Compute> {
-  /** A folder of tasks, each a folder with train.jsonl, and perhaps dev.jsonl and task.json. */
+  /** A folder with a folder per task: train.jsonl, and optionally dev.jsonl and task.json. */
   readonly data: string
-  /** Without it all tasks of the folder. */
+  /** By default all tasks of the folder. */
   readonly tasks?: readonly string[]
   readonly methods: readonly ComparedMethod[]
   readonly seeds: readonly number[]
@@ -29,41 +29,41 @@ export interface RunnerOptions extends Required<Compute> {
   readonly epochs?: number
   readonly combine: Combining
   readonly modelDir: string
-  /** Where the prototype.safetensors is that masks are learned on. */
+  /** Directory of the prototype that masks are trained on. */
   readonly prototypeDir: string
   readonly store: string
 }
 
-/** Where the loop tells how far it is. */
+/** Receives the progress of the runner. */
 export interface RunnerReport {
-  /** A line of its own. */
-  readonly say: (line: string) => void
+  /** Prints a line. */
+  readonly print: (line: string) => void
   /**
-   * @param place which run it is, of how many
-   * @param secondsAfter what the runs after it will take, if that can be told
+   * @param place the number of the run, and of all runs
+   * @param secondsAfter estimated time of the runs after it, if it is known
    */
   readonly show: (progress: Progress, place: string, secondsAfter: number | undefined) => void
 }
 
-/** Split off for dev where a task has no dev.jsonl. */
+/** Share of the training data that is used as dev examples if a task has no dev.jsonl. */
 const devShare = 0.1
 
 export interface RunnerResult {
   readonly stored: number
-  /** Runs that had been stored before. */
+  /** Runs that were already in the store. */
   readonly skipped: number
-  /** Runs whose loss became no number; they are tried again by the next call. */
+  /** Runs whose training diverged. The next call tries them again. */
   readonly failed: number
   readonly stopped: boolean
 }
 
 /**
- * @param signal once aborted, the loop ends after the current step, and the run that it belonged to is not stored
- * @throws Problem for what is wrong with the options, the data or the store
+ * @param signal if aborted, the runner ends after the current step and does not store that run
+ * @throws Problem if the options, the data or the store are invalid
  */
 export async function runAll(
   options: RunnerOptions,
-  { say, show }: RunnerReport,
+  { print, show }: RunnerReport,
   signal: AbortSignal,
 ): Promise<RunnerResult> {
   const { data, methods, seeds, store, provider, threads } = options
@@ -83,89 +83,91 @@ export async function runAll(
 
   const all = planRuns(tasks, methods, seeds, (method) => settingsOf(method, choices))
   const known = new Set(finished.map(keyOf))
-  const waiting = all.filter((run) => !known.has(keyOf(run)))
-  const skipped = all.length - waiting.length
-  say(`${all.length} runs on ${tasks.length} tasks are wanted, ${skipped} are in ${store} already`)
-  const load = dataLoader(model, options, say)
+  const remaining = all.filter((run) => !known.has(keyOf(run)))
+  const skipped = all.length - remaining.length
+  print(`${all.length} runs on ${tasks.length} tasks are planned; ${skipped} of them are already in ${store}`)
+  const load = dataLoader(model, options, print)
   let stored = 0
   let failed = 0
-  for (const [at, wanted] of waiting.entries()) {
-    const place = `run ${skipped + at + 1} of ${all.length} (${described(wanted)})`
-    const secondsAfter = estimateSeconds(waiting.slice(at + 1), finished)
-    const run = await runOnce(material, wanted, await load(wanted), {
+  for (const [at, planned] of remaining.entries()) {
+    const place = `run ${skipped + at + 1} of ${all.length} (${describeRun(planned)})`
+    const secondsAfter = estimateSeconds(remaining.slice(at + 1), finished)
+    const run = await runOnce(material, planned, await load(planned), {
       onProgress: (progress) => show(progress, place, secondsAfter),
       signal,
     })
     if (run === undefined) break
     if (run instanceof Problem) {
       failed++
-      say(`${place}: ${run.message}; it is not stored`)
+      print(`${place}: ${run.message}; the run is not stored`)
       continue
     }
     await appendRun(store, run)
     finished.push(run)
     stored++
-    say(`${place}: ${scoresText(run)} in ${duration(1000 * run.seconds)}; ${timeLeft(waiting.slice(at + 1), finished)}`)
+    print(
+      `${place}: ${scoresText(run)} in ${duration(1000 * run.seconds)}; ${remainingTime(remaining.slice(at + 1), finished)}`,
+    )
   }
   return { stored, skipped, failed, stopped: signal.aborted }
 }
 
-/** @returns undefined if the run was ended before it was finished, a Problem if it cannot be */
+/** @returns undefined if the run was stopped; a Problem if training diverged */
 async function runOnce(
   material: Material,
-  wanted: PlannedRun,
+  planned: PlannedRun,
   tasks: readonly NamedTrainingData[],
-  watch: RunControl,
+  control: RunControl,
 ): Promise<FinishedRun | Problem | undefined> {
   const start = performance.now()
   try {
-    watch.signal.throwIfAborted()
-    const outcome = await trainRun(material, tasks, wanted.seed, wanted.settings, watch)
-    watch.signal.throwIfAborted()
+    control.signal.throwIfAborted()
+    const outcome = await trainRun(material, tasks, planned.seed, planned.settings, control)
+    control.signal.throwIfAborted()
     const seconds = Math.round(performance.now() - start) / 1000
-    const version = versionOf(wanted.settings)
-    const settings = { ...wanted.settings }
-    return { format: runFormat, ...wanted, ...outcome, seconds, settings, version, machine: machineOf(material) }
+    const version = versionOf(planned.settings)
+    const settings = { ...planned.settings }
+    return { format: runFormat, ...planned, ...outcome, seconds, settings, version, machine: machineOf(material) }
   } catch (error) {
-    if (watch.signal.aborted) return undefined
+    if (control.signal.aborted) return undefined
     if (error instanceof Problem && error.code === 'learning_diverged') return error
     throw error
   }
 }
 
-/** The tasks of a folder, or those of them that are named. */
-async function tasksIn(folder: string, named: readonly string[] | undefined): Promise<readonly string[]> {
+/** The ids of the tasks in a folder, or of those that are requested. */
+async function tasksIn(folder: string, requested: readonly string[] | undefined): Promise<readonly string[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((error: Error) => {
     throw new Problem('unreadable_file', `${folder} cannot be read: ${error.message}`)
   })
-  const there: string[] = []
+  const found: string[] = []
   for (const { name } of entries) {
-    const found = await stat(join(folder, name, 'train.jsonl')).catch(() => undefined)
-    if (found?.isFile()) there.push(name)
+    const file = await stat(join(folder, name, 'train.jsonl')).catch(() => undefined)
+    if (file?.isFile()) found.push(name)
   }
-  there.sort()
-  if (there.length === 0)
-    throw new Problem('invalid_data', `${folder} has no tasks; expected a folder for each, with train.jsonl in it`)
-  const missing = named?.find((task) => !there.includes(task))
+  found.sort()
+  if (found.length === 0)
+    throw new Problem('invalid_data', `${folder} has no tasks; expected a folder per task, with train.jsonl`)
+  const missing = requested?.find((task) => !found.includes(task))
   if (missing !== undefined)
-    throw new Problem('invalid_setting', `${folder} has no task "${missing}"; it has ${there.join(', ')}`)
-  return there.filter((task) => named === undefined || named.includes(task))
+    throw new Problem('invalid_setting', `${folder} has no task "${missing}"; it has ${found.join(', ')}`)
+  return found.filter((task) => requested === undefined || requested.includes(task))
 }
 
-/** Reads the data of a run; what was read for a seed is kept until the next. */
-function dataLoader(model: Model, { data, maxRows }: RunnerOptions, say: (line: string) => void) {
-  const kept = new Map<string, NamedTrainingData>()
-  let keptSeed: number | undefined
+/** Loads the data of a run. Data is kept in memory for further runs with the same seed. */
+function dataLoader(model: Model, { data, maxRows }: RunnerOptions, print: (line: string) => void) {
+  const cache = new Map<string, NamedTrainingData>()
+  let cachedSeed: number | undefined
   return async ({ tasks, seed }: PlannedRun): Promise<readonly NamedTrainingData[]> => {
-    if (keptSeed !== seed) kept.clear()
-    keptSeed = seed
+    if (cachedSeed !== seed) cache.clear()
+    cachedSeed = seed
     const loaded: NamedTrainingData[] = []
     for (const id of tasks) {
       const options = { devShare, seed, columns: defaultColumns, maxRows }
       const task =
-        kept.get(id) ??
-        (await loadNamedTrainingData(model, join(data, id), options, (warning) => say(`warning: ${id}: ${warning}`)))
-      kept.set(id, task)
+        cache.get(id) ??
+        (await loadNamedTrainingData(model, join(data, id), options, (warning) => print(`warning: ${id}: ${warning}`)))
+      cache.set(id, task)
       loaded.push(task)
     }
     return loaded
@@ -175,14 +177,14 @@ function dataLoader(model: Model, { data, maxRows }: RunnerOptions, say: (line: 
 const machineOf = ({ provider, threads }: Material): string =>
   `${cpus()[0]?.model ?? 'unknown'}${provider === 'cuda' ? ' with cuda' : ''}, threads: ${threads || availableParallelism()}, Node ${process.version}`
 
-const described = ({ method, tasks, seed }: PlannedRun): string =>
+const describeRun = ({ method, tasks, seed }: PlannedRun): string =>
   `${method}, ${tasks.length === 1 ? tasks[0] : `${tasks.length} tasks`}, seed ${seed}`
 
 const scoresText = ({ scores }: FinishedRun): string =>
   scores.map(({ task, metric, score }) => `${task} ${metric} ${score.toFixed(4)}`).join(', ')
 
-/** What is said of the time that runs will take. */
-function timeLeft(waiting: readonly PlannedRun[], finished: readonly FinishedRun[]): string {
-  const seconds = estimateSeconds(waiting, finished)
+/** The text about the estimated time of the remaining runs. */
+function remainingTime(remaining: readonly PlannedRun[], finished: readonly FinishedRun[]): string {
+  const seconds = estimateSeconds(remaining, finished)
   return seconds === undefined ? 'time left not known yet' : `about ${duration(1000 * seconds)} left`
 }

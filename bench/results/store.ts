@@ -1,5 +1,5 @@
-// Finished runs in a file, a line of JSON each. A run is in it whole or not at all: a line that was cut off in the middle
-// of its writing is ignored, and the next one takes its place.
+// Stores finished runs in a file, one line of JSON each. A line whose writing was interrupted is ignored, and the next
+// run replaces it.
 
 import { mkdir, open, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -7,27 +7,27 @@ import { Value } from 'typebox/value'
 import { Problem } from '../../src/problem.js'
 import { type FinishedRun, runFormat, runSchema } from './run.js'
 
-/** How every line begins. */
+/** The first characters of every line. */
 const linePrefix = `{"format":${JSON.stringify(runFormat)},`
 
 interface Content {
   readonly runs: readonly FinishedRun[]
-  /** Bytes of the whole lines, if a torn one follows them. */
-  readonly tornAt: number | undefined
+  /** Length of the complete lines in bytes, if an incomplete line follows them. */
+  readonly completeBytes: number | undefined
 }
 
 /**
- * Reads the finished runs of a store; a store that is not there yet has none.
+ * Reads the finished runs of a store; a missing file has none.
  * @throws Problem `unreadable_file`, or `invalid_data` naming the line
  */
 export const readRuns = async (path: string): Promise<readonly FinishedRun[]> => (await readContent(path)).runs
 
-/** Adds a finished run; when this returns, it is on the disk. @throws Problem `unreadable_file`, `invalid_data` */
+/** Adds a finished run. When this returns, the run is on the disk. @throws Problem `unreadable_file`, `invalid_data` */
 export async function appendRun(path: string, { format, ...run }: FinishedRun): Promise<void> {
-  const { tornAt } = await readContent(path)
+  const { completeBytes } = await readContent(path)
   const file = await openToAppend(path)
   try {
-    if (tornAt !== undefined) await file.truncate(tornAt)
+    if (completeBytes !== undefined) await file.truncate(completeBytes)
     await file.appendFile(`${JSON.stringify({ format, ...run })}\n`)
     await file.sync()
   } finally {
@@ -35,7 +35,7 @@ export async function appendRun(path: string, { format, ...run }: FinishedRun): 
   }
 }
 
-/** Says before any work is done whether runs can be stored. @throws Problem `unwritable_file` */
+/** Checks that runs can be stored, before any of them is trained. @throws Problem `unwritable_file` */
 export const checkStoreWritable = async (path: string): Promise<void> => (await openToAppend(path)).close()
 
 async function openToAppend(path: string) {
@@ -54,9 +54,9 @@ async function readContent(path: string): Promise<Content> {
   })
   const end = bytes.lastIndexOf(10) + 1
   const lines = bytes.toString('utf8', 0, end).split('\n').slice(0, -1)
-  const torn = bytes.toString('utf8', end)
-  if (!torn.startsWith(linePrefix.slice(0, torn.length))) throwInvalidStore(path, lines.length)
-  return { runs: lines.map((line, at) => runOf(line, path, at)), tornAt: torn === '' ? undefined : end }
+  const rest = bytes.toString('utf8', end)
+  if (!rest.startsWith(linePrefix.slice(0, rest.length))) throwInvalidStore(path, lines.length)
+  return { runs: lines.map((line, at) => runOf(line, path, at)), completeBytes: rest === '' ? undefined : end }
 }
 
 function runOf(line: string, path: string, at: number): FinishedRun {

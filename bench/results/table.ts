@@ -1,51 +1,51 @@
-// What the runs of a store say together: a cell for each task and method, and a column's means and storage.
+// Combines the runs of a store into a table: a cell per task and method, and the mean and storage of each column.
 
 import { type ComparedMethod, plainCounterpart } from './compared-methods.js'
 import type { FinishedRun } from './run.js'
 
-/** A task's score by a method, over seeds. */
+/** The score of a task with a method, over seeds. */
 export interface Cell {
   readonly mean: number
-  /** Half of the distance from the lowest to the highest. */
+  /** Half the range from the lowest to the highest score. */
   readonly halfSpread: number
   readonly seeds: number
 }
 
 export interface Column {
   readonly method: ComparedMethod
-  /** Its runs with the settings, and where it learns several tasks together the tasks, of its latest run. */
+  /** The runs with the same settings as the latest run. A method that trains several tasks jointly needs the same tasks, too. */
   readonly runs: readonly FinishedRun[]
   readonly version: string
   readonly settings: Readonly<Record<string, unknown>>
   readonly cells: ReadonlyMap<string, Cell>
-  /** Over the tasks that all columns have; undefined if there are none. */
+  /** Over the tasks with runs of all columns; undefined if there are none. */
   readonly mean: number | undefined
-  /** Mean difference to the plain module over the tasks that both have, in points of 0.01. */
+  /** Mean difference to the plain module over the tasks of both, in points of 0.01. */
   readonly againstPlain: { readonly points: number; readonly tasks: number } | undefined
-  /** Of masks: the same over the tasks that their prototype was not learned on. */
+  /** For masks: the difference on tasks that their prototype was not trained on. */
   readonly unseen: Unseen | undefined
   readonly storage: StorageOf
-  /** Mean seconds of learning a task. */
+  /** Mean training time per task, in seconds. */
   readonly seconds: number
 }
 
-/** Masks on tasks that their prototype was not learned on. */
+/** The scores of masks on tasks that their prototype was not trained on. */
 export interface Unseen {
   readonly tasks: readonly string[]
   /** Mean difference to plain adapters, in points of 0.01. */
   readonly points: number
-  /** The task with the shortest way up from a head alone (0) to plain adapters (1). */
-  readonly least: { readonly task: string; readonly wayUp: number }
+  /** The task with the smallest gain, where a head alone is 0 and plain adapters are 1. */
+  readonly least: { readonly task: string; readonly gain: number }
 }
 
-/** Bits of a method for all tasks of the table. */
+/** Storage of a method for all tasks of the table, in bits. */
 export interface StorageOf {
   readonly total: number
-  /** What one more task adds. */
+  /** Bits that each further task adds. */
   readonly added: number
-  /** The total's part of the backbone's bits. */
+  /** The total as a share of the backbone. */
   readonly ofBackbone: number
-  /** The total's part of what the plain module takes, if that is in the table. */
+  /** The total as a share of the plain module, if that is in the table. */
   readonly ofPlain: number | undefined
 }
 
@@ -54,25 +54,25 @@ export interface Table {
   readonly metrics: ReadonlyMap<string, string>
   /** Methods that have runs on its tasks. */
   readonly columns: readonly Column[]
-  /** Tasks that all columns have: what means are over. */
+  /** Tasks with runs of all columns. Means are over these tasks. */
   readonly shared: readonly string[]
   readonly seeds: readonly number[]
-  /** Runs with settings that are not their method's latest. */
+  /** Runs with other settings than the latest run of their method. */
   readonly leftOut: readonly FinishedRun[]
   readonly missing: readonly Missing[]
 }
 
-/** What a method lacks until every task has every seed. */
+/** The runs that a method needs until all tasks have all seeds. */
 export interface Missing {
   readonly method: ComparedMethod
   readonly without: readonly string[]
-  /** Tasks with runs, but not for all seeds. */
+  /** Tasks that have runs, but not for all seeds. */
   readonly fewerSeeds: readonly string[]
 }
 
 /**
  * @param methods the columns
- * @param own the methods whose tasks are the rows
+ * @param own the methods whose tasks are the rows of the table
  */
 export function tableOf(
   allRuns: readonly FinishedRun[],
@@ -130,13 +130,13 @@ export function tableOf(
   }
 }
 
-/** Runs of one method that may be put together: those like the latest. */
+/** The runs of one method that have the same settings as the latest. */
 function latestRuns(runs: readonly FinishedRun[]): FinishedRun[] {
   const last = runs.at(-1)
   if (last === undefined) return []
-  const together = ({ method, version, tasks }: FinishedRun) =>
+  const settingsKey = ({ method, version, tasks }: FinishedRun) =>
     JSON.stringify([version, method === 'multi' ? tasks.toSorted() : []])
-  return runs.filter((run) => together(run) === together(last))
+  return runs.filter((run) => settingsKey(run) === settingsKey(last))
 }
 
 function cellsOf(runs: readonly FinishedRun[]): Map<string, Cell> {
@@ -172,9 +172,9 @@ function unseenOf({ settings }: FinishedRun, cells: Cells, plain: Cells, head: C
   const found = [...cells].flatMap(([task, { mean }]) => {
     const [top, bottom] = [plain.get(task)?.mean, head.get(task)?.mean]
     if (learnedOn.includes(task) || top === undefined || bottom === undefined) return []
-    return [{ task, points: 100 * (mean - top), wayUp: (mean - bottom) / (top - bottom) }]
+    return [{ task, points: 100 * (mean - top), gain: (mean - bottom) / (top - bottom) }]
   })
-  const [least] = found.toSorted((a, b) => a.wayUp - b.wayUp)
+  const [least] = found.toSorted((a, b) => a.gain - b.gain)
   const points = mean(found.map((task) => task.points))
   return least && points !== undefined ? { tasks: found.map(({ task }) => task), points, least } : undefined
 }

@@ -1,4 +1,4 @@
-// One run, by the learning functions that users call: which of them, with what settings, and what counts of it.
+// Trains one run with the same functions as the commands learn and train.
 
 import { trainHeadOnly } from '../../src/learn/baseline.js'
 import type { Model } from '../../src/learn/model.js'
@@ -19,10 +19,10 @@ import {
 } from './compared-methods.js'
 import type { Outcome, TaskScore } from './run.js'
 
-/** What runs learn from and on. */
+/** The models that runs use. */
 export interface Material extends Compute {
   readonly model: Model
-  /** What masks are learned on, where a run learns any. */
+  /** The prototype that masks are trained on, if there are such runs. */
   readonly prototype: Prototype | undefined
 }
 
@@ -32,18 +32,18 @@ export async function trainRun(
   tasks: readonly NamedTrainingData[],
   seed: number,
   settings: Settings,
-  watch: RunControl,
+  control: RunControl,
 ): Promise<Outcome> {
   const [task] = tasks
   if (task === undefined) throw new Problem('invalid_setting', 'a run has no tasks; expected at least one')
   switch (settings.method) {
     case 'head':
-      return trainHead(material, task, seed, settings, watch)
+      return trainHead(material, task, seed, settings, control)
     case 'mask-one':
     case 'mask-layer':
-      return trainMask(material, task, seed, settings, watch)
+      return trainMask(material, task, seed, settings, control)
     default:
-      return trainModule(material, tasks, seed, settings, watch)
+      return trainModule(material, tasks, seed, settings, control)
   }
 }
 
@@ -75,10 +75,10 @@ async function trainModule(
   tasks: readonly NamedTrainingData[],
   seed: number,
   settings: ModuleSettings,
-  watch: RunControl,
+  control: RunControl,
 ): Promise<Outcome> {
   const { learning: method } = moduleMethods[settings.method]
-  const counted = new StepCount(watch)
+  const counter = new StepCount(control)
   const { result, storage } = await trainPrototype(
     model.backbone,
     tasks,
@@ -91,13 +91,13 @@ async function trainModule(
       provider,
       threads,
     },
-    counted,
+    counter,
   )
   return {
     scores: tasks.map((task) => scored(task, result.scores.get(task.id) ?? Number.NaN)),
     bestEpoch: result.bestEpoch,
     epochs: result.epochs.length,
-    steps: counted.steps,
+    steps: counter.steps,
     storage: method === 'multi' ? storage : { shared: 0, each: storage.shared + storage.each },
     backboneBits: backboneBits(model.backbone),
   }
@@ -108,24 +108,24 @@ async function trainMask(
   task: NamedTrainingData,
   seed: number,
   settings: MaskSettings,
-  watch: RunControl,
+  control: RunControl,
 ): Promise<Outcome> {
-  if (prototype === undefined) throw new Error('a mask is to be learned on no prototype')
+  if (prototype === undefined) throw new Error('a mask cannot be trained without a prototype')
   const maskRows = settings.method === 'mask-one' ? 'one' : 'layer'
-  const counted = new StepCount(watch)
+  const counter = new StepCount(control)
   const { result } = await trainNewTask(
     model,
     prototype,
     task,
     { ...settings, maskRows, head: 'linear', normalize: true, seed, provider, threads, baseline: false },
-    counted,
+    counter,
   )
   const { weights, layerMasks } = prototypeBits(prototype)
   return {
     scores: [scored(task, result.score)],
     bestEpoch: result.bestEpoch,
     epochs: result.epochs.length,
-    steps: counted.steps,
+    steps: counter.steps,
     storage: {
       shared: weights + (settings.combine === 'none' ? 0 : layerMasks),
       each: taskBits(prototype, maskRows === 'one' ? 1 : prototype.layers),
@@ -134,19 +134,19 @@ async function trainMask(
   }
 }
 
-/** A watch that counts steps, also where a run has several stages. */
+/** Counts the steps of a run, over all its stages. */
 class StepCount implements RunControl {
   steps = 0
 
-  constructor(readonly watch: RunControl) {}
+  constructor(readonly control: RunControl) {}
 
   get signal(): AbortSignal {
-    return this.watch.signal
+    return this.control.signal
   }
 
   readonly onProgress = (progress: Progress): void => {
     this.steps++
-    this.watch.onProgress(progress)
+    this.control.onProgress(progress)
   }
 }
 

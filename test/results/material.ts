@@ -1,4 +1,4 @@
-// Made-up finished runs, and folders that are gone after the tests.
+// Invented finished runs, and temporary folders that are removed after the tests.
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -13,8 +13,8 @@ export async function temporaryFolder(): Promise<string> {
   return folder
 }
 
-/** A run that gave the scores, by task. */
-export const madeUpRun = (
+/** A finished run with the given scores by task. */
+export const inventedRun = (
   method: ComparedMethod,
   seed: number,
   scores: Readonly<Record<string, number>>,

@@ -1,16 +1,16 @@
-// Which run comes next, which of them are the same, and what is left to wait for.
+// The order and identity of planned runs, and the estimate of their time.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type ComparedMethod, comparedMethods, settingsOf } from '../../bench/results/compared-methods.js'
 import { estimateSeconds, planRuns } from '../../bench/results/order.js'
 import { keyOf, versionOf } from '../../bench/results/run.js'
-import { madeUpRun } from './material.js'
+import { inventedRun } from './material.js'
 
 const choices = { backbone: 'b', prototype: 'p', learnedOn: [], maxRows: 3000, combine: 'none' } as const
 const settings = (method: ComparedMethod) => settingsOf(method, choices)
 
-test('one seed of everything comes before the second seed; a row of the table before the next', () => {
+test('plans all runs of one seed before the next seed, and task by task within a seed', () => {
   const runs = planRuns(['a', 'b'], ['multi', 'head', 'plain'], [1, 2], settings)
   assert.deepEqual(
     runs.map(({ method, tasks, seed }) => `${seed} ${method} ${tasks.join('+')}`),
@@ -21,30 +21,30 @@ test('one seed of everything comes before the second seed; a row of the table be
   )
 })
 
-test('a run is another one by its method, tasks, seed and settings, and by nothing else', () => {
-  const wanted = planRuns(['a', 'b'], comparedMethods, [1, 2], settings)
-  assert.equal(new Set(wanted.map(keyOf)).size, 2 * (9 * 2 + 1))
-  const [run] = wanted
+test('a run is identified by its method, tasks, seed and settings', () => {
+  const planned = planRuns(['a', 'b'], comparedMethods, [1, 2], settings)
+  assert.equal(new Set(planned.map(keyOf)).size, 2 * (9 * 2 + 1))
+  const [run] = planned
   assert.ok(run)
-  const finished = madeUpRun(run.method, run.seed, { a: 0.5 }, { version: versionOf(run.settings) })
+  const finished = inventedRun(run.method, run.seed, { a: 0.5 }, { version: versionOf(run.settings) })
   assert.equal(keyOf(finished), keyOf(run))
   const fewerRows = settingsOf(run.method, { ...choices, maxRows: 100 })
   assert.notEqual(keyOf({ ...run, settings: fewerRows }), keyOf(run))
 })
 
-test('another prototype makes other masks, and nothing else', () => {
+test('another prototype changes only the runs that train masks', () => {
   const changed = comparedMethods.filter(
     (method) => versionOf(settingsOf(method, { ...choices, prototype: 'q' })) !== versionOf(settings(method)),
   )
   assert.deepEqual(changed, ['mask-one', 'mask-layer'])
 })
 
-test('the time left is that of the same method a task, or of any method that has been run', () => {
-  const waiting = planRuns(['a', 'b'], ['head', 'multi'], [1], settings)
-  assert.equal(estimateSeconds(waiting, []), undefined)
+test('estimates the time from runs of the same method, or of all methods if it has none', () => {
+  const remaining = planRuns(['a', 'b'], ['head', 'multi'], [1], settings)
+  assert.equal(estimateSeconds(remaining, []), undefined)
   assert.equal(estimateSeconds([], []), 0)
-  const head = [madeUpRun('head', 9, { a: 1 }, { seconds: 4 }), madeUpRun('head', 9, { b: 1 }, { seconds: 8 })]
-  assert.equal(estimateSeconds(waiting, head), 2 * 6 + 2 * 6)
-  const multi = madeUpRun('multi', 9, { a: 1, b: 1, c: 1 }, { seconds: 90 })
-  assert.equal(estimateSeconds(waiting, [...head, multi]), 2 * 6 + 2 * 30)
+  const head = [inventedRun('head', 9, { a: 1 }, { seconds: 4 }), inventedRun('head', 9, { b: 1 }, { seconds: 8 })]
+  assert.equal(estimateSeconds(remaining, head), 2 * 6 + 2 * 6)
+  const multi = inventedRun('multi', 9, { a: 1, b: 1, c: 1 }, { seconds: 90 })
+  assert.equal(estimateSeconds(remaining, [...head, multi]), 2 * 6 + 2 * 30)
 })

@@ -1,4 +1,4 @@
-// The runner on a dozen rows of two tasks and the bundled backbone: stopped, gone on with, and done; and the command.
+// The runner on a dozen examples of two tasks with the bundled backbone: stopped, continued and finished; and the command.
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
@@ -17,14 +17,14 @@ import { temporaryFolder } from './material.js'
 const folder = await temporaryFolder()
 const store = join(folder, 'runs.jsonl')
 const words = ['dog', 'cat', 'horse', 'hammer', 'saw', 'drill']
-const rows = ['the', 'my'].flatMap((start) => words.map((word, i) => ({ text: `${start} ${word}`, i })))
+const examples = ['the', 'my'].flatMap((start) => words.map((word, i) => ({ text: `${start} ${word}`, i })))
 for (const [task, label] of [
   ['kinds', (i: number) => (i < 3 ? 'animal' : 'tool')],
   ['sizes', (i: number) => i + 0.5],
 ] as const) {
   await mkdir(join(folder, 'data', task), { recursive: true })
   const lines = (start: string) =>
-    rows.map(({ text, i }) => JSON.stringify({ text: `${start} ${text}`, label: label(i) })).join('\n')
+    examples.map(({ text, i }) => JSON.stringify({ text: `${start} ${text}`, label: label(i) })).join('\n')
   await writeFile(join(folder, 'data', task, 'train.jsonl'), lines('near'))
   await writeFile(join(folder, 'data', task, 'dev.jsonl'), lines('far from'))
 }
@@ -42,16 +42,16 @@ const options: RunnerOptions = {
   provider: 'cpu',
   threads: 1,
 }
-const silent = { say: () => {}, show: () => {} }
+const silent = { print: () => {}, show: () => {} }
 
-test('a runner that is stopped stores nothing half-done, goes on where it was, and then has nothing to do', async () => {
+test('a stopped runner stores no unfinished run, continues with the next call, and then has nothing to do', async () => {
   const stop = new AbortController()
   const places: string[] = []
   const show = (_: unknown, place: string) => {
     places.push(place)
     if (place.startsWith('run 3 ')) stop.abort()
   }
-  const first = await runAll(options, { say: () => {}, show }, stop.signal)
+  const first = await runAll(options, { print: () => {}, show }, stop.signal)
   assert.deepEqual(first, { stored: 2, skipped: 0, failed: 0, stopped: true })
   assert.equal(places.at(-1), 'run 3 of 19 (single, kinds, seed 1)')
   assert.deepEqual(
@@ -65,7 +65,7 @@ test('a runner that is stopped stores nothing half-done, goes on where it was, a
   assert.deepEqual(runs.at(-1)?.tasks, ['kinds', 'sizes'])
   for (const { method, scores, steps, seconds } of runs) {
     for (const { score, trainRows } of scores) assert.ok(score >= -1 && score <= 1 && trainRows === 10)
-    // A head alone takes the 50 epochs that suit it, whatever the others take.
+    // A head alone has 50 epochs by default, which --epochs does not change.
     assert.equal(steps, method === 'head' ? 50 : scores.length)
     assert.ok(seconds > 0)
   }
@@ -79,7 +79,7 @@ test('a runner that is stopped stores nothing half-done, goes on where it was, a
   assert.doesNotMatch(await readFile(out, 'utf8'), /Incomplete/)
 })
 
-test('a head alone can be stopped too', async () => {
+test('the training of a head alone can be stopped', async () => {
   const stop = new AbortController()
   stop.abort()
   const other = join(folder, 'stopped.jsonl')
@@ -91,14 +91,14 @@ test('a head alone can be stopped too', async () => {
 const main = fileURLToPath(new URL('../../bench/results/main.js', import.meta.url))
 const command = (...words: string[]) => promisify(execFile)(process.execPath, [main, ...words], { cwd: folder })
 
-test('the help has an example; what cannot work is said, with exit 1', async () => {
+test('the help has an example, and mistakes exit with code 1 and a message', async () => {
   assert.match((await command('--help')).stdout, /Example:\n {2}\$ npm run results -- run --data/)
   await writeFile(join(folder, 'other.jsonl'), 'hello\n')
   for (const [words, message] of [
     ['run --data nowhere', /^results: nowhere cannot be read/],
     ['run --data data --tasks kinds,colours', /data has no task "colours"; it has kinds, sizes/],
-    ['run --data data --methods head,tail', /Expected some of head, plain, single, multi, mask-one, mask-layer/],
-    ['run --data data --seeds 1,1', /each once/],
+    ['run --data data --methods head,tail', /Expected one or more of head, plain, single, multi, mask-one, mask-layer/],
+    ['run --data data --seeds 1,1', /Expected different names, separated by commas/],
     ['run --data data --store other.jsonl', /other\.jsonl:1: not a finished run/],
     ['page --store other.jsonl', /other\.jsonl:1: not a finished run/],
     ['page --store none.jsonl', /none\.jsonl has no finished runs/],
