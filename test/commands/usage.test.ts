@@ -6,6 +6,8 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { promisify } from 'node:util'
+import { flagOf, settingNames, settings } from '../../src/config.js'
 import { root, temporaryDirectory } from '../material.js'
 import { cli } from '../server-process.js'
 
@@ -25,6 +27,37 @@ const propetl = (args: readonly string[], env: NodeJS.ProcessEnv = {}) =>
 test('--version prints the version of the package', async () => {
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
   assert.deepEqual(await propetl(['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
+})
+
+test('--help groups the commands, and says what each prints, with an example', async () => {
+  const { stdout } = await propetl(['--help'])
+  for (const group of ['Serve:\n  serve', 'Train and evaluate:\n  learn', 'Administer:\n  inspect'])
+    assert.ok(stdout.includes(`\n${group}`), group)
+  const commands = ['serve', 'learn', 'evaluate', 'train', 'inspect', 'backup', 'tenants set', 'tenants create-key']
+  for (const command of commands) {
+    const { code, stdout } = await propetl([...command.split(' '), '--help'])
+    assert.equal(code, 0)
+    assert.match(stdout, /\nPrints .*[\s\S]*\nExamples?:\n {2}\$ propetl /, command)
+    assert.ok(
+      stdout.split('\n').every((line) => line.length <= 80 || line.startsWith('  $ ')),
+      command,
+    )
+  }
+})
+
+test('serve --help lists every setting under the heading of its group', async () => {
+  const { stdout } = await propetl(['serve', '--help'])
+  const sections = new Map(stdout.split(/\n\n/).map((section) => [section.split('\n')[0], section]))
+  for (const name of settingNames) {
+    if (settings[name].kind.kind === 'secret') continue
+    assert.match(sections.get(`${settings[name].group}:`) ?? '', new RegExp(`^  ${flagOf(name)} `, 'm'), name)
+  }
+})
+
+test('a reader of the help may close the pipe', async () => {
+  const script = '{ "$0" "$1" serve --help; echo "exit $?" >&2; } | head -1'
+  const { stdout, stderr } = await promisify(execFile)('sh', ['-c', script, process.execPath, cli])
+  assert.deepEqual([stdout, stderr], ['Usage: propetl serve [options]\n', 'exit 0\n'])
 })
 
 test('a wrong command line exits with code 2 and says what is wrong', async () => {
