@@ -1,7 +1,6 @@
 // `propetl learn`: trains a task on a data file and writes its task file.
 
 import { basename, dirname, extname, join } from 'node:path'
-import { type Config, loadConfig, settings } from '../config.js'
 import { checkDataFile, isDataFileName } from '../learn/file-rows.js'
 import type { LabelSpace } from '../learn/label-space.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
@@ -12,12 +11,12 @@ import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Combining } from '../petl/task.js'
 import { readTaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
-import { taskIdPattern } from '../tasks/registry.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
 import { checkModelDirectory } from './model-directory.js'
 import { checkWritable, writeAtomically } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
 import { type CommonTrainingFlags, columnsOf } from './training-options.js'
+import { shellWord, uploadCommand } from './upload-command.js'
 
 export interface LearnFlags extends CommonTrainingFlags {
   readonly density: number
@@ -114,8 +113,9 @@ function report(
   flags: LearnFlags,
   took: number,
 ): string {
-  const epoch =
-    result.bestEpoch === 0 ? 'before the first epoch ended' : `epoch ${result.bestEpoch} of ${result.epochs.length}`
+  const { bestEpoch, epochs } = result
+  const initial = epochs.length === 0 ? 'before the first epoch ended' : 'as it was before this run'
+  const epoch = bestEpoch === 0 ? initial : `epoch ${bestEpoch} of ${epochs.length}`
   const facts: [string, string][] = [
     [`dev ${metric}`, `${result.score.toFixed(4)} (${epoch}${result.stopped ? ', stopped' : ''})`],
     ...(headOnly === undefined
@@ -129,55 +129,10 @@ function report(
       ]),
     ['file', `${flags.out}, ${file.byteLength.toLocaleString('en-US')} bytes`],
     ['took', duration(took)],
-    ...uploadCommand(flags.out).map((text, at): [string, string] => [at === 0 ? 'put it live' : '', text]),
+    ...uploadCommand(flags.out, process.env).map((text, at): [string, string] => [at === 0 ? 'put it live' : '', text]),
   ]
   return facts.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
 }
-
-/** The command that uploads a task to a server on this machine, and what it assumes about the server. */
-function uploadCommand(file: string): readonly string[] {
-  const { host, port, tlsCert } = environmentConfig()
-  const hasKey = process.env.PROPETL_KEY !== undefined
-  const name = ['127.0.0.1', '::1', '0.0.0.0', '::'].includes(host)
-    ? 'localhost'
-    : host.includes(':')
-      ? `[${host}]`
-      : host
-  const address = `${name}:${port === 0 ? settings.port.value : port}`
-  const key = '-H "authorization: Bearer $PROPETL_KEY"'
-  const url = `${tlsCert === undefined ? '' : 'https://'}${address}/tasks/${taskId(file)}`
-  return [
-    `curl -X PUT${hasKey ? ` ${key}` : ''} --data-binary ${shellWord(`@${file}`)} ${shellWord(url)}`,
-    `(for a server at ${address}${hasKey ? '' : `; if it requires an API key, set PROPETL_KEY and add ${key}`})`,
-  ]
-}
-
-/** The configuration of a server with this environment; the defaults if a variable is invalid. */
-function environmentConfig(): Pick<Config, 'host' | 'port' | 'tlsCert'> {
-  try {
-    return loadConfig({}, process.env)
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error
-    return loadConfig({}, {})
-  }
-}
-
-/** The id of a task from the name of its file; a server does not accept other characters. */
-function taskId(file: string): string {
-  const name = basename(file, extname(file))
-  if (new RegExp(taskIdPattern).test(name)) return name
-  const id = name
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9._-]+/g, '-')
-    .replace(/^[._-]+/, '')
-    .replace(/-+$/, '')
-    .slice(0, 64)
-  return id || 'task'
-}
-
-/** Quotes a text so that a shell reads it as one word. */
-const shellWord = (text: string): string =>
-  /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 
 function jsonReport({ file, result, metric, headOnly, confusions }: NewTask, flags: LearnFlags, took: number): string {
   return JSON.stringify({

@@ -154,7 +154,7 @@ function report({ result, tasks, storage }: Trained, { method, backbone, written
     ...tasks.map(({ id, metric, score }): [string, string] => [id, `dev ${metric} ${score.toFixed(4)}`]),
     ['mean', `${result.score.toFixed(4)}, epoch ${result.bestEpoch}${result.stopped ? ', stopped' : ''}`],
     ['storage, shared', `${bits(storage.shared)} of the backbone's`],
-    ['storage, a task', bits(storage.each)],
+    ['storage, per task', bits(storage.each)],
     ...written.map(({ path, bytes }, at): [string, string] => [
       at === 0 ? 'files' : '',
       `${path}, ${bytes.toLocaleString('en-US')} bytes`,
