@@ -1,5 +1,5 @@
-// Reverse mode over a graph: a table from operator to how its gradient goes to each input, and a loop over the nodes
-// in reverse. Gradients become further nodes of the same graph; nothing is computed that no wanted value needs.
+// Reverse-mode differentiation of a graph: a table with the gradient rule of each operator, and a loop over the nodes in
+// reverse order. Gradients become nodes of the same graph. Only those that the wanted gradients need are added.
 
 import type { Dimension, GraphBuilder, Node, Shape, Value } from './graph.js'
 import {
@@ -29,24 +29,24 @@ import {
 } from './operators.js'
 
 /**
- * How to undo a gather by looking up instead of adding up. It stands for the promise that every row of the table is
- * taken exactly once by the places that carry a gradient.
+ * The gradient of a gather as a lookup, instead of a sum. This is valid only if the positions that carry a gradient use
+ * every entry of the table exactly once.
  */
 export interface Inverse {
-  /** For each row of the table the place that takes it, counted through the flattened index. */
+  /** For each entry of the table, the position in the flattened index that uses it. */
   readonly index: Value
-  /** 1 where a table row is taken, 0 where it is not; broadcast against the looked-up rows. Absent: all are. */
-  readonly taken?: Value
+  /** 1 if a table entry is used, 0 if not; broadcasts to the entries that are looked up. Absent: all are used. */
+  readonly used?: Value
 }
 
-/** Inverses of gather indices, by the index. */
+/** The inverses of gather indices, by index. */
 export type Inverses = ReadonlyMap<Value, Inverse>
 
 /**
  * Adds the gradients of a scalar to the graph that computes it.
  * @param loss a float32 value of shape []
- * @param wanted what to differentiate by
- * @returns for each wanted value its gradient, of the same shape
+ * @param wanted the values by which the loss is differentiated
+ * @returns the gradient of each wanted value, of the same shape
  * @throws Error if the loss does not depend on a wanted value, or an operator between them has no rule
  */
 export function gradients(
@@ -85,7 +85,7 @@ export function gradients(
   })
 }
 
-interface Call {
+interface RuleContext {
   readonly node: Node
   readonly x: (at: number) => Value
   readonly y: Value
@@ -93,8 +93,8 @@ interface Call {
   readonly inverses: Inverses
 }
 
-/** Gradients for the inputs in their order, each made only if it is asked for. */
-type Rule = (g: GraphBuilder, call: Call) => readonly (() => Value)[]
+/** Returns one function for each input, in order. It adds the gradient of that input and is called only if needed. */
+type Rule = (g: GraphBuilder, context: RuleContext) => readonly (() => Value)[]
 
 const rules: Readonly<Record<string, Rule>> = {
   Identity: (_, { dy }) => [() => dy],
@@ -125,7 +125,7 @@ const rules: Readonly<Record<string, Rule>> = {
 
   Gemm: (g, { node, x, dy }) => {
     const { transA = 0, transB = 0 } = node.attributes
-    if (transA !== 0 || transB !== 1) throw new Error('Gemm has a gradient for x · weightᵀ alone')
+    if (transA !== 0 || transB !== 1) throw new Error('Gemm has a gradient only for x · weightᵀ')
     return [() => gemm(g, dy, x(1)), () => gemm(g, dy, x(0), { transA: 1 }), () => sumTo(g, dy, x(2).shape)]
   },
   MatMul: (g, { x, dy }) => [
@@ -151,7 +151,7 @@ const rules: Readonly<Record<string, Rule>> = {
     const kept = x(0).shape.map((dim, axis) => (axes.includes(axis) ? 1 : dim))
     return [() => expand(g, reshape(g, dy, kept), x(0).shape)]
   },
-  // The last part may have any length; those before it must be known to say where each begins.
+  // Only the last part may have an unknown size, because the sizes before it give the start of each part.
   Concat: (g, { node, x, dy }) => {
     const { axis } = node.attributes as { axis: number }
     let end = 0
@@ -159,7 +159,8 @@ const rules: Readonly<Record<string, Rule>> = {
       const length = x(at).shape[axis] as Dimension
       const start = end
       if (typeof length === 'number') end += length
-      else if (at < node.inputs.length - 1) throw new Error('Concat has a gradient where only its last part is open')
+      else if (at < node.inputs.length - 1)
+        throw new Error('Concat has a gradient only if the sizes of all parts but the last are known')
       const to = end
       return () => (typeof length === 'number' ? slice(g, dy, axis, start, to) : sliceFrom(g, dy, axis, start, length))
     })
@@ -171,11 +172,11 @@ const rules: Readonly<Record<string, Rule>> = {
     return [() => padZeros(g, dy, axis, start, (x(0).shape[axis] as number) - end)]
   },
   Gather: (g, { node, x, dy, inverses }) => {
-    if (node.attributes.axis !== 0) throw new Error('Gather has a gradient along axis 0 alone')
+    if (node.attributes.axis !== 0) throw new Error('Gather has a gradient only along axis 0')
     const [table, index] = [x(0), x(1)]
-    const rows = reshape(g, dy, [-1, ...table.shape.slice(1)])
+    const entries = reshape(g, dy, [-1, ...table.shape.slice(1)])
     const inverse = inverses.get(index)
-    return [() => (inverse ? lookUp(g, rows, inverse, table.shape) : scatterAdd(g, table.shape, index, rows))]
+    return [() => (inverse ? lookUp(g, entries, inverse, table.shape) : scatterAdd(g, table.shape, index, entries))]
   },
 }
 
@@ -185,12 +186,12 @@ function present(node: Node, at: number): Value {
   return value
 }
 
-function lookUp(g: GraphBuilder, rows: Value, { index, taken }: Inverse, shape: Shape): Value {
-  const found = gather(g, rows, index)
-  return reshape(g, taken ? mul(g, found, taken) : found, shape)
+function lookUp(g: GraphBuilder, entries: Value, { index, used }: Inverse, shape: Shape): Value {
+  const found = gather(g, entries, index)
+  return reshape(g, used ? mul(g, found, used) : found, shape)
 }
 
-/** Sum over the axes along which a value of `shape` was repeated to become as large as x. */
+/** Undoes a broadcast: sums x over the axes along which a value of `shape` was repeated. */
 function sumTo(g: GraphBuilder, x: Value, shape: Shape): Value {
   const leading = x.shape.length - shape.length
   const axes = x.shape.flatMap((dim, axis) => {
@@ -202,14 +203,14 @@ function sumTo(g: GraphBuilder, x: Value, shape: Shape): Value {
 
 const sumLast = (g: GraphBuilder, x: Value): Value => reduceSum(g, x, [x.shape.length - 1], true)
 
-/** Φ(x) + x·φ(x) = ½ + ½·erf(s) + s·exp(−s²)/√π with s = x/√2. */
+/** The derivative of GELU: Φ(x) + x·φ(x) = ½ + ½·erf(s) + s·exp(−s²)/√π with s = x/√2. */
 function geluSlope(g: GraphBuilder, x: Value): Value {
   const s = scale(g, x, Math.SQRT1_2)
-  const bell = mul(g, exp(g, mul(g, s, scale(g, s, -1))), scale(g, s, 1 / Math.sqrt(Math.PI)))
-  return add(g, add(g, scale(g, erf(g, s), 0.5), g.scalar(0.5)), bell)
+  const density = mul(g, exp(g, mul(g, s, scale(g, s, -1))), scale(g, s, 1 / Math.sqrt(Math.PI)))
+  return add(g, add(g, scale(g, erf(g, s), 0.5), g.scalar(0.5)), density)
 }
 
-/** Of ½x(1 + t), t = tanh(u), u = c(x + ax³): ½(1 + t) + ½x(1 − t²)·c(1 + 3ax²). */
+/** The derivative of ½x(1 + t) with t = tanh(u) and u = c(x + ax³): ½(1 + t) + ½x(1 − t²)·c(1 + 3ax²). */
 function geluTanhSlope(g: GraphBuilder, x: Value): Value {
   const c = Math.sqrt(2 / Math.PI)
   const a = 0.044715
@@ -217,25 +218,26 @@ function geluTanhSlope(g: GraphBuilder, x: Value): Value {
   const u = mul(g, x, add(g, scale(g, square, c * a), g.scalar(c)))
   const t = g.node('Tanh', [u], u)
   const inner = mul(g, x, add(g, scale(g, square, 3 * c * a), g.scalar(c)))
-  const bent = mul(g, sub(g, g.scalar(1), mul(g, t, t)), inner)
-  return scale(g, add(g, add(g, t, g.scalar(1)), bent), 0.5)
+  const curved = mul(g, sub(g, g.scalar(1), mul(g, t, t)), inner)
+  return scale(g, add(g, add(g, t, g.scalar(1)), curved), 0.5)
 }
 
 /**
- * y = n ⊙ w + b with n = (x − mean) · inverse deviation, over the last axis of size H. The forward pass already knows
- * mean and inverse deviation: they are optional outputs of the operator.
+ * y = n ⊙ w + b with n = (x − mean) · inverse deviation, over the last axis of size H. The mean and the inverse deviation
+ * of the forward pass are optional outputs of the operator.
  * dx = (dy ⊙ w − ⟨dy, w⟩/H − n · ⟨dy ⊙ n, w⟩/H) · inverse deviation
  */
-function layerNormRule(g: GraphBuilder, { x, y, dy }: Call): readonly (() => Value)[] {
+function layerNormRule(g: GraphBuilder, { x, y, dy }: RuleContext): readonly (() => Value)[] {
   const [input, w, b] = [x(0), x(1), x(2)]
   const H = input.shape.at(-1) as number
-  const of = (name: string) => ({
+  const statistic = (name: string) => ({
     name: `${y.name}_${name}`,
     dtype: input.dtype,
     shape: [...input.shape.slice(0, -1), 1],
   })
-  const [mean, inverse] = g.addOutputs(y, [of('mean'), of('inverse_deviation')])
-  if (mean === undefined || inverse === undefined) throw new Error('a layer normalisation gave no statistics')
+  const [mean, inverse] = g.addOutputs(y, [statistic('mean'), statistic('inverse_deviation')])
+  if (mean === undefined || inverse === undefined)
+    throw new Error('LayerNormalization has no outputs for its statistics')
   const n = mul(g, sub(g, input, mean), inverse)
   const dyn = mul(g, dy, n)
   const share = scale(g, reshape(g, w, [H, 1]), 1 / H)

@@ -1,5 +1,5 @@
-// A small typed graph: values, the nodes that make them, and the constants they start from.
-// It knows ONNX's operators by name only; operators.ts gives each its signature and shape rule.
+// A small typed graph of values, nodes and constants. It knows ONNX's operators only by name; operators.ts gives each its
+// signature and the shape of its result.
 
 export type DataType =
   | 'float32'
@@ -13,7 +13,7 @@ export type DataType =
   | 'uint32'
   | 'bool'
 
-/** A dimension is a size, or the name of one that is known only when the graph runs. */
+/** A size, or the name of a size that is known only at run time. */
 export type Dimension = number | string
 export type Shape = readonly Dimension[]
 
@@ -23,15 +23,15 @@ export interface Value {
   readonly shape: Shape
 }
 
-/** Values of a graph by names that its maker gave them. */
+/** Looks up values of a graph by name. */
 export type ValuesByName = (name: string) => Value
 
-/** @returns a look-up that throws an Error for a name that is not there */
+/** @returns a look-up that throws an Error for an unknown name */
 export function byName(values: Iterable<readonly [string, Value]>): ValuesByName {
   const known = new Map(values)
   return (name) => {
     const value = known.get(name)
-    if (value === undefined) throw new Error(`there is no value "${name}"`)
+    if (value === undefined) throw new Error(`no value has the name "${name}"`)
     return value
   }
 }
@@ -40,16 +40,16 @@ export type Attribute = number | string | readonly number[] | { readonly float: 
 
 export interface Node {
   readonly operator: string
-  /** `''` for ONNX's own operators, `com.microsoft` for onnxruntime's. */
+  /** `''` for the operators of ONNX, `com.microsoft` for those of onnxruntime. */
   readonly domain: '' | 'com.microsoft'
-  /** An optional input that is left out is `undefined`. */
+  /** An omitted optional input is `undefined`. */
   readonly inputs: readonly (Value | undefined)[]
-  /** The first one is always there; an optional one that is left out is `undefined`. */
+  /** The first output is required. An omitted optional one is `undefined`. */
   readonly outputs: readonly [Value, ...(Value | undefined)[]]
   readonly attributes: Readonly<Record<string, Attribute>>
 }
 
-/** Bytes that stay where they are: a range of a file beside the model. */
+/** Bytes that are not copied into the model: a range of a file in the model's folder. */
 export interface FileRange {
   readonly file: string
   readonly offset: number
@@ -65,11 +65,11 @@ export interface Graph {
   readonly inputs: readonly Value[]
   readonly outputs: readonly Value[]
   readonly constants: readonly Constant[]
-  /** In topological order: a node comes after those that make its inputs. */
+  /** In topological order: a node comes after the nodes that produce its inputs. */
   readonly nodes: readonly Node[]
 }
 
-/** Collects the parts of a graph; every call returns the value that it added. */
+/** Collects the parts of a graph. Its methods return the value that they add. */
 export class GraphBuilder {
   readonly #inputs: Value[] = []
   readonly #constants: Constant[] = []
@@ -83,7 +83,7 @@ export class GraphBuilder {
     return value
   }
 
-  /** A constant whose bytes are part of the model, or a range of a file beside it. */
+  /** A constant whose bytes are part of the model or of a file in its folder. */
   constant(name: string, dtype: DataType, shape: readonly number[], data: Uint8Array | FileRange): Value {
     const value = this.#declare(name, dtype, shape)
     this.#constants.push({ value, data })
@@ -91,13 +91,13 @@ export class GraphBuilder {
     return value
   }
 
-  /** A float32 scalar, kept once for each number. */
+  /** A float32 scalar. Equal numbers share one constant. */
   scalar(number: number): Value {
     const name = `scalar_${number}`
     return this.#constantOf.get(name) ?? this.constant(name, 'float32', [], bytesOf(Float32Array.of(number)))
   }
 
-  /** A list of int64, as shapes and axes are given to operators, kept once for each list. */
+  /** A list of int64, for shapes and axes of operators. Equal lists share one constant. */
   integers(numbers: readonly number[]): Value {
     const name = `integers_${numbers.join('_')}`
     return (
@@ -123,7 +123,7 @@ export class GraphBuilder {
     return value
   }
 
-  /** Gives a value the name under which it leaves the graph. */
+  /** Makes a value an output of the graph with the given name. */
   output(name: string, value: Value): Value {
     const named = this.#declare(name, value.dtype, value.shape)
     this.#nodes.push({ operator: 'Identity', domain: '', inputs: [value], outputs: [named], attributes: {} })
@@ -131,20 +131,20 @@ export class GraphBuilder {
   }
 
   /**
-   * Names further outputs of the operator that makes `value`: optional ones that only some callers need.
-   * @param first the number of the first of them; those before it that have no name are left out
+   * Adds optional outputs to the operator that produces `value`.
+   * @param first index of the first of them. Outputs before it that were not added are omitted.
    */
   addOutputs(value: Value, outputs: readonly Value[], first = 1): readonly Value[] {
     const at = this.#nodes.findLastIndex((node) => node.outputs[0] === value)
     const node = this.#nodes[at]
-    if (node === undefined) throw new Error(`no node makes "${value.name}"`)
+    if (node === undefined) throw new Error(`no node produces "${value.name}"`)
     const added = outputs.map(({ name, dtype, shape }) => this.#declare(name, dtype, shape))
-    const left = new Array<undefined>(first - node.outputs.length).fill(undefined)
-    this.#nodes[at] = { ...node, outputs: [...node.outputs, ...left, ...added] }
+    const omitted = new Array<undefined>(first - node.outputs.length).fill(undefined)
+    this.#nodes[at] = { ...node, outputs: [...node.outputs, ...omitted, ...added] }
     return added
   }
 
-  /** The nodes so far, in topological order. */
+  /** The nodes that were added so far, in topological order. */
   get nodes(): readonly Node[] {
     return this.#nodes
   }
@@ -153,10 +153,11 @@ export class GraphBuilder {
     return this.#inputs
   }
 
-  /** The numbers of a list that {@link integers} made. */
+  /** The numbers of a list from {@link integers}. */
   integersOf(value: Value): readonly number[] {
     const data = this.#constants.find((constant) => constant.value === value)?.data
-    if (value.dtype !== 'int64' || !(data instanceof Uint8Array)) throw new Error(`"${value.name}" is no integer list`)
+    if (value.dtype !== 'int64' || !(data instanceof Uint8Array))
+      throw new Error(`"${value.name}" is not a list of integers`)
     return Array.from(new BigInt64Array(data.slice().buffer), Number)
   }
 
@@ -165,7 +166,7 @@ export class GraphBuilder {
   }
 
   #declare(name: string, dtype: DataType, shape: Shape): Value {
-    if (this.#names.has(name)) throw new Error(`the graph has a value "${name}" already`)
+    if (this.#names.has(name)) throw new Error(`the graph already has a value "${name}"`)
     this.#names.add(name)
     return { name, dtype, shape }
   }

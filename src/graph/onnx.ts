@@ -1,11 +1,11 @@
-// A graph as the bytes of an ONNX model. Protobuf is onnx-proto's; the mapping is ours.
+// Serialises a graph as an ONNX model, with the Protobuf classes of onnx-proto.
 
 import onnxProto from 'onnx-proto'
 import type { Attribute, Constant, DataType, Dimension, Graph, Node, Value } from './graph.js'
 
 const { onnx } = onnxProto
 
-/** ONNX operator set that operators.ts is written against. */
+/** The version of ONNX's operator set that operators.ts uses. */
 const operatorSet = 20
 const irVersion = 9
 
@@ -22,7 +22,7 @@ const elementType: Record<DataType, number> = {
   bool: onnx.TensorProto.DataType.BOOL,
 }
 
-/** Serialises a graph. Constants that are file ranges become external data, relative to the model's folder. */
+/** Serialises a graph. Constants that are file ranges become external data with paths relative to the model's folder. */
 export function serializeOnnx(graph: Graph): Uint8Array {
   const model = onnx.ModelProto.create({
     irVersion,
@@ -42,7 +42,7 @@ export function serializeOnnx(graph: Graph): Uint8Array {
   return onnx.ModelProto.encode(model).finish()
 }
 
-/** The number by which ONNX calls an element type (`to` of Cast). */
+/** ONNX's number of an element type, such as the attribute `to` of Cast. */
 export const onnxElementType = (dtype: DataType): number => elementType[dtype]
 
 const valueInfo = ({ name, dtype, shape }: Value) => ({

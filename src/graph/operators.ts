@@ -1,10 +1,10 @@
-// The operators that our graphs are made of: signature, shape rule and ONNX spelling, one function each.
-// Shapes are written with the paper's letters: T packed tokens, B rows, S longest row, H hidden size.
+// The operators of the graphs. Each function is an operator's signature, the shape of its result, and its ONNX form.
+// Letters in shapes: T packed tokens, B rows of a batch, S tokens of the longest row, H hidden size.
 
 import type { DataType, Dimension, GraphBuilder, Shape, Value } from './graph.js'
 import { onnxElementType } from './onnx.js'
 
-/** Rows of a table: y = table[index[…], …] along `axis`, which the shape of the index replaces. */
+/** Entries of a table along `axis`: for axis 0, y = table[index]. The shape of the index replaces the axis. */
 export const gather = (g: GraphBuilder, table: Value, index: Value, axis = 0): Value =>
   g.node(
     'Gather',
@@ -22,7 +22,7 @@ export function slice(g: GraphBuilder, x: Value, axis: number, start: number, en
   return sliceTo(g, x, axis, start, end, end - start)
 }
 
-/** Elements from `start` to the end of an axis, however long it is; `length` says or names how many they are. */
+/** Elements from `start` to the end of an axis of any size. `length` is their number or the name of it. */
 export const sliceFrom = (g: GraphBuilder, x: Value, axis: number, start: number, length: Dimension): Value =>
   sliceTo(g, x, axis, start, 2 ** 31 - 1, length)
 
@@ -36,7 +36,7 @@ function sliceTo(g: GraphBuilder, x: Value, axis: number, start: number, end: nu
 export const cast = (g: GraphBuilder, x: Value, to: DataType): Value =>
   x.dtype === to ? x : g.node('Cast', [x], { dtype: to, shape: x.shape }, { attributes: { to: onnxElementType(to) } })
 
-/** x [T,I] · weightᵀ + bias, with the weight [O,I] as PyTorch stores it. */
+/** x [T,I] · weightᵀ + bias, with a weight [O,I] in PyTorch's layout. */
 export const linear = (g: GraphBuilder, x: Value, weight: Value, bias: Value): Value =>
   g.node(
     'Gemm',
@@ -46,10 +46,10 @@ export const linear = (g: GraphBuilder, x: Value, weight: Value, bias: Value): V
   )
 
 /**
- * x [T,I] · weight + bias in eight-bit integers. x becomes integers of one scale and zero point, those of its smallest
- * and largest element, as it runs; sums are 32 bits wide. It has no gradient.
+ * x [T,I] · weight + bias in 8-bit integers with 32-bit sums. At run time, x is quantised with one scale and zero point,
+ * from its smallest and its largest element. The operator has no gradient.
  * @param weight int8 [I,O]
- * @param scales float32 [O]: what an integer of the output's column stands for
+ * @param scales float32 [O]: the scale of each column of the weight
  */
 export const quantizedLinear = (g: GraphBuilder, x: Value, weight: Value, scales: Value, bias: Value): Value =>
   g.node(
@@ -59,7 +59,7 @@ export const quantizedLinear = (g: GraphBuilder, x: Value, weight: Value, scales
     { domain: 'com.microsoft' },
   )
 
-/** Matrix product of two matrices, either of them transposed first if asked. */
+/** Product of two matrices, each of which may be transposed first. */
 export const gemm = (
   g: GraphBuilder,
   a: Value,
@@ -80,10 +80,10 @@ export const matmul = (g: GraphBuilder, a: Value, b: Value): Value =>
     shape: [...broadcast('MatMul', a.shape.slice(0, -2), b.shape.slice(0, -2)), at(a.shape, -2), at(b.shape, -1)],
   })
 
-/** a · bᵀ of the last two axes, batched: […,M,K] · […,N,K]. */
+/** Batched product […,M,K] · […,N,K]ᵀ of the last two axes. */
 export const matmulTransposed = (g: GraphBuilder, a: Value, b: Value): Value => matmul(g, a, swapLast(g, b))
 
-/** Axes in a new order: axis i of the result is axis `order[i]` of x. */
+/** Reorders the axes: axis i of the result is axis `order[i]` of x. */
 export const transpose = (g: GraphBuilder, x: Value, order: readonly number[]): Value =>
   g.node(
     'Transpose',
@@ -92,7 +92,7 @@ export const transpose = (g: GraphBuilder, x: Value, order: readonly number[]): 
     { attributes: { perm: order } },
   )
 
-/** The last two axes swapped. */
+/** Swaps the last two axes. */
 export function swapLast(g: GraphBuilder, x: Value): Value {
   const rank = x.shape.length
   return transpose(g, x, [...Array(rank - 2).keys(), rank - 1, rank - 2])
@@ -103,28 +103,27 @@ export const sub = (g: GraphBuilder, a: Value, b: Value): Value => elementwise(g
 export const mul = (g: GraphBuilder, a: Value, b: Value): Value => elementwise(g, 'Mul', a, b)
 export const div = (g: GraphBuilder, a: Value, b: Value): Value => elementwise(g, 'Div', a, b)
 
-/** x times a number. */
+/** x multiplied by a number. */
 export const scale = (g: GraphBuilder, x: Value, factor: number): Value => mul(g, x, g.scalar(factor))
 
 export const relu = (g: GraphBuilder, x: Value): Value => g.node('Relu', [x], x)
 
-/** GELU by the error function. */
+/** GELU, computed with the error function. */
 export const gelu = (g: GraphBuilder, x: Value): Value =>
   g.node('Gelu', [x], x, { attributes: { approximate: 'none' } })
 
-/** GELU's tanh approximation. */
+/** The tanh approximation of GELU. */
 export const geluTanh = (g: GraphBuilder, x: Value): Value =>
   g.node('Gelu', [x], x, { attributes: { approximate: 'tanh' } })
 
 export const exp = (g: GraphBuilder, x: Value): Value => g.node('Exp', [x], x)
 
-/** Square root. */
 export const sqrt = (g: GraphBuilder, x: Value): Value => g.node('Sqrt', [x], x)
 
-/** The error function. */
+/** The Gauss error function. */
 export const erf = (g: GraphBuilder, x: Value): Value => g.node('Erf', [x], x)
 
-/** −1, 0 or 1. */
+/** −1, 0 or 1, by the sign of the element. */
 export const sign = (g: GraphBuilder, x: Value): Value => g.node('Sign', [x], x)
 
 export const sigmoid = (g: GraphBuilder, x: Value): Value => g.node('Sigmoid', [x], x)
@@ -145,7 +144,7 @@ export const tanh = (g: GraphBuilder, x: Value): Value => g.node('Tanh', [x], x)
 export const layerNorm = (g: GraphBuilder, x: Value, weight: Value, bias: Value, epsilon: number): Value =>
   g.node('LayerNormalization', [x, weight, bias], x, { attributes: { axis: -1, epsilon: { float: epsilon } } })
 
-/** Reshape. One dimension of `shape` may be -1: it takes what is left, and is called `rest` from then on. */
+/** Changes the shape. One dimension may be -1: its size follows from the others, and its name becomes `rest`. */
 export function reshape(g: GraphBuilder, x: Value, shape: Shape, rest: Dimension = 'rest'): Value {
   const target = shape.map((dim, axis) => (typeof dim === 'number' ? dim : dim === x.shape[axis] ? 0 : -1))
   const open = target.filter((dim) => dim === -1).length
@@ -155,7 +154,7 @@ export function reshape(g: GraphBuilder, x: Value, shape: Shape, rest: Dimension
   })
 }
 
-/** A shape as operators take it, int64. Sizes that only a run knows are those of the graph's inputs of that name. */
+/** A shape as an int64 input of operators. Named sizes are read at run time from an input of the graph that has them. */
 export function sizes(g: GraphBuilder, shape: Shape): Value {
   if (shape.every((dim) => typeof dim === 'number')) return g.integers(shape)
   const parts = shape.map((dim) => (typeof dim === 'number' ? g.integers([dim]) : sizeOf(g, dim)))
@@ -169,7 +168,7 @@ function sizeOf(g: GraphBuilder, name: string): Value {
   return g.node('Shape', [input], { dtype: 'int64', shape: [1] }, { attributes: { start, end: start + 1 } })
 }
 
-/** Sum over the given axes, which are dropped unless `keep`. */
+/** Sum over the given axes. They are removed unless `keep` is true. */
 export const reduceSum = (g: GraphBuilder, x: Value, axes: readonly number[], keep = false): Value =>
   g.node(
     'ReduceSum',
@@ -181,17 +180,17 @@ export const reduceSum = (g: GraphBuilder, x: Value, axes: readonly number[], ke
     { attributes: { keepdims: keep ? 1 : 0 } },
   )
 
-/** x repeated along axes of size 1 and new leading ones. */
+/** Repeats x along axes of size 1 and along new leading axes. */
 export function expand(g: GraphBuilder, x: Value, shape: Shape): Value {
-  // The operator leaves an axis as it is where 1 is asked for: a length that x has need not be found out.
+  // Expand keeps an axis whose target size is 1, so a size that x already has need not be computed at run time.
   const added = shape.length - x.shape.length
   const target = shape.map((dim, axis) => (dim === x.shape[axis - added] ? 1 : dim))
   return g.node('Expand', [x, sizes(g, target)], { dtype: x.dtype, shape })
 }
 
 /**
- * Zeros around x: `before` and `after` along one axis.
- * @param padded what the axis is called afterwards, where a run alone knows its length
+ * Adds zeros before and after x along one axis.
+ * @param padded the name of the axis afterwards, if its size is known only at run time
  */
 export function padZeros(
   g: GraphBuilder,
@@ -209,22 +208,22 @@ export function padZeros(
   })
 }
 
-/** Arrays end to end along one axis, whose length in the result is called `together` where a run alone knows it. */
+/** Concatenates along an axis. If the resulting size is known only at run time, its name is `together`. */
 export function concat(g: GraphBuilder, parts: readonly Value[], axis: number, together: Dimension): Value {
   const [first] = parts
-  if (first === undefined) throw new Error('concat of nothing')
+  if (first === undefined) throw new Error('concat needs at least one value')
   const lengths = parts.map(({ shape }) => at(shape, axis))
   const length = lengths.every((dim) => typeof dim === 'number') ? lengths.reduce((sum, dim) => sum + dim, 0) : together
   const shape = first.shape.map((dim, i) => (i === axis ? length : dim))
   return g.node('Concat', parts, { dtype: first.dtype, shape }, { attributes: { axis } })
 }
 
-/** Consecutive parts of an axis, of these sizes. */
+/** Splits an axis into consecutive parts of the given sizes. */
 export function split(g: GraphBuilder, x: Value, axis: number, sizes: readonly number[]): readonly Value[] {
   const [size, ...others] = sizes
-  if (size === undefined) throw new Error('split into nothing')
+  if (size === undefined) throw new Error('split needs at least one size')
   const part = (length: number) => ({ dtype: x.dtype, shape: x.shape.map((dim, i) => (i === axis ? length : dim)) })
-  // Equal parts take a faster kernel.
+  // Equal parts have a faster kernel.
   const equal = others.every((other) => other === size)
   const first = g.node('Split', equal ? [x] : [x, g.integers(sizes)], part(size), {
     attributes: equal ? { axis, num_outputs: sizes.length } : { axis },
@@ -233,15 +232,15 @@ export function split(g: GraphBuilder, x: Value, axis: number, sizes: readonly n
   return [first, ...g.addOutputs(first, named)]
 }
 
-/** Zeros of the shape given, with the rows `x` [N,…] added at `index` [N]; rows with the same index add up. */
+/** Zeros of a shape, with the entries of x [N,…] added at `index` [N]. Entries with the same index are summed. */
 export function scatterAdd(g: GraphBuilder, shape: Shape, index: Value, x: Value): Value {
   const zeros = expand(g, g.scalar(0), shape)
-  const places = reshape(g, cast(g, index, 'int64'), [-1, 1])
+  const indices = reshape(g, cast(g, index, 'int64'), [-1, 1])
   const attributes = { reduction: 'add' }
-  return g.node('ScatterND', [zeros, places, x], { dtype: x.dtype, shape }, { attributes })
+  return g.node('ScatterND', [zeros, indices, x], { dtype: x.dtype, shape }, { attributes })
 }
 
-/** x with the elements `fresh` in place of those that lie at `index` of its first axis; the last two have one shape. */
+/** x with the elements at `index` of its first axis replaced by `fresh`, which has the shape of the index. */
 export const scatter = (g: GraphBuilder, x: Value, index: Value, fresh: Value): Value =>
   g.node('ScatterElements', [x, index, fresh], x, { attributes: { axis: 0 } })
 
@@ -254,7 +253,8 @@ function broadcast(operator: string, a: Shape, b: Shape): Shape {
   return Array.from({ length: rank }, (_, axis) => {
     const x = a[axis - rank + a.length] ?? 1
     const y = b[axis - rank + b.length] ?? 1
-    if (x !== y && x !== 1 && y !== 1) throw new Error(`${operator}: shapes [${a}] and [${b}] do not go together`)
+    if (x !== y && x !== 1 && y !== 1)
+      throw new Error(`${operator}: shapes [${a}] and [${b}] cannot be broadcast together`)
     return x === 1 ? y : x
   })
 }

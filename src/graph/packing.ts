@@ -1,15 +1,15 @@
-// Two layouts of the same tokens. Packed [T,H]: all rows' tokens end to end, no padding, for layers that treat each
-// token alone. Padded [B,S,H]: one row for each text, for what looks across a row (attention) or differs between
-// rows (a task's own module).
+// Two layouts of the tokens of a batch. Packed [T,H]: the tokens of all rows one after the other, without padding, for
+// layers that process each token alone. Padded [B,S,H]: for operators that work on whole rows (attention) or with other
+// weights for each row (the modules of tasks).
 
 import type { Inverses } from './gradients.js'
 import type { GraphBuilder, Value } from './graph.js'
 import { gather, reshape } from './operators.js'
 
 export interface Packing {
-  /** int32 [B,S]: for each place of a padded row the packed token; a place past the end repeats the row's first. */
+  /** int32 [B,S]: the packed token of each position of the padded rows. Padding repeats the first token of the row. */
   readonly paddedIndex: Value
-  /** int32 [T]: for each packed token its place in the padded rows, counted through [B·S]. */
+  /** int32 [T]: the position of each packed token in the padded rows, as an index into [B·S]. */
   readonly packedIndex: Value
 }
 
@@ -28,16 +28,16 @@ export const pack = (g: GraphBuilder, x: Value, packing: Packing): Value =>
   gather(g, reshape(g, x, [-1, ...x.shape.slice(2)], 'B·S'), packing.packedIndex)
 
 /**
- * The gradients of pad and pack are lookups by each other's index, for tokens and their places are one to one.
- * - pack takes a place from each token, and none from padding: `present` makes padding's gradient 0, where the lookup
- *   alone would repeat that of the row's first token.
- * - pad fills padding with the row's first token once more. What arrives there is left out, which is exact because it
- *   is 0: a padded query's output goes nowhere (pack), a padded key's weight is exp(−10,000) = 0 and its value is
- *   multiplied by that weight, and pooling weighs padding by 0.
- * @param present float32 [B,S,1]: 1 at a row's tokens, 0 at its padding
+ * The gradient of pad is a lookup by the index of pack, and the other way round, because tokens and their positions
+ * correspond one to one.
+ * - Gradient of pack: the lookup would give padding the gradient of the row's first token. `present` makes it 0.
+ * - Gradient of pad: padding repeats the row's first token, and the lookup ignores the gradient that arrives there. This
+ *   is exact, because that gradient is 0: pack drops the output of a padded query, a padded key and its value have the
+ *   weight exp(−10,000) = 0, and pooling gives padding the weight 0.
+ * @param present float32 [B,S,1]: 1 at the tokens of a row, 0 at its padding
  */
 export const packingInverses = ({ paddedIndex, packedIndex }: Packing, present: Value): Inverses =>
   new Map([
     [paddedIndex, { index: packedIndex }],
-    [packedIndex, { index: paddedIndex, taken: present }],
+    [packedIndex, { index: paddedIndex, used: present }],
   ])

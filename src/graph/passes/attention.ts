@@ -1,5 +1,5 @@
-// Passes that put onnxruntime's attention kernels in the place of attention from standard operators, as
-// models' attention.ts writes it: softmax(q·kᵀ/√d + bias)·v.
+// Passes that replace attention from standard operators, as backbones/layers/attention.ts builds it, by onnxruntime's
+// attention operators: softmax(q·kᵀ/√d + bias)·v.
 
 import type { Dimension, GraphBuilder, Value, ValuesByName } from '../graph.js'
 import { add, cast, concat, gather, reshape, sub, transpose } from '../operators.js'
@@ -9,37 +9,37 @@ import { type Pass, type Rewriting, rewrite } from './rewrite.js'
 
 const microsoft = 'com.microsoft'
 
-const splitInto = (rows: Pattern, perm: readonly number[], name?: string): Pattern =>
-  producedBy('Transpose', [producedBy('Reshape', [rows], {}, name)], { perm })
+const splitHeads = (x: Pattern, perm: readonly number[], name?: string): Pattern =>
+  producedBy('Transpose', [producedBy('Reshape', [x], {}, name)], { perm })
 const padded = (packed: Pattern): Pattern => producedBy('Gather', [packed, any('padded index')])
 const query = producedBy('Mul', [any('query'), constant('scale')])
 
-/** What every head found, [B,S,H]. */
+/** The output of all heads, [B,S,H]. */
 const attended = (keys: Pattern, values: Pattern): Pattern => {
   const scores = producedBy('MatMul', [
-    splitInto(padded(query), [0, 2, 1, 3], 'split query'),
-    splitInto(keys, [0, 2, 3, 1]),
+    splitHeads(padded(query), [0, 2, 1, 3], 'split query'),
+    splitHeads(keys, [0, 2, 3, 1]),
   ])
   const weights = producedBy('Softmax', [producedBy('Add', [scores, any('bias')])])
-  const found = producedBy('MatMul', [weights, splitInto(values, [0, 2, 1, 3])])
+  const found = producedBy('MatMul', [weights, splitHeads(values, [0, 2, 1, 3])])
   return producedBy('Reshape', [producedBy('Transpose', [found], { perm: [0, 2, 1, 3] })])
 }
 
-const ofOwnTokens = producedBy('Gather', [
+const attentionToOwnRow = producedBy('Gather', [
   producedBy('Reshape', [attended(padded(any('key')), padded(any('value')))]),
   any('packed index'),
 ])
-const ofAnyKeys = attended(any('keys'), any('values'))
+const attentionToAnyKeys = attended(any('keys'), any('values'))
 
 const dense = (name: string): Pattern =>
   producedBy('Gemm', [any('x'), constant(`${name} weight`), constant(`${name} bias`)], { transB: 1 })
 
 /**
- * Attention of packed tokens to the tokens of their row: no padding, and one product for query, key and value. Only CUDA
- * has the kernels, float32 and float16; where there is a bias other than that of padding, they do not do.
+ * Attention of packed tokens to the tokens of their row, without padding. If possible, one product computes query, key and
+ * value. Kernels: CUDA, float32 and float16. They allow no bias except that of padding.
  *
- * Inputs that this adds: `token_offset` int32 [B,S], places of tokens in the padded rows and behind them those of padding;
- * `cumulative_lengths` int32 [B+1], the tokens before each row.
+ * Adds two inputs to the graph: `token_offset` int32 [B,S], the positions of all tokens in the padded rows and after them
+ * the positions of padding; `cumulative_lengths` int32 [B+1], the number of tokens before each row.
  */
 export const packAttention =
   (paddingBias: string): Pass =>
@@ -47,7 +47,7 @@ export const packAttention =
     rewrite(graph, (node, rewriting) => {
       const { g, toNew } = rewriting
       if (node.operator !== 'Gather') return undefined
-      const found = match(ofOwnTokens, node.outputs[0], rewriting)
+      const found = match(attentionToOwnRow, node.outputs[0], rewriting)
       if (found === undefined || found('bias').name !== paddingBias) return undefined
       const heads = found('split query').shape[2] as number
       const layout = [tokenOffset(g), inputOf(g, 'cumulative_lengths', ['B+1'])]
@@ -59,8 +59,8 @@ export const packAttention =
     })
 
 /**
- * If query, key and value are products of the same tokens: these, and the weights [I,3·H] and biases [3·H] of all three.
- * The operator computes them in one product.
+ * If query, key and value are products of the same tokens x: x, the weights [I,3·H] and the biases [3·H] of all three, so
+ * that the operator can compute them in one product.
  */
 function projectedTogether(
   g: GraphBuilder,
@@ -75,7 +75,7 @@ function projectedTogether(
   return [toNew(q('x')), transpose(g, together('weight'), [1, 0]), together('bias')]
 }
 
-/** Padding by the input that packed attention takes too: on CUDA. What it pads with is zero. */
+/** Pads with zeros, by the input that packed attention uses too. Kernels: CUDA. */
 export const padByOffset: Pass = (graph) =>
   rewrite(graph, (node, { g, toNew }) => {
     const [x, index] = node.inputs
@@ -84,12 +84,12 @@ export const padByOffset: Pass = (graph) =>
     return [g.node('RestorePadding', [toNew(x), tokenOffset(g)], { dtype, shape }, { domain: microsoft })]
   })
 
-/** Attention of padded rows in one operator, with whatever bias and whatever keys: on CPU and CUDA. */
+/** Attention of padded rows in one operator, with any bias and any keys. Kernels: CPU, CUDA. */
 export const fuseAttention: Pass = (graph) =>
   rewrite(graph, (node, rewriting) => {
     const { g, toNew } = rewriting
     if (node.operator !== 'Reshape') return undefined
-    const found = match(ofAnyKeys, node.outputs[0], rewriting)
+    const found = match(attentionToAnyKeys, node.outputs[0], rewriting)
     if (found === undefined) return undefined
     const index = toNew(found('padded index'))
     const bias = biasOfEachQuery(g, toNew(found('bias')), index)
@@ -100,14 +100,14 @@ export const fuseAttention: Pass = (graph) =>
     return [g.node('MultiHeadAttention', inputs, node.outputs[0], options)]
   })
 
-/** What scores are multiplied with. */
+/** The factor of the scores. */
 function scaleOf(found: ValuesByName, rewriting: Rewriting): { readonly float: number } {
   const data = constantOf(found('scale'), rewriting)?.data
   if (!(data instanceof Uint8Array)) throw new Error('the scale of attention is not part of the graph')
   return { float: new DataView(data.buffer, data.byteOffset).getFloat32(0, true) }
 }
 
-/** A bias that is the same for all queries, [B,1,1,K], as the operator takes it: [B,1,S,K]. */
+/** Expands a bias that is the same for all queries, [B,1,1,K], to the operator's shape [B,1,S,K]. */
 function biasOfEachQuery(g: GraphBuilder, bias: Value, paddedIndex: Value): Value {
   if (bias.shape[2] !== 1) return bias
   const zeros = reshape(g, sub(g, paddedIndex, paddedIndex), ['B', 1, 'S', 1])

@@ -1,5 +1,5 @@
-// Passes that put one operator of onnxruntime's own in the place of several: fewer kernels to start, and fewer bytes
-// between them. Each says where its operator has kernels.
+// Passes that replace several operators by one operator of onnxruntime. This starts fewer kernels and moves fewer bytes
+// between them. Each comment names the execution providers that have a kernel.
 
 import type { Dimension, GraphBuilder, Node, Value } from '../graph.js'
 import { gemm, reshape } from '../operators.js'
@@ -8,7 +8,7 @@ import { type Pass, type Rewriting, rewrite } from './rewrite.js'
 
 const microsoft = { domain: 'com.microsoft' } as const
 
-/** A product with a transposed matrix, without a transposed copy of it: on CPU and CUDA. */
+/** A product with a transposed matrix, without a transposed copy. Kernels: CPU, CUDA. */
 export const fuseTransposedProducts: Pass = (graph) =>
   rewrite(graph, (node, { g, producer, toNew }) => {
     const [a, b] = node.inputs
@@ -27,8 +27,8 @@ function swapsLast({ attributes }: Node): boolean {
 }
 
 /**
- * Layer normalisation of a sum, with the bias of the dense layer before it: on CPU and CUDA. CUDA computes the
- * statistics in float32 whatever the type of the values is.
+ * Layer normalisation of a sum, with the bias of the dense layer before it. Kernels: CPU, CUDA. CUDA computes the
+ * statistics in float32 for every type of values.
  */
 export const fuseNorms: Pass = (graph) =>
   rewrite(graph, (node, rewriting) => {
@@ -42,7 +42,7 @@ export const fuseNorms: Pass = (graph) =>
     const second = first.bias ? { value: toNew(b), bias: first.bias } : withoutBias(b, rewriting)
     const inputs = [first.value, second.value, toNew(weight), toNew(bias), second.bias]
     const y = g.node('SkipLayerNormalization', inputs, node.outputs[0], withEpsilon(node))
-    // Whatever else uses the sum takes it from here.
+    // Other nodes that use the sum take it from this operator.
     if (uses(x) > 1) {
       const [further] = g.addOutputs(y, [{ ...x, name: `${y.name}_sum` }], 3)
       if (further) replace(x, further)
@@ -55,7 +55,7 @@ const withEpsilon = ({ attributes: { epsilon } }: Node) => ({
   attributes: epsilon === undefined ? {} : { epsilon },
 })
 
-/** What a bias [H] was added to, and the bias; the value itself where there is none. */
+/** Splits a value into the part before a bias [H] was added, and the bias. */
 function withoutBias(value: Value, rewriting: Rewriting): { readonly value: Value; readonly bias?: Value } {
   const { g, producer, toNew } = rewriting
   const node = producer(value)
@@ -67,7 +67,7 @@ function withoutBias(value: Value, rewriting: Rewriting): { readonly value: Valu
   return { value: toNew(value) }
 }
 
-/** A Gemm without its bias. */
+/** The product of a Gemm, without its bias. */
 const product = (g: GraphBuilder, { attributes }: Node, a: Value, b: Value): Value =>
   gemm(g, a, b, { transA: attributes.transA === 1 ? 1 : 0, transB: attributes.transB === 1 ? 1 : 0 })
 
@@ -76,7 +76,7 @@ const lookedUp = (name: string): Pattern =>
 const typedWords = producedBy('Add', [lookedUp('word'), lookedUp('type')])
 const embeddings = [typedWords, lookedUp('word')].map((words) => producedBy('Add', [words, lookedUp('position')]))
 
-/** Embeddings of words, positions and perhaps token types, their sum, and its normalisation: on CPU and CUDA. */
+/** The normalised sum of word, position and possibly token type embeddings. Kernels: CPU, CUDA. */
 export const fuseEmbeddings: Pass = (graph) =>
   rewrite(graph, (node, rewriting) => {
     const { g, toNew } = rewriting
@@ -85,7 +85,7 @@ export const fuseEmbeddings: Pass = (graph) =>
     if (node.operator !== 'LayerNormalization' || !x || !weight || !bias || output.shape.length !== 2) return undefined
     const [found] = embeddings.flatMap((pattern) => match(pattern, x, rewriting) ?? [])
     if (found === undefined) return undefined
-    // The operator takes rows of one length. To look up, all tokens may as well be one row.
+    // The operator needs rows of equal length. A lookup treats each token alone, so all tokens can be one row.
     const index = (name: string) => reshape(g, toNew(found(`${name} index`)), [1, -1], 'T')
     const table = (name: string) => toNew(found(`${name} table`))
     const typed = match(producedBy('Add', [typedWords, any('position')]), x, rewriting) !== undefined
@@ -102,12 +102,12 @@ export const fuseEmbeddings: Pass = (graph) =>
     ]
     const [T, H] = output.shape as readonly [Dimension, Dimension]
     const y = g.node('EmbedLayerNormalization', inputs, { dtype: output.dtype, shape: [1, T, H] }, withEpsilon(node))
-    // The operator has a second output whether it is wanted or not.
+    // The second output of the operator is required.
     g.addOutputs(y, [{ name: `${y.name}_mask`, dtype: 'int32', shape: [1] }])
     return [reshape(g, y, [-1, H], T)]
   })
 
-/** GELU with the bias of the dense layer before it: on CPU and CUDA. */
+/** GELU with the bias of the dense layer before it. Kernels: CPU, CUDA. */
 export const fuseGelu: Pass = (graph) =>
   rewrite(graph, (node, rewriting) => {
     const [x] = node.inputs

@@ -1,15 +1,15 @@
-// Half precision: what a graph computes in float32 becomes float16, weights included, but for what reads an input that is
-// to stay exact, and all that follows from it.
+// Half precision: float32 computations become float16, weights included. Nodes that depend on inputs that must stay exact
+// remain float32.
 
 import type { DataType, Graph, Node, Value } from '../graph.js'
 import { cast } from '../operators.js'
 import { type Pass, rewrite, withOthers } from './rewrite.js'
 
-/** They only move what they are given, so that they can as well do so in the type of what comes behind them. */
+/** Operators that only move data. They can work in the type that their users need. */
 const dataMovement = new Set(['Gather', 'Reshape', 'RestorePadding'])
 
 /**
- * @param exactInputs names of float32 inputs: what is computed from them is computed in float32. Outputs stay float32.
+ * @param exactInputs names of float32 inputs. Everything that depends on them stays float32, and so do the outputs.
  */
 export const toFloat16 =
   (exactInputs: ReadonlySet<string>): Pass =>
@@ -31,15 +31,15 @@ export const toFloat16 =
       if (node.operator === 'Cast' && first.dtype === 'float32' && input) return [cast(g, typed(input), type)]
       const inputs = node.inputs.map((old) => old && typed(old))
       if (graph.outputs.includes(first)) return inputs.slice(0, 1)
-      const turned = ({ shape, dtype }: Value): Pick<Value, 'dtype' | 'shape'> => ({
+      const converted = ({ shape, dtype }: Value): Pick<Value, 'dtype' | 'shape'> => ({
         shape,
         dtype: dtype === 'float32' ? type : dtype,
       })
-      const y = g.node(node.operator, inputs, turned(first), node)
+      const y = g.node(node.operator, inputs, converted(first), node)
       return withOthers(
         g,
         y,
-        others.map((other) => other && turned(other)),
+        others.map((other) => other && converted(other)),
       )
     })
   }

@@ -1,4 +1,4 @@
-// Patterns of operators: what a value must have been made by, down to values of any origin, which get names.
+// Patterns of operators: which operators must have produced a value, down to named values of any origin.
 
 import { byName, type Constant, type Node, type Value, type ValuesByName } from '../graph.js'
 
@@ -13,13 +13,13 @@ export type Pattern =
       readonly name?: string
     }
 
-/** Any value. A name that occurs twice must be the same value both times. */
+/** Any value. If a name occurs twice in a pattern, both must be the same value. */
 export const any = (name: string): Pattern => ({ kind: 'any', name })
 
-/** A constant, or a converted one. */
+/** A constant, possibly converted by Cast. */
 export const constant = (name: string): Pattern => ({ kind: 'constant', name })
 
-/** What an operator made from inputs of these patterns, with these of its attributes. */
+/** The first output of an operator with these inputs and at least these attributes. */
 export const producedBy = (
   operator: string,
   inputs: readonly Pattern[],
@@ -32,13 +32,13 @@ interface Origins {
   readonly constant: (value: Value) => Constant | undefined
 }
 
-/** @returns the named values, or undefined if the value is not of the pattern */
+/** @returns the named values, or undefined if the value does not match the pattern */
 export function match(pattern: Pattern, value: Value, origins: Origins): ValuesByName | undefined {
   const found = new Map<string, Value>()
   return matches(pattern, value, origins, found) ? byName(found) : undefined
 }
 
-/** The constant that a value is, or that it was converted from. */
+/** The constant that a value is, or from which it was converted. */
 export function constantOf(value: Value, { producer, constant }: Origins): Constant | undefined {
   const node = producer(value)
   return constant(value) ?? (node?.operator === 'Cast' && node.inputs[0] ? constant(node.inputs[0]) : undefined)

@@ -1,5 +1,6 @@
-// Dense layers in eight-bit integers. Weights are symmetric, with a scale for each output, rounded to the nearest (Jacob
-// et al. 2018, section 2; scales per channel as in Krishnamoorthi 2018, section 3). All else stays float32.
+// Dense layers in 8-bit integers. Weights are quantised symmetrically, with one scale for each output, and rounded to the
+// nearest integer (Jacob et al. 2018, section 2; a scale per channel as in Krishnamoorthi 2018, section 3). All other
+// operators stay float32.
 
 import { bytesOf, type Constant } from '../graph.js'
 import { quantizedLinear } from '../operators.js'
@@ -7,36 +8,36 @@ import { constantOf } from './pattern.js'
 import { type Pass, rewrite } from './rewrite.js'
 
 export interface QuantizedWeight {
-  /** [inputs, outputs]: the transposed of how PyTorch stores a weight, for that is how products take it. */
+  /** [inputs, outputs], the transpose of PyTorch's layout, because the operator requires it. */
   readonly values: Int8Array
-  /** [outputs]: what an integer of the output's column stands for. */
+  /** [outputs]: the scale of each column. */
   readonly scales: Float32Array
 }
 
 /**
  * @param weight [outputs, inputs]
- * @param largest the magnitude that an output's largest weight gets: 127, or less where sums would overflow
+ * @param largest the integer for the largest weight of an output: 127, or less on machines where sums would overflow
  */
 export function quantize(weight: Float32Array, outputs: number, largest: number): QuantizedWeight {
   const inputs = weight.length / outputs
   const values = new Int8Array(weight.length)
   const scales = new Float32Array(outputs)
   for (let o = 0; o < outputs; o++) {
-    const row = weight.subarray(o * inputs, (o + 1) * inputs)
+    const own = weight.subarray(o * inputs, (o + 1) * inputs)
     let peak = 0
-    for (const value of row) peak = Math.max(peak, Math.abs(value))
-    // A row of zeros: any scale will do.
+    for (const value of own) peak = Math.max(peak, Math.abs(value))
+    // If all weights are zero, any scale is correct.
     const scale = Math.fround(peak / largest) || 1
     scales[o] = scale
-    for (let i = 0; i < inputs; i++) values[i * outputs + o] = Math.round((row[i] ?? 0) / scale)
+    for (let i = 0; i < inputs; i++) values[i * outputs + o] = Math.round((own[i] ?? 0) / scale)
   }
   return { values, scales }
 }
 
 /**
- * Products with a constant weight, x · weightᵀ + bias, in integers: on the CPU.
- * @param largest see quantize
- * @param read the numbers of a constant of floats
+ * Computes products with a constant weight, x · weightᵀ + bias, in integers. Kernels: CPU.
+ * @param largest as for {@link quantize}
+ * @param read returns the numbers of a float constant
  */
 export const quantizeDense =
   (largest: number, read: (constant: Constant) => Float32Array): Pass =>

@@ -1,27 +1,27 @@
-// How a pass changes a graph: a rule sees each node in order and says what to put in its place. What nothing uses any
-// more is left out of the result.
+// How a pass changes a graph: a rule receives each node in order and may return a replacement. Nodes, constants and
+// inputs that are no longer used are removed.
 
 import { type Constant, type Graph, GraphBuilder, type Node, type Value } from '../graph.js'
 
-/** Makes a graph from a graph. A pass knows operators, and no model. */
+/** Makes a graph from a graph. A pass knows operators but no model. */
 export type Pass = (graph: Graph) => Graph
 
-/** What a rule sees of the graph that was (`old` values), and how it adds to the one that is being made (`now`). */
+/** What a rule can ask about the old graph, and how it adds to the new one. */
 export interface Rewriting {
   readonly g: GraphBuilder
-  /** The node that makes an old value; undefined for inputs and constants. */
+  /** The node that produces an old value. Undefined for inputs and constants. */
   readonly producer: (old: Value) => Node | undefined
-  /** An old value that is a constant; undefined for all others. */
+  /** The constant that an old value is. Undefined for other values. */
   readonly constant: (old: Value) => Constant | undefined
-  /** How many nodes and outputs of the old graph use an old value. */
+  /** Number of nodes and outputs of the old graph that use an old value. */
   readonly uses: (old: Value) => number
-  /** What an old value is in the new graph. */
+  /** The value of the new graph that stands for an old value. */
   readonly toNew: (old: Value) => Value
-  /** Lets nodes that come later use another value in place of an old one. */
+  /** Makes later nodes use the value `by` of the new graph for an old value. */
   readonly replace: (old: Value, by: Value) => void
 }
 
-/** @returns new values for the outputs of the node, or undefined to keep the node */
+/** @returns new values for the node's outputs, or undefined to keep the node */
 export type Rule = (node: Node, rewriting: Rewriting) => readonly (Value | undefined)[] | undefined
 
 export const applyAll = (graph: Graph, passes: readonly Pass[]): Graph =>
@@ -50,7 +50,7 @@ export function rewrite(graph: Graph, rule: Rule): Graph {
     uses: (old) => uses.get(old) ?? 0,
     toNew: (old) => {
       const value = counterparts.get(old)
-      if (value === undefined) throw new Error(`"${old.name}" is used before it is made`)
+      if (value === undefined) throw new Error(`"${old.name}" is used before a node produces it`)
       return value
     },
     replace: (old, by) => counterparts.set(old, by),
@@ -75,14 +75,14 @@ export function rewrite(graph: Graph, rule: Rule): Graph {
   return pruned(g.build(graph.outputs.map(rewriting.toNew)))
 }
 
-/** The same operator in the new graph. */
+/** Copies a node to the new graph. */
 export function copyOf(node: Node, { g, toNew }: Pick<Rewriting, 'g' | 'toNew'>): readonly (Value | undefined)[] {
   const [first, ...others] = node.outputs
   const inputs = node.inputs.map((input) => input && toNew(input))
   return withOthers(g, g.node(node.operator, inputs, first, node), others)
 }
 
-/** Further outputs of the operator that makes `first`, named after it. */
+/** Adds further outputs to the node that produces `first`, with names derived from its name. */
 export function withOthers(
   g: GraphBuilder,
   first: Value,
@@ -96,7 +96,7 @@ export function withOthers(
   return [first, ...found]
 }
 
-/** The graph without what its outputs do not depend on: nodes, constants, and inputs. */
+/** The graph without nodes, constants and inputs that its outputs do not depend on. */
 function pruned(graph: Graph): Graph {
   const needed = new Set<Value>(graph.outputs)
   const nodes = graph.nodes.toReversed().filter(({ inputs, outputs }) => {
@@ -112,7 +112,7 @@ function pruned(graph: Graph): Graph {
   }
 }
 
-/** The graph without copies of values that are made only to be outputs: what makes them has the output's name. */
+/** Removes Identity nodes before outputs: the node that produces the value gets the name of the output. */
 export const nameOutputs: Pass = (graph) => {
   const producers = new Map(graph.nodes.flatMap((node) => node.outputs.map((output) => [output, node] as const)))
   const isOutput = new Set(graph.outputs)
