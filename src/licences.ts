@@ -1,4 +1,5 @@
-// Under which licences the packages are that come with the server, by the lock file; docs/licences.md is made of it.
+// The licences of the packages that are installed with the server, from the lock file. docs/licences.md is generated from
+// it.
 
 export interface LockFile {
   readonly packages: Readonly<Record<string, LockedPackage>>
@@ -8,7 +9,7 @@ interface LockedPackage {
   readonly version?: string
   /** An SPDX expression. */
   readonly license?: string
-  /** Only for development. */
+  /** Only needed for development. */
   readonly dev?: boolean
   readonly devOptional?: boolean
   readonly optional?: boolean
@@ -16,56 +17,56 @@ interface LockedPackage {
   readonly cpu?: readonly string[]
 }
 
-/** All permissive: nothing of them reaches beyond the package itself. Another is looked at before it is added here. */
+/** Reviewed licences. All are permissive: they put no condition on other code. Review a licence before you add it. */
 const allowed: readonly string[] = ['MIT', 'ISC', 'Apache-2.0', 'BSD-3-Clause', 'BlueOak-1.0.0']
 
-interface Row {
+interface InstalledPackage {
   readonly name: string
   readonly version: string
   readonly licence: string
-  /** Where it is installed; empty for everywhere. */
+  /** The platforms on which it is installed. Empty for all. */
   readonly only: string
 }
 
 const folder = 'node_modules/'
 
-/** What is installed without development's packages, in the order of names and versions, each version once. */
-function served({ packages }: LockFile): Row[] {
-  const rows = Object.entries(packages)
+/** The packages of a production install, sorted by name and version, each version once. */
+function productionPackages({ packages }: LockFile): InstalledPackage[] {
+  const installed = Object.entries(packages)
     .filter(([path, { dev, devOptional }]) => path.includes(folder) && !dev && !devOptional)
-    .map(([path, { version = '', license: licence = 'none', optional, os, cpu }]): Row => {
+    .map(([path, { version = '', license: licence = 'none', optional, os, cpu }]): InstalledPackage => {
       const platform = [os, cpu].map((names) => names?.join(', ')).filter((names) => names !== undefined)
       const only = platform.length > 0 ? platform.join(' ') : optional ? 'optional' : ''
       return { name: path.slice(path.lastIndexOf(folder) + folder.length), version, licence, only }
     })
-  const versions = new Map(rows.map((row) => [`${row.name} ${row.version}`, row]))
-  return [...versions].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row)
+  const versions = new Map(installed.map((each) => [`${each.name} ${each.version}`, each]))
+  return [...versions].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, each]) => each)
 }
 
-/** Of alternatives one is enough. */
+/** If a package offers several licences, one reviewed licence is enough. */
 const isAllowed = (licence: string): boolean =>
   licence
     .replace(/^\((.*)\)$/, '$1')
     .split(' OR ')
     .some((each) => allowed.includes(each))
 
-/** Packages under a licence that nobody has looked at, as `name version: licence`. */
+/** Packages whose licence is not reviewed, as `name version: licence`. */
 export const notAllowed = (lock: LockFile): string[] =>
-  served(lock)
+  productionPackages(lock)
     .filter(({ licence }) => !isAllowed(licence))
     .map(({ name, version, licence }) => `${name} ${version}: ${licence}`)
 
-/** The table of docs/licences.md, in Markdown, and how many there are of each licence before it. */
+/** The number of packages of each licence and the table of all packages, in Markdown, for docs/licences.md. */
 export function licencesTable(lock: LockFile): string {
-  const rows = served(lock)
+  const installed = productionPackages(lock)
   const counts = new Map<string, number>()
-  for (const { licence } of rows) counts.set(licence, (counts.get(licence) ?? 0) + 1)
+  for (const { licence } of installed) counts.set(licence, (counts.get(licence) ?? 0) + 1)
   const summary = [...counts].sort(([, a], [, b]) => b - a)
   return [
-    `${rows.length} packages: ${summary.map(([licence, count]) => `${count} ${licence}`).join(', ')}.`,
+    `${installed.length} packages: ${summary.map(([licence, count]) => `${count} ${licence}`).join(', ')}.`,
     '',
     '| Package | Version | Licence | Only on |',
     '|---|---|---|---|',
-    ...rows.map(({ name, version, licence, only }) => `| ${name} | ${version} | ${licence} | ${only} |`),
+    ...installed.map(({ name, version, licence, only }) => `| ${name} | ${version} | ${licence} | ${only} |`),
   ].join('\n')
 }

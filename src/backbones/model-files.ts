@@ -1,4 +1,4 @@
-// The files of a model's directory: opened with checks, and with advice where one is missing or comes in another format.
+// Opens the files of a model's directory. If one is missing or has another format, the error says what to do.
 
 import { type FileHandle, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -10,13 +10,13 @@ import { Problem } from '../problem.js'
 export const configName = 'config.json'
 export const tokenizerName = 'tokenizer.json'
 export const weightsName = 'model.safetensors'
-/** Says which of several files holds each tensor. */
+/** Names the file of each tensor if the weights are in several files. */
 export const weightsIndexName = 'model.safetensors.index.json'
 
 const maxJsonBytes = 10_000_000
 
 interface Advice {
-  /** Files of other formats that may be there in its place. */
+  /** Files of other formats that directories often have instead. */
   readonly others: readonly string[]
   readonly advice: string
 }
@@ -42,10 +42,9 @@ const missing: Readonly<Record<string, Advice>> = {
 }
 
 /**
- * Opens a file of a model's directory and closes it again.
- * @param name its name in the directory
- * @param read gets the open file and its size in bytes
- * @throws Problem `invalid_backbone` that says what to do, if there is no such file or only a pointer to it
+ * Opens a file of a model's directory for the time of `read`.
+ * @param read receives the open file and its size in bytes
+ * @throws Problem `invalid_backbone` if the file is missing, is not a regular file, or is a Git LFS pointer
  */
 export async function withModelFile<T>(
   directory: string,
@@ -72,8 +71,8 @@ export async function readBytes(file: FileHandle, length: number): Promise<Buffe
 }
 
 /**
- * The fields of a JSON object in a model's directory.
- * @throws Problem `invalid_backbone`, also if the file is too large
+ * The fields of a JSON file in a model's directory.
+ * @throws Problem `invalid_backbone` if the file is missing, too large, or not a JSON object
  */
 export async function readModelJson(directory: string, name: string): Promise<ReadonlyMap<string, unknown>> {
   const path = join(directory, name)
@@ -81,18 +80,18 @@ export async function readModelJson(directory: string, name: string): Promise<Re
     throw new Problem('invalid_backbone', `${path}: ${message}`)
   }
   const text = await withModelFile(directory, name, async (file, size) => {
-    if (size > maxJsonBytes) throwInvalidBackbone(`it has ${size} bytes; expected at most ${maxJsonBytes}`)
+    if (size > maxJsonBytes) throwInvalidBackbone(`the file has ${size} bytes; expected at most ${maxJsonBytes}`)
     return (await readBytes(file, size)).toString('utf8')
   })
-  if (!hasAtMostValues(text)) throwInvalidBackbone(`it has more than ${maxValues} values`)
+  if (!hasAtMostValues(text)) throwInvalidBackbone(`the JSON has more than ${maxValues} values`)
   let value: unknown
   try {
     value = JSON.parse(text)
   } catch (error) {
-    return throwInvalidBackbone(`not JSON: ${(error as Error).message}`)
+    return throwInvalidBackbone(`the file is not JSON: ${(error as Error).message}`)
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    return throwInvalidBackbone(`expected an object of fields; it is ${text.slice(0, 80)}`)
+    return throwInvalidBackbone(`the file is ${text.slice(0, 80)}; expected a JSON object`)
   return new Map(Object.entries(value))
 }
 
@@ -113,13 +112,13 @@ async function throwUnreadable(directory: string, name: string, error: NodeJS.Er
     )
   if (names === undefined)
     return throwInvalidBackbone(
-      `${directory} is not a directory that can be read. Expected one with ${configName}, ${tokenizerName} and ${weightsName}.`,
+      `${directory} is not a readable directory. Expected a directory with ${configName}, ${tokenizerName} and ${weightsName}.`,
     )
   if (names.includes(name))
-    return throwInvalidBackbone(`${path} is a link to a file that is not there. Download it again.`)
+    return throwInvalidBackbone(`${path} is a link to a file that does not exist. Download it again.`)
   const { others, advice } = missing[name] ?? { others: [], advice: 'Download it with the other files of the model.' }
   const other = others.find((each) => names.includes(each))
   return throwInvalidBackbone(
-    `${path} is missing${other === undefined ? '' : `, and ${other} is not read in its place`}. ${advice}`,
+    `${path} is missing${other === undefined ? '' : `, and ${other} cannot be used instead`}. ${advice}`,
   )
 }

@@ -1,5 +1,5 @@
-// Where a backbone's tensors are: in model.safetensors, or in the several files (shards) that an index names. Only headers
-// are read here.
+// Finds a backbone's tensors: in model.safetensors, or in the files (shards) that an index names. Only the headers of the
+// files are read.
 
 import { access, realpath } from 'node:fs/promises'
 import { dirname, join, relative, sep } from 'node:path'
@@ -9,27 +9,27 @@ import { Problem, quoted } from '../problem.js'
 import { readBytes, readModelJson, weightsIndexName, weightsName, withModelFile } from './model-files.js'
 
 export interface StoredTensor extends TensorInfo {
-  /** The file that holds it, relative to the weights' folder, with `/` between folders. */
+  /** Path of its file relative to `weightsFolder`, with `/` between folders. */
   readonly file: string
 }
 
 export interface StoredWeights {
   /**
-   * SHA-256 of the file. Of several files it is the SHA-256 of a text with a line for each, in the order of their names: the
-   * file's SHA-256 in hexadecimal, and a line feed.
+   * SHA-256 of the weights file. For several files: SHA-256 of a text that has the hexadecimal SHA-256 of each file on a
+   * line, in the order of the file names.
    */
   readonly digest: string
   readonly tensors: ReadonlyMap<string, StoredTensor>
-  /** Folder of the files themselves: those of the directory may be links, as in Hugging Face's cache. */
+  /** Folder of the real files. The directory may contain only links to them, as in the Hugging Face cache. */
   readonly weightsFolder: string
-  /** `model.safetensors`, or its index: what errors name. */
+  /** `model.safetensors` or the index, for errors. */
   readonly weightsSource: string
 }
 
 /** The largest models on the Hub have fewer than 200. */
 const maxShards = 1_000
 
-/** @throws Problem `invalid_backbone` naming the file */
+/** @throws Problem `invalid_backbone` that names the file */
 export async function readStoredWeights(directory: string): Promise<StoredWeights> {
   const has = (name: string) =>
     access(join(directory, name)).then(
@@ -51,7 +51,7 @@ async function readShards(directory: string): Promise<StoredWeights> {
   const names = [...new Set(shardOf.values())].sort()
   if (names.length === 0) throwInvalidIndex(directory, '"weight_map" names no file')
   if (names.length > maxShards)
-    throwInvalidIndex(directory, `it names ${names.length} files; expected at most ${maxShards}`)
+    throwInvalidIndex(directory, `the index names ${names.length} files; expected at most ${maxShards}`)
   const shards = new Map<string, WeightsFile>()
   for (const name of names) shards.set(name, await readWeightsFile(directory, name))
   const weightsFolder = commonFolder(Array.from(shards.values(), ({ path }) => path))
@@ -60,7 +60,10 @@ async function readShards(directory: string): Promise<StoredWeights> {
     const shard = shards.get(name)
     const info = shard?.header.tensors.get(tensor)
     if (shard === undefined || info === undefined)
-      return throwInvalidIndex(directory, `tensor ${quoted(tensor)} is not in ${name}, where the index looks for it`)
+      return throwInvalidIndex(
+        directory,
+        `tensor ${quoted(tensor)} is missing in ${name}, the file that the index names`,
+      )
     tensors.set(tensor, { ...info, file: relative(weightsFolder, shard.path).replaceAll(sep, '/') })
   }
   const digest = digestOfAll(Array.from(shards.values(), (shard) => shard.digest))
@@ -73,19 +76,19 @@ function digestOfAll(digests: readonly string[]): string {
   return digestOf(Buffer.from(digests.map((digest) => `${digest}\n`).join('')))
 }
 
-/** The index's `weight_map`: which file holds each tensor. */
+/** The file of each tensor, from the `weight_map` of the index. */
 async function readIndex(directory: string): Promise<ReadonlyMap<string, string>> {
   const map = (await readModelJson(directory, weightsIndexName)).get('weight_map')
   if (typeof map !== 'object' || map === null || Array.isArray(map))
     return throwInvalidIndex(directory, '"weight_map" is missing; expected an object with the file of each tensor')
   return new Map(
     Object.entries(map).map(([tensor, file]) => {
-      // A plain name, so that no index leads out of its directory.
+      // Only a plain file name, so that an index cannot point outside its directory.
       if (typeof file === 'string' && /^\w[\w.-]*\.safetensors$/.test(file)) return [tensor, file]
       const given = typeof file === 'string' ? quoted(file) : `of type ${typeof file}`
       return throwInvalidIndex(
         directory,
-        `the file of tensor ${quoted(tensor)} is ${given}; expected the name of a .safetensors file beside the index`,
+        `the file of tensor ${quoted(tensor)} is ${given}; expected the name of a .safetensors file in the same directory`,
       )
     }),
   )
@@ -94,7 +97,7 @@ async function readIndex(directory: string): Promise<ReadonlyMap<string, string>
 interface WeightsFile {
   readonly header: SafetensorsHeader
   readonly digest: string
-  /** Without links. */
+  /** The real path, with links resolved. */
   readonly path: string
 }
 
@@ -113,7 +116,7 @@ async function readWeightsFile(directory: string, name: string): Promise<Weights
   }
 }
 
-/** The innermost folder that all files are below. */
+/** The innermost folder that contains all files. */
 function commonFolder(paths: readonly string[]): string {
   const [first = sep] = paths
   let folder = dirname(first)

@@ -1,18 +1,18 @@
-// Words of a text, as its tokenizer tells them apart.
+// Splits a text into words at the boundaries that its tokenizer found.
 
 import type { Encoding } from 'tokenizers'
 
 export interface Word {
-  /** The first token that stands for some of the word. */
+  /** Index of the first token of the word. */
   readonly token: number
-  /** UTF-16 offsets into the text, the end exclusive. */
+  /** UTF-16 offsets into the text; `end` is exclusive. */
   readonly start: number
   readonly end: number
 }
 
 /**
- * The words of an encoded text, in its order. One ends where the tokenizer's own does, and at white space: some
- * tokenizers do not split there, and byte-level BPE and Unigram count the white space before a word as part of it.
+ * The words of an encoded text, in order. A word ends at the tokenizer's word boundaries and at white space. Some
+ * tokenizers do not split at white space; byte-level BPE and Unigram make the space before a word part of it.
  * @param text the only text of the encoding
  */
 export function splitWords(text: string, encoding: Encoding): readonly Word[] {
@@ -22,7 +22,7 @@ export function splitWords(text: string, encoding: Encoding): readonly Word[] {
   let openId: number | null | undefined
   for (const [token, [from = 0, to = 0]] of encoding.getOffsets().entries()) {
     const { start, end } = withoutSpace(text, utf16(from), utf16(to))
-    // Special tokens stand for no text.
+    // A special token covers no text.
     if (start === end) continue
     const open = words.at(-1)
     if (open && wordIds[token] === openId && !/\s/.test(text.slice(open.end, start))) open.end = end
@@ -32,14 +32,14 @@ export function splitWords(text: string, encoding: Encoding): readonly Word[] {
   return words
 }
 
-/** What is left of a span without the white space at either end. */
+/** A span without the white space at its ends. */
 function withoutSpace(text: string, from: number, to: number): { readonly start: number; readonly end: number } {
   const span = text.slice(from, to)
   const start = from + span.length - span.trimStart().length
   return { start, end: Math.max(start, from + span.trimEnd().length) }
 }
 
-/** Turns offsets in code points, as tokenizers counts, into offsets in UTF-16, as JavaScript does. */
+/** Converts the tokenizer's offsets in code points to JavaScript's UTF-16 offsets. */
 function utf16Offsets(text: string): (codePoints: number) => number {
   const offsets: number[] = [0]
   let offset = 0

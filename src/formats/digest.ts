@@ -1,5 +1,5 @@
-// SHA-256 in lower-case hex: the name by which files know each other (prototype → backbone, task → prototype)
-// and the version of a task.
+// SHA-256 in lower-case hexadecimal. Files refer to each other by it (a task to its prototype, a prototype to its
+// backbone), and it is the version of a task.
 
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
@@ -7,10 +7,10 @@ import type { Steps } from '../steps.js'
 
 export const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
-/** Bytes that are digested between two pauses. */
+/** Bytes that are digested in one step. */
 const bytesPerStep = 2 ** 18
 
-/** The same in steps: a file may be large. */
+/** {@link digestOf} in steps, for large files. */
 export function* digestInSteps(bytes: Uint8Array): Steps<string> {
   const hash = createHash('sha256')
   for (let at = 0; at < bytes.byteLength; at += bytesPerStep) {
@@ -20,7 +20,7 @@ export function* digestInSteps(bytes: Uint8Array): Steps<string> {
   return hash.digest('hex')
 }
 
-/** Digest of a file that is read in pieces, so that its size does not matter. */
+/** Digest of a file on disk. It is read in pieces, so it need not fit into memory. */
 export async function digestOfFile(path: string): Promise<string> {
   const hash = createHash('sha256')
   for await (const piece of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(piece as Buffer)

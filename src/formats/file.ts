@@ -1,11 +1,13 @@
-// A file read as what it should be; an error names the file before it says what is wrong.
+// Reads files so that every error starts with the path of the file.
 
 import { readFile } from 'node:fs/promises'
 import { Problem, type ProblemCode } from '../problem.js'
 
 /**
- * @param whereMissing what to do if there is no such file, in a sentence
- * @throws Problem of the code `unreadable`, or whatever `read` throws, with the path before the message
+ * Reads a file and parses its bytes.
+ * @param unreadable the code of the Problem if the file cannot be read
+ * @param whereMissing a sentence that says what to do if the file does not exist
+ * @throws Problem with the code `unreadable`, or the Problem of `read` with the path before its message
  */
 export async function readFileAs<T>(
   path: string,
@@ -22,10 +24,10 @@ export async function readFileAs<T>(
   return inFile(path, () => read(bytes))
 }
 
-/** Puts the file's name before what is wrong in it. */
-export function inFile<T>(path: string, look: () => T): T {
+/** Runs `read`, and puts the path before the message of a Problem that it throws. */
+export function inFile<T>(path: string, read: () => T): T {
   try {
-    return look()
+    return read()
   } catch (error) {
     throw error instanceof Problem ? new Problem(error.code, `${path}: ${error.message}`, error.details) : error
   }
@@ -33,18 +35,18 @@ export function inFile<T>(path: string, look: () => T): T {
 
 const lfsStart = Buffer.from('version https://git-lfs.github.com/spec/')
 
-/** Bytes that tell a pointer of Git LFS from the file that it stands for. */
+/** Bytes that are needed to recognise a Git LFS pointer. */
 export const lfsStartBytes = lfsStart.byteLength
 
 /**
- * A repository cloned without Git LFS has short texts in place of its large files.
- * @param head the file's bytes, at least the first `lfsStartBytes`
- * @throws Problem of the given code
+ * Rejects a Git LFS pointer. A repository cloned without Git LFS has these short texts instead of its large files.
+ * @param head the first bytes of the file, at least `lfsStartBytes` of them
+ * @throws Problem with the given code
  */
 export function throwIfLfsPointer(path: string, code: ProblemCode, head: Uint8Array): void {
   if (!lfsStart.equals(head.subarray(0, lfsStartBytes))) return
   throw new Problem(
     code,
-    `${path} is a pointer of Git LFS, not the file itself. Run "git lfs pull" in its repository, or download the file.`,
+    `${path} is a Git LFS pointer, not the file itself. Run "git lfs pull" in its repository, or download the file.`,
   )
 }

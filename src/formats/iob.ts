@@ -1,16 +1,16 @@
-// Labels of words that mark entities, by the IOB2 scheme (Tjong Kim Sang and Veenstra 1999): B-X begins an entity of
-// type X, I-X goes on with it, O is outside of any.
+// Entities from labels of words in the IOB2 scheme (Tjong Kim Sang and Veenstra 1999): B-X begins an entity of type X,
+// I-X continues it, and O is outside any entity.
 
 export interface Tag {
-  /** B- */
+  /** True for B-X, false for I-X. */
   readonly begins: boolean
   readonly type: string
 }
 
-/** The tag that each label is, undefined for O. */
+/** The tag of each label. It is undefined for O. */
 export type Tags = readonly (Tag | undefined)[]
 
-/** Labels as tags; undefined if they are not of the scheme: one is neither O nor B-X nor I-X, or all are O. */
+/** The tags of labels. Undefined if the labels do not follow the scheme: one is not O, B-X or I-X, or all are O. */
 export function tagsOf(labels: readonly string[]): Tags | undefined {
   if (!labels.every((label) => /^(O|[BI]-.+)$/s.test(label)) || labels.every((label) => label === 'O')) return undefined
   return labels.map((label) => (label === 'O' ? undefined : { begins: label.startsWith('B'), type: label.slice(2) }))
@@ -18,15 +18,14 @@ export function tagsOf(labels: readonly string[]): Tags | undefined {
 
 export interface Entity {
   readonly type: string
-  /** Number of the first word, and of the one after the last. */
+  /** Index of the first word, and of the word after the last one. */
   readonly first: number
   readonly end: number
 }
 
 /**
- * The entities that the tags of a text's words mark. They are read as the evaluation of CoNLL-2003 reads them
- * (conlleval; Tjong Kim Sang and De Meulder 2003), and seqeval by default: an I-X that follows neither a B-X nor an I-X
- * begins an entity.
+ * The entities that the tags of a text's words mark, by the rules of conlleval (CoNLL-2003; Tjong Kim Sang and De
+ * Meulder 2003), which seqeval uses by default. An I-X that follows neither B-X nor I-X begins an entity.
  */
 export function entitiesOf(tags: Iterable<Tag | undefined>): readonly Entity[] {
   const entities: { type: string; first: number; end: number }[] = []

@@ -1,15 +1,16 @@
-// What JSON.parse does not say of JSON in a file that anybody may have written. How much it is: a value takes up to fifty
-// times the memory of its text, and parsing many of them stops the server for seconds. And whether a key comes twice.
+// Checks of JSON in untrusted files that JSON.parse does not make. It has no limit on the number of values: a value takes
+// up to fifty times the memory of its text, and parsing many of them blocks the server for seconds. And it accepts a
+// repeated key.
 
 import type { Steps } from '../steps.js'
 
-/** Values of a header or of one metadata text; a hundred thousand labels are well within it. */
+/** Most values of a header or of one metadata field. 100,000 labels are well below it. */
 export const maxValues = 200_000
 
 const [quotationMark, backslash, comma] = [0x22, 0x5c, 0x2c]
 const [bracket, closingBracket, brace, closingBrace] = [0x5b, 0x5d, 0x7b, 0x7d]
 
-/** Whether a JSON text has at most `most` values, counted by what begins or parts them outside of strings. */
+/** Whether a JSON text has at most `most` values. It counts the commas, brackets and braces outside strings. */
 export function hasAtMostValues(text: string, most = maxValues): boolean {
   if (text.length <= most) return true
   let values = 0
@@ -21,7 +22,9 @@ export function hasAtMostValues(text: string, most = maxValues): boolean {
   return true
 }
 
-/** A key that an object within a text of sound JSON has twice, of which JSON.parse would take the last; or undefined. */
+/**
+ * A key that an object within a valid JSON text has twice, or undefined. JSON.parse would silently keep the last value.
+ */
 export function repeatedKey(json: string): string | undefined {
   const open: Set<string>[] = []
   for (let at = 0; at < json.length; at++) {
@@ -30,7 +33,7 @@ export function repeatedKey(json: string): string | undefined {
     else if (code === closingBrace) open.pop()
     else if (code === quotationMark) {
       const end = endOfString(json, at)
-      // A text with a colon behind it is a key, of the innermost object.
+      // A string before a colon is a key of the innermost object.
       colon.lastIndex = end + 1
       if (colon.test(json)) {
         const key = JSON.parse(json.slice(at, end + 1)) as string
@@ -46,7 +49,7 @@ export function repeatedKey(json: string): string | undefined {
 
 const colon = /[ \t\n\r]*:/y
 
-/** Where the quotation mark is that ends the string which begins at `start`, or where the text ends. */
+/** Index of the closing quotation mark of the string that begins at `start`, or the end of the text. */
 function endOfString(text: string, start: number): number {
   let at = start + 1
   for (let code = text.charCodeAt(at); at < text.length && code !== quotationMark; code = text.charCodeAt(at))
@@ -54,17 +57,17 @@ function endOfString(text: string, start: number): number {
   return at
 }
 
-/** Strings between two pauses. */
+/** Strings that are read in one step. */
 const stringsPerStep = 2_000
 
 /**
- * Reads a JSON array of strings, in steps: it may be long.
- * @param accepts looks at each string; it throws to refuse it
- * @returns undefined if the text is anything else, or an empty array
+ * Reads a JSON array of strings in steps, because it may be long.
+ * @param check is called for each string, and throws to reject it
+ * @returns undefined if the text is an empty array or anything else
  */
 export function* readStrings(
   text: string,
-  accepts: (value: string, index: number) => void,
+  check: (value: string, index: number) => void,
 ): Steps<readonly string[] | undefined> {
   const strings: string[] = []
   let at = skipSpace(text, 0)
@@ -75,7 +78,7 @@ export function* readStrings(
     const end = endOfString(text, at)
     const value = parseString(text.slice(at, end + 1))
     if (value === undefined) return undefined
-    accepts(value, strings.length)
+    check(value, strings.length)
     strings.push(value)
     at = skipSpace(text, end + 1)
     const next = text.charCodeAt(at)

@@ -1,14 +1,15 @@
-// Reading the metadata of our files: strings that hold numbers, choices and JSON, each checked before use.
+// Reads the metadata of prototype and task files: strings that contain numbers, choices, digests or JSON. Every field is
+// checked.
 
 import type { Static, TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { quoted } from '../problem.js'
 import { hasAtMostValues, maxValues } from './json.js'
 
-/** Throws the error of the file that is being read; it never returns. */
+/** Throws the error of the file that is being read. */
 export type ThrowInvalid = (message: string) => never
 
-/** Arrays and objects within each other; what is deeper nobody means, and writing it would run out of stack. */
+/** Most levels of nested JSON. Deeper nesting is of no use, and writing it could overflow the stack. */
 const maxDepth = 32
 
 export class Metadata {
@@ -21,7 +22,7 @@ export class Metadata {
     return this.fields.get(key) ?? this.throwInvalid(`metadata "${key}" is missing`)
   }
 
-  /** One of a few words. `fallback` is taken where the field is absent. */
+  /** One of a few words. `fallback` is the value of an absent field. */
   choice<T extends string>(key: string, choices: readonly T[], fallback?: T): T {
     const value = this.fields.get(key) ?? fallback ?? this.text(key)
     const found = choices.find((choice) => choice === value)
@@ -45,31 +46,34 @@ export class Metadata {
       : this.throwInvalid(`metadata "${key}" is ${quoted(value)}; expected a SHA-256 digest of 64 hexadecimal digits`)
   }
 
-  /** A JSON value of the given schema; `meaning` names it in the error. */
-  json<T extends TSchema>(key: string, schema: T, meaning: string): Static<T> {
+  /**
+   * A JSON value of a schema.
+   * @param expected the schema in words, for errors
+   */
+  json<T extends TSchema>(key: string, schema: T, expected: string): Static<T> {
     const text = this.text(key)
     if (!hasAtMostValues(text))
-      return this.throwInvalid(`metadata "${key}" has more than ${maxValues} values; expected ${meaning}`)
+      return this.throwInvalid(`metadata "${key}" has more than ${maxValues} values; expected ${expected}`)
     let value: unknown
     try {
       value = JSON.parse(text)
     } catch {
-      return this.throwInvalid(`metadata "${key}" is not JSON; expected ${meaning}`)
+      return this.throwInvalid(`metadata "${key}" is not JSON; expected ${expected}`)
     }
     if (!hasAtMostLevels(maxDepth, value))
-      return this.throwInvalid(`metadata "${key}" is nested in more than ${maxDepth} levels; expected ${meaning}`)
+      return this.throwInvalid(`metadata "${key}" has more than ${maxDepth} levels of nesting; expected ${expected}`)
     if (!hasOnlyFiniteNumbers(value))
-      return this.throwInvalid(`metadata "${key}" holds a number that is too large; expected ${meaning}`)
+      return this.throwInvalid(`metadata "${key}" contains a number that is too large; expected ${expected}`)
     if (checker(schema)(value)) return value as Static<T>
-    return this.throwInvalid(`metadata "${key}" is ${quoted(text)}; expected ${meaning}`)
+    return this.throwInvalid(`metadata "${key}" is ${quoted(text)}; expected ${expected}`)
   }
 }
 
-/** Whether a JSON value has at most so many levels. */
+/** Whether a JSON value has at most `levels` levels of nesting. */
 const hasAtMostLevels = (levels: number, value: unknown): boolean =>
   !isContainer(value) || (levels > 0 && Object.values(value).every((inner) => hasAtMostLevels(levels - 1, inner)))
 
-/** Whether all numbers of a JSON value are finite: JSON.parse makes Infinity of 1e999, which cannot be written again. */
+/** Whether all numbers of a JSON value are finite. JSON.parse reads 1e999 as Infinity, which JSON cannot represent. */
 const hasOnlyFiniteNumbers = (value: unknown): boolean =>
   typeof value === 'number'
     ? Number.isFinite(value)
@@ -79,7 +83,7 @@ const isContainer = (value: unknown): value is object => typeof value === 'objec
 
 const checkers = new WeakMap<TSchema, (value: unknown) => boolean>()
 
-/** A schema's check, compiled the first time it is used. */
+/** The compiled check of a schema. It is compiled at its first use. */
 function checker(schema: TSchema): (value: unknown) => boolean {
   const known = checkers.get(schema)
   if (known) return known

@@ -1,13 +1,12 @@
-// The safetensors container: a JSON header that names byte ranges, then the bytes.
-// This reader trusts nothing: every length, range and shape is checked before a tensor is handed out.
-// It knows no tensor's meaning; prototype.ts and task-file.ts do.
+// The safetensors container: a JSON header that gives each tensor a byte range, then the bytes. The reader checks every
+// length, range and shape before it returns a tensor. Readers of specific files check which tensors there are.
 
 import { isUtf8 } from 'node:buffer'
 import { Problem, quoted } from '../problem.js'
 import { finish, type Steps } from '../steps.js'
 import { hasAtMostValues, maxValues, repeatedKey } from './json.js'
 
-/** Bytes of one element. Sub-byte types of newer files are refused as unknown. */
+/** Bytes of one element. The types below one byte of newer files are rejected as unknown. */
 const elementBytes = {
   BOOL: 1,
   U8: 1,
@@ -29,7 +28,7 @@ export type TensorType = keyof typeof elementBytes
 export interface TensorInfo {
   readonly dtype: TensorType
   readonly shape: readonly number[]
-  /** First byte of the tensor, counted from the start of the file. */
+  /** First byte of the tensor, from the start of the file. */
   readonly offset: number
   /** Length in bytes. */
   readonly length: number
@@ -40,7 +39,7 @@ export interface SafetensorsHeader {
   readonly tensors: ReadonlyMap<string, TensorInfo>
 }
 
-/** A tensor to be written: `data` holds its elements, little-endian and row-major. */
+/** A tensor to write. `data` contains its elements, little-endian and row-major. */
 export interface TensorData {
   readonly dtype: TensorType
   readonly shape: readonly number[]
@@ -49,10 +48,10 @@ export interface TensorData {
 
 const lengthPrefix = 8
 
-/** How much a header may be. */
+/** Largest size of a header. */
 export interface HeaderLimits {
   readonly bytes: number
-  /** Of JSON: keys of tensors and metadata, and what they hold. */
+  /** JSON values: those of all tensors and of the metadata. */
   readonly values: number
 }
 
@@ -63,7 +62,7 @@ const throwInvalidSafetensors = (message: string): never => {
 }
 
 /**
- * Length of the JSON header that the first 8 bytes announce, checked against the size of the file.
+ * Length of the JSON header, from the first 8 bytes of the file. It is checked against the size of the file.
  * @param prefix at least the first 8 bytes of the file
  * @param fileBytes size of the whole file in bytes
  * @throws Problem `not_safetensors`
@@ -71,7 +70,7 @@ const throwInvalidSafetensors = (message: string): never => {
 export function headerLength(prefix: Uint8Array, fileBytes: number, { bytes: most } = anyHeader): number {
   if (fileBytes < lengthPrefix || prefix.byteLength < lengthPrefix)
     return throwInvalidSafetensors(
-      `a safetensors file starts with an 8-byte header length; this one ends after ${fileBytes} bytes`,
+      `the file has only ${fileBytes} bytes; a safetensors file starts with a header length of 8 bytes`,
     )
   const view = new DataView(prefix.buffer, prefix.byteOffset, lengthPrefix)
   const length = view.getBigUint64(0, true)
@@ -80,34 +79,34 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, { bytes: mos
     if (other !== undefined) return throwInvalidSafetensors(other)
   }
   if (length > BigInt(most))
-    return throwInvalidSafetensors(`the header says it is ${length} bytes long; at most ${most} are allowed`)
+    return throwInvalidSafetensors(`the header length is ${length} bytes; at most ${most} are allowed`)
   if (length > BigInt(fileBytes - lengthPrefix))
     return throwInvalidSafetensors(
-      `the header says it is ${length} bytes long, but only ${fileBytes - lengthPrefix} bytes follow`,
+      `the header length is ${length} bytes, but only ${fileBytes - lengthPrefix} bytes follow`,
     )
   return Number(length)
 }
 
-/** What files of other kinds begin with. */
+/** How files of other formats begin. */
 const otherFormats: readonly (readonly [string, string])[] = [
   ['version https://git-lfs', 'a Git LFS pointer: fetch the file itself with `git lfs pull`'],
-  ['PK\x03\x04', 'a zip archive, as PyTorch checkpoints and spreadsheets are'],
-  ['\x1f\x8b', 'compressed with gzip: expand it first'],
+  ['PK\x03\x04', 'a zip archive, such as a PyTorch checkpoint or a spreadsheet'],
+  ['\x1f\x8b', 'compressed with gzip: decompress it first'],
   ['\x80', 'a Python pickle'],
 ]
 
-/** What a file is in place of a safetensors file, if its beginning tells. */
+/** The error text for a file of another format, if its first bytes show the format. */
 function describeOtherFormat(prefix: Uint8Array): string | undefined {
   const beginning = Buffer.from(prefix.subarray(0, 32))
   const known = otherFormats.find(([start]) => beginning.toString('latin1').startsWith(start))
-  if (known) return `the file is no safetensors file; it is ${known[1]}`
+  if (known) return `the file is not a safetensors file; it is ${known[1]}`
   const line = firstLine(beginning)
   return line === undefined
     ? undefined
-    : `the file is no safetensors file; it is a text that begins with ${quoted(line)}. \`propetl learn\` makes task files from tables of examples`
+    : `the file is not a safetensors file; it is a text that begins with ${quoted(line)}. To make a task file from a table of examples, use \`propetl learn\``
 }
 
-/** Of a text in UTF-8. The last character may be cut. */
+/** The first line if the bytes are text in UTF-8. The last character may be incomplete. */
 function firstLine(beginning: Buffer): string | undefined {
   const whole = [0, 1, 2, 3]
     .map((cut) => beginning.subarray(0, beginning.byteLength - cut))
@@ -117,11 +116,11 @@ function firstLine(beginning: Buffer): string | undefined {
 }
 
 /**
- * Reads and checks the header of a safetensors file. Ranges must cover the data without gap or overlap,
- * as the format asks.
- * @param head the file's bytes, at least as far as the header reaches
+ * Reads and checks the header of a safetensors file. The ranges must cover the data without gap or overlap, as the format
+ * requires.
+ * @param head the first bytes of the file, with the whole header
  * @param fileBytes size of the whole file in bytes
- * @throws Problem `not_safetensors` for anything but a sound file
+ * @throws Problem `not_safetensors` if the file is not valid
  */
 export function parseHeader(
   head: Uint8Array,
@@ -131,7 +130,7 @@ export function parseHeader(
   return finish(headerInSteps(head, fileBytes, limits))
 }
 
-/** The same in steps: the header of a file with many labels is long. */
+/** {@link parseHeader} in steps, because a header with many labels is long. */
 export function* headerInSteps(head: Uint8Array, fileBytes: number, limits: HeaderLimits): Steps<SafetensorsHeader> {
   const length = headerLength(head, fileBytes, limits)
   const json = yield* parseJson(head.subarray(lengthPrefix, lengthPrefix + length), limits)
@@ -154,7 +153,7 @@ function* parseJson(bytes: Uint8Array, limits: HeaderLimits): Steps<object> {
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
     yield
-    // One of too many values is not even parsed.
+    // A text with too many values is not parsed at all.
     value = hasAtMostValues(text, limits.values) ? JSON.parse(text) : undefined
     yield
   } catch (error) {
@@ -164,13 +163,14 @@ function* parseJson(bytes: Uint8Array, limits: HeaderLimits): Steps<object> {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return throwInvalidSafetensors('the header is not a JSON object')
   const twice = repeatedKey(text)
-  if (twice !== undefined) return throwInvalidSafetensors(`the header names ${quoted(twice)} twice in one object`)
+  if (twice !== undefined)
+    return throwInvalidSafetensors(`the header contains the key ${quoted(twice)} twice in one object`)
   return value
 }
 
 function readMetadata(entry: unknown, into: Map<string, string>): void {
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry))
-    throwInvalidSafetensors('__metadata__ must be an object of strings')
+    throwInvalidSafetensors('__metadata__ must be a JSON object of strings')
   for (const [key, value] of Object.entries(entry as object)) {
     if (typeof value !== 'string')
       throwInvalidSafetensors(`__metadata__: ${quoted(key)} must be a string, not ${typeof value}`)
@@ -181,7 +181,7 @@ function readMetadata(entry: unknown, into: Map<string, string>): void {
 export const isShape = (shape: readonly number[], expected: readonly number[]): boolean =>
   shape.length === expected.length && shape.every((dim, i) => dim === expected[i])
 
-/** As a message shows it. */
+/** A shape in an error text. */
 export const shapeText = (shape: readonly number[]): string =>
   `[${shape.slice(0, 8).join(', ')}${shape.length > 8 ? `, … ${shape.length} dimensions` : ''}]`
 
@@ -195,13 +195,13 @@ function readTensorInfo(name: string, entry: unknown, dataStart: number, fileByt
       `tensor ${quoted(name)}: unknown dtype ${typeof dtype === 'string' ? quoted(dtype) : `of type ${typeof dtype}`}`,
     )
   if (!Array.isArray(shape) || !shape.every(isCount))
-    return throwInvalidSafetensors(`tensor ${quoted(name)}: shape must be an array of whole numbers`)
+    return throwInvalidSafetensors(`tensor ${quoted(name)}: shape must be an array of whole numbers from 0`)
   if (!Array.isArray(range) || range.length !== 2 || !range.every(isCount))
-    return throwInvalidSafetensors(`tensor ${quoted(name)}: data_offsets must be two whole numbers`)
+    return throwInvalidSafetensors(`tensor ${quoted(name)}: data_offsets must be two whole numbers from 0`)
   const [begin, end] = range as [number, number]
   if (begin > end || end > fileBytes - dataStart)
     return throwInvalidSafetensors(
-      `tensor ${quoted(name)}: data_offsets [${begin}, ${end}] do not lie within the ${fileBytes - dataStart} data bytes`,
+      `tensor ${quoted(name)}: data_offsets [${begin}, ${end}] are outside the ${fileBytes - dataStart} data bytes`,
     )
   const type = dtype as TensorType
   const expected = shape.reduce((product: number, dim: number) => product * dim, elementBytes[type])
@@ -230,13 +230,13 @@ function checkCoverage(tensors: ReadonlyMap<string, TensorInfo>, dataStart: numb
     )
 }
 
-/** The bytes of a tensor: a view into `file`, not a copy. */
+/** The bytes of a tensor, as a view of `file`. */
 export const tensorBytes = (file: Uint8Array, info: TensorInfo): Uint8Array =>
   new Uint8Array(file.buffer, file.byteOffset + info.offset, info.length)
 
 /**
- * Writes a safetensors file. Tensors keep the order of `tensors`; the header is padded with spaces so that
- * the data starts at a multiple of 8 bytes.
+ * Writes a safetensors file with the tensors in the given order. The header is padded with spaces, so that the data starts
+ * at a multiple of 8 bytes.
  */
 export function serializeSafetensors(
   metadata: Readonly<Record<string, string>>,
@@ -248,7 +248,7 @@ export function serializeSafetensors(
     end += data.byteLength
     return [name, { dtype, shape, data_offsets: [begin, end] }] as const
   })
-  // Not by assignment, so that even "__proto__" is a name like any other.
+  // Object.fromEntries, unlike an assignment, treats "__proto__" as an ordinary name.
   const header = Object.fromEntries<unknown>([['__metadata__', metadata], ...entries])
   const json = Buffer.from(JSON.stringify(header), 'utf8')
   const headerBytes = Math.ceil(json.byteLength / 8) * 8
@@ -264,14 +264,15 @@ export function serializeSafetensors(
 }
 
 /**
- * The elements of an F32, F16 or BF16 tensor as float32: a view into `file` where its bytes allow one, else a copy.
+ * The elements of an F32, F16 or BF16 tensor as float32. For an aligned F32 tensor it is a view of `file`, otherwise a
+ * copy.
  * @throws Problem `not_safetensors` for other types
  */
 export function tensorFloats(file: Uint8Array, name: string, info: TensorInfo): Float32Array {
   return finish(floatsInSteps(file, name, info))
 }
 
-/** The same in steps: a tensor may be large. */
+/** {@link tensorFloats} in steps, for large tensors. */
 export function* floatsInSteps(file: Uint8Array, name: string, info: TensorInfo): Steps<Float32Array> {
   if (info.dtype !== 'F32' && info.dtype !== 'F16' && info.dtype !== 'BF16')
     return throwInvalidSafetensors(`tensor ${quoted(name)}: expected F32, F16 or BF16, not ${info.dtype}`)
@@ -285,24 +286,24 @@ export function* floatsInSteps(file: Uint8Array, name: string, info: TensorInfo)
   return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer)
 }
 
-/** Elements that are converted or looked at between two pauses. */
+/** Elements that are converted or checked in one step. */
 export const elementsPerStep = 2 ** 17
 
-/** Where there are many it pays to convert every half there is, once, and to look up those that come. */
+/** Large tensors are converted with a table of all 65,536 float16 values, which is faster. */
 function* floatsOfHalves(halves: Uint16Array): Steps<Float32Array> {
   if (halves.length < 10_000) return Float32Array.from(halves, floatOfHalf)
-  everyHalf ??= Float32Array.from({ length: 2 ** 16 }, (_, half) => floatOfHalf(half))
+  floatOfEveryHalf ??= Float32Array.from({ length: 2 ** 16 }, (_, half) => floatOfHalf(half))
   const floats = new Float32Array(halves.length)
   for (let i = 0; i < halves.length; i++) {
-    floats[i] = everyHalf[halves[i] ?? 0] ?? 0
+    floats[i] = floatOfEveryHalf[halves[i] ?? 0] ?? 0
     if (i % elementsPerStep === elementsPerStep - 1) yield
   }
   return floats
 }
 
-let everyHalf: Float32Array | undefined
+let floatOfEveryHalf: Float32Array | undefined
 
-/** IEEE 754 binary16 to a number. */
+/** Converts the bits of an IEEE 754 binary16 to a number. */
 function floatOfHalf(half: number): number {
   const sign = half & 0x8000 ? -1 : 1
   const exponent = (half >> 10) & 0x1f

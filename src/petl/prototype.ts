@@ -1,29 +1,29 @@
-// The prototype as a value: the one shared module whose weights every layer and every task masks.
-// prototype-file.ts reads and writes it.
+// A prototype as a value: the shared module, whose weights are masked for every layer and every task. prototype-file.ts
+// reads and writes the file.
 
 import type { ModuleConfig } from './kinds.js'
 
 export interface Prototype {
-  /** SHA-256 of the file: task files name it. */
+  /** SHA-256 of the file. Task files contain it. */
   readonly digest: string
-  /** SHA-256 of the backbone's weights that it was learned on. */
+  /** SHA-256 of the weights of the backbone that it was trained on. */
   readonly backbone: string
   readonly module: ModuleConfig
   readonly layers: number
   readonly hiddenSize: number
-  /** n: how many weights a mask covers. */
+  /** n, the number of weights that a mask covers. */
   readonly maskableWeights: number
-  /** Bytes of one mask: ⌈n/8⌉. */
+  /** Bytes of one mask layer: ⌈n/8⌉. */
   readonly maskBytes: number
-  /** float32 values, maskable tensors and the others, by name. */
+  /** Values of all tensors of the module, by name. */
   readonly tensors: ReadonlyMap<string, Float32Array>
-  /** Layer masks, [layers, ⌈n/8⌉] bytes; absent if tasks do not combine with any. */
+  /** [layers, ⌈n/8⌉] bytes. Absent: tasks cannot combine their masks with layer masks. */
   readonly layerMasks?: Uint8Array
-  /** Ids of the tasks that it was learned on, if the file says so. */
+  /** Ids of the tasks that it was trained on, if the file names them. */
   readonly learnedOn?: readonly string[]
 }
 
-/** The tensor of a prototype that its kind guarantees. */
+/** The values of a tensor that prototypes of this kind have. */
 export function prototypeTensor(prototype: Prototype, name: string): Float32Array {
   const values = prototype.tensors.get(name)
   if (values === undefined) throw new Error(`a ${prototype.module.kind} prototype has no tensor "${name}"`)

@@ -1,32 +1,33 @@
-// Scores, what a mask is learned as (paper, section 3.2): a real number for each maskable weight. The mask keeps the
-// top k of |score| within a tensor; the gradient passes through that choice as if it were not there.
+// Scores: masks are trained as a real number for each maskable weight (paper, section 3.2). The mask keeps the top k of
+// |score| within a tensor. The gradient passes that choice unchanged (straight-through estimator).
 
 import type { GraphBuilder, Value } from '../graph/graph.js'
 import { add, mul, sub } from '../graph/operators.js'
 import type { Combining } from './task.js'
 
 /**
- * The mask of a tensor's scores: 1 for the top fraction `k` of |score|, 0 for the first ⌊(1−k)·size⌋ in ascending
- * order; of equal scores the earlier one goes first.
- * @param into where the mask is written, of the scores' length
+ * The mask of a tensor's scores. In ascending order of |score|, the first ⌊(1−k)·size⌋ entries are 0 and the others 1.
+ * Of equal magnitudes, the earlier one is 0 first.
+ * @param k fraction of ones
+ * @param into receives the mask; it has the length of the scores
  */
 export function maskFromScores(scores: Float32Array, k: number, into = new Float32Array(scores.length)): Float32Array {
   const zeros = Math.floor((1 - k) * scores.length)
   if (zeros <= 0) return into.fill(1)
-  const sizes = new Float32Array(scores.length)
-  for (let i = 0; i < sizes.length; i++) sizes[i] = Math.abs(scores[i] ?? 0)
-  const threshold = nthSmallest(sizes.slice(), zeros - 1)
+  const magnitudes = new Float32Array(scores.length)
+  for (let i = 0; i < magnitudes.length; i++) magnitudes[i] = Math.abs(scores[i] ?? 0)
+  const threshold = nthSmallest(magnitudes.slice(), zeros - 1)
   let ties = zeros
-  for (let i = 0; i < sizes.length; i++) if ((sizes[i] ?? 0) < threshold) ties--
-  for (let i = 0; i < sizes.length; i++) {
-    const size = sizes[i] ?? 0
-    into[i] = size > threshold || (size === threshold && ties-- <= 0) ? 1 : 0
+  for (let i = 0; i < magnitudes.length; i++) if ((magnitudes[i] ?? 0) < threshold) ties--
+  for (let i = 0; i < magnitudes.length; i++) {
+    const magnitude = magnitudes[i] ?? 0
+    into[i] = magnitude > threshold || (magnitude === threshold && ties-- <= 0) ? 1 : 0
   }
   return into
 }
 
 /**
- * The gradient of scores from that of their mask, in place: d loss/d|score| is taken to be d loss/d mask, so that
+ * Converts the gradient of a mask into that of its scores, in place. It takes d loss/d|score| to be d loss/d mask, so
  * d loss/d score = sign(score) · d loss/d mask.
  */
 export function straightThroughGradient(scores: Float32Array, maskGradient: Float32Array): Float32Array {
@@ -35,8 +36,8 @@ export function straightThroughGradient(scores: Float32Array, maskGradient: Floa
 }
 
 /**
- * Two float32 masks combined inside a graph, so that the gradient reaches both (paper, section 3.3): OR is
- * 1 − (1 − a)(1 − b), AND the product, ADD the sum.
+ * Combines two float32 masks in a graph, so that both have a gradient (paper, section 3.3): OR is 1 − (1 − a)(1 − b),
+ * AND is the product, ADD is the sum.
  */
 export function combineMasks(g: GraphBuilder, combine: Exclude<Combining, 'none'>, a: Value, b: Value): Value {
   const not = (mask: Value) => sub(g, g.scalar(1), mask)
@@ -50,9 +51,9 @@ export function combineMasks(g: GraphBuilder, combine: Exclude<Combining, 'none'
   }
 }
 
-/** The element that sorting would bring to place `n` (Hoare's FIND); `values` are reordered. */
+/** The element at index `n` after sorting (Hoare's quickselect). It reorders `values`. */
 function nthSmallest(values: Float32Array, n: number): number {
-  const at = (place: number) => values[place] ?? Number.NaN
+  const at = (index: number) => values[index] ?? Number.NaN
   let low = 0
   let high = values.length - 1
   while (low < high) {

@@ -1,4 +1,4 @@
-// Bit-level storage (paper, section 4.1): a float weight counts 32 bits, a mask entry 1. Heads are not counted.
+// Bit-level storage (paper, section 4.1): a weight takes 32 bits, an entry of a mask takes 1. Heads are not counted.
 
 import { petlModule } from './kinds.js'
 import { moduleTensors, weightCount } from './module.js'
@@ -6,7 +6,7 @@ import type { Prototype } from './prototype.js'
 
 const floatBits = 32
 
-/** Bits of the shared part: the prototype's weights, and its layer masks if it has any. */
+/** Bits that all tasks share: the prototype's weights and its layer masks. */
 export function prototypeBits(prototype: Prototype): { readonly weights: number; readonly layerMasks: number } {
   return {
     weights: floatBits * moduleWeights(prototype),
@@ -14,10 +14,10 @@ export function prototypeBits(prototype: Prototype): { readonly weights: number;
   }
 }
 
-/** Bits that a task adds: n for each row of its mask. */
+/** Bits that a task adds: n for each layer of its mask. */
 export const taskBits = (prototype: Prototype, maskLayers: number): number => maskLayers * prototype.maskableWeights
 
-/** Bits of the conventional counterpart: a module of the same shape with weights of its own in every layer, per task. */
+/** Bits of a task in the conventional way: a module of the same shape with its own weights in every layer. */
 export const plainModuleBits = (prototype: Prototype): number => floatBits * prototype.layers * moduleWeights(prototype)
 
 const moduleWeights = ({ module, hiddenSize }: Prototype): number =>

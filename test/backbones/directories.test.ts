@@ -89,26 +89,26 @@ describe('weights in several files', () => {
 
   const index = 'model\\.safetensors\\.index\\.json: '
   const hostile: [what: string, index: string, message: RegExp][] = [
-    ['no JSON', '{"weight_map": ', new RegExp(`${index}not JSON`)],
-    ['no object', '[]', new RegExp(`${index}expected an object of fields; it is \\[\\]`)],
+    ['no JSON', '{"weight_map": ', new RegExp(`${index}the file is not JSON`)],
+    ['no object', '[]', new RegExp(`${index}the file is \\[\\]; expected a JSON object`)],
     ['no map', '{"metadata": {}}', new RegExp(`${index}"weight_map" is missing`)],
     [
       'a map that is a list',
       '{"weight_map": ["a"]}',
       new RegExp(`${index}"weight_map" is missing; expected an object`),
     ],
-    ['more than 10 MB', `{"weight_map": {}}${' '.repeat(10_000_000)}`, new RegExp(`${index}it has 10000018 bytes`)],
+    ['more than 10 MB', `{"weight_map": {}}${' '.repeat(10_000_000)}`, new RegExp(`${index}the file has 10000018 bytes`)],
     [
       'too many values',
       JSON.stringify({ weight_map: {}, a: Array(300_000).fill(0) }),
-      /it has more than 200000 values/,
+      /the JSON has more than 200000 values/,
     ],
     [
       'more than a thousand files',
       JSON.stringify({
         weight_map: Object.fromEntries(Array.from({ length: 1_001 }, (_, n) => [n, `${n}.safetensors`])),
       }),
-      new RegExp(`${index}it names 1001 files; expected at most 1000`),
+      new RegExp(`${index}the index names 1001 files; expected at most 1000`),
     ],
     ...[
       '../x.safetensors',
@@ -122,7 +122,7 @@ describe('weights in several files', () => {
     ].map((name): [string, string, RegExp] => [
       `the file ${name}`,
       `{"weight_map": {"t": "${name}"}}`,
-      new RegExp(`${index}the file of tensor "t" is ".*"; expected the name of a \\.safetensors file beside the index`),
+      new RegExp(`${index}the file of tensor "t" is ".*"; expected the name of a \\.safetensors file in the same directory`),
     ]),
     ['a file that is no text', '{"weight_map": {"t": 7}}', /the file of tensor "t" is of type number/],
     [
@@ -136,7 +136,7 @@ describe('weights in several files', () => {
       /lost\.safetensors is missing\. Download it with the other files of the model/,
     ],
     ['nothing', '{"weight_map": {}}', /index\.json: "weight_map" names no file/],
-    ['a pointer in its place', pointer, /index\.json is a pointer of Git LFS/],
+    ['a pointer in its place', pointer, /index\.json is a Git LFS pointer/],
   ]
   for (const [what, text, message] of hostile)
     test(`are rejected by an index with ${what}`, async () => {
@@ -151,11 +151,11 @@ describe('weights in several files', () => {
     const rejected = (message: RegExp) => assert.rejects(readBackbone(directory), { code: 'invalid_backbone', message })
     const path = join(directory, second)
     await writeFile(path, serializeSafetensors({}, {}))
-    await rejected(/index\.json: tensor "bert\..+" is not in model-00002-of-00002\.safetensors, where the index looks/)
+    await rejected(/index\.json: tensor "bert\..+" is missing in model-00002-of-00002\.safetensors, the file that the index names/)
     await writeFile(path, Buffer.alloc(100, 0xff))
-    await rejected(/model-00002-of-00002\.safetensors: the header says it is \d+ bytes long/)
+    await rejected(/model-00002-of-00002\.safetensors: the header length is \d+ bytes/)
     await writeFile(path, pointer)
-    await rejected(/model-00002-of-00002\.safetensors is a pointer of Git LFS.*Run "git lfs pull"/)
+    await rejected(/model-00002-of-00002\.safetensors is a Git LFS pointer.*Run "git lfs pull"/)
     await rm(path)
     await mkdir(path)
     await rejected(/model-00002-of-00002\.safetensors is not a file/)
@@ -186,18 +186,18 @@ describe('a directory that is not whole is rejected with what to do', () => {
   const convert = 'Save the model with the Python package transformers: AutoModel\\.from_pretrained'
   const tokenize = 'Save the tokenizer with the Python package transformers: AutoTokenizer\\.from_pretrained'
   const lfs =
-    'is a pointer of Git LFS, not the file itself\\. Run "git lfs pull" in its repository, or download the file'
+    'is a Git LFS pointer, not the file itself\\. Run "git lfs pull" in its repository, or download the file'
   const cases: [what: string, spoil: (directory: string) => Promise<unknown>, message: string][] = [
     ['no config.json', remove('config.json'), `config\\.json is missing\\. ${download}`],
     ['a pointer as config.json', put('config.json', pointer), `config\\.json ${lfs}`],
     ['no weights', remove('model.safetensors'), `model\\.safetensors is missing\\. ${convert}`],
     ['a pointer as weights', put('model.safetensors', pointer), `model\\.safetensors ${lfs}`],
-    ['empty weights', put('model.safetensors', ''), 'model\\.safetensors: a safetensors file starts with'],
+    ['empty weights', put('model.safetensors', ''), 'model\\.safetensors: the file has only 0 bytes; a safetensors file starts with'],
     ...['pytorch_model.bin', 'tf_model.h5', 'pytorch_model.bin.index.json'].map(
       (other): [string, (directory: string) => Promise<unknown>, string] => [
         `${other} alone`,
         replace('model.safetensors', other),
-        `model\\.safetensors is missing, and ${other} is not read in its place\\. ${convert}`,
+        `model\\.safetensors is missing, and ${other} cannot be used instead\\. ${convert}`,
       ],
     ),
     ['no tokenizer.json', remove('tokenizer.json'), `tokenizer\\.json is missing\\. ${tokenize}`],
@@ -211,7 +211,7 @@ describe('a directory that is not whole is rejected with what to do', () => {
       (other): [string, (directory: string) => Promise<unknown>, string] => [
         `${other} alone`,
         replace('tokenizer.json', other),
-        `tokenizer\\.json is missing, and ${other} is not read in its place\\. ${tokenize}`,
+        `tokenizer\\.json is missing, and ${other} cannot be used instead\\. ${tokenize}`,
       ],
     ),
     [
@@ -220,7 +220,7 @@ describe('a directory that is not whole is rejected with what to do', () => {
         await rm(join(directory, 'model.safetensors'))
         await symlink('../gone', join(directory, 'model.safetensors'))
       },
-      'model\\.safetensors is a link to a file that is not there\\. Download it again',
+      'model\\.safetensors is a link to a file that does not exist\\. Download it again',
     ],
     [
       'a folder as config.json',
@@ -233,7 +233,7 @@ describe('a directory that is not whole is rejected with what to do', () => {
     [
       'nothing there',
       (directory) => rm(directory, { recursive: true }),
-      ' is not a directory that can be read\\. Expected one with config\\.json, tokenizer\\.json and model\\.safetensors',
+      ' is not a readable directory\\. Expected a directory with config\\.json, tokenizer\\.json and model\\.safetensors',
     ],
   ]
   for (const [what, spoil, message] of cases)
@@ -251,7 +251,7 @@ describe('a directory that is not whole is rejected with what to do', () => {
   test('a file in place of the directory', async () => {
     const file = join(await temporaryDirectory(), 'model')
     await writeFile(file, '')
-    await assert.rejects(loadModel(file), { code: 'invalid_backbone', message: /model is not a directory/ })
+    await assert.rejects(loadModel(file), { code: 'invalid_backbone', message: /model is not a readable directory/ })
   })
 
   test('a prototype that is missing, or a pointer', async () => {
@@ -261,7 +261,7 @@ describe('a directory that is not whole is rejected with what to do', () => {
       assert.rejects(loadPrototypeFor(backbone), { code: 'invalid_prototype', message })
     await rejected(/prototype\.safetensors is missing\. .* Train one with "propetl train --model-dir <directory>"/)
     await writeFile(join(directory, 'prototype.safetensors'), pointer)
-    await rejected(/prototype\.safetensors is a pointer of Git LFS/)
+    await rejected(/prototype\.safetensors is a Git LFS pointer/)
   })
 
   test('by every command that takes one, in its last line and with exit code 1', async () => {
@@ -284,7 +284,7 @@ describe('a directory that is not whole is rejected with what to do', () => {
       }),
     )
     const expected =
-      `${directory}/tokenizer.json is a pointer of Git LFS, not the file itself. ` +
+      `${directory}/tokenizer.json is a Git LFS pointer, not the file itself. ` +
       'Run "git lfs pull" in its repository, or download the file.\n'
     for (const [at, { code, output }] of rejections.entries()) {
       assert.equal(code, 1)

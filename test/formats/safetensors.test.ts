@@ -15,11 +15,11 @@ function fileOf(header: unknown, dataBytes: number, announced?: bigint): Uint8Ar
 const tensor = (begin: number, end: number) => ({ dtype: 'U8', shape: [end - begin], data_offsets: [begin, end] })
 
 const rejected: [string, Uint8Array, RegExp][] = [
-  ['nothing', new Uint8Array(), /ends after 0 bytes/],
+  ['nothing', new Uint8Array(), /has only 0 bytes/],
   ['a text', Buffer.from('hello world, this is no tensor'), /a text that begins with "hello world, this is no tensor"/],
   ['a text in another script', Buffer.from('текст,метка\nпривет,да\n'), /a text that begins with "текст,метка"/],
-  ['bytes that are no text', Buffer.alloc(100, 0xff), /header says it is \d+ bytes/],
-  ['a header longer than the file', fileOf({}, 0, 3n), /header says it is 3 bytes long, but only 2/],
+  ['bytes that are no text', Buffer.alloc(100, 0xff), /header length is \d+ bytes/],
+  ['a header longer than the file', fileOf({}, 0, 3n), /header length is 3 bytes, but only 2 bytes follow/],
   ['a header of 2^63 bytes', fileOf({}, 0, 2n ** 63n), /at most/],
   ['a header that is not JSON', fileOf('{"a":', 0), /not JSON/],
   ['a header that is not UTF-8', Buffer.concat([fileOf('', 0, 2n), Buffer.from([0xff, 0xfe])]), /not JSON in UTF-8/],
@@ -33,12 +33,12 @@ const rejected: [string, Uint8Array, RegExp][] = [
   [
     'two tensors of one name, of which JSON.parse would take the last',
     fileOf(`{"a":${JSON.stringify(tensor(0, 1))},"a":${JSON.stringify(tensor(0, 1))}}`, 1),
-    /the header names "a" twice in one object/,
+    /the header contains the key "a" twice in one object/,
   ],
   [
     'a key twice in different spellings, behind texts with quotes and colons',
     fileOf('{"__metadata__":{"x":"\\\\","k":"\\":","\\u006b" : ""}}', 0),
-    /names "k" twice/,
+    /contains the key "k" twice/,
   ],
   [
     'a field of a tensor twice',
@@ -62,11 +62,11 @@ const rejected: [string, Uint8Array, RegExp][] = [
     fileOf({ a: { ...tensor(0, 1), shape: [2 ** 52, 2 ** 52] } }, 1),
     /takes .* bytes/,
   ],
-  ['a range beyond the end', fileOf({ a: tensor(0, 9) }, 8), /do not lie within the 8 data bytes/],
+  ['a range beyond the end', fileOf({ a: tensor(0, 9) }, 8), /are outside the 8 data bytes/],
   [
     'a range that runs backwards',
     fileOf({ a: { dtype: 'U8', shape: [0], data_offsets: [4, 2] } }, 8),
-    /do not lie within/,
+    /are outside the 8 data bytes/,
   ],
   [
     'a range that is not its shape',

@@ -37,7 +37,7 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     'metrics of arrays within arrays',
     { metadata: { metrics: `{"a":${'['.repeat(30_000)}${']'.repeat(30_000)}}` } },
     'invalid_task_file',
-    /"metrics" is nested in more than 32 levels; expected a JSON object$/,
+    /"metrics" has more than 32 levels of nesting; expected a JSON object$/,
   ],
   [
     'a choice as long as a book',
@@ -88,7 +88,7 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     'metrics with a number that JSON cannot write again',
     { metadata: { metrics: '{"dev":{"f1":1e999}}' } },
     'invalid_task_file',
-    /"metrics" holds a number that is too large; expected a JSON object$/,
+    /"metrics" contains a number that is too large; expected a JSON object$/,
   ],
   [
     'metrics of a million values',
@@ -112,7 +112,7 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     'a header of more than 4 MiB',
     { metadata: { anything: 'x'.repeat(4 * 1024 * 1024) } },
     'not_safetensors',
-    /the header says it is \d+ bytes long; at most 4194304 are allowed$/,
+    /the header length is \d+ bytes; at most 4194304 are allowed$/,
   ],
   ['a label twice', { metadata: { labels: '["a","a"]' } }, 'invalid_task_file', /contains "a" twice/],
   [
