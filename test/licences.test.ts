@@ -9,11 +9,11 @@ const json = <T>(path: string) => JSON.parse(readFileSync(join(root, path), 'utf
 const lock = json<LockFile>('package-lock.json')
 
 describe('licences', () => {
-  test('of what is served are all ones that somebody has looked at', () => {
+  test('of all packages of a production install are reviewed', () => {
     assert.deepEqual(notAllowed(lock), [])
   })
 
-  test('that nobody has looked at are found, of one alternative is enough, and what develops is left out', () => {
+  test('without review are reported, except of development packages and of alternatives with a reviewed one', () => {
     const packages = {
       '': { license: 'Apache-2.0' },
       'node_modules/a': { version: '1.0.0', license: 'GPL-3.0' },
@@ -31,10 +31,10 @@ describe('licences', () => {
     ])
   })
 
-  test('are in docs/licences.md as the lock file has them (npm run generate writes it)', () => {
+  test('in docs/licences.md agree with the lock file and the installed packages', () => {
     const page = readFileSync(join(root, 'docs/licences.md'), 'utf8')
     assert.ok(page.includes(licencesTable(lock)))
-    // What the packages that are installed say themselves.
+    // The licences that the installed packages name themselves.
     const { dependencies } = json<{ dependencies: Record<string, string> }>('package.json')
     for (const name of Object.keys(dependencies)) {
       const { version, license } = json<{ version: string; license: string }>(`node_modules/${name}/package.json`)

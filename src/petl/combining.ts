@@ -1,5 +1,5 @@
-// Combines a task's mask with the prototype's layer masks into the effective bitset: it alone says which weights a layer
-// uses for the task. Paper, section 3.3: M[l,t] = M_layer[l] ∨ M_task[t].
+// Combines a task's mask with the prototype's layer masks into the effective bitset, which selects the weights that a
+// layer uses for the task. Paper, section 3.3: M[l,t] = M_layer[l] ∨ M_task[t].
 //
 // `add` gives entries of 0, 1 and 2. They take two bit planes, because a + b = (a ∨ b) + (a ∧ b).
 

@@ -1,5 +1,5 @@
-// Attention against the formula in plain float64 loops, where biases differ between heads and a prefix goes before the
-// keys; and the relative position bias against what MPNet's implementation in `transformers` says of distances.
+// Compares attention, with a bias for each head and with a prefix, with the formula in float64 loops; and the buckets of
+// the relative position bias with those of MPNet in `transformers`.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -59,7 +59,7 @@ function expected(withPrefix: boolean): number[] {
 }
 
 for (const withPrefix of [false, true])
-  test(`attention with relative positions${withPrefix ? ', behind a prefix' : ''}`, async () => {
+  test(`attention with relative positions${withPrefix ? ' and a prefix' : ''} agrees with the formula`, async () => {
     const g = new GraphBuilder()
     const packing = packingInputs(g)
     const input = (name: string) => g.input(name, 'float32', ['T', H])
@@ -100,8 +100,8 @@ for (const withPrefix of [false, true])
     assert.ok(distance(expected(withPrefix), found.get('y') ?? []) < 1e-5)
   })
 
-test('distances fall into the 32 buckets that transformers gives them', () => {
-  // Where each bucket begins, for keys before the query; for keys behind it the same 16 further on.
+test('distances fall into the same 32 buckets as in transformers', () => {
+  // The first distance of each bucket for keys before the query. The buckets for keys after it are 16 higher.
   const begins = [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91]
   const bucket = (steps: number) => begins.findLastIndex((begin) => begin <= steps)
   for (let steps = 1; steps < 600; steps++) {

@@ -1,5 +1,5 @@
-// Model directories as they are in the field: weights in several files, and files that are missing, in another format, or
-// pointers of Git LFS.
+// Model directories as users have them: weights in several files, and files that are missing, in another format, or Git
+// LFS pointers.
 
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
@@ -41,7 +41,7 @@ async function hiddenStates(backbone: Backbone, numerics: Numerics): Promise<rea
 }
 
 describe('weights in several files', () => {
-  test('give the hidden states that one file gives, in float32 and in int8', async () => {
+  test('give the same hidden states as one file, in float32 and in int8', async () => {
     const { directory } = await shardedCopyOf('bert', 3)
     const backbone = await readBackbone(directory)
     for (const [at, hidden] of (await hiddenStates(backbone, 'float32')).entries())
@@ -50,7 +50,7 @@ describe('weights in several files', () => {
     assert.deepEqual(await hiddenStates(backbone, 'int8'), await hiddenStates(whole, 'int8'))
   })
 
-  test('are read where they lie when the directory holds links to several folders', async () => {
+  test('are read through links to files in several folders', async () => {
     const { directory, shards } = await shardedCopyOf('bert', 3)
     for (const [at, shard] of shards.entries()) {
       const folder = join(directory, 'blobs', String(at % 2))
@@ -62,7 +62,7 @@ describe('weights in several files', () => {
     assert.ok(distance(hidden ?? [], expectedRows('bert')[0]?.hidden ?? []) < 1e-4)
   })
 
-  test('have a digest made of those of the files, in the order of their names, whatever the order of the index', async () => {
+  test('have a digest of the digests of the files, in the order of their names', async () => {
     const { directory, shards } = await shardedCopyOf('bert', 12)
     const digests = await Promise.all(shards.map(async (shard) => sha256(await readFile(join(directory, shard)))))
     const expected = sha256(digests.map((digest) => `${digest}\n`).join(''))
@@ -73,13 +73,13 @@ describe('weights in several files', () => {
     assert.equal((await readBackbone(directory)).digest, expected)
   })
 
-  test('have the digest of the file if there is only one', async () => {
+  test('have the digest of the file if there is only one file', async () => {
     const { directory, shards } = await shardedCopyOf('bert', 1)
     const [only = ''] = shards
     assert.equal((await readBackbone(directory)).digest, sha256(await readFile(join(directory, only))))
   })
 
-  test('do not count beside a model.safetensors, whose digest is its own', async () => {
+  test('are ignored if the directory also has a model.safetensors', async () => {
     const { directory } = await shardedCopyOf('bert', 2)
     const file = join(directoryOf('bert'), 'model.safetensors')
     await copyFile(file, join(directory, 'model.safetensors'))
@@ -89,15 +89,19 @@ describe('weights in several files', () => {
 
   const index = 'model\\.safetensors\\.index\\.json: '
   const hostile: [what: string, index: string, message: RegExp][] = [
-    ['no JSON', '{"weight_map": ', new RegExp(`${index}the file is not JSON`)],
-    ['no object', '[]', new RegExp(`${index}the file is \\[\\]; expected a JSON object`)],
-    ['no map', '{"metadata": {}}', new RegExp(`${index}"weight_map" is missing`)],
+    ['invalid JSON', '{"weight_map": ', new RegExp(`${index}the file is not JSON`)],
+    ['an array instead of an object', '[]', new RegExp(`${index}the file is \\[\\]; expected a JSON object`)],
+    ['no weight_map', '{"metadata": {}}', new RegExp(`${index}"weight_map" is missing`)],
     [
-      'a map that is a list',
+      'a weight_map that is a list',
       '{"weight_map": ["a"]}',
       new RegExp(`${index}"weight_map" is missing; expected an object`),
     ],
-    ['more than 10 MB', `{"weight_map": {}}${' '.repeat(10_000_000)}`, new RegExp(`${index}the file has 10000018 bytes`)],
+    [
+      'more than 10 MB',
+      `{"weight_map": {}}${' '.repeat(10_000_000)}`,
+      new RegExp(`${index}the file has 10000018 bytes`),
+    ],
     [
       'too many values',
       JSON.stringify({ weight_map: {}, a: Array(300_000).fill(0) }),
@@ -122,11 +126,13 @@ describe('weights in several files', () => {
     ].map((name): [string, string, RegExp] => [
       `the file ${name}`,
       `{"weight_map": {"t": "${name}"}}`,
-      new RegExp(`${index}the file of tensor "t" is ".*"; expected the name of a \\.safetensors file in the same directory`),
+      new RegExp(
+        `${index}the file of tensor "t" is ".*"; expected the name of a \\.safetensors file in the same directory`,
+      ),
     ]),
-    ['a file that is no text', '{"weight_map": {"t": 7}}', /the file of tensor "t" is of type number/],
+    ['a number instead of a file name', '{"weight_map": {"t": 7}}', /the file of tensor "t" is of type number/],
     [
-      'a tensor called __proto__',
+      'a tensor named __proto__',
       '{"weight_map": {"__proto__": "../x"}}',
       /the file of tensor "__proto__" is "\.\.\/x"/,
     ],
@@ -135,23 +141,25 @@ describe('weights in several files', () => {
       '{"weight_map": {"t": "lost.safetensors"}}',
       /lost\.safetensors is missing\. Download it with the other files of the model/,
     ],
-    ['nothing', '{"weight_map": {}}', /index\.json: "weight_map" names no file/],
-    ['a pointer in its place', pointer, /index\.json is a Git LFS pointer/],
+    ['an empty weight_map', '{"weight_map": {}}', /index\.json: "weight_map" names no file/],
+    ['a Git LFS pointer as its content', pointer, /index\.json is a Git LFS pointer/],
   ]
   for (const [what, text, message] of hostile)
-    test(`are rejected by an index with ${what}`, async () => {
+    test(`are rejected because of an index with ${what}`, async () => {
       const { directory } = await shardedCopyOf('bert', 1)
       await writeFile(join(directory, 'model.safetensors.index.json'), text)
       await assert.rejects(readBackbone(directory), { code: 'invalid_backbone', message })
     })
 
-  test('are rejected if a file lacks a tensor, is damaged, a folder or a pointer, by its name', async () => {
+  test('are rejected with the name of a file that lacks a tensor, is damaged, is a folder or is a Git LFS pointer', async () => {
     const { directory, shards } = await shardedCopyOf('bert', 2)
     const [, second = ''] = shards
     const rejected = (message: RegExp) => assert.rejects(readBackbone(directory), { code: 'invalid_backbone', message })
     const path = join(directory, second)
     await writeFile(path, serializeSafetensors({}, {}))
-    await rejected(/index\.json: tensor "bert\..+" is missing in model-00002-of-00002\.safetensors, the file that the index names/)
+    await rejected(
+      /index\.json: tensor "bert\..+" is missing in model-00002-of-00002\.safetensors, the file that the index names/,
+    )
     await writeFile(path, Buffer.alloc(100, 0xff))
     await rejected(/model-00002-of-00002\.safetensors: the header length is \d+ bytes/)
     await writeFile(path, pointer)
@@ -161,7 +169,7 @@ describe('weights in several files', () => {
     await rejected(/model-00002-of-00002\.safetensors is not a file/)
   })
 
-  test('are rejected if the index leaves out a tensor that the config promises', async () => {
+  test('are rejected if the index lacks a tensor that the config requires', async () => {
     const { directory } = await shardedCopyOf('bert', 2)
     const name = 'bert.encoder.layer.1.output.dense.bias'
     await changeJson(directory, 'model.safetensors.index.json', ({ weight_map }) => ({
@@ -175,7 +183,7 @@ describe('weights in several files', () => {
   })
 })
 
-describe('a directory that is not whole is rejected with what to do', () => {
+describe('the error says what to do about a model directory', () => {
   const put = (file: string, text: string) => (directory: string) => writeFile(join(directory, file), text)
   const remove = (file: string) => (directory: string) => rm(join(directory, file))
   const replace = (file: string, other: string) => async (directory: string) => {
@@ -185,37 +193,40 @@ describe('a directory that is not whole is rejected with what to do', () => {
   const download = 'Download it with the other files of the model'
   const convert = 'Save the model with the Python package transformers: AutoModel\\.from_pretrained'
   const tokenize = 'Save the tokenizer with the Python package transformers: AutoTokenizer\\.from_pretrained'
-  const lfs =
-    'is a Git LFS pointer, not the file itself\\. Run "git lfs pull" in its repository, or download the file'
+  const lfs = 'is a Git LFS pointer, not the file itself\\. Run "git lfs pull" in its repository, or download the file'
   const cases: [what: string, spoil: (directory: string) => Promise<unknown>, message: string][] = [
-    ['no config.json', remove('config.json'), `config\\.json is missing\\. ${download}`],
-    ['a pointer as config.json', put('config.json', pointer), `config\\.json ${lfs}`],
-    ['no weights', remove('model.safetensors'), `model\\.safetensors is missing\\. ${convert}`],
-    ['a pointer as weights', put('model.safetensors', pointer), `model\\.safetensors ${lfs}`],
-    ['empty weights', put('model.safetensors', ''), 'model\\.safetensors: the file has only 0 bytes; a safetensors file starts with'],
+    ['without config.json', remove('config.json'), `config\\.json is missing\\. ${download}`],
+    ['with a Git LFS pointer as config.json', put('config.json', pointer), `config\\.json ${lfs}`],
+    ['without weights', remove('model.safetensors'), `model\\.safetensors is missing\\. ${convert}`],
+    ['with a Git LFS pointer as weights', put('model.safetensors', pointer), `model\\.safetensors ${lfs}`],
+    [
+      'with an empty weights file',
+      put('model.safetensors', ''),
+      'model\\.safetensors: the file has only 0 bytes; a safetensors file starts with',
+    ],
     ...['pytorch_model.bin', 'tf_model.h5', 'pytorch_model.bin.index.json'].map(
       (other): [string, (directory: string) => Promise<unknown>, string] => [
-        `${other} alone`,
+        `with only ${other}`,
         replace('model.safetensors', other),
         `model\\.safetensors is missing, and ${other} cannot be used instead\\. ${convert}`,
       ],
     ),
-    ['no tokenizer.json', remove('tokenizer.json'), `tokenizer\\.json is missing\\. ${tokenize}`],
-    ['a pointer as tokenizer.json', put('tokenizer.json', pointer), `tokenizer\\.json ${lfs}`],
+    ['without tokenizer.json', remove('tokenizer.json'), `tokenizer\\.json is missing\\. ${tokenize}`],
+    ['with a Git LFS pointer as tokenizer.json', put('tokenizer.json', pointer), `tokenizer\\.json ${lfs}`],
     [
-      'damaged tokenizer.json',
+      'with a damaged tokenizer.json',
       put('tokenizer.json', '{}'),
       `tokenizer\\.json cannot be loaded: Model missing.*\\. Download it again`,
     ],
     ...['vocab.txt', 'sentencepiece.bpe.model'].map(
       (other): [string, (directory: string) => Promise<unknown>, string] => [
-        `${other} alone`,
+        `with only ${other}`,
         replace('tokenizer.json', other),
         `tokenizer\\.json is missing, and ${other} cannot be used instead\\. ${tokenize}`,
       ],
     ),
     [
-      'a link to nothing',
+      'with a broken link',
       async (directory) => {
         await rm(join(directory, 'model.safetensors'))
         await symlink('../gone', join(directory, 'model.safetensors'))
@@ -223,7 +234,7 @@ describe('a directory that is not whole is rejected with what to do', () => {
       'model\\.safetensors is a link to a file that does not exist\\. Download it again',
     ],
     [
-      'a folder as config.json',
+      'with a folder as config.json',
       async (directory) => {
         await rm(join(directory, 'config.json'))
         await mkdir(join(directory, 'config.json'))
@@ -231,7 +242,7 @@ describe('a directory that is not whole is rejected with what to do', () => {
       'config\\.json is not a file',
     ],
     [
-      'nothing there',
+      'that does not exist',
       (directory) => rm(directory, { recursive: true }),
       ' is not a readable directory\\. Expected a directory with config\\.json, tokenizer\\.json and model\\.safetensors',
     ],
@@ -248,13 +259,13 @@ describe('a directory that is not whole is rejected with what to do', () => {
       })
     })
 
-  test('a file in place of the directory', async () => {
+  test('that is a file', async () => {
     const file = join(await temporaryDirectory(), 'model')
     await writeFile(file, '')
     await assert.rejects(loadModel(file), { code: 'invalid_backbone', message: /model is not a readable directory/ })
   })
 
-  test('a prototype that is missing, or a pointer', async () => {
+  test('with a prototype that is missing or is a Git LFS pointer', async () => {
     const directory = await copyOf('bert')
     const backbone = await readBackbone(directory)
     const rejected = (message: RegExp) =>
@@ -264,7 +275,7 @@ describe('a directory that is not whole is rejected with what to do', () => {
     await rejected(/prototype\.safetensors is a Git LFS pointer/)
   })
 
-  test('by every command that takes one, in its last line and with exit code 1', async () => {
+  test('by every command, in the last line of its output and with exit code 1', async () => {
     const directory = await temporaryDirectory()
     for (const file of ['config.json', 'model.safetensors', 'prototype.safetensors'])
       await symlink(join(modelDir, file), join(directory, file))

@@ -1,5 +1,5 @@
-// Every family against `transformers` in PyTorch: token ids, hidden states and modules of tiny random models, whose
-// weights are float32, float16 or bfloat16, under names with or without a prefix (test/fixtures/backbones/make.py).
+// Compares every family with `transformers` in PyTorch: token ids, hidden states and modules of tiny random models. Their
+// weights are float32, float16 or bfloat16, with or without a name prefix (test/fixtures/backbones/make.py).
 
 import assert from 'node:assert/strict'
 import { copyFile, mkdir, symlink } from 'node:fs/promises'
@@ -49,7 +49,7 @@ for (const name of tinyBackbones)
     const directory = directoryOf(name)
     const expected = expectedRows(name)
 
-    test('tokenises texts and pairs, and cuts them to what it takes, as transformers does', async () => {
+    test('tokenises and truncates texts and pairs as transformers does', async () => {
       const { dims } = await readBackbone(directory)
       const tokenizer = new TextTokenizer(join(directory, 'tokenizer.json'), dims.maxTokens)
       assert.equal(Math.max(...expected.map(({ inputIds }) => inputIds.length)), tokenizer.maxTokens)
@@ -60,7 +60,7 @@ for (const name of tinyBackbones)
       }
     })
 
-    test('gives the hidden states that PyTorch gives', async () => {
+    test('computes the hidden states of PyTorch', async () => {
       const rows = await served(await readBackbone(directory), undefined, expected)
       for (const [at, { hidden }] of expected.entries()) {
         const error = distance(hidden, rows[at]?.hidden ?? [])
@@ -69,8 +69,9 @@ for (const name of tinyBackbones)
     })
 
     for (const module of modules)
-      test(`gives what PyTorch gives with the module ${module.kind} in every layer`, {
-        skip: testProvider === 'webgpu' && !process.env.PROPETL_TEST_MODULES && 'a software renderer takes minutes',
+      test(`computes the outputs of PyTorch with the module ${module.kind} in every layer`, {
+        skip:
+          testProvider === 'webgpu' && !process.env.PROPETL_TEST_MODULES && 'takes minutes with a software renderer',
       }, async () => {
         const backbone = await readBackbone(directory)
         const { hiddenSize, layers } = backbone.dims
@@ -89,7 +90,7 @@ for (const name of tinyBackbones)
       })
   })
 
-test('a directory of links, as Hugging Face caches models, is read like any other', async () => {
+test('reads a directory of links, as in the Hugging Face cache', async () => {
   const directory = await temporaryDirectory()
   for (const [at, file] of ['config.json', 'tokenizer.json', 'model.safetensors'].entries()) {
     const blob = join(directory, `blob-${at}`)

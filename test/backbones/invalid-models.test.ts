@@ -1,4 +1,4 @@
-// What is not built, and what does not hold together, is rejected by name when a backbone is loaded.
+// Unsupported and inconsistent backbones are rejected when they are loaded, with the name of the field or tensor.
 
 import assert from 'node:assert/strict'
 import { stat, truncate, writeFile } from 'node:fs/promises'
@@ -12,7 +12,7 @@ import { serializeOnnx } from '../../src/graph/onnx.js'
 import { servingGraph } from '../../src/runtime/serving-graph.js'
 import { changeJson, copyOf, type Fields, tensorsOf } from './tiny.js'
 
-/** A backbone's directory with some fields of its config changed; undefined takes one out. */
+/** A backbone's directory with some fields of its config changed. The value undefined removes a field. */
 async function withConfig(name: ModelType, changes: Fields): Promise<string> {
   const directory = await copyOf(name)
   await changeJson(directory, 'config.json', (config) => ({ ...config, ...changes }))
@@ -61,13 +61,13 @@ const configs: [ModelType, Fields, RegExp][] = [
   ['roberta', { max_position_embeddings: 2 }, /max_position_embeddings is 2; expected more than 2/],
 ]
 
-describe('a config that is rejected', () => {
+describe('a config is rejected', () => {
   for (const [name, changes, message] of configs)
-    test(`${name} with ${JSON.stringify(changes)}`, async () => {
+    test(`of ${name} with ${JSON.stringify(changes)}`, async () => {
       await rejected(await withConfig(name, changes), message)
     })
 
-  test('one that is no JSON, or no object', async () => {
+  test('that is not JSON or not an object', async () => {
     const directory = await copyOf('bert')
     await writeFile(join(directory, 'config.json'), '{"model_type": ')
     await rejected(directory, /config\.json: the file is not JSON/)
@@ -103,7 +103,7 @@ async function withTensors(name: ModelType, change: (tensors: Map<string, Tensor
   return directory
 }
 
-describe('weights that are rejected', () => {
+describe('weights are rejected', () => {
   const layers: [ModelType, Fields, RegExp][] = [
     [
       'bert',
@@ -118,18 +118,18 @@ describe('weights that are rejected', () => {
     ['mpnet', { num_hidden_layers: 3 }, /"encoder\.layer\.2\.attention\.attn\.q\.weight" \[32, 32\] is missing/],
   ]
   for (const [name, changes, message] of layers)
-    test(`${name} with fewer layers than its config promises: the first missing tensor is named`, async () => {
+    test(`of ${name} with fewer layers than its config has, with the name of the first missing tensor`, async () => {
       await rejected(await withConfig(name, changes), message)
     })
 
-  test('a tensor of another shape than the config asks for', async () => {
+  test('with a tensor of another shape than the config requires', async () => {
     await rejected(
       await withConfig('roberta', { vocab_size: 1000 }),
       /"roberta\.embeddings\.word_embeddings\.weight" has shape \[90, 32\], but config\.json requires \[1000, 32\]/,
     )
   })
 
-  test('a tensor of a type that no backbone has', async () => {
+  test('with a tensor of an unsupported type', async () => {
     const directory = await withTensors('xlm-roberta', (tensors) => {
       const bias = tensors.get('encoder.layer.1.output.dense.bias')
       if (bias) tensors.set('encoder.layer.1.output.dense.bias', { ...bias, dtype: 'I16' })
@@ -137,22 +137,28 @@ describe('weights that are rejected', () => {
     await rejected(directory, /"encoder\.layer\.1\.output\.dense\.bias" is I16; expected F32, F16 or BF16/)
   })
 
-  test('no embedding projection where the widths differ', async () => {
+  test('without an embedding projection if the widths differ', async () => {
     const directory = await withTensors('electra', (tensors) => {
       tensors.delete('electra.embeddings_project.bias')
     })
     await rejected(directory, /"electra\.embeddings_project\.bias" \[32\] is missing/)
   })
 
-  test('a file that was cut short, within its data or its header', async () => {
+  test('in a file that is truncated in its data or its header', async () => {
     const directory = await copyOf('mpnet')
     const path = join(directory, 'model.safetensors')
     const { size } = await stat(path)
     await truncate(path, size - 1)
-    await rejected(directory, /model\.safetensors: tensor ".+": data_offsets \[\d+, \d+\] are outside the \d+ data bytes/)
+    await rejected(
+      directory,
+      /model\.safetensors: tensor ".+": data_offsets \[\d+, \d+\] are outside the \d+ data bytes/,
+    )
     await truncate(path, 1000)
     await rejected(directory, /model\.safetensors: the header length is \d+ bytes, but only 992 bytes follow/)
     await truncate(path, 3)
-    await rejected(directory, /model\.safetensors: the file has only 3 bytes; a safetensors file starts with a header length of 8 bytes/)
+    await rejected(
+      directory,
+      /model\.safetensors: the file has only 3 bytes; a safetensors file starts with a header length of 8 bytes/,
+    )
   })
 })

@@ -1,5 +1,5 @@
-// Learning on every family: the gradients of a training graph against central differences of its own loss, along the
-// gradient of each parameter. That the loss is right is families.test.ts's to show.
+// Training on every family: compares the gradients of a training graph with central differences of its loss, along the
+// gradient of each parameter. families.test.ts shows that the forward pass is correct.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -18,7 +18,7 @@ const modules: ModuleConfig[] = [adapter, { kind: 'lora', rank: 3, alpha: 5 }, {
 
 for (const name of tinyBackbones)
   for (const config of name === 'mpnet' ? modules : [adapter])
-    test(`gradients of ${config.kind} on a tiny ${name}`, async () => {
+    test(`gradients of ${config.kind} on a tiny ${name} agree with central differences`, async () => {
       const backbone = await readBackbone(directoryOf(name))
       const { layers, hiddenSize: H } = backbone.dims
       const plan: ModulePlan = { kind: 'plain', config, weights: 'learned' }
@@ -43,7 +43,7 @@ for (const name of tinyBackbones)
       for (const [p, parameter] of parameters.entries()) {
         const gradient = exact.get(`${parameter.name}.grad`) ?? assert.fail(`no gradient of ${parameter.name}`)
         const size = Math.hypot(...gradient)
-        // Along its gradient the loss rises by the gradient's length.
+        // The slope of the loss along its gradient is the length of the gradient.
         const lossAt = async (step: number) => {
           const moved = point.map((values, q) =>
             q === p ? values.map((value, i) => value + (step * (gradient[i] ?? 0)) / size) : values,
@@ -54,7 +54,10 @@ for (const name of tinyBackbones)
         const near = (await lossAt(step)) - (await lossAt(-step))
         const far = (await lossAt(2 * step)) - (await lossAt(-2 * step))
         const slope = (8 * near - far) / (12 * step)
-        assert.ok(Math.abs(slope - size) < 5e-3 * size + 1e-3, `${parameter.name}: ${size} against ${slope}`)
+        assert.ok(
+          Math.abs(slope - size) < 5e-3 * size + 1e-3,
+          `${parameter.name}: gradient of length ${size}, slope ${slope}`,
+        )
       }
       await session.release()
     })

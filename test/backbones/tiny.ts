@@ -1,4 +1,4 @@
-// The tiny random backbones of test/fixtures/backbones, and what `transformers` says of them.
+// The tiny random backbones of test/fixtures/backbones, and the outputs of `transformers` for them.
 
 import { readFileSync } from 'node:fs'
 import { copyFile, readFile, rm, writeFile } from 'node:fs/promises'
@@ -27,14 +27,15 @@ export const texts: readonly Text[] = (
 export interface ExpectedRow {
   readonly inputIds: readonly number[]
   readonly tokenTypeIds: readonly number[]
-  /** [row's tokens, H] */
+  /** [tokens of the row, H] */
   readonly hidden: Float32Array
-  /** [H]: the mean of the hidden states under the adapter, or the LoRA, of make.py. */
+  /** [H]: mean of the hidden states with the adapter of make.py. */
   readonly adapter: Float32Array
+  /** [H]: mean of the hidden states with the LoRA of make.py. */
   readonly lora: Float32Array
 }
 
-/** What `transformers` makes of each of the texts. */
+/** The outputs of `transformers` for each of the texts. */
 export function expectedRows(name: ModelType): readonly ExpectedRow[] {
   const file = readFileSync(join(directoryOf(name), 'expected.safetensors'))
   const { tensors } = parseHeader(file)
@@ -69,11 +70,11 @@ export function expectedRows(name: ModelType): readonly ExpectedRow[] {
   })
 }
 
-/** The numbers that make.py fills the tensors of its modules with. */
+/** The numbers with which make.py fills the tensors of its modules. */
 export const wave = (count: number, seed: number): Float32Array =>
   Float32Array.from({ length: count }, (_, i) => 0.3 * Math.sin(1.7 * i + seed))
 
-/** A copy of a backbone's directory, to be spoiled. */
+/** A copy of a backbone's directory that a test may change. */
 export async function copyOf(name: ModelType): Promise<string> {
   const directory = await temporaryDirectory()
   for (const file of ['config.json', 'tokenizer.json', 'model.safetensors'])
@@ -83,7 +84,7 @@ export async function copyOf(name: ModelType): Promise<string> {
 
 export type Fields = Readonly<Record<string, unknown>>
 
-/** Changes fields of a JSON file in a directory; undefined takes one out. */
+/** Changes fields of a JSON file in a directory. The value undefined removes a field. */
 export async function changeJson(directory: string, file: string, change: (fields: Fields) => Fields): Promise<void> {
   const path = join(directory, file)
   await writeFile(path, JSON.stringify(change(JSON.parse(await readFile(path, 'utf8')) as Fields)))
@@ -99,7 +100,7 @@ export async function tensorsOf(directory: string): Promise<Map<string, TensorDa
   )
 }
 
-/** A copy of a backbone's directory, its weights in several files with an index, as transformers saves large models. */
+/** A copy of a backbone's directory with its weights in several files and an index, as transformers saves large models. */
 export async function shardedCopyOf(name: ModelType, count: number): Promise<{ directory: string; shards: string[] }> {
   const directory = await copyOf(name)
   const tensors = [...(await tensorsOf(directory))]

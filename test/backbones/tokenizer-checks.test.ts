@@ -1,4 +1,4 @@
-// A tokenizer that does not belong to its backbone is rejected when the model is loaded. Each is made from a sound one.
+// A tokenizer that does not belong to its backbone is rejected when the model loads. Each case changes a valid one.
 
 import assert from 'node:assert/strict'
 import { copyFile } from 'node:fs/promises'
@@ -39,14 +39,14 @@ const opened = async (directory: string, limit?: number) => TextTokenizer.open(a
 const added = (content: string, id: number, special = false) => {
   return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }
 }
-/** What adding tokens and saving gives, if the embeddings were not resized. */
+/** A tokenizer that was saved after tokens were added, for a model whose embeddings were not resized. */
 const withAdded = (...contents: readonly string[]): Changes => ({
   tokenizer: ({ added_tokens }) => ({
     added_tokens: [...added_tokens, ...contents.map((content, at) => added(content, 90 + at))],
   }),
 })
 const withModel = (change: Fields): Changes => ({ tokenizer: ({ model }) => ({ model: { ...model, ...change } }) })
-/** Another entry in a vocabulary of ids by token. */
+/** A vocabulary with another token. */
 const withToken = (token: string, id: number): Changes => ({
   tokenizer: ({ model }) => ({ model: { ...model, vocab: { ...model.vocab, [token]: id } } }),
 })
@@ -76,7 +76,7 @@ const [cls, sep] = [
 ] as const
 const whole = template([cls, 'A', sep], [cls, 'A', sep, 'B', sep])
 
-/** Without its unknown token. */
+/** A tokenizer without its unknown token. */
 const withoutUnknown: Changes = {
   tokenizer: ({ model, added_tokens }) => ({
     model: {
@@ -96,37 +96,37 @@ const rejected: [what: string, name: ModelType, changes: Changes, message: strin
     `tokenizer\\.json: the token "<url>" has the id 90, but config\\.json has vocab_size 90, .*${own} .*resize_token_embeddings`,
   ],
   [
-    'several of them',
+    'several added tokens without embeddings',
     'xlm-roberta',
     withAdded('<a>', '<b>', '<c>'),
     'the token "<a>" has the id 90, and 2 more have higher',
   ],
   [
-    'a token far beyond',
+    'a token with a far too high id',
     'bert',
     withToken('zz', 5_000),
     'the token "zz" has the id 5000, but config\\.json has vocab_size 90',
   ],
   [
-    'a smaller vocab_size',
+    'more tokens than vocab_size',
     'roberta',
     { config: { vocab_size: 80 } },
     'the token ".*" has the id 80, and 9 more have higher ones, but config\\.json has vocab_size 80',
   ],
   [
-    'a vocabulary of less than half the size',
+    'a vocabulary of less than half of vocab_size',
     'distilbert',
     { config: { vocab_size: 182 } },
     `its highest id is 89, but config\\.json has vocab_size 182\\. The tokenizer was made for another model\\. ${own}`,
   ],
   [
-    'an eos_token_id that is an ordinary token here',
+    'an ordinary token with the id eos_token_id',
     'mpnet',
     { config: { eos_token_id: 20 } },
     `config\\.json has eos_token_id 20, but that is the ordinary token ".+"\\. The tokenizer was made for another model\\. ${own}`,
   ],
   [
-    'a bos_token_id that is no token here',
+    'no token with the id bos_token_id',
     'roberta',
     { config: { bos_token_id: 5_000 } },
     'config\\.json has bos_token_id 5000, but the tokenizer has no such id\\. The tokenizer was made for another model',
@@ -147,13 +147,13 @@ const rejected: [what: string, name: ModelType, changes: Changes, message: strin
   ],
   ['no unknown token in Unigram', 'xlm-roberta', withModel({ unk_id: null }), 'such as .*`unk_id` is missing'],
   [
-    'an unknown token that BPE does not have',
+    'an unknown token that is not in the BPE vocabulary',
     'roberta',
     withModel({ unk_token: '<none>' }),
     'such as .*`<none>` not found',
   ],
   [
-    'no unknown token and not all bytes in BPE',
+    'neither an unknown token nor all bytes in BPE',
     'roberta',
     withModel({ unk_token: null }),
     'it drops characters that are not in the vocabulary, because "model" has neither an unknown token nor bytes',
@@ -171,25 +171,25 @@ const rejected: [what: string, name: ModelType, changes: Changes, message: strin
     'a text becomes "a", but roberta models need special tokens before and after',
   ],
   [
-    'nothing behind a text',
+    'no special token after a text',
     'distilbert',
     withPostProcessor(template([cls, 'A'], [cls, 'A', sep, 'B', sep])),
     'a text becomes "\\[CLS\\]" "a", but distilbert models need',
   ],
   [
-    'nothing before a text',
+    'no special token before a text',
     'electra',
     withPostProcessor(template(['A', sep], [cls, 'A', sep, 'B', sep])),
     'a text becomes "a" "\\[SEP\\]", but electra models need',
   ],
   [
-    'nothing between two texts',
+    'no special token between two texts',
     'bert',
     withPostProcessor(template([cls, 'A', sep], [cls, 'A', 'B', sep])),
     'a pair of texts becomes "\\[CLS\\]" "a" "b" "\\[SEP\\]", but bert models need special tokens before, between and after them',
   ],
   [
-    'the second text first',
+    'the second text of a pair first',
     'bert',
     withPostProcessor(template([cls, 'A', sep], [cls, 'B', sep, 'A', sep])),
     'a pair of texts becomes "\\[CLS\\]" "b"',
@@ -213,7 +213,7 @@ const rejected: [what: string, name: ModelType, changes: Changes, message: strin
     '"post_processor" gives tokens the type 2, but config\\.json has type_vocab_size 2\\.',
   ],
   [
-    'special tokens that fill a row',
+    'as many special tokens as the model takes tokens',
     'bert',
     { config: { max_position_embeddings: 3 } },
     'a pair of texts gets 3 special tokens, but the model takes at most 3 tokens',
@@ -230,7 +230,7 @@ describe('a tokenizer is rejected that has', () => {
     })
 })
 
-describe('a tokenizer is taken', () => {
+describe('a tokenizer is accepted', () => {
   const tokensOf = async (tokenizer: TextTokenizer) => {
     const { encoding } = await tokenizer.encode({ text: 'a', textPair: 'b' })
     return encoding.getTokens().join(' ')
@@ -240,9 +240,9 @@ describe('a tokenizer is taken', () => {
     for (const directory of [...tinyBackbones.map(directoryOf), modelDir]) await opened(directory)
   })
 
-  const sound: [what: string, name: ModelType, changes: Changes, tokens: string][] = [
+  const valid: [what: string, name: ModelType, changes: Changes, tokens: string][] = [
     [
-      'whose special tokens are called as in another family',
+      'whose special tokens have the names of another family',
       'bert',
       {
         tokenizer: ({ model, added_tokens }) => {
@@ -261,7 +261,7 @@ describe('a tokenizer is taken', () => {
     ],
     ['with two separators between two texts', 'xlm-roberta', {}, '<s> ▁ a </s> </s> ▁ b </s>'],
     [
-      'with fewer tokens than embeddings, as vocabularies are padded',
+      'with fewer tokens than embeddings, because vocabularies are padded',
       'bert',
       { config: { vocab_size: 96 } },
       '[CLS] a [SEP] b [SEP]',
@@ -272,7 +272,7 @@ describe('a tokenizer is taken', () => {
       { ...withToken('zz', 95), config: { vocab_size: 96 } },
       '[CLS] a [SEP] b [SEP]',
     ],
-    ['with two tokens of one id', 'bert', withToken('zz', 5), '[CLS] a [SEP] b [SEP]'],
+    ['with two tokens of the same id', 'bert', withToken('zz', 5), '[CLS] a [SEP] b [SEP]'],
     [
       'with an added token that has an embedding',
       'bert',
@@ -294,19 +294,19 @@ describe('a tokenizer is taken', () => {
       '[CLS] a [SEP] b [SEP]',
     ],
     [
-      'with types of tokens where the model has one',
+      'with token types for a model that has one type',
       'bert',
       { ...withPostProcessor(whole), config: { type_vocab_size: 1 } },
       '[CLS] a [SEP] b [SEP]',
     ],
     [
-      'with types of tokens where the model has none',
+      'with token types for a model that has none',
       'distilbert',
       withPostProcessor(template([cls, 'A', sep], [cls, 'A', sep, 'B', sep], 7)),
       '[CLS] a [SEP] b [SEP]',
     ],
     [
-      'whose normalizer leaves out all that is rare',
+      'whose normalizer removes rare characters',
       'bert',
       {
         ...withoutUnknown,
@@ -318,25 +318,25 @@ describe('a tokenizer is taken', () => {
       '[CLS] a [SEP] b [SEP]',
     ],
     [
-      "of a BERT whose config has another model's bos_token_id",
+      'for a BERT whose config has the bos_token_id of another model',
       'bert',
       { config: { bos_token_id: 40, eos_token_id: 41 } },
       '[CLS] a [SEP] b [SEP]',
     ],
     [
-      'of a RoBERTa whose config names no special tokens',
+      'for a RoBERTa whose config names no special tokens',
       'roberta',
       { config: { bos_token_id: null, eos_token_id: undefined } },
       '<s> a </s> </s> b </s>',
     ],
   ]
-  for (const [what, name, changes, tokens] of sound)
+  for (const [what, name, changes, tokens] of valid)
     test(what, async () => {
       assert.equal(await tokensOf(await opened(await changed(name, changes))), tokens)
     })
 
   test('with all bytes in BPE, which needs no unknown token', async () => {
-    // The alphabet of ByteLevel: printable bytes stand for themselves, the others are moved beyond 255.
+    // The alphabet of ByteLevel: a printable byte is its own character, the others become characters from 256.
     const printable = (byte: number) => (byte > 32 && byte < 127) || (byte > 160 && byte < 256 && byte !== 173)
     let moved = 256
     const alphabet = Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : moved++))
@@ -349,25 +349,25 @@ describe('a tokenizer is taken', () => {
     assert.equal(await tokensOf(await opened(directory)), '<s> a </s> </s> b </s>')
   })
 
-  test('and cuts to the limit that it is opened with, or to what the model takes if that is less', async () => {
+  test('and truncates texts to the given limit or to what the model takes, whichever is less', async () => {
     const maxTokens = async (limit?: number) => (await opened(directoryOf('bert'), limit)).maxTokens
     assert.deepEqual([await maxTokens(), await maxTokens(9), await maxTokens(1_000)], [24, 9, 24])
   })
 })
 
-describe("another model's tokenizer is rejected", () => {
+describe('the tokenizer of another model is rejected', () => {
   const bundled = join(modelDir, 'tokenizer.json')
   const cases: [what: string, name: ModelType, file: string, config: Fields, message: RegExp][] = [
-    ['a BERT of more tokens', 'bert', bundled, {}, /the token ".+" has the id 90, and 30431 more have higher ones/],
+    ['a BERT with more tokens', 'bert', bundled, {}, /the token ".+" has the id 90, and 30431 more have higher ones/],
     [
-      'a BERT of far fewer tokens',
+      'a BERT with far fewer tokens',
       'bert',
       '',
       { vocab_size: 119_547 },
       /its highest id is 89, .*was made for another model/,
     ],
     [
-      "a BERT's under an MPNet, which has five tokens more",
+      'a BERT tokenizer with an MPNet, which has five more tokens',
       'mpnet',
       bundled,
       { vocab_size: 30_527 },

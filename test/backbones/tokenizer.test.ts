@@ -1,3 +1,5 @@
+// Truncation of texts and pairs to the longest row.
+
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -10,14 +12,14 @@ const tokens = async (text: string, textPair?: string) => {
   return { tokens: encoding.getTokens().join(' '), offsets: encoding.getOffsets(), fullLength }
 }
 
-test('a text that is too long loses its end', async () => {
+test('a text that is too long is cut at its end', async () => {
   const { tokens: kept, offsets, fullLength } = await tokens('one two three four five six seven eight')
   assert.equal(kept, '[CLS] one two three four five six [SEP]')
   assert.deepEqual(offsets[1], [0, 3])
   assert.equal(fullLength, 10)
 })
 
-test('of a pair that is too long the longer text loses its end first', async () => {
+test('the longer text of a pair is cut first', async () => {
   assert.equal((await tokens('one two three four five', 'six')).tokens, '[CLS] one two three four [SEP] six [SEP]')
   assert.equal((await tokens('one two', 'three four five six')).tokens, '[CLS] one two [SEP] three four five [SEP]')
   assert.equal((await tokens('one two three', 'four five six')).tokens, '[CLS] one two [SEP] four five six [SEP]')

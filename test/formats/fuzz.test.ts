@@ -1,6 +1,6 @@
-// Files that are nearly sound, thousands of them: each is read and passes all that is promised of what is read, or is
-// rejected with a Problem. PROPETL_TEST_FUZZ says how many: 100,000 take about twenty seconds. PROPETL_TEST_FUZZ_SEED is
-// the first one's seed, and each has the next; a failure names its own, with which it comes again.
+// Fuzz test of the file readers. Thousands of mutated files must either be rejected with a Problem or be read into a value
+// that meets all guarantees. PROPETL_TEST_FUZZ is the number of files (100,000 take about 20 s), PROPETL_TEST_FUZZ_SEED
+// the seed of the first one; the next file has the next seed. A failure names the seed that reproduces it.
 
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
@@ -84,7 +84,7 @@ const bundled = readdirSync(settings.masksDir.value)
   .map((name) => readFileSync(join(settings.masksDir.value, name)))
 
 const readers = {
-  /** The container alone: its own writer gives an equal one. */
+  /** The container: writing it again gives an equal one. */
   safetensors(file: Uint8Array) {
     const header = parseHeader(file)
     const parts = [...header.tensors].map(([name, info]): [string, TensorData] => [
@@ -112,7 +112,7 @@ const readers = {
   prototype: readAndWritten(readPrototype, serializePrototype, checkPrototype, comparablePrototype),
 }
 
-/** A reader whose writer gives an equal file. */
+/** A reader whose writer must produce an equal file. */
 function readAndWritten<T>(
   read: (file: Uint8Array) => T,
   write: (value: T) => Uint8Array,
@@ -174,13 +174,13 @@ function checkTask(task: TaskFile, file?: Uint8Array): void {
       checkLabels(task.labels, task.head.output.outputs)
       break
     default:
-      assert.fail('the problem type is none')
+      assert.fail('unknown problem type')
   }
   if (task.range) {
     const [low, high] = task.range
     assert.ok(Number.isFinite(low) && Number.isFinite(high) && low < high)
   }
-  // Answers carry it as JSON.
+  // Responses contain the metrics as JSON.
   if (task.metrics) assert.equal(JSON.stringify(JSON.parse(JSON.stringify(task.metrics))), JSON.stringify(task.metrics))
 }
 
@@ -189,7 +189,7 @@ function checkLabels(labels: readonly string[], outputs: number): void {
   for (const label of labels) assert.ok(typeof label === 'string' && label.length > 0 && label.length <= 1_000)
 }
 
-/** A task as it is however its file is written: its mask packed, −0 as JSON has it. */
+/** The parts of a task that do not depend on how its file was written: the mask as bits, and no −0. */
 function comparableTask({ digest: _, mask: { layers, bits }, head, ...rest }: TaskFile) {
   return { layers, bits: Buffer.from(bits), head, rest: withoutNegativeZero(rest) }
 }
@@ -201,7 +201,7 @@ function comparablePrototype({ digest: _, module, ...rest }: Prototype) {
   }
 }
 
-/** JSON.stringify knows no −0. */
+/** JSON.stringify writes −0 as 0. */
 const withoutNegativeZero = (value: unknown): unknown =>
   typeof value === 'number'
     ? value + 0
@@ -232,18 +232,18 @@ function checkPrototype(prototype: Prototype, file?: Uint8Array): void {
   if (layerMasks) assert.equal(layerMasks.byteLength, layers * prototype.maskBytes)
 }
 
-/** Bytes that the heap and the buffers beside it hold; a collection in between makes the next figure smaller. */
-function heldBytes(): number {
+/** Bytes of the heap and of external buffers. A garbage collection makes the next figure smaller. */
+function usedBytes(): number {
   const { used_heap_size, external_memory } = getHeapStatistics()
   return used_heap_size + external_memory
 }
 
-/** Looks at one file. @returns what the readers said of it, and bytes that were allocated and not collected */
-function look(file: Uint8Array): { readonly read: readonly string[]; readonly grown: number } {
+/** @returns the readers that accepted a file, and the most bytes that one of them allocated without collection */
+function readWithAll(file: Uint8Array): { readonly read: readonly string[]; readonly grown: number } {
   const read: string[] = []
   let grown = 0
   for (const [name, reader] of Object.entries(readers)) {
-    const before = heldBytes()
+    const before = usedBytes()
     let check: () => void
     try {
       check = reader(file)
@@ -255,7 +255,7 @@ function look(file: Uint8Array): { readonly read: readonly string[]; readonly gr
       )
       continue
     } finally {
-      grown = Math.max(grown, heldBytes() - before)
+      grown = Math.max(grown, usedBytes() - before)
     }
     check()
     read.push(name)
@@ -263,14 +263,14 @@ function look(file: Uint8Array): { readonly read: readonly string[]; readonly gr
   return { read, grown }
 }
 
-/** Of the file's size: its text, decoded and parsed, and copies of its tensors as float32. */
+/** Allowed memory for a file: its decoded text, the parsed JSON, and copies of its tensors as float32. */
 const growthOf = (fileBytes: number) => 1_000_000 + 64 * fileBytes
 
-test(`each of ${inputs} mutated files is read as what it says it is, or rejected with a Problem`, (t) => {
+test(`each of ${inputs} mutated files is read into a valid value or rejected with a Problem`, (t) => {
   const containers = [small, bundled].map((files) => files.map(containerOf))
   const found: Record<string, number> = {}
   let [slowestMs, mostGrown] = [0, 0]
-  // Most files end in an error, and half the time would go into stacks that nobody reads. One alone has its stack.
+  // Most files end in an error, and stack traces would take half of the time. A single file keeps its stack trace.
   if (inputs > 1) Error.stackTraceLimit = 0
   for (let seed = firstSeed; seed < firstSeed + inputs; seed++) {
     const random = new Random(seed, 'fuzz')
@@ -279,18 +279,18 @@ test(`each of ${inputs} mutated files is read as what it says it is, or rejected
     const file = mutated(from[random.below(from.length)] as Container, random)
     const before = performance.now()
     try {
-      const { read, grown } = look(file)
+      const { read, grown } = readWithAll(file)
       for (const name of read) found[name] = (found[name] ?? 0) + 1
       mostGrown = Math.max(mostGrown, grown)
-      assert.ok(grown <= growthOf(file.byteLength), `${grown} bytes more are held after ${file.byteLength} were read`)
+      assert.ok(grown <= growthOf(file.byteLength), `reading ${file.byteLength} bytes allocated ${grown} bytes`)
     } catch (error) {
       throw new Error(`PROPETL_TEST_FUZZ=1 PROPETL_TEST_FUZZ_SEED=${seed}: ${error}`, { cause: error })
     }
     slowestMs = Math.max(slowestMs, performance.now() - before)
   }
-  // Else the mutations would be so coarse that nothing but the first check is ever reached.
+  // Each reader must accept some files. Otherwise the mutations are so coarse that only the first check is tested.
   if (inputs >= 1_000) for (const name of Object.keys(readers)) assert.ok((found[name] ?? 0) > inputs / 50, name)
   t.diagnostic(
-    `read: ${JSON.stringify(found)}; the slowest took ${Math.round(slowestMs)} ms, the largest growth was ${mostGrown} bytes`,
+    `read: ${JSON.stringify(found)}; the slowest file took ${Math.round(slowestMs)} ms, the largest allocation was ${mostGrown} bytes`,
   )
 })

@@ -1,3 +1,5 @@
+// The reader of JSON arrays of strings, compared with JSON.parse.
+
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
@@ -7,7 +9,7 @@ import { finish } from '../../src/steps.js'
 const read = (text: string) => finish(readStrings(text, () => {}))
 
 describe('an array of strings in JSON', () => {
-  test('is read as JSON.parse reads it, whatever is in the strings and around them', () => {
+  test('is read as JSON.parse reads it, with any strings and white space', () => {
     const space = fc.stringMatching(/^[ \t\n\r]{0,3}$/)
     fc.assert(
       fc.property(fc.array(fc.string({ unit: 'binary' }), { minLength: 1 }), space, (strings, white) => {
@@ -17,7 +19,7 @@ describe('an array of strings in JSON', () => {
     )
   })
 
-  test('is nothing where the text is anything else', () => {
+  test('is undefined if the text is anything else', () => {
     const others = ['', '[', '[]', '"a"', '["a"', '["a",]', '["a" "b"]', '["a"]x', '["a",1]', '[["a"]]', '{"a":"b"}']
     for (const text of [...others, '["a\\"]', '["\\x"]', '["a\n"]', '[,"a"]']) assert.equal(read(text), undefined, text)
     fc.assert(
@@ -29,7 +31,7 @@ describe('an array of strings in JSON', () => {
     )
   })
 
-  test('shows each string before it reads on', () => {
+  test('passes each string to the check before it reads the next', () => {
     const seen: string[] = []
     const stop = (value: string, at: number) => {
       seen.push(value)

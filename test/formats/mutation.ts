@@ -1,11 +1,10 @@
-// Files that are nearly sound: a valid one, broken as an adversary or a bad disk would break it. A container is changed
-// as what it means (metadata, tensors), then as the JSON it is written in, then as bytes; each stage is often left out,
-// so that what comes through reaches the checks behind it.
+// Mutates a valid safetensors file, as an attacker or a faulty disk might. Mutations change the metadata and tensors, then
+// the JSON of the header, then the bytes. Each stage is often skipped, so that files also reach the later checks.
 
 import { parseHeader, tensorBytes } from '../../src/formats/safetensors.js'
 import type { Random } from '../../src/learn/random.js'
 
-/** JSON with what JSON.stringify would not write: names that come twice, and literals as they stand. */
+/** JSON that can also contain what JSON.stringify never writes: repeated names and invalid literals. */
 type Json = string | number | boolean | null | readonly Json[] | Members | Literal
 
 class Members {
@@ -41,7 +40,7 @@ export function containerOf(file: Uint8Array): Container {
   }
 }
 
-/** A changed file; now and then it is as sound as before. */
+/** A mutated file. Sometimes it is still valid. */
 export function mutated(container: Container, random: Random): Uint8Array {
   const metadata = container.metadata.map(([key, value]): [string, string] => [key, value])
   const tensors = container.tensors.map((tensor): Tensor => ({ ...tensor, shape: [...tensor.shape] }))
@@ -61,7 +60,7 @@ function times(random: Random, change: () => void): void {
 
 const oneOf = <T>(random: Random, values: readonly T[]): T => {
   const value = values[random.below(values.length)]
-  if (value === undefined) throw new Error('there is nothing to choose from')
+  if (value === undefined) throw new Error('no value to choose from')
   return value
 }
 
@@ -138,7 +137,7 @@ const numbers: readonly Json[] = [
   ),
 ]
 
-/** What no JSON is, or what JSON is said to be. */
+/** Text that is not JSON but looks like it, and fragments of JSON. */
 const literals = [
   'NaN',
   'Infinity',
@@ -209,7 +208,7 @@ function mutateMeaning(metadata: [string, string][], tensors: Tensor[], random: 
   }
 }
 
-/** JSON within a text is changed as such, anything else by its characters. */
+/** JSON in a text is mutated as JSON. Other texts are mutated as characters. */
 function mutateText(text: string, random: Random): string {
   if (/^[[{]/.test(text) && random.below(4) > 0) {
     try {
@@ -217,14 +216,14 @@ function mutateText(text: string, random: Random): string {
       mutateJson(root, random)
       return root.list.map(([, value]) => written(value)).join('')
     } catch {
-      // It was broken before.
+      // An earlier mutation made the JSON invalid.
     }
   }
   const at = random.below(text.length + 1)
   return text.slice(0, at) + oneOf(random, texts) + text.slice(at + random.below(3))
 }
 
-/** Another shape or type, with as many bytes as it takes. */
+/** Another shape or type, with the bytes that it needs. */
 function reshape(tensor: Tensor, random: Random): void {
   if (random.below(2) === 0) tensor.dtype = oneOf(random, types)
   if (random.below(2) === 0) tensor.shape = Array.from({ length: random.below(4) }, () => random.below(9))
@@ -233,7 +232,7 @@ function reshape(tensor: Tensor, random: Random): void {
     tensor.shape[at] = Math.max(0, Math.min(10_000, (tensor.shape[at] ?? 0) + random.below(5) - 2))
   }
   const length = tensor.shape.reduce((product, dim) => product * dim, sizes[tensor.dtype] ?? 1)
-  // As many as there were are kept, so that most values stay what they were.
+  // The existing bytes are kept, so that most values do not change.
   const data = new Uint8Array(Math.min(length, 200_000))
   data.set(tensor.data.subarray(0, data.byteLength))
   tensor.data = data
@@ -283,7 +282,7 @@ function written(json: Json): string {
   return Array.isArray(json) ? `[${json.map(written).join(',')}]` : JSON.stringify(json)
 }
 
-/** Changes one member somewhere below an object. */
+/** Changes one member of an object or of an object within it. */
 function mutateJson(root: Members, random: Random): void {
   let within = root
   let member = within.list[random.below(within.list.length)]
@@ -330,7 +329,7 @@ function changedList(list: readonly Json[], random: Random): Json[] {
       changed.reverse()
       break
     case 3:
-      // A range that overlaps the next, leaves a hole, or points behind the end.
+      // A range that overlaps the next one, leaves a gap, or exceeds the data.
       return list.map((each) => (typeof each === 'number' ? each + oneOf(random, [-8, -1, 0, 1, 4, 8, 1e6]) : each))
     default:
       changed[at] = oneOf(random, numbers)
@@ -360,7 +359,7 @@ function anyJson(random: Random): Json {
   }
 }
 
-const announced = [
+const wrongLengths = [
   0n,
   1n,
   7n,
@@ -379,7 +378,7 @@ function assemble(header: string, data: Uint8Array, random: Random): Uint8Array 
   let length = BigInt(json.byteLength)
   if (random.below(20) === 0) {
     const shift = BigInt(random.below(17) - 8)
-    length = random.below(2) === 0 ? oneOf(random, announced) : BigInt.asUintN(64, length + shift)
+    length = random.below(2) === 0 ? oneOf(random, wrongLengths) : BigInt.asUintN(64, length + shift)
   }
   prefix.writeBigUInt64LE(length)
   return Buffer.concat([prefix, json, data])
@@ -393,7 +392,7 @@ function mutateBytes(file: Uint8Array, random: Random): Uint8Array {
     case 1:
       return Buffer.concat([file, Buffer.alloc(random.below(20))])
     case 2: {
-      // Within the header or the length before it, mostly.
+      // Mostly in the header or in the length before it.
       const flipped = Uint8Array.from(file)
       for (let flips = 1 + random.below(8); flips > 0; flips--) {
         const place = random.below(Math.min(file.byteLength, random.below(2) === 0 ? 600 : file.byteLength) || 1)
@@ -402,10 +401,10 @@ function mutateBytes(file: Uint8Array, random: Random): Uint8Array {
       return flipped
     }
     case 3:
-      // A piece of it once more, elsewhere.
+      // Repeats a part of the file elsewhere.
       return Buffer.concat([file.subarray(0, at), file.subarray(random.below(file.byteLength + 1))])
     case 4: {
-      // UTF-8 that is none, or ends too early.
+      // Invalid or truncated UTF-8.
       const bad = oneOf(random, ['ff', 'c3', 'e282', 'f09f98', 'c080', 'eda080', 'efbbbf', '00'])
       return Buffer.concat([file.subarray(0, at), Buffer.from(bad, 'hex'), file.subarray(at)])
     }

@@ -1,4 +1,4 @@
-// Each row of the gradient table against central differences of the same graph, both run by onnxruntime.
+// Compares each rule of the gradient table with central differences of the same graph, both run by onnxruntime.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -12,7 +12,7 @@ import { GraphSession, type NumberArray } from '../../src/runtime/graph-session.
 type Inputs = Readonly<Record<string, Shape>>
 type Make = (g: GraphBuilder, x: (name: string) => Value) => Value
 
-/** Smooth, distinct, of both signs and away from the kinks of relu. */
+/** Distinct numbers of both signs, away from the kink of relu. */
 const numbers = (count: number, seed: number): Float32Array =>
   Float32Array.from({ length: count }, (_, i) => {
     const value = 1.3 * Math.sin(1.7 * i + 2.3 * seed + 0.4)
@@ -21,16 +21,14 @@ const numbers = (count: number, seed: number): Float32Array =>
 
 const size = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 1)
 
-/** Σ weights ⊙ value: a loss that gives every element of the value a gradient of its own. */
+/** Σ weights ⊙ value: a loss with a different gradient for every element of the value. */
 function weigh(g: GraphBuilder, value: Value): Value {
   const weights = g.input('loss.weights', 'float32', value.shape)
   return op.reduceSum(g, op.mul(g, value, weights), [...value.shape.keys()])
 }
 
 /**
- * Holds the gradients of every float input against central differences.
- * @param fixed inputs that are not differentiated by
- * @param sizes what the named dimensions are in this test
+ * Compares the gradients of all `inputs` with central differences.
  */
 async function check(
   inputs: Inputs,
@@ -81,24 +79,23 @@ async function check(
         copy[i] = (copy[i] ?? 0) + by
         return (await at({ [name]: { shape, data: copy } })).get('loss')?.[0] ?? Number.NaN
       }
-      // Five points: the error of the estimate is of fourth order, so that the step may be large beside float32's.
+      // Five points have an error of fourth order, so the step can be large compared with the precision of float32.
       const near = (await moved(step)) - (await moved(-step))
       const far = (await moved(2 * step)) - (await moved(-2 * step))
       estimate[i] = (8 * near - far) / (12 * step)
     }
     const error = norm(estimate.map((value, i) => value - (gradient[i] ?? Number.NaN)))
-    assert.ok(
-      error <= 2e-3 * Math.max(norm(estimate), 0.1),
-      `${name}: gradient ${gradient} against differences ${estimate}`,
-    )
+    assert.ok(error <= 2e-3 * Math.max(norm(estimate), 0.1), `${name}: gradient ${gradient}, differences ${estimate}`)
   }
   await session.release()
 }
 
 interface CheckOptions {
+  /** Inputs by which the loss is not differentiated. */
   readonly fixed?: Readonly<Record<string, NumberArray & { readonly symbolic?: Shape }>>
+  /** Sizes of the named dimensions. */
   readonly sizes?: Readonly<Record<string, number>>
-  /** Turns the numbers that inputs are made of into others. */
+  /** Applied to every number of the inputs. */
   readonly draw?: (x: number) => number
   readonly inversesOf?: (values: ReadonlyMap<string, Value>) => Inverses
 }
@@ -145,7 +142,7 @@ test('gradient of MatMul where a batch axis broadcasts', () =>
 
 test('gradient of Transpose', () => check({ x: [2, 3, 4] }, (g, x) => op.transpose(g, x('x'), [2, 0, 1])))
 test('gradient of Reshape', () => check({ x: [2, 6] }, (g, x) => op.reshape(g, x('x'), [3, 4])))
-test('gradient of Reshape to and from sizes that only a run knows', () =>
+test('gradient of Reshape with sizes that are known only at run time', () =>
   check({ x: ['B', 'S', 3] }, (g, x) => op.exp(g, op.reshape(g, x('x'), [-1, 3], 'B·S')), {
     sizes: { B: 2, S: 2, B·S: 4 },
   }))
@@ -154,25 +151,25 @@ test('gradient of ReduceSum', () => check({ x: [2, 3, 4] }, (g, x) => op.exp(g, 
 test('gradient of Slice', () => check({ x: [2, 5] }, (g, x) => op.slice(g, x('x'), 1, 1, 4)))
 test('gradient of Concat', () =>
   check({ a: [2, 1, 3], b: [2, 2, 3] }, (g, x) => op.exp(g, op.concat(g, [x('a'), x('b')], 1, 'both'))))
-test('gradient of Concat whose last part has a size that only a run knows', () =>
+test('gradient of Concat whose last part has a size that is known only at run time', () =>
   check({ a: [2, 1, 3], b: [2, 'S', 3] }, (g, x) => op.exp(g, op.concat(g, [x('a'), x('b')], 1, 'both')), {
     sizes: { S: 2, both: 3 },
   }))
 test('gradient of Cast and Identity', () =>
-  // Sixteenths and the steps beside them are exact in float16.
+  // Multiples of 1/16, also after the steps of the differences, are exact in float16.
   check({ x: [2, 3] }, (g, x) => g.output('named', op.cast(g, op.cast(g, x('x'), 'float16'), 'float32')), {
     draw: (x) => Math.round(16 * x) / 16,
   }))
 
-test('gradient of Gather: rows taken twice add up, rows not taken have none', () =>
+test('gradient of Gather, with entries that are used twice and entries that are not used', () =>
   check({ table: [4, 3] }, (g, x) => op.gather(g, x('table'), x('index')), {
     fixed: { index: { shape: [2, 2], data: Int32Array.of(3, 0, 3, 1) } },
   }))
 
-test('a value that is used twice gets the sum of both gradients', () =>
+test('the gradient of a value that is used twice is the sum of both gradients', () =>
   check({ x: [2, 3] }, (g, x) => op.mul(g, op.exp(g, x('x')), op.tanh(g, x('x')))))
 
-// Rows of 3 and 1 tokens. The differences know nothing of inverses: padding must come out right by itself.
+// Rows of 3 and 1 tokens. The differences do not use the inverses of packing, so they check these too.
 function checkAttention(prefix: Inputs) {
   const fixed = {
     padded_index: { shape: [2, 3], symbolic: ['B', 'S'], data: Int32Array.of(0, 1, 2, 3, 3, 3) },
@@ -205,14 +202,14 @@ function checkAttention(prefix: Inputs) {
 test('gradient of attention over packed rows of different lengths', () => checkAttention({}))
 test('gradient of attention with a prefix', () => checkAttention({ keys: ['B', 2, 4], values: ['B', 2, 4] }))
 
-test('what the loss does not depend on is refused', () => {
+test('throws for a value that the loss does not depend on', () => {
   const g = new GraphBuilder()
   const x = g.input('x', 'float32', [2])
   const other = g.input('other', 'float32', [2])
   assert.throws(() => gradients(g, weigh(g, x), [other]), /does not depend on "other"/)
 })
 
-test('an operator without a rule is refused by name, unless nothing wanted lies behind it', () => {
+test('throws with the name of an operator without a rule, unless no wanted value needs it', () => {
   const g = new GraphBuilder()
   const x = g.input('x', 'float32', [2])
   const y = g.node('Floor', [x], x)
@@ -221,7 +218,7 @@ test('an operator without a rule is refused by name, unless nothing wanted lies 
   gradients(g, op.reduceSum(g, op.mul(g, y, z), [0]), [z])
 })
 
-test('nothing is added below the deepest wanted value', () => {
+test('adds no gradient nodes for values before the wanted ones', () => {
   const g = new GraphBuilder()
   const frozen = g.input('frozen', 'float32', [3, 4])
   const w = g.input('w', 'float32', [2, 4])

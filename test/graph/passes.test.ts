@@ -1,5 +1,5 @@
-// What passes make of a model's graph computes what the graph did: every family and module, on the CPU. Operators that
-// have kernels on CUDA alone are written out again from their description (onnxruntime's ContribOperators.md).
+// A graph computes the same before and after the passes, for every family and kind of module, on the CPU. Operators that
+// have kernels only on CUDA are expanded to standard operators by their specification (onnxruntime's ContribOperators.md).
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
@@ -26,14 +26,14 @@ import { distance } from '../material.js'
 const modules: readonly (ModuleConfig | undefined)[] = [
   undefined,
   { kind: 'adapter', bottleneck: 4, activation: 'relu', scaling: 1 },
-  // A mask of a number of bits that fills no bytes.
+  // The bits of its masks do not fill whole bytes.
   { kind: 'adapter', bottleneck: 3, activation: 'gelu', scaling: 0.5 },
   { kind: 'lora', rank: 3, alpha: 5 },
   { kind: 'prefix', length: 5 },
 ]
 
-const plain: GraphTraits = { bank: 'uint16', gatherHalf: true }
-const ofBytes: GraphTraits = { bank: 'uint8', gatherHalf: false }
+const wordsTraits: GraphTraits = { bank: 'uint16', gatherHalf: true }
+const bytesTraits: GraphTraits = { bank: 'uint8', gatherHalf: false }
 
 function prototypeOf({ digest, dims }: Backbone, module: ModuleConfig): Prototype {
   const { hiddenSize, layers } = dims
@@ -44,7 +44,7 @@ function prototypeOf({ digest, dims }: Backbone, module: ModuleConfig): Prototyp
   return readPrototype(serializePrototype({ backbone: digest, module, layers, hiddenSize, tensors }))
 }
 
-/** Rows of different lengths and poolings; the first and the last have the same mask. */
+/** Rows of different lengths and poolings. The first and the last have the same mask. */
 const rows = (name: (typeof tinyBackbones)[number]): TokenRow[] =>
   expectedRows(name)
     .slice(0, 4)
@@ -60,10 +60,10 @@ async function run(graph: Graph, backbone: Backbone, prototype: Prototype | unde
   const { layers = 0, maskBytes = 0 } = prototype ?? {}
   const bytes = Uint8Array.from({ length: 2 * layers * maskBytes }, (_, i) => (i * 167 + (i >> 3) * 29 + 11) & 255)
   const shape = [2, layers, maskBytes]
-  const isOfBytes = graph.inputs.some(({ name, dtype }) => name === 'bank' && dtype === 'uint8')
+  const hasByteBank = graph.inputs.some(({ name, dtype }) => name === 'bank' && dtype === 'uint8')
   const all: Readonly<Record<string, Tensor>> = {
     ...feedsOf(packRows(texts)),
-    bank: isOfBytes ? new Tensor('uint8', bytes, shape) : new Tensor('uint16', Uint16Array.from(bytes), shape),
+    bank: hasByteBank ? new Tensor('uint8', bytes, shape) : new Tensor('uint16', Uint16Array.from(bytes), shape),
     row_slots: new Tensor('int32', Int32Array.from(slots), [slots.length]),
   }
   const feeds = Object.fromEntries(Object.entries(all).filter(([name]) => session.inputNames.includes(name)))
@@ -88,8 +88,8 @@ const activationOf = ({ configFile: { fields } }: Backbone) => fields.get('hidde
 
 const operatorsOf = ({ nodes }: Graph) => new Set(nodes.map(({ operator }) => operator))
 
-/** A packed kernel's arithmetic in standard operators. */
-const writeOut: Pass = (graph) =>
+/** Expands operators that have no CPU kernel to standard operators. */
+const expandOperators: Pass = (graph) =>
   rewrite(graph, (node, { g, toNew }) => {
     const inputs = node.inputs.map((input) => input && toNew(input))
     if (node.operator === 'RestorePadding') return [restorePadding(g, inputs)]
@@ -110,7 +110,7 @@ type Inputs = readonly (Value | undefined)[]
 
 const present = (inputs: Inputs, at: number): Value => inputs[at] ?? assert.fail(`there is no input ${at}`)
 
-/** The first of the places in `token_offset` are those of the tokens; the others stay zero. */
+/** The first positions in `token_offset` are those of the tokens. The others stay zero. */
 function restorePadding(g: GraphBuilder, inputs: Inputs): Value {
   const [x, offset] = [present(inputs, 0), present(inputs, 1)]
   const [, H] = x.shape as readonly Dimension[]
@@ -134,7 +134,7 @@ function restorePadding(g: GraphBuilder, inputs: Inputs): Value {
 
 const onesOf = (count: number) => new Uint8Array(new Float32Array(count).fill(1).buffer)
 
-/** Tokens of one row see each other: those before which the same number of rows has ended. */
+/** A token attends to the tokens of its row: those before which the same number of rows has ended. */
 function packedAttention(g: GraphBuilder, parts: readonly Value[], lengths: Value, node: Node): Value {
   const heads = node.attributes.num_heads as number
   const [, H] = node.outputs[0].shape as readonly [Dimension, number]
@@ -143,7 +143,7 @@ function packedAttention(g: GraphBuilder, parts: readonly Value[], lengths: Valu
     transpose(g, reshape(g, present(parts, at), ['T', heads, d]), order)
   const [q, k, v] = [byHead(0, [1, 0, 2]), byHead(1, [1, 2, 0]), byHead(2, [1, 0, 2])]
   const ends = reshape(g, cast(g, lengths, 'float32'), [1, -1], 'B+1')
-  // A token's number is the place of its one among ones, counted by a sum that includes it.
+  // The index of each token: the cumulative sum of ones, minus 1.
   const one = g.node(
     'ReduceMax',
     [scale(g, q, 0), g.integers([0, 2])],
@@ -171,11 +171,11 @@ for (const name of tinyBackbones)
       const backbone = await readBackbone(directoryOf(name))
       const prototype = module && prototypeOf(backbone, module)
       const texts = rows(name)
-      const expected = await run(servingGraph(backbone, prototype, plain), backbone, prototype, texts)
+      const expected = await run(servingGraph(backbone, prototype, wordsTraits), backbone, prototype, texts)
 
-      test('is the same with fused operators', async () => {
+      test('computes the same with fused operators', async () => {
         const passes = [fuseAttention, fuseTransposedProducts, fuseEmbeddings, fuseNorms, fuseGelu]
-        const fused = applyAll(servingGraph(backbone, prototype, plain), passes)
+        const fused = applyAll(servingGraph(backbone, prototype, wordsTraits), passes)
         const operators = operatorsOf(fused)
         assert.ok(operators.has('MultiHeadAttention') && !operators.has('Softmax'))
         assert.ok(operators.has('SkipLayerNormalization') && !operators.has('LayerNormalization'))
@@ -183,39 +183,39 @@ for (const name of tinyBackbones)
         assert.ok(distance(await run(fused, backbone, prototype, texts), expected) < 1e-5)
       })
 
-      test('is the same with masks that are unpacked once', async () => {
-        const graph = servingGraph(backbone, prototype, ofBytes)
+      test('computes the same with masks that are unpacked once', async () => {
+        const graph = servingGraph(backbone, prototype, bytesTraits)
         assert.ok(distance(await run(graph, backbone, prototype, texts), expected) < 1e-5)
       })
 
-      test('is the same with packed attention, where nothing but padding has a bias', async () => {
+      test('computes the same with packed attention, if only padding has a bias', async () => {
         const passes = [packAttention(keyBiasName), padByOffset]
-        const packed = applyAll(servingGraph(backbone, prototype, plain), passes)
+        const packed = applyAll(servingGraph(backbone, prototype, wordsTraits), passes)
         const isPacked = name !== 'mpnet' && module?.kind !== 'prefix'
         const operator = module?.kind === 'lora' ? 'PackedMultiHeadAttention' : 'PackedAttention'
         assert.equal(operatorsOf(packed).has(operator), isPacked)
         assert.equal(operatorsOf(packed).has('Softmax'), !isPacked)
-        assert.ok(distance(await run(writeOut(packed), backbone, prototype, texts), expected) < 1e-5)
+        assert.ok(distance(await run(expandOperators(packed), backbone, prototype, texts), expected) < 1e-5)
       })
 
-      test('is nearly the same in half precision', async () => {
+      test('computes nearly the same in half precision', async () => {
         const passes = [fuseTransposedProducts, fuseNorms, toFloat16(new Set([poolWeightsName]))]
-        const half = applyAll(servingGraph(backbone, prototype, ofBytes), passes)
+        const half = applyAll(servingGraph(backbone, prototype, bytesTraits), passes)
         const error = relative(await run(half, backbone, prototype, texts), expected)
         assert.ok(error > 0 && error < 0.01, `the error is ${error}`)
       })
 
-      test('has no operator for CUDA in half precision that CUDA lacks', () => {
-        const graph = applyAll(servingGraph(backbone, prototype, ofBytes), float16Passes)
+      test('has only operators with CUDA kernels in half precision on CUDA', () => {
+        const graph = applyAll(servingGraph(backbone, prototype, bytesTraits), float16Passes)
         for (const { operator } of graph.nodes) assert.ok(onCuda.has(operator), operator)
         const floats = graph.nodes.filter(({ outputs }) => outputs.some((output) => output?.dtype === 'float32'))
-        // Nothing but pooling, and what leads to the outputs.
+        // Only pooling, and the nodes before the outputs.
         for (const { operator } of floats)
           assert.ok(['Cast', 'RestorePadding', 'Gather', 'MatMul', 'Reshape', 'Identity'].includes(operator), operator)
       })
     })
 
-/** The operators of the graphs with kernels for float16 on CUDA (onnxruntime's OperatorKernels.md). */
+/** Operators with float16 kernels on CUDA (onnxruntime's OperatorKernels.md). */
 const onCuda = new Set([
   'Add',
   'BiasGelu',

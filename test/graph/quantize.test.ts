@@ -1,9 +1,11 @@
+// Quantisation of weights to 8-bit integers.
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { quantize } from '../../src/graph/passes/quantize.js'
 
-test('integers times scales are the weights, within half a step, in the transposed order', () => {
+test('integers times scales are the transposed weights, within half a step', () => {
   const weights = fc.float32Array({ minLength: 12, maxLength: 12, noNaN: true, min: -8, max: 8 })
   fc.assert(
     fc.property(weights, fc.constantFrom(127, 63), (weight, largest) => {
@@ -19,7 +21,7 @@ test('integers times scales are the weights, within half a step, in the transpos
   )
 })
 
-test("an output's largest weight gets the largest integer, whatever the other outputs are", () => {
+test('the largest weight of each output becomes the largest integer', () => {
   const { values, scales } = quantize(Float32Array.of(0.5, -1, 0, 0, 100, 25), 3, 127)
   assert.deepEqual([...values], [64, 0, 127, -127, 0, 32])
   assert.deepEqual([...scales], [Math.fround(1 / 127), 1, Math.fround(100 / 127)])

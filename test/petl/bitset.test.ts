@@ -1,3 +1,5 @@
+// Bitsets, their combination with layer masks, and the storage that the paper counts.
+
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
@@ -24,7 +26,7 @@ const bitsOf = (set: Uint8Array) =>
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length })
 
 describe('bitsets', () => {
-  test('count the ones of the first bits only', () => {
+  test('count only the ones among the first bits', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 20 }), fc.nat(160), (set, bits) => {
         const within = Math.min(bits, set.length * 8)
@@ -33,15 +35,15 @@ describe('bitsets', () => {
     )
   })
 
-  test('combine entry by entry, in every layer, for one row and for one row a layer', () => {
+  test('combine entry by entry in every layer, for masks of one layer and of all layers', () => {
     fc.assert(
       fc.property(
         bytes(layers * maskBytes),
-        fc.constantFrom(1, layers).chain((rows) => bytes(rows * maskBytes)),
+        fc.constantFrom(1, layers).chain((maskLayers) => bytes(maskLayers * maskBytes)),
         fc.constantFrom('or' as const, 'and' as const, 'add' as const, 'none' as const),
         (layerMasks, bits, combine) => {
-          const rows = bits.length / maskBytes
-          const mask = { layers: rows, weights: 24, exact: false, bits }
+          const maskLayers = bits.length / maskBytes
+          const mask = { layers: maskLayers, weights: 24, exact: false, bits }
           const planes = effectiveBitset({ mask, combine }, { ...prototype, layerMasks })
           const size = layers * maskBytes
           assert.equal(planes.length, combine === 'add' ? 2 * size : size)
@@ -50,7 +52,7 @@ describe('bitsets', () => {
           const own = bitsOf(bits)
           const shared = bitsOf(layerMasks)
           for (let i = 0; i < layers * 24; i++) {
-            const task = own[rows === 1 ? i % 24 : i] === true
+            const task = own[maskLayers === 1 ? i % 24 : i] === true
             const layer = shared[i] === true
             const entry = {
               or: task || layer ? 1 : 0,
@@ -67,10 +69,10 @@ describe('bitsets', () => {
 })
 
 describe('bitsets within larger buffers', () => {
-  test('unite and intersect wherever they begin', () => {
-    const place = fc.nat(5)
+  test('unite and intersect at any byte offset', () => {
+    const offset = fc.nat(5)
     fc.assert(
-      fc.property(bytes(21), bytes(21), place, place, (a, b, atA, atB) => {
+      fc.property(bytes(21), bytes(21), offset, offset, (a, b, atA, atB) => {
         const within = (set: Uint8Array, at: number) => {
           const larger = new Uint8Array(set.length + at)
           larger.set(set, at)
@@ -94,7 +96,7 @@ describe('bitsets within larger buffers', () => {
 })
 
 describe('bit-level storage', () => {
-  test("comes to the paper's figures for RoBERTa-base with adapters of 64", () => {
+  test('has the figures of the paper for RoBERTa-base with adapters of 64', () => {
     const H = 768
     const roberta: Prototype = {
       ...prototype,
@@ -104,7 +106,7 @@ describe('bit-level storage', () => {
       maskableWeights: 2 * 64 * H,
       layerMasks: new Uint8Array(),
     }
-    // RoBERTa-base has 124.65 million weights; the paper's table 1 gives 0.11 % and 0.95 %.
+    // RoBERTa-base has 124.65 million weights. Table 1 of the paper has 0.11 % and 0.95 %.
     const backboneBits = 124.65e6 * 32
     const { weights, layerMasks } = prototypeBits(roberta)
     assert.equal((((weights + layerMasks) / backboneBits) * 100).toFixed(2), '0.11')
@@ -112,10 +114,10 @@ describe('bit-level storage', () => {
     assert.equal(taskBits(roberta, 1), 98_304)
   })
 
-  test('of LoRA and prefix counts every tensor that is masked, and nothing else', () => {
+  test('of LoRA and prefix counts exactly the masked tensors', () => {
     const H = 768
     const base = { ...prototype, layers: 12, hiddenSize: H, layerMasks: new Uint8Array() }
-    // The authors' LoRA of rank 32 has A and B for query and value, their prefix of 64 has keys and values.
+    // LoRA of rank 32 has A and B for query and value. A prefix of 64 has keys and values.
     const lora: Prototype = { ...base, module: { kind: 'lora', rank: 32, alpha: 48 }, maskableWeights: 4 * 32 * H }
     assert.deepEqual(prototypeBits(lora), { weights: 32 * 98_304, layerMasks: 12 * 98_304 })
     assert.equal(plainModuleBits(lora), 12 * 32 * 98_304)

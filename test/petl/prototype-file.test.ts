@@ -1,4 +1,4 @@
-// What a prototype file may get wrong, and how it is told.
+// Valid prototype files, and the errors for invalid ones.
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
@@ -41,7 +41,7 @@ const good: [string, unknown, Record<string, TensorData>, number][] = [
 
 const rejected: [string, string, unknown, Record<string, TensorData>, RegExp][] = [
   ['LoRA with the tensors of an adapter', 'lora', loraConfig, adapter, /tensor "query\.A" \[2, 4\] is missing/],
-  ['a tensor too many', 'lora', loraConfig, { ...lora, ...prefix }, /tensor "base" is not part of lora prototypes/],
+  ['an unexpected tensor', 'lora', loraConfig, { ...lora, ...prefix }, /tensor "base" is not part of lora prototypes/],
   [
     'a rank of 0',
     'lora',
@@ -64,14 +64,14 @@ const rejected: [string, string, unknown, Record<string, TensorData>, RegExp][] 
     /"config" is .*; expected .* with a whole number from 1 as bottleneck/,
   ],
   [
-    'a rank that is not the tensors’',
+    'a rank that differs from the tensors',
     'lora',
     { rank: 3, alpha: 1 },
     lora,
     /"query\.A" has shape \[2, 4\]; expected \[3, 4\]/,
   ],
   [
-    'a length that is not the tensor’s',
+    'a length that differs from the tensor',
     'prefix',
     { length: 4 },
     prefix,
@@ -90,20 +90,20 @@ const rejected: [string, string, unknown, Record<string, TensorData>, RegExp][] 
 
 describe('the prototype file', () => {
   for (const [kind, config, tensors, n] of good)
-    test(`holds a ${kind} of ${n} maskable weights`, () => {
+    test(`is read with a ${kind} of ${n} maskable weights`, () => {
       const prototype = readPrototype(serializeSafetensors(metadata(kind, config), tensors))
       assert.equal(prototype.maskableWeights, n)
       assert.deepEqual(prototype.module, { kind, ...(config as object) })
       assert.equal(weightCount(petlModule(prototype.module as ModuleConfig, H).maskable), n)
     })
 
-  test('is of the kind that it says, whatever else its config names', () => {
+  test('has the kind of its metadata, even if its settings name another kind', () => {
     const config = { length: 5, kind: 'ia3', rank: 2 }
     const { module } = readPrototype(serializeSafetensors(metadata('prefix', config), prefix))
     assert.equal(module.kind, 'prefix')
   })
 
-  test('refuses a tensor of bytes, an odd number of them', () => {
+  test('is rejected with an odd number of bytes as a tensor', () => {
     const tensors = { ...adapter, 'down.bias': { dtype: 'U8', shape: [3], data: new Uint8Array(3) } as const }
     assert.throws(() => readPrototype(serializeSafetensors(metadata('adapter', adapterConfig), tensors)), {
       code: 'not_safetensors',
@@ -112,7 +112,7 @@ describe('the prototype file', () => {
   })
 
   for (const [what, kind, config, tensors, message] of rejected)
-    test(`refuses ${what}`, () => {
+    test(`is rejected with ${what}`, () => {
       assert.throws(
         () => readPrototype(serializeSafetensors(metadata(kind, config), tensors)),
         (error: Problem) => error.code === 'invalid_prototype' && message.test(error.message),

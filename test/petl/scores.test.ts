@@ -1,3 +1,5 @@
+// Masks from scores, and the gradient of scores.
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
@@ -16,7 +18,7 @@ test('the number of zeros is rounded down', () => {
   assert.deepEqual([...maskFromScores(Float32Array.of(3, 1, 2), 1)], [1, 1, 1])
 })
 
-test('a mask is what a stable sort by magnitude gives', () => {
+test('a mask agrees with a stable sort by magnitude', () => {
   const score = fc.integer({ min: -5, max: 5 })
   fc.assert(
     fc.property(
@@ -34,7 +36,7 @@ test('a mask is what a stable sort by magnitude gives', () => {
   )
 })
 
-test('the gradient takes the sign of the score, whether the mask kept it or not', () => {
+test('the gradient has the sign of the score, both for kept and for dropped weights', () => {
   const gradient = Float32Array.of(2, 2, -3, 5)
   assert.deepEqual([...straightThroughGradient(Float32Array.of(0.1, -0.9, -0.5, 0), gradient)], [2, -2, 3, 0])
 })

@@ -1,3 +1,5 @@
+// The task file: the errors for invalid files, and the defaults of its fields.
+
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
@@ -32,15 +34,15 @@ const noHead = { 'head.weight': undefined, 'head.bias': undefined }
 const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
   ['another format', { metadata: { format: 'propetl-task/2' } }, 'invalid_task_file', /"format" is "propetl-task\/2"/],
   ['no prototype', { metadata: { prototype: undefined } }, 'invalid_task_file', /"prototype" is missing/],
-  ['a prototype that is no digest', { metadata: { prototype: 'abc' } }, 'invalid_task_file', /SHA-256/],
+  ['a prototype that is not a digest', { metadata: { prototype: 'abc' } }, 'invalid_task_file', /SHA-256/],
   [
-    'metrics of arrays within arrays',
+    'deeply nested metrics',
     { metadata: { metrics: `{"a":${'['.repeat(30_000)}${']'.repeat(30_000)}}` } },
     'invalid_task_file',
     /"metrics" has more than 32 levels of nesting; expected a JSON object$/,
   ],
   [
-    'a choice as long as a book',
+    'a very long value of combine',
     { metadata: { combine: 'x'.repeat(1_000_000) } },
     'invalid_task_file',
     /"combine" is "x{80}…"; expected or/,
@@ -63,7 +65,12 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     'invalid_task_file',
     /"problem_type" is "ranking"/,
   ],
-  ['an inherited problem type', { metadata: { problem_type: 'constructor' } }, 'invalid_task_file', /"constructor"/],
+  [
+    'the name of an inherited property as problem type',
+    { metadata: { problem_type: 'constructor' } },
+    'invalid_task_file',
+    /"constructor"/,
+  ],
   ['an unknown pooling', { metadata: { pooling: 'max' } }, 'invalid_task_file', /"pooling" is "max"/],
   ['no labels', { metadata: { labels: undefined } }, 'invalid_task_file', /"labels" is missing/],
   [
@@ -85,25 +92,25 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     /3 labels, but head.weight has 2/,
   ],
   [
-    'metrics with a number that JSON cannot write again',
+    'metrics with a number that JSON cannot represent',
     { metadata: { metrics: '{"dev":{"f1":1e999}}' } },
     'invalid_task_file',
     /"metrics" contains a number that is too large; expected a JSON object$/,
   ],
   [
-    'metrics of a million values',
+    'too long metrics',
     { metadata: { metrics: `{"a":[${'[1],'.repeat(500_000)}1]}` } },
     'invalid_task_file',
     /"metrics" has 2000009 characters; at most 65536 are allowed$/,
   ],
   [
-    'a description as long as a book',
+    'a too long description',
     { metadata: { description: 'x'.repeat(10_001) } },
     'invalid_task_file',
     /"description" has 10001 characters; at most 10000 are allowed$/,
   ],
   [
-    'a thousand keys of metadata',
+    '1,000 keys of metadata',
     { metadata: Object.fromEntries(Array.from({ length: 1_000 }, (_, at) => [`key${at}`, 'x'])) },
     'not_safetensors',
     /the header has more than 1000 values$/,
@@ -114,9 +121,9 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     'not_safetensors',
     /the header length is \d+ bytes; at most 4194304 are allowed$/,
   ],
-  ['a label twice', { metadata: { labels: '["a","a"]' } }, 'invalid_task_file', /contains "a" twice/],
+  ['a repeated label', { metadata: { labels: '["a","a"]' } }, 'invalid_task_file', /contains "a" twice/],
   [
-    'a label twice among as many as there may be',
+    'a repeated label among 100,000 labels',
     {
       metadata: { labels: JSON.stringify([...Array.from({ length: 99_999 }, (_, i) => `${i}`), '99998']) },
       tensors: { 'head.weight': zeros(100_000, 1), 'head.bias': zeros(100_000) },
@@ -124,11 +131,16 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     'invalid_task_file',
     /contains "99998" twice/,
   ],
-  ['labels of a regression', { metadata: { problem_type: 'regression' } }, 'invalid_task_file', /exactly one output/],
+  [
+    'regression with two outputs',
+    { metadata: { problem_type: 'regression' } },
+    'invalid_task_file',
+    /exactly one output/,
+  ],
   ['no mask', { tensors: { mask: undefined } }, 'invalid_task_file', /"mask" is missing/],
   ['a mask one byte short', { tensors: { mask: bytes([1, 3071]) } }, 'invalid_task_file', /3071 bytes; expected 3072/],
   ['a mask of two rows', { tensors: { mask: bytes([2, 3072]) } }, 'invalid_task_file', /2 rows; expected 1, or 6/],
-  ['a mask without rows', { tensors: { mask: bytes([0, 3072]) } }, 'invalid_task_file', /none of them 0/],
+  ['a mask with 0 rows', { tensors: { mask: bytes([0, 3072]) } }, 'invalid_task_file', /none of them 0/],
   [
     'a mask of floats',
     { tensors: { mask: floats([1, 768], new Float32Array(768)) } },
@@ -155,19 +167,19 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     /head.bias has 3 values/,
   ],
   [
-    'a head of another width',
+    'a head with another number of inputs',
     { tensors: { 'head.weight': floats([2, 383], new Float32Array(766)) } },
     'invalid_task_file',
     /takes 383 values; expected 384/,
   ],
   [
-    'NaN in a head',
+    'a head with NaN',
     { tensors: { 'head.weight': nanAt(5, Number.NaN) } },
     'invalid_task_file',
     /head.weight: element 5 is NaN/,
   ],
   [
-    'infinity in a head',
+    'a head with infinity',
     { tensors: { 'head.weight': nanAt(700, Number.NEGATIVE_INFINITY) } },
     'invalid_task_file',
     /element 700 is -Infinity/,
@@ -198,31 +210,31 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     /"threshold" is .*; expected a number above 0 and below 1/,
   ]),
   [
-    'a normalisation of another problem type',
+    'a normalize field of another problem type',
     { metadata: { normalize: 'true' } },
     'invalid_task_file',
     /"normalize" is present, but only feature_extraction has one/,
   ],
   [
-    'a head of a feature extraction',
+    'feature extraction with a head',
     { metadata: { problem_type: 'feature_extraction', labels: undefined } },
     'invalid_task_file',
     /tensor "head\.(weight|bias)" is present, but feature_extraction has no head/,
   ],
   [
-    'labels of a feature extraction',
+    'feature extraction with labels',
     { metadata: { problem_type: 'feature_extraction' }, tensors: noHead },
     'invalid_task_file',
     /"labels" is present, but feature_extraction has no labels/,
   ],
   [
-    'a normalisation that is neither true nor false',
+    'a normalize field that is neither true nor false',
     { metadata: { problem_type: 'feature_extraction', labels: undefined, normalize: 'yes' }, tensors: noHead },
     'invalid_task_file',
     /"normalize" is "yes"; expected true \| false/,
   ],
   [
-    'a dense layer of another width',
+    'a dense layer with another number of outputs',
     {
       tensors: {
         'head.dense.weight': floats([3, H], new Float32Array(3 * H)),
@@ -236,14 +248,14 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
 
 describe('the task file reader', () => {
   for (const [what, changes, code, message] of rejected)
-    test(`refuses ${what}`, () => {
+    test(`rejects ${what}`, () => {
       assert.throws(
         () => read(changes),
         (error: Problem) => error.code === code && message.test(error.message),
       )
     })
 
-  test('refuses a file that is cut anywhere', () => {
+  test('rejects a file that is truncated at any byte', () => {
     for (let length = 0; length < sst2.byteLength; length += 7)
       assert.throws(
         () => readTaskFile(sst2.subarray(0, length)),
@@ -251,7 +263,7 @@ describe('the task file reader', () => {
       )
   })
 
-  test('reads a BOOL mask as the bits that it stands for', () => {
+  test('reads a BOOL mask as bits', () => {
     const packed = read({}).mask.bits
     const data = Uint8Array.from({ length: 24_576 }, (_, i) => ((packed[i >> 3] ?? 0) >> (i & 7)) & 1)
     assert.deepEqual(read({ tensors: { mask: { dtype: 'BOOL', shape: [1, 24_576], data } } }).mask.bits, packed)
@@ -263,7 +275,7 @@ describe('the task file reader', () => {
     assert.ok(headOf(task).output.weight.every((value) => value === 0.5))
   })
 
-  test('a multi-label task has a threshold of 0.5 unless it says otherwise', () => {
+  test('gives a multi-label task the threshold 0.5 by default', () => {
     const task = (threshold?: string) => read({ metadata: { problem_type: 'multi_label_classification', threshold } })
     for (const [given, expected] of [
       [undefined, 0.5],
@@ -274,7 +286,7 @@ describe('the task file reader', () => {
     }
   })
 
-  test('a feature extraction has a mask alone, and normalised vectors unless it says otherwise', () => {
+  test('reads feature extraction without a head, with normalised vectors by default', () => {
     for (const [normalize, expected] of [
       [undefined, true],
       ['true', true],
@@ -287,7 +299,7 @@ describe('the task file reader', () => {
     }
   })
 
-  test('takes a mask that combines with nothing where the prototype has no layer masks, and no other', () => {
+  test('accepts only combine "none" if the prototype has no layer masks', () => {
     const { layerMasks: _, ...bare } = prototype
     const task = (combine: string) => readTaskFile(changedTask(sst2, { metadata: { combine } }))
     checkTaskFitsPrototype(task('none'), bare)

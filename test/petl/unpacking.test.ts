@@ -1,3 +1,5 @@
+// Masked weights in a graph, run by onnxruntime.
+
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
@@ -6,7 +8,7 @@ import { serializeOnnx } from '../../src/graph/onnx.js'
 import { entryTable, maskedWeight } from '../../src/petl/unpacking.js'
 
 describe('mask bits in the graph', () => {
-  test('mask each row’s weights, where tensors begin and end within a byte too', async () => {
+  test('mask the weights of each row, also for tensors that begin and end within a byte', async () => {
     const g = new GraphBuilder()
     const rows = 3
     const shapes = [

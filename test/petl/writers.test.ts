@@ -1,4 +1,4 @@
-// What the writers write, the readers read: two independent halves of each format.
+// The readers of task and prototype files read back what the writers write.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -39,18 +39,23 @@ const regression: Task = {
   head: { output: linear(4, 1), dense: { ...linear(3, 4), activation: 'relu' } },
 }
 
-const several: Task = { ...classification, problemType: 'multi_label_classification', threshold: 0.3 }
+const multiLabel: Task = { ...classification, problemType: 'multi_label_classification', threshold: 0.3 }
 const { head: _, ...headless } = classification
 const features: Task = { ...headless, problemType: 'feature_extraction', labels: [], normalize: false }
 
-for (const [name, task] of Object.entries({ classification, several, regression, features }))
-  test(`a task file of a ${name} is read as it was written`, () => {
+for (const [name, task] of Object.entries({
+  classification,
+  'multi-label classification': multiLabel,
+  regression,
+  'feature extraction': features,
+}))
+  test(`a task file of ${name} is read back equal`, () => {
     const { digest, ...read } = readTaskFile(serializeTaskFile(task))
     assert.deepEqual(read, task)
     assert.match(digest, /^[0-9a-f]{64}$/)
   })
 
-test('a prototype is read as it was written', () => {
+test('a prototype is read back equal', () => {
   const prototype: Omit<Prototype, 'digest' | 'maskableWeights' | 'maskBytes'> = {
     backbone: digest,
     module: { kind: 'adapter', bottleneck: 2, activation: 'relu', scaling: 0.5 },
@@ -71,7 +76,7 @@ test('a prototype is read as it was written', () => {
   assert.equal(maskBytes, 3)
 })
 
-test('bit i of packed masks belongs to element i of the arrays end to end', () => {
+test('bit i of packed masks belongs to element i of the concatenated arrays', () => {
   const array = fc.array(fc.constantFrom(0, 1), { maxLength: 30 })
   fc.assert(
     fc.property(fc.array(array, { maxLength: 4 }), (arrays) => {

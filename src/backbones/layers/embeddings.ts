@@ -36,7 +36,7 @@ export function embeddings(weights: Weights, shape: EmbeddingShape, inputs: Enco
   return norm(add(g, typed, position))
 }
 
-/** A model with one type gives it to every token, whatever type the tokenizer gives. */
+/** A model with one type gives it to every token and ignores the types of the tokenizer. */
 function typeEmbeddings(weights: Weights, types: number, width: number, { tokenTypeIds }: EncoderInputs): Value {
   const name = 'token_type_embeddings.weight'
   return types === 1 ? weights.float(name, [1, width]) : weights.lookUp(name, [types, width], tokenTypeIds)
