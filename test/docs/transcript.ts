@@ -42,8 +42,8 @@ export function stepsOf(page: string): Step[] {
 const isUnfinished = (command: string): boolean =>
   command.endsWith('\\') || (command.match(/'/g)?.length ?? 0) % 2 === 1
 
-/** Machines compute scores that differ in their last digits. */
-const tolerance = 0.1
+/** Training on another machine ends with somewhat different scores. */
+const tolerance = 0.15
 
 /**
  * Whether a command printed what a page shows. White space does not count, so that pages may wrap long lines; `…` stands
