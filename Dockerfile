@@ -1,7 +1,7 @@
 # Two images from one file:
 #   docker build --target cpu  -t propetl .           (the default)
 #   docker build --target cuda -t propetl:cuda .      (linux/amd64; needs PyPI while it builds)
-# Settings go into the environment: what is given as a flag the health check does not see.
+# Configure the server by environment variables: the health check does not see flags.
 
 FROM node:22-bookworm-slim AS build
 WORKDIR /app
@@ -10,11 +10,11 @@ RUN npm ci --ignore-scripts
 COPY tsconfig.json ./
 COPY src src
 RUN npm run build && npm prune --omit=dev --ignore-scripts
-# onnxruntime-node brings the binaries of every platform; an image has one.
+# onnxruntime-node contains the binaries of all platforms; the image needs one.
 RUN cd node_modules/onnxruntime-node/bin/napi-v6 && \
     arch="$(node -p process.arch)" && find . -mindepth 2 -maxdepth 2 -not -path "./linux/$arch" -exec rm -rf {} +
 
-# The CUDA library of onnxruntime, which is too large for the npm registry: that of the Python package of the same version.
+# onnxruntime's CUDA library is too large for the npm registry. The Python package of the same version contains it.
 FROM python:3.13-slim-bookworm AS cuda-library
 WORKDIR /wheel
 COPY --from=build /app/node_modules/onnxruntime-node/package.json ./
@@ -24,7 +24,7 @@ RUN version="$(python -c 'import json; print(json.load(open("package.json"))["ve
 
 FROM nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04 AS cuda
 COPY --from=node:22-bookworm-slim /usr/local/bin/node /usr/local/bin/node
-# An init passes on signals, and a process that is not process 1 may kill itself.
+# An init forwards signals, and lets the server, which is then not process 1, kill itself if a shutdown hangs.
 RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
 RUN userdel --remove ubuntu && groupadd --gid 1000 node && useradd --uid 1000 --gid node --create-home node && \
     install -d -o node -g node /data
@@ -37,7 +37,7 @@ COPY --from=cuda-library \
 COPY --from=build /app/dist dist
 COPY models models
 COPY masks masks
-# glibc then gives the memory of an engine that ended back to the system.
+# With this, glibc returns the memory of an engine that ended to the system.
 ENV NODE_ENV=production MALLOC_TRIM_THRESHOLD_=1048576 PROPETL_HOST=0.0.0.0 PROPETL_DATA_DIR=/data PROPETL_PROVIDER=cuda
 USER node
 VOLUME /data
@@ -48,7 +48,7 @@ ENTRYPOINT ["tini", "-s", "--", "node", "dist/cli.js"]
 CMD ["serve"]
 
 FROM node:22-bookworm-slim AS cpu
-# An init passes on signals, and a process that is not process 1 may kill itself.
+# An init forwards signals, and lets the server, which is then not process 1, kill itself if a shutdown hangs.
 RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
 RUN install -d -o node -g node /data
 WORKDIR /app
@@ -57,7 +57,7 @@ COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 COPY models models
 COPY masks masks
-# glibc then gives the memory of an engine that ended back to the system.
+# With this, glibc returns the memory of an engine that ended to the system.
 ENV NODE_ENV=production MALLOC_TRIM_THRESHOLD_=1048576 PROPETL_HOST=0.0.0.0 PROPETL_DATA_DIR=/data PROPETL_PROVIDER=cpu
 USER node
 VOLUME /data

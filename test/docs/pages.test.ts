@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
+import { environmentVariableOf, settingNames } from '../../src/config.js'
 import { root } from '../material.js'
 
 /** Folders without pages of ours. */
@@ -62,30 +63,19 @@ describe('Markdown pages', () => {
 })
 
 describe('settings and flags', () => {
-  /** Variables that are read by tests, by libraries or by scripts in place of the server. */
-  const variablesElsewhere = /^PROPETL_TEST_/
-  const commands = [
-    'serve',
-    'learn',
-    'evaluate',
-    'train',
-    'inspect',
-    'backup',
-    'tenants',
-    'tenants set',
-    'tenants create-key',
-  ]
+  const commands = ['serve', 'learn', 'evaluate', 'train', 'inspect', 'backup', 'tenants set', 'tenants create-key']
   const help = commands.map((command) =>
     execFileSync(process.execPath, [join(root, 'dist/cli.js'), ...command.split(' '), '--help']).toString(),
   )
-  const known = new Set(help.flatMap((text) => text.match(/(?<![\w-])--[a-z][a-z-]*|PROPETL_[A-Z_]+/g) ?? []))
+  const flags = new Set(help.flatMap((text) => text.match(/(?<![\w-])--[a-z][a-z-]*/g) ?? []))
+  /** PROPETL_KEY is the key that `propetl evaluate` sends. */
+  const variables = new Set<string>([...settingNames.map(environmentVariableOf), 'PROPETL_KEY'])
   const users = pages.filter((page) => /^(README\.md|SECURITY\.md|docs\/|examples\/)/.test(page))
 
   for (const page of users)
     test(`${page} names only variables that the program reads`, () => {
-      const variables = textOf(page).match(/\bPROPETL_[A-Z][A-Z_]*\b/g) ?? []
-      for (const name of variables.filter((name) => !variablesElsewhere.test(name)))
-        assert.ok(known.has(name) || name === 'PROPETL_OPERATOR_KEY' || name === 'PROPETL_KEY', name)
+      const named = textOf(page).match(/\bPROPETL_[A-Z][A-Z_]*[A-Z]\b/g) ?? []
+      for (const name of named) assert.ok(variables.has(name) || name.startsWith('PROPETL_TEST_'), name)
     })
 
   for (const page of users)
@@ -95,6 +85,6 @@ describe('settings and flags', () => {
       const spans = [...text.matchAll(/`(--[a-z][a-z-]*)[^`]*`/g)].map(([, flag = '']) => flag)
       const lines = text.match(/^.*\bpropetl (serve|learn|evaluate|train|inspect|backup|tenants)\b.*$/gm) ?? []
       const used = lines.flatMap((line) => line.replace(/.*?\bpropetl /, '').match(/(?<![\w-])--[a-z][a-z-]*/g) ?? [])
-      for (const flag of [...spans, ...used]) assert.ok(known.has(flag), flag)
+      for (const flag of [...spans, ...used]) assert.ok(flags.has(flag), flag)
     })
 })
