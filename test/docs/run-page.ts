@@ -9,7 +9,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, describe, test } from 'node:test'
-import { settings } from '../../src/config.js'
+import { settings as defaults } from '../../src/config.js'
 import { root, temporaryDirectory } from '../material.js'
 import { matches, stepsOf } from './transcript.js'
 
@@ -27,7 +27,9 @@ export function testCommandsOf(page: string): void {
   describe(page, async () => {
     const port = await freePort()
     const cwd = await projectCopy()
-    const options = { cwd, env: { ...process.env, PROPETL_PORT: String(port), PROPETL_PROVIDER: 'cpu' } }
+    const settings = { PROPETL_PORT: String(port), PROPETL_PROVIDER: 'cpu' }
+    // When npx first runs a command of a project, npm would build the project again.
+    const options = { cwd, env: { ...process.env, ...settings, npm_config_ignore_scripts: 'true' } }
 
     const shell = async (command: string): Promise<{ code: number; stdout: string; stderr: string }> => {
       const child = spawn('bash', ['-c', withPort(command, port)], options)
@@ -48,7 +50,7 @@ export function testCommandsOf(page: string): void {
   })
 }
 
-const documented = `localhost:${settings.port.value}`
+const documented = `localhost:${defaults.port.value}`
 const withPort = (text: string, port: number) => text.replaceAll(documented, `localhost:${port}`)
 const withoutPort = (text: string, port: number) => text.replaceAll(`localhost:${port}`, documented)
 
