@@ -6,6 +6,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
 import { environmentVariableOf, settingNames } from '../../src/config.js'
+import { Metrics } from '../../src/http/metrics.js'
+import { Lifecycle } from '../../src/http/services.js'
 import { root } from '../material.js'
 
 /** Folders without pages of ours. */
@@ -62,7 +64,7 @@ describe('Markdown pages', () => {
   })
 })
 
-describe('settings and flags', () => {
+describe('settings, flags and metrics', () => {
   const commands = ['serve', 'learn', 'evaluate', 'train', 'inspect', 'backup', 'tenants set', 'tenants create-key']
   const help = commands.map((command) =>
     execFileSync(process.execPath, [join(root, 'dist/cli.js'), ...command.split(' '), '--help']).toString(),
@@ -76,6 +78,17 @@ describe('settings and flags', () => {
     test(`${page} names only variables that the program reads`, () => {
       const named = textOf(page).match(/\bPROPETL_[A-Z][A-Z_]*[A-Z]\b/g) ?? []
       for (const name of named) assert.ok(variables.has(name) || name.startsWith('PROPETL_TEST_'), name)
+    })
+
+  const { registry } = new Metrics(new Lifecycle(), 1)
+  /** Tables of the database. */
+  const tables = ['propetl_records', 'propetl_changes', 'propetl_schema']
+  const known = [...tables, ...registry.getMetricsAsArray().map(({ name }) => name)]
+
+  for (const page of users)
+    test(`${page} names only metrics that the server exports`, () => {
+      const named = textOf(page).match(/\bpropetl_[a-z_]+[a-z](?![a-z_*])/g) ?? []
+      for (const name of named) assert.ok(known.includes(name), name)
     })
 
   for (const page of users)
