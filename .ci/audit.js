@@ -1,5 +1,5 @@
-// Fails for a known vulnerability of any severity, in what is served or in what it is developed with. A registry that
-// cannot be asked, for it is away or is a mirror that does not audit, is told of and is no failure.
+// Fails if npm knows a vulnerability of any severity in a dependency or a development dependency. A registry that is
+// unreachable, or a mirror without audits, causes a warning and no failure.
 
 import { spawnSync } from 'node:child_process'
 
@@ -14,5 +14,5 @@ if (metadata?.vulnerabilities) {
   console.error(`npm audit failed: ${error.code} ${error.summary}`)
   process.exitCode = 1
 } else {
-  console.warn(`NOT AUDITED, the registry does not answer audits: ${message ?? error?.summary}`)
+  console.warn(`NOT AUDITED, the registry does not respond to audits: ${message ?? error?.summary}`)
 }

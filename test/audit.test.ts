@@ -64,7 +64,7 @@ describe("CI's audit", () => {
     ] as const) {
       const { code, output } = await audit(address)
       assert.equal(code, 0)
-      assert.match(output, /^NOT AUDITED, the registry does not answer audits: /)
+      assert.match(output, /^NOT AUDITED, the registry does not respond to audits: /)
       assert.match(output, reason)
     }
   })
