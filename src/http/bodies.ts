@@ -120,6 +120,7 @@ function invalidJson(text: string): Problem {
 function jsonAdvice(text: string, message: string): string {
   const at = Number(/at position (\d+)/.exec(message)?.[1] ?? Number.NaN)
   const [before, found = ''] = [text.slice(0, at).trimEnd().at(-1), text[at]]
+  if (text.includes('\0')) return '; encode JSON in UTF-8, not UTF-16'
   if (found === "'") return '; use double quotes, not single ones'
   if (before === ',' && /[\]}]/.test(found)) return '; remove the comma before it'
   if ((before === '{' || before === ',') && /[a-z_]/i.test(found)) return '; put the name in double quotes'

@@ -122,6 +122,11 @@ export class Connections {
     // addBodyHooks sends 100 Continue once the headers are accepted.
     server.on('checkContinue', take)
     server.on('checkExpectation', take)
+    // The TLS socket is unusable then, but the client can read a response from the socket below it.
+    server.on('tlsClientError', (error: NodeJS.ErrnoException, secure: Socket) => {
+      const socket = this.#open.get(addressOf(secure))
+      if (error.code === 'ERR_SSL_HTTP_REQUEST' && socket) this.#writeProblem(socket, error)
+    })
     // Node no longer handles this socket, nor its errors.
     server.on('connect', ({ socket }: IncomingMessage) => {
       socket.on('error', () => {})
@@ -172,7 +177,7 @@ export class Connections {
 
   #add(socket: Socket): void {
     this.#opened++
-    const address = `${socket.remoteAddress} ${socket.remotePort}`
+    const address = addressOf(socket)
     this.#open.set(address, socket)
     socket.once('close', () => {
       if (this.#open.get(address) === socket) this.#open.delete(address)
@@ -217,6 +222,8 @@ function endUnlessPaused(socket: Socket, timeoutMs: number): void {
   if (pausedMsWithin(timeoutMs) > 0) socket.setTimeout(timeoutMs)
   else socket.destroy()
 }
+
+const addressOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`
 
 const charsOf = ({ url = '', rawHeaders }: IncomingMessage): number =>
   rawHeaders.reduce((sum, text) => sum + text.length, url.length)

@@ -29,7 +29,7 @@ export function describeFindings(part: string, schema: TSchema, value: unknown, 
     .map(([path, group]) => {
       const texts = group.filter(({ keyword }) => keyword !== 'type').map((finding) => describeFinding(schema, finding))
       const described =
-        texts.length > 0 ? [...new Set(texts)].join(' and ') : describeTypes(group, valueAt(value, path))
+        texts.length > 0 ? [...new Set(texts)].join(' and ') : describeTypes(group, valueAt(value, path), path === '')
       return `${part}${shortened(path, 200)} ${described}`
     })
     .join('; ')
@@ -70,11 +70,11 @@ function describeUnknown(schema: TSchema, { schemaPath, message }: Finding): str
     : 'is not supported; this route has no query parameters'
 }
 
-function describeTypes(findings: readonly Finding[], value: unknown): string {
+function describeTypes(findings: readonly Finding[], value: unknown, isRoot: boolean): string {
   const types = new Set(findings.flatMap(({ params }) => ('type' in params ? [params.type].flat() : [])))
   const expected = [...types].map((type) => typeNames[type] ?? type)
   const last = expected.pop()
-  return `must be ${expected.length > 0 ? `${expected.join(', ')} or ${last}` : last}, but is ${describeValue(value)}`
+  return `must be ${expected.length > 0 ? `${expected.join(', ')} or ${last}` : last}, but is ${describeValue(value, isRoot)}`
 }
 
 const typeNames: Readonly<Record<string, string>> = {
@@ -86,11 +86,13 @@ const typeNames: Readonly<Record<string, string>> = {
   array: 'an array',
 }
 
-function describeValue(value: unknown): string {
-  if (value === undefined) return 'missing'
+function describeValue(value: unknown, isRoot: boolean): string {
+  // Fastify passes null for a request without a body.
+  if (value === undefined || (value === null && isRoot)) return 'missing'
+  if (value === null) return 'null'
   if (Array.isArray(value)) return 'an array'
   if (typeof value === 'string') return `the string ${quoted(value, 40)}`
-  return value !== null && typeof value === 'object' ? 'an object' : String(value)
+  return typeof value === 'object' ? 'an object' : String(value)
 }
 
 const valueAt = (value: unknown, path: string): unknown => (path === '' ? value : Pointer.Get(value as object, path))

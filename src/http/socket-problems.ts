@@ -17,6 +17,7 @@ const known: Partial<Record<string, readonly [code: keyof typeof problems, detai
     'headers_too_large',
     'the request line and the headers are too large; shorten them, or see --max-header-bytes',
   ],
+  ERR_SSL_HTTP_REQUEST: ['invalid_request', 'this port accepts only HTTPS; begin the URL with https://'],
   HPE_CHUNK_EXTENSIONS_OVERFLOW: ['body_too_large', 'the chunk extensions of the body are too long'],
   [tooManyPipelined]: [
     'invalid_request',

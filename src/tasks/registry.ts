@@ -11,6 +11,7 @@ import { readTaskFile } from '../petl/task-file.js'
 import { Problem, quoted } from '../problem.js'
 import type { Steps } from '../steps.js'
 import { ownerOf, type TaskOwner } from '../tenants/tenant.js'
+import { nearestId } from './near-ids.js'
 import type { ReadyTasks, Task, TaskInUse } from './ready-tasks.js'
 import type { Precondition, StoredTask, TaskStore } from './store.js'
 
@@ -23,6 +24,9 @@ export type Origin = 'bundled' | 'uploaded'
 export interface ListedTask extends StoredTask {
   readonly origin: Origin
 }
+
+/** Most uploaded tasks that are compared with a misspelt id. */
+const mostSuggested = 50
 
 /** Tasks of a list between two pauses. */
 const listedAtOnce = 50
@@ -93,14 +97,14 @@ export class Registry {
   /** Digest of the current version of a task. @throws Problem `invalid_task_id`, `unknown_task` */
   version(owner: Owner, id: string): string {
     const digest = this.store.digest(owner, checkTaskId(id)) ?? this.bundled.get(id)?.digest
-    if (digest === undefined) throw unknownTask(id)
+    if (digest === undefined) throw this.#unknownTask(owner, id)
     return digest
   }
 
   /** The file of a task, as it was uploaded. @throws Problem `invalid_task_id`, `unknown_task` */
   file(owner: Owner, id: string): Uint8Array {
     const bytes = this.store.file(owner, checkTaskId(id)) ?? this.bundled.get(id)?.bytes
-    if (bytes === undefined) throw unknownTask(id)
+    if (bytes === undefined) throw this.#unknownTask(owner, id)
     return bytes
   }
 
@@ -157,9 +161,18 @@ export class Registry {
   async delete(owner: TaskOwner, id: string, precondition: Precondition): Promise<string | undefined> {
     this.#checkWritable(ownerOf(owner), id)
     return this.store.delete(owner, id, (current) => {
-      if (current === undefined) throw unknownTask(id)
+      if (current === undefined) throw this.#unknownTask(ownerOf(owner), id)
       precondition(current)
     })
+  }
+
+  /** Suggests only ids that the owner can see. */
+  #unknownTask(owner: Owner, id: string): Problem {
+    const start = id.slice(0, 1)
+    const bundled = [...this.bundled.keys()].filter((each) => each.startsWith(start))
+    const near = nearestId(id, [...bundled, ...this.store.list(owner, start, mostSuggested).map((task) => task.id)])
+    const advice = near === undefined ? '' : `did you mean "${near}"? `
+    return new Problem('unknown_task', `there is no task "${id}"; ${advice}GET /tasks lists the tasks`, { task: id })
   }
 
   #checkWritable(owner: Owner, id: string): void {
@@ -170,16 +183,18 @@ export class Registry {
   }
 }
 
-const unknownTask = (id: string): Problem => new Problem('unknown_task', `there is no task "${id}"`, { task: id })
-
 /** @throws Problem `invalid_task_id` */
 export function checkTaskId(id: string): string {
   if (taskId.test(id)) return id
   throw invalidTaskId(id)
 }
 
-export const invalidTaskId = (id: string): Problem =>
-  new Problem(
+export function invalidTaskId(id: string): Problem {
+  if (id === '') return new Problem('invalid_task_id', 'the task id is empty; GET /tasks lists the tasks')
+  const lower = id.trim().toLowerCase()
+  const advice = taskId.test(lower) ? `; did you mean "${lower}"?` : ''
+  return new Problem(
     'invalid_task_id',
-    `${quoted(id)} is not a task id; expected 1 to 64 of a-z, 0-9, ".", "_" and "-", beginning with a letter or digit`,
+    `${quoted(id)} is not a valid task id; use 1 to 64 of a-z, 0-9, ".", "_" and "-", beginning with a letter or digit${advice}`,
   )
+}
