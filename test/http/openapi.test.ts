@@ -11,17 +11,25 @@ import openapiTS from 'openapi-typescript'
 import { Type } from 'typebox'
 import { describeApi } from '../../src/http/openapi.js'
 import { component, documentedAs, withComponents } from '../../src/http/schemas/component.js'
-import { root, temporaryDirectory } from '../material.js'
+import { root, taskBytes, temporaryDirectory } from '../material.js'
+import { operatorKey, startRunning } from './running.js'
 
 interface Content {
   readonly schema: { readonly $ref?: string }
+  readonly example?: object
+}
+
+interface Parameter {
+  readonly name: string
+  readonly in: string
+  readonly required: boolean
   readonly example?: unknown
 }
 
 interface Operation {
   readonly operationId?: string
   readonly summary?: string
-  readonly parameters?: readonly { readonly name: string; readonly required: boolean; readonly example?: unknown }[]
+  readonly parameters?: readonly Parameter[]
   readonly requestBody?: { readonly content: Readonly<Record<string, Content>> }
   readonly responses: Readonly<
     Record<string, { readonly description: string; readonly content?: Readonly<Record<string, Content>> }>
@@ -36,7 +44,7 @@ interface Document {
 const text = await describeApi()
 const document = JSON.parse(text) as Document
 const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
-  Object.entries(methods).map(([method, operation]) => ({ name: `${method} ${path}`, operation })),
+  Object.entries(methods).map(([method, operation]) => ({ name: `${method} ${path}`, method, path, operation })),
 )
 
 describe('the OpenAPI document', () => {
@@ -93,6 +101,54 @@ describe('the OpenAPI document', () => {
           const component = schema.$ref?.replace('#/components/schemas/', '') ?? ''
           assert.ok(document.components.schemas[component], `${name}: ${type}`)
         }
+  })
+})
+
+describe('the OpenAPI document of a running server', () => {
+  const form = (file: Buffer) =>
+    Buffer.concat([
+      Buffer.from('--cut\r\ncontent-disposition: form-data; name="file"; filename="from-form.safetensors"\r\n\r\n'),
+      file,
+      Buffer.from('\r\n--cut--\r\n'),
+    ])
+  /** Files, which a document cannot have as examples. */
+  const files: Readonly<Record<string, readonly [type: string, body: Buffer]>> = {
+    'application/octet-stream': ['application/octet-stream', taskBytes('sst2')],
+    'multipart/form-data': ['multipart/form-data; boundary=cut', form(taskBytes('sst2'))],
+  }
+  const order = ['put', 'post', 'patch', 'get', 'delete']
+
+  test('has examples that succeed on every operation', async () => {
+    const { app } = await startRunning({ operatorKey })
+    // Create first and delete last; delete the API keys of a tenant before the tenant.
+    const ordered = operations.toSorted(
+      (a, b) => order.indexOf(a.method) - order.indexOf(b.method) || b.path.length - a.path.length,
+    )
+    let keyId = ''
+    for (const { path, method, operation } of ordered) {
+      const { parameters = [], requestBody } = operation
+      const examples = (place: string) => parameters.filter((each) => each.in === place && each.example !== undefined)
+      const url = examples('path').reduce(
+        // The id of a key is random.
+        (url, { name, example }) => url.replace(`{${name}}`, name === 'key' ? keyId : String(example)),
+        path,
+      )
+      const [type = '', content] = Object.entries(requestBody?.content ?? {})[0] ?? []
+      const [contentType, payload] = files[type] ?? [type, content?.example]
+      const response = await app.inject({
+        method: method.toUpperCase() as 'GET',
+        url,
+        headers: {
+          authorization: `Bearer ${operatorKey}`,
+          ...(payload && { 'content-type': contentType }),
+          ...Object.fromEntries(examples('header').map(({ name, example }) => [name, String(example)])),
+        },
+        ...(payload && { payload }),
+      })
+      const expected = method === 'delete' ? [204] : [200, 201]
+      assert.ok(expected.includes(response.statusCode), `${method} ${url}: ${response.statusCode} ${response.body}`)
+      if (operation.operationId === 'createKey') keyId = response.json<{ id: string }>().id
+    }
   })
 })
 
