@@ -29,7 +29,7 @@ export const bodyReader =
     new Promise((resolve, reject) => {
       const limit = request.routeOptions.bodyLimit ?? 0
       const most = Math.min(limit, Number(request.headers['content-length'] ?? limit))
-      // One growing buffer: a piece of a few bytes, kept as an object, takes many times their memory.
+      // One growing buffer: small pieces, kept as separate objects, would take many times their size.
       let held = Buffer.alloc(0)
       let bytes = 0
       let pieces = 0

@@ -1,16 +1,15 @@
-// The Prometheus metrics of the server. Their names begin with propetl_. prom-client adds its own process metrics.
+// The Prometheus metrics of the server. This file counts events; gauges.ts has the current state. Names begin with propetl_.
+// prom-client adds its own process metrics.
 
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricRegistry } from 'prom-client'
-import { abandonedThreadCount } from '../engine/abandoned-threads.js'
+import { Counter, collectDefaultMetrics, Histogram, Registry as MetricRegistry } from 'prom-client'
 import { type LossCause, lossCauses } from '../engine/engine-lost.js'
 import { type NotReplacedCause, notReplacedCauses } from '../engine/supervised-engine.js'
 import type { Owner } from '../owner.js'
-import { Problem } from '../problem.js'
 import type { BatchReport } from '../scheduler/batch-runner.js'
-import { followingStates, secondsBehind } from '../store/store.js'
 import { otherTenants } from '../tenants/tenant.js'
 import type { Certificate } from './certificate.js'
-import type { Lifecycle, Services } from './services.js'
+import { addGauges } from './gauges.js'
+import type { Lifecycle } from './services.js'
 
 const powersOfTwo = (first: number, last: number) =>
   Array.from({ length: Math.log2(last / first) + 1 }, (_, i) => first * 2 ** i)
@@ -78,163 +77,7 @@ export class Metrics {
     // increase() would miss the first loss if the series began with it.
     for (const cause of lossCauses) this.#lost.inc({ cause }, 0)
     for (const cause of notReplacedCauses) this.#notReplaced.inc({ cause }, 0)
-    const watch =
-      <T>(figure: (services: Services) => T, none: T) =>
-      (): T =>
-        lifecycle.current ? figure(lifecycle.current) : none
-    this.#gauge(
-      'queue_rows',
-      'Rows in the queue',
-      watch((s) => s.dispatcher.queuedRows, 0),
-    )
-    this.#gauge(
-      'queue_oldest_seconds',
-      'Waiting time of the oldest row in the queue',
-      watch((s) => s.dispatcher.oldestMs / 1000, 0),
-    )
-    this.#gauge(
-      'queue_estimated_wait_seconds',
-      'Estimated time to compute all rows in the queue',
-      watch((s) => s.dispatcher.estimatedWaitMs / 1000, 0),
-    )
-    this.#gauge(
-      'batch_tokens_limit',
-      'Token budget: the most tokens of one batch',
-      watch((s) => s.dispatcher.options.maxTokens, 0),
-    )
-    this.#gauge(
-      'registered_tasks',
-      'Tasks that the server can serve',
-      watch((s) => whileReadable(() => s.registry.count), 0),
-    )
-    this.#gauge(
-      'storage_available',
-      '1 while the files of the data directory are in place and can be written',
-      watch((s) => Number(s.store.failure === undefined), 0),
-    )
-    this.#gauge(
-      'cache_bytes',
-      'Bytes of cached tasks',
-      watch((s) => s.registry.ready.cached.bytes, 0),
-    )
-    this.#gauge(
-      'cache_tasks',
-      'Number of cached tasks',
-      watch((s) => s.registry.ready.cached.tasks, 0),
-    )
-    this.#gauge(
-      'engines_available',
-      'Engines that run',
-      watch((s) => s.engines.available, 0),
-    )
-    this.#gauge(
-      'engines_configured',
-      'Engines that should run',
-      watch((s) => s.engines.all.length, 0),
-    )
-    this.#gauge(
-      'engine_threads_left_behind',
-      'Abandoned threads: hung engine threads that were replaced and have not ended',
-      abandonedThreadCount,
-    )
-    this.#gauge(
-      'ready',
-      '1 once the engine has computed a warm-up batch',
-      watch(() => 1, 0),
-    )
-    for (const event of ['hits', 'loads', 'evictions'] as const)
-      this.#runningTotal(
-        `bank_${event}_total`,
-        bankMeanings[event],
-        watch((s) => s.engines.bank[event], 0),
-      )
-    this.#gauge(
-      'memory_limit_bytes',
-      'Memory that the process may use',
-      watch((s) => s.costs.memory.bytes, 0),
-    )
-    new Gauge({
-      name: 'propetl_memory_share_bytes',
-      help: 'Most memory for each use',
-      labelNames: ['use'],
-      registers: this.#registers,
-      collect() {
-        for (const [use, bytes] of Object.entries(lifecycle.current?.costs.shares ?? {})) this.set({ use }, bytes)
-      },
-    })
-    new Gauge({
-      name: 'propetl_memory_held_bytes',
-      help: 'Memory in use, for each use',
-      labelNames: ['use'],
-      registers: this.#registers,
-      collect() {
-        if (lifecycle.current === undefined) return
-        const { costs, registry } = lifecycle.current
-        this.set({ use: 'cache' }, registry.ready.cached.bytes)
-        for (const [use, { held }] of Object.entries(costs.pools)) this.set({ use }, held)
-      },
-    })
-    this.#gauge(
-      'sliced_work_waiting',
-      'Unfinished pieces of work that the event loop does in slices',
-      watch((s) => s.costs.work.waiting, 0),
-    )
-    const following = () => lifecycle.current?.store.following
-    this.#gauge(
-      'database_connected',
-      '1 while this replica can write to the shared database and follows its changes',
-      () => {
-        const database = following()
-        return database && Number(database.connected)
-      },
-    )
-    new Gauge({
-      name: 'propetl_database_state',
-      help: '1 for the state of the shared database as /health/ready reports it, 0 for the other states',
-      labelNames: ['state'],
-      registers: this.#registers,
-      collect() {
-        const current = following()?.state
-        if (current !== undefined) for (const state of followingStates) this.set({ state }, Number(state === current))
-      },
-    })
-    this.#gauge(
-      'mirror_unwritten_bytes',
-      'Bytes kept in memory because the mirror of the database cannot be written',
-      () => following()?.mirror.unwrittenBytes,
-    )
-    this.#runningTotal(
-      'mirror_copies_total',
-      'Full copies of the database that this replica has made',
-      () => following()?.mirror.copies ?? 0,
-    )
-    this.#runningTotal(
-      'mirror_damaged_total',
-      'Times that the mirror was damaged, missing or different from the database',
-      () => following()?.mirror.damaged ?? 0,
-    )
-    this.#gauge(
-      'database_behind_seconds',
-      'Seconds since this replica last had every change of the shared database',
-      () => {
-        const database = following()
-        return database && secondsBehind(database)
-      },
-    )
-    this.#gauge(
-      'certificate_valid_until_seconds',
-      'Expiry of the HTTPS certificate, in seconds since the epoch',
-      () => certificate && certificate.validUntil / 1000,
-    )
-    new Gauge({
-      name: 'propetl_engine_info',
-      help: 'Execution provider in use, as a label',
-      labelNames: ['provider'],
-      registers: this.#registers,
-      collect() {
-        if (lifecycle.current) this.set({ provider: lifecycle.current.engines.choice.provider }, 1)
-      },
-    })
+    addGauges(this.registry, lifecycle, certificate)
   }
 
   request(method: string, route: string, status: number, seconds: number): void {
@@ -289,47 +132,4 @@ export class Metrics {
   #counter(name: string, help: string, labelNames: string[] = []): Counter {
     return new Counter({ name: `propetl_${name}`, help, labelNames, registers: this.#registers })
   }
-
-  /** @param figure returns undefined if there is no value */
-  #gauge(name: string, help: string, figure: () => number | undefined): void {
-    new Gauge({
-      name: `propetl_${name}`,
-      help,
-      registers: this.#registers,
-      collect() {
-        const value = figure()
-        if (value === undefined) this.remove()
-        else this.set(value)
-      },
-    })
-  }
-
-  /** A counter whose total is counted elsewhere. */
-  #runningTotal(name: string, help: string, total: () => number): void {
-    new Counter({
-      name: `propetl_${name}`,
-      help,
-      registers: this.#registers,
-      collect() {
-        this.reset()
-        this.inc(total())
-      },
-    })
-  }
-}
-
-/** Undefined while the store cannot be read: the other metrics still work. */
-function whileReadable<T>(read: () => T): T | undefined {
-  try {
-    return read()
-  } catch (error) {
-    if (error instanceof Problem) return undefined
-    throw error
-  }
-}
-
-const bankMeanings = {
-  hits: 'Tasks of batches whose mask was in the bank',
-  loads: 'Tasks of batches whose mask was loaded into the bank',
-  evictions: 'Masks evicted from the bank',
 }

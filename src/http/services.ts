@@ -25,7 +25,7 @@ export class Lifecycle {
   #services: Services | undefined
   #stopping = false
 
-  /** The model has answered its warm-up batch. */
+  /** Call it once the engines have computed a warm-up batch. */
   ready(services: Services): void {
     this.#services = services
   }

@@ -12,7 +12,10 @@ import type { ResponseHeaders } from './response-headers.js'
 const lingerMs = 1_000
 
 const known: Partial<Record<string, readonly [code: keyof typeof problems, detail: string]>> = {
-  ERR_HTTP_REQUEST_TIMEOUT: ['request_timeout', 'the request took too long to arrive'],
+  ERR_HTTP_REQUEST_TIMEOUT: [
+    'request_timeout',
+    'the request took too long to arrive; send it faster, or see --receive-timeout-ms',
+  ],
   HPE_HEADER_OVERFLOW: [
     'headers_too_large',
     'the request line and the headers are too large; shorten them, or see --max-header-bytes',

@@ -330,7 +330,7 @@ describe('a mistake over HTTP', () => {
       tenant,
       { url: '/tenants/acme' },
       403,
-      /cannot read \/tenants\/acme; expected an API key of "acme" or of the operator/,
+      /cannot read tenant "acme"; use an API key of that tenant or of the operator/,
     ],
     [
       'writes limits without "limits"',

@@ -246,8 +246,8 @@ describe('predictions over HTTP', () => {
 
   const bad: [string, string, object | string, number, string, RegExp][] = [
     ['an unknown task', 'nope', { inputs: 'a' }, 404, 'unknown_task', /no task "nope"/],
-    ['a bad id', 'No%20pe', { inputs: 'a' }, 400, 'invalid_task_id', /"No pe" is not a task id/],
-    ['an id of path pieces', '..%2f..%2fetc', { inputs: 'a' }, 400, 'invalid_task_id', /not a task id/],
+    ['a bad id', 'No%20pe', { inputs: 'a' }, 400, 'invalid_task_id', /"No pe" is not a valid task id/],
+    ['an id of path pieces', '..%2f..%2fetc', { inputs: 'a' }, 400, 'invalid_task_id', /not a valid task id/],
     ['an empty text', 'sst2', { inputs: '' }, 422, 'empty_text', /inputs\[0\]: text is empty/],
     ['a blank text in a list', 'sst2', { inputs: ['a', ' \n'] }, 422, 'empty_text', /inputs\[1\]/],
     ['a blank second text', 'mrpc', { inputs: { text: 'a', text_pair: ' ' } }, 422, 'empty_text', /text_pair/],

@@ -3,7 +3,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
-import { Problem } from '../../problem.js'
+import { Problem, quoted } from '../../problem.js'
 import { removeTenant } from '../../tasks/removal.js'
 import { actorOf } from '../../tenants/audit.js'
 import type { Key } from '../../tenants/keys.js'
@@ -71,7 +71,7 @@ export const tenantRoutes =
         if (owner !== operator && owner !== id)
           throw new Problem(
             'forbidden',
-            `the API key belongs to "${owner}" and cannot read /tenants/${id}; expected an API key of "${id}" or of the operator`,
+            `the API key belongs to "${owner}" and cannot read tenant ${quoted(id)}; use an API key of that tenant or of the operator`,
           )
         return tenantResponse(tenants.get(id), tenants.usage(id))
       },
