@@ -1,21 +1,30 @@
-// Figures as a Markdown table.
+// Figures as rows of a Markdown table.
 
 import { type Figure, isMet } from './support/figures.js'
 
-/** Short, but with enough digits to compare. */
+/** Three significant digits; whole numbers and large ones without a fraction. */
 export function formatNumber(value: number): string {
   if (Number.isNaN(value)) return 'none'
-  return Number.isInteger(value) || Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3)
+  if (Number.isInteger(value) || Math.abs(value) >= 100) return Math.round(value).toLocaleString('en-US')
+  return value.toPrecision(3)
 }
 
 export function targetOf({ target, unit }: Figure): string {
   if (target === undefined) return ''
-  return `${'atMost' in target ? `≤ ${target.atMost}` : `≥ ${target.atLeast}`} ${unit}`.trim()
+  return ('atMost' in target ? `≤ ${target.atMost} ${unit}` : `≥ ${target.atLeast} ${unit}`).trim()
 }
 
+/** The value with its spread. */
 export function measuredOf({ value, spread: [smallest, largest], repeats, unit }: Figure): string {
   const measured = `${formatNumber(value)} ${unit}`.trim()
-  return repeats === 1 ? measured : `${measured} (${formatNumber(smallest)} to ${formatNumber(largest)}, ${repeats} ×)`
+  return repeats === 1
+    ? measured
+    : `${measured} (${formatNumber(smallest)} to ${formatNumber(largest)}, n = ${repeats})`
+}
+
+export function resultOf(figure: Figure): string {
+  const met = isMet(figure)
+  return met === undefined ? '' : met ? 'met' : '**missed**'
 }
 
 export const notesOf = ({ notes = {} }: Figure): string =>
@@ -23,11 +32,11 @@ export const notesOf = ({ notes = {} }: Figure): string =>
     .map(([key, note]) => `${key}: ${typeof note === 'number' ? formatNumber(note) : note}`)
     .join('; ')
 
-export const tableHead = '| Figure | Target | Measured (spread, repeats) | Result | Notes |\n|---|---|---|---|---|'
+/** A row of a table. Pipes and line breaks in cells are escaped. */
+export const cellsOf = (cells: readonly string[]): string =>
+  `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll(/\s+/g, ' ')).join(' | ')} |`
 
-export function tableRow(figure: Figure): string {
-  const met = isMet(figure)
-  const result = met === undefined ? '' : met ? 'met' : '**missed**'
-  const cells = [figure.name, targetOf(figure), measuredOf(figure), result, notesOf(figure)]
-  return `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll(/\s+/g, ' ')).join(' | ')} |`
-}
+export const tableHead = '| Figure | Target | Measured | Result | Notes |\n|---|---|---|---|---|'
+
+export const tableRow = (figure: Figure): string =>
+  cellsOf([figure.name, targetOf(figure), measuredOf(figure), resultOf(figure), notesOf(figure)])

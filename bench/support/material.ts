@@ -181,7 +181,13 @@ export function byteSequence(seed: number): () => number {
 /** Calls `use` with a new directory, and removes the directory afterwards, also when the process exits early. */
 export async function withTemporaryDirectory<T>(use: (directory: string) => Promise<T>): Promise<T> {
   const directory = await mkdtemp(join(tmpdir(), 'propetl-bench-'))
-  const removeAtExit = () => rmSync(directory, { recursive: true, force: true })
+  const removeAtExit = () => {
+    try {
+      rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
+    } catch {
+      // A process that is being killed may still write. The directory is a temporary one.
+    }
+  }
   process.once('exit', removeAtExit)
   try {
     return await use(directory)

@@ -43,8 +43,9 @@ export async function startServerProcess(
     stdio: ['ignore', 'pipe', quiet ? 'ignore' : 'inherit'],
     env: { ...process.env, ...environment },
   })
-  const kill = () => child.kill()
-  process.once('exit', kill)
+  // At an early exit the server must be gone before its data directory is removed.
+  const kill = () => child.kill('SIGKILL')
+  process.prependOnceListener('exit', kill)
   child.once('exit', () => process.off('exit', kill))
   const url = await listeningAddress(child)
   while (!(await fetch(`${url}/health/ready`)).ok) await new Promise((resolve) => setTimeout(resolve, 5))
