@@ -43,7 +43,7 @@ function taskCounts(list: string): number[] {
   throw new InvalidArgumentError('Expected whole numbers above 0 in ascending order, such as 1,16.')
 }
 
-/** Parses a list of names of which all are known. */
+/** Parses a list of names, and rejects unknown ones. */
 const namesOf = (known: readonly string[]) => (list: string) => {
   const names = list.split(',')
   const unknown = names.find((name) => !known.includes(name))

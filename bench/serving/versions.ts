@@ -1,7 +1,7 @@
 // Two builds of the server: the throughput of 64 clients, in alternation.
 
 import { access } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { alternate, type Benchmark, median, summary } from '../support/figures.js'
 import { ClosedLoopProcess } from '../support/forked-script.js'
 import { mixedTexts, withTemporaryDirectory } from '../support/material.js'
@@ -57,7 +57,7 @@ export const versions =
       await servers.other.stop()
       return [
         {
-          name: `HTTP throughput, ${clients} clients, twelve tasks, against the version in ${checkout}`,
+          name: `HTTP throughput, ${clients} clients, twelve tasks, against the version in ${basename(resolve(checkout))}`,
           unit: '×',
           ...summary(ratios),
           target: { atLeast: 0.98 },

@@ -90,7 +90,7 @@ test('--list names every benchmark with its duration', async () => {
     )
 })
 
-describe('usage errors exit with code 2 and say what is wrong', () => {
+describe('usage errors exit with code 2 and say what is wrong', { concurrency: true }, () => {
   const mistakes: readonly (readonly [args: string, message: RegExp])[] = [
     ['nosuch', /there is no benchmark "nosuch"\. Known names: mixed-batch,/],
     ['--bogus', /unknown option '--bogus'/],
