@@ -249,7 +249,7 @@ export const catalogue: readonly CatalogueEntry[] = [
       name: 'faults',
       measures:
         'kills, full and failing disks, damaged files, lost links and hung threads; some need root or PostgreSQL',
-      duration: '40 min',
+      duration: '45 min',
     },
     ['faults'],
     ({ faults: only }) => faults(only ? { only } : {}),
