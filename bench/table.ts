@@ -27,9 +27,16 @@ export function resultOf(figure: Figure): string {
   return met === undefined ? '' : met ? 'met' : '**missed**'
 }
 
+/** The unit at the end of the key of a note: `p99 ms`, `longest wait, s`. */
+const noteUnit = /^(?:(.*?),? )?(ms|s|µs|MB|bytes|%|texts\/s|tokens\/s)$/
+
 export const notesOf = ({ notes = {} }: Figure): string =>
   Object.entries(notes)
-    .map(([key, note]) => `${key}: ${typeof note === 'number' ? formatNumber(note) : note}`)
+    .map(([key, note]) => {
+      if (typeof note === 'string') return `${key}: ${note}`
+      const [, subject, unit = ''] = noteUnit.exec(key) ?? [key, key]
+      return `${subject === undefined ? '' : `${subject}: `}${formatNumber(note)} ${unit}`.trim()
+    })
     .join('; ')
 
 /** A row of a table. Pipes and line breaks in cells are escaped. */

@@ -64,7 +64,7 @@ const engineLosses: Fault = {
     }
     await recovered(server)
     const last = await resourcesOf(server)
-    const megabytes = { 'MB after the last': last.bytes / MB, 'MB after the first': first.bytes / MB }
+    const megabytes = { 'after the last, MB': last.bytes / MB, 'after the first, MB': first.bytes / MB }
     return [
       atMost('memory after the last loss, against after the first', '×', last.bytes / first.bytes, 1.2, megabytes),
       atMost('threads after the last loss, more than after the first', '', last.threads - first.threads, 2, {

@@ -92,8 +92,8 @@ const compareWithFew = ({ many, distribution, name, atLeast }: Comparison, log: 
         ...summary(ratios),
         target: { atLeast },
         notes: {
-          [`texts/s of ${total} tasks`]: median(a),
-          [`texts/s of ${few} tasks`]: median(b),
+          [`${total} tasks, texts/s`]: median(a),
+          [`${few} tasks, texts/s`]: median(b),
           [`start-up with ${total} tasks, ms`]: servers.many.startMs,
         },
       },

@@ -62,10 +62,10 @@ export const versions =
           ...summary(ratios),
           target: { atLeast: 0.98 },
           notes: {
-            'texts/s': median(a),
-            'texts/s of the other': median(b),
-            'p99 ms': median(p99s.this),
-            'p99 of the other, ms': median(p99s.other),
+            'this version, texts/s': median(a),
+            'the other version, texts/s': median(b),
+            'p99 of this version, ms': median(p99s.this),
+            'p99 of the other version, ms': median(p99s.other),
           },
         },
       ]

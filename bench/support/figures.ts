@@ -12,7 +12,7 @@ export interface Figure {
   readonly repeats: number
   /** What the value must reach. Absent if the figure is only for comparison. */
   readonly target?: { readonly atMost: number } | { readonly atLeast: number }
-  /** Absolute values behind a ratio, and whatever else a reader needs. Units are part of the keys. */
+  /** Absolute values behind a ratio, and whatever else a reader needs. A key ends with the unit: `p99 ms`. */
   readonly notes?: Readonly<Record<string, number | string>>
 }
 

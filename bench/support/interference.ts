@@ -65,8 +65,8 @@ export async function measureInterference({
       'p99 alone, ms': median(b),
       'p50 with the others, ms': median(medians.loaded),
       'p50 alone, ms': median(medians.alone),
-      'texts/s with the others': median(rates.loaded),
-      'texts/s alone': median(rates.alone),
+      'with the others, texts/s': median(rates.loaded),
+      'alone, texts/s': median(rates.alone),
     },
   }
 }

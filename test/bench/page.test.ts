@@ -46,10 +46,18 @@ test('docs/benchmarks.md is what `npm run bench:page` writes from docs/benchmark
 })
 
 test('a row states target, value, spread, result and notes', () => {
-  const met = figure('Met', 12.345, { target: { atMost: 20 }, notes: { 'a | b': 0.5, text: 'x' } })
+  const met = figure('Met', 12.345, {
+    target: { atMost: 20 },
+    notes: { 'a | b': 0.5, 'p99 ms': 20, 'waiting time, s': 3, 'texts/s': 7, text: 'x' },
+  })
   const missed = figure('Missed', 1234.5, { unit: '', target: { atLeast: 2000 }, repeats: 1 })
   const page = benchmarksPage([report('2026-01-01T00:00:00.000Z', [result('one', 'Serving', [met, missed])])])
-  assert.ok(page.includes('| Met | ≤ 20 ms | 12.3 ms (11.3 to 13.3, n = 5) | met | a \\| b: 0.500; text: x |\n'), page)
+  assert.ok(
+    page.includes(
+      '| Met | ≤ 20 ms | 12.3 ms (11.3 to 13.3, n = 5) | met | a \\| b: 0.500; p99: 20 ms; waiting time: 3 s; 7 texts/s; text: x |\n',
+    ),
+    page,
+  )
   assert.ok(page.includes('| Missed | ≥ 2000 | 1,235 | **missed** |  |\n'), page)
   assert.ok(page.includes('- `npm run bench -- one` (2 min)'), page)
 })
