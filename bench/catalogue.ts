@@ -1,6 +1,6 @@
 // The list of all benchmarks: what each measures, how long it takes, and which options it has.
 
-import type { Numerics, Provider } from '../src/engine/session.js'
+import type { Numerics, Provider } from '../src/runtime/execution-providers.js'
 import { badClients } from './attacks/bad-clients.js'
 import { attacks } from './attacks/benchmark.js'
 import { device } from './engine/device.js'

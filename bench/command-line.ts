@@ -2,7 +2,7 @@
 
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { numerics as numericsChoices } from '../src/config.js'
-import { providers } from '../src/engine/session.js'
+import { providers } from '../src/runtime/execution-providers.js'
 import { attackNames } from './attacks/benchmark.js'
 import { type BenchmarkOptions, type CatalogueEntry, catalogue, type OptionName } from './catalogue.js'
 import { faultNames } from './faults/benchmark.js'

@@ -1,7 +1,7 @@
 // Processor time of the scheduler under a very long queue: 100,000 rows of 10,000 tasks of 100 tenants.
 
-import type { SchedulableRow } from '../../src/scheduler/flows.js'
 import { setImmediate as yieldToEvents } from 'node:timers/promises'
+import type { SchedulableRow } from '../../src/scheduler/flows.js'
 import { RowQueue } from '../../src/scheduler/queue.js'
 import { type Benchmark, median, summary } from '../support/figures.js'
 import { byteSequence } from '../support/material.js'

@@ -18,11 +18,7 @@ const tensor = (begin: number, end: number) => ({ dtype: 'U8', shape: [end - beg
 
 const rejected: [string, Uint8Array, RegExp][] = [
   ['an empty file', new Uint8Array(), /has only 0 bytes/],
-  [
-    'a text',
-    Buffer.from('hello world, not a tensor'),
-    /a text that begins with "hello world, not a tensor"/,
-  ],
+  ['a text', Buffer.from('hello world, not a tensor'), /a text that begins with "hello world, not a tensor"/],
   ['a text in another script', Buffer.from('текст,метка\nпривет,да\n'), /a text that begins with "текст,метка"/],
   ['bytes that are not text', Buffer.alloc(100, 0xff), /header length is \d+ bytes/],
   ['a header longer than the file', fileOf({}, 0, 3n), /header length is 3 bytes, but only 2 bytes follow/],

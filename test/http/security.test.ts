@@ -83,7 +83,9 @@ describe('HTTPS', () => {
       [{ cert, key: pem('second.key') }, /are not a certificate and its private key/],
     ] as const)
       await assert.rejects(Certificate.open(files), { code: 'invalid_setting', message })
-    await assert.rejects(startRunning({ tlsCert: cert }), { message: /--tls-cert and --tls-key must be given together/ })
+    await assert.rejects(startRunning({ tlsCert: cert }), {
+      message: /--tls-cert and --tls-key must be given together/,
+    })
   })
 })
 
