@@ -1,5 +1,6 @@
-// Clients that misbehave. Each fault is caused for real, by sockets to a server process. Other clients get their responses
-// meanwhile. After a client was cut off the server keeps nothing of it, even if the client keeps its side open.
+// Clients that misbehave. Each fault is caused for real, by sockets to a server process. Other clients get their
+// responses meanwhile. After a client was cut off the server keeps nothing of it, even if the client keeps its side
+// open.
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'

@@ -1,5 +1,5 @@
-// Kills a server at random moments while tasks are uploaded, replaced and removed over HTTP. PROPETL_TEST_KILLS sets the
-// number of kills; 300 take about ten minutes.
+// Kills a server at random moments while tasks are uploaded, replaced and removed over HTTP. PROPETL_TEST_KILLS sets
+// the number of kills; 300 take about ten minutes.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -72,7 +72,9 @@ async function change(url: string, id: string, possible: Possible): Promise<bool
   return true
 }
 
-/** Checks that every task has a possible version, is complete and predicts. Afterwards only that version is possible. */
+/**
+ * Checks that every task has a possible version, is complete and predicts. Afterwards only that version is possible.
+ */
 async function check(url: string, possible: Possible): Promise<void> {
   for (const [id, allowed] of possible) {
     const response = await fetch(`${url}/tasks/${id}/file`)

@@ -1,5 +1,5 @@
-// Common inputs of tests: the bundled backbone, and the prototype, six task files, token ids and logits of an independent
-// implementation (test/fixtures/reference, made with PyTorch).
+// Common inputs of tests: the bundled backbone, and the prototype, six task files, token ids and logits of an
+// independent implementation (test/fixtures/reference, made with PyTorch).
 
 import { readFileSync, rmSync } from 'node:fs'
 import { constants, copyFile, mkdtemp } from 'node:fs/promises'

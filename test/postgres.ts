@@ -1,5 +1,5 @@
-// A real PostgreSQL server for the tests of one file, or for a benchmark: a private cluster in a temporary directory, on a
-// free port.
+// A real PostgreSQL server for the tests of one file, or for a benchmark: a private cluster in a temporary directory,
+// on a free port.
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { chownSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -38,11 +38,15 @@ const servers: PostgresServer[] = []
 // A hook of the test runner would not run in a benchmark.
 process.once('beforeExit', () => Promise.all(servers.map((server) => server.stop('immediate'))))
 
-/** Waits for the end of its input, which comes when this process ends. Then stops a server and removes its directory. */
+/**
+ * Waits for the end of its input, which comes when this process ends. Then stops a server and removes its directory.
+ */
 const watchdog = 'read _; kill -QUIT "$0"; while kill -0 "$0" 2>&-; do sleep 0.1; done; rm -rf "$1"'
 
 export class PostgresServer {
-  /** Environment variables that the server's processes have in addition to those of the tests, from the next start on. */
+  /**
+   * Environment variables that the server's processes have in addition to those of the tests, from the next start on.
+   */
   env: Readonly<Record<string, string>> = {}
   #watchdog: ChildProcess | undefined
 

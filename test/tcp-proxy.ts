@@ -1,5 +1,5 @@
-// A TCP proxy in front of a server of a test. It simulates the network between client and server: it can be slow, freeze,
-// drop what it carries, or cut its connections, and change while connections are open.
+// A TCP proxy in front of a server of a test. It simulates the network between client and server: it can be slow,
+// freeze, drop what it carries, or cut its connections, and change while connections are open.
 
 import { EventEmitter, once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
@@ -75,8 +75,8 @@ export class TcpProxy {
   }
 
   /**
-   * After so many more bytes of clients, the connection that sends them is lost, as if the client's machine lost power: the
-   * target keeps a silent open connection.
+   * After so many more bytes of clients, the connection that sends them is lost, as if the client's machine lost power:
+   * the target keeps a silent open connection.
    */
   loseAfter(bytes: number): void {
     this.#bytesUntilLoss = bytes

@@ -1,5 +1,5 @@
-// An attempt runs changes on the mirror's state. It records what they read and write, so that the database can make them
-// on the condition that nothing of that has changed there since.
+// An attempt runs changes on the mirror's state. It records what they read and write, so that the database can make
+// them on the condition that nothing of that has changed there since.
 
 import type { Mirror } from './mirror.js'
 import type { Position } from './mirror-file.js'
@@ -42,7 +42,8 @@ export class Attempt {
   constructor(mirror: Mirror, newerSmall?: NewerSmallRecords) {
     const { position } = mirror
     if (position === undefined) throw new Error('there is no mirror to run changes on')
-    // This comes before any read. A record that is read later in a newer state counts as changed, and the attempt fails.
+    // This comes before any read. A record that is read later in a newer state counts as changed, and the attempt
+    // fails.
     this.from = position
     const { smallAt } = mirror
     const isNewer = newerSmall !== undefined && newerSmall.smallAt > smallAt
@@ -55,8 +56,8 @@ export class Attempt {
 
   /**
    * Runs a change after the changes before it.
-   * @returns whether the change is part of the attempt. It is not if all changes together would write more than `maxBytes`,
-   *   or if only one of them and the others is limited to small tables: a change of small tables must not wait for tasks
+   * @returns whether the change is part of the attempt. It is not if all changes together would write more than
+   *   `maxBytes`. Changes of small tables only are not mixed with others, so that they need not wait for task files
    */
   run(change: PendingChange, maxBytes: number): boolean {
     const read = new ReadLog(this.#overlay)

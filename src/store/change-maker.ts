@@ -1,5 +1,5 @@
-// Makes a replica's changes in the shared database. Changes that wait are made together in one transaction. A large change
-// has a connection of its own, so that small changes need not wait while its values are sent.
+// Makes a replica's changes in the shared database. Changes that wait are made together in one transaction. A large
+// change has a connection of its own, so that small changes need not wait while its values are sent.
 
 import type pg from 'pg'
 import type { Logger } from 'pino'

@@ -1,5 +1,5 @@
-// One connection to the shared PostgreSQL database: its settings, its timeouts, and statements. Every wait is bounded, both
-// here and on the server. What the statements say is left to database.ts.
+// One connection to the shared PostgreSQL database: its settings, its timeouts, and statements. Every wait is bounded,
+// both here and on the server. What the statements say is left to database.ts.
 
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
@@ -24,7 +24,9 @@ export const timeouts = {
 /** What a connection is for: following changes, making them, sending a large one, or asking for a change's outcome. */
 export type Purpose = 'follow' | 'change' | 'send' | 'ask'
 
-/** How long a statement may run on the server, in milliseconds; 0 is no limit. Less than the timeout of its response. */
+/**
+ * How long a statement may run on the server, in milliseconds; 0 is no limit. Less than the timeout of its response.
+ */
 const statementTimeouts: Record<Purpose, number> = { follow: 0, ask: 0, change: 4_000, send: 15_000 }
 
 /** TCP keep-alive on the server, in seconds. The server ends a session 25 s after its client became unreachable. */

@@ -1,5 +1,5 @@
-// The queries of a replica on the shared PostgreSQL database: changes since a position, full copies, and changes to make. No
-// lock is held while the server waits for a replica.
+// The queries of a replica on the shared PostgreSQL database: changes since a position, full copies, and changes to
+// make. No lock is held while the server waits for a replica.
 
 import pg from 'pg'
 import { Problem } from '../problem.js'
@@ -27,7 +27,10 @@ const comparisonPage: Page = { records: 200, bytes: 256 * 1024 }
 
 /** How many replicas may make a full copy of a database at the same time. */
 const maxConcurrentCopies = 2
-/** Distances from the newest change to earlier ones. With these changes a mirror finds where another history branched off. */
+/**
+ * Distances from the newest change to earlier ones. With these changes a mirror finds where another history branched
+ * off.
+ */
 const distances = [
   ...Array.from({ length: exactlyKnown }, (_, i) => i + 1),
   ...Array.from({ length: 17 }, (_, power) => 2 ** power),
@@ -138,7 +141,9 @@ export class Database {
     return { head: positionOf(row), known: row.known }
   }
 
-  /** Some changes before `head`, newest first, and the very first one: those that mirrors keep. Call it in a snapshot. */
+  /**
+   * Some changes before `head`, newest first, and the very first one: those that mirrors keep. Call it in a snapshot.
+   */
   async earlier({ number }: Position): Promise<Position[]> {
     const rows = await this.connection.rows<ChangeRow>(
       `select ${changeColumns} from propetl_changes where number = any ($1::bigint[]) order by number desc`,
@@ -235,7 +240,10 @@ export class Database {
     return { smallAt: Number(first.head), writes: writesOf(rows) }
   }
 
-  /** The number of records, and the bytes of disk that a mirror of them takes. Long values have pages of their own in lmdb. */
+  /**
+   * The number of records, and the bytes of disk that a mirror of them takes. Long values have pages of their own in
+   * lmdb.
+   */
   async size(): Promise<{ records: number; diskBytes: number }> {
     const [row] = await this.connection.rows<{ records: string; bytes: string }>(
       `select count(*) as records, coalesce(sum(case when octet_length(value) > 1500
@@ -360,8 +368,8 @@ export class Database {
   }
 
   /**
-   * The session that holds the lock of changes; undefined if the lock is free. If it is a replica's session and waits for
-   * its client, it is ended.
+   * The session that holds the lock of changes; undefined if the lock is free. If it is a replica's session and waits
+   * for its client, it is ended.
    */
   async lockHolder(): Promise<LockHolder | undefined> {
     const [row] = await this.connection.rows<{ name: string; ended: boolean; seconds: string }>(

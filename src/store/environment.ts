@@ -20,7 +20,9 @@ export interface StorageOptions {
   readonly log?: StorageLog
   /** Between two checks of the files, in milliseconds. */
   readonly checkIntervalMs?: number
-  /** Whether a file that was removed or replaced may still be read: it is only a copy, and its owner will replace it. */
+  /**
+   * Whether a file that was removed or replaced may still be read: it is only a copy, and its owner will replace it.
+   */
   readonly readDisplaced?: boolean
 }
 
@@ -90,7 +92,8 @@ export class Environment {
       resetUnfinished(path)
       const unflushed = checkIntact(path)
       makeLockFile(path)
-      // After a power failure lmdb returns to the flushed state, if it is opened in the mode in which the file was written.
+      // After a power failure lmdb returns to the flushed state, if it is opened in the mode in which the file was
+      // written.
       if (unflushed) void openLmdb(path, { overlappingSync: true }).close()
       root = openLmdb(path)
       checkReadable(root)
@@ -131,8 +134,8 @@ export class Environment {
 
   /**
    * Writes in one transaction, and resolves once it is durable. Call it for one transaction at a time.
-   * @throws Problem `storage_unavailable` or `storage_failed`: nothing was changed; `outcome_unknown`. Rethrows an error of
-   *   the body, after its writes were made
+   * @throws Problem `storage_unavailable` or `storage_failed`: nothing was changed; `outcome_unknown`. Rethrows an
+   *   error of the body, after its writes were made
    */
   async commit<T>(body: () => T): Promise<T> {
     this.#checkPlace()
@@ -246,10 +249,13 @@ export class Environment {
     if (abandoned) this.log.info({ path: this.path }, 'the change that hung has ended')
   }
 
-  /** The problem that the caller of a failed transaction gets. Reopens the file, which is then in the state of a restart. */
+  /**
+   * The problem that the caller of a failed transaction gets. Reopens the file, which is then in the state of a
+   * restart.
+   */
   async #problemOf(error: unknown): Promise<Problem> {
-    // lmdb writes pages that nothing refers to yet, flushes them, and then writes the page that refers to them. Only a failure
-    // of that last page makes lmdb reject further operations. After any earlier failure nothing has changed.
+    // lmdb writes pages that nothing refers to yet, flushes them, and then writes the page that refers to them. Only a
+    // failure of that last page makes lmdb reject further operations. After any earlier failure nothing has changed.
     const atLastPage = this.#needsReopening
     await this.#openAgain()
     const cause = await findWriteError(error, dirname(this.path))
@@ -298,11 +304,11 @@ export class Environment {
 
   /**
    * Verifies the file with a transaction. If it becomes durable, the file is intact, whatever failed before:
-   * - A failed flush concerned only pages of the transaction that failed with it; all other pages were flushed before. The
-   *   kernel may treat the failed pages as written although they are not. lmdb never relies on them: a transaction writes
-   *   all of its pages itself, and flushes them before anything refers to them.
-   * - If the page that refers to the others failed, lmdb has restored the old one, but the disk may have the new one. The
-   *   pages that either refers to were flushed. The first flush here decides which one the disk has, before the
+   * - A failed flush concerned only pages of the transaction that failed with it; all other pages were flushed before.
+   *   The kernel may treat the failed pages as written although they are not. lmdb never relies on them: a transaction
+   *   writes all of its pages itself, and flushes them before anything refers to them.
+   * - If the page that refers to the others failed, lmdb has restored the old one, but the disk may have the new one.
+   *   The pages that either refers to were flushed. The first flush here decides which one the disk has, before the
    *   transaction reuses pages that only the other refers to.
    */
   async #verify(suspicion: Suspicion): Promise<void> {

@@ -1,5 +1,5 @@
-// How a mirror gets the state of its database: change by change if possible, otherwise by a full copy. `makePlan` decides
-// whether a database that lacks changes of the mirror is followed.
+// How a mirror gets the state of its database: change by change if possible, otherwise by a full copy. `makePlan`
+// decides whether a database that lacks changes of the mirror is followed.
 
 import type { Logger } from 'pino'
 import { Problem } from '../problem.js'
@@ -13,7 +13,9 @@ import { type RecordRange, type Table, tables } from './store.js'
 const maxFollowed = { records: 20_000, bytes: 64 * 1024 * 1024 }
 /** Between two log lines about a full copy, in milliseconds. */
 const progressMs = 5_000
-/** How old changes may be that a failover loses, in milliseconds. A database that lost older changes is not followed. */
+/**
+ * How old changes may be that a failover loses, in milliseconds. A database that lost older changes is not followed.
+ */
 const maxLostMs = 5 * 60_000
 
 export type Plan =
@@ -31,8 +33,8 @@ function parsePosition(name: string): Position {
 }
 
 /**
- * Advances a mirror from a position to the newest change of the snapshot in which this runs. Does nothing if a change of
- * this replica has moved the mirror in the meantime.
+ * Advances a mirror from a position to the newest change of the snapshot in which this runs. Does nothing if a change
+ * of this replica has moved the mirror in the meantime.
  * @param position the mirror's position at the start of the transaction; a later one may be newer than the snapshot
  * @returns false if the mirror needs a full copy instead
  */
@@ -49,10 +51,10 @@ async function follow(database: Database, mirror: Mirror, position: Position): P
 /**
  * Follows the database if possible; otherwise decides what to do. Runs in a snapshot.
  *
- * A mirror may be the last copy of its records. It is therefore not replaced by a database with another history, or with
- * an older state of its own history, such as an empty volume or a restored backup. There are two exceptions: a failover
- * to a standby that lagged loses the last changes and is followed automatically, and an operator may accept the other
- * history, once for each mirror.
+ * A mirror may be the last copy of its records. It is therefore not replaced by a database with another history, or
+ * with an older state of its own history, such as an empty volume or a restored backup. There are two exceptions: a
+ * failover to a standby that lagged loses the last changes and is followed automatically, and an operator may accept
+ * the other history, once for each mirror.
  * @param accepts the change that `--accept-history` names
  */
 export async function makePlan(database: Database, mirror: Mirror, accepts: string | undefined): Promise<Plan> {
@@ -130,7 +132,9 @@ export async function copy(
   return true
 }
 
-/** When the next full copy may be made. Delays double, so that a repeated fault does not cause one copy after another. */
+/**
+ * When the next full copy may be made. Delays double, so that a repeated fault does not cause one copy after another.
+ */
 export class CopyPace {
   #next = 0
   #pauses = 0
@@ -157,7 +161,9 @@ const pauses = { firstMs: 1_000, lastMs: 5 * 60_000, forgottenMs: 60 * 60_000 }
 /** Between two comparisons of all records, and between two parts of a comparison, in milliseconds. */
 const comparing = { everyMs: 60 * 60_000, partMs: 100 }
 
-/** Compares a mirror with its database, a few records at a time. Compares all records after the start and every hour. */
+/**
+ * Compares a mirror with its database, a few records at a time. Compares all records after the start and every hour.
+ */
 export class Comparison {
   #table = 0
   #after = ''

@@ -1,5 +1,5 @@
-// A timeout that counts from the last activity of a peer. Time in which this process did not run does not count: after a
-// pause of the process or its machine, data that arrived meanwhile is still to be read.
+// A timeout that counts from the last activity of a peer. Time in which this process did not run does not count: after
+// a pause of the process or its machine, data that arrived meanwhile is still to be read.
 
 import { afterRunning } from '../running-time.js'
 
@@ -7,7 +7,8 @@ import { afterRunning } from '../running-time.js'
 const checkMs = 250
 
 /**
- * Calls back once there was no activity for `ms` milliseconds in which the process ran. It does not keep the process alive.
+ * Calls back once there was no activity for `ms` milliseconds in which the process ran. It does not keep the process
+ * alive.
  * @param progress a number that changes with every activity, such as the bytes received
  * @returns cancels the call
  */

@@ -1,5 +1,5 @@
-// The files of an lmdb environment: whether the data file is intact, whether the lock file has disk space, and whether they
-// are still the files that were opened.
+// The files of an lmdb environment: whether the data file is intact, whether the lock file has disk space, and whether
+// they are still the files that were opened.
 
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
@@ -41,8 +41,8 @@ const damaged = (path: string, what: string) =>
   )
 
 /**
- * lmdb trusts its file: a damaged one would crash the process. A file that ends before its last page may be intact, if that
- * page is free. To find out, a separate process reads the whole file.
+ * lmdb trusts its file: a damaged one would crash the process. A file that ends before its last page may be intact, if
+ * that page is free. To find out, a separate process reads the whole file.
  * @returns whether the newest transaction may not have been flushed. Earlier versions of this program left such files
  * @throws Problem `storage_damaged`
  */
@@ -133,7 +133,9 @@ interface Identity {
   readonly ino: bigint
 }
 
-/** The files that an environment has open. While they are open, the system gives their inode numbers to no other files. */
+/**
+ * The files that an environment has open. While they are open, the system gives their inode numbers to no other files.
+ */
 export class OpenedFiles {
   readonly #file: number
   readonly #identities: readonly Identity[]

@@ -1,5 +1,5 @@
-// The store of one machine: one lmdb file. Its records take no memory of this process except for the pages that are being
-// read. Several processes of the machine may share it.
+// The store of one machine: one lmdb file. Its records take no memory of this process except for the pages that are
+// being read. Several processes of the machine may share it.
 
 import { Problem } from '../problem.js'
 import { asBuffer } from './bytes.js'

@@ -1,5 +1,5 @@
-// One lmdb file with a copy of the shared database: its records after a certain change, their number and digest, and the
-// change's place in the history of the database. mirror.ts decides which file of a directory is the mirror.
+// One lmdb file with a copy of the shared database: its records after a certain change, their number and digest, and
+// the change's place in the history of the database. mirror.ts decides which file of a directory is the mirror.
 
 import { execFile } from 'node:child_process'
 import { rmSync, type Stats, statSync } from 'node:fs'
@@ -197,7 +197,8 @@ export interface Finding {
 }
 
 /**
- * Reads a whole file in a separate process, which a damaged file may crash, and compares it with its own count and digest.
+ * Reads a whole file in a separate process, which a damaged file may crash, and compares it with its own count and
+ * digest.
  * @param signal ends the check
  * @throws Problem `shutting_down` if the check was ended
  */
@@ -231,7 +232,10 @@ const stateOf = (text: string | undefined): State | undefined =>
 const historyOf = (state: State | undefined): History | undefined =>
   state && { position: state.position, earlier: state.earlier ?? [], accepted: state.accepted }
 
-/** Keeps all of the latest positions. Of the older ones, keeps the nearest and furthest for each power of two of distance. */
+/**
+ * Keeps all of the latest positions. Of the older ones, keeps the nearest and furthest for each power of two of
+ * distance.
+ */
 function thinned(newestFirst: readonly Position[], number: number): Position[] {
   const kept = new Map<number, Position[]>()
   for (const position of newestFirst) {

@@ -1,6 +1,6 @@
-// A replica's local copy of the shared database. `mirror.lmdb` is a link to one of two files. A full copy is made in the
-// file that is not in use; then the link is switched. Changes that cannot be written are kept in memory, within limits.
-// Several processes of a machine may share a mirror.
+// A replica's local copy of the shared database. `mirror.lmdb` is a link to one of two files. A full copy is made in
+// the file that is not in use; then the link is switched. Changes that cannot be written are kept in memory, within
+// limits. Several processes of a machine may share a mirror.
 
 import {
   closeSync,
@@ -75,8 +75,8 @@ export class Mirror implements StoreReader {
   ) {}
 
   /**
-   * Opens the mirror of a directory after a check of its count and digest, for which all of it is read. A damaged mirror
-   * stays where it is until a new one is complete.
+   * Opens the mirror of a directory after a check of its count and digest, for which all of it is read. A damaged
+   * mirror stays where it is until a new one is complete.
    * @param signal ends the check
    * @throws Problem `invalid_setting` if the directory cannot be used; `shutting_down` if the check was ended
    */
@@ -155,16 +155,16 @@ export class Mirror implements StoreReader {
   }
 
   /**
-   * Advances from one position to a later one. If the file cannot be written, the changes are kept in memory and written
-   * later. Does nothing if another process has already advanced the mirror.
+   * Advances from one position to a later one. If the file cannot be written, the changes are kept in memory and
+   * written later. Does nothing if another process has already advanced the mirror.
    */
   advance(from: Position, to: Position, writes: readonly Write[]): Promise<void> {
     return this.#inTurn(() => this.#advance(from, to, writes))
   }
 
   /**
-   * Advances only the small tables to a later change, before large records have arrived. Does nothing while the file cannot
-   * be written.
+   * Advances only the small tables to a later change, before large records have arrived. Does nothing while the file
+   * cannot be written.
    */
   advanceSmall(from: Position, smallAt: number, writes: readonly Write[]): Promise<void> {
     return this.#inTurn(async () => {

@@ -27,7 +27,10 @@ export class PendingChange<T = unknown> {
     })
   }
 
-  /** Reads and writes. The result is kept until the transaction is durable. @returns whether the writes are to be made */
+  /**
+   * Reads and writes. The result is kept until the transaction is durable.
+   * @returns whether the writes are to be made
+   */
   run(records: StoreWriter): boolean {
     try {
       this.#outcome = { returned: this.body(records) }

@@ -1,5 +1,5 @@
-// A program that reads all of an lmdb file and prints what it found as JSON. A damaged file makes it fail or crash, which is
-// why it runs in a process of its own.
+// A program that reads all of an lmdb file and prints what it found as JSON. A damaged file makes it fail or crash,
+// which is why it runs in a process of its own.
 
 import { open } from 'lmdb'
 import { Tally } from './digest.js'

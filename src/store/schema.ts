@@ -6,9 +6,10 @@ import { readOnlyServer } from './database-errors.js'
 import { lockKey } from './publication.js'
 
 /**
- * `propetl_records`: every record with the number of the change that last wrote it. A record without a value was removed.
- * `propetl_changes`: the changes from which a mirror can continue. Each change is made under one lock, so their numbers
- * have no gaps and are in the order of commits. A mark tells a change from one with the same number in another history.
+ * `propetl_records`: every record with the number of the change that last wrote it. A record without a value was
+ * removed. `propetl_changes`: the changes from which a mirror can continue. Each change is made under one lock, so
+ * their numbers have no gaps and are in the order of commits. A mark tells a change from one with the same number in
+ * another history.
  */
 const migrations: readonly string[] = [
   `create table propetl_records (

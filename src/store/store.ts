@@ -1,5 +1,5 @@
-// What survives a restart, as the rest of the server sees it: tables of records. Reads are local and immediate. A change is
-// one transaction; its promise resolves once the change would survive a power failure.
+// What survives a restart, as the rest of the server sees it: tables of records. Reads are local and immediate. A
+// change is one transaction; its promise resolves once the change would survive a power failure.
 
 /**
  * `versions`: a task's key → the digest of its file. `files`: a task's key → its file.
@@ -58,7 +58,9 @@ export interface Following {
   /** The database is followed, and changes can be made. */
   readonly connected: boolean
   readonly state: FollowingState
-  /** When the mirror was last known to have every change, in milliseconds of the epoch. At first, the time of the start. */
+  /**
+   * When the mirror was last known to have every change, in milliseconds of the epoch. At first, the time of the start.
+   */
   readonly upToDateAt: number
   readonly mirror: {
     /** Full copies since the start. */
@@ -76,12 +78,12 @@ export const secondsBehind = ({ upToDateAt }: Following): number => Math.max(0, 
 export interface Store extends StoreReader {
   /**
    * Makes a change. No other change comes between its reads and its writes. Small changes may overtake large ones.
-   * @param change reads and writes synchronously. It may throw before its first write; then nothing changes. It runs again
-   *   if others have changed what it read, or if its transaction was lost
+   * @param change reads and writes synchronously. It may throw before its first write; then nothing changes. It runs
+   *   again if others have changed what it read, or if its transaction was lost
    * @param owner for whom the change is made. Large changes of one owner are made one after the other
    * @returns what `change` returned, once all of it is durable
-   * @throws Problem `storage_failed` if it could not be stored; `storage_unavailable` while the store accepts no changes;
-   *   `outcome_unknown` if it may have been made or not; errors of `change`. With all others it was not made
+   * @throws Problem `storage_failed` if it could not be stored; `storage_unavailable` while the store accepts no
+   *   changes; `outcome_unknown` if it may have been made or not; errors of `change`. With all others it was not made
    */
   change<T>(change: (records: StoreWriter) => T, owner?: string): Promise<T>
   /** Loads a record from the disk into memory on another thread, so that `get` does not wait for the disk. */

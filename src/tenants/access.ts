@@ -1,5 +1,5 @@
-// Authentication: finds out who sends a request. That is the holder of an API key or, without any keys, the single user of
-// this machine.
+// Authentication: finds out who sends a request. That is the holder of an API key or, without any keys, the single user
+// of this machine.
 
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
@@ -23,8 +23,8 @@ export interface Access {
    */
   identify(authorization: string | undefined): Caller
   /**
-   * Checks the tenant again after a request's body was read. In the meantime it may have been removed, and another tenant
-   * may have been created with its id.
+   * Checks the tenant again after a request's body was read. In the meantime it may have been removed, and another
+   * tenant may have been created with its id.
    * @throws Problem `unauthenticated`
    */
   checkAgain(caller: Caller): void

@@ -1,11 +1,13 @@
-// The audit trail: one log line for every change of tasks, keys and tenants, made over HTTP or by a command, and for every
-// change whose outcome is unknown.
+// The audit trail: one log line for every change of tasks, keys and tenants, made over HTTP or by a command, and for
+// every change whose outcome is unknown.
 
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 
 export interface Change {
-  /** A removal of a tenant starts with `tenant.close`: it has no access. It ends with `tenant.delete`: its id is free. */
+  /**
+   * A removal of a tenant starts with `tenant.close`: it has no access. It ends with `tenant.delete`: its id is free.
+   */
   readonly action:
     | 'task.put'
     | 'task.delete'

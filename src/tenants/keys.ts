@@ -1,5 +1,6 @@
-// The API keys in the store. A key is stored under its owner and id: its hash, its terms and the incarnation of its tenant.
-// Every request looks its key up in the store, so that a revocation by any process on the same store takes effect at once.
+// The API keys in the store. A key is stored under its owner and id: its hash, its terms and the incarnation of its
+// tenant. Every request looks its key up in the store, so that a revocation by any process on the same store takes
+// effect at once.
 
 import type { Owner } from '../owner.js'
 import { Problem, quoted } from '../problem.js'
@@ -45,8 +46,8 @@ export class Keys {
 
   /**
    * Creates a key. Its text is returned here and never again.
-   * @throws Problem `invalid_request` for an expiry that is not in the future; `unknown_tenant`; `quota_exceeded` beyond
-   *   100 keys of one owner; `outcome_unknown`, with the key's id in its details
+   * @throws Problem `invalid_request` for an expiry that is not in the future; `unknown_tenant`; `quota_exceeded`
+   *   beyond 100 keys of one owner; `outcome_unknown`, with the key's id in its details
    */
   async create(owner: Owner, { expires: given, description }: KeyTerms): Promise<{ key: Key; text: string }> {
     const expires = given === null ? null : this.#parseExpiry(given)

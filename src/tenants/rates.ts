@@ -32,8 +32,9 @@ export class Rates {
   ) {}
 
   /**
-   * Takes the cost of a request. A request is accepted while at least 1 is left. Its further cost becomes a debt, so that
-   * every request can be accepted some time and the rate still holds on average. With a cost of 0 this only checks.
+   * Takes the cost of a request. A request is accepted while at least 1 is left. Its further cost becomes a debt, so
+   * that every request can be accepted some time and the rate still holds on average. With a cost of 0 this only
+   * checks.
    * @throws Problem `rate_limited`
    */
   take(tenant: Tenant, rate: Rate, cost: number): void {

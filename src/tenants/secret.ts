@@ -1,5 +1,5 @@
-// The text of an API key: propetl_<owner>_<id>_<secret>. The prefix lets secret scanners find leaked keys. The owner and the
-// id say which key to revoke. Only the last part is secret: 256 random bits.
+// The text of an API key: propetl_<owner>_<id>_<secret>. The prefix lets secret scanners find leaked keys. The owner
+// and the id say which key to revoke. Only the last part is secret: 256 random bits.
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { Owner } from '../owner.js'
@@ -27,10 +27,12 @@ export function parseKey(text: string): KeyName | undefined {
 }
 
 /**
- * The hash that is stored for a key. A fast hash is sufficient: slow hashes protect passwords, which can be guessed, but
- * nobody can try 2^256 keys. Every request needs one hash.
+ * The hash that is stored for a key. A fast hash is sufficient: slow hashes protect passwords, which can be guessed,
+ * but nobody can try 2^256 keys. Every request needs one hash.
  */
 export const hashKey = (key: string): Buffer => createHash('sha256').update(key).digest()
 
-/** Whether a text is the key with this hash. The time that it takes does not depend on how much of the text is right. */
+/**
+ * Whether a text is the key with this hash. The time that it takes does not depend on how much of the text is right.
+ */
 export const isKeyWithHash = (hash: Uint8Array, text: string): boolean => timingSafeEqual(hash, hashKey(text))

@@ -35,7 +35,9 @@ export interface TenantSettings {
 /** Identifies a tenant, whatever its settings are. */
 export interface TenantIdentity {
   readonly id: string
-  /** Random. A later tenant with the same id has another one. Empty for tenants of versions that had no incarnations. */
+  /**
+   * Random. A later tenant with the same id has another one. Empty for tenants of versions that had no incarnations.
+   */
   readonly incarnation: string
 }
 

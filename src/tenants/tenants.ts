@@ -1,4 +1,5 @@
-// Creates, changes and lists the tenants in the store. A removal has two steps; the tenant's tasks are removed in between.
+// Creates, changes and lists the tenants in the store. A removal has two steps; the tenant's tasks are removed in
+// between.
 
 import { randomUUID } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
@@ -81,8 +82,8 @@ export class Tenants {
   }
 
   /**
-   * The first step of a removal: the tenant loses its keys, and no further tasks are stored for it. If it is already being
-   * removed, that removal continues.
+   * The first step of a removal: the tenant loses its keys, and no further tasks are stored for it. If it is already
+   * being removed, that removal continues.
    * @returns the tenant to remove, and its settings if this call closed it
    * @throws Problem `unknown_tenant`
    */

@@ -1,5 +1,5 @@
-// What each owner has stored. The counters change in the same transaction as the tasks, so that a quota check is one read
-// and concurrent uploads cannot exceed the quota together.
+// What each owner has stored. The counters change in the same transaction as the tasks, so that a quota check is one
+// read and concurrent uploads cannot exceed the quota together.
 
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'

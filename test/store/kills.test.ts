@@ -1,5 +1,5 @@
-// Kills sessions of the database, the whole database, and replicas at random moments of changes. Afterwards the state must
-// match the outcomes that were reported. PROPETL_TEST_KILLS sets the number of kills; 50 take some minutes.
+// Kills sessions of the database, the whole database, and replicas at random moments of changes. Afterwards the state
+// must match the outcomes that were reported. PROPETL_TEST_KILLS sets the number of kills; 50 take some minutes.
 
 import assert from 'node:assert/strict'
 import { fork } from 'node:child_process'

@@ -1,4 +1,5 @@
-// Mirrors of a real PostgreSQL database that is replaced or restored, and mirrors that are damaged, lost or out of disk space.
+// Mirrors of a real PostgreSQL database that is replaced or restored, and mirrors that are damaged, lost or out of disk
+// space.
 
 import assert from 'node:assert/strict'
 import { statSync } from 'node:fs'

@@ -1,5 +1,5 @@
-// A replica's process that stores small and large tasks continuously, until it is killed. It sends each change to its parent
-// before it tries the change, and sends the outcome afterwards.
+// A replica's process that stores small and large tasks continuously, until it is killed. It sends each change to its
+// parent before it tries the change, and sends the outcome afterwards.
 
 import { randomBytes } from 'node:crypto'
 import { digestOf } from '../../src/formats/digest.js'

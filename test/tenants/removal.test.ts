@@ -277,8 +277,8 @@ const actors = { remove: [0, 1, 2], make: [3, 4], use: [5, 6, 7, 8, 9, 10], back
 const orders = turnOrders(13, 30)
 
 /**
- * Removes a tenant several times, creates it, uploads and deletes its tasks and creates keys, all at the same time. Each
- * actor uses one of the stores. The order decides whose change comes next.
+ * Removes a tenant several times, creates it, uploads and deletes its tasks and creates keys, all at the same time.
+ * Each actor uses one of the stores. The order decides whose change comes next.
  */
 async function race(stores: readonly Store[], order: TurnOrder) {
   const history: History = { made: [], keys: [], stored: new Map() }
