@@ -125,7 +125,7 @@ describe('two replicas', { skip: withoutPostgres }, () => {
     const response = await put(cutOff.url, 'doubtful', sst2)
     const { code, detail } = (await response.json()) as { code: string; detail: string }
     assert.deepEqual([response.status, code, response.headers.get('retry-after')], [503, 'outcome_unknown', '5'])
-    assert.match(detail, /it may have been made or not/)
+    assert.match(detail, /the change may have been made or not/)
     const auditLine = () => log.text.split('\n').find((line) => line.includes('"audit":true'))
     await until(async () => auditLine() !== undefined, 'the line is written')
     const { actor, action, object, after, outcome } = JSON.parse(auditLine() ?? '') as Record<string, string>
