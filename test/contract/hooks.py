@@ -1,4 +1,4 @@
-"""What schemathesis cannot know from the description: how to write a task file, and what is none of its business."""
+"""What schemathesis cannot know from the OpenAPI document: how to write a task file, and which requests can succeed."""
 
 import json
 import os
@@ -19,7 +19,7 @@ counter = count()
 
 
 def read_header(file: bytes) -> tuple[dict, int]:
-    """The header of a safetensors file, and where its data begins."""
+    """The header of a safetensors file, and the offset of its data."""
     (length,) = struct.unpack_from("<Q", file)
     return json.loads(file[8 : 8 + length]), 8 + length
 
@@ -48,7 +48,7 @@ names = st.text(min_size=1, max_size=12)
 
 @st.composite
 def task_files(draw) -> bytes:
-    """Task files of this server: bundled ones with other labels, as tasks of all kinds."""
+    """Task files of this server: bundled ones with other labels and problem types."""
     metadata, tensors = draw(st.sampled_from(bundled))
     metadata = dict(metadata)
     kinds = ["single_label_classification", "multi_label_classification", "token_classification"]
@@ -67,7 +67,7 @@ def task_files(draw) -> bytes:
 
 schemathesis.openapi.media_type(octets, task_files())
 
-# A key expires at a time to come.
+# API keys expire in the future.
 schemathesis.openapi.format(
     "date-time",
     st.datetimes(datetime(2100, 1, 1), datetime(9999, 1, 1)).map(lambda time: time.replace(tzinfo=timezone.utc).isoformat()),
@@ -82,44 +82,46 @@ def read_download(_context, response):
 
 @schemathesis.hook
 def before_load_schema(_context, document):
-    # Where a server has no keys, it takes requests without one.
+    # A server without API keys accepts requests without one.
     if os.environ["CONTRACT_ROLE"] == "open":
         document["security"] = []
         for path in document["paths"].values():
             for operation in path.values():
                 operation.pop("security", None)
-    # Files of forms are task files too.
+    # Files in forms are task files too.
     form = document["paths"]["/tasks"]["post"]["requestBody"]["content"]["multipart/form-data"]
     form["encoding"] = {"file": {"contentType": octets}}
-    # Headers that are described always come.
+    # An example of a form would need a file.
+    del document["components"]["schemas"]["TaskForm"]["properties"]["id"]["examples"]
+    # Every documented response header is always present.
     for path in document["paths"].values():
         for operation in path.values():
-            for answer in operation["responses"].values():
-                for header in answer.get("headers", {}).values():
+            for response in operation["responses"].values():
+                for header in response.get("headers", {}).values():
                     header["required"] = True
 
 
 @schemathesis.hook
 def before_call(_context, case, _kwargs):
     valid = case.meta is not None and case.meta.generation.mode.is_positive
-    # The coverage phase takes the quotes off values that are quoted, which entity tags are.
+    # The coverage phase removes quotes from values, but entity tags need them.
     for name, value in case.headers.items() if valid else ():
         if name.lower() in ("if-match", "if-none-match") and not re.search(r'["*]', value):
             case.headers[name] = f'"{value}"'
     if valid and case.operation.path.endswith("/predict") and dice.randrange(4) > 0:
-        case.body = answerable(case.body)
-    # Half of the uploads are of new tasks; others name bundled ones, or versions that there are not.
+        case.body = acceptable(case.body)
+    # Half of the uploads are new tasks; the others name bundled tasks or missing versions.
     if valid and (case.method, case.operation.path) == ("PUT", "/tasks/{id}") and dice.randrange(2) > 0:
         case.path_parameters = {"id": f"new-{next(counter)}"}
         case.headers = {name: value for name, value in case.headers.items() if not name.lower().startswith("if-")}
-    # Half of the keys are of an owner that there always is.
+    # Half of the new API keys belong to an owner that always exists.
     if valid and (case.method, case.operation.path) == ("POST", "/tenants/{id}/keys") and dice.randrange(2) > 0:
         case.path_parameters = {"id": "metrics"}
 
 
-def answerable(body: dict) -> dict:
-    """A prediction request without what makes servers refuse most of those that fit the schema: blank texts, unknown
-    tasks, and thresholds where there is no multi-label task."""
+def acceptable(body: dict) -> dict:
+    """A prediction request that can succeed: without blank texts, unknown tasks, and thresholds for tasks that are not
+    multi-label. The schema allows these, and the server rejects them."""
     text = lambda given: given if given.strip() else "a gorgeous film"
 
     def filled(given):
@@ -133,21 +135,21 @@ def answerable(body: dict) -> dict:
 
 
 @schemathesis.check
-def late_only_where_asked(_context, response, case):
-    """504 is for requests that say how long they may take."""
+def deadline_only_with_timeout(_context, response, case):
+    """Only requests with x-request-timeout-ms may get a 504."""
     asked = any(name.lower() == "x-request-timeout-ms" for name in response.request.headers)
     assert response.status_code != 504 or asked, "504 without x-request-timeout-ms"
 
 
 @schemathesis.check
 def problems_say_what_happened(_context, response, case):
-    """Every answer has an id, and every refusal a code and the same id."""
+    """Every response has a request id, and every problem has a code and the same id."""
     request_id = response.headers.get("x-request-id", [""])[0]
-    assert request_id, "an answer without x-request-id"
+    assert request_id, "a response without x-request-id"
     if response.status_code < 400 or response.request.method == "HEAD":
         return
     problem = response.json()
     assert response.headers["content-type"][0] == "application/problem+json"
     assert problem["type"] == f"urn:propetl:problem:{problem['code']}"
     assert (problem["status"], problem["request_id"]) == (response.status_code, request_id)
-    assert problem["detail"] and len(problem["detail"]) < 2_000, "a detail of nothing, or of too much"
+    assert problem["detail"] and len(problem["detail"]) < 2_000, "the detail is empty or too long"

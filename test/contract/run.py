@@ -1,5 +1,5 @@
-"""Holds the HTTP API against its own description, openapi/openapi.json, with schemathesis: on a server without keys, and
-on servers with keys as the operator and as a tenant. Says what differs, and exits 1 if anything does.
+"""Compares the HTTP API with its OpenAPI document, openapi/openapi.json, with schemathesis: as a user of a server without
+API keys, as the operator, and as a tenant. Prints the differences, and exits 1 if there are any.
 
     .venv/bin/pip install -r test/contract/requirements.txt
     .venv/bin/python test/contract/run.py [--examples 20] [--seed 1] [--roles open operator tenant]
@@ -26,7 +26,7 @@ operator_key = secrets.token_hex(32)
 
 tasks = {"PUT /tasks/:id 201", "POST /tasks 201", "POST /tasks/:id/predict 200", "POST /predict 200", "GET /tasks/:id 200"}
 tenants = {"PUT /tenants/:id 201", "POST /tenants/:id/keys 201", "DELETE /tenants/:id 204", "GET /tenants/:id/keys 200"}
-# What each role must have been answered, so that a run that reaches nothing is no success.
+# Responses that each role must have received at least once. A run that reaches too little is not a success.
 reached = {
     "open": {*tasks, "DELETE /tasks/:id 204", "GET /tenants 403"},
     "operator": {*tasks, *tenants, "GET /tenants 200"},
@@ -38,8 +38,8 @@ def lines_of(log: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def answers(log: Path) -> Counter:
-    """How often each route answered what."""
+def responses(log: Path) -> Counter:
+    """Counts the responses by route and status."""
     found = Counter()
     for line in lines_of(log):
         if line["msg"] == "request":
@@ -52,8 +52,8 @@ def answers(log: Path) -> Counter:
 
 @contextmanager
 def server(directory: Path, keyed: bool):
-    """The address of a server that is stopped at the end. Failing, exiting with anything but 0, or an error in its log
-    is an AssertionError."""
+    """The address of a server that is stopped at the end. Raises AssertionError if it fails, exits with a code other than 0
+    or logs an error."""
     log = directory / "log"
     env = {name: value for name, value in os.environ.items() if not name.startswith("PROPETL_")}
     if keyed:
@@ -63,9 +63,9 @@ def server(directory: Path, keyed: bool):
         process = subprocess.Popen(["node", "dist/cli.js", "serve", *flags], cwd=root, env=env, stdout=out, stderr=out)
     try:
         yield ready(process, log)
-        assert process.poll() is None, f"the server ended by itself with {process.returncode}"
+        assert process.poll() is None, f"the server exited early with {process.returncode}"
         process.terminate()
-        assert process.wait(60) == 0, f"the server exited {process.returncode} when it was asked to stop"
+        assert process.wait(60) == 0, f"the server exited with {process.returncode} after SIGTERM"
     finally:
         process.kill()
     errors = [line for line in lines_of(log) if line["level"] >= 50]
@@ -79,24 +79,24 @@ def ready(process: subprocess.Popen, log: Path) -> str:
             if line["msg"] == "ready":
                 return line["address"]
         time.sleep(0.1)
-    raise AssertionError(f"the server did not get ready:\n{log.read_text()}")
+    raise AssertionError(f"the server did not become ready:\n{log.read_text()}")
 
 
 def as_operator(method: str, url: str, body: dict) -> dict:
     headers = {"authorization": f"Bearer {operator_key}", "content-type": "application/json"}
-    with urlopen(Request(url, json.dumps(body).encode(), headers, method=method)) as answer:
-        return json.load(answer)
+    with urlopen(Request(url, json.dumps(body).encode(), headers, method=method)) as response:
+        return json.load(response)
 
 
 def key_of_tenant(address: str) -> str:
-    """Of the tenant that the description has for an example. Its quotas are reached, and it may ask as fast as it can."""
+    """The API key of the example tenant of the document. It has low quotas, and high rate limits."""
     rates = {"requests_per_second": 1_000_000, "tokens_per_second": 100_000_000}
     as_operator("PUT", f"{address}/tenants/acme", {"limits": {"tasks": 40, **rates}})
     return as_operator("POST", f"{address}/tenants/acme/keys", {})["key"]
 
 
 def run(role: str, examples: int, seed: int) -> tuple[bool, str]:
-    """Whether a role found nothing, and what was said."""
+    """Whether the run of a role succeeded, and its output."""
     with TemporaryDirectory(prefix="propetl-contract-") as directory:
         try:
             with server(Path(directory), keyed=role != "open") as address:
@@ -109,26 +109,26 @@ def run(role: str, examples: int, seed: int) -> tuple[bool, str]:
                 ]
                 env = {**os.environ, "CONTRACT_ROLE": role, "SCHEMATHESIS_HOOKS": str(here / "hooks.py")}
                 done = subprocess.run(command, env=env, cwd=directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            found = answers(Path(directory) / "log")
-            table = "\n".join(f"{count:6} {answer}" for answer, count in sorted(found.items()) if count > 1)
+            found = responses(Path(directory) / "log")
+            table = "\n".join(f"{count:6} {response}" for response, count in sorted(found.items()) if count > 1)
             missed = reached[role] - found.keys()
-            said = f"{done.stdout}\n{table}\n" + "".join(f"never answered: {answer}\n" for answer in sorted(missed))
-            return done.returncode == 0 and not missed, said
+            output = f"{done.stdout}\n{table}\n" + "".join(f"never received: {response}\n" for response in sorted(missed))
+            return done.returncode == 0 and not missed, output
         except AssertionError as error:
             return False, str(error)
 
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--examples", type=int, default=12, help="of each operation and phase")
+    arguments.add_argument("--examples", type=int, default=12, help="examples for each operation and phase")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--roles", nargs="+", default=["open", "operator", "tenant"])
     given = arguments.parse_args()
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda role: (role, *run(role, given.examples, given.seed)), given.roles))
-    for role, sound, said in results:
-        print(f"\n##### as {role}\n\n{said}")
-    return 0 if all(sound for _, sound, _ in results) else 1
+    for role, success, output in results:
+        print(f"\n##### as {role}\n\n{output}")
+    return 0 if all(success for _, success, _ in results) else 1
 
 
 if __name__ == "__main__":
