@@ -87,7 +87,7 @@ export const sumOfCosts = (costs: readonly PredictionCost[]): PredictionCost =>
 /** Work on the host that takes about as long as one token in the engine. */
 const perToken = { multiplyAdds: 100_000, values: 250 } as const
 
-/** The cost in tokens, for rate limits and fair queueing. It is 0 for small predictions, as of most tasks. */
+/** The cost in tokens, for rate limits and fair queueing. It is 0 for small predictions, which most tasks make. */
 export const tokensOfCost = ({ multiplyAdds, values }: PredictionCost): number =>
   Math.floor(multiplyAdds / perToken.multiplyAdds + values / perToken.values)
 
