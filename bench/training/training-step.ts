@@ -24,8 +24,8 @@ export interface StepTimes {
 export async function openStep(): Promise<StepTimes> {
   const { backbone, prototype } = await loadModel()
   const { layers, hiddenSize: H, vocabulary } = backbone.dims
-  const masks = { kind: 'layer', layer: 'learned' } as const
-  const plan: ModulePlan = { kind: 'prototype', config: prototype.module, weights: 'learned', masks }
+  const masks = { kind: 'layer', layer: 'trained' } as const
+  const plan: ModulePlan = { kind: 'prototype', config: prototype.module, weights: 'trained', masks }
   const random = new Random(1, 'benchmark')
   const trainer = new Trainer(backbone, plan, initialModule(moduleParameters(plan, layers, H), prototype, random), {
     rates: { weights: 1e-4, scores: 1e-3, heads: 1e-3 },

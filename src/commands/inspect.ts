@@ -25,9 +25,9 @@ export async function inspect(path: string, options: InspectOptions): Promise<st
   const bytes = await readFileAs(path, 'unreadable_file', (bytes) => bytes)
   const format = inFile(path, () => parseHeader(bytes)).metadata.get('format')
   if (format === prototypeFormat) {
-    const found = describePrototype(inFile(path, () => readPrototype(bytes)))
-    const facts = { file: path, bytes: bytes.byteLength, ...found }
-    return options.json ? JSON.stringify(facts, null, 2) : lines(facts.file, facts.bytes, prototypeLines(found))
+    const description = describePrototype(inFile(path, () => readPrototype(bytes)))
+    const facts = { file: path, bytes: bytes.byteLength, ...description }
+    return options.json ? JSON.stringify(facts, null, 2) : lines(facts.file, facts.bytes, prototypeLines(description))
   }
   if (format === taskFormat) {
     const prototypePath = options.prototype ?? join(settings.modelDir.value, 'prototype.safetensors')
@@ -39,9 +39,11 @@ export async function inspect(path: string, options: InspectOptions): Promise<st
     )
     const task = inFile(path, () => readTaskFile(bytes))
     inFile(path, () => checkTaskFitsPrototype(task, prototype))
-    const found = { version: task.digest, prototype: task.prototype, ...describeTask(task, prototype) }
-    const facts = { file: path, bytes: bytes.byteLength, ...found }
-    return options.json ? JSON.stringify(facts, null, 2) : lines(facts.file, facts.bytes, taskLines(found, prototype))
+    const description = { version: task.digest, prototype: task.prototype, ...describeTask(task, prototype) }
+    const facts = { file: path, bytes: bytes.byteLength, ...description }
+    return options.json
+      ? JSON.stringify(facts, null, 2)
+      : lines(facts.file, facts.bytes, taskLines(description, prototype))
   }
   throw new Problem(
     'unreadable_file',
@@ -85,39 +87,39 @@ function describePrototype(prototype: Prototype) {
 
 type Line = readonly [name: string, value: string]
 
-function prototypeLines(found: ReturnType<typeof describePrototype>): Line[] {
-  const { storage } = found
+function prototypeLines(facts: ReturnType<typeof describePrototype>): Line[] {
+  const { storage } = facts
   return [
-    ['kind', `${found.kind} ${JSON.stringify(found.config)}`],
-    ['version', found.version],
-    ['backbone', found.backbone],
-    ...(found.learned_on ? [['trained on', found.learned_on.join(', ')] as const] : []),
-    ['layers', `${found.layers}, hidden size ${found.hidden_size}`],
-    ...found.tensors.map(
+    ['kind', `${facts.kind} ${JSON.stringify(facts.config)}`],
+    ['version', facts.version],
+    ['backbone', facts.backbone],
+    ...(facts.learned_on ? [['trained on', facts.learned_on.join(', ')] as const] : []),
+    ['layers', `${facts.layers}, hidden size ${facts.hidden_size}`],
+    ...facts.tensors.map(
       ({ name, shape, masked }): Line => [name, `[${shape.join(', ')}]${masked ? ', masked' : ', not masked'}`],
     ),
-    ['maskable weights', `${count(found.maskable_weights)}`],
-    ['layer mask density', found.layer_mask_density.length > 0 ? percents(found.layer_mask_density) : 'no layer masks'],
+    ['maskable weights', `${count(facts.maskable_weights)}`],
+    ['layer mask density', facts.layer_mask_density.length > 0 ? percents(facts.layer_mask_density) : 'no layer masks'],
     ['storage, shared', `weights ${bits(storage.weight_bits)}, layer masks ${bits(storage.layer_mask_bits)}`],
     ['storage, per task', addedTask(storage.bits_per_added_task, storage.plain_module_bits_per_task)],
   ]
 }
 
-function taskLines(found: TaskDescription & { version: string; prototype: string }, prototype: Prototype): Line[] {
-  const { head, mask, storage } = found
+function taskLines(facts: TaskDescription & { version: string; prototype: string }, prototype: Prototype): Line[] {
+  const { head, mask, storage } = facts
   return [
-    ...(found.description === undefined ? [] : [['description', found.description] as const]),
-    ['version', found.version],
-    ['prototype', found.prototype],
-    ['problem type', found.problem_type],
-    ['labels', found.labels.length > 0 ? found.labels.join(', ') : 'none'],
-    ...(found.threshold === undefined ? [] : [['threshold', String(found.threshold)] as const]),
-    ...(found.range ? [['range', found.range.join(' to ')] as const] : []),
-    ...(found.metrics ? [['metrics', JSON.stringify(found.metrics)] as const] : []),
-    ['pooling', found.pooling],
-    ['head', head ? describeHead(head) : `none; vectors ${found.normalize ? 'with L2 norm 1' : 'not normalised'}`],
+    ...(facts.description === undefined ? [] : [['description', facts.description] as const]),
+    ['version', facts.version],
+    ['prototype', facts.prototype],
+    ['problem type', facts.problem_type],
+    ['labels', facts.labels.length > 0 ? facts.labels.join(', ') : 'none'],
+    ...(facts.threshold === undefined ? [] : [['threshold', String(facts.threshold)] as const]),
+    ...(facts.range ? [['range', facts.range.join(' to ')] as const] : []),
+    ...(facts.metrics ? [['metrics', JSON.stringify(facts.metrics)] as const] : []),
+    ['pooling', facts.pooling],
+    ['head', head ? describeHead(head) : `none; vectors ${facts.normalize ? 'with L2 norm 1' : 'not normalised'}`],
     ['mask', `${mask.rows} × ${count(prototype.maskableWeights)} bits, density ${percents([mask.density])}`],
-    ['combine', found.combine],
+    ['combine', facts.combine],
     ['effective density', percents(mask.effective_density)],
     ...(mask.overlap_with_layer_masks.length > 0
       ? [['overlap with layers', percents(mask.overlap_with_layer_masks)] as const]

@@ -128,14 +128,14 @@ function checkOptions({ problem }: LabelSpace, { head, normalize }: NewTaskOptio
 function taskPlan(prototype: Prototype, { maskRows, combine }: NewTaskOptions): ModulePlan {
   const masks = (): MaskPlan => {
     if (maskRows === 'layer') {
-      if (combine === 'none') return { kind: 'layer', layer: 'learned' }
+      if (combine === 'none') return { kind: 'layer', layer: 'trained' }
       throw new Problem(
         'invalid_setting',
         `--combine ${combine} needs one mask for all layers; add --mask-rows one, or remove --combine`,
       )
     }
-    if (combine === 'none') return { kind: 'task', task: 'learned' }
-    if (prototype.layerMasks) return { kind: 'layer and task', layer: 'frozen', task: 'learned', combine }
+    if (combine === 'none') return { kind: 'task', task: 'trained' }
+    if (prototype.layerMasks) return { kind: 'layer and task', layer: 'frozen', task: 'trained', combine }
     throw new Problem(
       'invalid_setting',
       `--combine ${combine} needs a prototype with layer masks, and this one has none; remove --combine`,
@@ -149,7 +149,7 @@ function taskPlan(prototype: Prototype, { maskRows, combine }: NewTaskOptions): 
  * @param tensors the tensors of the module, for one owner or for several
  */
 export function taskMask(trainer: Trainer, tensors: readonly ModuleTensor[]): TaskMask {
-  const masks = tensors.filter(({ kind, training }) => kind === 'mask' && training === 'learned')
+  const masks = tensors.filter(({ kind, training }) => kind === 'mask' && training === 'trained')
   const owners = [...new Set(masks.map(({ owner }) => owner))]
   const layers = owners.map((owner) =>
     packBits(masks.filter((mask) => mask.owner === owner).map((mask) => trainer.maskOf(mask))),

@@ -7,7 +7,7 @@ import { moduleTensors } from '../petl/module.js'
 import type { Combining } from '../petl/task.js'
 
 /** `frozen`: the graph uses the parameter, and training does not change it. */
-export type TrainingState = 'learned' | 'frozen'
+export type TrainingState = 'trained' | 'frozen'
 
 /** Masks over the prototype's weights: one per layer, one per task, or both combined. */
 export type MaskPlan =
@@ -88,8 +88,8 @@ export type HeadKind = (typeof headKinds)[number]
 export function headParameters<C extends Dimension>(outputs: C, hiddenSize: number, kind: HeadKind) {
   const linear = <O extends Dimension>(name: string, outputs: O) =>
     [
-      { name: `${name}.weight`, kind: 'weight', shape: [outputs, hiddenSize], training: 'learned' },
-      { name: `${name}.bias`, kind: 'weight', shape: [outputs], training: 'learned' },
+      { name: `${name}.weight`, kind: 'weight', shape: [outputs, hiddenSize], training: 'trained' },
+      { name: `${name}.bias`, kind: 'weight', shape: [outputs], training: 'trained' },
     ] as const
   const output = linear('head', outputs)
   return kind === 'linear' ? output : [...linear('head.dense', hiddenSize), ...output]

@@ -143,13 +143,13 @@ const isMultiTask = (plan: ModulePlan | undefined): plan is MultiTaskPlan =>
 function prototypePlan({ method, module: config, combine }: PrototypeOptions): ModulePlan | undefined {
   switch (method) {
     case 'multi': {
-      const masks = { kind: 'layer and task', layer: 'learned', task: 'learned', combine } as const
-      return { kind: 'prototype', config, weights: 'learned', masks }
+      const masks = { kind: 'layer and task', layer: 'trained', task: 'trained', combine } as const
+      return { kind: 'prototype', config, weights: 'trained', masks }
     }
     case 'single':
-      return { kind: 'prototype', config, weights: 'learned', masks: { kind: 'layer', layer: 'learned' } }
+      return { kind: 'prototype', config, weights: 'trained', masks: { kind: 'layer', layer: 'trained' } }
     case 'plain':
-      return { kind: 'plain', config, weights: 'learned' }
+      return { kind: 'plain', config, weights: 'trained' }
     case 'head':
       return undefined
   }

@@ -88,7 +88,7 @@ export class Trainer {
   ): Promise<number> {
     const { problem, head } = task
     const traits = problemTraits[problem]
-    const session = await this.#session({ mode: 'learn', problem, head })
+    const session = await this.#session({ mode: 'train', problem, head })
     const labels = examples.reduce((sum, example) => sum + labelCount(example), 0)
     const C = targets.length / labels
     const weights = targetWeights(examples, traits.loss, C)

@@ -31,9 +31,9 @@ export type Step =
   /** `logits` [N,C]: the outputs of the head; for pairs, which have no head, the cosines [N,1]. */
   | { readonly mode: 'outputs'; readonly unit: Unit; readonly head: HeadKind }
   /** `loss`, `logits` and, for each trained parameter, `<name>.grad`. */
-  | { readonly mode: 'learn'; readonly problem: ProblemType; readonly head: HeadKind }
+  | { readonly mode: 'train'; readonly problem: ProblemType; readonly head: HeadKind }
 
-const unitOf = (step: Step): Unit => (step.mode === 'learn' ? problemTraits[step.problem].unit : step.unit)
+const unitOf = (step: Step): Unit => (step.mode === 'train' ? problemTraits[step.problem].unit : step.unit)
 
 /**
  * Builds the graph of a step on token ids. Its inputs are those of an encoder; `pool_weights` [B,1,S], or for words
@@ -148,8 +148,8 @@ function trainingOutputs(
   const targets = g.input('targets', 'float32', [N, C])
   const weights = g.input('target_weights', 'float32', [N, 1])
   const sum = reduceSum(g, mul(g, loss.terms(g, logits, targets), weights), [0, 1])
-  const learned = parameters.filter(({ training }) => training === 'learned').map(({ name }) => values(name))
-  const gradientValues = gradients(g, sum, learned, inverses)
-  const named = gradientValues.map((gradient, at) => g.output(`${learned[at]?.name}.grad`, gradient))
+  const trained = parameters.filter(({ training }) => training === 'trained').map(({ name }) => values(name))
+  const gradientValues = gradients(g, sum, trained, inverses)
+  const named = gradientValues.map((gradient, at) => g.output(`${trained[at]?.name}.grad`, gradient))
   return g.build([g.output('loss', sum), g.output('logits', logits), ...named])
 }

@@ -76,7 +76,7 @@ export async function train(
   signal?: AbortSignal,
 ): Promise<TrainingResult> {
   const tensors = [...trainer.shared, ...tasks.flatMap((task) => task.tensors)].filter(
-    ({ training }) => training === 'learned',
+    ({ training }) => training === 'trained',
   )
   const epochSteps = stepsOfEpoch(tasks, batchRows)
   const epochs = givenEpochs ?? Math.min(Math.max(Math.ceil(enoughSteps / epochSteps), epochBounds[0]), epochBounds[1])

@@ -21,8 +21,8 @@ for (const name of tinyBackbones)
     test(`gradients of ${config.kind} on a tiny ${name} agree with central differences`, async () => {
       const backbone = await readBackbone(directoryOf(name))
       const { layers, hiddenSize: H } = backbone.dims
-      const plan: ModulePlan = { kind: 'plain', config, weights: 'learned' }
-      const graph = trainingGraph(backbone, plan, { mode: 'learn', problem: 'regression', head: 'linear' })
+      const plan: ModulePlan = { kind: 'plain', config, weights: 'trained' }
+      const graph = trainingGraph(backbone, plan, { mode: 'train', problem: 'regression', head: 'linear' })
       const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, threads: 1 })
       const rows = expectedRows(name)
         .slice(1, 4)

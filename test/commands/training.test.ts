@@ -76,10 +76,10 @@ test('the upload command has the quoted file name, a valid task id, the port and
 
 test('learn and train print reports as JSON', async () => {
   const quick = ['--epochs', '1', '--batch-rows', '8', '--threads', '1', '--json']
-  const learned = JSON.parse((await propetl('learn', 'things.jsonl', '--out', 'json.safetensors', ...quick)).stdout)
-  assert.equal(learned.bytes, (await readFile(join(folder, 'json.safetensors'))).byteLength)
-  assert.equal(learned.metric, 'accuracy')
-  assert.ok(learned.score >= 0 && learned.score <= 1 && learned.head_only <= 1)
+  const report = JSON.parse((await propetl('learn', 'things.jsonl', '--out', 'json.safetensors', ...quick)).stdout)
+  assert.equal(report.bytes, (await readFile(join(folder, 'json.safetensors'))).byteLength)
+  assert.equal(report.metric, 'accuracy')
+  assert.ok(report.score >= 0 && report.score <= 1 && report.head_only <= 1)
   const trained = JSON.parse((await propetl('train', 'things', 'sizes', '--bottleneck', '4', ...quick)).stdout)
   assert.deepEqual(
     trained.tasks.map(({ task }: { task: string }) => task),

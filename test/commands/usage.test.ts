@@ -94,6 +94,8 @@ test('commands that only read create no store in a misspelt directory', async ()
 test('a misspelt environment variable is named in a warning', async () => {
   const { stderr } = await propetl(['serve', '--port', 'none'], { PROPETL_PROT: '9000' })
   assert.doesNotMatch(stderr, /PROPETL_PROT/, 'the first error is enough')
-  const { stderr: said } = await propetl(['serve', '--model-dir', '/nowhere', '--port', '0'], { PROPETL_PROT: '9000' })
-  assert.match(said, /PROPETL_PROT: no such setting; it has no effect/)
+  const { stderr: warning } = await propetl(['serve', '--model-dir', '/nowhere', '--port', '0'], {
+    PROPETL_PROT: '9000',
+  })
+  assert.match(warning, /PROPETL_PROT: no such setting; it has no effect/)
 })

@@ -103,7 +103,7 @@ test('a regression is trained on standardised labels and served in the units of 
   const space: LabelSpace = { problem: 'regression', labels: [], spread: { mean: 3, deviation: 2 } }
   assert.deepEqual([...problemTraits.regression.lossTargets(space, Float32Array.of(1, 3, 7))], [-1, 0, 2])
   const tensor = (name: string, shape: number[], ...values: number[]) =>
-    ({ name, shape, kind: 'weight', training: 'learned', values: Float32Array.from(values) }) as const
+    ({ name, shape, kind: 'weight', training: 'trained', values: Float32Array.from(values) }) as const
   const { output } = trainedHead([tensor('head.weight', [1, 2], 0.5, -1), tensor('head.bias', [1], 0.25)], space)
   assert.deepEqual([...output.weight, ...output.bias], [1, -2, 3.5])
 })

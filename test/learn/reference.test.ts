@@ -27,8 +27,8 @@ const integers = (name: string) =>
 const plan: ModulePlan = {
   kind: 'prototype',
   config: { kind: 'adapter', bottleneck: 32, activation: 'relu', scaling: 1 },
-  weights: 'learned',
-  masks: { kind: 'layer and task', layer: 'learned', task: 'learned', combine: 'or' },
+  weights: 'trained',
+  masks: { kind: 'layer and task', layer: 'trained', task: 'trained', combine: 'or' },
 }
 
 function relativeError(found: Float32Array | undefined, expected: Float32Array): number {
@@ -61,7 +61,7 @@ test('loss, logits and all gradients agree with PyTorch', async () => {
   )
   const packed = packRows(rows)
   const problem = 'single_label_classification'
-  const graph = trainingGraph(backbone, plan, { mode: 'learn', problem, head: 'linear' })
+  const graph = trainingGraph(backbone, plan, { mode: 'train', problem, head: 'linear' })
   const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, provider, threads: 2 })
   const outputs = await session.run({
     ...textInputs(packed),

@@ -115,8 +115,8 @@ test('the texts of a pair are encoded separately and form one example', async ()
 const plan: ModulePlan = {
   kind: 'prototype',
   config: { kind: 'adapter', bottleneck: 4, activation: 'tanh', scaling: 1 },
-  weights: 'learned',
-  masks: { kind: 'task', task: 'learned' },
+  weights: 'trained',
+  masks: { kind: 'task', task: 'trained' },
 }
 
 /** Opens the graph of a training step, with the initial module and head. `run` may replace some of their values. */
@@ -132,7 +132,7 @@ async function openStep(
   const space = problem === 'feature_extraction' ? similar : named
   const tensors = [...module, ...initialHead(space, H, head, random)]
   const texts = packRows(examples.flatMap(({ texts }) => texts.map((text) => ({ ...text, pooling: 'mean' as const }))))
-  const session = await GraphSession.open(trainingGraph(backbone, plan, { mode: 'learn', problem, head }), {
+  const session = await GraphSession.open(trainingGraph(backbone, plan, { mode: 'train', problem, head }), {
     directory: backbone.directory,
     threads: 1,
   })
