@@ -35,6 +35,8 @@ export function encoder(
   inputs: EncoderInputs,
   { gatherHalf, hooks = () => ({}) }: EncoderOptions,
 ): Value {
-  const { prefix, build } = architectureOf(backbone)
-  return build(new Weights(g, backbone, { prefix, gatherHalf }), inputs, hooks)
+  const architecture = architectureOf(backbone)
+  const isPrefixed = Array.from(backbone.tensors.keys()).some((name) => name.startsWith(architecture.prefix))
+  const prefix = isPrefixed ? architecture.prefix : ''
+  return architecture.build(new Weights(g, backbone, { prefix, gatherHalf }), inputs, hooks)
 }

@@ -12,7 +12,7 @@ import type { StoredTensor } from './stored-weights.js'
 const dataTypes: Partial<Record<TensorType, DataType>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }
 
 export interface WeightsOptions {
-  /** The start that tensor names may have in the files, such as `bert.` if the checkpoint also contains a head. */
+  /** The start of all tensor names in the files, such as `bert.` if the checkpoint also contains a head. */
   readonly prefix: string
   /**
    * Whether tables are looked up as they are stored and the result is converted to float32. Otherwise tables are
@@ -22,18 +22,13 @@ export interface WeightsOptions {
 }
 
 export class Weights {
-  readonly #prefix: string
-
   constructor(
     readonly graph: GraphBuilder,
     readonly backbone: Backbone,
     readonly options: WeightsOptions,
     /** Comes before every name that the methods take. */
     readonly path = '',
-  ) {
-    const isPrefixed = Array.from(backbone.tensors.keys()).some((name) => name.startsWith(options.prefix))
-    this.#prefix = isPrefixed ? options.prefix : ''
-  }
+  ) {}
 
   /** The same weights, by their names below a layer or a block. */
   below(name: string): Weights {
@@ -72,13 +67,11 @@ export class Weights {
 
   #find(name: string, shape: readonly number[]): { readonly info: StoredTensor; readonly dtype: DataType } {
     const { tensors, directory, weightsSource } = this.backbone
+    const { prefix } = this.options
     const throwInvalidTensor = (what: string): never => {
-      throw new Problem(
-        'invalid_backbone',
-        `${join(directory, weightsSource)}: tensor "${this.#prefix}${name}" ${what}`,
-      )
+      throw new Problem('invalid_backbone', `${join(directory, weightsSource)}: tensor "${prefix}${name}" ${what}`)
     }
-    const tensor = (spelling: string) => tensors.get(this.#prefix + spelling)
+    const tensor = (spelling: string) => tensors.get(prefix + spelling)
     const info = tensor(name) ?? tensor(olderSpelling(name)) ?? throwInvalidTensor(`${shapeText(shape)} is missing`)
     if (!isShape(info.shape, shape))
       throwInvalidTensor(`has shape ${shapeText(info.shape)}, but config.json requires ${shapeText(shape)}`)
