@@ -77,7 +77,7 @@ describe('the npm package', () => {
     assert.equal((await run(process.execPath, [script, '--version'])).stdout, `${version}\n`)
     const { code, output } = await failedStart(start([], ['--data-dir', await temporaryDirectory()], { script }))
     assert.equal(code, 1)
-    assert.match(output, /the bundled model is not in this installation.*Pass --model-dir \(PROPETL_MODEL_DIR/)
+    assert.match(output, /the bundled model is not in this installation.*Pass --model-dir with/)
   })
 
   test('serves its tasks on a model directory that it is given', async () => {

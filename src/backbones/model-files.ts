@@ -4,7 +4,6 @@ import { type FileHandle, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { lfsStartBytes, throwIfLfsPointer } from '../formats/file.js'
 import { hasAtMostValues, maxValues } from '../formats/json.js'
-import { bundledModelDir } from '../package.js'
 import { Problem } from '../problem.js'
 
 export const configName = 'config.json'
@@ -103,13 +102,6 @@ async function throwUnreadable(directory: string, name: string, error: NodeJS.Er
   if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR')
     return throwInvalidBackbone(`${path} cannot be read: ${error.message}`)
   const names = await readdir(directory).catch(() => undefined)
-  if (names === undefined && directory === bundledModelDir)
-    return throwInvalidBackbone(
-      `the bundled model is not in this installation: the npm package does not contain it. Expected it in ${directory}. ` +
-        'Pass --model-dir (PROPETL_MODEL_DIR for serve) with a Hugging Face directory that also has ' +
-        'prototype.safetensors. Take models/all-MiniLM-L6-v2 of the source repository, or train a prototype for ' +
-        'another backbone with "propetl train".',
-    )
   if (names === undefined)
     return throwInvalidBackbone(
       `${directory} is not a readable directory. Expected a directory with ${configName}, ${tokenizerName} and ${weightsName}.`,

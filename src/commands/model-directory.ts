@@ -3,6 +3,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { flagOf } from '../config.js'
+import { bundledModelDir } from '../package.js'
 import { prototypeName } from '../petl/prototype-file.js'
 import { Problem } from '../problem.js'
 
@@ -15,6 +16,13 @@ const hubName = /^[\w-][\w.-]*\/[\w-][\w.-]*$/
  */
 export function checkModelDirectory(directory: string, needsPrototype: boolean): void {
   const flag = flagOf('modelDir')
+  if (directory === bundledModelDir && !existsSync(directory))
+    throw new Problem(
+      'invalid_setting',
+      `the bundled model is not in this installation: the npm package does not contain it. Pass ${flag} with a ` +
+        'Hugging Face directory that also has prototype.safetensors. Take models/all-MiniLM-L6-v2 of the source ' +
+        'repository, or train a prototype for another backbone with "propetl train".',
+    )
   if (!existsSync(directory))
     throw new Problem(
       'invalid_setting',
