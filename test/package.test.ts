@@ -75,15 +75,17 @@ describe('the npm package', () => {
   test('prints its version, and says what to do without the bundled model', async () => {
     const script = join(await installed(), 'dist/cli.js')
     assert.equal((await run(process.execPath, [script, '--version'])).stdout, `${version}\n`)
-    const { code, output } = await failedStart(start([], ['--data-dir', await temporaryDirectory()], { script }))
-    assert.equal(code, 1)
+    const { code, output } = await failedStart(
+      start([], ['--data-dir', await temporaryDirectory()], { script, stdio: ['ignore', 'pipe', 'pipe'] }),
+    )
+    assert.equal(code, 2)
     assert.match(output, /the bundled model is not in this installation.*Pass --model-dir with/)
   })
 
   test('serves its tasks on a model directory that it is given', async () => {
     const script = join(await installed(), 'dist/cli.js')
     const flags = ['--data-dir', await temporaryDirectory(), '--model-dir', modelDir]
-    const server = await ready(start([], flags, { script }))
+    const server = await ready(start([], flags, { script, stdio: ['ignore', 'pipe', 'pipe'] }))
     assert.equal((await predict(server.url, 'sst2')).status, 200)
     server.process.kill('SIGTERM')
     assert.deepEqual(await server.exit, [0, null])
