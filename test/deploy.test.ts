@@ -1,4 +1,4 @@
-// The files of deploy/ name settings, metrics, paths and times of the server: they must be its own.
+// The files of deploy/ and the Dockerfile name settings, metrics, paths and durations. Each must exist in the server.
 
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -8,6 +8,7 @@ import { parse, parseAllDocuments } from 'yaml'
 import { environmentVariableOf, readConfig, settingNames, settings } from '../src/config.js'
 import { Metrics } from '../src/http/metrics.js'
 import { Lifecycle } from '../src/http/services.js'
+import { version } from '../src/package.js'
 import { root } from './material.js'
 import { parsePromql } from './promql.js'
 
@@ -28,18 +29,18 @@ interface Compose {
 }
 
 const variables = new Set(settingNames.map(environmentVariableOf))
-/** Names of settings in a text. */
+/** The names of settings that a text contains. */
 const settingsIn = (page: string) => [...page.matchAll(/\bPROPETL_[A-Z_]+\b/g)].map(([name]) => name)
 
 const { registry } = new Metrics(new Lifecycle(), 1)
 const exported = new Set((await registry.getMetricsAsJSON()).map(({ name }) => name))
-/** A metric's name, without what Prometheus puts behind a histogram's. */
+/** The metric of a series: Prometheus adds a suffix for histograms. */
 const metricOf = (name: string) => (exported.has(name) ? name : name.replace(/_(bucket|sum|count)$/, ''))
 
-/** What Prometheus makes itself: a series, and labels of all. */
+/** A series, and labels of all series, that Prometheus adds itself. */
 const ofScrapes = { series: 'up', labels: ['job', 'instance', 'namespace', 'pod'] }
 
-/** Metrics that an expression asks for. Each is the server's, and has the labels that are asked for. */
+/** The metrics of an expression. Asserts that the server has each of them, with the labels that are used. */
 function metricsIn(expression: string): string[] {
   const { selectors, grouped } = parsePromql(expression)
   const known = new Set(ofScrapes.labels)
@@ -54,13 +55,13 @@ function metricsIn(expression: string): string[] {
   return selectors.map(({ metric }) => metricOf(metric))
 }
 
-test('the images run the server under an init, which passes on their signals', () => {
+test('the images run the server under an init, which forwards signals', () => {
   const image = readFileSync(join(root, 'Dockerfile'), 'utf8')
   const [, ...stages] = image.split(/^FROM /m)
-  const served = stages.filter((stage) => / AS (cpu|cuda)\n/.test(stage))
-  assert.equal(served.length, 2)
-  for (const stage of served) {
-    // A text in place of a list would be run by a shell.
+  const runtimeStages = stages.filter((stage) => / AS (cpu|cuda)\n/.test(stage))
+  assert.equal(runtimeStages.length, 2)
+  for (const stage of runtimeStages) {
+    // A shell would run a string instead of a list, and would not forward signals.
     assert.deepEqual(stage.match(/^(ENTRYPOINT|CMD) .*$/gm), [
       'ENTRYPOINT ["tini", "-s", "--", "node", "dist/cli.js"]',
       'CMD ["serve"]',
@@ -74,16 +75,16 @@ describe('compose files', () => {
     const { services, volumes } = yaml<Compose>(path)
     const folder = join(root, 'deploy', dirname(path))
 
-    test(`${path} names files, volumes, services and settings that are there`, () => {
+    test(`${path} names only files, volumes, services and settings that exist`, () => {
       for (const [name, service] of Object.entries(services)) {
-        assert.ok(service.image?.includes(':') || service.build, `${name} has an image of a version, or is built`)
+        assert.ok(service.image?.includes(':') || service.build, `${name} has an image with a version, or is built`)
         if (service.build) {
           const dockerfile = readFileSync(join(folder, service.build.context, 'Dockerfile'), 'utf8')
           assert.match(dockerfile, new RegExp(` AS ${service.build.target}$`, 'm'))
         }
         for (const volume of service.volumes ?? []) {
           const [source = '', target] = volume.split(':')
-          if (source.startsWith('.')) assert.ok(existsSync(join(folder, source)), `${source} is there`)
+          if (source.startsWith('.')) assert.ok(existsSync(join(folder, source)), `${source} exists`)
           else if (target !== undefined) assert.ok(Object.hasOwn(volumes, source), `${source} is a volume`)
         }
         const others = Array.isArray(service.depends_on) ? service.depends_on : Object.keys(service.depends_on ?? {})
@@ -92,13 +93,13 @@ describe('compose files', () => {
       for (const name of settingsIn(text(path))) assert.ok(variables.has(name as never), `${name} is a setting`)
     })
 
-    test(`${path} gives the server the time that it takes to stop`, () => {
+    test(`${path} lets the server finish its shutdown`, () => {
       const seconds = Number(services.propetl?.stop_grace_period?.replace('s', ''))
       assert.ok(seconds * 1000 > settings.shutdownTimeoutMs.value)
     })
   }
 
-  test('the replicas are found by nginx and Prometheus, and Grafana finds Prometheus', () => {
+  test('nginx and Prometheus find the replicas, and Grafana finds Prometheus', () => {
     const { services } = yaml<Compose>('replicas/compose.yaml')
     assert.match(text('replicas/nginx.conf'), /server propetl:8080 resolve;/)
     const { scrape_configs } = yaml<{
@@ -115,7 +116,7 @@ describe('compose files', () => {
 })
 
 describe('the Grafana dashboard', () => {
-  test('asks for metrics that the server has, and shows each of them', () => {
+  test('shows every metric of the server, and no unknown ones', () => {
     const { panels } = JSON.parse(text('grafana-dashboard.json')) as { panels: { targets: { expr: string }[] }[] }
     const asked = panels.flatMap(({ targets }) =>
       targets.flatMap(({ expr }) => metricsIn(expr.replaceAll('$__rate_interval', '1m'))),
@@ -136,7 +137,7 @@ describe('the alert rules', () => {
   const { groups } = yaml<{ groups: { rules: Rule[] }[] }>('prometheus-rules.yaml')
   const rules = groups.flatMap(({ rules }) => rules)
 
-  test('ask for metrics that the server has, with labels that these have, and for routes that there are', () => {
+  test('use only metrics, labels and routes of the server', () => {
     const { paths } = JSON.parse(readFileSync(join(root, 'openapi/openapi.json'), 'utf8')) as { paths: object }
     const routes = Object.keys(paths).map((path) => path.replaceAll(/\{(\w+)\}/g, ':$1'))
     for (const { alert, expr } of rules) {
@@ -151,7 +152,7 @@ describe('the alert rules', () => {
     }
   })
 
-  test('say how bad it is, what is wrong, and where to read on', () => {
+  test('have a severity, a description and a link to the operations page', () => {
     const page = readFileSync(join(root, 'docs/operations.md'), 'utf8')
     const anchors = [...page.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
       heading
@@ -173,7 +174,7 @@ describe('the alert rules', () => {
     }
   })
 
-  test('are loaded by the Prometheus of the compose file, whose job is the one that they look for', () => {
+  test('are loaded by the Prometheus of the compose file, with the job name that they use', () => {
     const { services } = yaml<Compose>('replicas/compose.yaml')
     const { rule_files, scrape_configs } = yaml<{ rule_files: string[]; scrape_configs: { job_name: string }[] }>(
       'replicas/prometheus.yml',
@@ -189,7 +190,7 @@ describe('the alert rules', () => {
     for (const { value } of jobs) assert.ok(scrape_configs.some(({ job_name }) => job_name === value))
   })
 
-  test('are not fooled by what looks like PromQL', () => {
+  test('are checked by a parser that rejects invalid PromQL', () => {
     for (const wrong of ['rate(propetl_ready[5m]', 'sum(propetl_ready) by', 'propetl_ready >', 'rats(propetl_ready)'])
       assert.throws(() => metricsIn(wrong))
     for (const wrong of ['propetl_gone', 'propetl_ready{tenant="a"}', 'sum by (reason) (propetl_ready)'])
@@ -217,15 +218,21 @@ describe('Kubernetes manifests', () => {
   }>('kubernetes/deployment.yaml')
   const [container] = spec.template.spec.containers
 
-  test('are listed, and select the same pods', () => {
-    const { resources } = yaml<{ resources: string[] }>('kubernetes/kustomization.yaml')
+  test('are in the kustomization, have the version of the package, and select the same pods', () => {
+    const { images, resources } = yaml<{ images: { newTag: string }[]; resources: string[] }>(
+      'kubernetes/kustomization.yaml',
+    )
+    assert.deepEqual(
+      images.map(({ newTag }) => newTag),
+      [version],
+    )
     for (const resource of resources) assert.ok(existsSync(join(root, 'deploy/kubernetes', resource)))
     const selected = JSON.stringify(spec.selector.matchLabels)
     for (const path of ['service', 'disruption-budget', 'network-policy'])
       assert.ok(JSON.stringify(yaml(`kubernetes/${path}.yaml`)).includes(selected), path)
   })
 
-  test('name settings, addresses and folders of the server', () => {
+  test('name only settings, paths and folders of the server', () => {
     for (const { name } of container.env) assert.ok(variables.has(name as never), `${name} is a setting`)
     assert.deepEqual(
       container.ports.map(({ containerPort }) => containerPort),
@@ -242,8 +249,8 @@ describe('Kubernetes manifests', () => {
     assert.match(text('kubernetes/secret.example.yaml'), /name: propetl-database\n.*\n {2}url: postgres:\/\//)
   })
 
-  test('start in a namespace that has a Service called propetl, whose links set PROPETL_PORT in other pods', () => {
-    /** The pods' specs within a value: what has containers. */
+  test('start in a namespace with a Service called propetl, whose links would set PROPETL_PORT', () => {
+    /** The pod specs within a value: the objects with containers. */
     const podsIn = (value: unknown): Record<string, unknown>[] => {
       if (typeof value !== 'object' || value === null) return []
       const inner = Object.values(value).flatMap(podsIn)
@@ -260,13 +267,13 @@ describe('Kubernetes manifests', () => {
     assert.throws(() => readConfig({}, { [link]: 'tcp://10.96.14.7:80' }), { code: 'invalid_setting' })
   })
 
-  test('give the server the time that it takes to stop', () => {
+  test('let the server finish its shutdown', () => {
     const [, waits] = container.lifecycle.preStop.exec.command
     const shutdownMs = Number(container.env.find(({ name }) => name === 'PROPETL_SHUTDOWN_TIMEOUT_MS')?.value)
     assert.ok(spec.template.spec.terminationGracePeriodSeconds * 1000 > Number(waits) * 1000 + shutdownMs)
   })
 
-  test('scale on a metric that the rule makes of one that the server has', () => {
+  test("scale on a metric that the adapter's rule derives from one of the server", () => {
     const scaler = yaml<{ spec: { metrics: { pods: { metric: { name: string } } }[] } }>('kubernetes/autoscaler.yaml')
     const { rules } = yaml<{
       rules: { custom: { seriesQuery: string; name: { as: string }; metricsQuery: string }[] }
