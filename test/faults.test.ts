@@ -164,7 +164,7 @@ describe('a data directory', () => {
     const server = await ready(start(container, await referenceFlags(dataDir)))
     const [program = '', ...args] = [...container, process.execPath, cli, 'tenants', 'list', '--data-dir', dataDir]
     const { status, stderr } = spawnSync(program, args, { encoding: 'utf8' })
-    assert.equal(status, 1)
+    assert.equal(status, 2)
     assert.match(
       stderr,
       /^propetl: .*a process in another container uses it and has the same process id, 1; run one server/,

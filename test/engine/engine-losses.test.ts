@@ -53,7 +53,7 @@ describe('a server whose engines hang', { timeout: 120_000 }, () => {
   test('and leave no room for another reports it, and exits with the reason if no thread ends', async () => {
     const server = await serveFaulty(['--engine-timeout-ms', '700', '--engine-start-timeout-ms', '8000'])
     for (const number of [1, 2, 3]) assert.equal((await server.predict('hang', number)).body.code, 'engine_lost')
-    await until(async () => /threads that hang leave no room/.test((await server.get('/health/ready')).text))
+    await until(async () => /abandoned threads leave no room/.test((await server.get('/health/ready')).text))
     assert.equal((await server.get('/health/ready')).status, 503)
     assert.equal((await server.get('/health/live')).status, 200)
     const reason = /no engine is available: 3 abandoned threads have not ended/
