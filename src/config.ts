@@ -483,13 +483,13 @@ function settingRow(name: SettingName): string {
 
 /** Variables of the commands that are not settings of the server. */
 const otherVariables: ReadonlySet<string> = new Set(['PROPETL_KEY'])
-/** Variables that Kubernetes sets in each pod of a namespace with a Service called "propetl". */
-const serviceLink = /^PROPETL_(SERVICE_(HOST|PORT\w*)|PORT(_\w+)?)$/
+/** Variables of the tests, and those that Kubernetes sets in each pod of a namespace with a Service called "propetl". */
+const notSettings = /^PROPETL_(TEST_\w+|SERVICE_(HOST|PORT\w*)|PORT(_\w+)?)$/
 
 /** Environment variables that look like settings but are not, such as misspelt ones. */
 export function unknownVariables(environment: Given): string[] {
   const known = new Set([...settingNames.map(environmentVariableOf), ...otherVariables])
   return Object.keys(environment).filter(
-    (name) => name.startsWith('PROPETL_') && !known.has(name) && !serviceLink.test(name),
+    (name) => name.startsWith('PROPETL_') && !known.has(name) && !notSettings.test(name),
   )
 }
