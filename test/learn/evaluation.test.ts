@@ -143,7 +143,10 @@ test('evaluates a task on a server by its predictions', async () => {
       evaluate(address, path, { ...flags, metric: 'pearson' }),
       /metric "pearson" does not apply to a single_label_classification/,
     )
-    await assert.rejects(evaluate(address.replace('/mood', ''), path, flags), /\/tasks is not a task; expected a URL like/)
+    await assert.rejects(
+      evaluate(address.replace('/mood', ''), path, flags),
+      /\/tasks is not a task; expected a URL like/,
+    )
   } finally {
     server.close()
     await rm(folder, { recursive: true })
