@@ -56,7 +56,7 @@ describe('the OpenAPI document', () => {
     assert.deepEqual(operations.map(({ name }) => name).toSorted(), [
       'delete /tasks/{id}',
       'delete /tenants/{id}',
-      'delete /tenants/{id}/keys/{key}',
+      'delete /tenants/{id}/keys/{key_id}',
       'get /health/live',
       'get /health/ready',
       'get /metrics',

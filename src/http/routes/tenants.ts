@@ -221,7 +221,7 @@ export const tenantRoutes =
     )
 
     app.delete(
-      '/tenants/:id/keys/:key',
+      '/tenants/:id/keys/:key_id',
       {
         config,
         schema: {
@@ -233,9 +233,9 @@ export const tenantRoutes =
         },
       },
       async (request, reply) => {
-        const { id, key } = request.params
-        const change = { action: 'key.revoke', tenant: id, object: key } as const
-        await recordIfUnknown(request, lifecycle.services.keys.revoke(id, key), () => change)
+        const { id, key_id } = request.params
+        const change = { action: 'key.revoke', tenant: id, object: key_id } as const
+        await recordIfUnknown(request, lifecycle.services.keys.revoke(id, key_id), () => change)
         recordChange(request, change)
         return reply.code(204).send(null)
       },

@@ -23,7 +23,7 @@ export const keyOwnerParams = Type.Object({
 })
 export const keyParams = Type.Object({
   ...keyOwnerParams.properties,
-  key: Type.String({ description: 'Id of the API key', examples: ['0123456789ab'] }),
+  key_id: Type.String({ description: 'Id of the API key', examples: ['0123456789ab'] }),
 })
 
 const limit = (minimum: number, description: string) =>
