@@ -130,7 +130,7 @@ describe('the OpenAPI document of a running server', () => {
       const examples = (place: string) => parameters.filter((each) => each.in === place && each.example !== undefined)
       const url = examples('path').reduce(
         // The id of a key is random.
-        (url, { name, example }) => url.replace(`{${name}}`, name === 'key' ? keyId : String(example)),
+        (url, { name, example }) => url.replace(`{${name}}`, name === 'key_id' ? keyId : String(example)),
         path,
       )
       const [type = '', content] = Object.entries(requestBody?.content ?? {})[0] ?? []
