@@ -11,7 +11,7 @@ import { faults } from './faults/benchmark.js'
 import { memoryLeak } from './long-running/memory-leak.js'
 import { soak } from './long-running/soak.js'
 import { adapterSessions } from './peers/adapter-sessions.js'
-import { compare } from './peers/comparison.js'
+import { type Comparison, compare } from './peers/comparison.js'
 import { peft } from './peers/peft.js'
 import { trainingStepAgainstPyTorch } from './peers/training-step.js'
 import { transformersJs } from './peers/transformers-js.js'
@@ -78,6 +78,20 @@ const onRequest = (
   options: readonly OptionName[],
   create: CatalogueEntry['create'],
 ): CatalogueEntry => ({ ...description, group, isDefault: false, options, create })
+
+/** A comparison of our server with another program, at each number of tasks. */
+const againstPeer = (
+  name: string,
+  peer: string,
+  options: readonly OptionName[],
+  comparison: (options: BenchmarkOptions) => Pick<Comparison, 'peer' | 'targets'>,
+): CatalogueEntry =>
+  onRequest(
+    'Against others',
+    { name, measures: `throughput, latency and memory against ${peer}`, duration: '10 min' },
+    [...options, 'numerics', 'tasks'],
+    (given) => compare({ ...comparison(given), numerics: given.numerics, sizes: given.tasks }),
+  )
 
 export const catalogue: readonly CatalogueEntry[] = [
   byDefault(
@@ -160,58 +174,26 @@ export const catalogue: readonly CatalogueEntry[] = [
     ),
     required: ['against'],
   },
-  onRequest(
-    'Against others',
-    {
-      name: 'transformers-js',
-      measures: 'throughput, latency and memory against transformers.js; see bench/peers',
-      duration: '10 min',
-    },
-    ['numerics', 'tasks'],
-    ({ numerics, tasks }) =>
-      compare({ peer: transformersJs, numerics, sizes: tasks, targets: { memory: { tasks: 256, atMost: 1 / 50 } } }),
-  ),
-  onRequest(
-    'Against others',
-    {
-      name: 'adapter-sessions',
-      measures: 'throughput, latency and memory against one onnxruntime session per task',
-      duration: '10 min',
-    },
-    ['numerics', 'tasks'],
-    ({ numerics, tasks }) => compare({ peer: adapterSessions, numerics, sizes: tasks, targets: {} }),
-  ),
-  onRequest(
-    'Against others',
-    {
-      name: 'peft',
-      measures: 'throughput, latency and memory against PyTorch with PEFT in float32; see bench/peers',
-      duration: '10 min',
-    },
-    ['python', 'numerics', 'tasks'],
-    ({ python, numerics, tasks }) =>
-      compare({
-        peer: peft(python, 'float32'),
-        numerics,
-        sizes: tasks,
-        targets: numerics === 'float32' ? { throughput: { tasks: 16, atLeast: 2 } } : {},
-      }),
-  ),
-  onRequest(
-    'Against others',
-    {
-      name: 'peft-bfloat16',
-      measures: 'throughput, latency and memory against PyTorch with PEFT in bfloat16; see bench/peers',
-      duration: '10 min',
-    },
-    ['python', 'numerics', 'tasks'],
-    ({ python, numerics, tasks }) =>
-      compare({
-        peer: peft(python, 'bfloat16'),
-        numerics,
-        sizes: tasks,
-        targets: numerics === 'int8' ? { throughput: { tasks: 16, atLeast: 2.5 } } : {},
-      }),
+  againstPeer('transformers-js', 'transformers.js; see bench/peers', [], () => ({
+    peer: transformersJs,
+    targets: { memory: { tasks: 256, atMost: 1 / 50 } },
+  })),
+  againstPeer('adapter-sessions', 'one onnxruntime session per task', [], () => ({
+    peer: adapterSessions,
+    targets: {},
+  })),
+  againstPeer('peft', 'PyTorch with PEFT in float32; see bench/peers', ['python'], ({ python, numerics }) => ({
+    peer: peft(python, 'float32'),
+    targets: numerics === 'float32' ? { throughput: { tasks: 16, atLeast: 2 } } : {},
+  })),
+  againstPeer(
+    'peft-bfloat16',
+    'PyTorch with PEFT in bfloat16; see bench/peers',
+    ['python'],
+    ({ python, numerics }) => ({
+      peer: peft(python, 'bfloat16'),
+      targets: numerics === 'int8' ? { throughput: { tasks: 16, atLeast: 2.5 } } : {},
+    }),
   ),
   byDefault(
     'Limits and attacks',
