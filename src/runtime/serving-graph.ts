@@ -71,7 +71,7 @@ function maskedModules(
   const module = petlModule(config, hiddenSize)
   const bank = g.input('bank', traits.bank, ['slots', layers, maskBytes])
   const rowSlots = g.input('row_slots', 'int32', ['B'])
-  const masked = (traits.bank === 'uint8' ? weightsOfSlots : weightsOfRows)(g, prototype, module, bank, rowSlots)
+  const masked = (traits.bank === 'uint8' ? unpackSlots : unpackRows)(g, prototype, module, bank, rowSlots)
   const unmasked = module.unmasked.map((tensor) => [tensor.name, constantOf(g, prototype, tensor)] as const)
   return (layer) => {
     const own = module.maskable.map(({ name }, at) => [name, masked(layer, at)] as const)
@@ -82,13 +82,16 @@ function maskedModules(
 /** The masked weights of a layer, [B, …shape]; `tensor` is the index among the maskable tensors. */
 type MaskedWeights = (layer: number, tensor: number) => Value
 
-function weightsOfRows(
+type Unpacking = (
   g: GraphBuilder,
   prototype: Prototype,
   module: PetlModule,
   bank: Value,
   rowSlots: Value,
-): MaskedWeights {
+) => MaskedWeights
+
+/** Unpacks the mask of each row. */
+const unpackRows: Unpacking = (g, prototype, module, bank, rowSlots) => {
   const { layers, maskBytes } = prototype
   const found = gather(g, bank, rowSlots)
   // The table lookup needs int32 words. Words in float32 are sliced first and converted later.
@@ -103,13 +106,8 @@ function weightsOfRows(
   }
 }
 
-function weightsOfSlots(
-  g: GraphBuilder,
-  prototype: Prototype,
-  module: PetlModule,
-  bank: Value,
-  rowSlots: Value,
-): MaskedWeights {
+/** Unpacks the mask of each slot once, and looks the result up for each row. */
+const unpackSlots: Unpacking = (g, prototype, module, bank, rowSlots) => {
   const { layers, maskBytes } = prototype
   const flat = new Float32Array(8 * maskBytes)
   for (const { name } of module.maskable) flat.set(prototypeTensor(prototype, name), maskRange(module, name).first)
