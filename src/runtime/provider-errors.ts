@@ -10,7 +10,7 @@ const requirements: Partial<Record<Provider, string>> = {
   cuda:
     'It needs Linux x64, an NVIDIA driver, CUDA 13 with cuDNN 9, and the CUDA library of onnxruntime, which npm does not ' +
     'install. docs/backbones.md says how to install it; the Dockerfile\'s "cuda" target includes all of this.',
-  webgpu: 'It needs a Vulkan, Metal or Direct3D 12 driver.',
+  webgpu: 'It needs a Vulkan driver.',
 }
 
 /** The error for a provider that does not load. */
