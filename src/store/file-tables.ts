@@ -11,7 +11,7 @@ export class FileTables implements StoreReader {
   }
 
   prefetch(table: Table, key: string): Promise<void> {
-    return this.records[table].prefetch([key])
+    return this.records[table].prefetch(key)
   }
 
   range(table: Table, range?: RecordRange): Iterable<readonly [string, Buffer]> {

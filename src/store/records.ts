@@ -17,7 +17,7 @@ export class Records {
     return this.read((database) => database.get(key))
   }
 
-  prefetch([key]: readonly [string]): Promise<void> {
+  prefetch(key: string): Promise<void> {
     return this.environment.prefetch(this.name, key)
   }
 
