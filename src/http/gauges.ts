@@ -118,7 +118,7 @@ export function addGauges(
     name: 'propetl_memory_share_bytes',
     help: 'Most memory for each use',
     labelNames: ['use'],
-    registers: registers,
+    registers,
     collect() {
       for (const [use, bytes] of Object.entries(lifecycle.current?.costs.shares ?? {})) this.set({ use }, bytes)
     },
@@ -127,7 +127,7 @@ export function addGauges(
     name: 'propetl_memory_held_bytes',
     help: 'Memory in use, for each use',
     labelNames: ['use'],
-    registers: registers,
+    registers,
     collect() {
       if (lifecycle.current === undefined) return
       const { costs, registry } = lifecycle.current
@@ -149,7 +149,7 @@ export function addGauges(
     name: 'propetl_database_state',
     help: '1 for the state of the shared database as /health/ready reports it, 0 for the other states',
     labelNames: ['state'],
-    registers: registers,
+    registers,
     collect() {
       const current = following()?.state
       if (current !== undefined) for (const state of followingStates) this.set({ state }, Number(state === current))
@@ -183,7 +183,7 @@ export function addGauges(
     name: 'propetl_engine_info',
     help: 'Execution provider in use, as a label',
     labelNames: ['provider'],
-    registers: registers,
+    registers,
     collect() {
       if (lifecycle.current) this.set({ provider: lifecycle.current.engines.choice.provider }, 1)
     },

@@ -11,6 +11,9 @@ import type { Certificate } from './certificate.js'
 import { addGauges } from './gauges.js'
 import type { Lifecycle } from './services.js'
 
+/** Seconds. */
+const latencyBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+
 const powersOfTwo = (first: number, last: number) =>
   Array.from({ length: Math.log2(last / first) + 1 }, (_, i) => first * 2 ** i)
 
@@ -22,12 +25,12 @@ export class Metrics {
     'http_request_duration_seconds',
     'Duration of HTTP requests by method, route and status',
     {
-      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+      buckets: latencyBuckets,
       labelNames: ['method', 'route', 'status'],
     },
   )
   readonly #waits = this.#histogram('queue_wait_seconds', 'Time that rows waited in the queue', {
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    buckets: latencyBuckets,
   })
   readonly #rows = this.#histogram('batch_rows', 'Rows per batch', { buckets: powersOfTwo(1, 512) })
   readonly #tokens = this.#histogram('batch_tokens', 'Tokens per batch', { buckets: powersOfTwo(8, 8192) })
