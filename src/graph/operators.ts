@@ -59,7 +59,7 @@ export const quantizedLinear = (g: GraphBuilder, x: Value, weight: Value, scales
     { domain: 'com.microsoft' },
   )
 
-/** Product of two matrices, each of which may be transposed first. */
+/** Product of two matrices. Each of them may be transposed first. */
 export const gemm = (
   g: GraphBuilder,
   a: Value,

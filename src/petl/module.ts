@@ -28,7 +28,7 @@ export interface PetlModule {
   layer(g: GraphBuilder, weights: ValuesByName, packing: Packing): LayerHooks
 }
 
-/** Settings of which some are not given. */
+/** Settings with some of them missing. */
 export type GivenSettings<T> = { readonly [P in keyof T]?: T[P] | undefined }
 
 /** A kind of module: how its settings are stored, completed and built. */

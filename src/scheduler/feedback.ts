@@ -5,7 +5,7 @@ import { LRUCache } from 'lru-cache'
 import { Calibration } from './calibration.js'
 import { EventLoopLag } from './event-loop-lag.js'
 
-/** Tenants whose feedback is kept. The feedback of the least recently seen tenant is forgotten. */
+/** Most tenants whose feedback is kept. Beyond it, the least recently seen tenant is evicted. */
 const maxTenants = 4_096
 
 export interface Feedback {

@@ -69,7 +69,7 @@ class TurnOrder<F extends Flow> {
   }
 }
 
-/** Flows without rows that are remembered. Beyond the limit, the flow that has been idle longest is forgotten. */
+/** Idle flows whose turns are kept. Beyond the limit, the flow that has been idle longest is removed. */
 export class IdleFlows<F extends Flow> {
   readonly #turnsOf = new Map<F, Turns<F>>()
 
@@ -99,7 +99,7 @@ export class Turns<F extends Flow> {
   #now = 0
   /** The virtual time after the next lead(). All flows that arrive between two batches start at the same time. */
   #next = 0
-  /** Flows without rows. A flow is forgotten when a leader has reached its turn. */
+  /** Flows without rows. A flow is removed when a leader has reached its turn. */
   readonly #idle = new TurnOrder<F>()
   /** Flows without rows whose turn is later than #next. They still count as sharing the resource. */
   readonly #ahead = new TurnOrder<F>()
@@ -108,7 +108,7 @@ export class Turns<F extends Flow> {
 
   /**
    * @param remembered bounds the number of flows without rows; several Turns may share it
-   * @param onForgotten called with a flow that was forgotten
+   * @param onForgotten called with a flow that was removed
    */
   constructor(
     readonly remembered: IdleFlows<F>,
@@ -169,7 +169,7 @@ export class Turns<F extends Flow> {
     this.remembered.add(flow, this)
   }
 
-  /** The flow whose turn it is. Idle flows whose turn it has reached are forgotten. */
+  /** The flow whose turn it is. Removes the idle flows whose turn it has reached. */
   lead(): F | undefined {
     const leader = this.#waiting.first()
     for (let first = this.#idle.first(); first !== undefined; first = this.#idle.first()) {
@@ -181,7 +181,7 @@ export class Turns<F extends Flow> {
     return leader
   }
 
-  /** Forgets a flow without rows. If it returns, it starts at the virtual time. */
+  /** Removes a flow without rows. If it returns, it starts at the virtual time. */
   forget(flow: F): void {
     if (!this.#idle.remove(flow)) return
     this.#stopSharing(flow)

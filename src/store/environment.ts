@@ -1,5 +1,5 @@
-// One lmdb file. It is opened only if it is intact, and changed by one transaction at a time, each of which is durable
-// before its promise resolves. After a fault the file is reopened, and verified before it accepts further changes.
+// One lmdb file. It is opened only if it is intact. Transactions run one at a time, and the promise of a transaction
+// resolves once it is durable. After a fault the file is reopened, and verified before it accepts further changes.
 
 import { mkdirSync } from 'node:fs'
 import { open as openFile } from 'node:fs/promises'

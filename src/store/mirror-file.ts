@@ -54,7 +54,7 @@ export interface FileContents {
   readonly contents: Record<string, Contents>
 }
 
-/** The number of latest changes of which a mirror remembers every one that was its position. */
+/** A mirror remembers each of its positions among this many latest changes, and fewer of the older ones. */
 export const exactlyKnown = 32
 
 export const stateTable = 'state'
