@@ -79,3 +79,9 @@ export class Problem extends Error {
 export const quoted = (text: string, most = 80): string => JSON.stringify(shortened(text, most))
 
 export const shortened = (text: string, most: number): string => (text.length > most ? `${text.slice(0, most)}…` : text)
+
+/** The message of an error. If several addresses of a host failed, that of the first one. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof AggregateError) return reasonOf(error.errors[0])
+  return error instanceof Error ? error.message : String(error)
+}

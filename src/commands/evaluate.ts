@@ -17,7 +17,7 @@ import { Random } from '../learn/random.js'
 import { outputsOfPredictions, type ServedPrediction, textsToPredict } from '../learn/served-predictions.js'
 import { maxRunTokens } from '../learn/trainer.js'
 import { type ProblemType, problemTypes } from '../petl/task.js'
-import { Problem } from '../problem.js'
+import { Problem, reasonOf } from '../problem.js'
 import type { Numerics } from '../runtime/execution-providers.js'
 import { CostModel } from '../scheduler/cost.js'
 import { Dispatcher } from '../scheduler/dispatcher.js'
@@ -217,7 +217,7 @@ async function fetchJson(address: string, body?: unknown): Promise<unknown> {
   ).catch((error: Error) => {
     throw new Problem(
       'server_failed',
-      `no server responds at ${address}: ${reasonOf(error)}. Check the address and that the server is running.`,
+      `no server responds at ${address}: ${reasonOf(error.cause ?? error)}. Check the address and that the server is running.`,
     )
   })
   const text = await response.text()
@@ -238,12 +238,6 @@ async function fetchJson(address: string, body?: unknown): Promise<unknown> {
       `${address} did not respond with JSON; expected a URL like http://localhost:8080/tasks/reviews`,
     )
   }
-}
-
-/** The reason why fetch failed is in the cause, which has several errors if a name has several addresses. */
-function reasonOf({ cause, message }: Error): string {
-  const first = cause instanceof AggregateError ? cause.errors[0] : cause
-  return first instanceof Error ? first.message : message
 }
 
 /** The detail of an error response of a propetl server, or the beginning of any other response. */

@@ -1,7 +1,7 @@
 // What errors of the shared PostgreSQL database, of pg and of TLS mean for the store.
 
 import pg from 'pg'
-import { Problem } from '../problem.js'
+import { Problem, reasonOf } from '../problem.js'
 
 const { DatabaseError } = pg
 
@@ -16,12 +16,6 @@ export class UnknownOutcome extends Error {
   ) {
     super(reasonOf(cause))
   }
-}
-
-/** The message of an error. If several addresses of a host failed, that of the first one. */
-export function reasonOf(error: unknown): string {
-  if (error instanceof AggregateError) return reasonOf(error.errors[0])
-  return error instanceof Error ? error.message : String(error)
 }
 
 export const readOnlyServer = () => new Error('the server is read-only: it is a standby, or its disk is full')

@@ -2,8 +2,9 @@
 // timeout has passed.
 
 import { setTimeout as delay } from 'node:timers/promises'
+import { reasonOf } from '../problem.js'
 import { Database } from './database.js'
-import { reasonOf, type UnknownOutcome } from './database-errors.js'
+import type { UnknownOutcome } from './database-errors.js'
 import type { Position } from './mirror-file.js'
 
 /** The timeout, the most of it that one attempt counts for, and the delays between attempts, in milliseconds. */

@@ -4,11 +4,11 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { Problem } from '../problem.js'
+import { Problem, reasonOf } from '../problem.js'
 import { Availability } from './availability.js'
 import { ChangeMaker } from './change-maker.js'
 import { Database } from './database.js'
-import { isLasting, reasonOf } from './database-errors.js'
+import { isLasting } from './database-errors.js'
 import { Follower } from './follower.js'
 import type { Mirror } from './mirror.js'
 import type { Following, RecordRange, Store, StoreWriter, Table } from './store.js'
