@@ -147,7 +147,9 @@ function addLearn(program: Command): void {
     prints:
       'Prints the dev score, the score without a mask, the most frequent confusions, and the command that uploads the task.',
     notes: [
-      'The problem type follows from the labels. Names: single-label classification. Numbers with fractions: regression Arrays of names: multi-label classification. Arrays of words, with a label for each word: token classification In CSV and TSV, lists need --problem-type: commas separate the labels of a multi_label_classification, and white ' +
+      'The problem type follows from the labels. Names: single-label classification. Numbers with fractions: regression. ' +
+        'Arrays of names: multi-label classification. Arrays of words, with a label for each word: token classification.',
+      'In CSV and TSV, lists need --problem-type: commas separate the labels of a multi_label_classification, and white ' +
         'space separates the words and the labels of a token_classification. A feature_extraction needs pairs of texts, ' +
         'with a number that says how similar they are.',
       'Ctrl-C stops training and keeps the best epoch so far.',
