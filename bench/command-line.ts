@@ -1,8 +1,8 @@
 // The command line of the benchmarks. Usage errors exit with code 2.
 
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { numerics as numericsChoices } from '../src/config.js'
 import { providers } from '../src/runtime/execution-providers.js'
+import { numerics as numericsChoices } from '../src/settings.js'
 import { attackNames } from './attacks/benchmark.js'
 import { type BenchmarkOptions, type CatalogueEntry, catalogue, type OptionName } from './catalogue.js'
 import { faultNames } from './faults/benchmark.js'

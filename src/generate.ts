@@ -2,12 +2,12 @@
 // docs/limits.md, docs/licences.md and masks/README.md.
 
 import { readdir, readFile, writeFile } from 'node:fs/promises'
-import { settingsTables } from './config.js'
 import { boundsTable, limitsTable } from './costs/resources.js'
 import { describeApi } from './http/openapi.js'
 import { type LockFile, licencesTable } from './licences.js'
 import { inPackage } from './package.js'
 import { readTaskFile, type TaskFile } from './petl/task-file.js'
+import { settingsTables } from './settings-tables.js'
 
 await writeFile(inPackage('openapi/openapi.json'), await describeApi())
 await fill('docs/settings.md', 'settings', settingsTables())

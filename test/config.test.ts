@@ -3,15 +3,9 @@ import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import {
-  environmentVariableOf,
-  flagOf,
-  loadConfig,
-  readConfig,
-  settingNames,
-  settingsTables,
-  unknownVariables,
-} from '../src/config.js'
+import { loadConfig, readConfig, unknownVariables } from '../src/config.js'
+import { environmentVariableOf, flagOf, settingNames } from '../src/settings.js'
+import { settingsTables } from '../src/settings-tables.js'
 import { root, temporaryDirectory } from './material.js'
 
 describe('settings', () => {

@@ -25,7 +25,7 @@ const imports: Readonly<Record<string, string>> = {
     'backbones costs engine formats http learn petl runtime scheduler server shutdown signals store tasks tenants',
 }
 /** Modules of src itself that all others may import. They import only each other. */
-const shared = new Set(['config', 'owner', 'package', 'problem', 'running-time', 'steps'])
+const shared = new Set(['config', 'owner', 'package', 'problem', 'running-time', 'settings', 'steps'])
 
 const src = join(root, 'src')
 /** The folder of a module, or the module's name if it is in src itself. */

@@ -7,7 +7,6 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Text } from '../src/backbones/tokenizer.js'
-import { settings } from '../src/config.js'
 import type { EngineRow } from '../src/engine/engine.js'
 import { parseHeader, serializeSafetensors, type TensorData, tensorBytes } from '../src/formats/safetensors.js'
 import { effectiveBitset } from '../src/petl/combining.js'
@@ -16,6 +15,7 @@ import { readPrototype } from '../src/petl/prototype-file.js'
 import type { Head } from '../src/petl/task.js'
 import { readTaskFile, type TaskFile } from '../src/petl/task-file.js'
 import type { Provider } from '../src/runtime/execution-providers.js'
+import { settings } from '../src/settings.js'
 
 export const root = fileURLToPath(new URL('../../', import.meta.url))
 const reference = join(root, 'test/fixtures/reference')

@@ -7,7 +7,6 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
 import { type Text, TextTokenizer } from '../../src/backbones/tokenizer.js'
-import { settings } from '../../src/config.js'
 import { Engine, type EngineRow } from '../../src/engine/engine.js'
 import { digestOf } from '../../src/formats/digest.js'
 import { readFileAs } from '../../src/formats/file.js'
@@ -19,6 +18,7 @@ import type { Prototype } from '../../src/petl/prototype.js'
 import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
 import type { Numerics, Provider } from '../../src/runtime/execution-providers.js'
+import { settings } from '../../src/settings.js'
 
 export const modelDir = settings.modelDir.value
 export const masksDir = settings.masksDir.value

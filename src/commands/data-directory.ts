@@ -1,7 +1,7 @@
 // A check that the commands on a data directory share.
 
-import { environmentVariableOf } from '../config.js'
 import { Problem } from '../problem.js'
+import { environmentVariableOf } from '../settings.js'
 
 /**
  * Rejects a data directory that only mirrors a database, because changes in it would be lost.

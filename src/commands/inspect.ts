@@ -1,7 +1,6 @@
 // `propetl inspect`: describes a prototype or a task file, as text or as JSON.
 
 import { join } from 'node:path'
-import { settings } from '../config.js'
 import { inFile, readFileAs } from '../formats/file.js'
 import { parseHeader } from '../formats/safetensors.js'
 import { countOnes } from '../petl/bitset.js'
@@ -12,6 +11,7 @@ import { prototypeFormat, readPrototype } from '../petl/prototype-file.js'
 import { plainModuleBits, prototypeBits, taskBits } from '../petl/storage.js'
 import { readTaskFile, taskFormat } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
+import { settings } from '../settings.js'
 import { describeTask, type TaskDescription } from '../tasks/description.js'
 
 export interface InspectOptions {

@@ -2,10 +2,10 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { flagOf } from '../config.js'
 import { bundledModelDir } from '../package.js'
 import { prototypeName } from '../petl/prototype-file.js'
 import { Problem } from '../problem.js'
+import { flagOf } from '../settings.js'
 
 /** The form of a model name on the Hugging Face Hub: organisation/name. */
 const hubName = /^[\w-][\w.-]*\/[\w-][\w.-]*$/

@@ -1,20 +1,12 @@
 // The command line of propetl. Each command imports its code only when it runs.
 
 import { Command, CommanderError, Option } from 'commander'
-import {
-  environmentVariableOf,
-  flagOf,
-  loadConfig,
-  settingGroups,
-  settingNames,
-  settings,
-  shownDefault,
-  unknownVariables,
-} from '../config.js'
+import { loadConfig, unknownVariables } from '../config.js'
 import { methodDefaults, trainingMethods, weightRates } from '../learn/training-methods.js'
 import { version } from '../package.js'
 import { combinings } from '../petl/task.js'
 import { Problem } from '../problem.js'
+import { environmentVariableOf, flagOf, settingGroups, settingNames, settings, shownDefault } from '../settings.js'
 import type { EvaluateFlags } from './evaluate.js'
 import { addHelp } from './help-text.js'
 import { Interrupted } from './interrupt.js'

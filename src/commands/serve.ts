@@ -3,10 +3,11 @@
 import { once } from 'node:events'
 import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from 'pino'
-import { type Config, flagOf, settingNames } from '../config.js'
+import type { Config } from '../config.js'
 import { openLog } from '../http/logger.js'
 import { Problem } from '../problem.js'
 import { type Server, startServer } from '../server.js'
+import { flagOf, settingNames } from '../settings.js'
 import { killAfter, killNow, threadsIdle } from '../shutdown.js'
 import { handleSignals, type StopSignal } from '../signals.js'
 

@@ -1,7 +1,7 @@
 // The commands of `propetl tenants` and the checks of their options.
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { environmentVariableOf, settings } from '../config.js'
+import { environmentVariableOf, settings } from '../settings.js'
 import { maxLimit, maxShare } from '../tenants/tenant.js'
 import { addHelp, type HelpText } from './help-text.js'
 import type { KeyFlags, StoreFlags, TenantFlags } from './tenants.js'

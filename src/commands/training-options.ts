@@ -1,12 +1,12 @@
 // The options that learn, train and evaluate share: their groups in the help, defaults, and checks of their values.
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { settings } from '../config.js'
 import { type Columns, defaultColumns } from '../learn/examples.js'
 import { type Metric, metricNames } from '../learn/metrics.js'
 import { type HeadKind, headKinds } from '../learn/plan.js'
 import { type ProblemType, poolings, problemTypes } from '../petl/task.js'
 import { type LearningProvider, learningProviders } from '../runtime/execution-providers.js'
+import { settings } from '../settings.js'
 
 const number = (what: string, isValid: (value: number) => boolean) => (given: string) => {
   const value = given.trim() === '' ? Number.NaN : Number(given)

@@ -1,8 +1,9 @@
 // The command that uploads a task file to a server on this machine.
 
 import { basename, extname } from 'node:path'
-import { type Config, loadConfig, settings } from '../config.js'
+import { type Config, loadConfig } from '../config.js'
 import { Problem } from '../problem.js'
+import { settings } from '../settings.js'
 import { taskIdPattern } from '../tasks/registry.js'
 
 /** Hosts at which a server on this machine is reached as localhost. */

@@ -2,8 +2,8 @@
 // and v2, as Node reads them). The rest is for the model, the engines, connections and the heap.
 
 import { totalmem } from 'node:os'
-import { flagOf } from '../config.js'
 import { Problem } from '../problem.js'
+import { flagOf } from '../settings.js'
 import { Pool } from './pool.js'
 
 export interface MemorySettings {

@@ -1,8 +1,8 @@
 // Every resource that a caller can use up: its limits, the settings that change them, who is charged, and the errors. This
 // table generates the tables of SECURITY.md and docs/limits.md, and some of the errors.
 
-import { flagOf, type SettingName, shownDefault } from '../config.js'
 import { Problem, type ProblemCode } from '../problem.js'
+import { flagOf, type SettingName, shownDefault } from '../settings.js'
 
 interface Resource {
   /** The resource, in words. */

@@ -1,7 +1,7 @@
 // Reads labelled examples from a data file, one at a time. Errors name the file, the line and the column.
 
 import type { Text } from '../backbones/tokenizer.js'
-import { flagOf } from '../config.js'
+import { flagOf } from '../settings.js'
 import { type FileRow, readFileRows } from './file-rows.js'
 import { throwInvalidData } from './invalid-data.js'
 

@@ -1,6 +1,6 @@
 // The execution providers by name. Nothing here loads onnxruntime, so the command line can list them cheaply.
 
-import type { numerics } from '../config.js'
+import type { numerics } from '../settings.js'
 
 export const providers = ['cpu', 'webgpu', 'cuda'] as const
 export type Provider = (typeof providers)[number]

@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { flagOf, settingNames, settings } from '../../src/config.js'
+import { flagOf, settingNames, settings } from '../../src/settings.js'
 import { root, temporaryDirectory } from '../material.js'
 import { cli } from '../server-process.js'
 

@@ -5,9 +5,9 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
-import { environmentVariableOf, settingNames } from '../../src/config.js'
 import { Metrics } from '../../src/http/metrics.js'
 import { Lifecycle } from '../../src/http/services.js'
+import { environmentVariableOf, settingNames } from '../../src/settings.js'
 import { root } from '../material.js'
 
 /** Folders without pages of ours. */

@@ -9,7 +9,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, describe, test } from 'node:test'
-import { settings as defaults } from '../../src/config.js'
+import { settings as defaults } from '../../src/settings.js'
 import { root, temporaryDirectory } from '../material.js'
 import { matches, stepsOf } from './transcript.js'
 

@@ -1,7 +1,7 @@
 // Schemas of health reports.
 
 import { Type } from 'typebox'
-import { numerics } from '../../config.js'
+import { numerics } from '../../settings.js'
 import { followingStates } from '../../store/store.js'
 import { oneOf } from './common.js'
 import { component } from './component.js'
