@@ -48,7 +48,11 @@ export const targetInputs = (targets: Float32Array, weights: Float32Array): Grap
 })
 
 /** Weights of the targets of a batch in its loss, [N]: equal, except that words without token have weight 0. */
-export function targetWeights(examples: readonly EncodedExample[], loss: Loss, outputs: number): Float32Array {
+export function targetWeights(
+  examples: readonly EncodedExample[],
+  loss: Pick<Loss, 'weight'>,
+  outputs: number,
+): Float32Array {
   const present = examples.flatMap(({ words }) => (words ? Array.from(words, (token) => +(token !== noToken)) : [1]))
   const count = present.reduce((sum, isPresent) => sum + isPresent, 0)
   const weight = count === 0 ? 0 : loss.weight(count, outputs)
