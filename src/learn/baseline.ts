@@ -6,7 +6,14 @@ import type { Pooling } from '../petl/task.js'
 import type { Compute } from '../runtime/execution-providers.js'
 import { GraphSession } from '../runtime/graph-session.js'
 import { shuffledBatches, targetInputs, targetWeights } from './batches.js'
-import { evaluateSubset, evaluationOf, headInputs, type OnExamplesDone, scoreOf } from './evaluation.js'
+import {
+  evaluateSubset,
+  evaluationOf,
+  headInputs,
+  type OnExamplesDone,
+  scoreOf,
+  withoutMissingWords,
+} from './evaluation.js'
 import { encodedExamples, exampleCount, labelStarts, type Subset, sample, targetsOf } from './example-set.js'
 import { outputCount } from './label-space.js'
 import { AdamW, rateShare } from './optimiser.js'
@@ -134,7 +141,11 @@ async function trainOnVectors(
         )
     }
     const logits = (await forward.run({ vectors: matrix(devVectors, H), ...head() })).get('logits')
-    const score = scoreOf(metric, space, evaluationOf(logits ?? new Float32Array(), space, dev))
+    const score = scoreOf(
+      metric,
+      space,
+      evaluationOf(withoutMissingWords(logits ?? new Float32Array(), outputs, dev), space, dev),
+    )
     if (best === undefined || score > best.score)
       best = { score, bestEpoch: epoch + 1, values: tensors.map(({ values }) => values.slice()) }
   }

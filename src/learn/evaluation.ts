@@ -40,21 +40,37 @@ export async function evaluateSubset(
   space: LabelSpace,
   subset: Subset,
 ): Promise<Evaluation> {
-  const outputs = await runInOrder(trainer, subset, outputCount(space), (examples) => trainer.outputs(examples, task))
-  return evaluationOf(outputs, space, subset)
+  return evaluationOf(await headOutputs(trainer, task, space, subset), space, subset)
 }
 
-/** @param outputs [N, C] in the order of the subset; those of words without token are overwritten */
-export function evaluationOf(outputs: Float32Array, space: LabelSpace, subset: Subset): Evaluation {
-  const { words } = subset.set
+/** The outputs of a task's head for a subset, [N, C] in its order; NaN for words without token. */
+export async function headOutputs(
+  trainer: Trainer,
+  task: TaskModel,
+  space: LabelSpace,
+  subset: Subset,
+): Promise<Float32Array> {
   const C = outputCount(space)
+  const outputs = await runInOrder(trainer, subset, C, (examples) => trainer.outputs(examples, task))
+  return withoutMissingWords(outputs, C, subset)
+}
+
+/** Overwrites the outputs of words without token by NaN. */
+export function withoutMissingWords(outputs: Float32Array, C: number, subset: Subset): Float32Array {
+  const { words } = subset.set
+  if (words === undefined) return outputs
   const starts = labelStarts(subset)
-  if (words)
-    for (const [at, example] of subset.examples.entries())
-      for (const [word, token] of words.tokens(example).entries()) {
-        const label = (starts[at] ?? 0) + word
-        if (token === noToken) outputs.fill(Number.NaN, label * C, (label + 1) * C)
-      }
+  for (const [at, example] of subset.examples.entries())
+    for (const [word, token] of words.tokens(example).entries()) {
+      const label = (starts[at] ?? 0) + word
+      if (token === noToken) outputs.fill(Number.NaN, label * C, (label + 1) * C)
+    }
+  return outputs
+}
+
+/** @param outputs [N, C] in the order of the subset; NaN for words without token */
+export function evaluationOf(outputs: Float32Array, space: LabelSpace, subset: Subset): Evaluation {
+  const starts = labelStarts(subset)
   return { predictions: problemTraits[space.problem].predictions(space, outputs), actual: targetsOf(subset), starts }
 }
 
