@@ -124,7 +124,7 @@ async function trainMask(
   return {
     scores: [scored(task, result.score)],
     bestEpoch: result.bestEpoch,
-    epochs: result.epochs.length,
+    epochs: result.epochs,
     steps: counter.steps,
     storage: {
       shared: weights + (settings.combine === 'none' ? 0 : layerMasks),

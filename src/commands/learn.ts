@@ -1,15 +1,20 @@
 // `propetl learn`: trains a task on a data file and writes its task file.
 
+import { readdir } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
+import { settings } from '../settings.js'
+import { readFileAs } from '../formats/file.js'
 import { checkDataFile, isDataFileName } from '../learn/file-rows.js'
 import type { LabelSpace } from '../learn/label-space.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
 import { type NewTask, trainNewTask } from '../learn/new-task.js'
 import { hasHead } from '../learn/problem-traits.js'
 import { loadTrainingData } from '../learn/training-data.js'
+import type { Fold } from '../learn/validation.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
+import type { Prototype } from '../petl/prototype.js'
 import type { Combining } from '../petl/task.js'
-import { readTaskFile } from '../petl/task-file.js'
+import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
 import { checkModelDirectory } from './model-directory.js'
@@ -20,7 +25,8 @@ import { shellWord, uploadCommand } from './upload-command.js'
 
 export interface LearnFlags extends CommonTrainingFlags {
   readonly density: number
-  readonly scoreRate: number
+  readonly scoreRate?: number
+  readonly startMasks?: string
   readonly out: string
   readonly maskRows: 'layer' | 'one'
   readonly combine: Combining
@@ -62,34 +68,78 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
     (warning) => line.print(`warning: ${warning}`),
     (file, rows) => line.reading(file, rows),
   )
+  const known = await knownTasks(flags.startMasks ?? settings.masksDir.value, prototype)
   const { train, dev, space } = data
   const problem = space.problem.replaceAll('_', ' ')
   const labels = space.range ? `labels from ${space.range.join(' to ')}` : `${space.labels.length} labels`
-  line.print(`${train.examples.length} training examples, ${dev.examples.length} dev examples; ${problem}, ${labels}`)
+  line.print(`${train.examples.length + dev.examples.length} examples; ${problem}, ${labels}`)
 
   const { description, resume: _, ...rest } = flags
   const options = {
     ...rest,
-    rates: { scores: flags.scoreRate, heads: flags.headRate },
+    rates: {
+      ...(flags.scoreRate !== undefined && { scores: flags.scoreRate }),
+      ...(flags.headRate !== undefined && { heads: flags.headRate }),
+    },
     ...(description !== undefined && { description }),
     ...(resume && { resume }),
   }
   const task = await untilInterrupted(
     (signal) =>
-      trainNewTask(model, prototype, data, options, {
-        onProgress: (progress) => line.show(progress),
-        onBaseline: (done, all) => line.baseline(done, all),
-        signal,
+      trainNewTask(
+        model,
+        prototype,
+        data,
+        options,
+        {
+          onValidation: ({ train, folds }) => line.print(describeValidation(train.examples.length, folds)),
+          onProgress: (progress) => line.show(progress),
+          onMask: (done, all) => line.masks(done, all),
+          onStart: (mask, score) =>
+            line.print(
+              `a head on the mask of ${mask} is ready: ${data.metric} ${score.toFixed(4)}; now the mask is trained`,
+            ),
+          signal,
+        },
+        known,
+      ).catch((error: unknown) => {
+        if (signal.aborted) throw interrupted
+        throw error
       }),
     () => line.print('stopping after the current step; press Ctrl-C again to end at once'),
   )
-  if (task.result.stopped && task.result.steps === 0)
-    throw new Interrupted('interrupted before training began; nothing was written')
+  if (task.result.stopped && task.result.steps === 0 && task.result.start === undefined) throw interrupted
   checkTaskFitsPrototype(readTaskFile(task.file), prototype)
   await writeAtomically(flags.out, task.file)
   line.print('')
   const took = performance.now() - start
   return flags.json ? jsonReport(task, flags, took) : report(task, space, flags, took)
+}
+
+const describeValidation = (examples: number, folds: readonly Fold[]): string =>
+  folds.length > 1
+    ? `few examples: ${folds.length}-fold cross-validation instead of a dev part`
+    : `${examples} to train on, ${folds[0]?.heldOut.examples.length} held out as the dev part`
+
+const interrupted = new Interrupted('interrupted before training began; nothing was written')
+
+/**
+ * The tasks of a folder that belong to a prototype, by id.
+ * @throws Problem `invalid_setting`, `unreadable_file`, `invalid_task_file`
+ */
+async function knownTasks(folder: string, prototype: Prototype): Promise<Map<string, TaskFile>> {
+  const names = await readdir(folder).catch((error: Error) => {
+    throw new Problem(
+      'invalid_setting',
+      `--start-masks ${folder} cannot be read: ${error.message}; name a folder of task files`,
+    )
+  })
+  const known = new Map<string, TaskFile>()
+  for (const name of names.filter((name) => extname(name) === '.safetensors').sort()) {
+    const task = await readFileAs(join(folder, name), 'unreadable_file', (bytes) => readTaskFile(bytes))
+    if (task.prototype === prototype.digest) known.set(basename(name, '.safetensors'), task)
+  }
+  return known
 }
 
 /** @throws Problem `invalid_setting`, `unwritable_file` */
@@ -113,11 +163,12 @@ function report(
   flags: LearnFlags,
   took: number,
 ): string {
-  const { bestEpoch, epochs } = result
-  const initial = epochs.length === 0 ? 'before the first epoch ended' : 'as it was before this run'
-  const epoch = bestEpoch === 0 ? initial : `epoch ${bestEpoch} of ${epochs.length}`
+  const { bestEpoch, epochs, folds, heldOut, start } = result
+  const epoch = bestEpoch === 0 ? 'no epoch was better than the start' : `epoch ${bestEpoch} of ${epochs}`
+  const by = folds > 1 ? `${folds}-fold cross-validation` : 'dev'
   const facts: [string, string][] = [
-    [`dev ${metric}`, `${result.score.toFixed(4)} (${epoch}${result.stopped ? ', stopped' : ''})`],
+    [metric, `${result.score.toFixed(4)} (${by}, ${heldOut} examples)`],
+    ['mask', `${start ? `started from ${start}, ` : ''}${epoch}${result.stopped ? ', interrupted' : ''}`],
     ...(headOnly === undefined
       ? []
       : [[hasHead(problem) ? 'head without mask' : 'bare backbone', headOnly.toFixed(4)] as [string, string]]),
@@ -141,6 +192,9 @@ function jsonReport({ file, result, metric, headOnly, confusions }: NewTask, fla
     metric,
     score: result.score,
     ...(headOnly !== undefined && { head_only: headOnly }),
+    folds: result.folds,
+    held_out: result.heldOut,
+    start: result.start,
     epoch: result.bestEpoch,
     epochs: result.epochs,
     stopped: result.stopped,

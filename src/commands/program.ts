@@ -125,7 +125,8 @@ function addLearn(program: Command): void {
         .default('none'),
     )
   addTrainingOptions(learn)
-    .option('--score-rate <rate>', "learning rate of the masks' scores", positive, 0.05)
+    .option('--score-rate <rate>', "learning rate of the masks' scores (default: 0.01)", positive)
+    .option('--start-masks <dir>', 'task files whose masks training may start from (default: the bundled tasks)')
     .option('--resume <file>', 'continue from the mask and head of a task file')
     .option(
       '--no-baseline',

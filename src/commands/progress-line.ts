@@ -20,8 +20,8 @@ export class ProgressLine {
     this.#rewrite(`reading ${path}: ${formatCount(rows)} rows`, false)
   }
 
-  baseline(done: number, all: number): void {
-    this.#rewrite(`baseline: ${formatCount(done)} of ${formatCount(all)} examples`, false)
+  masks(done: number, all: number): void {
+    this.#rewrite(`comparing starting points: ${done} of ${all}`, false)
   }
 
   /** Prints a line that stays. */
@@ -50,11 +50,11 @@ export class ProgressLine {
 
 const formatCount = (value: number) => value.toLocaleString('en-US')
 
-const sentence = ({ step, steps, loss, best, millisecondsLeft }: Progress): string =>
+const sentence = ({ step, steps, loss, best, comparedBy, millisecondsLeft }: Progress): string =>
   [
     `step ${step} of ${steps}`,
     `loss ${loss.toFixed(4)}`,
-    `best dev score ${best === undefined ? 'not known yet' : best.toFixed(4)}`,
+    `best ${comparedBy} ${best === undefined ? 'not known yet' : best.toFixed(4)}`,
     `${duration(millisecondsLeft)} left`,
   ].join(', ')
 

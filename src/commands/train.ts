@@ -84,7 +84,7 @@ export async function train(paths: readonly string[], flags: TrainFlags): Promis
           rates: {
             weights: flags.weightRate ?? weightRates[flags.module],
             scores: flags.scoreRate ?? defaults.scoreRate,
-            heads: flags.headRate,
+            heads: flags.headRate ?? 0.005,
           },
         },
         { onProgress: (progress) => line.show(progress), signal },

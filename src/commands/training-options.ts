@@ -52,7 +52,7 @@ export interface CommonTrainingFlags extends DataFlags {
   readonly maxRows?: number
   readonly epochs?: number
   readonly batchRows: number
-  readonly headRate: number
+  readonly headRate?: number
   readonly weightDecay: number
   readonly pooling: (typeof poolings)[number]
   readonly head: HeadKind
@@ -116,9 +116,9 @@ export const addModelOptions = (command: Command, modelDir: string): Command =>
 export const addTrainingOptions = (command: Command): Command =>
   command
     .optionsGroup(optionGroups.training)
-    .option('--epochs <number>', 'passes over the data (default: 3 to 50, enough for 400 steps)', whole(1, 10_000))
+    .option('--epochs <number>', 'passes over the data (default: by the number of examples)', whole(1, 10_000))
     .option('--batch-rows <number>', 'examples of a batch', whole(1, 100_000), 32)
-    .option('--head-rate <rate>', 'learning rate of heads', positive, 0.005)
+    .option('--head-rate <rate>', 'learning rate of heads (default: 0.001 for learn, 0.005 for train)', positive)
     .option('--weight-decay <number>', 'weight decay of AdamW', decay, 0.1)
     .option('--seed <number>', 'the same seed gives the same result on the same machine', whole(0, 2 ** 31 - 1), 1)
     .optionsGroup(optionGroups.machine)

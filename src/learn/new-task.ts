@@ -6,20 +6,25 @@ import type { Combining, Pooling, TaskMask } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import type { Compute } from '../runtime/execution-providers.js'
-import { trainHeadOnly } from './baseline.js'
-import { type Evaluation, evaluateSubset, type OnExamplesDone } from './evaluation.js'
+import { type Calibration, calibratedHead } from './calibration.js'
+import { type Evaluation, evaluateSubset, scoreOf } from './evaluation.js'
+import type { Subset } from './example-set.js'
 import type { LabelSpace } from './label-space.js'
+import { trainMask } from './mask-training.js'
 import { confusion, type Metric } from './metrics.js'
 import type { Model } from './model.js'
-import { type HeadKind, type MaskPlan, type ModulePlan, moduleParameters } from './plan.js'
+import { type HeadKind, type MaskPlan, type ModuleParameter, type ModulePlan, moduleParameters } from './plan.js'
 import { hasHead } from './problem-traits.js'
 import { Random } from './random.js'
-import { checkCanResume, copyResumedTask } from './resume.js'
-import { initialHead, initialModule, type ModuleTensor } from './tensors.js'
+import { checkCanResume, copyResumedHead } from './resume.js'
+import { type StartingMask, startingMasks } from './starting-masks.js'
+import { type StartingPoint, selectStart } from './starting-point.js'
+import { initialHead, initialModule, type ModuleTensor, type Tensor } from './tensors.js'
 import { trainedTaskFile } from './trained-task-file.js'
 import { type Rates, Trainer } from './trainer.js'
-import { type RunControl, type Schedule, type TrainingResult, train } from './training.js'
+import { type RunControl, type Schedule, train } from './training.js'
 import type { TrainingData } from './training-data.js'
+import { evaluateHeldOut, type Validation, validationOf } from './validation.js'
 
 export interface NewTaskOptions extends Schedule, Compute {
   /** One mask per layer, or one for all layers. */
@@ -27,7 +32,8 @@ export interface NewTaskOptions extends Schedule, Compute {
   /** How the mask is combined with the prototype's layer masks. All but `none` need one mask for all layers. */
   readonly combine: Combining
   readonly density: number
-  readonly rates: Pick<Rates, 'scores' | 'heads'>
+  /** Learning rates other than the defaults. */
+  readonly rates?: Partial<Pick<Rates, 'scores' | 'heads'>>
   readonly weightDecay: number
   readonly pooling: Pooling
   readonly head: HeadKind
@@ -52,69 +58,202 @@ export interface Confusion {
 
 export interface NewTask {
   readonly file: Uint8Array
-  readonly result: TrainingResult
+  readonly result: NewTaskResult
   readonly metric: Metric
-  /** Dev score of the baseline. */
+  /** Score of a head without a mask on the same held-out examples; for a feature extraction, of vectors without a mask. */
   readonly headOnly?: number
-  /** Most frequent first; empty unless each example or word has one label. */
+  /** Most frequent first; only where each row, or word, has one label. */
   readonly confusions: readonly Confusion[]
 }
 
+export interface NewTaskResult {
+  /** Score on held-out examples. */
+  readonly score: number
+  /** Folds of the cross-validation that gave the score; 1 for a dev part. */
+  readonly folds: number
+  /** Examples that were held out. */
+  readonly heldOut: number
+  /** Name of the mask that training started from; absent for a resumed task. */
+  readonly start?: string
+  /** From 1; 0 if no epoch was better than the starting point. */
+  readonly bestEpoch: number
+  /** Epochs that were compared. */
+  readonly epochs: number
+  readonly steps: number
+  readonly stopped: boolean
+}
+
+/** How the caller follows and stops the training of a new task. */
+export interface NewTaskControl extends RunControl {
+  /** Receives what the task is judged by. */
+  readonly onValidation?: (validation: Validation) => void
+  /** Receives the number of masks that have been compared as starting points. */
+  readonly onMask?: (done: number, all: number) => void
+  /** Receives the score of the head at the starting point, before its mask is trained. */
+  readonly onStart?: (start: string, score: number) => void
+}
+
+/**
+ * Trains a task and makes its file.
+ * @param known tasks of the same prototype, by id: their masks may be the starting point
+ */
 export async function trainNewTask(
   { backbone }: Model,
   prototype: Prototype,
   data: TrainingData,
   options: NewTaskOptions,
-  { onProgress, onBaseline, signal }: RunControl & { readonly onBaseline?: OnExamplesDone },
+  control: NewTaskControl,
+  known: ReadonlyMap<string, TaskFile> = new Map(),
 ): Promise<NewTask> {
   const { layers, hiddenSize: H } = backbone.dims
-  const { head, seed, batchRows, pooling, provider, threads } = options
-  checkOptions(data.space, options)
+  const { space } = data
+  const { combine, resume } = options
+  checkOptions(space, options)
   const plan = taskPlan(prototype, options)
-  const maskRows = options.maskRows === 'one' ? 1 : layers
-  if (options.resume) checkCanResume(options.resume, prototype, data.space, { ...options, maskRows })
-  const trainerOptions = { ...options, rates: { ...options.rates, weights: 0 } }
-
-  const headOnly = options.baseline
-    ? await trainHeadOnly(
-        backbone,
-        data,
-        { head, seed, batchRows, pooling, provider, threads },
-        signal,
-        onBaseline,
-      ).catch((error: unknown) => {
-        if (signal.aborted) return undefined
-        throw error
-      })
-    : undefined
-
-  const random = new Random(seed, 'beginning')
-  const module = initialModule(moduleParameters(plan, layers, H), prototype, random)
-  const tensors = initialHead(data.space, H, head, random)
-  if (options.resume) copyResumedTask(options.resume, prototype, data.space, module, tensors, random)
-  const trainer = new Trainer(backbone, plan, module, trainerOptions)
-  const training = { id: 'task', problem: data.space.problem, ...data, head, tensors }
-  const schedule = { ...options, keepInitial: options.resume !== undefined }
-  const result = await train(trainer, [training], schedule, new Random(seed, 'batches'), onProgress, signal)
-  const evaluation = await evaluateSubset(trainer, training, data.space, data.dev)
-  await trainer.release()
-
-  const file = trainedTaskFile(training, {
-    prototype: prototype.digest,
-    mask: taskMask(trainer, module),
-    combine: options.combine,
-    pooling,
-    normalize: options.normalize,
-    score: result.score,
-    ...(options.description !== undefined && { description: options.description }),
-  })
-  return {
-    file,
-    result,
-    metric: data.metric,
-    ...(headOnly && { headOnly: headOnly.score }),
-    confusions: findConfusions(data.space, evaluation),
+  const maskLayers = options.maskRows === 'one' ? 1 : layers
+  if (resume) checkCanResume(resume, prototype, space, { ...options, maskRows: maskLayers })
+  const parameters = moduleParameters(plan, layers, H)
+  const random = (purpose: string) => new Random(options.seed, purpose)
+  const module = (mask?: Uint8Array) => initialModule(parameters, prototype, random('beginning'), mask)
+  const isFitted = !resume && options.head === 'linear' && hasHead(space.problem)
+  const rates = { weights: 0, ...(isFitted ? ratesFromStart : ratesFromScratch), ...options.rates }
+  const trainer = new Trainer(backbone, plan, module(), { ...options, rates })
+  const masks = startingMasks(prototype, { maskLayers, combine }, known)
+  const run: Run = { trainer, prototype, data, options, control, masks, parameters, module, random }
+  try {
+    return isFitted ? await trainFittedTask(run) : await trainTaskByScore(run)
+  } finally {
+    await trainer.release()
   }
+}
+
+interface Run {
+  readonly trainer: Trainer
+  readonly prototype: Prototype
+  readonly data: TrainingData
+  readonly options: NewTaskOptions
+  readonly control: NewTaskControl
+  readonly masks: readonly StartingMask[]
+  readonly parameters: readonly ModuleParameter[]
+  /** New tensors of the module that start from the bits of a mask. */
+  readonly module: (mask?: Uint8Array) => readonly ModuleTensor[]
+  readonly random: (purpose: string) => Random
+}
+
+/** A head is fitted to the best known mask. Then mask and head are trained, if that lowers the loss of held-out examples. */
+async function trainFittedTask(run: Run): Promise<NewTask> {
+  const { trainer, data, options, control, masks, random } = run
+  const { space, metric } = data
+  const { signal, onProgress, onMask = () => {}, onStart = () => {} } = control
+  const validation = validationOf(data, random('folds'))
+  control.onValidation?.(validation)
+  const { train, folds } = validation
+  const { best, trainable, first } = await selectStart(trainer, masks, {
+    ...startOptions(run, validation),
+    ...{ signal, onMask },
+  })
+  const evaluated = (outputs: readonly Float32Array[], calibration: Calibration) =>
+    evaluateHeldOut(outputs, calibration, space, validation)
+  const scoreAt = ({ head }: StartingPoint) => head && scoreOf(metric, space, evaluated(head.outputs, head.calibration))
+  onStart(best.mask.name, scoreAt(best) ?? Number.NaN)
+
+  const trained = await trainMask(trainer, trainable, best, {
+    ...{ space, train, folds, random, signal, onProgress },
+    batchRows: options.batchRows,
+    epochs: options.epochs ?? defaultEpochs(train, options.batchRows),
+    initialModule: () => run.module(trainable.mask.bits),
+  })
+  const evaluation = evaluated(trained.outputs, trained.calibration)
+  const result = {
+    score: scoreOf(metric, space, evaluation),
+    folds: folds.length,
+    heldOut: evaluation.starts.length - 1,
+    start: (trained.bestEpoch > 0 ? trainable : best).mask.name,
+    bestEpoch: trained.bestEpoch,
+    epochs: trained.losses.length,
+    steps: trained.steps,
+    stopped: signal.aborted,
+  }
+  const headOnly = options.baseline ? scoreAt(first) : undefined
+  return newTask(run, result, evaluation, trained.module, calibratedHead(trained.head, trained.calibration), headOnly)
+}
+
+/** For tasks that have no linear head to fit, and for resumed ones: the epoch with the best dev score is kept. */
+async function trainTaskByScore(run: Run): Promise<NewTask> {
+  const { trainer, data, options, control, masks, random } = run
+  const { space } = data
+  const { resume, head } = options
+  const { signal, onProgress, onMask = () => {}, onStart = () => {} } = control
+  const validation = { train: data.train, folds: [{ train: data.train, heldOut: data.dev }] }
+  control.onValidation?.(validation)
+  const selection = resume
+    ? undefined
+    : await selectStart(trainer, masks, { ...startOptions(run, validation), signal, onMask })
+  const start = selection?.trainable
+  if (start && !hasHead(space.problem)) onStart(start.mask.name, 1 - start.loss)
+  const module = run.module(resume ? resume.mask.bits : start?.mask.bits)
+  const tensors = initialHead(space, trainer.backbone.dims.hiddenSize, head, random('head'))
+  if (resume) copyResumedHead(resume, space, tensors)
+  const own = trainer.withTensors(module)
+  const task = { id: 'task', problem: space.problem, ...data, head, tensors }
+  const schedule = { ...options, keepInitial: resume !== undefined || !hasHead(space.problem) }
+  const trained = await train(own, [task], schedule, random('batches'), onProgress, signal)
+  // A head that was not trained at all is of no use.
+  if (trained.steps === 0 && !schedule.keepInitial) signal.throwIfAborted()
+  const evaluation = await evaluateSubset(own, task, space, data.dev)
+  const result = {
+    ...trained,
+    folds: 1,
+    heldOut: data.dev.examples.length,
+    epochs: trained.epochs.length,
+    ...(start && { start: start.mask.name }),
+  }
+  const withoutMask = options.baseline && !hasHead(space.problem) ? selection?.first : undefined
+  return newTask(run, result, evaluation, module, tensors, withoutMask && 1 - withoutMask.loss)
+}
+
+const startOptions = ({ data, parameters, prototype, random }: Run, validation: Validation) => ({
+  ...{ parameters, prototype, random: random('start') },
+  ...{ space: data.space, metric: data.metric },
+  ...validation,
+})
+
+function newTask(
+  { trainer, prototype, data: { space, metric }, options }: Run,
+  result: NewTaskResult,
+  evaluation: Evaluation,
+  module: readonly ModuleTensor[],
+  tensors: readonly Tensor[],
+  headOnly: number | undefined,
+): NewTask {
+  const { combine, pooling, normalize, description } = options
+  const file = trainedTaskFile(
+    { space, tensors, metric, heldOut: result.heldOut, folds: result.folds },
+    {
+      prototype: prototype.digest,
+      mask: taskMask(trainer.withTensors(module), module),
+      combine,
+      pooling,
+      normalize,
+      score: result.score,
+      ...(description !== undefined && { description }),
+    },
+  )
+  const confusions = findConfusions(space, evaluation)
+  return { file, result, metric, confusions, ...(headOnly !== undefined && { headOnly }) }
+}
+
+/** A fitted head and a known mask are near a good solution already; larger steps would leave it. */
+const ratesFromStart = { scores: 0.01, heads: 0.001 } as const
+const ratesFromScratch = { scores: 0.05, heads: 0.005 } as const
+
+/** Steps that are enough for most tasks, within bounds on epochs. */
+const enoughSteps = 400
+const epochBounds = [3, 8] as const
+
+function defaultEpochs({ examples }: Subset, batchRows: number): number {
+  const steps = Math.ceil(examples.length / batchRows)
+  return Math.min(Math.max(Math.ceil(enoughSteps / steps), epochBounds[0]), epochBounds[1])
 }
 
 /** @throws Problem `invalid_setting` for an option that does not apply to the problem type */

@@ -123,14 +123,17 @@ export async function trainPrototype(
       const trained = tasks[at]
       if (trained === undefined) throw new Error(`task ${at} is missing`)
       const multi = method === 'multi'
-      const file = trainedTaskFile(trained, {
-        prototype: digest,
-        mask: multi ? taskMask(trainer, trained.masks) : layerMasks,
-        combine: multi ? options.combine : 'none',
-        pooling: options.pooling,
-        normalize: true,
-        score: task.score,
-      })
+      const file = trainedTaskFile(
+        { ...trained, heldOut: trained.dev.examples.length },
+        {
+          prototype: digest,
+          mask: multi ? taskMask(trainer, trained.masks) : layerMasks,
+          combine: multi ? options.combine : 'none',
+          pooling: options.pooling,
+          normalize: true,
+          score: task.score,
+        },
+      )
       return { ...task, file }
     }),
     storage,

@@ -6,8 +6,7 @@ import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import type { LabelSpace } from './label-space.js'
 import type { HeadKind } from './plan.js'
-import type { Random } from './random.js'
-import { kaimingBound, type ModuleTensor, maskValues, scoresForMask, type Tensor, tensorNamed } from './tensors.js'
+import { type Tensor, tensorNamed } from './tensors.js'
 
 /**
  * Checks that a run can resume from a task file.
@@ -40,22 +39,8 @@ export function checkCanResume(
   check("head's dense size", dense.outputs, dense.inputs)
 }
 
-/** Sets the initial scores and head of a run to those of a task file. */
-export function copyResumedTask(
-  task: TaskFile,
-  prototype: Prototype,
-  { spread }: LabelSpace,
-  module: readonly ModuleTensor[],
-  head: readonly Tensor[],
-  random: Random,
-): void {
-  const { maskBytes } = prototype
-  for (const mask of module) {
-    if (mask.kind !== 'mask' || mask.training === 'frozen') continue
-    const maskLayer = typeof mask.owner === 'number' ? mask.owner : 0
-    const bits = task.mask.bits.subarray(maskLayer * maskBytes, (maskLayer + 1) * maskBytes)
-    mask.values.set(scoresForMask(maskValues(prototype, mask.tensor, bits), kaimingBound(mask), random))
-  }
+/** Gives the head of a new run the values of a task file. */
+export function copyResumedHead(task: TaskFile, { spread }: LabelSpace, head: readonly Tensor[]): void {
   if (task.head === undefined) return
   const { output, dense } = task.head
   const { mean, deviation } = spread ?? { mean: 0, deviation: 1 }

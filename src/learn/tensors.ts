@@ -15,6 +15,8 @@ const parameterSize = ({ shape }: Parameter): number => elementCount(shape)
 export interface Tensor extends Parameter {
   /** Weights; the scores of a trained mask; or the 0s and 1s of a frozen mask. */
   readonly values: Float32Array
+  /** Share of a learned mask's entries that are 1, where it differs from that of the run. */
+  readonly density?: number
 }
 
 export type ModuleTensor = Tensor & ModuleParameter
@@ -22,12 +24,14 @@ export type ModuleTensor = Tensor & ModuleParameter
 /**
  * The initial tensors of a module. The mask of a layer starts as the layer mask of the prototype, if there is one,
  * because the prototype was trained with that mask.
+ * @param start bits that trained masks start with instead, [mask layers, mask bytes]; they keep their density
  * @param from the prototype that gives weights and layer masks, or the standard deviation of random initial weights
  */
 export function initialModule(
   parameters: readonly ModuleParameter[],
   from: Prototype | { readonly deviation: number },
   random: Random,
+  start?: Uint8Array,
 ): readonly ModuleTensor[] {
   const prototype = 'deviation' in from ? undefined : from
   return parameters.map((parameter): ModuleTensor => {
@@ -38,6 +42,11 @@ export function initialModule(
       return { ...parameter, values: beginsAtZero ? new Float32Array(size) : random.normal(size, from.deviation) }
     }
     const bound = kaimingBound(parameter)
+    if (training === 'trained' && start && prototype) {
+      const mask = maskValues(prototype, tensor, maskLayer(start, owner, prototype.maskBytes))
+      const density = mask.reduce((sum, bit) => sum + bit, 0) / size
+      return { ...parameter, values: scoresForMask(mask, bound, random), density }
+    }
     const mask = prototype && typeof owner === 'number' ? layerMaskValues(prototype, owner, tensor) : undefined
     if (training === 'frozen') {
       if (mask === undefined) throw new Error(`"${parameter.name}" is frozen, but the prototype has no such layer mask`)
@@ -64,6 +73,12 @@ export function scoresForMask(mask: Float32Array, bound: number, random: Random)
   return random
     .uniform(mask.length, bound / 2)
     .map((value, i) => value + (mask[i] ? (Math.sign(value) * bound) / 2 : 0))
+}
+
+/** The layer of a mask that an owner has: its own, or the only one. */
+const maskLayer = (bits: Uint8Array, owner: ModuleParameter['owner'], maskBytes: number): Uint8Array => {
+  const layer = typeof owner === 'number' ? owner : 0
+  return bits.subarray(layer * maskBytes, (layer + 1) * maskBytes)
 }
 
 /** The layer mask of a prototype for one tensor, as 0s and 1s; undefined if it has no layer masks. */

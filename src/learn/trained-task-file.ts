@@ -3,8 +3,8 @@
 import { type Combining, defaultThreshold, type Pooling, type ProblemFields, type TaskMask } from '../petl/task.js'
 import { serializeTaskFile } from '../petl/task-file.js'
 import type { LabelSpace } from './label-space.js'
+import type { Metric } from './metrics.js'
 import { type Tensor, trainedHead } from './tensors.js'
-import type { TrainingTask } from './training.js'
 
 export interface TrainedTaskContent {
   /** SHA-256 of the prototype. */
@@ -19,8 +19,19 @@ export interface TrainedTaskContent {
   readonly description?: string
 }
 
+export interface TrainedTask {
+  readonly space: LabelSpace
+  /** Of the head. */
+  readonly tensors: readonly Tensor[]
+  readonly metric: Metric
+  /** Examples that the score is of. */
+  readonly heldOut: number
+  /** Folds of a cross-validation; 1 for a dev part. */
+  readonly folds?: number
+}
+
 export function trainedTaskFile(
-  { space, tensors, metric, dev }: Omit<TrainingTask, 'id'>,
+  { space, tensors, metric, heldOut, folds = 1 }: TrainedTask,
   { score, normalize, ...content }: TrainedTaskContent,
 ): Uint8Array {
   return serializeTaskFile({
@@ -28,7 +39,13 @@ export function trainedTaskFile(
     ...outputPart(space, tensors, normalize),
     labels: space.labels,
     ...(space.problem === 'regression' && space.range && { range: space.range }),
-    metrics: { dev: { [metric]: Math.round(score * 1e4) / 1e4, rows: dev.examples.length } },
+    metrics: {
+      [folds > 1 ? 'cross_validation' : 'dev']: {
+        [metric]: Math.round(score * 1e4) / 1e4,
+        rows: heldOut,
+        ...(folds > 1 && { folds }),
+      },
+    },
   })
 }
 

@@ -55,7 +55,7 @@ export const maxRunTokens: Readonly<Record<LearningProvider, number>> = { cpu: 1
 export class Trainer {
   readonly #optimiser: AdamW
   readonly #masks = new Map<Tensor, Float32Array>()
-  readonly #sessions = new Map<string, GraphSession>()
+  readonly #sessions: Map<string, GraphSession>
 
   /** @param shared the tensors of the module that all tasks share */
   constructor(
@@ -63,8 +63,15 @@ export class Trainer {
     readonly plan: ModulePlan | undefined,
     readonly shared: readonly Tensor[],
     readonly options: TrainerOptions,
+    sessions = new Map<string, GraphSession>(),
   ) {
+    this.#sessions = sessions
     this.#optimiser = new AdamW({ weightDecay: options.weightDecay })
+  }
+
+  /** A trainer of other tensors of the same shapes, with an optimiser of its own. It shares the sessions. */
+  withTensors(shared: readonly Tensor[]): Trainer {
+    return new Trainer(this.backbone, this.plan, shared, this.options, this.#sessions)
   }
 
   /** Most tokens of one run of a graph. */
@@ -130,7 +137,7 @@ export class Trainer {
     if (tensor.training === 'frozen') return tensor.values
     let mask = this.#masks.get(tensor)
     if (mask === undefined) {
-      mask = maskFromScores(tensor.values, this.options.density)
+      mask = maskFromScores(tensor.values, tensor.density ?? this.options.density)
       this.#masks.set(tensor, mask)
     }
     return mask

@@ -36,8 +36,9 @@ export interface Progress {
   readonly steps: number
   /** Mean loss of about the last 20 steps. */
   readonly loss: number
-  /** Best mean dev score so far. */
+  /** The best value so far of what epochs are compared by. */
   readonly best: number | undefined
+  readonly comparedBy: 'dev score' | 'held-out loss'
   readonly millisecondsLeft: number
 }
 
@@ -110,7 +111,7 @@ export async function train(
       loss = loss === undefined ? stepLoss : 0.95 * loss + 0.05 * stepLoss
       step++
       const millisecondsLeft = ((performance.now() - start) / step) * (allSteps - step)
-      onProgress({ step, steps: allSteps, loss, best: best?.score, millisecondsLeft })
+      onProgress({ step, steps: allSteps, loss, best: best?.score, comparedBy: 'dev score', millisecondsLeft })
     }
     if (!signal?.aborted) await evaluate(epoch)
   }

@@ -1,0 +1,185 @@
+// Where the training of a task starts: the best of the known masks, under a head that is fitted to it. Held-out examples
+// decide which mask is best, and how strongly the head is regularised.
+
+import type { Prototype } from '../petl/prototype.js'
+import { targetWeights } from './batches.js'
+import { type Calibration, calibrate } from './calibration.js'
+import { evaluateSubset, headInputs, scoreOf } from './evaluation.js'
+import { encodedExamples, type Subset, sample, targetsOf } from './example-set.js'
+import { type HeadFold, pickVectors, selectPenalty } from './head-selection.js'
+import { type LabelSpace, outputCount } from './label-space.js'
+import { type LabelledVectors, type LinearHead, LinearHeads } from './linear-head.js'
+import type { Metric } from './metrics.js'
+import type { ModuleParameter } from './plan.js'
+import { problemTraits, type Unit } from './problem-traits.js'
+import type { Random } from './random.js'
+import type { StartingMask } from './starting-masks.js'
+import { initialModule, type ModuleTensor } from './tensors.js'
+import type { Trainer } from './trainer.js'
+import { type Fold, targetPlaces } from './validation.js'
+
+export interface StartingPoint {
+  readonly mask: StartingMask
+  readonly module: readonly ModuleTensor[]
+  /** Absent if the problem type has no head. */
+  readonly head?: StartingHead
+  /** Loss of the held-out examples; without a head, 1 − their score. */
+  readonly loss: number
+}
+
+export interface StartingHead {
+  /** Fitted to all training examples. */
+  readonly head: LinearHead
+  readonly penalty: number
+  /** By outputs of the held-out examples. */
+  readonly calibration: Calibration
+  /** The head of each fold, and its outputs [N, C] for the held-out examples. */
+  readonly heads: readonly LinearHead[]
+  readonly outputs: readonly Float32Array[]
+}
+
+export interface StartOptions {
+  readonly space: LabelSpace
+  readonly metric: Metric
+  readonly parameters: readonly ModuleParameter[]
+  readonly prototype: Prototype
+  /** Examples that the chosen head is fitted to. */
+  readonly train: Subset
+  /** Folds of the training examples, or the training part and the dev part as the only one. */
+  readonly folds: readonly Fold[]
+  readonly random: Random
+  readonly signal: AbortSignal
+  /** Receives the number of masks that have been compared so far. */
+  readonly onMask: (done: number, all: number) => void
+}
+
+/** Most examples of a part that masks are compared on: each needs a forward pass under each mask. */
+const comparedExamples = 250
+
+/** Most examples that a head is fitted to; its vectors are kept in memory. */
+const fittedExamples = 20_000
+
+/**
+ * @param trainer of the plan of the new task, whose tensors are not used
+ * @returns the best starting point, the best that can be trained, and that of the first mask
+ */
+export async function selectStart(
+  trainer: Trainer,
+  masks: readonly StartingMask[],
+  options: StartOptions,
+): Promise<Record<'best' | 'trainable' | 'first', StartingPoint>> {
+  const { space, signal, onMask } = options
+  const heads = await headsFor(trainer, space)
+  const compared = comparedParts(options)
+  try {
+    const points: StartingPoint[] = []
+    for (const [at, mask] of masks.entries()) {
+      signal.throwIfAborted()
+      points.push(await startAt(trainer, heads, mask, { ...options, ...compared }))
+      onMask(at + 1, masks.length)
+    }
+    const [first] = points
+    const best = lowest(points)
+    const trainable = lowest(points.filter(({ mask }) => mask.isTrainable))
+    if (first === undefined || best === undefined || trainable === undefined)
+      throw new Error('there is no mask to start from')
+    if (compared === options) return { best, trainable, first }
+    const whole = new Map<StartingPoint, StartingPoint>()
+    for (const point of new Set([best, trainable, first]))
+      whole.set(point, await startAt(trainer, heads, point.mask, options))
+    const again = (point: StartingPoint) => whole.get(point) ?? point
+    return { best: again(best), trainable: again(trainable), first: again(first) }
+  } finally {
+    await heads?.release()
+  }
+}
+
+const lowest = (points: readonly StartingPoint[]): StartingPoint | undefined =>
+  points.reduce<StartingPoint | undefined>((low, point) => (low && low.loss <= point.loss ? low : point), undefined)
+
+/** Parts that are small enough to be run under every mask. Folds are small already. */
+function comparedParts(
+  options: Pick<StartOptions, 'train' | 'folds' | 'random'>,
+): Pick<StartOptions, 'train' | 'folds'> {
+  const { folds, random } = options
+  const [only] = folds
+  if (folds.length > 1 || only === undefined) return options
+  const [train, heldOut] = [
+    sample(only.train, comparedExamples, random),
+    sample(only.heldOut, comparedExamples, random),
+  ]
+  const isWhole = train === only.train && heldOut === only.heldOut
+  return isWhole ? options : { train, folds: [{ train, heldOut }] }
+}
+
+async function headsFor({ backbone, options }: Trainer, space: LabelSpace): Promise<LinearHeads | undefined> {
+  const { unit, loss } = problemTraits[space.problem]
+  if (unit === 'pair') return undefined
+  return LinearHeads.open(backbone.dims.hiddenSize, outputCount(space), loss, options.threads ?? 0)
+}
+
+async function startAt(
+  trainer: Trainer,
+  heads: LinearHeads | undefined,
+  mask: StartingMask,
+  { space, metric, parameters, prototype, random, signal, folds, ...options }: StartOptions,
+): Promise<StartingPoint> {
+  const module = initialModule(parameters, prototype, random, mask.bits)
+  const own = trainer.withTensors(module)
+  const { problem } = space
+  if (heads === undefined) {
+    const losses: number[] = []
+    for (const { heldOut } of folds) {
+      const evaluation = await evaluateSubset(own, { problem, head: 'linear', tensors: [] }, space, heldOut)
+      losses.push(1 - scoreOf(metric, space, evaluation))
+    }
+    return { mask, module, loss: losses.reduce((sum, loss) => sum + loss, 0) / losses.length }
+  }
+  const train = sample(options.train, fittedExamples, random)
+  const all = await labelledVectors(own, space, train)
+  const parts: HeadFold[] = []
+  for (const fold of folds) {
+    const isWithin = fold.heldOut.set === train.set && folds.length > 1
+    parts.push({
+      fitted: pickVectors(all, targetPlaces(train, fold.train)),
+      heldOut: isWithin
+        ? pickVectors(all, targetPlaces(train, fold.heldOut))
+        : await labelledVectors(own, space, fold.heldOut),
+    })
+  }
+  const { penalty, ...held } = await selectPenalty(heads, parts, signal)
+  const calibration = calibrate(problem, heldOutOutputs(held.outputs, parts, heads.outputs))
+  return {
+    mask,
+    module,
+    head: { head: await heads.fit(all, penalty), penalty, calibration, heads: held.heads, outputs: held.outputs },
+    loss: calibration.loss,
+  }
+}
+
+const heldOutOutputs = (outputs: readonly Float32Array[], parts: readonly HeadFold[], width: number) => ({
+  outputs: concatenated(outputs),
+  targets: concatenated(parts.map(({ heldOut }) => heldOut.targets)),
+  width,
+})
+
+export function concatenated(arrays: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0))
+  let start = 0
+  for (const array of arrays) {
+    all.set(array, start)
+    start += array.length
+  }
+  return all
+}
+
+/** The vectors of a subset under the masks of a trainer, with their targets. */
+async function labelledVectors(trainer: Trainer, space: LabelSpace, subset: Subset): Promise<LabelledVectors> {
+  const { unit, lossTargets } = problemTraits[space.problem]
+  const weights = targetWeights(encodedExamples(subset), { weight: () => 1 }, outputCount(space))
+  return {
+    vectors: await headInputs(trainer, subset, unit as Exclude<Unit, 'pair'>),
+    targets: lossTargets(space, targetsOf(subset)),
+    counted: weights,
+  }
+}
