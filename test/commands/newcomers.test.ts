@@ -87,6 +87,11 @@ const mistakes: Readonly<Record<string, Mistake>> = {
     exitCode: 1,
     says: /no-model\/config\.json is missing/,
   },
+  'a folder of masks that does not exist': {
+    args: learn('reviews.csv', '--start-masks', './typo'),
+    exitCode: 2,
+    says: /--start-masks \.\/typo cannot be read: .*; name a folder of task files/,
+  },
   'swapped arguments of learn': {
     args: ['learn', 'new.safetensors', '--out', 'reviews.csv'],
     exitCode: 2,

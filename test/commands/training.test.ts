@@ -40,9 +40,13 @@ await writeFile(join(folder, 'sizes', 'train.jsonl'), numbers.join('\n'))
 test('learn writes a task file and a report; evaluate scores the file', async () => {
   const quick = ['--epochs', '2', '--batch-rows', '8', '--threads', '1']
   const { stdout, stderr } = await propetl('learn', 'things.jsonl', '--out', 'mine.safetensors', ...quick)
-  assert.match(stderr, /28 training examples, 4 dev examples; single label classification, 2 labels/)
-  assert.match(stderr, /step 8 of 8, loss \d/)
-  assert.match(stdout, /^dev accuracy +[01]\.\d{4} \(epoch [12] of 2\)\nhead without mask +[01]\.\d{4}$/m)
+  assert.match(stderr, /32 examples; single label classification, 2 labels\n.*5-fold cross-validation/)
+  assert.match(stderr, /step \d+ of 48, loss \d/)
+  assert.match(stderr, /a head on the mask of .+ is ready: accuracy [01]\.\d{4}/)
+  assert.match(
+    stdout,
+    /^accuracy +[01]\.\d{4} \(5-fold cross-validation, 32 examples\)\nmask +started from .*\nhead without mask +[01]\.\d{4}$/m,
+  )
   assert.match(stdout, /^put it live +curl -X PUT --data-binary @mine\.safetensors localhost:8080\/tasks\/mine$/m)
   assert.deepEqual(readTaskFile(await readFile(join(folder, 'mine.safetensors'))).labels, ['animal', 'tool'])
   const evaluated = await propetl('evaluate', 'mine.safetensors', 'things.jsonl', '--json', '--threads', '1')
@@ -154,11 +158,11 @@ test('learn prints the most frequent confusions, and the score of the bare backb
   ]
   const words = await propetl('learn', 'named.csv', '--out', 'named.safetensors', ...options, ...quick)
   assert.match(words.stderr, /token classification, 3 labels/)
-  assert.match(words.stdout, /^dev span_f1 .*\nmost confused +\d+ of \d+ "[A-Z-]+" predicted as "[A-Z-]+"$/m)
+  assert.match(words.stdout, /^span_f1 .*\nmask .*\nmost confused +\d+ of \d+ "[A-Z-]+" predicted as "[A-Z-]+"$/m)
   const pairs = ['--problem-type', 'feature_extraction', '--no-normalize']
   const vectors = await propetl('learn', 'similar/train.jsonl', '--out', 'similar.safetensors', ...pairs, ...quick)
   assert.match(vectors.stderr, /feature extraction, labels from 0 to 2/)
-  assert.match(vectors.stdout, /^dev spearman .*\nbare backbone +-?[01]\.\d{4}$/m)
+  assert.match(vectors.stdout, /^spearman .*dev.*\nmask .*\nbare backbone +-?[01]\.\d{4}$/m)
   const { stdout } = await propetl('inspect', 'similar.safetensors')
   assert.match(stdout, /labels +none\n/)
   assert.match(stdout, /head +none; vectors not normalised/)
@@ -218,7 +222,7 @@ await writeFile(join(folder, 'many.jsonl'), Array.from({ length: 20 }, () => lin
 
 test('Ctrl-C before the first training step exits with 130 and leaves an existing file unchanged', async () => {
   await writeFile(join(folder, 'good.safetensors'), 'a good file')
-  const { code, stdout, stderr } = await interrupted(/training examples, /, 'many.jsonl', '--out', 'good.safetensors')
+  const { code, stdout, stderr } = await interrupted(/examples; single/, 'many.jsonl', '--out', 'good.safetensors')
   assert.deepEqual([code, stdout], [130, ''])
   assert.match(stderr, /propetl: interrupted before training began; nothing was written/)
   assert.equal(await readFile(join(folder, 'good.safetensors'), 'utf8'), 'a good file')
@@ -228,6 +232,6 @@ test('Ctrl-C during training writes the best task so far', async () => {
   const args = ['many.jsonl', '--out', 'stopped.safetensors', '--epochs', '1000', '--threads', '1', '--no-baseline']
   const { code, stdout } = await interrupted(/step \d/, ...args)
   assert.equal(code, 0)
-  assert.match(stdout, /^dev accuracy .*, stopped\)$/m)
+  assert.match(stdout, /^mask .*, interrupted$/m)
   assert.deepEqual(readTaskFile(await readFile(join(folder, 'stopped.safetensors'))).labels, ['animal', 'tool'])
 })
