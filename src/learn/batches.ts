@@ -90,8 +90,11 @@ export function splitByTokens(
   return parts
 }
 
-/** Batches whose examples are sorted by length together. Fewer would add padding, more would shuffle less. */
-const batchesPerBucket = 32
+/**
+ * Batches whose examples are sorted by length together. More would give small data sets nearly the same batches in every
+ * epoch; fewer would add padding.
+ */
+const batchesPerBucket = 4
 
 /** The batches of an epoch, in random order: each example once, examples of similar length together. */
 export function shuffledBatches({ set, examples }: Subset, batchSize: number, random: Random): Int32Array[] {
