@@ -2,13 +2,13 @@
 
 import { readdir } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
-import { settings } from '../settings.js'
 import { readFileAs } from '../formats/file.js'
 import { checkDataFile, isDataFileName } from '../learn/file-rows.js'
 import type { LabelSpace } from '../learn/label-space.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
-import { type NewTask, trainNewTask } from '../learn/new-task.js'
+import { type NewTask, type NewTaskControl, type NewTaskResult, trainNewTask } from '../learn/new-task.js'
 import { hasHead } from '../learn/problem-traits.js'
+import { noMask } from '../learn/starting-masks.js'
 import { loadTrainingData } from '../learn/training-data.js'
 import type { Fold } from '../learn/validation.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
@@ -16,6 +16,7 @@ import type { Prototype } from '../petl/prototype.js'
 import type { Combining } from '../petl/task.js'
 import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
+import { settings } from '../settings.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
 import { checkModelDirectory } from './model-directory.js'
 import { checkWritable, writeAtomically } from './output-file.js'
@@ -25,6 +26,8 @@ import { shellWord, uploadCommand } from './upload-command.js'
 
 export interface LearnFlags extends CommonTrainingFlags {
   readonly density: number
+  /** Seconds. */
+  readonly timeBudget?: number
   readonly scoreRate?: number
   readonly startMasks?: string
   readonly out: string
@@ -39,9 +42,9 @@ export interface LearnFlags extends CommonTrainingFlags {
 }
 
 /**
- * Trains a task and writes its file. The first Ctrl-C keeps the best epoch so far, the second ends the process.
+ * Trains a task and writes its file. The first Ctrl-C keeps the best task so far, the second ends the process.
  * @returns the text to print
- * @throws Problem; Interrupted if training was stopped before its first step, and then nothing is written
+ * @throws Problem; Interrupted if there was no task yet, and then nothing is written
  */
 export async function learn(path: string, flags: LearnFlags): Promise<string> {
   const start = performance.now()
@@ -49,9 +52,31 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
   await checkOut(path, flags.out)
   await checkDataFile(path)
   checkModelDirectory(flags.modelDir, true)
+  return untilInterrupted(
+    async (signal) => {
+      const { task, space } = await trainFrom(path, flags, line, signal).catch((error: unknown) => {
+        if (signal.aborted) throw new Interrupted('interrupted before there was a task; nothing was written')
+        throw error
+      })
+      await writeAtomically(flags.out, task.file)
+      line.print('')
+      const took = performance.now() - start
+      return flags.json ? jsonReport(task, flags, took) : report(task, space, flags, took)
+    },
+    () => line.print('stopping as soon as possible; press Ctrl-C again to end at once'),
+  )
+}
+
+async function trainFrom(
+  path: string,
+  flags: LearnFlags,
+  line: ProgressLine,
+  signal: AbortSignal,
+): Promise<{ readonly task: NewTask; readonly space: LabelSpace }> {
   const model = await loadModel(flags.modelDir, flags.maxLength)
   const prototype = await loadPrototypeFor(model.backbone)
   const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, prototype)
+  const known = await knownTasks(flags.startMasks ?? settings.masksDir.value, prototype)
   const data = await loadTrainingData(
     model,
     {
@@ -62,66 +87,51 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
       ...(flags.dev !== undefined && { dev: flags.dev }),
       ...(flags.problemType && { problem: flags.problemType }),
       ...(flags.metric && { metric: flags.metric }),
-      ...(flags.threshold !== undefined && { threshold: flags.threshold }),
       ...(flags.maxRows !== undefined && { maxRows: flags.maxRows }),
+      ...(flags.threshold !== undefined && { threshold: flags.threshold }),
     },
     (warning) => line.print(`warning: ${warning}`),
-    (file, rows) => line.reading(file, rows),
+    (file, rows) => {
+      signal.throwIfAborted()
+      line.reading(file, rows)
+    },
   )
-  const known = await knownTasks(flags.startMasks ?? settings.masksDir.value, prototype)
+  signal.throwIfAborted()
   const { train, dev, space } = data
   const problem = space.problem.replaceAll('_', ' ')
   const labels = space.range ? `labels from ${space.range.join(' to ')}` : `${space.labels.length} labels`
   line.print(`${train.examples.length + dev.examples.length} examples; ${problem}, ${labels}`)
 
-  const { description, resume: _, ...rest } = flags
+  const { description, resume: _, timeBudget, scoreRate, headRate, ...rest } = flags
   const options = {
     ...rest,
     rates: {
-      ...(flags.scoreRate !== undefined && { scores: flags.scoreRate }),
-      ...(flags.headRate !== undefined && { heads: flags.headRate }),
+      ...(scoreRate !== undefined && { scores: scoreRate }),
+      ...(headRate !== undefined && { heads: headRate }),
     },
+    ...(timeBudget !== undefined && { timeBudget: timeBudget * 1000 }),
     ...(description !== undefined && { description }),
     ...(resume && { resume }),
   }
-  const task = await untilInterrupted(
-    (signal) =>
-      trainNewTask(
-        model,
-        prototype,
-        data,
-        options,
-        {
-          onValidation: ({ train, folds }) => line.print(describeValidation(train.examples.length, folds)),
-          onProgress: (progress) => line.show(progress),
-          onMask: (done, all) => line.masks(done, all),
-          onStart: (mask, score) =>
-            line.print(
-              `a head on the mask of ${mask} is ready: ${data.metric} ${score.toFixed(4)}; now the mask is trained`,
-            ),
-          signal,
-        },
-        known,
-      ).catch((error: unknown) => {
-        if (signal.aborted) throw interrupted
-        throw error
-      }),
-    () => line.print('stopping after the current step; press Ctrl-C again to end at once'),
-  )
-  if (task.result.stopped && task.result.steps === 0 && task.result.start === undefined) throw interrupted
+  const control: NewTaskControl = {
+    onValidation: ({ train, folds }) => line.print(describeValidation(train.examples.length, folds)),
+    onProgress: (progress) => line.show(progress),
+    onStartProgress: (progress) => line.comparing(progress),
+    onStart: (mask, score) =>
+      line.print(
+        `a head on ${describeMask(mask)} is ready: ${data.metric} ${score.toFixed(4)}; next, a mask is trained`,
+      ),
+    signal,
+  }
+  const task = await trainNewTask(model, prototype, data, options, control, known)
   checkTaskFitsPrototype(readTaskFile(task.file), prototype)
-  await writeAtomically(flags.out, task.file)
-  line.print('')
-  const took = performance.now() - start
-  return flags.json ? jsonReport(task, flags, took) : report(task, space, flags, took)
+  return { task, space }
 }
 
 const describeValidation = (examples: number, folds: readonly Fold[]): string =>
   folds.length > 1
     ? `few examples: ${folds.length}-fold cross-validation instead of a dev part`
     : `${examples} to train on, ${folds[0]?.heldOut.examples.length} held out as the dev part`
-
-const interrupted = new Interrupted('interrupted before training began; nothing was written')
 
 /**
  * The tasks of a folder that belong to a prototype, by id.
@@ -155,6 +165,16 @@ async function checkOut(data: string, out: string): Promise<void> {
 
 const taskFileFor = (data: string) => join(dirname(data), `${basename(data, extname(data))}.safetensors`)
 
+const describeMask = (name: string): string => (name === noMask ? 'the bare backbone' : `the mask of ${name}`)
+
+/** Where the mask of a task file comes from. */
+function maskOrigin({ start, bestEpoch, epochs }: NewTaskResult): string {
+  const epoch = `epoch ${bestEpoch} of ${epochs}`
+  if (bestEpoch > 0) return start === undefined ? epoch : `started from ${start}, ${epoch}`
+  if (start === undefined) return 'as before; no epoch was better'
+  return start === noMask ? 'none; no mask was better than a head alone' : `that of ${start}; no epoch was better`
+}
+
 const maxShownConfusions = 5
 
 function report(
@@ -163,12 +183,11 @@ function report(
   flags: LearnFlags,
   took: number,
 ): string {
-  const { bestEpoch, epochs, folds, heldOut, start } = result
-  const epoch = bestEpoch === 0 ? 'no epoch was better than the start' : `epoch ${bestEpoch} of ${epochs}`
+  const { folds, heldOut } = result
   const by = folds > 1 ? `${folds}-fold cross-validation` : 'dev'
   const facts: [string, string][] = [
     [metric, `${result.score.toFixed(4)} (${by}, ${heldOut} examples)`],
-    ['mask', `${start ? `started from ${start}, ` : ''}${epoch}${result.stopped ? ', interrupted' : ''}`],
+    ['mask', `${maskOrigin(result)}${result.stopped ? ', interrupted' : ''}`],
     ...(headOnly === undefined
       ? []
       : [[hasHead(problem) ? 'head without mask' : 'bare backbone', headOnly.toFixed(4)] as [string, string]]),

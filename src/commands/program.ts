@@ -126,6 +126,11 @@ function addLearn(program: Command): void {
     )
   addTrainingOptions(learn)
     .option('--score-rate <rate>', "learning rate of the masks' scores (default: 0.01)", positive)
+    .option(
+      '--time-budget <seconds>',
+      'most time that training may take; fewer epochs are planned if they would take longer (default: no limit)',
+      positive,
+    )
     .option('--start-masks <dir>', 'task files whose masks training may start from (default: the bundled tasks)')
     .option('--resume <file>', 'continue from the mask and head of a task file')
     .option(
@@ -145,7 +150,7 @@ function addLearn(program: Command): void {
       'In CSV and TSV, lists need --problem-type: commas separate the labels of a multi_label_classification, and white ' +
         'space separates the words and the labels of a token_classification. A feature_extraction needs pairs of texts, ' +
         'with a number that says how similar they are.',
-      'Ctrl-C stops training and keeps the best epoch so far.',
+      'Ctrl-C stops training and keeps the best task so far: first a head without a mask, then the best mask.',
     ],
     examples: [
       'propetl learn reviews.csv --out reviews.safetensors',

@@ -1,5 +1,6 @@
 // Shows the progress of a training run: one line that is rewritten on a terminal, else a new line from time to time.
 
+import type { StartProgress } from '../learn/starting-point.js'
 import type { Progress } from '../learn/training.js'
 
 /** Without a terminal, at most one line in this many milliseconds. */
@@ -20,8 +21,8 @@ export class ProgressLine {
     this.#rewrite(`reading ${path}: ${formatCount(rows)} rows`, false)
   }
 
-  masks(done: number, all: number): void {
-    this.#rewrite(`comparing starting points: ${done} of ${all}`, false)
+  comparing({ what, done, all }: StartProgress): void {
+    this.#rewrite(`fitting heads: ${formatCount(done)} of ${formatCount(all)} ${what}`, false)
   }
 
   /** Prints a line that stays. */

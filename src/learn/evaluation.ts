@@ -39,8 +39,9 @@ export async function evaluateSubset(
   task: TaskModel,
   space: LabelSpace,
   subset: Subset,
+  onDone?: OnExamplesDone,
 ): Promise<Evaluation> {
-  return evaluationOf(await headOutputs(trainer, task, space, subset), space, subset)
+  return evaluationOf(await headOutputs(trainer, task, space, subset, onDone), space, subset)
 }
 
 /** The outputs of a task's head for a subset, [N, C] in its order; NaN for words without token. */
@@ -49,9 +50,10 @@ export async function headOutputs(
   task: TaskModel,
   space: LabelSpace,
   subset: Subset,
+  onDone?: OnExamplesDone,
 ): Promise<Float32Array> {
   const C = outputCount(space)
-  const outputs = await runInOrder(trainer, subset, C, (examples) => trainer.outputs(examples, task))
+  const outputs = await runInOrder(trainer, subset, C, (examples) => trainer.outputs(examples, task), onDone)
   return withoutMissingWords(outputs, C, subset)
 }
 
@@ -83,7 +85,7 @@ export const headInputs = (
 ): Promise<Float32Array> =>
   runInOrder(bare, subset, bare.backbone.dims.hiddenSize, (examples) => bare.vectors(examples, unit), onDone)
 
-/** Receives the number of examples that are done. */
+/** Receives the number of examples that are done. An error that it throws ends the work. */
 export type OnExamplesDone = (done: number, all: number) => void
 
 /** Runs a subset in batches by length. @param run returns [N, width] for a batch @returns all, in the order of the subset */

@@ -11,7 +11,7 @@ import { rateShare } from './optimiser.js'
 import { headParameters } from './plan.js'
 import { problemTraits } from './problem-traits.js'
 import type { Random } from './random.js'
-import { concatenated, type StartingPoint } from './starting-point.js'
+import { concatenated, type StartingHead, type StartingPoint } from './starting-point.js'
 import type { ModuleTensor, Tensor } from './tensors.js'
 import type { Trainer } from './trainer.js'
 import type { Progress } from './training.js'
@@ -23,22 +23,30 @@ export interface MaskTrainingOptions {
   readonly train: Subset
   /** Folds of the training examples, or the training part and the dev part as the only one. */
   readonly folds: readonly Fold[]
+  /** Most epochs; a time budget may allow fewer. */
   readonly epochs: number
   readonly batchRows: number
+  /** When training must end, as performance.now() counts. */
+  readonly deadline: number
   /** The tensors of the module as they are at the starting point. */
   readonly initialModule: () => readonly ModuleTensor[]
   readonly random: (purpose: string) => Random
+  /** If aborted, training ends after the current step, and the best epoch of a dev part is kept. */
   readonly signal: AbortSignal
   readonly onProgress: (progress: Progress) => void
 }
 
-export interface TrainedMask {
+/** Tensors of a module and a head, with what held-out examples say about them. */
+interface Candidate {
   readonly module: readonly ModuleTensor[]
   readonly head: readonly Tensor[]
   /** By the outputs of the held-out examples. */
   readonly calibration: Calibration
   /** Outputs [N, C] for the held-out examples of each fold. */
   readonly outputs: readonly Float32Array[]
+}
+
+export interface TrainedMask extends Candidate {
   /** From 1; 0 if no epoch was better than the starting point. */
   readonly bestEpoch: number
   /** Calibrated loss of the held-out examples after each epoch. */
@@ -48,6 +56,9 @@ export interface TrainedMask {
 
 /** Epochs without a lower loss after which a run on a dev part stops. */
 const patience = 3
+
+/** A held-out loss that leaves nothing to improve. */
+const perfectLoss = 0.001
 
 /**
  * @param start where training starts
@@ -60,76 +71,119 @@ export async function trainMask(
   best: StartingPoint,
   options: MaskTrainingOptions,
 ): Promise<TrainedMask> {
-  const { space, train, folds, signal } = options
   const { head } = start
   if (head === undefined || best.head === undefined) throw new Error('a task without a head is trained by its score')
-  const H = trainer.backbone.dims.hiddenSize
-  const untrained: TrainedMask = {
+  const kept: Candidate = {
     module: best.module,
-    head: headTensors(best.head.head, space, H),
+    head: headTensors(best.head.head, options.space, trainer.backbone.dims.hiddenSize),
     calibration: best.head.calibration,
     outputs: best.head.outputs,
-    bestEpoch: 0,
-    losses: [],
-    steps: 0,
   }
-  const progress = new MaskProgress(options)
-  const run = (subset: Subset, initial: LinearHead, purpose: string) =>
-    new MaskRun(trainer, options, subset, headTensors(initial, space, H), options.random(purpose), progress)
-
-  // One dev part: the run itself is judged after each epoch, and its best epoch is kept.
-  if (folds.length === 1) {
-    const [fold] = folds
-    if (fold === undefined) return untrained
-    const only = run(train, head.head, 'batches')
-    let kept = untrained
-    const losses: number[] = []
-    for (let epoch = 1; epoch <= options.epochs && losses.length - kept.bestEpoch < patience; epoch++) {
-      await only.epoch()
-      if (signal.aborted) break
-      const outputs = [await only.outputs(fold.heldOut)]
-      const calibration = calibrated(space, folds, outputs)
-      losses.push(calibration.loss)
-      progress.judged(Math.min(...losses))
-      if (calibration.loss < kept.calibration.loss)
-        kept = { ...untrained, ...only.tensors(), calibration, outputs, bestEpoch: epoch }
-    }
-    return { ...kept, losses, steps: progress.step }
-  }
-
-  // Cross-validation: as many epochs as suit the held-out examples of all folds, then a run on all examples.
-  const byEpoch: Float32Array[][] = Array.from({ length: options.epochs }, () => [])
-  for (const [at, fold] of folds.entries()) {
-    const initial = head.heads[at]
-    if (initial === undefined) throw new Error('a fold has no head')
-    const own = run(fold.train, initial, `batches of fold ${at}`)
-    for (const outputs of byEpoch) {
-      await own.epoch()
-      if (signal.aborted) return { ...untrained, steps: progress.step }
-      outputs.push(await own.outputs(fold.heldOut))
-    }
-  }
-  const calibrations = byEpoch.map((outputs) => calibrated(space, folds, outputs))
-  const losses = calibrations.map(({ loss }) => loss)
-  const lowest = losses.indexOf(Math.min(...losses))
-  const [calibration, outputs] = [calibrations[lowest], byEpoch[lowest]]
-  if (calibration === undefined || outputs === undefined || calibration.loss >= untrained.calibration.loss)
-    return { ...untrained, losses, steps: progress.step }
-  progress.judged(calibration.loss)
-  const final = run(train, head.head, 'batches')
-  for (let epoch = 0; epoch <= lowest; epoch++) await final.epoch()
-  if (signal.aborted) return { ...untrained, losses, steps: progress.step }
-  return { ...final.tensors(), calibration, outputs, bestEpoch: lowest + 1, losses, steps: progress.step }
+  const training = new MaskTraining(trainer, head, options)
+  const epochs = kept.calibration.loss <= perfectLoss ? 0 : await training.affordableEpochs()
+  const losses: number[] = []
+  const plan = { epochs, losses, progress: new MaskProgress(options, epochs) }
+  const trained = await (options.folds.length === 1
+    ? training.onDevPart(plan, kept.calibration.loss)
+    : training.byCrossValidation(plan, kept.calibration.loss))
+  return { ...kept, bestEpoch: 0, ...trained, losses, steps: plan.progress.step }
 }
 
-const calibrated = (space: LabelSpace, folds: readonly Fold[], outputs: readonly Float32Array[]): Calibration =>
-  calibrate(space.problem, {
-    outputs: concatenated(outputs),
-    targets: concatenated(
-      folds.map(({ heldOut }) => problemTraits[space.problem].lossTargets(space, targetsOf(heldOut))),
-    ),
-    width: outputCount(space),
-  })
+interface Plan {
+  readonly epochs: number
+  /** Receives the loss of each epoch. */
+  readonly losses: number[]
+  readonly progress: MaskProgress
+}
+
+type Improvement = Candidate & { readonly bestEpoch: number }
+
+class MaskTraining {
+  constructor(
+    readonly trainer: Trainer,
+    readonly head: StartingHead,
+    readonly options: MaskTrainingOptions,
+  ) {}
+
+  /** How many epochs fit into the time that is left, by the time of a few steps that change nothing. */
+  async affordableEpochs(): Promise<number> {
+    const { epochs, deadline, train, folds, signal } = this.options
+    if (deadline === Number.POSITIVE_INFINITY || signal.aborted) return epochs
+    const trial = this.#run(train, this.head.head, 'trial', epochs)
+    await trial.steps(1)
+    const start = performance.now()
+    await trial.steps(trialSteps)
+    const now = performance.now()
+    const perStep = (now - start) / trialSteps
+    return Math.min(epochs, Math.floor((deadline - now) / (perStep * stepsPerEpoch(train, folds, this.options))))
+  }
+
+  /** One run on the training part. It is judged after each epoch, and its best epoch is kept. */
+  async onDevPart({ epochs, losses, progress }: Plan, lossToBeat: number): Promise<Improvement | undefined> {
+    const { train, folds, deadline } = this.options
+    const [fold] = folds
+    if (fold === undefined) throw new Error('there is nothing to judge by')
+    const run = this.#run(train, this.head.head, 'batches', epochs, progress)
+    let kept: Improvement | undefined
+    let lowest = lossToBeat
+    for (let epoch = 1; epoch <= epochs && losses.length - (kept?.bestEpoch ?? 0) < patience; epoch++) {
+      const outputs = await run.epoch(fold.heldOut)
+      if (outputs === undefined) break
+      const calibration = this.#calibration([outputs])
+      losses.push(calibration.loss)
+      if (calibration.loss < lowest) {
+        lowest = calibration.loss
+        kept = { ...run.tensors(), calibration, outputs: [outputs], bestEpoch: epoch }
+      }
+      progress.judged(lowest)
+      if (performance.now() > deadline) break
+    }
+    return kept
+  }
+
+  /** As many epochs as suit the held-out examples of all folds, then a run on all examples. */
+  async byCrossValidation({ epochs, losses, progress }: Plan, lossToBeat: number): Promise<Improvement | undefined> {
+    const { train, folds, signal } = this.options
+    const byEpoch: Float32Array[][] = Array.from({ length: epochs }, () => [])
+    for (const [at, fold] of folds.entries()) {
+      const initial = this.head.heads[at]
+      if (initial === undefined) throw new Error('a fold has no head')
+      const run = this.#run(fold.train, initial, `batches of fold ${at}`, epochs, progress)
+      for (const outputs of byEpoch) {
+        const found = await run.epoch(fold.heldOut)
+        if (found === undefined) return undefined
+        outputs.push(found)
+      }
+    }
+    const calibrations = byEpoch.map((outputs) => this.#calibration(outputs))
+    losses.push(...calibrations.map(({ loss }) => loss))
+    const lowest = losses.indexOf(Math.min(...losses))
+    const [calibration, outputs] = [calibrations[lowest], byEpoch[lowest]]
+    if (calibration === undefined || outputs === undefined || calibration.loss >= lossToBeat) return undefined
+    progress.judged(calibration.loss)
+    const final = this.#run(train, this.head.head, 'batches', epochs, progress)
+    for (let epoch = 0; epoch <= lowest; epoch++) await final.steps()
+    if (signal.aborted) return undefined
+    return { ...final.tensors(), calibration, outputs, bestEpoch: lowest + 1 }
+  }
+
+  #run(subset: Subset, head: LinearHead, purpose: string, epochs: number, progress?: MaskProgress): MaskRun {
+    const { options, trainer } = this
+    const tensors = headTensors(head, options.space, trainer.backbone.dims.hiddenSize)
+    return new MaskRun(trainer, { ...options, epochs }, subset, tensors, options.random(purpose), progress)
+  }
+
+  #calibration(outputs: readonly Float32Array[]): Calibration {
+    const { space, folds } = this.options
+    return calibrate(space.problem, {
+      outputs: concatenated(outputs),
+      targets: concatenated(
+        folds.map(({ heldOut }) => problemTraits[space.problem].lossTargets(space, targetsOf(heldOut))),
+      ),
+      width: outputCount(space),
+    })
+  }
+}
 
 function headTensors({ weight, bias }: LinearHead, space: LabelSpace, hiddenSize: number): readonly Tensor[] {
   const [weights, biases] = headParameters(outputCount(space), hiddenSize, 'linear')
@@ -138,6 +192,25 @@ function headTensors({ weight, bias }: LinearHead, space: LabelSpace, hiddenSize
     { ...biases, values: bias.slice() },
   ]
 }
+
+const trialSteps = 2
+
+/** A forward pass takes about a third of the time of a step. */
+const forwardShare = 1 / 3
+
+/** What an epoch costs in steps: in all folds, with their evaluations, and in the final run. */
+function stepsPerEpoch(
+  train: Subset,
+  folds: readonly Fold[],
+  { batchRows }: Pick<MaskTrainingOptions, 'batchRows'>,
+): number {
+  const batches = ({ examples }: Subset) => Math.ceil(examples.length / batchRows)
+  const evaluations = folds.reduce((sum, { heldOut }) => sum + forwardShare * batches(heldOut), 0)
+  return evaluations + (folds.length > 1 ? stepsOfFolds(folds, batches) : 0) + batches(train)
+}
+
+const stepsOfFolds = (folds: readonly Fold[], batches: (subset: Subset) => number): number =>
+  folds.reduce((sum, { train }) => sum + batches(train), 0)
 
 /** One run from the starting point on some of the examples. */
 class MaskRun {
@@ -151,7 +224,7 @@ class MaskRun {
     readonly subset: Subset,
     readonly head: readonly Tensor[],
     readonly random: Random,
-    readonly progress: MaskProgress,
+    readonly progress: MaskProgress | undefined,
   ) {
     this.#module = options.initialModule()
     this.#trainer = trainer.withTensors(this.#module)
@@ -161,22 +234,34 @@ class MaskRun {
     return { problem: this.options.space.problem, head: 'linear', tensors: this.head } as const
   }
 
-  /** One pass over the examples; it ends early if the run is interrupted. */
-  async epoch(): Promise<void> {
+  /**
+   * One pass over the examples.
+   * @returns outputs for the held-out examples; undefined if the run was interrupted
+   */
+  async epoch(heldOut: Subset): Promise<Float32Array | undefined> {
+    const { space, signal } = this.options
+    await this.steps()
+    try {
+      return await headOutputs(this.#trainer, this.#task, space, heldOut, () => signal.throwIfAborted())
+    } catch (error) {
+      if (!signal.aborted) throw error
+      return undefined
+    }
+  }
+
+  /** The first steps of a pass over the examples; fewer if the run is interrupted. */
+  async steps(most = Number.POSITIVE_INFINITY): Promise<void> {
     const { space, batchRows, epochs, signal } = this.options
     const { lossTargets } = problemTraits[space.problem]
     const steps = epochs * Math.ceil(this.subset.examples.length / batchRows)
-    for (const examples of shuffledBatches(this.subset, batchRows, this.random)) {
+    for (const examples of shuffledBatches(this.subset, batchRows, this.random).slice(0, most)) {
       if (signal.aborted) return
       const batch = { set: this.subset.set, examples }
       const targets = lossTargets(space, targetsOf(batch))
       const share = rateShare(this.#step++, steps)
-      this.progress.stepped(await this.#trainer.step(this.#task, encodedExamples(batch), targets, share))
+      const loss = await this.#trainer.step(this.#task, encodedExamples(batch), targets, share)
+      this.progress?.stepped(loss)
     }
-  }
-
-  outputs(subset: Subset): Promise<Float32Array> {
-    return headOutputs(this.#trainer, this.#task, this.options.space, subset)
   }
 
   /** A copy of the tensors as they are now. */
@@ -195,11 +280,13 @@ class MaskProgress {
   #loss: number | undefined
   #best: number | undefined
 
-  constructor(readonly options: Pick<MaskTrainingOptions, 'train' | 'folds' | 'epochs' | 'batchRows' | 'onProgress'>) {
-    const { train, folds, epochs, batchRows } = options
+  constructor(
+    readonly options: Pick<MaskTrainingOptions, 'train' | 'folds' | 'batchRows' | 'onProgress'>,
+    epochs: number,
+  ) {
+    const { train, folds, batchRows } = options
     const batches = ({ examples }: Subset) => Math.ceil(examples.length / batchRows)
-    const ofFolds = folds.length > 1 ? folds.reduce((sum, fold) => sum + batches(fold.train), 0) : 0
-    this.#all = epochs * (ofFolds + batches(train))
+    this.#all = epochs * ((folds.length > 1 ? stepsOfFolds(folds, batches) : 0) + batches(train))
   }
 
   stepped(loss: number): void {

@@ -6,7 +6,7 @@ import type { Combining, Pooling, TaskMask } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import type { Compute } from '../runtime/execution-providers.js'
-import { type Calibration, calibratedHead } from './calibration.js'
+import { calibratedHead } from './calibration.js'
 import { type Evaluation, evaluateSubset, scoreOf } from './evaluation.js'
 import type { Subset } from './example-set.js'
 import type { LabelSpace } from './label-space.js'
@@ -18,7 +18,7 @@ import { hasHead } from './problem-traits.js'
 import { Random } from './random.js'
 import { checkCanResume, copyResumedHead } from './resume.js'
 import { type StartingMask, startingMasks } from './starting-masks.js'
-import { type StartingPoint, selectStart } from './starting-point.js'
+import { type SelectedStart, type StartingPoint, type StartProgress, selectStart } from './starting-point.js'
 import { initialHead, initialModule, type ModuleTensor, type Tensor } from './tensors.js'
 import { trainedTaskFile } from './trained-task-file.js'
 import { type Rates, Trainer } from './trainer.js'
@@ -40,6 +40,8 @@ export interface NewTaskOptions extends Schedule, Compute {
   /** Whether the vectors of a feature extraction are scaled to an L2 norm of 1. */
   readonly normalize: boolean
   readonly seed: number
+  /** Milliseconds that training may take; by default the number of epochs decides alone. */
+  readonly timeBudget?: number | undefined
   /** Whether to compute the baseline too: a head alone or, for a task without a head, the bare backbone. */
   readonly baseline: boolean
   readonly description?: string
@@ -87,8 +89,7 @@ export interface NewTaskResult {
 export interface NewTaskControl extends RunControl {
   /** Receives what the task is judged by. */
   readonly onValidation?: (validation: Validation) => void
-  /** Receives the number of masks that have been compared as starting points. */
-  readonly onMask?: (done: number, all: number) => void
+  readonly onStartProgress?: (progress: StartProgress) => void
   /** Receives the score of the head at the starting point, before its mask is trained. */
   readonly onStart?: (start: string, score: number) => void
 }
@@ -116,10 +117,11 @@ export async function trainNewTask(
   const random = (purpose: string) => new Random(options.seed, purpose)
   const module = (mask?: Uint8Array) => initialModule(parameters, prototype, random('beginning'), mask)
   const isFitted = !resume && options.head === 'linear' && hasHead(space.problem)
-  const rates = { weights: 0, ...(isFitted ? ratesFromStart : ratesFromScratch), ...options.rates }
+  const rates = { weights: 0, ...(isFitted || resume ? ratesFromStart : ratesFromScratch), ...options.rates }
   const trainer = new Trainer(backbone, plan, module(), { ...options, rates })
   const masks = startingMasks(prototype, { maskLayers, combine }, known)
-  const run: Run = { trainer, prototype, data, options, control, masks, parameters, module, random }
+  const deadline = performance.now() + (options.timeBudget ?? Number.POSITIVE_INFINITY)
+  const run: Run = { trainer, prototype, data, options, control, masks, parameters, module, random, deadline }
   try {
     return isFitted ? await trainFittedTask(run) : await trainTaskByScore(run)
   } finally {
@@ -138,32 +140,28 @@ interface Run {
   /** New tensors of the module that start from the bits of a mask. */
   readonly module: (mask?: Uint8Array) => readonly ModuleTensor[]
   readonly random: (purpose: string) => Random
+  /** When training must end, as performance.now() counts. */
+  readonly deadline: number
 }
 
 /** A head is fitted to the best known mask. Then mask and head are trained, if that lowers the loss of held-out examples. */
 async function trainFittedTask(run: Run): Promise<NewTask> {
-  const { trainer, data, options, control, masks, random } = run
+  const { trainer, data, options, control, random, deadline } = run
   const { space, metric } = data
-  const { signal, onProgress, onMask = () => {}, onStart = () => {} } = control
+  const { signal, onProgress, onStart = () => {} } = control
   const validation = validationOf(data, random('folds'))
   control.onValidation?.(validation)
   const { train, folds } = validation
-  const { best, trainable, first } = await selectStart(trainer, masks, {
-    ...startOptions(run, validation),
-    ...{ signal, onMask },
-  })
-  const evaluated = (outputs: readonly Float32Array[], calibration: Calibration) =>
-    evaluateHeldOut(outputs, calibration, space, validation)
-  const scoreAt = ({ head }: StartingPoint) => head && scoreOf(metric, space, evaluated(head.outputs, head.calibration))
-  onStart(best.mask.name, scoreAt(best) ?? Number.NaN)
+  const { best, trainable = best, first, parts } = await selectRunStart(run, validation)
+  onStart(best.mask.name, startScore(run, parts, best))
 
   const trained = await trainMask(trainer, trainable, best, {
-    ...{ space, train, folds, random, signal, onProgress },
+    ...{ space, train, folds, random, signal, onProgress, deadline },
     batchRows: options.batchRows,
-    epochs: options.epochs ?? defaultEpochs(train, options.batchRows),
+    epochs: trainable.mask.isTrainable ? (options.epochs ?? defaultEpochs(train, options.batchRows)) : 0,
     initialModule: () => run.module(trainable.mask.bits),
   })
-  const evaluation = evaluated(trained.outputs, trained.calibration)
+  const evaluation = evaluateHeldOut(trained.outputs, trained.calibration, space, parts)
   const result = {
     score: scoreOf(metric, space, evaluation),
     folds: folds.length,
@@ -174,30 +172,29 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
     steps: trained.steps,
     stopped: signal.aborted,
   }
-  const headOnly = options.baseline ? scoreAt(first) : undefined
+  const headOnly = options.baseline ? startScore(run, parts, first) : undefined
   return newTask(run, result, evaluation, trained.module, calibratedHead(trained.head, trained.calibration), headOnly)
 }
 
 /** For tasks that have no linear head to fit, and for resumed ones: the epoch with the best dev score is kept. */
 async function trainTaskByScore(run: Run): Promise<NewTask> {
-  const { trainer, data, options, control, masks, random } = run
+  const { trainer, data, options, control, random, deadline } = run
   const { space } = data
   const { resume, head } = options
-  const { signal, onProgress, onMask = () => {}, onStart = () => {} } = control
+  const { signal, onProgress, onStart = () => {} } = control
   const validation = { train: data.train, folds: [{ train: data.train, heldOut: data.dev }] }
   control.onValidation?.(validation)
-  const selection = resume
-    ? undefined
-    : await selectStart(trainer, masks, { ...startOptions(run, validation), signal, onMask })
+  const selection = resume ? undefined : await selectRunStart(run, validation)
   const start = selection?.trainable
-  if (start && !hasHead(space.problem)) onStart(start.mask.name, 1 - start.loss)
+  if (selection && start) onStart(start.mask.name, startScore(run, selection.parts, start))
   const module = run.module(resume ? resume.mask.bits : start?.mask.bits)
   const tensors = initialHead(space, trainer.backbone.dims.hiddenSize, head, random('head'))
   if (resume) copyResumedHead(resume, space, tensors)
   const own = trainer.withTensors(module)
   const task = { id: 'task', problem: space.problem, ...data, head, tensors }
   const schedule = { ...options, keepInitial: resume !== undefined || !hasHead(space.problem) }
-  const trained = await train(own, [task], schedule, random('batches'), onProgress, signal)
+  const stop = AbortSignal.any([signal, ...timeoutAt(deadline)])
+  const trained = await train(own, [task], schedule, random('batches'), onProgress, stop)
   // A head that was not trained at all is of no use.
   if (trained.steps === 0 && !schedule.keepInitial) signal.throwIfAborted()
   const evaluation = await evaluateSubset(own, task, space, data.dev)
@@ -206,17 +203,34 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
     folds: 1,
     heldOut: data.dev.examples.length,
     epochs: trained.epochs.length,
+    stopped: signal.aborted,
     ...(start && { start: start.mask.name }),
   }
-  const withoutMask = options.baseline && !hasHead(space.problem) ? selection?.first : undefined
-  return newTask(run, result, evaluation, module, tensors, withoutMask && 1 - withoutMask.loss)
+  const headOnly = options.baseline && selection ? startScore(run, selection.parts, selection.first) : undefined
+  return newTask(run, result, evaluation, module, tensors, headOnly)
 }
 
-const startOptions = ({ data, parameters, prototype, random }: Run, validation: Validation) => ({
-  ...{ parameters, prototype, random: random('start') },
-  ...{ space: data.space, metric: data.metric },
-  ...validation,
-})
+/** @returns no signal if there is no deadline */
+const timeoutAt = (deadline: number): AbortSignal[] =>
+  deadline === Number.POSITIVE_INFINITY
+    ? []
+    : [AbortSignal.timeout(Math.max(0, Math.ceil(deadline - performance.now())))]
+
+function selectRunStart(run: Run, validation: Validation): Promise<SelectedStart> {
+  const { trainer, masks, parameters, prototype, random, control, data } = run
+  const { signal, onStartProgress: onProgress = () => {} } = control
+  return selectStart(trainer, masks, {
+    ...{ parameters, prototype, random: random('start'), signal, onProgress },
+    ...{ space: data.space, metric: data.metric },
+    ...validation,
+  })
+}
+
+/** The score of the head of a starting point on the held-out examples, or of the vectors of a task without a head. */
+function startScore({ data: { space, metric } }: Run, validation: Validation, { head, loss }: StartingPoint): number {
+  if (head === undefined) return 1 - loss
+  return scoreOf(metric, space, evaluateHeldOut(head.outputs, head.calibration, space, validation))
+}
 
 function newTask(
   { trainer, prototype, data: { space, metric }, options }: Run,

@@ -14,6 +14,9 @@ export interface StartingMask {
   readonly isTrainable: boolean
 }
 
+/** The name of the empty mask: a head on it is a head on the bare backbone. */
+export const noMask = 'no mask'
+
 /**
  * No mask, the prototype's layer masks or else a random mask, and the masks of known tasks, as far as a new task can have
  * the same.
@@ -30,7 +33,7 @@ export function startingMasks(
   const neutral = form.combine === 'and' ? empty.fill(255) : empty
   const eachLayer = form.maskLayers === layers && form.combine === 'none'
   const found: StartingMask[] = [
-    { name: 'no mask', bits: neutral, isTrainable: false },
+    { name: noMask, bits: neutral, isTrainable: false },
     eachLayer && layerMasks
       ? { name: 'the prototype', bits: layerMasks, isTrainable: true }
       : { name: 'a random mask', isTrainable: true },

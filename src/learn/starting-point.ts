@@ -4,7 +4,7 @@
 import type { Prototype } from '../petl/prototype.js'
 import { targetWeights } from './batches.js'
 import { type Calibration, calibrate } from './calibration.js'
-import { evaluateSubset, headInputs, scoreOf } from './evaluation.js'
+import { evaluateSubset, headInputs, type OnExamplesDone, scoreOf } from './evaluation.js'
 import { encodedExamples, type Subset, sample, targetsOf } from './example-set.js'
 import { type HeadFold, pickVectors, selectPenalty } from './head-selection.js'
 import { type LabelSpace, outputCount } from './label-space.js'
@@ -48,10 +48,30 @@ export interface StartOptions {
   /** Folds of the training examples, or the training part and the dev part as the only one. */
   readonly folds: readonly Fold[]
   readonly random: Random
+  /** If aborted, the best of the points that are already known is selected. */
   readonly signal: AbortSignal
-  /** Receives the number of masks that have been compared so far. */
-  readonly onMask: (done: number, all: number) => void
+  readonly onProgress: (progress: StartProgress) => void
 }
+
+/** How many masks have been compared, or how many examples have been computed under the mask of a final head. */
+export interface StartProgress {
+  /** What is counted. */
+  readonly what: string
+  readonly done: number
+  readonly all: number
+}
+
+export interface SelectedStart {
+  readonly best: StartingPoint
+  /** The best whose mask can be trained; absent if the selection was stopped before there was one. */
+  readonly trainable?: StartingPoint
+  /** That of the first mask. */
+  readonly first: StartingPoint
+  /** The parts that the points are of: all examples, or a sample if the selection was stopped. */
+  readonly parts: Parts
+}
+
+type Parts = Pick<StartOptions, 'train' | 'folds'>
 
 /** Most examples of a part that masks are compared on: each needs a forward pass under each mask. */
 const comparedExamples = 250
@@ -61,46 +81,58 @@ const fittedExamples = 20_000
 
 /**
  * @param trainer of the plan of the new task, whose tensors are not used
- * @returns the best starting point, the best that can be trained, and that of the first mask
+ * @throws the reason of the signal, if it was aborted before the first point was known
  */
 export async function selectStart(
   trainer: Trainer,
   masks: readonly StartingMask[],
   options: StartOptions,
-): Promise<Record<'best' | 'trainable' | 'first', StartingPoint>> {
-  const { space, signal, onMask } = options
+): Promise<SelectedStart> {
+  const { space, signal, onProgress } = options
   const heads = await headsFor(trainer, space)
   const compared = comparedParts(options)
+  const points: StartingPoint[] = []
   try {
-    const points: StartingPoint[] = []
+    const checkGoing = () => signal.throwIfAborted()
     for (const [at, mask] of masks.entries()) {
-      signal.throwIfAborted()
-      points.push(await startAt(trainer, heads, mask, { ...options, ...compared }))
-      onMask(at + 1, masks.length)
+      points.push(await startAt(trainer, heads, mask, { ...options, ...compared }, checkGoing))
+      onProgress({ what: 'masks', done: at + 1, all: masks.length })
     }
-    const [first] = points
-    const best = lowest(points)
-    const trainable = lowest(points.filter(({ mask }) => mask.isTrainable))
-    if (first === undefined || best === undefined || trainable === undefined)
-      throw new Error('there is no mask to start from')
-    if (compared === options) return { best, trainable, first }
-    const whole = new Map<StartingPoint, StartingPoint>()
-    for (const point of new Set([best, trainable, first]))
-      whole.set(point, await startAt(trainer, heads, point.mask, options))
-    const again = (point: StartingPoint) => whole.get(point) ?? point
-    return { best: again(best), trainable: again(trainable), first: again(first) }
+    if (compared === options) return selected(points, options)
+    // The points that matter get heads of all examples.
+    const { best, trainable, first } = selected(points, compared)
+    const kept = Array.from(new Set([best, trainable ?? best, first]))
+    const whole: StartingPoint[] = []
+    for (const { mask } of kept)
+      whole.push(
+        await startAt(trainer, heads, mask, options, (done, all) => {
+          checkGoing()
+          onProgress({ what: `examples under ${mask.name}`, done, all })
+        }),
+      )
+    const again = (point: StartingPoint) => whole[kept.indexOf(point)] ?? point
+    return { best: again(best), ...(trainable && { trainable: again(trainable) }), first: again(first), parts: options }
+  } catch (error) {
+    if (!signal.aborted || points.length === 0) throw error
+    return selected(points, compared)
   } finally {
     await heads?.release()
   }
+}
+
+function selected(points: readonly StartingPoint[], parts: Parts): SelectedStart {
+  const [first] = points
+  const best = lowest(points)
+  const trainable = lowest(points.filter(({ mask }) => mask.isTrainable))
+  if (first === undefined || best === undefined) throw new Error('there is no mask to start from')
+  return { best, first, ...(trainable && { trainable }), parts }
 }
 
 const lowest = (points: readonly StartingPoint[]): StartingPoint | undefined =>
   points.reduce<StartingPoint | undefined>((low, point) => (low && low.loss <= point.loss ? low : point), undefined)
 
 /** Parts that are small enough to be run under every mask. Folds are small already. */
-function comparedParts(
-  options: Pick<StartOptions, 'train' | 'folds' | 'random'>,
-): Pick<StartOptions, 'train' | 'folds'> {
+function comparedParts(options: Parts & Pick<StartOptions, 'random'>): Parts {
   const { folds, random } = options
   const [only] = folds
   if (folds.length > 1 || only === undefined) return options
@@ -123,6 +155,7 @@ async function startAt(
   heads: LinearHeads | undefined,
   mask: StartingMask,
   { space, metric, parameters, prototype, random, signal, folds, ...options }: StartOptions,
+  onDone: OnExamplesDone,
 ): Promise<StartingPoint> {
   const module = initialModule(parameters, prototype, random, mask.bits)
   const own = trainer.withTensors(module)
@@ -130,13 +163,13 @@ async function startAt(
   if (heads === undefined) {
     const losses: number[] = []
     for (const { heldOut } of folds) {
-      const evaluation = await evaluateSubset(own, { problem, head: 'linear', tensors: [] }, space, heldOut)
+      const evaluation = await evaluateSubset(own, { problem, head: 'linear', tensors: [] }, space, heldOut, onDone)
       losses.push(1 - scoreOf(metric, space, evaluation))
     }
     return { mask, module, loss: losses.reduce((sum, loss) => sum + loss, 0) / losses.length }
   }
   const train = sample(options.train, fittedExamples, random)
-  const all = await labelledVectors(own, space, train)
+  const all = await labelledVectors(own, space, train, onDone)
   const parts: HeadFold[] = []
   for (const fold of folds) {
     const isWithin = fold.heldOut.set === train.set && folds.length > 1
@@ -144,7 +177,7 @@ async function startAt(
       fitted: pickVectors(all, targetPlaces(train, fold.train)),
       heldOut: isWithin
         ? pickVectors(all, targetPlaces(train, fold.heldOut))
-        : await labelledVectors(own, space, fold.heldOut),
+        : await labelledVectors(own, space, fold.heldOut, onDone),
     })
   }
   const { penalty, ...held } = await selectPenalty(heads, parts, signal)
@@ -174,11 +207,16 @@ export function concatenated(arrays: readonly Float32Array[]): Float32Array {
 }
 
 /** The vectors of a subset under the masks of a trainer, with their targets. */
-async function labelledVectors(trainer: Trainer, space: LabelSpace, subset: Subset): Promise<LabelledVectors> {
+async function labelledVectors(
+  trainer: Trainer,
+  space: LabelSpace,
+  subset: Subset,
+  onDone: OnExamplesDone,
+): Promise<LabelledVectors> {
   const { unit, lossTargets } = problemTraits[space.problem]
   const weights = targetWeights(encodedExamples(subset), { weight: () => 1 }, outputCount(space))
   return {
-    vectors: await headInputs(trainer, subset, unit as Exclude<Unit, 'pair'>),
+    vectors: await headInputs(trainer, subset, unit as Exclude<Unit, 'pair'>, onDone),
     targets: lossTargets(space, targetsOf(subset)),
     counted: weights,
   }

@@ -25,8 +25,12 @@ const fails = (exitCode: number, args: string[], message: RegExp) =>
   })
 
 const words = ['dog', 'cat', 'horse', 'lion', 'hammer', 'saw', 'drill', 'axe']
+// Some labels are wrong, so that there is always something left to train.
 const examples = ['a', 'the', 'one', 'my'].flatMap((start) =>
-  words.map((word, i) => ({ text: `${start} ${word}`, label: i < 4 ? 'animal' : 'tool' })),
+  words.map((word, i) => ({
+    text: `${start} ${word}`,
+    label: i < 4 === (start !== 'my' || i % 4 > 0) ? 'animal' : 'tool',
+  })),
 )
 const lines = examples.map((example) => JSON.stringify(example)).join('\n')
 await writeFile(join(folder, 'things.jsonl'), lines)
@@ -45,7 +49,7 @@ test('learn writes a task file and a report; evaluate scores the file', async ()
   assert.match(stderr, /a head on the mask of .+ is ready: accuracy [01]\.\d{4}/)
   assert.match(
     stdout,
-    /^accuracy +[01]\.\d{4} \(5-fold cross-validation, 32 examples\)\nmask +started from .*\nhead without mask +[01]\.\d{4}$/m,
+    /^accuracy +[01]\.\d{4} \(5-fold cross-validation, 32 examples\)\nmask +(started from|that of|none; no mask) .*\nhead without mask +[01]\.\d{4}$/m,
   )
   assert.match(stdout, /^put it live +curl -X PUT --data-binary @mine\.safetensors localhost:8080\/tasks\/mine$/m)
   assert.deepEqual(readTaskFile(await readFile(join(folder, 'mine.safetensors'))).labels, ['animal', 'tool'])
@@ -115,6 +119,19 @@ await writeFile(
   join(folder, 'named.csv'),
   ['text,label', ...named.map(({ text, label }) => `${text.join(' ')},${label.join(' ')}`)].join('\n'),
 )
+await writeFile(
+  join(folder, 'misnamed.csv'),
+  [
+    'text,label',
+    ...named.map(
+      ({ text }) =>
+        `${text.join(' ')},B-TOOL ${text
+          .slice(1)
+          .map(() => 'I-END')
+          .join(' ')}`,
+    ),
+  ].join('\n'),
+)
 await mkdir(join(folder, 'similar'))
 const similar = examples.map(({ text }, i) =>
   JSON.stringify({ text, text_pair: examples[(3 * i) % 32]?.text, label: i % 3 }),
@@ -153,7 +170,7 @@ test('learn prints the most frequent confusions, and the score of the bare backb
     '--head-rate',
     '1e-9',
     '--dev',
-    'named.csv',
+    'misnamed.csv',
     '--no-baseline',
   ]
   const words = await propetl('learn', 'named.csv', '--out', 'named.safetensors', ...options, ...quick)
@@ -218,13 +235,17 @@ async function interrupted(when: RegExp, ...args: string[]) {
   return { code, ...output }
 }
 
-await writeFile(join(folder, 'many.jsonl'), Array.from({ length: 20 }, () => lines).join('\n'))
+// Every third label is wrong, so that no head is perfect.
+const many = Array.from({ length: 20 }, () => examples)
+  .flat()
+  .map(({ text, label }, i) => ({ text, label: i % 3 > 0 ? label : ['animal', 'tool'][(i / 3) % 2] }))
+await writeFile(join(folder, 'many.jsonl'), many.map((example) => JSON.stringify(example)).join('\n'))
 
-test('Ctrl-C before the first training step exits with 130 and leaves an existing file unchanged', async () => {
+test('Ctrl-C before there is a task exits with 130 and leaves an existing file unchanged', async () => {
   await writeFile(join(folder, 'good.safetensors'), 'a good file')
   const { code, stdout, stderr } = await interrupted(/examples; single/, 'many.jsonl', '--out', 'good.safetensors')
   assert.deepEqual([code, stdout], [130, ''])
-  assert.match(stderr, /propetl: interrupted before training began; nothing was written/)
+  assert.match(stderr, /propetl: interrupted before there was a task; nothing was written/)
   assert.equal(await readFile(join(folder, 'good.safetensors'), 'utf8'), 'a good file')
 })
 

@@ -14,7 +14,7 @@ import {
   textInputs,
   wordInputs,
 } from '../../src/learn/batches.js'
-import { evaluationOf } from '../../src/learn/evaluation.js'
+import { evaluationOf, withoutMissingWords } from '../../src/learn/evaluation.js'
 import {
   countDuplicates,
   type EncodedExample,
@@ -83,8 +83,9 @@ test('a word takes the prediction of its first token, and a warning counts the w
   assert.deepEqual([...(data.words?.tokens(1) ?? [])], [1, noToken, 2, 3, 4, 5, 6, 7, 8, noToken])
   assert.deepEqual([...data.targets.slice(0, 6)], [0, 2, 2, 1, 2, 0])
   assert.match(warnings[0] ?? '', /4 words have no token/)
-  const outputs = new Float32Array(16 * 3)
-  const { predictions, actual, starts } = evaluationOf(outputs, named, { set: data, examples: Int32Array.of(1, 0) })
+  const subset = { set: data, examples: Int32Array.of(1, 0) }
+  const outputs = withoutMissingWords(new Float32Array(16 * 3), 3, subset)
+  const { predictions, actual, starts } = evaluationOf(outputs, named, subset)
   assert.deepEqual([...predictions], [0, -1, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, -1])
   assert.deepEqual([...actual.slice(10)], [0, 2, 2, 1, 2, 0])
   assert.deepEqual([...starts], [0, 10, 16])
