@@ -20,9 +20,10 @@ const imports: Readonly<Record<string, string>> = {
   tenants: 'store',
   tasks: 'backbones costs engine formats petl scheduler store tenants',
   http: 'costs engine formats petl scheduler store tasks tenants',
-  learn: 'backbones formats graph petl runtime',
+  data: 'backbones petl',
+  learn: 'backbones data formats graph petl runtime',
   commands:
-    'backbones costs engine formats http learn petl runtime scheduler server shutdown signals store tasks tenants',
+    'backbones costs data engine formats http learn petl runtime scheduler server shutdown signals store tasks tenants',
 }
 /** Modules of src itself that all others may import. They import only each other. */
 const shared = new Set(['config', 'owner', 'package', 'problem', 'running-time', 'settings', 'steps'])

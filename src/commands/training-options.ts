@@ -1,7 +1,7 @@
 // The options that learn, train and evaluate share: their groups in the help, defaults, and checks of their values.
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { type Columns, defaultColumns } from '../learn/examples.js'
+import { type Columns, defaultColumns } from '../data/examples.js'
 import { type Metric, metricNames } from '../learn/metrics.js'
 import { type HeadKind, headKinds } from '../learn/plan.js'
 import { type ProblemType, poolings, problemTypes } from '../petl/task.js'

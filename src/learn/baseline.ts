@@ -2,6 +2,7 @@
 // For a task without a head it scores the backbone's vectors. A useful mask scores higher.
 
 import type { Backbone } from '../backbones/backbone.js'
+import { outputCount } from '../data/label-space.js'
 import type { Pooling } from '../petl/task.js'
 import type { Compute } from '../runtime/execution-providers.js'
 import { GraphSession } from '../runtime/graph-session.js'
@@ -15,7 +16,6 @@ import {
   withoutMissingWords,
 } from './evaluation.js'
 import { encodedExamples, exampleCount, labelStarts, type Subset, sample, targetsOf } from './example-set.js'
-import { outputCount } from './label-space.js'
 import { AdamW, rateShare } from './optimiser.js'
 import type { HeadKind } from './plan.js'
 import { problemTraits, type Unit } from './problem-traits.js'

@@ -1,10 +1,10 @@
 // Evaluates a task on examples that it was not trained on.
 
+import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { tagsOf } from '../formats/iob.js'
 import { Problem } from '../problem.js'
 import { batchesByTokens } from './batches.js'
 import { type EncodedExample, encodedExamples, labelStarts, type Subset, targetsOf } from './example-set.js'
-import { type LabelSpace, outputCount } from './label-space.js'
 import { accuracy, f1, type Metric, macroF1, matthews, pearson, spanCounts, spanF1, spearman } from './metrics.js'
 import { problemTraits, type Unit } from './problem-traits.js'
 import type { Random } from './random.js'

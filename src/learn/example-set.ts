@@ -1,6 +1,6 @@
 // Encoded examples in memory: tokens and targets, in the order of the file; and subsets of them.
 
-import type { LabelSpace } from './label-space.js'
+import type { LabelSpace } from '../data/label-space.js'
 import type { Random } from './random.js'
 import type { TokenSpan, TokenTable } from './token-table.js'
 import type { WordTable } from './word-table.js'

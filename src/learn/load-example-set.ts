@@ -2,10 +2,10 @@
 
 import type { EncodedText, TextTokenizer } from '../backbones/tokenizer.js'
 import { splitWords } from '../backbones/words.js'
+import { type Columns, type Example, type OnReading, readExamples } from '../data/examples.js'
+import type { LabelSpace } from '../data/label-space.js'
 import type { ExampleSet } from './example-set.js'
-import { type Columns, type Example, type OnReading, readExamples } from './examples.js'
 import { GrowingArray } from './growing-array.js'
-import type { LabelSpace } from './label-space.js'
 import { columnsFor, problemTraits, type Unit } from './problem-traits.js'
 import { TokenTable } from './token-table.js'
 import { wordsBeginningIn } from './word-spans.js'

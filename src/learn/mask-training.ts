@@ -1,11 +1,11 @@
 // Trains the mask and the head of one task from a starting point. Held-out examples decide after how many epochs to stop,
 // and whether the trained mask is better than the one it started from.
 
+import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { shuffledBatches } from './batches.js'
 import { type Calibration, calibrate } from './calibration.js'
 import { headOutputs } from './evaluation.js'
 import { encodedExamples, type Subset, targetsOf } from './example-set.js'
-import { type LabelSpace, outputCount } from './label-space.js'
 import type { LinearHead } from './linear-head.js'
 import { rateShare } from './optimiser.js'
 import { headParameters } from './plan.js'

@@ -1,5 +1,6 @@
 // Trains a new task on a frozen prototype, as `propetl learn` does: a mask and a head, written as a task file.
 
+import type { LabelSpace } from '../data/label-space.js'
 import { packBits } from '../petl/bitset.js'
 import type { Prototype } from '../petl/prototype.js'
 import type { Combining, Pooling, TaskMask } from '../petl/task.js'
@@ -9,7 +10,6 @@ import type { Compute } from '../runtime/execution-providers.js'
 import { calibratedHead } from './calibration.js'
 import { type Evaluation, evaluateSubset, scoreOf } from './evaluation.js'
 import type { Subset } from './example-set.js'
-import type { LabelSpace } from './label-space.js'
 import { trainMask } from './mask-training.js'
 import { confusion, type Metric } from './metrics.js'
 import type { Model } from './model.js'

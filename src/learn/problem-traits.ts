@@ -1,11 +1,11 @@
 // What training and evaluation must know about each problem type: what has a label, how labels become targets of the
 // loss, and how outputs become predictions for the metrics. Predictions of requests are made in tasks/.
 
+import type { Columns, Example } from '../data/examples.js'
+import { throwInvalidData } from '../data/invalid-data.js'
+import { type LabelSpace, labelIndex, labelNumber, outputCount } from '../data/label-space.js'
 import { tagsOf } from '../formats/iob.js'
 import { defaultThreshold, type ProblemType } from '../petl/task.js'
-import type { Columns, Example } from './examples.js'
-import { throwInvalidData } from './invalid-data.js'
-import { type LabelSpace, labelIndex, labelNumber, outputCount } from './label-space.js'
 import { binaryCrossEntropy, crossEntropy, type Loss, squaredError } from './losses.js'
 import type { Metric } from './metrics.js'
 
@@ -17,7 +17,6 @@ export type Unit = 'text' | 'word' | 'pair'
 
 export interface ProblemTraits {
   readonly unit: Unit
-  readonly labels: 'names' | 'numbers'
   readonly loss: Loss
   /** Numbers per target. */
   readonly width: (space: LabelSpace) => number
@@ -36,7 +35,6 @@ export interface ProblemTraits {
 
 /** One class out of C, as its index. */
 const classTraits = {
-  labels: 'names',
   loss: crossEntropy,
   width: () => 1,
   lossTargets: (space, targets) => {
@@ -54,7 +52,6 @@ const classTraits = {
 } as const satisfies Partial<ProblemTraits>
 
 const numberTraits = {
-  labels: 'numbers',
   loss: squaredError,
   width: () => 1,
   targets: (_, { label, place }) => [
@@ -76,7 +73,6 @@ export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
   },
   multi_label_classification: {
     unit: 'text',
-    labels: 'names',
     loss: binaryCrossEntropy,
     width: outputCount,
     targets: (space, { label, place }) => {

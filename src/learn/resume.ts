@@ -1,10 +1,10 @@
 // Resumes training from a task file: its mask and head become the initial tensors of a run.
 
+import type { LabelSpace } from '../data/label-space.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
-import type { LabelSpace } from './label-space.js'
 import type { HeadKind } from './plan.js'
 import { type Tensor, tensorNamed } from './tensors.js'
 

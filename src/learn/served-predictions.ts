@@ -1,8 +1,8 @@
 // Recovers the outputs of a task from its predictions, so that a task is evaluated in the way that it is served.
 
 import type { Text } from '../backbones/tokenizer.js'
-import type { Example } from './examples.js'
-import { type LabelSpace, outputCount } from './label-space.js'
+import type { Example } from '../data/examples.js'
+import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { problemTraits } from './problem-traits.js'
 import { wordsBeginningIn } from './word-spans.js'
 

@@ -1,13 +1,13 @@
 // Where the training of a task starts: the best of the known masks, under a head that is fitted to it. Held-out examples
 // decide which mask is best, and how strongly the head is regularised.
 
+import { type LabelSpace, outputCount } from '../data/label-space.js'
 import type { Prototype } from '../petl/prototype.js'
 import { targetWeights } from './batches.js'
 import { type Calibration, calibrate } from './calibration.js'
 import { evaluateSubset, headInputs, type OnExamplesDone, scoreOf } from './evaluation.js'
 import { encodedExamples, type Subset, sample, targetsOf } from './example-set.js'
 import { type HeadFold, pickVectors, selectPenalty } from './head-selection.js'
-import { type LabelSpace, outputCount } from './label-space.js'
 import { type LabelledVectors, type LinearHead, LinearHeads } from './linear-head.js'
 import type { Metric } from './metrics.js'
 import type { ModuleParameter } from './plan.js'

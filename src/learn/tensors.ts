@@ -1,11 +1,11 @@
 // The tensors of a training run: their values, which training steps change, and their initial values.
 
 import type { Backbone } from '../backbones/backbone.js'
+import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { petlModule } from '../petl/kinds.js'
 import { elementCount, maskRange } from '../petl/module.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
 import type { Head, Linear } from '../petl/task.js'
-import { type LabelSpace, outputCount } from './label-space.js'
 import { type HeadKind, headParameters, type ModuleParameter, type Parameter } from './plan.js'
 import { hasHead } from './problem-traits.js'
 import type { Random } from './random.js'

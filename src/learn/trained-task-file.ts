@@ -1,8 +1,8 @@
 // Writes the result of training a task as a task file.
 
+import type { LabelSpace } from '../data/label-space.js'
 import { type Combining, defaultThreshold, type Pooling, type ProblemFields, type TaskMask } from '../petl/task.js'
 import { serializeTaskFile } from '../petl/task-file.js'
-import type { LabelSpace } from './label-space.js'
 import type { Metric } from './metrics.js'
 import { type Tensor, trainedHead } from './tensors.js'
 

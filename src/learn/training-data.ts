@@ -1,13 +1,13 @@
 // Loads the training data of a task: finds its labels, tokenises its texts, and splits off a dev part if none is given.
 
+import { type Columns, type OnReading, readExamples } from '../data/examples.js'
+import { throwInvalidData } from '../data/invalid-data.js'
+import type { LabelSpace } from '../data/label-space.js'
+import { surveyLabels } from '../data/label-survey.js'
 import type { ProblemType } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { metricFor } from './evaluation.js'
 import { countDuplicates, type ExampleSet, exampleCount, type Subset, sample, split, wholeSet } from './example-set.js'
-import { type Columns, type OnReading, readExamples } from './examples.js'
-import { throwInvalidData } from './invalid-data.js'
-import type { LabelSpace } from './label-space.js'
-import { surveyLabels } from './label-survey.js'
 import { loadExampleSet } from './load-example-set.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'

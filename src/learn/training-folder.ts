@@ -3,10 +3,10 @@
 
 import { readFile, stat } from 'node:fs/promises'
 import { basename, extname, join, resolve } from 'node:path'
+import type { OnReading } from '../data/examples.js'
+import { throwUnreadable } from '../data/invalid-data.js'
 import { type ProblemType, problemTypes } from '../petl/task.js'
 import { Problem } from '../problem.js'
-import type { OnReading } from './examples.js'
-import { throwUnreadable } from './invalid-data.js'
 import { type Metric, metricNames } from './metrics.js'
 import type { Model } from './model.js'
 import type { NamedTrainingData } from './prototype-training.js'

@@ -1,10 +1,10 @@
 // A training run: epochs over the batches of one or several tasks. It computes the dev score after each epoch and keeps
 // the best epoch.
 
+import type { LabelSpace } from '../data/label-space.js'
 import { shuffledBatches } from './batches.js'
 import { evaluateSubset, scoreOf } from './evaluation.js'
 import { encodedExamples, type Subset, targetsOf } from './example-set.js'
-import type { LabelSpace } from './label-space.js'
 import type { Metric } from './metrics.js'
 import { rateShare } from './optimiser.js'
 import { problemTraits } from './problem-traits.js'

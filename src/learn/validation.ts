@@ -1,10 +1,10 @@
 // What a training run is judged by: a dev part, or cross-validation where examples are too few to keep some of them out
 // of training.
 
+import { type LabelSpace, outputCount } from '../data/label-space.js'
 import type { Calibration } from './calibration.js'
 import { type Evaluation, evaluationOf } from './evaluation.js'
 import { labelStarts, type Subset } from './example-set.js'
-import { type LabelSpace, outputCount } from './label-space.js'
 import type { Random } from './random.js'
 import type { TrainingData } from './training-data.js'
 

@@ -1,7 +1,7 @@
 // Matches the words of a data file, which white space separates, with the words that a tokenizer finds: "U.S." is one
 // word of the file, and the tokenizer may find four. The file's word takes the prediction of the first of them.
 
-import type { WordSpan } from './examples.js'
+import type { WordSpan } from '../data/examples.js'
 
 /**
  * For each span, the index of the first found word that begins in it; −1 if there is none.

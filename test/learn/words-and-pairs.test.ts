@@ -5,6 +5,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { defaultColumns } from '../../src/data/examples.js'
+import { type LabelSpace, outputCount } from '../../src/data/label-space.js'
 import {
   exampleTokens,
   labelCount,
@@ -23,8 +25,6 @@ import {
   type Subset,
   wholeSet,
 } from '../../src/learn/example-set.js'
-import { defaultColumns } from '../../src/learn/examples.js'
-import { type LabelSpace, outputCount } from '../../src/learn/label-space.js'
 import { loadExampleSet } from '../../src/learn/load-example-set.js'
 import { loadModel } from '../../src/learn/model.js'
 import { type ModulePlan, moduleParameters } from '../../src/learn/plan.js'

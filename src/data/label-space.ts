@@ -16,6 +16,10 @@ export interface LabelSpace {
   readonly threshold?: number
 }
 
+/** Whether the labels of a problem type are numbers. They are names otherwise. */
+export const hasNumbers = (problem: ProblemType): boolean =>
+  problem === 'regression' || problem === 'feature_extraction'
+
 /** C, the number of outputs per target: one per label, or 1 for numbers. */
 export const outputCount = ({ labels }: LabelSpace): number => Math.max(1, labels.length)
 

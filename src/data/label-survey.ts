@@ -3,8 +3,7 @@
 import type { ProblemType } from '../petl/task.js'
 import type { Example } from './examples.js'
 import { throwInvalidData } from './invalid-data.js'
-import { type LabelSpace, labelNumber } from './label-space.js'
-import { problemTraits } from './problem-traits.js'
+import { hasNumbers, type LabelSpace, labelNumber } from './label-space.js'
 
 /**
  * Reads all labels. Unless `problem` is given, a label per word means token classification, arrays mean multi-label
@@ -24,7 +23,7 @@ export async function surveyLabels(
   let low = Number.POSITIVE_INFINITY
   let high = Number.NEGATIVE_INFINITY
   const moments = { count: 0, mean: 0, squares: 0 }
-  const named = problem === undefined || problemTraits[problem].labels === 'names'
+  const named = problem === undefined || !hasNumbers(problem)
   for await (const example of examples) {
     const { label, place } = example
     const exampleKind = labelKind(example)
@@ -46,14 +45,14 @@ export async function surveyLabels(
   if (kind === undefined)
     return throwInvalidData(path, 'the file has no examples; expected at least two, with different labels')
   const found = problem ?? problemFor(kind, fractions)
-  if (firstName && problemTraits[found].labels === 'numbers')
+  if (firstName && hasNumbers(found))
     throwInvalidData(
       firstName.place,
       `the label is ${JSON.stringify(firstName.label)}, but other labels are numbers; a ${found} needs finite numbers. ` +
         'If the labels are names, set the problem type (--problem-type) to single_label_classification.',
     )
   if (!labelKindsFor(found).includes(kind)) throwInvalidData(path, `a ${found} cannot have labels of kind "${kind}"`)
-  if (problemTraits[found].labels === 'numbers') {
+  if (hasNumbers(found)) {
     if (low === high)
       throwInvalidData(path, `every row has the same number, ${low}; expected at least two different numbers`)
     const { mean, squares, count } = moments
