@@ -2,8 +2,8 @@
 
 import { readdir } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
-import { checkDataFile, isDataFileName } from '../data/file-rows.js'
 import type { LabelSpace } from '../data/label-space.js'
+import { checkDataFile, isDataFileName } from '../data/rows.js'
 import { readFileAs } from '../formats/file.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
 import { type NewTask, type NewTaskControl, type NewTaskResult, trainNewTask } from '../learn/new-task.js'

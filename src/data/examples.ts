@@ -2,8 +2,9 @@
 
 import type { Text } from '../backbones/tokenizer.js'
 import { flagOf } from '../settings.js'
-import { type FileRow, readFileRows } from './file-rows.js'
 import { throwInvalidData } from './invalid-data.js'
+import type { FileRow } from './row-reader.js'
+import { openRows } from './rows.js'
 
 /** The names of the columns, and how their values are read. */
 export interface Columns {
@@ -66,7 +67,8 @@ export async function* readExamples(
 ): AsyncGenerator<Example> {
   let rows = 0
   let skipped = 0
-  for await (const row of readFileRows(path)) {
+  const source = await openRows(path)
+  for await (const row of source.rows({ onWarning })) {
     if (++rows % rowsPerReport === 0) onReading(path, rows)
     const example = readExample(row, columns)
     const blank = blankColumn(example, columns)

@@ -18,6 +18,9 @@ const causes: Readonly<Partial<Record<string, string>>> = {
 }
 
 /** @throws Problem `unreadable_file`, always */
-export function throwUnreadable(path: string, error: NodeJS.ErrnoException): never {
+export function throwUnreadable(
+  path: string,
+  error: { readonly code?: string | undefined; readonly message: string },
+): never {
   throw new Problem('unreadable_file', `${path} cannot be read: ${causes[error.code ?? ''] ?? error.message}`)
 }
