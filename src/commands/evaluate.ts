@@ -5,14 +5,16 @@ import type { Text } from '../backbones/tokenizer.js'
 import { Gate } from '../costs/gate.js'
 import { Pool } from '../costs/pool.js'
 import { SlicedWork } from '../costs/sliced-work.js'
-import { type Columns, type Example, type OnReading, readExamples } from '../data/examples.js'
+import { type Columns, columnsFor } from '../data/columns.js'
+import { type Example, type OnReading, readExamples } from '../data/examples.js'
+import { checkDataFile, isDataFileName } from '../data/file-rows.js'
 import { type LabelSpace, outputCount } from '../data/label-space.js'
-import { checkDataFile, isDataFileName } from '../data/rows.js'
+import { UnlearnedLabels } from '../data/unlearned-labels.js'
 import { Engine } from '../engine/engine.js'
 import { confidenceInterval, type Evaluation, metricFor, scoreOf } from '../learn/evaluation.js'
 import { GrowingArray } from '../learn/growing-array.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
-import { columnsFor, noClass, problemTraits } from '../learn/problem-traits.js'
+import { noClass, problemTraits } from '../learn/problem-traits.js'
 import { Random } from '../learn/random.js'
 import { outputsOfPredictions, type ServedPrediction, textsToPredict } from '../learn/served-predictions.js'
 import { maxRunTokens } from '../learn/trainer.js'
@@ -59,8 +61,10 @@ export async function evaluate(task: string, path: string, flags: EvaluateFlags)
       `${task} is a data file; expected first a task file or the URL of a task, then the data file`,
     )
   await checkDataFile(path)
-  const evaluated = /^https?:\/\//.test(task) ? await openServerTask(task) : await openTaskFile(task, flags)
-  const { space } = evaluated
+  const opened = /^https?:\/\//.test(task) ? await openServerTask(task) : await openTaskFile(task, flags)
+  const unlearned = new UnlearnedLabels()
+  const space: LabelSpace = { ...opened.space, unlearned }
+  const evaluated = { ...opened, space }
   try {
     const metric = metricFor(space, flags.metric)
     const evaluation = await predictAll(
@@ -70,6 +74,7 @@ export async function evaluate(task: string, path: string, flags: EvaluateFlags)
       (what) => line.print(`warning: ${what}`),
       (file, rows) => line.reading(file, rows),
     )
+    if (unlearned.warning) line.print(`warning: ${unlearned.warning}`)
     line.end()
     const rows = evaluation.starts.length - 1
     if (rows === 0) throw new Problem('invalid_data', `${path}: the file has no examples`)
@@ -79,7 +84,7 @@ export async function evaluate(task: string, path: string, flags: EvaluateFlags)
     const [low, high] = interval.map((value) => value.toFixed(4))
     return `${metric} ${score.toFixed(4)} on ${rows} examples; 95 % confidence interval ${low} to ${high}`
   } finally {
-    await evaluated.close()
+    await opened.close()
   }
 }
 
@@ -110,7 +115,7 @@ async function predictAll(
     }
     pending = []
   }
-  for await (const example of readExamples(path, columnsFor(space.problem, columns), onWarning, onReading)) {
+  for await (const example of readExamples(path, columnsFor(space.problem, columns), { onWarning, onReading })) {
     const texts = textsToPredict(space, example)
     if ((pending.length + 1) * texts.length > maxTexts) await flush()
     pending.push({ example, texts })

@@ -2,8 +2,9 @@
 
 import { readdir } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
+import { checkDataFile, isDataFileName } from '../data/file-rows.js'
 import type { LabelSpace } from '../data/label-space.js'
-import { checkDataFile, isDataFileName } from '../data/rows.js'
+import { describeFile } from '../data/survey-report.js'
 import { readFileAs } from '../formats/file.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
 import { type NewTask, type NewTaskControl, type NewTaskResult, trainNewTask } from '../learn/new-task.js'
@@ -95,6 +96,7 @@ async function trainFrom(
       signal.throwIfAborted()
       line.reading(file, rows)
     },
+    (survey) => line.print(describeFile(survey)),
   )
   signal.throwIfAborted()
   const { train, dev, space } = data

@@ -4,9 +4,10 @@ import { Command, CommanderError, Option } from 'commander'
 import { loadConfig, unknownVariables } from '../config.js'
 import { methodDefaults, trainingMethods, weightRates } from '../learn/training-methods.js'
 import { version } from '../package.js'
-import { combinings } from '../petl/task.js'
+import { combinings, problemTypes } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { environmentVariableOf, flagOf, settingGroups, settingNames, settings, shownDefault } from '../settings.js'
+import type { CheckFlags } from './check.js'
 import type { EvaluateFlags } from './evaluate.js'
 import { addHelp } from './help-text.js'
 import { Interrupted } from './interrupt.js'
@@ -14,11 +15,13 @@ import type { LearnFlags } from './learn.js'
 import { addTenantCommands } from './tenant-options.js'
 import type { TrainFlags } from './train.js'
 import {
+  addColumnOptions,
   addDataOptions,
   addEvaluationOptions,
   addModelOptions,
   addSingleTaskOptions,
   addTrainingOptions,
+  modelDirOption,
   optionGroups,
   positive,
   probability,
@@ -45,6 +48,7 @@ addHelp(program, {
 })
 addServe(program.commandsGroup('Serve:'))
 program.commandsGroup('Train and evaluate:')
+addCheck(program)
 addLearn(program)
 addEvaluate(program)
 addTrain(program)
@@ -157,6 +161,36 @@ function addLearn(program: Command): void {
       'curl -X PUT --data-binary @reviews.safetensors localhost:8080/tasks/reviews',
       'propetl learn names.csv --problem-type token_classification --out names.safetensors',
     ],
+  })
+}
+
+function addCheck(program: Command): void {
+  const check = program
+    .command('check')
+    .description('read data files as learn does, and report what is in them')
+    .argument('<data...>', 'labelled examples, as for learn')
+  addColumnOptions(check)
+    .option('--dev <file>', 'file of dev examples; reports texts that are in both files')
+    .addOption(
+      new Option('--problem-type <type>', 'problem type (default: found from the labels)').choices(problemTypes),
+    )
+    .optionsGroup(optionGroups.model)
+    .addOption(modelDirOption('directory of the model whose tokenizer counts the tokens'))
+    .option('--max-length <tokens>', 'count the texts that are longer', whole(8, 100_000), 128)
+    .optionsGroup(optionGroups.output)
+    .option('--json', 'print the report of each file as one line of JSON')
+    .action(async (data: string[], flags: CheckFlags) => {
+      const { check } = await import('./check.js')
+      const { text, ok } = await check(data, flags)
+      console.log(text)
+      if (!ok) process.exitCode = exitCodes.failure
+    })
+  addHelp(check, {
+    prints:
+      'Prints the format, the columns in use, the rows that are skipped and why, the problem type, the labels with their ' +
+      'counts, repeated texts, and the lengths of the texts in tokens.',
+    notes: ['Exit code: 1 if a file cannot be read, or if a task cannot be trained on it.'],
+    examples: ['propetl check reviews.csv', 'propetl check train.parquet --dev dev.parquet --text-column review'],
   })
 }
 

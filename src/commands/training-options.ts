@@ -1,7 +1,7 @@
 // The options that learn, train and evaluate share: their groups in the help, defaults, and checks of their values.
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { type Columns, defaultColumns } from '../data/examples.js'
+import { type Columns, defaultColumns } from '../data/columns.js'
 import { type Metric, metricNames } from '../learn/metrics.js'
 import { type HeadKind, headKinds } from '../learn/plan.js'
 import { type ProblemType, poolings, problemTypes } from '../petl/task.js'
@@ -20,6 +20,28 @@ export const probability = number('a number above 0 and below 1', (value) => val
 export const share = number('a number above 0, at most 1', (value) => value > 0 && value <= 1)
 const decay = number('a number that is not negative', (value) => value >= 0 && Number.isFinite(value))
 
+/** Names separated by commas, or a JSON array if names contain commas. */
+function nameList(given: string): readonly string[] {
+  const names = given.trim().startsWith('[') ? jsonNames(given) : given.split(',').map((name) => name.trim())
+  if (
+    names === undefined ||
+    names.length < 2 ||
+    names.some((name) => name === '') ||
+    new Set(names).size < names.length
+  )
+    throw new InvalidArgumentError('Expected at least two different names, as in: price,service,food')
+  return names
+}
+
+function jsonNames(given: string): readonly string[] | undefined {
+  try {
+    const names: unknown = JSON.parse(given)
+    return Array.isArray(names) && names.every((name) => typeof name === 'string') ? names : undefined
+  } catch {
+    return undefined
+  }
+}
+
 /** The headings of options in the help. */
 export const optionGroups = {
   output: 'Output:',
@@ -32,15 +54,22 @@ export const optionGroups = {
   machine: 'Machine:',
 } as const
 
+/** The values of the options about columns. */
+export interface ColumnFlags {
+  readonly textColumn: string
+  readonly textPairColumn?: string
+  readonly labelColumn: string
+  readonly labelColumns?: readonly string[]
+  readonly labelNames?: readonly string[]
+  readonly labelSeparator?: string
+}
+
 /** The values of the options that {@link addEvaluationOptions} adds. */
-export interface DataFlags {
+export interface DataFlags extends ColumnFlags {
   readonly modelDir: string
   readonly threads: number
   readonly maxLength?: number
   readonly seed: number
-  readonly textColumn: string
-  readonly textPairColumn?: string
-  readonly labelColumn: string
   readonly metric?: Metric
 }
 
@@ -59,7 +88,7 @@ export interface CommonTrainingFlags extends DataFlags {
   readonly provider: LearningProvider
 }
 
-const addColumnOptions = (command: Command): Command =>
+export const addColumnOptions = (command: Command): Command =>
   command
     .optionsGroup(optionGroups.data)
     .option('--text-column <name>', 'column of the text', defaultColumns.text)
@@ -68,6 +97,13 @@ const addColumnOptions = (command: Command): Command =>
       `column of the second text (default: "${defaultColumns.textPair}" if the file has it)`,
     )
     .option('--label-column <name>', 'column of the label', defaultColumns.label)
+    .option('--label-columns <names>', 'columns with 0 or 1 for each label, separated by commas', nameList)
+    .option(
+      '--label-names <names>',
+      'names of labels that are stored as numbers from 0, or as arrays of 0 and 1, separated by commas',
+      nameList,
+    )
+    .option('--label-separator <text>', 'what separates the labels of a list (default: found in the file)')
 
 export const modelDirOption = (description: string): Option =>
   new Option('--model-dir <dir>', description).default(settings.modelDir.value, 'the bundled all-MiniLM-L6-v2')
@@ -141,10 +177,13 @@ export const addSingleTaskOptions = (command: Command): Command =>
     .addOption(metricOption())
 
 /** The columns that the options name. */
-export const columnsOf = (flags: Pick<DataFlags, 'textColumn' | 'textPairColumn' | 'labelColumn'>): Columns => ({
+export const columnsOf = (flags: ColumnFlags): Columns => ({
   ...defaultColumns,
   text: flags.textColumn,
   textPair: flags.textPairColumn ?? defaultColumns.textPair,
   pairs: flags.textPairColumn !== undefined,
   label: flags.labelColumn,
+  ...(flags.labelColumns && { labelColumns: flags.labelColumns }),
+  ...(flags.labelNames && { labelNames: flags.labelNames }),
+  ...(flags.labelSeparator && { labelSeparator: flags.labelSeparator }),
 })

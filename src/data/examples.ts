@@ -2,31 +2,13 @@
 
 import type { Text } from '../backbones/tokenizer.js'
 import { flagOf } from '../settings.js'
+import { type Columns, findColumns, hasLabel, usedColumns } from './columns.js'
+import { openRows } from './file-rows.js'
 import { throwInvalidData } from './invalid-data.js'
-import type { FileRow } from './row-reader.js'
-import { openRows } from './rows.js'
-
-/** The names of the columns, and how their values are read. */
-export interface Columns {
-  readonly text: string
-  /** Read from rows that have it; required in every row if `pairs`. */
-  readonly textPair: string
-  readonly pairs: boolean
-  readonly label: string
-  /** Whether text and label are lists of words with a label each: in all rows, in none, or where the text is an array. */
-  readonly tagged: boolean | 'arrays'
-  /** Whether a label that is a string is a list of labels, separated by commas. The empty string is an empty list. */
-  readonly listed: boolean
-}
-
-export const defaultColumns: Columns = {
-  text: 'text',
-  textPair: 'text_pair',
-  pairs: false,
-  label: 'label',
-  tagged: 'arrays',
-  listed: false,
-}
+import { isMissing, looksLikeList, parseList } from './label-cells.js'
+import { indicatorColumns, type LabelNotation, labelNotation, readLabel } from './row-labels.js'
+import type { FileRow, RowSource } from './row-reader.js'
+import { describeSkipped, SkipCounter } from './skipped-rows.js'
 
 /** A class, a number, the set of classes that apply, or the class of each word. */
 export type Label = string | number | readonly string[]
@@ -48,52 +30,133 @@ export interface Example extends Text {
 /** Receives from time to time how many rows of a file have been read. */
 export type OnReading = (path: string, rows: number) => void
 
+/** What is found when a file is opened. */
+export interface OpenedExamples {
+  /** Format and dialect, such as "text separated by semicolons, UTF-8". */
+  readonly format: string
+  /** The columns by their names in the file. */
+  readonly columns: Columns
+  /** Names of all columns, as far as they are known. */
+  readonly names: readonly string[]
+}
+
+/** Receives what happens while examples are read. */
+export interface ExampleWatch {
+  readonly onOpen?: (opened: OpenedExamples) => void
+  /** Receives what looks wrong but can be read. */
+  readonly onWarning?: (what: string) => void
+  /** Receives the rows that cannot be used. By default, warnings count them. */
+  readonly onSkip?: (place: string, reason: string) => void
+  readonly onReading?: OnReading
+}
+
 const rowsPerReport = 512
 
-/** Warnings about single rows without text; further rows are counted in one warning. */
-const maxSingleWarnings = 5
+/** The first rows decide how labels are written. Their values are limited in length, because they are kept in memory. */
+const sampleRows = 1000
+const sampleLength = 1 << 24
 
 /**
- * Reads a file of labelled examples. It skips rows without text, because they cannot be used for training.
- * @param onWarning receives which rows were skipped, and why
- * @param onReading receives the number of rows read so far
+ * Reads a file of labelled examples. It skips rows without text or label, because they cannot be used for training.
  * @throws Problem `unreadable_file` or `invalid_data`
  */
 export async function* readExamples(
   path: string,
   columns: Columns,
-  onWarning: (what: string) => void = () => {},
-  onReading: OnReading = () => {},
+  { onOpen = () => {}, onWarning = () => {}, onSkip, onReading = () => {} }: ExampleWatch = {},
 ): AsyncGenerator<Example> {
-  let rows = 0
-  let skipped = 0
   const source = await openRows(path)
-  for await (const row of source.rows({ onWarning })) {
-    if (++rows % rowsPerReport === 0) onReading(path, rows)
-    const example = readExample(row, columns)
-    const blank = blankColumn(example, columns)
-    if (blank === undefined) yield example
-    else if (skipped++ < maxSingleWarnings)
-      onWarning(`${row.place}: column "${blank}" is empty or blank; the row is skipped`)
+  const skipped = new SkipCounter()
+  const skip = onSkip ?? ((place: string, reason: string) => skipped.add(place, reason))
+  const { sample, rest, found, names } = await openColumns(path, source, columns, onWarning)
+  onOpen({ format: source.format, columns: found, names })
+  const notation = labelNotation(sample, found, source.labelNames?.[found.label], path)
+  let rows = 0
+  try {
+    for await (const row of concatenated(sample, rest)) {
+      if (++rows % rowsPerReport === 0) onReading(path, rows)
+      const example = readExample(row, found, notation)
+      if ('skip' in example) skip(row.place, example.skip)
+      else yield example
+    }
+  } finally {
+    await rest.return(undefined)
   }
-  if (skipped > maxSingleWarnings)
-    onWarning(`${path}: ${skipped - maxSingleWarnings} more rows without text are skipped`)
+  for (const reason of skipped.byReason) onWarning(`${path}: ${describeSkipped(path, reason)}`)
 }
 
-function readExample(row: FileRow, columns: Columns): Example {
+/** Reads the first rows and finds the columns in use. */
+async function openColumns(
+  path: string,
+  source: RowSource,
+  columns: Columns,
+  onWarning: (what: string) => void,
+): Promise<{ sample: readonly FileRow[]; rest: AsyncGenerator<FileRow>; found: Columns; names: readonly string[] }> {
+  const named = source.columns && hasLabel(columns, source.columns) && findColumns(columns, source.columns, path)
+  const rest = source.rows({ onWarning, ...(named && { columns: usedColumns(named) }) })
+  const sample: FileRow[] = []
+  let length = 0
+  while (sample.length < sampleRows && length < sampleLength) {
+    const next = await rest.next()
+    if (next.done) break
+    sample.push(next.value)
+    for (const value of Object.values(next.value.values)) length += typeof value === 'string' ? value.length : 8
+  }
+  const names = source.columns ?? [...new Set(sample.flatMap(({ values }) => Object.keys(values)))]
+  const found =
+    named || (names.length > 0 ? findColumns(columns, names, path, indicatorColumns(sample, names)) : columns)
+  return { sample, rest, found, names }
+}
+
+async function* concatenated(sample: readonly FileRow[], rest: AsyncIterable<FileRow>): AsyncGenerator<FileRow> {
+  yield* sample
+  yield* rest
+}
+
+interface Skipped {
+  /** The reason, as the end of a sentence. */
+  readonly skip: string
+}
+
+function readExample(row: FileRow, columns: Columns, notation: LabelNotation): Example | Skipped {
   const { place, values } = row
   const { tagged } = columns
-  if (tagged === true || (tagged === 'arrays' && Array.isArray(values[columns.text])))
-    return readTaggedExample(row, columns)
   const text = readText(row, columns, 'text')
-  const textPair = columns.pairs || values[columns.textPair] != null ? readText(row, columns, 'textPair') : undefined
-  return { place, text, ...(textPair !== undefined && { textPair }), label: readLabel(row, columns) }
+  if (tagged === true || (tagged === 'arrays' && (Array.isArray(text) || areWordLists(text, values[columns.label]))))
+    return readTaggedExample(row, columns)
+  if (text === undefined) return { skip: `column "${columns.text}" is empty` }
+  if (typeof text !== 'string')
+    return throwInvalidData(place, `column "${columns.text}" is ${shown(text)}; expected a text`)
+  const textPair = columns.textPair in values || columns.pairs ? readText(row, columns, 'textPair') : undefined
+  if (textPair === undefined && columns.bothTexts) return { skip: `column "${columns.textPair}" is empty` }
+  if (textPair !== undefined && typeof textPair !== 'string')
+    return throwInvalidData(place, `column "${columns.textPair}" is ${shown(textPair)}; expected a text`)
+  const label = readLabel(row, columns, notation)
+  if (label === undefined) return { skip: missingLabel(row, columns) }
+  return { place, text, ...(textPair !== undefined && { textPair }), label }
+}
+
+function missingLabel({ values }: FileRow, { label, labelColumns }: Columns): string {
+  if (labelColumns) return 'the columns of the labels are empty'
+  const value = values[label]
+  return value !== undefined && value !== null && String(value).trim() !== ''
+    ? `column "${label}" is ${shown(value)}`
+    : `column "${label}" is empty`
+}
+
+/** Whether a text and its label are cells of CSV with lists of words and of as many labels. */
+function areWordLists(text: unknown, label: unknown): boolean {
+  if (typeof text !== 'string' || typeof label !== 'string' || !looksLikeList(text) || !looksLikeList(label))
+    return false
+  const words = parseList(text)
+  return words !== undefined && words.length > 0 && words.length === parseList(label)?.length
 }
 
 /** Words and their labels: two arrays of equal length, or two strings with as many parts between white space. */
-function readTaggedExample(row: FileRow, columns: Columns): Example {
+function readTaggedExample(row: FileRow, columns: Columns): Example | Skipped {
   const { place, values } = row
-  if (columns.pairs || values[columns.textPair] != null)
+  if (isMissing(readCell(row, columns, 'text'))) return { skip: `column "${columns.text}" is empty` }
+  if (columns.pairs || !isMissing(values[columns.textPair]))
     throwInvalidData(place, `column "${columns.textPair}" has a second text; labelled words must belong to one text`)
   const { text, words } = readWords(row, columns)
   const label = readWordLabels(row, columns)
@@ -109,7 +172,7 @@ function readTaggedExample(row: FileRow, columns: Columns): Example {
 function readWords(row: FileRow, columns: Columns): { text: string; words: WordSpan[] } {
   const { place } = row
   const column = columns.text
-  const value = readCell(row, columns, 'text')
+  const value = listInCell(readCell(row, columns, 'text'))
   if (typeof value === 'string')
     return {
       text: value,
@@ -132,7 +195,7 @@ function readWords(row: FileRow, columns: Columns): { text: string; words: WordS
 function readWordLabels(row: FileRow, columns: Columns): readonly string[] {
   const { place } = row
   const column = columns.label
-  const value = readCell(row, columns, 'label')
+  const value = listInCell(readCell(row, columns, 'label'))
   if (typeof value === 'string') return value.match(/\S+/g) ?? []
   if (!Array.isArray(value))
     return throwInvalidData(place, `column "${column}" is ${shown(value)}; expected a label for each word`)
@@ -142,10 +205,9 @@ function readWordLabels(row: FileRow, columns: Columns): readonly string[] {
   return value.map((label: string) => label.trim())
 }
 
-function blankColumn({ text, textPair }: Text, columns: Columns): string | undefined {
-  if (text.trim() === '') return columns.text
-  return textPair?.trim() === '' ? columns.textPair : undefined
-}
+/** A list in a cell of CSV as an array. */
+const listInCell = (cell: unknown): unknown =>
+  typeof cell === 'string' && looksLikeList(cell) ? (parseList(cell) ?? cell) : cell
 
 type ColumnRole = 'text' | 'textPair' | 'label'
 
@@ -156,34 +218,15 @@ function readCell({ place, values }: FileRow, columns: Columns, role: ColumnRole
   return throwInvalidData(
     place,
     `there is no column "${column}"; the row has ${names.join(', ') || 'none'}. ` +
-      (separatorAdvice(names) ?? `Name the column to use with ${flagOf(`${role}Column`)}.`),
+      `Name the column to use with ${flagOf(`${role}Column`)}.`,
   )
 }
 
-/** Advice for a file that another separator than its extension's divides into columns. */
-function separatorAdvice(names: readonly string[]): string | undefined {
-  const [only = ''] = names
-  const found = names.length === 1 ? /[;\t|]/.exec(only)?.[0] : undefined
-  return found && `The columns seem to be separated by ${JSON.stringify(found)}; expected commas in .csv, tabs in .tsv.`
-}
-
-function readText(row: FileRow, columns: Columns, role: 'text' | 'textPair'): string {
-  const value = readCell(row, columns, role)
-  if (typeof value === 'string') return value
-  return throwInvalidData(row.place, `column "${columns[role]}" is ${shown(value)}; expected a text`)
-}
-
-function readLabel(row: FileRow, columns: Columns): Label {
-  const value = readCell(row, columns, 'label')
-  if (columns.listed && typeof value === 'string') return value.split(',').flatMap((label) => label.trim() || [])
-  if (typeof value === 'string' && value !== '') return value
-  if (typeof value === 'number' && Number.isFinite(value)) return value
-  if (typeof value === 'boolean') return String(value)
-  if (Array.isArray(value) && value.every((item) => typeof item === 'string' && item !== '')) return value
-  return throwInvalidData(
-    row.place,
-    `column "${columns.label}" is ${shown(value)}; expected a label, a number or an array of labels`,
-  )
+/** A text, undefined if it is missing or blank, or any other value. Numbers and truth values are texts. */
+function readText(row: FileRow, columns: Columns, role: 'text' | 'textPair'): unknown {
+  const value = row.values[columns[role]]
+  if (value === undefined || value === null || (typeof value === 'string' && value.trim() === '')) return undefined
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : value
 }
 
 const shown = (value: unknown) => JSON.stringify(value)?.slice(0, 80)

@@ -3,6 +3,7 @@
 import type { ProblemType } from '../petl/task.js'
 import type { Example } from './examples.js'
 import { throwInvalidData } from './invalid-data.js'
+import type { UnlearnedLabels } from './unlearned-labels.js'
 
 export interface LabelSpace {
   readonly problem: ProblemType
@@ -14,6 +15,8 @@ export interface LabelSpace {
   readonly spread?: { readonly mean: number; readonly deviation: number }
   /** Least probability at which a label of a multi-label classification applies. */
   readonly threshold?: number
+  /** Collects the labels of examples that only score the task. Without it, such labels are rejected. */
+  readonly unlearned?: UnlearnedLabels
 }
 
 /** Whether the labels of a problem type are numbers. They are names otherwise. */
@@ -23,16 +26,43 @@ export const hasNumbers = (problem: ProblemType): boolean =>
 /** C, the number of outputs per target: one per label, or 1 for numbers. */
 export const outputCount = ({ labels }: LabelSpace): number => Math.max(1, labels.length)
 
-/** @throws Problem `invalid_data` for a label that is not in the space */
-export function labelIndex({ labels }: LabelSpace, label: string, place: string): number {
-  const index = labels.indexOf(label)
-  return index >= 0
-    ? index
-    : throwInvalidData(
-        place,
-        `label ${JSON.stringify(label)} is not a label of the task; expected one of ${shownLabels(labels)}`,
-      )
+/** Number of labels that occur: the learned ones, then those that were not learned. */
+export const labelCount = (space: LabelSpace): number => outputCount(space) + (space.unlearned?.size ?? 0)
+
+/**
+ * The index of a label. White space around it makes no difference, nor does a whole number that is written as a float.
+ * @returns outputCount or more for a label that was not learned
+ * @throws Problem `invalid_data` for a label that is not in the space, unless the space collects such labels
+ */
+export function labelIndex(space: LabelSpace, label: string, place: string): number {
+  const { labels, unlearned } = space
+  const indexes = indexesOf(labels)
+  const index = indexes.get(label) ?? indexes.get(spelledSimply(label))
+  if (index !== undefined) return index
+  if (unlearned) return outputCount(space) + unlearned.indexOf(label, place)
+  return throwInvalidData(
+    place,
+    `label ${JSON.stringify(label)} is not a label of the task; expected one of ${shownLabels(labels)}`,
+  )
 }
+
+const indexesByLabels = new WeakMap<readonly string[], ReadonlyMap<string, number>>()
+
+function indexesOf(labels: readonly string[]): ReadonlyMap<string, number> {
+  const known = indexesByLabels.get(labels)
+  if (known) return known
+  const indexes = new Map<string, number>()
+  for (const [index, label] of labels.entries()) indexes.set(label, index)
+  for (const [index, label] of labels.entries())
+    if (!indexes.has(spelledSimply(label))) indexes.set(spelledSimply(label), index)
+  indexesByLabels.set(labels, indexes)
+  return indexes
+}
+
+const spelledSimply = (label: string): string => wholeNumberOf(label.trim()) ?? label.trim()
+
+/** The digits of a whole number that is written as a float, such as "78.0". */
+export const wholeNumberOf = (label: string): string | undefined => /^([+-]?\d+)\.0+$/.exec(label)?.[1]
 
 const maxShownLabels = 10
 

@@ -1,82 +1,302 @@
-// Reads the labels of a data file once, to find the problem type and the set of labels or range of numbers.
+// Collects the labels of a data file, to find the problem type and the set of labels or range of numbers.
 
 import type { ProblemType } from '../petl/task.js'
+import { quoted } from '../problem.js'
 import type { Example } from './examples.js'
 import { throwInvalidData } from './invalid-data.js'
-import { hasNumbers, type LabelSpace, labelNumber } from './label-space.js'
+import { hasNumbers, type LabelSpace, labelNumber, wholeNumberOf } from './label-space.js'
 
-/**
- * Reads all labels. Unless `problem` is given, a label per word means token classification, arrays mean multi-label
- * classification, numbers with fractions mean regression, and anything else means single-label classification. Strings
- * count as numbers if all of them are numbers, as in CSV.
- * @throws Problem `invalid_data` if labels are of mixed kinds, or if there are fewer than two different labels
- */
-export async function surveyLabels(
-  examples: AsyncIterable<Example>,
-  path: string,
-  problem?: ProblemType,
-): Promise<LabelSpace> {
-  const names = new Set<string>()
-  let kind: LabelKind | undefined
-  let fractions = false
-  let firstName: { readonly place: string; readonly label: string } | undefined
-  let low = Number.POSITIVE_INFINITY
-  let high = Number.NEGATIVE_INFINITY
-  const moments = { count: 0, mean: 0, squares: 0 }
-  const named = problem === undefined || !hasNumbers(problem)
-  for await (const example of examples) {
-    const { label, place } = example
-    const exampleKind = labelKind(example)
-    kind ??= exampleKind
-    if (kind !== exampleKind)
-      throwInvalidData(place, `the label is of kind "${exampleKind}"; the labels before it are of kind "${kind}"`)
-    const value = labelNumber(label)
-    if (value !== undefined) {
-      fractions ||= !Number.isInteger(value)
-      low = Math.min(low, value)
-      high = Math.max(high, value)
-      const distance = value - moments.mean
-      moments.mean += distance / ++moments.count
-      moments.squares += distance * (value - moments.mean)
-    } else if (typeof label === 'string') firstName ??= { place, label }
-    if (named && !(fractions && kind === 'number'))
-      for (const name of Array.isArray(label) ? label : [label]) names.add(String(name))
-  }
-  if (kind === undefined)
-    return throwInvalidData(path, 'the file has no examples; expected at least two, with different labels')
-  const found = problem ?? problemFor(kind, fractions)
-  if (firstName && hasNumbers(found))
-    throwInvalidData(
-      firstName.place,
-      `the label is ${JSON.stringify(firstName.label)}, but other labels are numbers; a ${found} needs finite numbers. ` +
-        'If the labels are names, set the problem type (--problem-type) to single_label_classification.',
-    )
-  if (!labelKindsFor(found).includes(kind)) throwInvalidData(path, `a ${found} cannot have labels of kind "${kind}"`)
-  if (hasNumbers(found)) {
-    if (low === high)
-      throwInvalidData(path, `every row has the same number, ${low}; expected at least two different numbers`)
-    const { mean, squares, count } = moments
-    const spread = { mean, deviation: Math.sqrt(squares / count) }
-    return { problem: found, labels: [], range: [low, high], ...(found === 'regression' && { spread }) }
-  }
-  if (fractions && kind === 'number') throwInvalidData(path, `a ${found} cannot have labels with fractions`)
-  if (names.size < 2)
-    throwInvalidData(
-      path,
-      `every ${kind === 'words' ? 'word' : 'row'} has the same label, ${JSON.stringify([...names][0])}; expected at least two different labels`,
-    )
-  const numeric = (kind === 'number' || kind === 'text') && firstName === undefined
-  const labels = [...names].sort((a, b) => (numeric ? Number(a) - Number(b) : a < b ? -1 : 1))
-  return { problem: found, labels }
+/** How many rows, or words, have a label. */
+export interface LabelCount {
+  readonly label: string
+  readonly count: number
 }
 
 type LabelKind = 'words' | 'array' | 'number' | 'text'
+
+/** With fractions, labels are numbers, and then only some of them are kept to recognise different spellings. */
+const maxFractions = 10_000
+
+/** A longer label is a text in the wrong column. */
+const maxLabelLength = 1000
+
+export class LabelSurvey {
+  readonly #counts = new Map<string, { count: number; readonly place: string }>()
+  readonly #moments = { count: 0, mean: 0, squares: 0 }
+  #kind: LabelKind | undefined
+  #fractions = false
+  #firstName: { readonly place: string; readonly label: string } | undefined
+  #low = Number.POSITIVE_INFINITY
+  #high = Number.NEGATIVE_INFINITY
+  #isMixed = false
+
+  /** @param problem by default the labels decide */
+  constructor(
+    readonly path: string,
+    readonly problem?: ProblemType,
+  ) {}
+
+  /** @throws Problem `invalid_data` if labels are of mixed kinds */
+  add(example: Example): void {
+    const { label, place } = example
+    const kind = labelKind(example)
+    this.#kind ??= kind
+    const value = labelNumber(label)
+    if (this.#kind !== kind) this.#addOtherKind(kind, place, value !== undefined && this.#firstName === undefined)
+    if (value !== undefined) this.#addNumber(value)
+    else if (typeof label === 'string') this.#firstName ??= { place, label }
+    if (this.#fractions && this.#firstName === undefined && this.#counts.size > maxFractions) return
+    for (const name of Array.isArray(label) ? label : [label]) this.#count(String(name), place)
+  }
+
+  /**
+   * Whether some labels are lists and others are not, so that all labels are lists, and the file must be read again as a
+   * multi_label_classification.
+   */
+  get isMixed(): boolean {
+    return this.#isMixed
+  }
+
+  /** Labels by their counts, the most frequent first. Empty if labels are numbers with fractions. */
+  get counts(): readonly LabelCount[] {
+    return this.#hasFractions ? [] : this.#merged().sort((a, b) => b.count - a.count)
+  }
+
+  /** The problem type that fits the labels, if there are any. */
+  get found(): ProblemType | undefined {
+    return this.problem ?? (this.#kind && problemFor(this.#kind, this.#hasFractions))
+  }
+
+  /** @throws Problem `invalid_data` if a task cannot be trained on the labels */
+  get space(): LabelSpace {
+    const { path } = this
+    const kind = this.#kind
+    const found = this.found
+    if (kind === undefined || found === undefined)
+      return throwInvalidData(path, 'the file has no examples; expected at least two, with different labels')
+    this.#checkNumbers(found)
+    if (!labelKindsFor(found).includes(kind)) throwInvalidData(path, `a ${found} cannot have labels of kind "${kind}"`)
+    if (hasNumbers(found)) return this.#numberSpace(found)
+    if (this.#fractions && kind === 'number') throwInvalidData(path, `a ${found} cannot have labels with fractions`)
+    const labels = this.#merged().map(({ label }) => label)
+    if (labels.length < 2)
+      throwInvalidData(
+        path,
+        `every ${kind === 'words' ? 'word' : 'row'} has the same label, ${quoted(labels[0] ?? '')}; expected at least two different labels`,
+      )
+    const numeric = (kind === 'number' || kind === 'text') && this.#firstName === undefined
+    labels.sort((a, b) => (numeric ? Number(a) - Number(b) : 0) || (a < b ? -1 : 1))
+    return { problem: found, labels }
+  }
+
+  /** What looks wrong in the labels but does not prevent training. */
+  get warnings(): readonly string[] {
+    const found = this.found
+    if (found === undefined) return []
+    const labels = [...this.#counts.keys()]
+    if (hasNumbers(found)) return this.problem === undefined ? warningsOfNumbers(labels) : []
+    return [
+      ...alikeWarnings(this.counts),
+      ...(found === 'single_label_classification' && this.problem === undefined
+        ? [...wholeNumberWarnings(this.counts, this.#firstName !== undefined), ...listWarnings(labels)]
+        : []),
+      ...missingWarnings(this.counts),
+      ...(found === 'single_label_classification' && labels.length > 100 && labels.length > 0.9 * this.#total
+        ? ['nearly every row has a label of its own; check that this is the column of the labels']
+        : []),
+    ]
+  }
+
+  get #total(): number {
+    let sum = 0
+    for (const { count } of this.#counts.values()) sum += count
+    return sum
+  }
+
+  get #hasFractions(): boolean {
+    return this.#fractions && this.problem !== 'single_label_classification'
+  }
+
+  #addOtherKind(kind: LabelKind, place: string, isNumber: boolean): void {
+    const kinds = new Set([this.#kind, kind])
+    if (isNumber && kinds.has('number') && kinds.has('text')) {
+      // Numbers of JSON that a double cannot represent are texts.
+      this.#kind = 'text'
+      return
+    }
+    this.#isMixed = this.problem === undefined && kinds.has('array') && (kinds.has('text') || kinds.has('number'))
+    if (!this.#isMixed)
+      throwInvalidData(place, `the label is of kind "${kind}"; the labels before it are of kind "${this.#kind}"`)
+  }
+
+  #addNumber(value: number): void {
+    this.#fractions ||= !Number.isInteger(value)
+    this.#low = Math.min(this.#low, value)
+    this.#high = Math.max(this.#high, value)
+    const distance = value - this.#moments.mean
+    this.#moments.mean += distance / ++this.#moments.count
+    this.#moments.squares += distance * (value - this.#moments.mean)
+  }
+
+  #count(name: string, place: string): void {
+    const known = this.#counts.get(name)
+    if (known) {
+      known.count++
+      return
+    }
+    if (name.length > maxLabelLength)
+      throwInvalidData(
+        place,
+        `the label has ${name.length} characters; the limit is ${maxLabelLength}. ` +
+          'Check that this is the column of the labels (--label-column)',
+      )
+    this.#counts.set(name, { count: 1, place })
+  }
+
+  /** Counts in which "1.0" and "1" are one label if all labels are whole numbers. */
+  #merged(): LabelCount[] {
+    const isWhole =
+      this.#firstName === undefined && !this.#fractions && this.#kind !== 'words' && this.#kind !== 'array'
+    const merged = new Map<string, number>()
+    for (const [name, { count }] of this.#counts) {
+      const label = isWhole ? (wholeNumberOf(name) ?? name) : name
+      merged.set(label, (merged.get(label) ?? 0) + count)
+    }
+    return Array.from(merged, ([label, count]) => ({ label, count }))
+  }
+
+  /** Explains labels that are numbers in a notation that is not read. */
+  #checkNumbers(found: ProblemType): void {
+    if (this.problem === 'single_label_classification' || this.#kind !== 'text') return
+    const other = this.#firstName
+    if (other === undefined) return
+    const notations = new Set<string>()
+    for (const name of this.#counts.keys()) notations.add(notationOf(name) ?? 'a name')
+    notations.delete('a plain number')
+    const [notation = ''] = notations
+    if (notations.size === 1 && notation !== 'a name')
+      throwInvalidData(
+        other.place,
+        `the label ${quoted(other.label)} is ${notation}; write numbers as 4.37. ` +
+          'If the labels are names, set --problem-type single_label_classification; ' +
+          'if they are lists, set --problem-type multi_label_classification',
+      )
+    if (hasNumbers(found))
+      throwInvalidData(
+        other.place,
+        `the label is ${quoted(other.label)}, but other labels are numbers; a ${found} needs finite numbers. ` +
+          'If the labels are names, set the problem type (--problem-type) to single_label_classification.',
+      )
+  }
+
+  #numberSpace(problem: ProblemType): LabelSpace {
+    const [low, high] = [this.#low, this.#high]
+    if (low === high)
+      throwInvalidData(
+        this.path,
+        `every row has the same number, ${low}; expected at least two different numbers` +
+          (this.#counts.size > 1 ? '. If the labels are names, set --problem-type single_label_classification' : ''),
+      )
+    const { mean, squares, count } = this.#moments
+    const spread = { mean, deviation: Math.sqrt(squares / count) }
+    return { problem, labels: [], range: [low, high], ...(problem === 'regression' && { spread }) }
+  }
+}
+
+function notationOf(name: string): string | undefined {
+  if (Number.isFinite(Number(name)) && name.trim() !== '') return 'a plain number'
+  if (/^[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+$/.test(name)) return 'a number with a decimal comma'
+  if (/^[+-]?\d+([.,]\d+)?\s*%$/.test(name)) return 'a number with a percent sign'
+  if (/^[$€£¥]\s*\d+([.,]\d+)*$|^\d+([.,]\d+)*\s*[$€£¥]$/.test(name)) return 'an amount with a currency sign'
+  return undefined
+}
+
+const maxShown = 5
+
+const shownGroups = (groups: readonly string[]): string =>
+  groups.length > maxShown
+    ? `${groups.slice(0, maxShown).join('; ')}; and ${groups.length - maxShown} more`
+    : groups.join('; ')
+
+/** Labels that people hardly tell apart. */
+function alikeWarnings(counts: readonly LabelCount[]): string[] {
+  const groups = new Map<string, LabelCount[]>()
+  for (const one of counts) {
+    const key = one.label
+      .normalize('NFKC')
+      .replaceAll(/[\s\p{Cf}]+/gu, ' ')
+      .trim()
+      .toLowerCase()
+    const group = groups.get(key)
+    if (group) group.push(one)
+    else groups.set(key, [one])
+  }
+  const alike = [...groups.values()]
+    .filter((group) => group.length > 1)
+    .map((group) => group.map(({ label, count }) => `${quoted(label)} (${count})`).join(' and '))
+  return alike.length === 0 ? [] : [`labels differ only by case or white space: ${shownGroups(alike)}`]
+}
+
+/** Whole numbers as classes: more than two of them may be ratings or amounts. */
+function wholeNumberWarnings(counts: readonly LabelCount[], hasNames: boolean): string[] {
+  if (hasNames || counts.length < 3) return []
+  return [
+    `the ${counts.length} labels are whole numbers and are used as names of classes; ` +
+      'for ratings and amounts, set --problem-type regression; if they are names, --problem-type single_label_classification',
+  ]
+}
+
+/** Names such as section numbers, and a few grades, are not quantities. */
+function warningsOfNumbers(labels: readonly string[]): string[] {
+  const spellings = new Map<number, string>()
+  for (const label of labels) {
+    const other = spellings.get(Number(label))
+    if (other !== undefined)
+      return [
+        `the labels ${quoted(other)} and ${quoted(label)} are the same number; ` +
+          'if the labels are names, set --problem-type single_label_classification',
+      ]
+    spellings.set(Number(label), label)
+  }
+  return labels.length > 10
+    ? []
+    : [
+        `the labels are only ${labels.length} different numbers, used as a regression; ` +
+          'if they are names, set --problem-type single_label_classification',
+      ]
+}
+
+/** Lists of labels that are taken for names, because nothing says that they are lists. */
+function listWarnings(labels: readonly string[]): string[] {
+  const all = new Set(labels)
+  for (const separator of [';', '|', ',', '#']) {
+    const lists = labels.filter((label) => label.includes(separator))
+    const ofLabels = lists.filter((label) => label.split(separator).every((part) => all.has(part.trim())))
+    if (ofLabels.length > 0 && 2 * ofLabels.length >= lists.length)
+      return [
+        `labels such as ${quoted(ofLabels[0] ?? '')} look like lists of labels; ` +
+          'if they are, set --problem-type multi_label_classification',
+      ]
+  }
+  return []
+}
+
+/** Words that may mean that there is no label. */
+function missingWarnings(counts: readonly LabelCount[]): string[] {
+  return counts
+    .filter(({ label }) => /^(none|n\/?a|\?|-+|unknown|missing)$/i.test(label) && counts.length > 2)
+    .map(({ label, count }) => `${count} rows have the label ${quoted(label)}; if it means no label, remove these rows`)
+}
 
 function labelKind({ label, words }: Example): LabelKind {
   if (words !== undefined) return 'words'
   return typeof label === 'number' ? 'number' : typeof label === 'string' ? 'text' : 'array'
 }
 
+/**
+ * A label per word means token classification, arrays mean multi-label classification, numbers with fractions mean
+ * regression, and anything else means single-label classification.
+ */
 function problemFor(kind: LabelKind, fractions: boolean): ProblemType {
   switch (kind) {
     case 'words':

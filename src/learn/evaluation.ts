@@ -1,6 +1,6 @@
 // Evaluates a task on examples that it was not trained on.
 
-import { type LabelSpace, outputCount } from '../data/label-space.js'
+import { type LabelSpace, labelCount, outputCount } from '../data/label-space.js'
 import { tagsOf } from '../formats/iob.js'
 import { Problem } from '../problem.js'
 import { batchesByTokens } from './batches.js'
@@ -120,7 +120,7 @@ async function runInOrder(
 /** @param metric one that applies to the label space */
 export function scoreOf(metric: Metric, space: LabelSpace, evaluation: Evaluation): number {
   const { predictions, actual } = evaluation
-  const C = outputCount(space)
+  const C = labelCount(space)
   switch (metric) {
     case 'pearson':
       return pearson(predictions, actual)
@@ -134,7 +134,7 @@ export function scoreOf(metric: Metric, space: LabelSpace, evaluation: Evaluatio
       return matthews(predictions, actual, C)
     case 'macro_f1':
       return space.problem === 'multi_label_classification'
-        ? meanLabelF1(predictions, actual, C)
+        ? meanLabelF1(predictions, actual, space)
         : macroF1(predictions, actual, C)
     case 'accuracy_and_f1':
       return (accuracy(predictions, actual) + f1(predictions, actual, C)) / 2
@@ -143,8 +143,11 @@ export function scoreOf(metric: Metric, space: LabelSpace, evaluation: Evaluatio
   }
 }
 
-const spanCountsOf = ({ labels }: LabelSpace, { predictions, actual, starts }: Evaluation): Int32Array =>
-  spanCounts(predictions, actual, starts, tagsOf(labels) ?? [])
+function spanCountsOf({ labels, unlearned }: LabelSpace, evaluation: Evaluation): Int32Array {
+  const { predictions, actual, starts } = evaluation
+  const tags = tagsOf([...labels, ...(unlearned?.names ?? [])]) ?? tagsOf(labels) ?? []
+  return spanCounts(predictions, actual, starts, tags)
+}
 
 /** The 95 % percentile interval of the score over bootstrap samples of the examples (Efron). */
 export function confidenceInterval(
@@ -190,9 +193,11 @@ function resample({ predictions, actual, starts }: Evaluation, picks: Int32Array
 }
 
 /** Mean over labels of the F1 of "the label applies". Labels that neither occur nor are predicted are left out. */
-function meanLabelF1(predicted: Float32Array, actual: Float32Array, labels: number): number {
+function meanLabelF1(predicted: Float32Array, actual: Float32Array, space: LabelSpace): number {
+  const labels = outputCount(space)
   let sum = 0
-  let counted = 0
+  // A label that was not learned is never predicted, so that its F1 is 0.
+  let counted = labelCount(space) - labels
   for (let label = 0; label < labels; label++) {
     let both = 0
     let total = 0

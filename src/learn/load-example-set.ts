@@ -2,11 +2,12 @@
 
 import type { EncodedText, TextTokenizer } from '../backbones/tokenizer.js'
 import { splitWords } from '../backbones/words.js'
-import { type Columns, type Example, type OnReading, readExamples } from '../data/examples.js'
+import { type Columns, columnsFor } from '../data/columns.js'
+import { type Example, type ExampleWatch, readExamples } from '../data/examples.js'
 import type { LabelSpace } from '../data/label-space.js'
 import type { ExampleSet } from './example-set.js'
 import { GrowingArray } from './growing-array.js'
-import { columnsFor, problemTraits, type Unit } from './problem-traits.js'
+import { problemTraits, type Unit } from './problem-traits.js'
 import { TokenTable } from './token-table.js'
 import { wordsBeginningIn } from './word-spans.js'
 import { noToken, WordTable } from './word-table.js'
@@ -16,7 +17,6 @@ const tokenizerBatch = 512
 
 /**
  * Reads and tokenises a file.
- * @param onWarning receives which rows have no text, and how many words have no token
  * @param vocabulary size of the tokenizer's vocabulary
  * @throws Problem `invalid_data`, `unreadable_file`
  */
@@ -26,8 +26,7 @@ export async function loadExampleSet(
   space: LabelSpace,
   tokenizer: TextTokenizer,
   vocabulary: number,
-  onWarning: (what: string) => void = () => {},
-  onReading?: OnReading,
+  watch: ExampleWatch = {},
 ): Promise<ExampleSet> {
   const traits = problemTraits[space.problem]
   const tokens = new TokenTable(vocabulary)
@@ -45,13 +44,13 @@ export async function loadExampleSet(
     }
     pending = []
   }
-  for await (const example of readExamples(path, columnsFor(space.problem, columns), onWarning, onReading)) {
+  for await (const example of readExamples(path, columnsFor(space.problem, columns), watch)) {
     pending.push(example)
     if (pending.length === tokenizerBatch) await flush()
   }
   await flush()
   if (words && words.missing > 0)
-    onWarning(
+    watch.onWarning?.(
       `${path}: ${words.missing} words have no token, because their texts are truncated or the tokenizer drops them; ` +
         'they are not used for training, and count as wrong predictions',
     )

@@ -1,7 +1,7 @@
 // What training and evaluation must know about each problem type: what has a label, how labels become targets of the
 // loss, and how outputs become predictions for the metrics. Predictions of requests are made in tasks/.
 
-import type { Columns, Example } from '../data/examples.js'
+import type { Example } from '../data/examples.js'
 import { throwInvalidData } from '../data/invalid-data.js'
 import { type LabelSpace, labelIndex, labelNumber, outputCount } from '../data/label-space.js'
 import { tagsOf } from '../formats/iob.js'
@@ -40,7 +40,7 @@ const classTraits = {
   lossTargets: (space, targets) => {
     const C = outputCount(space)
     const ones = new Float32Array(targets.length * C)
-    for (const [at, label] of targets.entries()) ones[at * C + label] = 1
+    for (const [at, label] of targets.entries()) if (label < C) ones[at * C + label] = 1
     return ones
   },
   predictions: (space, outputs) => {
@@ -79,6 +79,7 @@ export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
       if (typeof label !== 'object')
         return throwInvalidData(place, 'the label is not an array; expected an array of labels')
       const applies = new Float32Array(outputCount(space))
+      // A label that was not learned has no output, and the array ignores its index.
       for (const name of label) applies[labelIndex(space, name, place)] = 1
       return applies
     },
@@ -118,14 +119,6 @@ export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
 
 /** Whether tasks of this type have heads. Pairs are compared by the vectors of backbone and mask alone. */
 export const hasHead = (problem: ProblemType): boolean => problemTraits[problem].unit !== 'pair'
-
-/** How columns are read for a problem type. If the type is not known yet, the rows decide. */
-export const columnsFor = (problem: ProblemType | undefined, columns: Columns): Columns => {
-  if (problem === undefined) return columns
-  const { unit } = problemTraits[problem]
-  const listed = problem === 'multi_label_classification'
-  return { ...columns, pairs: columns.pairs || unit === 'pair', tagged: unit === 'word', listed }
-}
 
 /** The prediction for a word without outputs, because its text was truncated. */
 export const noClass = -1

@@ -1,9 +1,12 @@
 // Loads the training data of a task: finds its labels, tokenises its texts, and splits off a dev part if none is given.
 
-import { type Columns, type OnReading, readExamples } from '../data/examples.js'
+import type { Columns } from '../data/columns.js'
+import type { ExampleWatch, OnReading } from '../data/examples.js'
+import { type FileSurvey, surveyFile } from '../data/file-survey.js'
 import { throwInvalidData } from '../data/invalid-data.js'
 import type { LabelSpace } from '../data/label-space.js'
-import { surveyLabels } from '../data/label-survey.js'
+import { surveyWarnings } from '../data/survey-report.js'
+import { UnlearnedLabels } from '../data/unlearned-labels.js'
 import type { ProblemType } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { metricFor } from './evaluation.js'
@@ -11,7 +14,6 @@ import { countDuplicates, type ExampleSet, exampleCount, type Subset, sample, sp
 import { loadExampleSet } from './load-example-set.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
-import { columnsFor } from './problem-traits.js'
 import { Random } from './random.js'
 
 export interface TrainingDataOptions {
@@ -40,6 +42,7 @@ export interface TrainingData {
 /**
  * @param onWarning receives what looks wrong in the data but does not prevent training
  * @param onReading receives the number of rows read so far; the data file is read twice, for its labels and its texts
+ * @param onSurvey receives what is in the data file, before warnings about it
  * @throws Problem `invalid_data`, `unreadable_file`
  */
 export async function loadTrainingData(
@@ -47,24 +50,33 @@ export async function loadTrainingData(
   options: TrainingDataOptions,
   onWarning: (warning: string) => void,
   onReading?: OnReading,
+  onSurvey: (survey: FileSurvey) => void = () => {},
 ): Promise<TrainingData> {
   const { data, columns, problem, threshold, seed } = options
-  const examples = readExamples(data, columnsFor(problem, columns), undefined, onReading)
-  const surveyed = await surveyLabels(examples, data, problem)
+  const survey = await surveyFile(data, { columns, ...(problem && { problem }), ...(onReading && { onReading }) })
+  onSurvey(survey)
+  const surveyed = survey.labels.space
+  for (const warning of surveyWarnings(survey)) onWarning(warning)
   if (threshold !== undefined && surveyed.problem !== 'multi_label_classification')
     throw new Problem(
       'invalid_setting',
       `a ${surveyed.problem} has no threshold; only a multi_label_classification has one`,
     )
-  const space = { ...surveyed, ...(threshold !== undefined && { threshold }) }
+  const unlearned = options.dev === undefined ? undefined : new UnlearnedLabels()
+  const space = { ...surveyed, ...(threshold !== undefined && { threshold }), ...(unlearned && { unlearned }) }
   const metric = metricFor(space, options.metric)
-  const load = (path: string): Promise<ExampleSet> =>
-    loadExampleSet(path, columns, space, tokenizer, backbone.dims.vocabulary, onWarning, onReading)
-  const whole = await load(data)
+  const load = (path: string, watch: ExampleWatch): Promise<ExampleSet> =>
+    loadExampleSet(path, columns, space, tokenizer, backbone.dims.vocabulary, {
+      onWarning,
+      ...(onReading && { onReading }),
+      ...watch,
+    })
+  // The survey has reported the rows that are skipped.
+  const whole = await load(data, { onSkip: () => {} })
   const parts =
     options.dev === undefined
       ? split(whole, space, options.devShare, new Random(seed, 'split'))
-      : { train: wholeSet(whole), dev: wholeSet(await load(options.dev)) }
+      : { train: wholeSet(whole), dev: wholeSet(await load(options.dev, {})) }
   for (const [subset, path] of [[parts.train, data] as const, [parts.dev, options.dev ?? data] as const])
     if (subset.examples.length === 0)
       throwInvalidData(
@@ -72,6 +84,7 @@ export async function loadTrainingData(
         `there are too few examples (${exampleCount(subset.set)}) for a training part and a dev part; ` +
           'add examples, raise --dev-share, or give a dev file',
       )
+  if (unlearned?.warning) onWarning(unlearned.warning)
   const duplicates = countDuplicates(parts.train, parts.dev)
   if (duplicates > 0)
     onWarning(`${duplicates} training examples are also in the dev part; the dev score is too high because of them`)

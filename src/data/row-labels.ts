@@ -1,0 +1,171 @@
+// Reads the label of a row in the notation of its file.
+
+import type { Columns } from './columns.js'
+import type { Label } from './examples.js'
+import { throwInvalidData } from './invalid-data.js'
+import { isBracketed, isMissing, listOf, looksLikeList, parseList, separatorsIn } from './label-cells.js'
+import type { FileRow } from './row-reader.js'
+
+/** How a file writes its labels. */
+export interface LabelNotation {
+  /** Separates the labels in a cell. */
+  readonly separator: string
+  /** Names of labels that are stored as numbers from 0. */
+  readonly names?: readonly string[]
+  /** Whether arrays have 0 or 1 for each name. */
+  readonly indicators: boolean
+}
+
+/**
+ * @param sample the first rows
+ * @param storedNames label names that the file itself has
+ * @throws Problem `invalid_data` if the notation is not clear
+ */
+export function labelNotation(
+  sample: readonly FileRow[],
+  columns: Columns,
+  storedNames: readonly string[] | undefined,
+  path: string,
+): LabelNotation {
+  const names = columns.labelNames ?? storedNames
+  const cells = sample.map(({ values }) => values[columns.label])
+  const indicators = columns.tagged !== true && columns.labelColumns === undefined ? indicatorCount(cells) : undefined
+  if (indicators !== undefined && names === undefined)
+    throwInvalidData(
+      path,
+      `column "${columns.label}" has arrays of ${indicators} zeros and ones; ` +
+        'give the names of the labels in this order, as in: --label-names price,service,food',
+    )
+  if (indicators !== undefined && names?.length !== indicators)
+    throwInvalidData(
+      path,
+      `column "${columns.label}" has arrays of ${indicators} zeros and ones, but there are ${names?.length} label names`,
+    )
+  return {
+    separator: columns.labelSeparator ?? (columns.listed ? separatorIn(cells, columns, path) : ','),
+    ...(names && { names }),
+    indicators: indicators !== undefined,
+  }
+}
+
+function separatorIn(cells: readonly unknown[], { label }: Columns, path: string): string {
+  const [first = ',', second] = separatorsIn(cells.filter((cell) => typeof cell === 'string'))
+  if (second === undefined) return first
+  return throwInvalidData(
+    path,
+    `the labels in column "${label}" contain "${first}" and "${second}"; ` +
+      `say which one separates labels, as in: --label-separator "${first}"`,
+  )
+}
+
+const arrayOf = (cell: unknown): readonly unknown[] | undefined =>
+  typeof cell === 'string' ? (looksLikeList(cell) ? parseList(cell) : undefined) : listOf(cell)
+
+/** The length of all arrays, if they have nothing but zeros and ones. */
+function indicatorCount(cells: readonly unknown[]): number | undefined {
+  const arrays = cells.filter((cell) => !isMissing(cell)).map(arrayOf)
+  const length = arrays[0]?.length
+  if (length === undefined || length < 2) return undefined
+  return arrays.every((array) => array?.length === length && array.every((item) => indicator(item) !== undefined))
+    ? length
+    : undefined
+}
+
+const indicatorWords: Readonly<Partial<Record<string, boolean>>> = {
+  '0': false,
+  '1': true,
+  '0.0': false,
+  '1.0': true,
+  false: false,
+  true: true,
+}
+
+/** Whether a value is 1, or undefined if it is neither 0 nor 1. */
+const indicator = (value: unknown): boolean | undefined => indicatorWords[String(value).trim().toLowerCase()]
+
+/** The columns that have only zeros and ones, as columns for each label have. */
+export const indicatorColumns = (sample: readonly FileRow[], names: readonly string[]): readonly string[] =>
+  names.filter((name) => {
+    const values = sample.map((row) => row.values[name]).filter((value) => !isMissing(value))
+    return values.length > 0 && values.every((value) => indicator(value) !== undefined)
+  })
+
+/**
+ * The label of a row.
+ * @returns undefined if the row has no label
+ * @throws Problem `invalid_data` that names the row, the column and the cell
+ */
+export function readLabel(row: FileRow, columns: Columns, notation: LabelNotation): Label | undefined {
+  if (columns.labelColumns) return readLabelColumns(row, columns.labelColumns)
+  const { place, values } = row
+  const value = values[columns.label]
+  const what = `column "${columns.label}" is ${shown(value)}`
+  if (typeof value === 'string') {
+    const isList = columns.listed ? isBracketed(value) || looksLikeList(value) : looksLikeList(value)
+    if (isList) {
+      const items = parseList(value)
+      if (items) return namesOf(items, what, place, notation)
+      return throwInvalidData(place, `${what}; it looks like a list, but is not complete. ${listAdvice}`)
+    }
+    if (columns.listed && value.trim() === '') return []
+    if (isMissing(value)) return undefined
+    if (columns.listed)
+      return value.split(notation.separator).flatMap((item) => nameOf(item.trim(), what, place, notation) || [])
+    return nameOf(value.trim(), what, place, notation)
+  }
+  if (isMissing(value)) return undefined
+  const items = listOf(value)
+  if (items) return namesOf(items, what, place, notation)
+  if (typeof value === 'number' && Number.isFinite(value)) {
+    if (notation.names) return named(nameOf(String(value), what, place, notation), columns)
+    return columns.listed ? [String(value)] : value
+  }
+  if (typeof value === 'boolean') return named(String(value), columns)
+  return throwInvalidData(place, `${what}; expected a label, a number or an array of labels`)
+}
+
+const named = (name: string | undefined, { listed }: Columns): Label | undefined =>
+  listed && name !== undefined ? [name] : name
+
+const listAdvice = 'Write lists as ["a", "b"], or as a;b with --problem-type multi_label_classification.'
+
+/** @throws Problem `invalid_data` for an item that is not a label */
+function namesOf(items: readonly unknown[], what: string, place: string, notation: LabelNotation): readonly string[] {
+  if (notation.indicators) {
+    const { names = [] } = notation
+    if (items.length !== names.length)
+      throwInvalidData(place, `${what}; expected ${names.length} zeros and ones, as in the first rows`)
+    return names.filter((_, at) => {
+      const applies = indicator(items[at])
+      return applies ?? throwInvalidData(place, `${what}; item ${at + 1} is ${shown(items[at])}, not 0 or 1`)
+    })
+  }
+  return items.map((item, at) => {
+    const name = ['string', 'number', 'boolean'].includes(typeof item) ? String(item).trim() : ''
+    if (name === '')
+      return throwInvalidData(place, `${what}; label ${at + 1} of the list is ${shown(item)}, not a name`)
+    return nameOf(name, what, place, notation) ?? name
+  })
+}
+
+/** The name of a label that may be stored as a number. −1 means no label, as in test sets of Hugging Face. */
+function nameOf(label: string, what: string, place: string, { names }: LabelNotation): string | undefined {
+  if (names === undefined || !/^-?\d+(\.0+)?$/.test(label) || names.includes(label)) return label
+  const index = Number(label)
+  if (index === -1) return undefined
+  return (
+    names[index] ?? throwInvalidData(place, `${what}, but the label names have the numbers 0 to ${names.length - 1}`)
+  )
+}
+
+/** The names of the columns with 1. */
+function readLabelColumns({ place, values }: FileRow, labelColumns: readonly string[]): readonly string[] | undefined {
+  if (labelColumns.every((column) => isMissing(values[column]))) return undefined
+  return labelColumns.filter((column) => {
+    const value = values[column]
+    const applies = isMissing(value) ? false : indicator(value)
+    return applies ?? throwInvalidData(place, `column "${column}" is ${shown(value)}; expected 0 or 1`)
+  })
+}
+
+const shown = (value: unknown) => JSON.stringify(value)?.slice(0, 80)
