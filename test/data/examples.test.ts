@@ -5,9 +5,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { type Columns, defaultColumns, type Example, readExamples } from '../../src/data/examples.js'
-import { surveyLabels } from '../../src/data/label-survey.js'
-import { columnsFor, problemTraits } from '../../src/learn/problem-traits.js'
+import { type Columns, columnsFor, defaultColumns } from '../../src/data/columns.js'
+import { type Example, readExamples } from '../../src/data/examples.js'
+import { surveyFile } from '../../src/data/file-survey.js'
+import { problemTraits } from '../../src/learn/problem-traits.js'
 import type { ProblemType } from '../../src/petl/task.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-examples-'))
@@ -23,14 +24,17 @@ async function fileOf(content: string | Uint8Array, extension = 'jsonl'): Promis
 async function read(content: string | Uint8Array, columns: Columns = defaultColumns, extension = 'jsonl') {
   const warnings: string[] = []
   const examples: Example[] = []
-  for await (const example of readExamples(await fileOf(content, extension), columns, (what) => warnings.push(what)))
-    examples.push(example)
+  const watch = { onWarning: (what: string) => warnings.push(what) }
+  for await (const example of readExamples(await fileOf(content, extension), columns, watch)) examples.push(example)
   return { examples, warnings }
 }
 
 const survey = async (content: string, extension = 'jsonl', problem?: ProblemType) => {
-  const path = await fileOf(content, extension)
-  return surveyLabels(readExamples(path, columnsFor(problem, defaultColumns)), path, problem)
+  const found = await surveyFile(await fileOf(content, extension), {
+    columns: defaultColumns,
+    ...(problem && { problem }),
+  })
+  return found.labels.space
 }
 
 const row = (label: unknown, text: unknown = 'a text') => `${JSON.stringify({ text, label })}\n`
@@ -50,12 +54,12 @@ test('reads examples in order, with their places, and skips blank lines', async 
 })
 
 test('reads columns by other names, and requires a second text if pairs are expected', async () => {
-  const columns = { text: 'q', textPair: 'a', pairs: true, label: 'y', tagged: false, listed: false }
+  const columns = { ...defaultColumns, text: 'q', textPair: 'a', pairs: true, label: 'y' }
   const { examples } = await read('{"q":"one","a":"two","y":["p","r"]}', columns)
   assert.deepEqual(examples[0]?.label, ['p', 'r'])
   await assert.rejects(
     read('{"q":"one","y":"p"}', columns),
-    /:1: there is no column "a"; the row has q, y\. Name the column to use with --text-pair-column/,
+    /there is no column "a"; the file has "q", "y"\. Name the column to use with --text-pair-column/,
   )
 })
 
@@ -74,7 +78,7 @@ test('skips a row without text, with a warning that names it', async () => {
     examples.map(({ label }) => label),
     ['x', 'z'],
   )
-  assert.match(warnings[0] ?? '', /:2: column "text" is empty or blank; the row is skipped/)
+  assert.match(warnings[0] ?? '', /: 1 row is skipped, because column "text" is empty \(line 2\)/)
 })
 
 const csv = (content: string | Uint8Array) => read(content, defaultColumns, 'csv')
@@ -91,7 +95,7 @@ test('reads CSV and TSV with quotes, separators and line breaks in a field', asy
     ],
   )
   assert.match(examples[1]?.place ?? '', /\.csv:6$/)
-  assert.match(warnings[0] ?? '', /\.csv:5: column "text" is empty/)
+  assert.match(warnings[0] ?? '', /column "text" is empty \(line 5\)/)
   const tabs = await read('text\ttext_pair\tlabel\none, two\tthree\tx\n', defaultColumns, 'tsv')
   assert.deepEqual(
     tabs.examples.map(({ text, textPair }) => [text, textPair]),
@@ -100,19 +104,19 @@ test('reads CSV and TSV with quotes, separators and line breaks in a field', asy
 })
 
 test('errors in a CSV name the file and the line', async () => {
-  await assert.rejects(csv('text,label\na,x\nb\n'), /\.csv:3: .*columns/i)
-  await assert.rejects(csv('text,label\n"a,x\nb,y\n'), /\.csv:\d+: .*quote/i)
-  await assert.rejects(csv('text,tag\na,x\n'), /\.csv:2: there is no column "label"; the row has text, tag/)
-  await assert.rejects(csv('text,text,label\na,b,x\n'), /\.csv:1: column "text" occurs twice/)
-  await assert.rejects(csv('text,label\na,\n'), /\.csv:2: column "label" is ""/)
+  await assert.rejects(csv('text,label\na,x\nb, c,y\n'), /\.csv:3: the row has 3 fields, but the header has 2 columns/)
+  await assert.rejects(csv('text,tag\na,x\n'), /there is no column "label"; the file has "text", "tag"/)
+  await assert.rejects(csv('text,text,label\na,b,x\n'), /column "text" occurs twice/)
   const broken = Buffer.concat([Buffer.from('text,label\na,x\n'), Buffer.from([0xff]), Buffer.from(',y\n')])
-  await assert.rejects(csv(broken), /\.csv:3: not UTF-8 at column 1/)
+  await assert.rejects(csv(broken), /\.csv:3: column 1 of the line is not UTF-8/)
 })
 
-test('errors say what to do about other separators, spreadsheets and encodings', async () => {
-  await assert.rejects(csv('text;label\na;x\n'), /no column "text".*separated by ";"; expected commas in \.csv/)
-  await assert.rejects(csv(Buffer.from('PK\u0003\u0004\u00ff\n', 'latin1')), /a ZIP archive or an Excel file, not text/)
-  await assert.rejects(csv(Buffer.from('text,label\ncaf\u00e9,x\n', 'latin1')), /save the file with the encoding UTF-8/)
+test('errors say what to do about spreadsheets, encodings and task files', async () => {
+  await assert.rejects(
+    csv(Buffer.from('PK\u0003\u0004\u00ff\n', 'latin1')),
+    /not a text file but a ZIP archive or an Excel/,
+  )
+  await assert.rejects(csv(Buffer.from('text,label\ncaf\u00e9,x\n', 'latin1')), /iconv -f WINDOWS-1252 -t UTF-8/)
   await assert.rejects(readExamples(folder, defaultColumns).next(), /expected a data file that ends in/)
   await assert.rejects(readExamples('task.safetensors', defaultColumns).next(), /looks like a task file/)
 })
@@ -121,9 +125,9 @@ test('numbers in a CSV with a fraction mean regression, and then all labels must
   const { problem, range } = await survey('text,label\na,1\nb,2.5\n', 'csv')
   assert.deepEqual([problem, range], ['regression', [1, 2.5]])
   assert.deepEqual((await survey('text,label\na,10\nb,9\n', 'csv')).labels, ['9', '10'])
-  const mixed = 'text,label\na,1.5\nb,NaN\n'
-  await assert.rejects(survey(mixed, 'csv'), /\.csv:3: the label is "NaN", but other labels are numbers/)
-  assert.deepEqual((await survey(mixed, 'csv', 'single_label_classification')).labels, ['1.5', 'NaN'])
+  const mixed = 'text,label\na,1.5\nb,high\n'
+  await assert.rejects(survey(mixed, 'csv'), /\.csv:3: the label is "high", but other labels are numbers/)
+  assert.deepEqual((await survey(mixed, 'csv', 'single_label_classification')).labels, ['1.5', 'high'])
   const space = await survey('text,label\na,1\nb,2.5\n', 'csv')
   assert.deepEqual(problemTraits.regression.targets(space, { place: 'x', text: 'x', label: '2.25' }), [2.25])
   assert.throws(
@@ -134,16 +138,16 @@ test('numbers in a CSV with a fraction mean regression, and then all labels must
 
 test('errors name the file, the line and the column', async () => {
   await assert.rejects(read('{"text":"a","label":"x"}\n{"text":"b","label":NaN}'), /\.jsonl:2: not JSON/)
-  await assert.rejects(read('[1]'), /:1: expected a JSON object/)
-  await assert.rejects(read('x'.repeat(17 * 1024 * 1024)), /:1: the line is longer than 16777216 bytes/)
-  await assert.rejects(read('{"text":1,"label":"x"}'), /:1: column "text" is 1; expected a text/)
-  await assert.rejects(read('{"text":"a","label":null}'), /:1: column "label" is null; expected a label/)
-  await assert.rejects(read('{"text":"a"}'), /:1: there is no column "label"; the row has text/)
+  await assert.rejects(read('7'), /:1: expected a JSON object/)
+  await assert.rejects(read('x'.repeat(17 * 1024 * 1024)), /:1: the line is longer than 16777216 characters/)
+  await assert.rejects(read('{"text":{"en":"a"},"label":"x"}'), /:1: column "text" is \{"en":"a"\}; expected a text/)
+  await assert.rejects(read('{"text":"a","label":{"x":1}}'), /:1: column "label" is \{"x":1\}; expected a label/)
+  await assert.rejects(read('{"text":"a"}'), /there is no column "label"; the file has "text"/)
   const broken = Buffer.concat([Buffer.from(row('x')), Buffer.from([0x22, 0xff, 0x22])])
-  await assert.rejects(read(broken), /:2: not UTF-8 at column 2/)
+  await assert.rejects(read(broken), /:2: column 2 of the line is not UTF-8/)
   await assert.rejects(
     readExamples('rows.xlsx', defaultColumns).next(),
-    /rows\.xlsx: expected a data file that ends in \.jsonl, \.ndjson, \.csv, \.tsv\. Save the sheet of a spreadsheet as CSV/,
+    /rows\.xlsx: expected a data file that ends in .*\.jsonl.*\. Save the sheet of a spreadsheet as CSV/,
   )
   await assert.rejects(
     readExamples('none.jsonl', defaultColumns).next(),
@@ -168,7 +172,7 @@ test('reads labelled words from arrays, and from strings if the columns are tagg
   assert.deepEqual(shown(spaced), { ...expected, text: ' In  😀\u00a0Rome' })
   const { examples, warnings } = await read('text,label\n ,\na,O\n', tagged, 'csv')
   assert.equal(examples.length, 1)
-  assert.match(warnings[0] ?? '', /:2: column "text" is empty or blank/)
+  assert.match(warnings[0] ?? '', /column "text" is empty \(line 2\)/)
 })
 
 test('errors about words and labels that do not match name the file, the line and the column', async () => {
@@ -202,7 +206,7 @@ test('a feature extraction needs pairs of texts with a number each', async () =>
     labels: [],
     range: [0, 5],
   })
-  await assert.rejects(survey(row(1), 'jsonl', 'feature_extraction'), /:1: there is no column "text_pair"/)
+  await assert.rejects(survey(row(1), 'jsonl', 'feature_extraction'), /there is no column "text_pair"/)
   await assert.rejects(
     survey(pair('1') + pair('same'), 'jsonl', 'feature_extraction'),
     /:2: the label is "same", but other labels are numbers; a feature_extraction needs finite numbers/,
@@ -250,7 +254,6 @@ test('in CSV, commas separate the labels of a multi-label classification', async
     examples.map(({ label }) => label),
     [['x', 'y'], [], ['y']],
   )
-  await assert.rejects(survey(several, 'csv'), /\.csv:3: column "label" is ""/)
 })
 
 test('rejects labels that cannot be trained on', async () => {

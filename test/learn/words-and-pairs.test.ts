@@ -5,7 +5,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { defaultColumns } from '../../src/data/examples.js'
+import { defaultColumns } from '../../src/data/columns.js'
 import { type LabelSpace, outputCount } from '../../src/data/label-space.js'
 import {
   exampleTokens,
