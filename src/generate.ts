@@ -34,7 +34,7 @@ async function tasksTable(): Promise<string> {
       const task = readTaskFile(bytes)
       const { description = '', metrics, mask, combine } = task
       const [metric = '', score] = Object.entries((metrics?.dev ?? {}) as Record<string, number>)[0] ?? []
-      const masks = mask.layers === 1 ? `one for all layers, ${combine}` : `one per layer, ${combine}`
+      const masks = mask ? `${mask.layers === 1 ? 'one for all layers' : 'one per layer'}, ${combine}` : 'none'
       const cells = [
         `\`${name.replace('.safetensors', '')}\``,
         description,

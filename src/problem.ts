@@ -7,6 +7,7 @@ export type ProblemCode =
   | 'invalid_prototype'
   | 'invalid_task_file'
   | 'prototype_mismatch'
+  | 'backbone_mismatch'
   | 'invalid_backbone'
   | 'unreadable_file'
   | 'unwritable_file'

@@ -16,6 +16,7 @@ import { type AppOptions, buildApp } from './http/app.js'
 import { Certificate } from './http/certificate.js'
 import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
+import { modelOf } from './petl/combining.js'
 import { readPrototypeIn } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
 import { batchTokens, CostModel } from './scheduler/cost.js'
@@ -210,7 +211,7 @@ async function loadServices(
   )
   try {
     const tokenizer = await TextTokenizer.open(backbone)
-    const ready = new ReadyTasks(prototype, work, pools.tasks, shares.cache)
+    const ready = new ReadyTasks(modelOf(prototype), work, pools.tasks, shares.cache)
     const [engines, registry] = await Promise.all([
       starting,
       TaskStore.open(store).then((tasks) => Registry.open(ready, tasks, masksDir)),

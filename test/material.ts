@@ -12,7 +12,7 @@ import { parseHeader, serializeSafetensors, type TensorData, tensorBytes } from 
 import { effectiveBitset } from '../src/petl/combining.js'
 import type { Prototype } from '../src/petl/prototype.js'
 import { readPrototype } from '../src/petl/prototype-file.js'
-import type { Head } from '../src/petl/task.js'
+import type { Head, TaskMask } from '../src/petl/task.js'
 import { readTaskFile, type TaskFile } from '../src/petl/task-file.js'
 import type { Provider } from '../src/runtime/execution-providers.js'
 import { settings } from '../src/settings.js'
@@ -69,6 +69,18 @@ export const headOf = ({ head }: TaskFile): Head => {
   if (head === undefined) throw new Error('the task has no head')
   return head
 }
+
+/** @throws Error for a task without a mask */
+export const maskOf = ({ mask }: TaskFile): TaskMask => {
+  if (mask === undefined) throw new Error('the task has no mask')
+  return mask
+}
+
+/** Changes that take the mask from a task file: what remains is a head on the bare backbone. */
+export const withoutMask = {
+  metadata: { prototype: undefined, combine: undefined, backbone: loadPrototype().backbone },
+  tensors: { mask: undefined },
+} as const
 
 export interface TaskParts {
   readonly metadata: Readonly<Record<string, string | undefined>>

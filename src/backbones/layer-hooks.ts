@@ -3,6 +3,14 @@
 
 import type { Value } from '../graph/graph.js'
 
+export interface AttentionPrefix {
+  /** [B,P,H], like the values. */
+  readonly keys: Value
+  readonly values: Value
+  /** Added to the scores of the keys: [B,1,1,1]. Default: 0. */
+  readonly bias?: Value
+}
+
 export interface LayerHooks {
   /**
    * Additions to the query and value projections of the layer's input.
@@ -10,8 +18,8 @@ export interface LayerHooks {
    * @returns packed [T,H] each
    */
   readonly projections?: (x: Value) => { readonly query: Value; readonly value: Value }
-  /** Keys and values, [B,P,H] each, that every token attends to in addition to those of its own row. */
-  readonly prefix?: { readonly keys: Value; readonly values: Value }
+  /** Keys and values that every token attends to in addition to those of its own row. */
+  readonly prefix?: AttentionPrefix
   /**
    * An addition to the sum of the feed-forward block's input and output, before that sum is normalised.
    * @param sum packed [T,H]

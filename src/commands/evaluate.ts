@@ -18,6 +18,7 @@ import { noClass, problemTraits } from '../learn/problem-traits.js'
 import { Random } from '../learn/random.js'
 import { outputsOfPredictions, type ServedPrediction, textsToPredict } from '../learn/served-predictions.js'
 import { maxRunTokens } from '../learn/trainer.js'
+import { modelOf } from '../petl/combining.js'
 import { type ProblemType, problemTypes } from '../petl/task.js'
 import { Problem, reasonOf } from '../problem.js'
 import type { Numerics } from '../runtime/execution-providers.js'
@@ -147,7 +148,7 @@ async function openTaskFile(path: string, flags: EvaluateFlags): Promise<Evaluat
     { maxTokens: maxRunTokens.cpu, maxMasks: 1, maxQueueRows: maxTexts },
     new CostModel(engine.timings),
   )
-  const task = finish(taskInSteps(file, prototype))
+  const task = finish(taskInSteps(file, modelOf(prototype)))
   // There are no other callers, so only the texts that are tokenised at the same time are limited.
   const unlimited = Number.POSITIVE_INFINITY
   const predictor = new Predictor({

@@ -9,7 +9,7 @@ import { petlModule } from '../petl/kinds.js'
 import type { Prototype } from '../petl/prototype.js'
 import { prototypeFormat, readPrototype } from '../petl/prototype-file.js'
 import { plainModuleBits, prototypeBits, taskBits } from '../petl/storage.js'
-import { readTaskFile, taskFormat } from '../petl/task-file.js'
+import { readTaskFile, type TaskFile, taskFormat } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import { settings } from '../settings.js'
 import { describeTask, type TaskDescription } from '../tasks/description.js'
@@ -30,16 +30,11 @@ export async function inspect(path: string, options: InspectOptions): Promise<st
     return options.json ? JSON.stringify(facts, null, 2) : lines(facts.file, facts.bytes, prototypeLines(description))
   }
   if (format === taskFormat) {
-    const prototypePath = options.prototype ?? join(settings.modelDir.value, 'prototype.safetensors')
-    const prototype = await readFileAs(
-      prototypePath,
-      'unreadable_file',
-      readPrototype,
-      'Name the prototype of the task with --prototype.',
-    )
     const task = inFile(path, () => readTaskFile(bytes))
-    inFile(path, () => checkTaskFitsPrototype(task, prototype))
-    const description = { version: task.digest, prototype: task.prototype, ...describeTask(task, prototype) }
+    const prototype = task.mask ? await readPrototypeOf(path, task, options) : undefined
+    const { digest: version } = task
+    const parts = task.mask ? { prototype: task.prototype } : { backbone: task.backbone }
+    const description = { version, ...parts, ...describeTask(task, { ...(prototype && { prototype }) }) }
     const facts = { file: path, bytes: bytes.byteLength, ...description }
     return options.json
       ? JSON.stringify(facts, null, 2)
@@ -50,6 +45,17 @@ export async function inspect(path: string, options: InspectOptions): Promise<st
     `${path}: metadata "format" is ${JSON.stringify(format)}; expected "${prototypeFormat}" or "${taskFormat}". ` +
       'The file is neither a prototype nor a task file.',
   )
+}
+
+async function readPrototypeOf(path: string, task: TaskFile, options: InspectOptions): Promise<Prototype> {
+  const prototype = await readFileAs(
+    options.prototype ?? join(settings.modelDir.value, 'prototype.safetensors'),
+    'unreadable_file',
+    readPrototype,
+    'Name the prototype of the task with --prototype.',
+  )
+  inFile(path, () => checkTaskFitsPrototype(task, prototype))
+  return prototype
 }
 
 function describePrototype(prototype: Prototype) {
@@ -105,12 +111,16 @@ function prototypeLines(facts: ReturnType<typeof describePrototype>): Line[] {
   ]
 }
 
-function taskLines(facts: TaskDescription & { version: string; prototype: string }, prototype: Prototype): Line[] {
+function taskLines(
+  facts: TaskDescription & { version: string; prototype?: string; backbone?: string },
+  prototype: Prototype | undefined,
+): Line[] {
   const { head, mask, storage } = facts
   return [
     ...(facts.description === undefined ? [] : [['description', facts.description] as const]),
     ['version', facts.version],
-    ['prototype', facts.prototype],
+    ...(facts.prototype === undefined ? [] : [['prototype', facts.prototype] as const]),
+    ...(facts.backbone === undefined ? [] : [['backbone', facts.backbone] as const]),
     ['problem type', facts.problem_type],
     ['labels', facts.labels.length > 0 ? facts.labels.join(', ') : 'none'],
     ...(facts.threshold === undefined ? [] : [['threshold', String(facts.threshold)] as const]),
@@ -118,13 +128,20 @@ function taskLines(facts: TaskDescription & { version: string; prototype: string
     ...(facts.metrics ? [['metrics', JSON.stringify(facts.metrics)] as const] : []),
     ['pooling', facts.pooling],
     ['head', head ? describeHead(head) : `none; vectors ${facts.normalize ? 'with L2 norm 1' : 'not normalised'}`],
-    ['mask', `${mask.rows} × ${count(prototype.maskableWeights)} bits, density ${percents([mask.density])}`],
-    ['combine', facts.combine],
-    ['effective density', percents(mask.effective_density)],
-    ...(mask.overlap_with_layer_masks.length > 0
-      ? [['overlap with layers', percents(mask.overlap_with_layer_masks)] as const]
-      : []),
-    ['storage, mask', addedTask(storage.mask_bits, storage.plain_module_bits)],
+    ...(mask && storage && prototype
+      ? [
+          [
+            'mask',
+            `${mask.rows} × ${count(prototype.maskableWeights)} bits, density ${percents([mask.density])}`,
+          ] as const,
+          ['combine', facts.combine ?? ''] as const,
+          ['effective density', percents(mask.effective_density)] as const,
+          ...(mask.overlap_with_layer_masks.length > 0
+            ? [['overlap with layers', percents(mask.overlap_with_layer_masks)] as const]
+            : []),
+          ['storage, mask', addedTask(storage.mask_bits, storage.plain_module_bits)] as const,
+        ]
+      : [['mask', 'none: the vectors are those of the bare backbone'] as const]),
   ]
 }
 

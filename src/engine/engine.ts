@@ -26,6 +26,9 @@ export interface EngineOptions extends SessionOptions, ProviderRequest {
   readonly startTimeoutMs?: number
 }
 
+/** The mask key of all bare rows. Their bitset is zeros. */
+export const bareMaskKey = 'bare'
+
 export interface EngineRow extends TokenRow {
   /** Identifies the effective bitset: the digest of the task file. A key never stands for two bitsets. */
   readonly maskKey: string

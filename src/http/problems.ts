@@ -29,6 +29,7 @@ export const problems = {
   tenant_leaving: { status: 409, title: 'The tenant is being deleted' },
   last_operator_key: { status: 409, title: 'The last API key of the operator cannot be revoked' },
   prototype_mismatch: { status: 409, title: 'The task belongs to another prototype' },
+  backbone_mismatch: { status: 409, title: 'The task belongs to another backbone' },
   task_read_only: { status: 409, title: 'The task is read-only' },
   precondition_failed: { status: 412, title: 'The task is not at the expected version' },
   body_too_large: { status: 413, title: 'The body is too large' },

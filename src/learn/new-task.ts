@@ -187,7 +187,7 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
   const selection = resume ? undefined : await selectRunStart(run, validation)
   const start = selection?.trainable
   if (selection && start) onStart(start.mask.name, startScore(run, selection.parts, start))
-  const module = run.module(resume ? resume.mask.bits : start?.mask.bits)
+  const module = run.module(resume ? resume.mask?.bits : start?.mask.bits)
   const tensors = initialHead(space, trainer.backbone.dims.hiddenSize, head, random('head'))
   if (resume) copyResumedHead(resume, space, tensors)
   const own = trainer.withTensors(module)

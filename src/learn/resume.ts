@@ -3,6 +3,7 @@
 import type { LabelSpace } from '../data/label-space.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
+import type { Combining, Pooling } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import type { HeadKind } from './plan.js'
@@ -16,7 +17,12 @@ export function checkCanResume(
   task: TaskFile,
   prototype: Prototype,
   space: LabelSpace,
-  run: Pick<TaskFile, 'combine' | 'pooling'> & { readonly maskRows: number; readonly head: HeadKind },
+  run: {
+    readonly combine: Combining
+    readonly pooling: Pooling
+    readonly maskRows: number
+    readonly head: HeadKind
+  },
 ): void {
   checkTaskFitsPrototype(task, prototype)
   const check = (what: string, found: unknown, wanted: unknown) => {
@@ -29,8 +35,10 @@ export function checkCanResume(
   check('problem type', task.problemType, space.problem)
   check('label list', task.labels, space.labels)
   check('pooling', task.pooling, run.pooling)
-  check('combining', task.combine, run.combine)
-  check('number of mask rows', task.mask.layers, run.maskRows)
+  if (task.mask) {
+    check('combining', task.combine, run.combine)
+    check('number of mask rows', task.mask.layers, run.maskRows)
+  }
   if (task.head === undefined) return
   const { dense } = task.head
   check('head', dense ? 'dense' : 'linear', run.head)

@@ -39,6 +39,7 @@ export function startingMasks(
       : { name: 'a random mask', isTrainable: true },
   ]
   for (const [id, task] of known) {
+    if (task.mask === undefined) continue
     const isSame = task.mask.layers === form.maskLayers && task.combine === form.combine
     // Masks that add up have entries of 2, which one mask does not have.
     if (isSame) found.push({ name: id, bits: task.mask.bits, isTrainable: true })

@@ -1,16 +1,13 @@
 // Writes the result of training a task as a task file.
 
 import type { LabelSpace } from '../data/label-space.js'
-import { type Combining, defaultThreshold, type Pooling, type ProblemFields, type TaskMask } from '../petl/task.js'
+import { type BareFields, defaultThreshold, type MaskFields, type Pooling, type ProblemFields } from '../petl/task.js'
 import { serializeTaskFile } from '../petl/task-file.js'
 import type { Metric } from './metrics.js'
 import { type Tensor, trainedHead } from './tensors.js'
 
-export interface TrainedTaskContent {
-  /** SHA-256 of the prototype. */
-  readonly prototype: string
-  readonly mask: TaskMask
-  readonly combine: Combining
+/** With a mask, or with the digest of the backbone for a head without a mask. */
+export type TrainedTaskContent = (MaskFields | BareFields) & {
   readonly pooling: Pooling
   /** Whether the vectors of a feature extraction are scaled to an L2 norm of 1. */
   readonly normalize: boolean

@@ -1,19 +1,47 @@
-// Combines a task's mask with the prototype's layer masks into the effective bitset, which selects the weights that a
-// layer uses for the task. Paper, section 3.3: M[l,t] = M_layer[l] ∨ M_task[t].
+// Checks whether a task belongs to a model, and combines its mask with the prototype's layer masks into the effective
+// bitset, which selects the weights that a layer uses for the task. Paper, section 3.3: M[l,t] = M_layer[l] ∨ M_task[t].
 //
 // `add` gives entries of 0, 1 and 2. They take two bit planes, because a + b = (a ∨ b) + (a ∧ b).
 
 import { Problem } from '../problem.js'
 import { intersectInto, uniteInto } from './bitset.js'
 import type { Prototype } from './prototype.js'
-import type { Task } from './task.js'
+import type { BareFields, MaskFields, Task } from './task.js'
+
+/** What the tasks of a server or of a command belong to. */
+export interface ServedModel {
+  /** SHA-256 of the backbone's weights. */
+  readonly backbone: string
+  readonly hiddenSize: number
+  /** Absent: only tasks without a mask can be used. */
+  readonly prototype?: Prototype
+}
+
+/** A prototype and the backbone that it was trained on. */
+export const modelOf = (prototype: Prototype): ServedModel => {
+  const { backbone, hiddenSize } = prototype
+  return { backbone, hiddenSize, prototype }
+}
+
+const zeros = new WeakMap<Prototype, Uint8Array>()
+
+/** The bitset of all tasks without a mask. */
+function noWeights(prototype: Prototype): Uint8Array {
+  const bitset = zeros.get(prototype) ?? new Uint8Array(prototype.layers * prototype.maskBytes)
+  zeros.set(prototype, bitset)
+  return bitset
+}
 
 /**
  * The effective bitset of a task: [planes, layers, ⌈n/8⌉] bytes, two planes for `add` and one otherwise. It is the mask
- * itself, without a copy, if that has all layers and combines with nothing.
- * @param task must fit the prototype ({@link checkTaskFitsPrototype})
+ * itself, without a copy, if that has all layers and combines with nothing. Without a mask it is zeros.
+ * @param task must fit the prototype ({@link checkTaskFits})
  */
-export function effectiveBitset(task: Pick<Task, 'mask' | 'combine'>, prototype: Prototype): Uint8Array {
+export function effectiveBitset(
+  task: Pick<MaskFields, 'mask' | 'combine'> | Pick<BareFields, 'mask' | 'combine'>,
+  prototype: Prototype,
+): Uint8Array {
+  if (task.mask === undefined) return noWeights(prototype)
   const { layers, maskBytes, layerMasks } = prototype
   const { layers: maskLayers, bits } = task.mask
   if (task.combine === 'none' && maskLayers === layers) return bits
@@ -43,18 +71,41 @@ export function effectiveBitset(task: Pick<Task, 'mask' | 'combine'>, prototype:
 }
 
 /**
- * Checks that a task belongs to a prototype.
- * @throws Problem `prototype_mismatch` if the task was trained on another prototype, `invalid_task_file` if its shapes
- * do not fit
+ * Checks that a task belongs to a backbone and its prototype.
+ * @throws Problem `prototype_mismatch` or `backbone_mismatch` if the task was trained on another one, `invalid_task_file`
+ *   if its shapes do not fit
  */
-export function checkTaskFitsPrototype(task: Task, prototype: Prototype): void {
+export function checkTaskFits(task: Task, { backbone, hiddenSize, prototype }: ServedModel): void {
+  if (task.mask) checkMaskFits(task, prototype)
+  else if (task.backbone !== backbone)
+    throw new Problem(
+      'backbone_mismatch',
+      `the task was trained on a backbone with weights ${task.backbone}, but the loaded backbone has weights ${backbone}`,
+      { task_backbone: task.backbone, server_backbone: backbone },
+    )
+  const width = task.head && (task.head.dense ?? task.head.output).inputs
+  if (width !== undefined && width !== hiddenSize)
+    throwInvalidTaskFile(`the head takes ${width} values; expected ${hiddenSize}, the backbone's hidden size`)
+}
+
+/** {@link checkTaskFits} with a prototype and its backbone. */
+export const checkTaskFitsPrototype = (task: Task, prototype: Prototype): void =>
+  checkTaskFits(task, modelOf(prototype))
+
+function checkMaskFits(task: MaskFields, prototype: Prototype | undefined): void {
+  if (prototype === undefined)
+    throw new Problem(
+      'prototype_mismatch',
+      `the task was trained on prototype ${task.prototype}, but the model has no prototype; only tasks without a mask can be used`,
+      { task_prototype: task.prototype },
+    )
   if (task.prototype !== prototype.digest)
     throw new Problem(
       'prototype_mismatch',
       `the task was trained on prototype ${task.prototype}, but the loaded prototype is ${prototype.digest}`,
       { task_prototype: task.prototype, server_prototype: prototype.digest },
     )
-  const { mask, head } = task
+  const { mask } = task
   const n = prototype.maskableWeights
   if (mask.layers !== 1 && mask.layers !== prototype.layers)
     throwInvalidTaskFile(`mask has ${mask.layers} rows; expected 1, or ${prototype.layers} (one for each layer)`)
@@ -66,9 +117,6 @@ export function checkTaskFitsPrototype(task: Task, prototype: Prototype): void {
     )
   if (task.combine !== 'none' && prototype.layerMasks === undefined)
     throwInvalidTaskFile(`combine is "${task.combine}", but the prototype has no layer masks; expected "none"`)
-  const width = head && (head.dense ?? head.output).inputs
-  if (width !== undefined && width !== prototype.hiddenSize)
-    throwInvalidTaskFile(`the head takes ${width} values; expected ${prototype.hiddenSize}, the backbone's hidden size`)
 }
 
 function throwInvalidTaskFile(message: string): never {

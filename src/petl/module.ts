@@ -3,7 +3,7 @@
 
 import type { Static, TSchema } from 'typebox'
 import type { LayerHooks } from '../backbones/layer-hooks.js'
-import type { GraphBuilder, ValuesByName } from '../graph/graph.js'
+import type { GraphBuilder, Value, ValuesByName } from '../graph/graph.js'
 import type { Packing } from '../graph/packing.js'
 
 export interface NamedShape {
@@ -23,9 +23,11 @@ export interface PetlModule {
   readonly unmasked: readonly ModuleShape[]
   /**
    * Adds the module to a layer.
-   * @param weights of the layer, by tensor name. A maskable one is [B, …shape] if each row of the batch has its own.
+   * @param weights of the layer, by tensor name. If each row of the batch has its own, a maskable one is [B, …shape], and
+   *   an unmasked one [B,1,size]. Rows without the module have zeros.
+   * @param hasModule float32 [B,1,1]: 0 for rows without the module, otherwise 1. Absent: all rows have it.
    */
-  layer(g: GraphBuilder, weights: ValuesByName, packing: Packing): LayerHooks
+  layer(g: GraphBuilder, weights: ValuesByName, packing: Packing, hasModule?: Value): LayerHooks
 }
 
 /** Settings with some of them missing. */

@@ -14,7 +14,7 @@ export const layOutFor = (g: GraphBuilder, x: Value, weight: Value, packing: Pac
 /**
  * x · weightᵀ + bias, in the layout of x.
  * @param x in the layout of {@link layOutFor}
- * @param bias [O], the same for all rows
+ * @param bias [O], or [B,1,O] if each row has its own
  */
 export function product(g: GraphBuilder, x: Value, weight: Value, bias?: Value): Value {
   if (!isOfEachRow(weight)) return bias ? linear(g, x, weight, bias) : gemm(g, x, weight, { transB: 1 })
@@ -25,6 +25,5 @@ export function product(g: GraphBuilder, x: Value, weight: Value, bias?: Value):
 /** {@link product}, converted back to packed tokens [T,O]. */
 export function packedProduct(g: GraphBuilder, x: Value, weight: Value, packing: Packing, bias?: Value): Value {
   if (!isOfEachRow(weight)) return product(g, x, weight, bias)
-  const y = pack(g, product(g, x, weight), packing)
-  return bias ? add(g, y, bias) : y
+  return pack(g, product(g, x, weight, bias), packing)
 }

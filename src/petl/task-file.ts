@@ -20,11 +20,13 @@ import {
 import { Problem, quoted } from '../problem.js'
 import { finish, type Steps } from '../steps.js'
 import {
+  type BareFields,
   combinings,
   defaultThreshold,
   type Head,
   headActivationNames,
   type Linear,
+  type MaskFields,
   type ProblemFields,
   type ProblemType,
   poolings,
@@ -81,12 +83,10 @@ export function* taskFileInSteps(file: Uint8Array, known?: string): Steps<TaskFi
   checkLength('metrics', header.metadata.get('metrics'), metricsLength)
   return {
     digest,
-    prototype: metadata.digest('prototype'),
-    combine: metadata.choice('combine', combinings),
+    ...(yield* readMaskFields(file, header, metadata)),
     ...fields,
     pooling: metadata.choice('pooling', poolings),
     labels: yield* readLabels(metadata, fields),
-    mask: yield* readMask(file, header),
     ...(description !== undefined && { description }),
     ...(header.metadata.has('metrics') && { metrics: metadata.json('metrics', metricsObject, 'a JSON object') }),
     ...(header.metadata.has('range') && { range: readTargetRange(metadata) }),
@@ -105,8 +105,7 @@ export function serializeTaskFile(task: Task): Uint8Array {
   const { mask, head } = task
   const metadata = {
     format: taskFormat,
-    prototype: task.prototype,
-    combine: task.combine,
+    ...(task.mask ? { prototype: task.prototype, combine: task.combine } : { backbone: task.backbone }),
     problem_type: task.problemType,
     pooling: task.pooling,
     ...(task.labels.length > 0 && { labels: JSON.stringify(task.labels) }),
@@ -118,7 +117,7 @@ export function serializeTaskFile(task: Task): Uint8Array {
     ...(head?.dense && { head_activation: head.dense.activation }),
   }
   return serializeSafetensors(metadata, {
-    mask: { dtype: 'U8', shape: [mask.layers, mask.bits.byteLength / mask.layers], data: mask.bits },
+    ...(mask && { mask: { dtype: 'U8', shape: [mask.layers, mask.bits.byteLength / mask.layers], data: mask.bits } }),
     ...(head && linearTensors('head', head.output)),
     ...(head?.dense && linearTensors('head.dense', head.dense)),
   })
@@ -206,6 +205,28 @@ function tensor(header: SafetensorsHeader, name: string, rank: number): TensorIn
       `tensor "${name}" has shape ${shapeText(info.shape)}; expected ${rank} dimensions, none of them 0`,
     )
   return info
+}
+
+function* readMaskFields(
+  file: Uint8Array,
+  header: SafetensorsHeader,
+  metadata: Metadata,
+): Steps<MaskFields | BareFields> {
+  if (header.tensors.has('mask')) {
+    if (metadata.fields.has('backbone'))
+      throwInvalidTaskFile('metadata "backbone" is present, but only a task without a mask has one; remove it')
+    const combine = metadata.choice('combine', combinings)
+    return { prototype: metadata.digest('prototype'), combine, mask: yield* readMask(file, header) }
+  }
+  if (!metadata.fields.has('backbone'))
+    throwInvalidTaskFile(
+      'tensor "mask" is missing; add it, or metadata "backbone" with the SHA-256 of the backbone\'s weights for a task ' +
+        'without a mask',
+    )
+  for (const key of ['prototype', 'combine'])
+    if (metadata.fields.has(key))
+      throwInvalidTaskFile(`metadata "${key}" is present, but a task without a mask has none; remove it`)
+  return { backbone: metadata.digest('backbone') }
 }
 
 function* readMask(file: Uint8Array, header: SafetensorsHeader): Steps<TaskMask> {

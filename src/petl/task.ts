@@ -1,5 +1,5 @@
-// A task as a value: a classifier made of a mask over the prototype's weights and, except for feature extraction, a
-// small head. task-file.ts reads and writes the file.
+// A task as a value: a mask over the prototype's weights and, except for feature extraction, a small head. A task without
+// a mask is a head on the bare backbone. task-file.ts reads and writes the file.
 
 export const problemTypes = [
   'single_label_classification',
@@ -65,13 +65,27 @@ export type ProblemFields =
       readonly normalize: boolean
     }
 
-/** The fields that every task has. */
-interface CommonFields {
+/** A mask over the prototype's weights. */
+export interface MaskFields {
   /** SHA-256 of the prototype that the mask was trained on. */
   readonly prototype: string
   readonly combine: Combining
-  readonly pooling: Pooling
   readonly mask: TaskMask
+  readonly backbone?: undefined
+}
+
+/** No mask: the task reads the vectors of the bare backbone, and depends on no prototype. */
+export interface BareFields {
+  /** SHA-256 of the weights of the backbone. */
+  readonly backbone: string
+  readonly prototype?: undefined
+  readonly combine?: undefined
+  readonly mask?: undefined
+}
+
+/** The fields that every task has. */
+interface CommonFields {
+  readonly pooling: Pooling
   /** Empty for regression and feature extraction. */
   readonly labels: readonly string[]
   readonly description?: string
@@ -80,7 +94,7 @@ interface CommonFields {
   readonly range?: readonly [number, number]
 }
 
-export type Task = CommonFields & ProblemFields
+export type Task = CommonFields & ProblemFields & (MaskFields | BareFields)
 
 /** The threshold of a multi-label task whose file names none. */
 export const defaultThreshold = 0.5

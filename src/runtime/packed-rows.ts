@@ -8,6 +8,8 @@ export interface TokenRow {
   readonly inputIds: ArrayLike<number>
   readonly tokenTypeIds: ArrayLike<number>
   readonly pooling: Pooling
+  /** Whether the bare backbone computes the row, without the module. */
+  readonly bare?: boolean
 }
 
 /** The graph's inputs for B rows with T tokens in total; the longest row has S tokens. */
@@ -34,6 +36,8 @@ export interface PackedRows {
   readonly keyBias: Float32Array<ArrayBuffer>
   /** [B,1,S]: the pooled vector of a row is poolWeights · its hidden states. */
   readonly poolWeights: Float32Array<ArrayBuffer>
+  /** [B,1,1]: 0 for bare rows, otherwise 1. */
+  readonly hasModule: Float32Array<ArrayBuffer>
 }
 
 /** Added to the attention scores of padding. exp(x − 10,000) is 0 in float32 relative to any real score. */
@@ -48,7 +52,7 @@ export function packRows(rows: readonly TokenRow[], computePadding = false): Pac
   const S = rows.reduce((longest, row) => Math.max(longest, row.inputIds.length), 0)
   const T = computePadding ? B * S : rows.reduce((sum, row) => sum + row.inputIds.length, 0)
   // All arrays share one buffer, which is transferred to the engine's thread without a copy.
-  const buffer = new ArrayBuffer(4 * (3 * T + 4 * B * S + B + 1))
+  const buffer = new ArrayBuffer(4 * (3 * T + 4 * B * S + 2 * B + 1))
   let place = 0
   const next = <A>(View: new (buffer: ArrayBuffer, start: number, length: number) => A, length: number): A => {
     const view = new View(buffer, place, length)
@@ -59,6 +63,7 @@ export function packRows(rows: readonly TokenRow[], computePadding = false): Pac
   const [paddedIndex, tokenOffset] = [next(Int32Array, B * S), next(Int32Array, B * S)]
   const cumulativeLengths = next(Int32Array, B + 1)
   const [keyBias, poolWeights] = [next(Float32Array, B * S), next(Float32Array, B * S)]
+  const hasModule = next(Float32Array, B)
   let first = 0
   let padding = T
   for (const [b, row] of rows.entries()) {
@@ -79,6 +84,7 @@ export function packRows(rows: readonly TokenRow[], computePadding = false): Pac
     keyBias.fill(paddingBias, start + length, start + S)
     if (row.pooling === 'mean') poolWeights.fill(1 / length, start, start + length)
     else poolWeights[start] = 1
+    hasModule[b] = row.bare ? 0 : 1
     first += laidOut
     cumulativeLengths[b + 1] = first
   }
@@ -95,12 +101,13 @@ export function packRows(rows: readonly TokenRow[], computePadding = false): Pac
     cumulativeLengths,
     keyBias,
     poolWeights,
+    hasModule,
   }
 }
 
 /** Makes a new batch of some rows of a batch. */
 export function selectRows(rows: PackedRows, wanted: readonly number[]): PackedRows {
-  const { longest, cumulativeLengths, inputIds, tokenTypeIds, poolWeights } = rows
+  const { longest, cumulativeLengths, inputIds, tokenTypeIds, poolWeights, hasModule } = rows
   return packRows(
     wanted.map((b): TokenRow => {
       const [first, end] = [cumulativeLengths[b] ?? 0, cumulativeLengths[b + 1] ?? 0]
@@ -109,6 +116,7 @@ export function selectRows(rows: PackedRows, wanted: readonly number[]): PackedR
         tokenTypeIds: tokenTypeIds.subarray(first, end),
         // For a row of one token both poolings have the same weights.
         pooling: poolWeights[b * longest] === 1 ? 'cls' : 'mean',
+        bare: hasModule[b] === 0,
       }
     }),
   )

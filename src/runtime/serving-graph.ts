@@ -4,7 +4,7 @@ import type { Backbone } from '../backbones/backbone.js'
 import { type EncoderOptions, encoder, encoderInputs, keyBiasName } from '../backbones/encoder.js'
 import type { EncoderHooks } from '../backbones/layer-hooks.js'
 import { byName, bytesOf, type DataType, type Graph, GraphBuilder, type Value } from '../graph/graph.js'
-import { cast, gather, matmul, reshape } from '../graph/operators.js'
+import { cast, gather, matmul, mul, reshape } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
 import { fuseAttention, packAttention, padByOffset } from '../graph/passes/attention.js'
 import { fuseEmbeddings, fuseGelu, fuseNorms, fuseTransposedProducts } from '../graph/passes/fuse.js'
@@ -27,6 +27,8 @@ export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf'> {
 
 /** The input of pooling. Pooling is always computed in float32. */
 export const poolWeightsName = 'pool_weights'
+/** The input that switches the module off for bare rows. */
+export const hasModuleName = 'has_module'
 
 /** The passes that turn the graph into a float16 graph for CUDA. */
 export const float16Passes: readonly Pass[] = [
@@ -42,8 +44,8 @@ export const float16Passes: readonly Pass[] = [
 ]
 
 /**
- * Builds the graph. Inputs: those of PackedRows, `bank` [slots, layers, ⌈n/8⌉] and `row_slots` int32 [B]. Outputs:
- * `pooled` [B,H] and `hidden` [T,H], float32.
+ * Builds the graph. Inputs: those of PackedRows, `bank` [slots, layers, ⌈n/8⌉] and `row_slots` int32 [B]. The slot of a
+ * bare row must hold zeros. Outputs: `pooled` [B,H] and `hidden` [T,H], float32.
  * @param prototype if undefined, the graph is the bare backbone without bank and slots
  * @throws Problem `prototype_mismatch` or `invalid_prototype` if the prototype does not belong to the backbone
  */
@@ -72,10 +74,14 @@ function maskedModules(
   const bank = g.input('bank', traits.bank, ['slots', layers, maskBytes])
   const rowSlots = g.input('row_slots', 'int32', ['B'])
   const masked = (traits.bank === 'uint8' ? unpackSlots : unpackRows)(g, prototype, module, bank, rowSlots)
-  const unmasked = module.unmasked.map((tensor) => [tensor.name, constantOf(g, prototype, tensor)] as const)
+  // Masks of zeros switch the masked weights of bare rows off. The rest of the module needs a switch of its own.
+  const hasModule = g.input(hasModuleName, 'float32', ['B', 1, 1])
+  const unmasked = module.unmasked.map((tensor) => {
+    return [tensor.name, mul(g, hasModule, constantOf(g, prototype, tensor))] as const
+  })
   return (layer) => {
     const own = module.maskable.map(({ name }, at) => [name, masked(layer, at)] as const)
-    return module.layer(g, byName([...unmasked, ...own]), packing)
+    return module.layer(g, byName([...unmasked, ...own]), packing, hasModule)
   }
 }
 

@@ -16,7 +16,7 @@ import { openDeviceSession } from './device-session.js'
 import type { Numerics, Provider } from './execution-providers.js'
 import { largestExactWeight } from './int8-range.js'
 import type { PackedRows } from './packed-rows.js'
-import { float16Passes, type GraphTraits, poolWeightsName, servingGraph } from './serving-graph.js'
+import { float16Passes, type GraphTraits, hasModuleName, poolWeightsName, servingGraph } from './serving-graph.js'
 
 export interface SessionOptions {
   readonly backbone: Backbone
@@ -193,6 +193,7 @@ export function feedsOf(rows: PackedRows): Readonly<Record<string, Tensor>> {
     cumulative_lengths: new Tensor('int32', rows.cumulativeLengths, [B + 1]),
     key_bias: new Tensor('float32', rows.keyBias, [B, 1, 1, S]),
     [poolWeightsName]: new Tensor('float32', rows.poolWeights, [B, 1, S]),
+    [hasModuleName]: new Tensor('float32', rows.hasModule, [B, 1, 1]),
   }
 }
 

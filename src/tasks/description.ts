@@ -2,24 +2,15 @@
 // `propetl inspect` show it.
 
 import { countOnes, intersectInto } from '../petl/bitset.js'
-import { effectiveBitset } from '../petl/combining.js'
+import { effectiveBitset, type ServedModel } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { plainModuleBits, taskBits } from '../petl/storage.js'
-import type { Head, Linear } from '../petl/task.js'
+import type { Head, Linear, MaskFields } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 
-export interface TaskDescription {
-  readonly problem_type: TaskFile['problemType']
-  readonly labels: readonly string[]
-  readonly combine: TaskFile['combine']
-  readonly pooling: TaskFile['pooling']
-  /** Absent for feature extraction. */
-  readonly head?: {
-    readonly inputs: number
-    readonly dense?: number
-    readonly outputs: number
-    readonly weights: number
-  }
+/** Absent if the task has no mask. */
+interface MaskDescription {
+  readonly combine: MaskFields['combine']
   readonly mask: {
     readonly rows: number
     /** Share of ones in the mask of the task. */
@@ -35,6 +26,19 @@ export interface TaskDescription {
     readonly plain_module_bits: number
     readonly ratio: number
   }
+}
+
+export interface TaskDescription extends Partial<MaskDescription> {
+  readonly problem_type: TaskFile['problemType']
+  readonly labels: readonly string[]
+  readonly pooling: TaskFile['pooling']
+  /** Absent for feature extraction. */
+  readonly head?: {
+    readonly inputs: number
+    readonly dense?: number
+    readonly outputs: number
+    readonly weights: number
+  }
   /** Only of a multi-label classification. */
   readonly threshold?: number
   /** Only of a feature extraction. */
@@ -44,8 +48,23 @@ export interface TaskDescription {
   readonly range?: readonly [number, number]
 }
 
-/** @param task a task file that fits the prototype */
-export function describeTask(task: TaskFile, prototype: Prototype): TaskDescription {
+/** @param task a task file that fits the model */
+export function describeTask(task: TaskFile, { prototype }: Pick<ServedModel, 'prototype'>): TaskDescription {
+  return {
+    problem_type: task.problemType,
+    labels: task.labels,
+    pooling: task.pooling,
+    ...(task.head && { head: describeHead(task.head) }),
+    ...(task.mask && prototype && describeMask(task, prototype)),
+    ...(task.problemType === 'multi_label_classification' && { threshold: task.threshold }),
+    ...(task.problemType === 'feature_extraction' && { normalize: task.normalize }),
+    ...(task.description !== undefined && { description: task.description }),
+    ...(task.metrics !== undefined && { metrics: task.metrics }),
+    ...(task.range !== undefined && { range: task.range }),
+  }
+}
+
+function describeMask(task: MaskFields, prototype: Prototype): MaskDescription {
   const { maskableWeights: n, maskBytes, layers, layerMasks } = prototype
   const maskLayer = (set: Uint8Array, index: number) => set.subarray(index * maskBytes, (index + 1) * maskBytes)
   const own = (layer: number) => maskLayer(task.mask.bits, task.mask.layers === 1 ? 0 : layer)
@@ -54,11 +73,7 @@ export function describeTask(task: TaskFile, prototype: Prototype): TaskDescript
   const ones = Array.from({ length: task.mask.layers }, (_, index) => countOnes(maskLayer(task.mask.bits, index), n))
   const maskBits = taskBits(prototype, task.mask.layers)
   return {
-    problem_type: task.problemType,
-    labels: task.labels,
     combine: task.combine,
-    pooling: task.pooling,
-    ...(task.head && { head: describeHead(task.head) }),
     mask: {
       rows: task.mask.layers,
       density: share(
@@ -77,11 +92,6 @@ export function describeTask(task: TaskFile, prototype: Prototype): TaskDescript
       plain_module_bits: plainModuleBits(prototype),
       ratio: maskBits / plainModuleBits(prototype),
     },
-    ...(task.problemType === 'multi_label_classification' && { threshold: task.threshold }),
-    ...(task.problemType === 'feature_extraction' && { normalize: task.normalize }),
-    ...(task.description !== undefined && { description: task.description }),
-    ...(task.metrics !== undefined && { metrics: task.metrics }),
-    ...(task.range !== undefined && { range: task.range }),
   }
 }
 

@@ -9,7 +9,7 @@ import { answerFactor } from '../costs/memory.js'
 import type { Holding, Pool } from '../costs/pool.js'
 import { exceeds } from '../costs/resources.js'
 import type { SlicedWork } from '../costs/sliced-work.js'
-import type { EngineRow } from '../engine/engine.js'
+import { bareMaskKey, type EngineRow } from '../engine/engine.js'
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import { type Demand, oneToken } from '../scheduler/admission.js'
@@ -324,7 +324,7 @@ function engineRow({ task: { file, bitset }, inputIds, tokenTypeIds }: EncodedIn
     inputIds,
     tokenTypeIds,
     pooling: file.pooling,
-    maskKey: file.digest,
+    ...(file.mask ? { maskKey: file.digest } : { maskKey: bareMaskKey, bare: true }),
     bitset: () => bitset,
     withHidden: inputsByProblemType[file.problemType].hidden,
   }

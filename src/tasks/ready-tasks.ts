@@ -6,8 +6,7 @@ import { LRUCache } from 'lru-cache'
 import type { Holding, Pool } from '../costs/pool.js'
 import type { SlicedWork } from '../costs/sliced-work.js'
 import type { Owner } from '../owner.js'
-import { checkTaskFitsPrototype, effectiveBitset } from '../petl/combining.js'
-import type { Prototype } from '../petl/prototype.js'
+import { checkTaskFits, effectiveBitset, type ServedModel } from '../petl/combining.js'
 import { type TaskFile, taskFileInSteps } from '../petl/task-file.js'
 import { finish, type Steps } from '../steps.js'
 import { type LabelBytes, labelBytesInSteps } from './prediction-costs.js'
@@ -15,7 +14,7 @@ import { type LabelBytes, labelBytesInSteps } from './prediction-costs.js'
 /** A task ready to run. */
 export interface Task {
   readonly file: TaskFile
-  /** Effective, [planes, layers, ⌈n/8⌉] bytes. */
+  /** Effective, [planes, layers, ⌈n/8⌉] bytes; zeros for a task without a mask. */
   readonly bitset: Uint8Array
   readonly labelBytes: LabelBytes
   /** Its memory. */
@@ -59,7 +58,7 @@ export class ReadyTasks {
   readonly #uses = new Map<string, Use>()
 
   constructor(
-    readonly prototype: Prototype,
+    readonly model: ServedModel,
     readonly work: SlicedWork,
     /** Bounds the bytes of tasks that requests use. */
     readonly inUse: Pool,
@@ -107,7 +106,7 @@ export class ReadyTasks {
   /**
    * Prepares the task of a file.
    * @param digest of the file, if it is known
-   * @throws Problem if the file is not a task of the prototype
+   * @throws Problem if the file is not a task of the model
    */
   async make(owner: Owner, bytes: Uint8Array, digest?: string): Promise<Task> {
     const steps = this.#makeInSteps(bytes, digest)
@@ -150,16 +149,16 @@ export class ReadyTasks {
 
   *#makeInSteps(bytes: Uint8Array, digest: string | undefined): Steps<Task> {
     const file = yield* taskFileInSteps(bytes, digest)
-    checkTaskFitsPrototype(file, this.prototype)
-    return yield* taskInSteps(file, this.prototype)
+    checkTaskFits(file, this.model)
+    return yield* taskInSteps(file, this.model)
   }
 }
 
 const keyOf = (owner: Owner, digest: string): string => `${owner}/${digest}`
 
-/** Prepares a task file that fits the prototype. */
-export function* taskInSteps(file: TaskFile, prototype: Prototype): Steps<Task> {
-  const bitset = effectiveBitset(file, prototype)
+/** Prepares a task file that fits the model. */
+export function* taskInSteps(file: TaskFile, { prototype }: ServedModel): Steps<Task> {
+  const bitset = prototype ? effectiveBitset(file, prototype) : new Uint8Array()
   const labelBytes = yield* labelBytesInSteps(file.labels)
   return { file, bitset, labelBytes, bytes: bytesOf(file, bitset, labelBytes) }
 }
@@ -182,7 +181,10 @@ const jsonFactor = 16
 /** Memory of a task, in bytes. */
 function bytesOf(file: TaskFile, bitset: Uint8Array, labelBytes: LabelBytes): number {
   const linears = [file.head?.output, file.head?.dense].filter((linear) => linear !== undefined)
-  const arrays = [bitset, file.mask.bits, ...linears.flatMap(({ weight, bias }) => [weight, bias])]
+  const arrays = [
+    ...(file.mask ? [bitset, file.mask.bits] : []),
+    ...linears.flatMap(({ weight, bias }) => [weight, bias]),
+  ]
   // Most of them are views of the buffer that holds the task file.
   const buffers = new Set(arrays.map(({ buffer }) => buffer))
   let bytes = objectBytes

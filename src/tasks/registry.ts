@@ -5,8 +5,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readFileAs } from '../formats/file.js'
 import type { Owner } from '../owner.js'
-import { checkTaskFitsPrototype } from '../petl/combining.js'
-import type { Prototype } from '../petl/prototype.js'
+import { checkTaskFits, type ServedModel } from '../petl/combining.js'
 import { readTaskFile } from '../petl/task-file.js'
 import { Problem, quoted } from '../problem.js'
 import type { Steps } from '../steps.js'
@@ -41,7 +40,7 @@ export class Registry {
 
   /**
    * @param masksDir directory of task files; the name of a file is the id of its task
-   * @throws Problem with the name of the file that is not a task of this prototype
+   * @throws Problem with the name of the file that is not a task of this model
    */
   static async open(ready: ReadyTasks, store: TaskStore, masksDir: string): Promise<Registry> {
     const names = await readdir(masksDir).catch((error: Error) => {
@@ -55,7 +54,7 @@ export class Registry {
       const path = join(masksDir, name)
       const entry = await readFileAs(path, 'unreadable_file', (bytes) => {
         const file = readTaskFile(bytes)
-        checkTaskFitsPrototype(file, ready.prototype)
+        checkTaskFits(file, ready.model)
         return { id: checkTaskId(name.slice(0, -extension.length)), digest: file.digest, bytes }
       })
       bundled.set(entry.id, entry)
@@ -63,8 +62,8 @@ export class Registry {
     return new Registry(ready, store, bundled)
   }
 
-  get prototype(): Prototype {
-    return this.ready.prototype
+  get model(): ServedModel {
+    return this.ready.model
   }
 
   /** Bundled tasks that are hidden by an upload of the owner with the same id. */
@@ -84,8 +83,8 @@ export class Registry {
 
   /**
    * Gets the current version of a task for a request, until it is released.
-   * @throws Problem `invalid_task_id`; `unknown_task`, even if another owner has such a task; `prototype_mismatch` if it was
-   *   uploaded for another prototype; `overloaded` if there is no memory for it
+   * @throws Problem `invalid_task_id`; `unknown_task`, even if another owner has such a task; `prototype_mismatch` or `backbone_mismatch`
+   *   if it was uploaded for another model; `overloaded` if there is no memory for it
    */
   async use(owner: Owner, id: string): Promise<TaskInUse> {
     if (this.ready.mustRead(owner, this.version(owner, id))) await this.store.prefetch(owner, id)
@@ -138,7 +137,7 @@ export class Registry {
   /**
    * Stores a task file and makes it live. Resolves once the file is stored durably.
    * @returns the task, and the version that it replaced
-   * @throws Problem if the file is not a task of this prototype; `task_read_only`, `unknown_tenant`, `quota_exceeded`; those
+   * @throws Problem if the file is not a task of this model; `task_read_only`, `unknown_tenant`, `quota_exceeded`; those
    *   of the precondition
    */
   async put(

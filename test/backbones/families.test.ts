@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
 import { TextTokenizer } from '../../src/backbones/tokenizer.js'
-import { Engine, type EngineRow, type RowResult } from '../../src/engine/engine.js'
+import { bareMaskKey, Engine, type EngineRow, type RowResult } from '../../src/engine/engine.js'
 import { petlModule } from '../../src/petl/kinds.js'
 import { elementCount } from '../../src/petl/module.js'
 import type { Prototype } from '../../src/petl/prototype.js'
@@ -19,18 +19,22 @@ async function served(
   backbone: Backbone,
   prototype: Prototype | undefined,
   rows: readonly ExpectedRow[],
+  isBare: (row: number) => boolean = () => false,
 ): Promise<readonly RowResult[]> {
-  const bitset = new Uint8Array((prototype?.layers ?? 0) * (prototype?.maskBytes ?? 0)).fill(255)
+  const bytes = (prototype?.layers ?? 0) * (prototype?.maskBytes ?? 0)
   const engine = await Engine.start({
     backbone,
     prototype,
     provider: testProvider,
     numerics: 'float32',
-    slots: 1,
+    slots: 2,
     threads: 1,
   })
-  const engineRows = rows.map(({ inputIds, tokenTypeIds }): EngineRow => {
-    return { inputIds, tokenTypeIds, pooling: 'mean', maskKey: 'all', bitset: () => bitset, withHidden: true }
+  const engineRows = rows.map(({ inputIds, tokenTypeIds }, at): EngineRow => {
+    const bare = isBare(at)
+    const bitset = () => new Uint8Array(bytes).fill(bare ? 0 : 255)
+    const maskKey = bare ? bareMaskKey : 'all'
+    return { inputIds, tokenTypeIds, pooling: 'mean', maskKey, bare, bitset, withHidden: true }
   })
   try {
     return (await engine.run(engineRows)).rows
@@ -43,6 +47,18 @@ const modules = [
   { kind: 'adapter', bottleneck: 4, activation: 'relu', scaling: 1 },
   { kind: 'lora', rank: 3, alpha: 5 },
 ] as const
+
+/** Kinds whose modules do something even with a mask of zeros: biases, and keys that receive attention. */
+const allModules = [...modules, { ...modules[0], activation: 'gelu' }, { kind: 'prefix', length: 5 }] as const
+
+function prototypeWith(module: (typeof allModules)[number], { dims, digest }: Backbone): Prototype {
+  const { hiddenSize, layers } = dims
+  const { maskable, unmasked } = petlModule(module, hiddenSize)
+  const tensors = new Map(
+    [...maskable, ...unmasked].map(({ name, shape }, at) => [name, wave(elementCount(shape), at)]),
+  )
+  return readPrototype(serializePrototype({ backbone: digest, module, layers, hiddenSize, tensors }))
+}
 
 for (const name of tinyBackbones)
   describe(`a tiny ${name} on ${testProvider}`, () => {
@@ -74,18 +90,29 @@ for (const name of tinyBackbones)
           testProvider === 'webgpu' && !process.env.PROPETL_TEST_MODULES && 'takes minutes with a software renderer',
       }, async () => {
         const backbone = await readBackbone(directory)
-        const { hiddenSize, layers } = backbone.dims
-        const { maskable, unmasked } = petlModule(module, hiddenSize)
-        const tensors = new Map(
-          [...maskable, ...unmasked].map(({ name, shape }, seed) => [name, wave(elementCount(shape), seed)]),
-        )
-        const prototype = readPrototype(
-          serializePrototype({ backbone: backbone.digest, module, layers, hiddenSize, tensors }),
-        )
+        const prototype = prototypeWith(module, backbone)
         const rows = await served(backbone, prototype, expected)
         for (const [at, row] of expected.entries()) {
           const error = distance(row[module.kind], rows[at]?.pooled ?? [])
           assert.ok(error < 1e-4, `row ${at}: error ${error}`)
+        }
+      })
+
+    for (const module of allModules)
+      test(`computes bare rows next to masked rows as the bare backbone does: ${JSON.stringify(module)}`, {
+        skip:
+          testProvider === 'webgpu' && !process.env.PROPETL_TEST_MODULES && 'takes minutes with a software renderer',
+      }, async () => {
+        const backbone = await readBackbone(directory)
+        const prototype = prototypeWith(module, backbone)
+        const bare = await served(backbone, undefined, expected)
+        const masked = await served(backbone, prototype, expected)
+        const mixed = await served(backbone, prototype, expected, (row) => row % 2 === 0)
+        for (const [at, { pooled, hidden }] of mixed.entries()) {
+          const [own, other] = at % 2 === 0 ? [bare[at], masked[at]] : [masked[at], bare[at]]
+          assert.ok(distance(pooled, own?.pooled ?? []) < 1e-5, `row ${at}`)
+          assert.ok(distance(hidden ?? [], own?.hidden ?? []) < 1e-5, `row ${at}`)
+          assert.ok(distance(pooled, other?.pooled ?? []) > 1e-3, `row ${at}`)
         }
       })
   })

@@ -142,12 +142,14 @@ function checkLinear({ inputs, outputs, weight, bias }: Linear): void {
 
 function checkTask(task: TaskFile, file?: Uint8Array): void {
   if (file) assert.equal(task.digest, sha256(file))
-  assert.ok(isDigest(task.prototype))
-  assert.ok(['or', 'and', 'add', 'none'].includes(task.combine))
   assert.ok(['mean', 'cls'].includes(task.pooling))
-  const { layers, weights, exact, bits } = task.mask
-  assert.ok(layers > 0 && weights > 0 && (exact || weights % 8 === 0))
-  assert.equal(bits.byteLength, layers * Math.ceil(weights / 8))
+  if (task.mask) {
+    assert.ok(isDigest(task.prototype))
+    assert.ok(['or', 'and', 'add', 'none'].includes(task.combine))
+    const { layers, weights, exact, bits } = task.mask
+    assert.ok(layers > 0 && weights > 0 && (exact || weights % 8 === 0))
+    assert.equal(bits.byteLength, layers * Math.ceil(weights / 8))
+  } else assert.ok(isDigest(task.backbone))
   if (task.head) {
     checkLinear(task.head.output)
     if (task.head.dense) {
@@ -190,8 +192,8 @@ function checkLabels(labels: readonly string[], outputs: number): void {
 }
 
 /** The parts of a task that do not depend on how its file was written: the mask as bits, and no −0. */
-function comparableTask({ digest: _, mask: { layers, bits }, head, ...rest }: TaskFile) {
-  return { layers, bits: Buffer.from(bits), head, rest: withoutNegativeZero(rest) }
+function comparableTask({ digest: _, mask, head, ...rest }: TaskFile) {
+  return { layers: mask?.layers, bits: mask && Buffer.from(mask.bits), head, rest: withoutNegativeZero(rest) }
 }
 
 function comparablePrototype({ digest: _, module, ...rest }: Prototype) {

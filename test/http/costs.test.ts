@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { taskFileInSteps } from '../../src/petl/task-file.js'
 import { finish } from '../../src/steps.js'
-import { changedTask, distance, floats, taskBytes } from '../material.js'
+import { changedTask, distance, floats, maskOf, taskBytes } from '../material.js'
 import {
   type ClassificationResponse,
   keyClient,
@@ -187,7 +187,7 @@ describe('the tasks of a request', () => {
     const measured = changedTask(taskBytes('sst2'), { metadata: { metrics: JSON.stringify(metrics) } })
     assert.ok((await bytesOf(measured)) - plain >= 10_000)
     // Three quarters of the file are a mask with one byte per weight. It becomes a bitset; the buffer of the file counts too.
-    const { mask } = finish(taskFileInSteps(taskBytes('sst2')))
+    const mask = maskOf(finish(taskFileInSteps(taskBytes('sst2'))))
     const ones = { dtype: 'BOOL', shape: [mask.layers, 24_576], data: new Uint8Array(mask.layers * 24_576) } as const
     assert.ok((await bytesOf(changedTask(taskBytes('sst2'), { tensors: { mask: ones } }))) - plain >= 20_000)
   })

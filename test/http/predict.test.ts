@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { digestOf } from '../../src/formats/digest.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
-import { changedTask, distance, golden, taskBytes } from '../material.js'
+import { changedTask, distance, golden, maskOf, taskBytes } from '../material.js'
 import { type ClassificationResponse, predict, type Running, startRunning, upload } from './running.js'
 
 const textOf = ({ text, text_pair }: { text: string; text_pair?: string }) =>
@@ -318,7 +318,7 @@ describe('more tasks at once than the bank has slots', () => {
     const { app } = await startRunning({ slots: '3' })
     const shifts = Array.from({ length: 12 }, (_, i) => i + 1)
     const base = taskBytes('sst2')
-    const bits = readTaskFile(base).mask.bits
+    const bits = maskOf(readTaskFile(base)).bits
     for (const shift of shifts) {
       const mask = { dtype: 'U8' as const, shape: [1, bits.length], data: bits.map((byte) => byte ^ shift) }
       await upload(app, `t${shift}`, changedTask(base, { tensors: { mask } }))

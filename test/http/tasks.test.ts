@@ -2,13 +2,30 @@ import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { before, describe, test } from 'node:test'
 import fc from 'fast-check'
+import { readBackbone } from '../../src/backbones/backbone.js'
+import { TextTokenizer } from '../../src/backbones/tokenizer.js'
+import { Engine } from '../../src/engine/engine.js'
 import { digestOf } from '../../src/formats/digest.js'
+import { readTaskFile } from '../../src/petl/task-file.js'
+import { logitsOf } from '../../src/tasks/heads.js'
 import { operator } from '../../src/tenants/tenant.js'
-import { changedTask, shiftedTask, taskBytes } from '../material.js'
+import { changedTask, distance, headOf, modelDir, shiftedTask, taskBytes, withoutMask } from '../material.js'
 import { type ClassificationResponse, predict, type Running, startRunning, upload } from './running.js'
 
 const sst2 = taskBytes('sst2')
 const etag = (file: Uint8Array) => `"${digestOf(file)}"`
+
+/** The mean-pooled vector of the backbone without a prototype. */
+async function bareVector(text: string): Promise<Float32Array> {
+  const backbone = await readBackbone(modelDir)
+  const options = { provider: 'cpu', numerics: 'float32', slots: 1, threads: 1 } as const
+  const engine = await Engine.start({ backbone, prototype: undefined, ...options })
+  const { inputIds, tokenTypeIds } = await (await TextTokenizer.open(backbone)).encode({ text })
+  const row = { inputIds, tokenTypeIds, pooling: 'mean', maskKey: '', withHidden: false } as const
+  const { rows } = await engine.run([{ ...row, bitset: () => new Uint8Array() }])
+  await engine.close()
+  return rows[0]?.pooled ?? new Float32Array()
+}
 
 describe('tasks over HTTP', () => {
   let running: Running
@@ -75,6 +92,54 @@ describe('tasks over HTTP', () => {
     assert.deepEqual([page.next, page.total], ['mrpc', 7])
     assert.deepEqual(await ids(), ['cola', 'described', 'mrpc', 'sick_relatedness', 'sst2', 'subj', 'trec'])
     await remove('described')
+  })
+
+  test('a task without a mask is uploaded, described, downloaded and served by the bare backbone', async () => {
+    const file = changedTask(sst2, withoutMask)
+    assert.equal((await upload(running.app, 'bare', file)).statusCode, 201)
+    const described = (await get('/tasks/bare')).json<Record<string, unknown>>()
+    assert.deepEqual([described.mask, described.combine, described.storage], [undefined, undefined, undefined])
+    assert.deepEqual(described.labels, ['negative', 'positive'])
+    assert.deepEqual((await get('/tasks/bare/file')).rawPayload, file)
+
+    const text = 'a gorgeous film'
+    const inputs = ['sst2', 'bare', 'sst2'].map((task) => ({ task, text }))
+    const response = await running.app.inject({
+      method: 'POST',
+      url: '/predict',
+      payload: { inputs, raw_scores: true },
+    })
+    const scores = response
+      .json<{ predictions: ClassificationResponse['predictions'] }>()
+      .predictions.map((prediction) => prediction.scores.map(({ score }) => score))
+    const expected = logitsOf(headOf(readTaskFile(sst2)), await bareVector(text))
+    assert.ok(distance(scores[1] ?? [], expected) < 1e-5, `${scores[1]} against ${expected}`)
+    assert.deepEqual(scores[0], scores[2])
+    assert.ok(distance(scores[0] ?? [], expected) > 0.01)
+    await remove('bare')
+  })
+
+  test('a feature extraction without a mask returns the embeddings of the bare backbone', async () => {
+    const embeddings = changedTask(sst2, {
+      metadata: { ...withoutMask.metadata, problem_type: 'feature_extraction', labels: undefined, normalize: 'false' },
+      tensors: { ...withoutMask.tensors, 'head.weight': undefined, 'head.bias': undefined },
+    })
+    assert.equal((await upload(running.app, 'embeddings', embeddings)).statusCode, 201)
+    const text = 'a gorgeous film'
+    const { predictions } = (await predict(running.app, 'embeddings', { inputs: text })).json<{
+      predictions: { embedding: number[] }[]
+    }>()
+    assert.ok(distance(predictions[0]?.embedding ?? [], await bareVector(text)) < 1e-5)
+    await remove('embeddings')
+  })
+
+  test('returns both digests for a task without a mask of another backbone', async () => {
+    const other = 'c'.repeat(64)
+    const metadata = { ...withoutMask.metadata, backbone: other }
+    const response = await upload(running.app, 'bad', changedTask(sst2, { ...withoutMask, metadata }))
+    const { code, task_backbone, server_backbone } = response.json<Record<string, string>>()
+    assert.deepEqual([response.statusCode, code], [409, 'backbone_mismatch'])
+    assert.deepEqual([task_backbone, server_backbone], [other, running.server.services.registry.model.backbone])
   })
 
   test('a task is deleted by requests with any content type or body', async () => {
@@ -258,7 +323,10 @@ describe('tasks over HTTP', () => {
     const other = 'c'.repeat(64)
     const response = await upload(running.app, 'bad', changedTask(sst2, { metadata: { prototype: other } }))
     const { task_prototype, server_prototype } = response.json<Record<string, string>>()
-    assert.deepEqual([task_prototype, server_prototype], [other, running.server.services.registry.prototype.digest])
+    assert.deepEqual(
+      [task_prototype, server_prototype],
+      [other, running.server.services.registry.model.prototype?.digest],
+    )
   })
 
   test('10,000 mutated task files get a 4xx each, and change nothing', async () => {

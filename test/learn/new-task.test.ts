@@ -57,7 +57,7 @@ test('learns two simple classes, and the same seed gives the same file', async (
   const task = readTaskFile(first.file)
   checkTaskFitsPrototype(task, prototype)
   assert.deepEqual(task.labels, ['animal', 'tool'])
-  assert.equal(task.mask.layers, prototype.layers)
+  assert.equal(task.mask?.layers, prototype.layers)
   assert.equal(first.result.folds, 5)
   assert.equal(first.result.heldOut, examples.length)
 })

@@ -2,10 +2,19 @@
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
+import { checkTaskFits, checkTaskFitsPrototype } from '../../src/petl/combining.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
 import type { Problem } from '../../src/problem.js'
-import { changedTask, floats, headOf, loadPrototype, type TaskParts, taskBytes } from '../material.js'
+import {
+  changedTask,
+  floats,
+  headOf,
+  loadPrototype,
+  maskOf,
+  type TaskParts,
+  taskBytes,
+  withoutMask,
+} from '../material.js'
 
 const prototype = loadPrototype()
 const sst2 = taskBytes('sst2')
@@ -138,6 +147,24 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     /exactly one output/,
   ],
   ['no mask', { tensors: { mask: undefined } }, 'invalid_task_file', /"mask" is missing/],
+  [
+    'a task without a mask that names a prototype',
+    { metadata: { backbone: prototype.backbone }, tensors: { mask: undefined } },
+    'invalid_task_file',
+    /"prototype" is present, but a task without a mask has none/,
+  ],
+  [
+    'a task without a mask of another backbone',
+    { ...withoutMask, metadata: { ...withoutMask.metadata, backbone: 'b'.repeat(64) } },
+    'backbone_mismatch',
+    new RegExp(`${'b'.repeat(64)}.*${prototype.backbone}`),
+  ],
+  [
+    'a task with a mask that names a backbone',
+    { metadata: { backbone: prototype.backbone } },
+    'invalid_task_file',
+    /"backbone" is present, but only a task without a mask has one/,
+  ],
   ['a mask one byte short', { tensors: { mask: bytes([1, 3071]) } }, 'invalid_task_file', /3071 bytes; expected 3072/],
   ['a mask of two rows', { tensors: { mask: bytes([2, 3072]) } }, 'invalid_task_file', /2 rows; expected 1, or 6/],
   ['a mask with 0 rows', { tensors: { mask: bytes([0, 3072]) } }, 'invalid_task_file', /none of them 0/],
@@ -264,9 +291,10 @@ describe('the task file reader', () => {
   })
 
   test('reads a BOOL mask as bits', () => {
-    const packed = read({}).mask.bits
+    const packed = maskOf(read({})).bits
     const data = Uint8Array.from({ length: 24_576 }, (_, i) => ((packed[i >> 3] ?? 0) >> (i & 7)) & 1)
-    assert.deepEqual(read({ tensors: { mask: { dtype: 'BOOL', shape: [1, 24_576], data } } }).mask.bits, packed)
+    const mask = { dtype: 'BOOL', shape: [1, 24_576], data } as const
+    assert.deepEqual(maskOf(read({ tensors: { mask } })).bits, packed)
   })
 
   test('reads a float16 head', () => {
@@ -297,6 +325,14 @@ describe('the task file reader', () => {
       assert.equal(file.head, undefined)
       assert.equal(file.problemType === 'feature_extraction' && file.normalize, expected)
     }
+  })
+
+  test('accepts a task without a mask for any prototype of its backbone, and for none', () => {
+    const task = read(withoutMask)
+    assert.equal(task.mask, undefined)
+    assert.equal(task.backbone, prototype.backbone)
+    checkTaskFits(task, { backbone: prototype.backbone, hiddenSize: H })
+    assert.throws(() => checkTaskFits(read({}), { backbone: prototype.backbone, hiddenSize: H }), /has no prototype/)
   })
 
   test('accepts only combine "none" if the prototype has no layer masks', () => {

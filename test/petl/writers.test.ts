@@ -43,8 +43,17 @@ const multiLabel: Task = { ...classification, problemType: 'multi_label_classifi
 const { head: _, ...headless } = classification
 const features: Task = { ...headless, problemType: 'feature_extraction', labels: [], normalize: false }
 
+const bare: Task = {
+  backbone: digest,
+  problemType: 'single_label_classification',
+  pooling: 'mean',
+  labels: ['no', 'yes'],
+  head: { output: linear(3, 2) },
+}
+
 for (const [name, task] of Object.entries({
   classification,
+  'classification without a mask': bare,
   'multi-label classification': multiLabel,
   regression,
   'feature extraction': features,

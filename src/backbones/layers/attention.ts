@@ -2,9 +2,9 @@
 // provider runs them, and each has a gradient.
 
 import type { Dimension, GraphBuilder, Value } from '../../graph/graph.js'
-import { add, concat, matmul, padZeros, reshape, scale, softmax, transpose } from '../../graph/operators.js'
+import { add, concat, expand, matmul, padZeros, reshape, scale, softmax, transpose } from '../../graph/operators.js'
 import { type Packing, pack, pad } from '../../graph/packing.js'
-import type { LayerHooks } from '../layer-hooks.js'
+import type { AttentionPrefix, LayerHooks } from '../layer-hooks.js'
 import type { Weights } from '../weights.js'
 import { linearLayer } from './linear.js'
 
@@ -17,8 +17,8 @@ export interface AttentionContext {
 
 export interface AttentionOptions extends AttentionContext {
   readonly heads: number
-  /** Keys and values, [B,P,H] each, before those of the row. They get no bias. */
-  readonly prefix?: { readonly keys: Value; readonly values: Value }
+  /** Before the keys and values of the row. */
+  readonly prefix?: AttentionPrefix
 }
 
 /** softmax(q·kᵀ/√d + bias)·v of packed q, k and v [T,H]. The result is packed too. */
@@ -37,10 +37,16 @@ export function attention(
   }
   const keys = splitHeads(withPrefix(prefix?.keys, key), [0, 2, 3, 1])
   const values = splitHeads(withPrefix(prefix?.values, value), [0, 2, 1, 3])
-  const biases = prefix ? padZeros(g, bias, 3, prefix.keys.shape[1] as number, 0, 'P+S') : bias
+  const biases = prefix ? withPrefixBias(g, bias, prefix) : bias
   const scores = matmul(g, splitHeads(pad(g, scale(g, query, headSize ** -0.5), packing), [0, 2, 1, 3]), keys)
   const attended = matmul(g, softmax(g, add(g, scores, biases)), values)
   return pack(g, reshape(g, transpose(g, attended, [0, 2, 1, 3]), ['B', 'S', H]), packing)
+}
+
+function withPrefixBias(g: GraphBuilder, bias: Value, { keys, bias: ofPrefix }: AttentionPrefix): Value {
+  const P = keys.shape[1] as number
+  if (ofPrefix === undefined) return padZeros(g, bias, 3, P, 0, 'P+S')
+  return concat(g, [expand(g, ofPrefix, [...bias.shape.slice(0, 3), P]), bias], 3, 'P+S')
 }
 
 /** The dense layers of attention, below the layer's name. */

@@ -54,6 +54,7 @@ export const healthRoutes =
         if (store.failure !== undefined) throw new Problem('storage_unavailable', store.failure)
         const { backbone } = engines.all[0].options
         const { type, dims, digest } = backbone
+        const { prototype } = registry.model
         const { following } = store
         return {
           status: 'ready' as const,
@@ -69,7 +70,7 @@ export const healthRoutes =
             hidden_size: dims.hiddenSize,
             digest,
           },
-          prototype: { kind: registry.prototype.module.kind, digest: registry.prototype.digest },
+          ...(prototype && { prototype: { kind: prototype.module.kind, digest: prototype.digest } }),
           tasks: registry.countOf(operator),
           memory: { limit_bytes: costs.memory.bytes, source: costs.memory.source, shares_bytes: costs.shares },
           ...(following && {

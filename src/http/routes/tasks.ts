@@ -258,7 +258,7 @@ export const taskRoutes =
   }
 
 function taskResponse(id: string, task: Task, origin: Origin, registry: Registry) {
-  const described = describeTask(task.file, registry.prototype)
+  const described = describeTask(task.file, registry.model)
   return { id, version: task.file.digest, origin, ...described } satisfies Static<typeof taskSchema>
 }
 

@@ -68,7 +68,7 @@ const statusMeanings: Record<number, string> = {
   401: 'The API key is missing, unknown, expired or revoked',
   403: 'The API key does not allow this, or the storage quota is exceeded',
   404: 'There is no such resource, or the API key cannot see it',
-  409: 'The resource cannot be changed, or the task belongs to another prototype',
+  409: 'The resource cannot be changed, or the task belongs to another prototype or backbone',
   412: 'The task is not at the expected version',
   413: 'The body is too large',
   415: 'The content type, charset or content encoding is not supported',

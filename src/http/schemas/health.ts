@@ -31,10 +31,15 @@ export const healthReport = component(
       },
       { description: 'The backbone' },
     ),
-    prototype: Type.Object({
-      kind: Type.String({ description: 'adapter, lora or prefix' }),
-      digest: Type.String({ description: 'SHA-256 that task files name' }),
-    }),
+    prototype: Type.Optional(
+      Type.Object(
+        {
+          kind: Type.String({ description: 'adapter, lora or prefix' }),
+          digest: Type.String({ description: 'SHA-256 that task files name' }),
+        },
+        { description: 'Absent if the model has no prototype; then it serves only tasks without a mask' },
+      ),
+    ),
     tasks: Type.Integer({ description: 'Tasks of the operator, with the bundled ones' }),
     memory: Type.Object(
       {

@@ -53,7 +53,11 @@ export const taskSchema = component(
     origin,
     problem_type: oneOf(problemTypes),
     labels: list(Type.String(), { description: 'The labels in the order of the outputs of the head' }),
-    combine: oneOf(combinings, { description: 'How the mask is combined with the layer masks of the prototype' }),
+    combine: Type.Optional(
+      oneOf(combinings, {
+        description: 'How the mask is combined with the layer masks of the prototype. Absent for a task without a mask',
+      }),
+    ),
     pooling: oneOf(poolings, { description: 'How the hidden states of a text become one vector' }),
     head: Type.Optional(
       Type.Object(
@@ -66,23 +70,33 @@ export const taskSchema = component(
         { description: 'Absent for feature_extraction' },
       ),
     ),
-    mask: Type.Object({
-      rows: Type.Integer({ description: 'Mask layers: 1 if all layers share one mask, else the number of layers' }),
-      density: Type.Number({ description: 'Share of ones in the mask of the task' }),
-      effective_density: list(Type.Number(), {
-        description: 'For each layer: share of ones once the mask is combined with the layer mask',
-      }),
-      overlap_with_layer_masks: list(Type.Number(), {
-        description: 'For each layer: share of the ones of the mask that the layer mask has too',
-      }),
-    }),
-    storage: Type.Object({
-      mask_bits: Type.Integer({ description: 'Bits of the mask' }),
-      plain_module_bits: Type.Integer({
-        description: 'Bits of a module of the same shape that has its own weights in every layer',
-      }),
-      ratio: Type.Number({ description: 'mask_bits divided by plain_module_bits' }),
-    }),
+    mask: Type.Optional(
+      Type.Object(
+        {
+          rows: Type.Integer({ description: 'Mask layers: 1 if all layers share one mask, else the number of layers' }),
+          density: Type.Number({ description: 'Share of ones in the mask of the task' }),
+          effective_density: list(Type.Number(), {
+            description: 'For each layer: share of ones once the mask is combined with the layer mask',
+          }),
+          overlap_with_layer_masks: list(Type.Number(), {
+            description: 'For each layer: share of the ones of the mask that the layer mask has too',
+          }),
+        },
+        { description: 'Absent for a task without a mask, which reads the vectors of the bare backbone' },
+      ),
+    ),
+    storage: Type.Optional(
+      Type.Object(
+        {
+          mask_bits: Type.Integer({ description: 'Bits of the mask' }),
+          plain_module_bits: Type.Integer({
+            description: 'Bits of a module of the same shape that has its own weights in every layer',
+          }),
+          ratio: Type.Number({ description: 'mask_bits divided by plain_module_bits' }),
+        },
+        { description: 'Absent for a task without a mask' },
+      ),
+    ),
     threshold: Type.Optional(
       Type.Number({ description: 'multi_label_classification: least probability of a label that applies' }),
     ),
