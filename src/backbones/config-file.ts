@@ -12,6 +12,8 @@ export class ConfigFile {
     /** Named in errors. */
     readonly path: string,
     readonly fields: ReadonlyMap<string, unknown>,
+    /** Comes before the names of fields in errors, such as `rope_parameters.`. */
+    readonly section = '',
   ) {}
 
   /** @throws Problem `invalid_backbone` if the file is missing or does not contain a JSON object */
@@ -45,6 +47,17 @@ export class ConfigFile {
     return typeof value === 'number' && value > 0 ? value : this.#throwUnexpected(field, value, 'a number above 0')
   }
 
+  /** An even number from 2. */
+  even(field: string, fallback?: number): number {
+    const value = this.size(field, fallback)
+    return value % 2 === 0 ? value : this.#throwUnexpected(field, value, 'an even number')
+  }
+
+  flag(field: string, fallback?: boolean): boolean {
+    const value = this.#value(field, fallback)
+    return typeof value === 'boolean' ? value : this.#throwUnexpected(field, value, 'true or false')
+  }
+
   /** One of the keys of a table. */
   choice<T extends string>(field: string, table: Readonly<Record<T, unknown>>, fallback?: T): T {
     const value = this.#value(field, fallback)
@@ -52,10 +65,37 @@ export class ConfigFile {
     return choices.find((choice) => choice === value) ?? this.#throwUnexpected(field, value, choices.join(' | '))
   }
 
-  /** Requires that a field is absent or has the only supported value. */
-  only(field: string, supported: string | number | boolean): void {
+  /** A list of `count` keys of a table. Undefined if the field is absent. */
+  choices<T extends string>(
+    field: string,
+    table: Readonly<Record<T, unknown>>,
+    count: number,
+  ): readonly T[] | undefined {
+    const values = this.#value(field, undefined)
+    if (values === undefined) return undefined
+    if (!Array.isArray(values) || values.length !== count)
+      return this.#throwUnexpected(field, values, `a list of ${count}`)
+    const list = new ConfigFile(this.path, new Map(values.map((value, at) => [`${field}[${at}]`, value])), this.section)
+    return values.map((_, at) => list.choice(`${field}[${at}]`, table))
+  }
+
+  /** The fields of an object. None if the field is absent. */
+  below(field: string): ConfigFile {
+    const value = this.#value(field, {})
+    if (typeof value !== 'object' || value === null || Array.isArray(value))
+      return this.#throwUnexpected(field, value, 'an object')
+    return new ConfigFile(this.path, new Map(Object.entries(value)), `${this.section}${field}.`)
+  }
+
+  has(field: string): boolean {
+    return this.#value(field, undefined) !== undefined
+  }
+
+  /** Requires that a field is absent or has the only supported value. Without such a value it must be absent. */
+  only(field: string, supported?: string | number | boolean): void {
     const value = this.#value(field, supported)
-    if (value !== supported) this.#throwUnexpected(field, value, JSON.stringify(supported))
+    if (value !== supported)
+      this.#throwUnexpected(field, value, supported === undefined ? 'null' : JSON.stringify(supported))
   }
 
   /** @throws Problem `invalid_backbone` with the path of the file and the message */
@@ -75,6 +115,6 @@ export class ConfigFile {
 
   #throwUnexpected(field: string, value: unknown, expected: string): never {
     const found = value === undefined ? 'is missing' : `is ${JSON.stringify(value)}`
-    return this.throwInvalidConfig(`${field} ${found}; expected ${expected}`)
+    return this.throwInvalidConfig(`${this.section}${field} ${found}; expected ${expected}`)
   }
 }

@@ -13,17 +13,21 @@ export interface AttentionPrefix {
 
 export interface LayerHooks {
   /**
-   * Additions to the query and value projections of the layer's input.
+   * Additions to the query and value projections, before rotary positions.
    * @param x the input of the projections, packed [T,H]
    * @returns packed [T,H] each
    */
   readonly projections?: (x: Value) => { readonly query: Value; readonly value: Value }
-  /** Keys and values that every token attends to in addition to those of its own row. */
+  /**
+   * Keys and values that every token attends to in addition to those of its own row. Rotary
+   * positions do not rotate them, and a window of local attention does not hide them.
+   */
   readonly prefix?: AttentionPrefix
   /**
-   * An addition to the sum of the feed-forward block's input and output, before that sum is normalised.
+   * An addition to the sum of the feed-forward block's input (in pre-norm layers before its normalisation) and output,
+   * before that sum is normalised.
    * @param sum packed [T,H]
-   * @param norm the normalisation that the layer applies to the sum
+   * @param norm the normalisation that the layer applies to the sum; in pre-norm layers it changes nothing
    * @returns packed [T,H]
    */
   readonly feedForward?: (sum: Value, norm: (value: Value) => Value) => Value

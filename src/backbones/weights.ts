@@ -21,6 +21,13 @@ export interface WeightsOptions {
   readonly gatherHalf: boolean
 }
 
+/** One of several equal parts of a tensor, along its first axis: such as the query part of a fused projection. */
+export interface Part {
+  /** From 0. */
+  readonly at: number
+  readonly of: number
+}
+
 export class Weights {
   constructor(
     readonly graph: GraphBuilder,
@@ -37,10 +44,13 @@ export class Weights {
 
   /**
    * A weight as float32. onnxruntime folds the conversion when it loads the model.
+   * @param shape of the weight. If it is a part of a tensor, the tensor has `part.of` times as many entries.
    * @throws Problem `invalid_backbone` that names the tensor
    */
-  float(name: string, shape: readonly number[]): Value {
-    return cast(this.graph, this.#stored(name, shape), 'float32')
+  float(name: string, shape: readonly number[], part: Part = { at: 0, of: 1 }): Value {
+    const [count = 1, ...entry] = shape
+    const stored = this.#stored(name, [part.of * count, ...entry], { first: part.at * count, count })
+    return cast(this.graph, stored, 'float32')
   }
 
   /**
@@ -50,19 +60,24 @@ export class Weights {
    * @throws Problem `invalid_backbone` that names the tensor
    */
   lookUp(name: string, shape: readonly [entries: number, width: number], index: Value, first = 0): Value {
-    const table = this.#stored(name, shape, first)
+    const table = this.#stored(name, shape, { first, count: shape[0] - first })
     return this.options.gatherHalf
       ? cast(this.graph, gather(this.graph, table, index), 'float32')
       : gather(this.graph, cast(this.graph, table, 'float32'), index)
   }
 
-  /** A weight in the type of the file, without the entries before `first` of its first axis. */
-  #stored(name: string, shape: readonly number[], first = 0): Value {
+  /** Some entries of a tensor, along its first axis, in the type of the file. */
+  #stored(
+    name: string,
+    shape: readonly number[],
+    { first, count }: { readonly first: number; readonly count: number },
+  ): Value {
     const { info, dtype } = this.#find(this.path + name, shape)
     const [entries = 1, ...entry] = shape
-    const skipped = (info.length / entries) * first
-    const range = { file: info.file, offset: info.offset + skipped, length: info.length - skipped }
-    return this.graph.constant(this.path + name, dtype, [entries - first, ...entry], range)
+    const bytes = info.length / entries
+    const range = { file: info.file, offset: info.offset + bytes * first, length: bytes * count }
+    const constant = this.path + name + (first + count < entries || first > 0 ? `[${first}:${first + count}]` : '')
+    return this.graph.constant(constant, dtype, [count, ...entry], range)
   }
 
   #find(name: string, shape: readonly number[]): { readonly info: StoredTensor; readonly dtype: DataType } {

@@ -16,6 +16,7 @@ import {
   padZeros,
   reduceSum,
   reshape,
+  rotaryEmbedding,
   scale,
   scatterAdd,
   sigmoid,
@@ -122,6 +123,8 @@ const rules: Readonly<Record<string, Rule>> = {
   Softmax: (g, { y, dy }) => [() => mul(g, y, sub(g, dy, sumLast(g, mul(g, dy, y))))],
   LogSoftmax: (g, { x, dy }) => [() => sub(g, dy, mul(g, softmax(g, x(0)), sumLast(g, dy)))],
   LayerNormalization: layerNormRule,
+  // The gradient of a rotation is the rotation back.
+  RotaryEmbedding: (g, { x, dy }) => [() => rotaryEmbedding(g, dy, x(2), scale(g, x(3), -1))],
 
   Gemm: (g, { node, x, dy }) => {
     const { transA = 0, transB = 0 } = node.attributes
@@ -228,7 +231,7 @@ function geluTanhSlope(g: GraphBuilder, x: Value): Value {
  * dx = (dy ⊙ w − ⟨dy, w⟩/H − n · ⟨dy ⊙ n, w⟩/H) · inverse deviation
  */
 function layerNormRule(g: GraphBuilder, { x, y, dy }: RuleContext): readonly (() => Value)[] {
-  const [input, w, b] = [x(0), x(1), x(2)]
+  const [input, w] = [x(0), x(1)]
   const H = input.shape.at(-1) as number
   const statistic = (name: string) => ({
     name: `${y.name}_${name}`,
@@ -247,6 +250,6 @@ function layerNormRule(g: GraphBuilder, { x, y, dy }: RuleContext): readonly (()
       return mul(g, sub(g, centred, mul(g, n, matmul(g, dyn, share))), inverse)
     },
     () => sumTo(g, dyn, w.shape),
-    () => sumTo(g, dy, b.shape),
+    () => sumTo(g, dy, x(2).shape),
   ]
 }

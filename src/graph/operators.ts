@@ -51,7 +51,13 @@ export const linear = (g: GraphBuilder, x: Value, weight: Value, bias: Value): V
  * @param weight int8 [I,O]
  * @param scales float32 [O]: the scale of each column of the weight
  */
-export const quantizedLinear = (g: GraphBuilder, x: Value, weight: Value, scales: Value, bias: Value): Value =>
+export const quantizedLinear = (
+  g: GraphBuilder,
+  x: Value,
+  weight: Value,
+  scales: Value,
+  bias: Value | undefined,
+): Value =>
   g.node(
     'DynamicQuantizeMatMul',
     [x, weight, scales, undefined, bias],
@@ -128,6 +134,9 @@ export const sign = (g: GraphBuilder, x: Value): Value => g.node('Sign', [x], x)
 
 export const sigmoid = (g: GraphBuilder, x: Value): Value => g.node('Sigmoid', [x], x)
 
+/** x · sigmoid(x), also named swish. */
+export const silu = (g: GraphBuilder, x: Value): Value => mul(g, x, sigmoid(g, x))
+
 /** log(1 + exp(x)) */
 export const softplus = (g: GraphBuilder, x: Value): Value => g.node('Softplus', [x], x)
 
@@ -141,8 +150,21 @@ export const softmax = (g: GraphBuilder, x: Value): Value => g.node('Softmax', [
 export const tanh = (g: GraphBuilder, x: Value): Value => g.node('Tanh', [x], x)
 
 /** Layer normalisation over the last axis. */
-export const layerNorm = (g: GraphBuilder, x: Value, weight: Value, bias: Value, epsilon: number): Value =>
-  g.node('LayerNormalization', [x, weight, bias], x, { attributes: { axis: -1, epsilon: { float: epsilon } } })
+export const layerNorm = (g: GraphBuilder, x: Value, weight: Value, bias: Value | undefined, epsilon: number): Value =>
+  g.node('LayerNormalization', bias ? [x, weight, bias] : [x, weight], x, {
+    attributes: { axis: -1, epsilon: { float: epsilon } },
+  })
+
+/**
+ * Rotates pairs of elements: those of the first and of the second half of a head, (a, b), become
+ * (a·cos − b·sin, b·cos + a·sin).
+ * @param x [1,T,H]
+ * @param cosines [T, head size / 2], and so are the sines
+ */
+export const rotaryEmbedding = (g: GraphBuilder, x: Value, cosines: Value, sines: Value): Value => {
+  // The operator looks up each token's entry of the tables by its position. Here token t has the position t.
+  return g.node('RotaryEmbedding', [x, g.integers([0]), cosines, sines], x, { domain: 'com.microsoft' })
+}
 
 /** Changes the shape. One dimension may be -1: its size follows from the others, and its name becomes `rest`. */
 export function reshape(g: GraphBuilder, x: Value, shape: Shape, rest: Dimension = 'rest'): Value {

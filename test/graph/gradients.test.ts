@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { attention } from '../../src/backbones/layers/attention.js'
+import { windowBias } from '../../src/backbones/layers/local-window.js'
+import { rotaryFrequencies, rotation } from '../../src/backbones/layers/rotary.js'
 import { gradients, type Inverses } from '../../src/graph/gradients.js'
 import { GraphBuilder, type Shape, type Value } from '../../src/graph/graph.js'
 import * as op from '../../src/graph/operators.js'
@@ -110,6 +112,7 @@ const unary: Record<string, (g: GraphBuilder, x: Value) => Value> = {
   Softplus: op.softplus,
   'Gelu by erf': op.gelu,
   'Gelu by tanh': op.geluTanh,
+  Silu: op.silu,
   Softmax: op.softmax,
   LogSoftmax: op.logSoftmax,
 }
@@ -132,8 +135,21 @@ test('gradient of Div where both sides broadcast', () =>
 test('gradient of LayerNormalization by its input, weight and bias', () =>
   check({ x: [3, 6], w: [6], b: [6] }, (g, x) => op.layerNorm(g, x('x'), x('w'), x('b'), 1e-5)))
 
+test('gradient of LayerNormalization without a bias by its input and weight', () =>
+  check({ x: [3, 6], w: [6] }, (g, x) => op.layerNorm(g, x('x'), x('w'), undefined, 1e-5)))
+
 test('gradient of Gemm with a transposed weight', () =>
   check({ x: [3, 4], w: [2, 4], b: [2] }, (g, x) => op.linear(g, x('x'), x('w'), x('b'))))
+test('gradient of Gemm without a bias', () =>
+  check({ x: [3, 4], w: [2, 4] }, (g, x) => op.gemm(g, x('x'), x('w'), { transB: 1 })))
+
+test('gradient of RotaryEmbedding', () => {
+  const angles = numbers(3 * 2, 5)
+  const table = (of: (angle: number) => number) => ({ shape: [3, 2], data: angles.map(of) })
+  return check({ x: [1, 3, 8] }, (g, x) => op.rotaryEmbedding(g, x('x'), x('cosines'), x('sines')), {
+    fixed: { cosines: table(Math.cos), sines: table(Math.sin) },
+  })
+})
 
 test('gradient of MatMul of batches', () =>
   check({ a: [2, 3, 4], b: [2, 4, 2] }, (g, x) => op.matmul(g, x('a'), x('b'))))
@@ -170,28 +186,35 @@ test('the gradient of a value that is used twice is the sum of both gradients', 
   check({ x: [2, 3] }, (g, x) => op.mul(g, op.exp(g, x('x')), op.tanh(g, x('x')))))
 
 // Rows of 3 and 1 tokens. The differences do not use the inverses of packing, so they check these too.
-function checkAttention(prefix: Inputs) {
+function checkAttention(prefix: Inputs, isLocal = false) {
   const fixed = {
     padded_index: { shape: [2, 3], symbolic: ['B', 'S'], data: Int32Array.of(0, 1, 2, 3, 3, 3) },
     packed_index: { shape: [4], symbolic: ['T'], data: Int32Array.of(0, 1, 2, 3) },
     key_bias: { shape: [2, 1, 1, 3], symbolic: ['B', 1, 1, 'S'], data: Float32Array.of(0, 0, 0, 0, -1e4, -1e4) },
+    ...(isLocal && { position_ids: { shape: [4], symbolic: ['T'], data: Int32Array.of(0, 1, 2, 0) } }),
     present: { shape: [2, 3, 1], symbolic: ['B', 'S', 1], data: Float32Array.of(1, 1, 1, 1, 0, 0) },
   }
   const packing = (x: (name: string) => Value) => ({ paddedIndex: x('padded_index'), packedIndex: x('packed_index') })
   const get = (values: ReadonlyMap<string, Value>) => (name: string) => values.get(name) ?? assert.fail()
   return check(
     { query: ['T', 4], key: ['T', 4], value: ['T', 4], ...prefix },
-    (g, x) =>
-      attention(
+    (g, x) => {
+      const local = () => ({
+        bias: op.add(g, windowBias(g, 1, x('position_ids'), packing(x), 3), x('key_bias')),
+        rotation: rotation(g, 'rotary', rotaryFrequencies(10, 2), x('position_ids'), 3),
+      })
+      return attention(
         g,
         { query: x('query'), key: x('key'), value: x('value') },
         {
           heads: 2,
           bias: x('key_bias'),
           packing: packing(x),
+          ...(isLocal && local()),
           ...(prefix.keys && { prefix: { keys: x('keys'), values: x('values') } }),
         },
-      ),
+      )
+    },
     {
       fixed,
       sizes: { T: 4, B: 2 },
@@ -201,6 +224,9 @@ function checkAttention(prefix: Inputs) {
 }
 test('gradient of attention over packed rows of different lengths', () => checkAttention({}))
 test('gradient of attention with a prefix', () => checkAttention({ keys: ['B', 2, 4], values: ['B', 2, 4] }))
+test('gradient of local attention with rotary positions', () => checkAttention({}, true))
+test('gradient of local attention with rotary positions and a prefix', () =>
+  checkAttention({ keys: ['B', 2, 4], values: ['B', 2, 4] }, true))
 
 test('throws for a value that the loss does not depend on', () => {
   const g = new GraphBuilder()

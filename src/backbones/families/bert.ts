@@ -37,7 +37,7 @@ export function bertArchitecture(
   const vocabulary = config.size('vocab_size')
   const types = config.size('type_vocab_size', 2)
   const width = embeddingSize ?? hiddenSize
-  const embeddingShape = { vocabulary, width, positions, types, normEpsilon: layerShape.normEpsilon }
+  const embeddingShape = { vocabulary, width, positions, types, norm: layerShape }
   return {
     dims: { hiddenSize, layers, vocabulary, maxTokens },
     tokenTypes: types,

@@ -24,7 +24,7 @@ export const distilbert: Family = (config) => {
   const layers = config.size('n_layers')
   const vocabulary = config.size('vocab_size')
   const normEpsilon = 1e-12
-  const embeddingShape = { vocabulary, width: hiddenSize, positions, normEpsilon }
+  const embeddingShape = { vocabulary, width: hiddenSize, positions, norm: { normEpsilon } }
   const layerShape = {
     heads,
     intermediateSize: config.size('hidden_dim'),

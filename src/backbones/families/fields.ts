@@ -2,6 +2,7 @@
 
 import type { ConfigFile } from '../config-file.js'
 import { hiddenActivations } from '../layers/activations.js'
+import type { Positions } from '../layers/embeddings.js'
 import type { PostNormShape } from '../layers/post-norm-layer.js'
 
 /** @throws Problem `invalid_backbone` if the hidden size does not divide into the heads */
@@ -25,7 +26,8 @@ export function readHeads(
 export function readPositions(
   config: ConfigFile,
   first = 0,
-): { readonly positions: { readonly count: number; readonly first: number }; readonly maxTokens: number } {
+): { readonly positions: Positions; readonly maxTokens: number } {
+  config.only('position_embedding_type', 'absolute')
   const count = config.size('max_position_embeddings')
   if (count <= first)
     config.throwInvalidConfig(

@@ -25,7 +25,7 @@ export const mpnet: Family = (config) => {
   const { hiddenSize, layers, ...layerShape } = readBertLayers(config)
   const { positions, maxTokens } = readPositions(config, 2)
   const vocabulary = config.size('vocab_size')
-  const embeddingShape = { vocabulary, width: hiddenSize, positions, normEpsilon: layerShape.normEpsilon }
+  const embeddingShape = { vocabulary, width: hiddenSize, positions, norm: layerShape }
   return {
     dims: { hiddenSize, layers, vocabulary, maxTokens },
     tokenTypes: 0,

@@ -6,13 +6,16 @@ import { add, concat, expand, matmul, padZeros, reshape, scale, softmax, transpo
 import { type Packing, pack, pad } from '../../graph/packing.js'
 import type { AttentionPrefix, LayerHooks } from '../layer-hooks.js'
 import type { Weights } from '../weights.js'
-import { linearLayer } from './linear.js'
+import { type DenseName, linearLayer } from './linear.js'
+import { type Rotation, rotate } from './rotary.js'
 
-/** What all layers of a graph share. */
+/** What all layers of a graph share, or all of one kind if there are several kinds. */
 export interface AttentionContext {
   /** Added to the scores: float32 that broadcasts to [B,heads,S,S]. */
   readonly bias: Value
   readonly packing: Packing
+  /** Rotary positions of queries and keys. */
+  readonly rotation?: Rotation
 }
 
 export interface AttentionOptions extends AttentionContext {
@@ -25,7 +28,7 @@ export interface AttentionOptions extends AttentionContext {
 export function attention(
   g: GraphBuilder,
   { query, key, value }: { readonly query: Value; readonly key: Value; readonly value: Value },
-  { heads, bias, packing, prefix }: AttentionOptions,
+  { heads, bias, packing, rotation, prefix }: AttentionOptions,
 ): Value {
   const H = query.shape[1] as number
   const headSize = H / heads
@@ -35,10 +38,11 @@ export function attention(
     const padded = pad(g, x, packing)
     return before ? concat(g, [before, padded], 1, 'P+S') : padded
   }
-  const keys = splitHeads(withPrefix(prefix?.keys, key), [0, 2, 3, 1])
+  const rotated = (x: Value) => (rotation ? rotate(g, x, rotation) : x)
+  const keys = splitHeads(withPrefix(prefix?.keys, rotated(key)), [0, 2, 3, 1])
   const values = splitHeads(withPrefix(prefix?.values, value), [0, 2, 1, 3])
   const biases = prefix ? withPrefixBias(g, bias, prefix) : bias
-  const scores = matmul(g, splitHeads(pad(g, scale(g, query, headSize ** -0.5), packing), [0, 2, 1, 3]), keys)
+  const scores = matmul(g, splitHeads(pad(g, scale(g, rotated(query), headSize ** -0.5), packing), [0, 2, 1, 3]), keys)
   const attended = matmul(g, softmax(g, add(g, scores, biases)), values)
   return pack(g, reshape(g, transpose(g, attended, [0, 2, 1, 3]), ['B', 'S', H]), packing)
 }
@@ -51,11 +55,18 @@ function withPrefixBias(g: GraphBuilder, bias: Value, { keys, bias: ofPrefix }: 
 
 /** The dense layers of attention, below the layer's name. */
 export interface AttentionNames {
-  readonly query: string
-  readonly key: string
-  readonly value: string
-  readonly attentionOutput: string
+  readonly query: DenseName
+  readonly key: DenseName
+  readonly value: DenseName
+  readonly attentionOutput: DenseName
 }
+
+/** The projections of attention, if one dense layer computes query, key and value in this order. */
+export const fusedProjections = (name: string, bias: boolean): Pick<AttentionNames, 'query' | 'key' | 'value'> => ({
+  query: { name, bias, part: { at: 0, of: 3 } },
+  key: { name, bias, part: { at: 1, of: 3 } },
+  value: { name, bias, part: { at: 2, of: 3 } },
+})
 
 /** Attention of x to itself, with its projections, packed [T,H]. */
 export function selfAttention(
@@ -68,7 +79,7 @@ export function selfAttention(
 ): Value {
   const g = weights.graph
   const hiddenSize = x.shape[1] as number
-  const project = (name: string) => linearLayer(weights, name, x, hiddenSize)
+  const project = (layer: DenseName) => linearLayer(weights, layer, x, hiddenSize)
   const additions = projections?.(x)
   const query = additions ? add(g, project(names.query), additions.query) : project(names.query)
   const value = additions ? add(g, project(names.value), additions.value) : project(names.value)

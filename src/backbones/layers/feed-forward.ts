@@ -1,9 +1,11 @@
-// The feed-forward block of a transformer layer: two dense layers with an activation between them.
+// The feed-forward block of a transformer layer: two dense layers with an activation between them. In a gated block
+// (Shazeer 2020, arXiv 2002.05202: GeGLU, SwiGLU), a third dense layer is activated and multiplies the result of the first.
 
 import type { Value } from '../../graph/graph.js'
+import { mul } from '../../graph/operators.js'
 import type { Weights } from '../weights.js'
 import { type Activation, hiddenActivations } from './activations.js'
-import { linearLayer } from './linear.js'
+import { type DenseName, linearLayer } from './linear.js'
 
 export interface FeedForwardShape {
   readonly intermediateSize: number
@@ -11,17 +13,22 @@ export interface FeedForwardShape {
 }
 
 export interface FeedForwardNames {
-  readonly inner: string
-  readonly outer: string
+  readonly inner: DenseName
+  /** Absent if the block is not gated. */
+  readonly gate?: DenseName
+  readonly outer: DenseName
 }
 
-/** outer(activation(inner(x))), packed [T,H]. */
+/** outer(activation(inner(x))), or outer(activation(gate(x)) ⊙ inner(x)); packed [T,H]. */
 export function feedForward(
   weights: Weights,
-  names: FeedForwardNames,
+  { inner, gate, outer }: FeedForwardNames,
   x: Value,
   { intermediateSize, activation }: FeedForwardShape,
 ): Value {
-  const inner = linearLayer(weights, names.inner, x, intermediateSize)
-  return linearLayer(weights, names.outer, hiddenActivations[activation](weights.graph, inner), x.shape[1] as number)
+  const g = weights.graph
+  const dense = (layer: DenseName) => linearLayer(weights, layer, x, intermediateSize)
+  const activate = hiddenActivations[activation]
+  const activated = gate === undefined ? activate(g, dense(inner)) : mul(g, activate(g, dense(gate)), dense(inner))
+  return linearLayer(weights, outer, activated, x.shape[1] as number)
 }

@@ -4,12 +4,23 @@ import type { Value } from '../../graph/graph.js'
 import { layerNorm } from '../../graph/operators.js'
 import type { Weights } from '../weights.js'
 
+export interface NormShape {
+  readonly normEpsilon: number
+  /** Default: true. */
+  readonly normBias?: boolean
+}
+
 /**
  * The normalisation as a function, because an adapter applies it twice.
- * @param name the tensors are `<name>.weight` and `<name>.bias`, [width] each
+ * @param name the tensors are `<name>.weight` and, if it has a bias, `<name>.bias`, [width] each
  */
-export function normLayer(weights: Weights, name: string, width: number, epsilon: number): (x: Value) => Value {
+export function normLayer(
+  weights: Weights,
+  name: string,
+  width: number,
+  { normEpsilon, normBias = true }: NormShape,
+): (x: Value) => Value {
   const weight = weights.float(`${name}.weight`, [width])
-  const bias = weights.float(`${name}.bias`, [width])
-  return (x) => layerNorm(weights.graph, x, weight, bias, epsilon)
+  const bias = normBias ? weights.float(`${name}.bias`, [width]) : undefined
+  return (x) => layerNorm(weights.graph, x, weight, bias, normEpsilon)
 }

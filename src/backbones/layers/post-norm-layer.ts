@@ -6,14 +6,13 @@ import type { LayerHooks } from '../layer-hooks.js'
 import type { Weights } from '../weights.js'
 import { type AttentionContext, type AttentionNames, selfAttention } from './attention.js'
 import { type FeedForwardNames, type FeedForwardShape, feedForward } from './feed-forward.js'
-import { normLayer } from './norm.js'
+import { type NormShape, normLayer } from './norm.js'
 
-export interface PostNormShape extends FeedForwardShape {
+export interface PostNormShape extends FeedForwardShape, NormShape {
   readonly heads: number
-  readonly normEpsilon: number
 }
 
-/** The tensors of a layer, below the layer's own name. Each has a `.weight` and a `.bias`. */
+/** The tensors of a layer, below the layer's own name. */
 export interface PostNormNames extends AttentionNames, FeedForwardNames {
   readonly attentionNorm: string
   readonly outputNorm: string
@@ -34,7 +33,7 @@ export function postNormLayer(
 ): Value {
   const g = weights.graph
   const hiddenSize = x.shape[1] as number
-  const norm = (name: string) => normLayer(weights, name, hiddenSize, shape.normEpsilon)
+  const norm = (name: string) => normLayer(weights, name, hiddenSize, shape)
   const attended = selfAttention(weights, names, x, shape.heads, context, hooks)
   const middle = norm(names.attentionNorm)(add(g, attended, x))
   const output = feedForward(weights, names, middle, shape)

@@ -21,6 +21,23 @@ export function bucketOf(distance: number, buckets: number): number {
   return direction + exact + Math.min(range, exact - 1)
 }
 
+/** Distances 0, 1, … and then …, −2, −1, because gather counts a negative index from the end. */
+export function distancesUpTo(maxTokens: number): Int32Array {
+  const count = 2 * maxTokens - 1
+  return Int32Array.from({ length: count }, (_, i) => (i < maxTokens ? i : i - count))
+}
+
+/**
+ * Biases [B,heads,S,S] by the distance of each query and key.
+ * @param table float32 [distances,heads], in the order of {@link distancesUpTo}
+ * @param positions int32 [T]: position of each packed token in its row, from 0
+ */
+export function biasByDistance(g: GraphBuilder, table: Value, positions: Value, packing: Packing): Value {
+  const padded = pad(g, positions, packing)
+  const distance = sub(g, reshape(g, padded, ['B', 1, 'S']), reshape(g, padded, ['B', 'S', 1]))
+  return transpose(g, gather(g, table, distance), [0, 3, 1, 2])
+}
+
 /**
  * Biases [B,heads,S,S]. Their values at padding do not matter, because attention gives padding no weight.
  * @param table float32 [buckets,heads]
@@ -35,12 +52,7 @@ export function relativeBias(
   maxTokens: number,
 ): Value {
   const [buckets] = table.shape as readonly number[]
-  // Distances 0, 1, … and then …, −2, −1, because gather counts a negative index from the end.
-  const count = 2 * maxTokens - 1
-  const distances = Int32Array.from({ length: count }, (_, i) => (i < maxTokens ? i : i - count))
-  const bucketOfDistance = bytesOf(distances.map((distance) => bucketOf(distance, buckets as number)))
-  const biasOfDistance = gather(g, table, g.constant('bucket_of_distance', 'int32', [count], bucketOfDistance))
-  const padded = pad(g, positions, packing)
-  const distance = sub(g, reshape(g, padded, ['B', 1, 'S']), reshape(g, padded, ['B', 'S', 1]))
-  return transpose(g, gather(g, biasOfDistance, distance), [0, 3, 1, 2])
+  const bucketOfDistance = distancesUpTo(maxTokens).map((distance) => bucketOf(distance, buckets as number))
+  const index = g.constant('bucket_of_distance', 'int32', [bucketOfDistance.length], bytesOf(bucketOfDistance))
+  return biasByDistance(g, gather(g, table, index), positions, packing)
 }

@@ -34,13 +34,13 @@ export const fuseNorms: Pass = (graph) =>
   rewrite(graph, (node, rewriting) => {
     const { g, producer, toNew, uses, replace } = rewriting
     const [x, weight, bias] = node.inputs
-    if (node.operator !== 'LayerNormalization' || node.outputs.length > 1 || !x || !weight || !bias) return undefined
+    if (node.operator !== 'LayerNormalization' || node.outputs.length > 1 || !x || !weight) return undefined
     const sum = producer(x)
     const [a, b] = sum?.inputs ?? []
     if (sum?.operator !== 'Add' || !a || !b || a.shape.join() !== b.shape.join()) return undefined
     const first = withoutBias(a, rewriting)
     const second = first.bias ? { value: toNew(b), bias: first.bias } : withoutBias(b, rewriting)
-    const inputs = [first.value, second.value, toNew(weight), toNew(bias), second.bias]
+    const inputs = [first.value, second.value, toNew(weight), bias && toNew(bias), second.bias]
     const y = g.node('SkipLayerNormalization', inputs, node.outputs[0], withEpsilon(node))
     // Other nodes that use the sum take it from this operator.
     if (uses(x) > 1) {

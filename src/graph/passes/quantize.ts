@@ -35,7 +35,7 @@ export function quantize(weight: Float32Array, outputs: number, largest: number)
 }
 
 /**
- * Computes products with a constant weight, x · weightᵀ + bias, in integers. Kernels: CPU.
+ * Computes products with a constant weight, x · weightᵀ with or without a bias, in integers. Kernels: CPU.
  * @param largest as for {@link quantize}
  * @param read returns the numbers of a float constant
  */
@@ -45,7 +45,8 @@ export const quantizeDense =
     rewrite(graph, (node, rewriting) => {
       const { g, toNew } = rewriting
       const [x, weight, bias] = node.inputs
-      if (node.operator !== 'Gemm' || node.attributes.transB !== 1 || !x || !weight || !bias) return undefined
+      const { transA, transB } = node.attributes
+      if (node.operator !== 'Gemm' || transA === 1 || transB !== 1 || !x || !weight) return undefined
       const stored = constantOf(weight, rewriting)
       const [outputs, inputs] = weight.shape
       if (stored === undefined || typeof outputs !== 'number' || typeof inputs !== 'number') return undefined
@@ -53,5 +54,5 @@ export const quantizeDense =
       const { name } = stored.value
       const integers = g.constant(`${name}.integers`, 'int8', [inputs, outputs], bytesOf(values))
       const scale = g.constant(`${name}.scales`, 'float32', [outputs], bytesOf(scales))
-      return [quantizedLinear(g, toNew(x), integers, scale, toNew(bias))]
+      return [quantizedLinear(g, toNew(x), integers, scale, bias && toNew(bias))]
     })
