@@ -2,18 +2,31 @@
 // weights are float32, float16 or bfloat16, with or without a name prefix (test/fixtures/backbones/make.py).
 
 import assert from 'node:assert/strict'
-import { copyFile, mkdir, symlink } from 'node:fs/promises'
+import { copyFile, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { type Backbone, readBackbone } from '../../src/backbones/backbone.js'
+import type { ModelType } from '../../src/backbones/families.js'
 import { TextTokenizer } from '../../src/backbones/tokenizer.js'
 import { bareMaskKey, Engine, type EngineRow, type RowResult } from '../../src/engine/engine.js'
+import { serializeSafetensors } from '../../src/formats/safetensors.js'
 import { petlModule } from '../../src/petl/kinds.js'
 import { elementCount } from '../../src/petl/module.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
 import { distance, temporaryDirectory, testProvider } from '../material.js'
-import { directoryOf, type ExpectedRow, expectedRows, texts, tinyBackbones, wave } from './tiny.js'
+import {
+  changeJson,
+  copyOf,
+  directoryOf,
+  type ExpectedRow,
+  expectedRows,
+  type Fields,
+  tensorsOf,
+  texts,
+  tinyBackbones,
+  wave,
+} from './tiny.js'
 
 async function served(
   backbone: Backbone,
@@ -128,4 +141,122 @@ test('reads a directory of links, as in the Hugging Face cache', async () => {
   const expected = expectedRows('bert')
   const rows = await served(await readBackbone(join(directory, 'snapshot')), undefined, expected)
   for (const [at, { hidden }] of expected.entries()) assert.ok(distance(hidden, rows[at]?.hidden ?? []) < 1e-4)
+})
+
+/** The hidden states of all texts with a config that has other fields. */
+async function hiddenStates(name: ModelType, change: (fields: Fields) => Fields): Promise<readonly Float32Array[]> {
+  const directory = await copyOf(name)
+  await changeJson(directory, 'config.json', change)
+  const rows = await served(await readBackbone(directory), undefined, expectedRows(name))
+  return rows.map(({ hidden }) => hidden ?? assert.fail('no hidden states'))
+}
+
+const fieldsWithout = (fields: Fields, ...names: readonly string[]): Fields =>
+  Object.fromEntries(Object.entries(fields).filter(([name]) => !names.includes(name)))
+
+/** Configs with the same meaning as those of the fixtures. */
+const otherSpellings: readonly (readonly [what: string, name: ModelType, change: (fields: Fields) => Fields])[] = [
+  [
+    'a ModernBERT config with the older names of thetas and kinds of layers',
+    'modernbert',
+    (fields) => ({
+      ...fieldsWithout(fields, 'layer_types', 'rope_parameters', 'dtype'),
+      global_attn_every_n_layers: 3,
+      global_rope_theta: 500,
+      local_rope_theta: 20,
+      position_embedding_type: 'absolute',
+      torch_dtype: 'bfloat16',
+    }),
+  ],
+  [
+    'a GTE config with theta and scaling in separate fields',
+    'gte',
+    (fields) => ({
+      ...fieldsWithout(fields, 'rope_parameters', 'dtype'),
+      rope_theta: 400,
+      rope_scaling: { type: 'linear', factor: 4 ** (2 / 8) },
+      position_embedding_type: 'rope',
+      torch_dtype: 'float16',
+    }),
+  ],
+  [
+    'a GTE config with NTK scaling',
+    'gte',
+    (fields) => ({
+      ...fieldsWithout(fields, 'rope_parameters'),
+      rope_theta: 100,
+      rope_scaling: { type: 'ntk', factor: 4 },
+    }),
+  ],
+  [
+    'a Nomic BERT config with the names of GPT-2',
+    'nomic_bert',
+    () => ({
+      model_type: 'nomic_bert',
+      activation_function: 'swiglu',
+      vocab_size: 90,
+      n_embd: 32,
+      n_head: 4,
+      n_inner: 40,
+      n_layer: 2,
+      n_positions: 96,
+      max_trained_positions: 24,
+      layer_norm_epsilon: 1e-12,
+      rotary_emb_base: 50,
+      rotary_scaling_factor: null,
+      type_vocab_size: 2,
+      prenorm: false,
+      qkv_proj_bias: false,
+      mlp_fc1_bias: false,
+      mlp_fc2_bias: false,
+    }),
+  ],
+  ['a CamemBERT, which is a RoBERTa', 'roberta', (fields) => ({ ...fields, model_type: 'camembert' })],
+]
+for (const [what, name, change] of otherSpellings)
+  test(`reads ${what}`, async () => {
+    const found = await hiddenStates(name, change)
+    for (const [at, { hidden }] of expectedRows(name).entries()) assert.ok(distance(hidden, found[at] ?? []) < 1e-4)
+  })
+
+test('reads the directory of a GTE model from before transformers had the family', async () => {
+  const directory = await copyOf('gte')
+  await changeJson(directory, 'config.json', (fields) => ({
+    ...fieldsWithout(fields, 'rope_parameters'),
+    model_type: 'new',
+    rope_theta: 400,
+    rope_scaling: { type: 'linear', factor: 4 ** (2 / 8) },
+  }))
+  const tensors = Array.from(await tensorsOf(directory), ([name, tensor]) => [name.replace(/^gte\./, 'new.'), tensor])
+  await writeFile(join(directory, 'model.safetensors'), serializeSafetensors({}, Object.fromEntries(tensors)))
+  const rows = await served(await readBackbone(directory), undefined, expectedRows('gte'))
+  for (const [at, { hidden }] of expectedRows('gte').entries())
+    assert.ok(distance(hidden, rows[at]?.hidden ?? []) < 1e-4)
+})
+
+test('a local_rope_theta of null means the theta of global layers', async () => {
+  const older = { rope_parameters: null, global_rope_theta: 500 }
+  const [absent, same] = await Promise.all([
+    hiddenStates('modernbert', (fields) => ({ ...fields, ...older, local_rope_theta: null })),
+    hiddenStates('modernbert', (fields) => ({ ...fields, ...older, local_rope_theta: 500 })),
+  ])
+  for (const [at, hidden] of absent.entries()) assert.deepEqual(hidden, same[at])
+})
+
+test('the window of local attention and both thetas change the hidden states of long texts', async () => {
+  const expected = expectedRows('modernbert')
+  const longest = expected.findIndex(({ inputIds }) => inputIds.length === 64)
+  const theta = (kind: string) => (fields: Fields) => {
+    const kinds = fields.rope_parameters as Readonly<Record<string, Fields>>
+    return { ...fields, rope_parameters: { ...kinds, [kind]: { ...kinds[kind], rope_theta: 100 } } }
+  }
+  const changes = [
+    (fields: Fields) => ({ ...fields, local_attention: 10 }),
+    theta('full_attention'),
+    theta('sliding_attention'),
+  ]
+  for (const change of changes) {
+    const found = await hiddenStates('modernbert', change)
+    assert.ok(distance(expected[longest]?.hidden ?? [], found[longest] ?? []) > 1e-2)
+  }
 })

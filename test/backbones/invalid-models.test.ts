@@ -36,12 +36,12 @@ const rejected = (directory: string, message: RegExp) =>
   assert.rejects(load(directory), { name: 'Problem', code: 'invalid_backbone', message })
 
 const traits = { bank: 'uint16', gatherHalf: true } as const
-const types = 'bert \\| roberta \\| xlm-roberta \\| distilbert \\| mpnet \\| electra'
-const activations = 'gelu \\| gelu_new \\| relu'
+const activations = 'gelu \\| gelu_new \\| gelu_pytorch_tanh \\| relu \\| silu \\| swish'
+const olderNomic = { n_embd: 32, n_head: 4, n_layer: 2, activation_function: 'swiglu' }
 const configs: [ModelType, Fields, RegExp][] = [
-  ['bert', { model_type: 'gpt2' }, new RegExp(`config.json: model_type is "gpt2"; expected ${types}$`)],
-  ['bert', { model_type: undefined }, new RegExp(`model_type is missing; expected ${types}$`)],
-  ['bert', { hidden_act: 'swish' }, new RegExp(`hidden_act is "swish"; expected ${activations}$`)],
+  ['bert', { model_type: 'gpt2' }, /config.json: model_type is "gpt2"; expected bert \| roberta \| (.+ \| )modernbert/],
+  ['bert', { model_type: undefined }, /model_type is missing; expected bert \| roberta/],
+  ['bert', { hidden_act: 'selu' }, new RegExp(`hidden_act is "selu"; expected ${activations}$`)],
   ['distilbert', { activation: 'mish' }, new RegExp(`activation is "mish"; expected ${activations}$`)],
   [
     'bert',
@@ -59,6 +59,50 @@ const configs: [ModelType, Fields, RegExp][] = [
   ['bert', { layer_norm_eps: 0 }, /layer_norm_eps is 0; expected a number above 0/],
   ['bert', { num_attention_heads: 5 }, /hidden_size 32 is not a multiple of num_attention_heads 5/],
   ['roberta', { max_position_embeddings: 2 }, /max_position_embeddings is 2; expected more than 2/],
+  ['modernbert', { hidden_activation: 'mish' }, new RegExp(`hidden_activation is "mish"; expected ${activations}$`)],
+  ['modernbert', { local_attention: 9 }, /local_attention is 9; expected an even number$/],
+  ['modernbert', { norm_bias: 'no' }, /norm_bias is "no"; expected true or false/],
+  ['modernbert', { num_attention_heads: 5 }, /hidden_size 32 is not a multiple of num_attention_heads 5/],
+  ['modernbert', { num_attention_heads: 32 }, /a head has 32 \/ 32 = 1 elements; expected an even number/],
+  ['modernbert', { layer_types: ['full_attention'] }, /layer_types is \["full_attention"\]; expected a list of 4/],
+  [
+    'modernbert',
+    { layer_types: ['full_attention', 'chunked_attention', 'full_attention', 'full_attention'] },
+    /layer_types\[1\] is "chunked_attention"; expected full_attention \| sliding_attention/,
+  ],
+  ['modernbert', { rope_parameters: [] }, /rope_parameters is \[\]; expected an object/],
+  [
+    'modernbert',
+    { rope_parameters: { sliding_attention: { rope_type: 'yarn', factor: 2 } } },
+    /config\.json: rope_parameters\.sliding_attention\.rope_type is "yarn"; expected default \| linear \| ntk/,
+  ],
+  [
+    'modernbert',
+    { rope_parameters: { full_attention: { rope_theta: 0 } } },
+    /rope_parameters\.full_attention\.rope_theta is 0; expected a number above 0/,
+  ],
+  ['modernbert', { rope_scaling: { type: 'linear', factor: 2 } }, /rope_scaling is \{.+\}; expected null/],
+  ['gte', { position_embedding_type: 'absolute' }, /position_embedding_type is "absolute"; expected "rope"/],
+  ['gte', { pack_qkv: false }, /pack_qkv is false; expected true/],
+  ['gte', { rope_parameters: { rope_type: 'linear' } }, /rope_parameters\.factor is missing/],
+  [
+    'gte',
+    { rope_parameters: undefined, rope_scaling: { type: 'dynamic', factor: 2 } },
+    /rope_scaling\.type is "dynamic"; expected default \| linear \| ntk/,
+  ],
+  [
+    'gte',
+    { rope_parameters: { partial_rotary_factor: 0.5 } },
+    /rope_parameters\.partial_rotary_factor is 0.5; expected 1/,
+  ],
+  ['nomic_bert', { head_dim: 16 }, /head_dim is 16; expected 8/],
+  ['nomic_bert', { ...olderNomic, prenorm: true }, /prenorm is true; expected false/],
+  ['nomic_bert', { ...olderNomic, rotary_emb_fraction: 0.5 }, /rotary_emb_fraction is 0.5; expected 1/],
+  [
+    'nomic_bert',
+    { ...olderNomic, activation_function: 'gelu' },
+    /activation_function is "gelu"; expected swiglu \| geglu/,
+  ],
 ]
 
 describe('a config is rejected', () => {
@@ -115,10 +159,29 @@ describe('weights are rejected', () => {
       { n_layers: 3 },
       /"distilbert\.transformer\.layer\.2\.attention\.q_lin\.weight" \[32, 32\] is missing/,
     ],
+    [
+      'modernbert',
+      { num_hidden_layers: 5, layer_types: null },
+      /"model\.layers\.4\.attn_norm\.weight" \[32\] is missing/,
+    ],
+    ['modernbert', { attention_bias: true }, /"model\.layers\.0\.attn\.Wqkv\.bias" \[96\] is missing/],
+    ['modernbert', { norm_bias: true }, /"model\.embeddings\.norm\.bias" \[32\] is missing/],
+    ['gte', { num_hidden_layers: 3 }, /"gte\.encoder\.layer\.2\.attention\.qkv_proj\.weight" \[96, 32\] is missing/],
+    [
+      'gte',
+      { intermediate_size: 41 },
+      /"gte\.encoder\.layer\.0\.mlp\.up_gate_proj\.weight" has shape \[80, 32\].+\[82, 32\]/,
+    ],
+    ['nomic_bert', { num_hidden_layers: 3 }, /"encoder\.layers\.2\.attn\.Wqkv\.weight" \[96, 32\] is missing/],
+    [
+      'xlm-roberta-xl',
+      { num_hidden_layers: 3 },
+      /"roberta\.encoder\.layer\.2\.attention\.self_attn_layer_norm\.weight" \[32\] is missing/,
+    ],
     ['mpnet', { num_hidden_layers: 3 }, /"encoder\.layer\.2\.attention\.attn\.q\.weight" \[32, 32\] is missing/],
   ]
   for (const [name, changes, message] of layers)
-    test(`of ${name} with fewer layers than its config has, with the name of the first missing tensor`, async () => {
+    test(`of ${name} with ${JSON.stringify(changes)}, with the name of the first tensor that does not fit`, async () => {
       await rejected(await withConfig(name, changes), message)
     })
 

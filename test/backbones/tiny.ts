@@ -16,7 +16,18 @@ import { root, temporaryDirectory } from '../material.js'
 
 const folder = join(root, 'test/fixtures/backbones')
 
-export const tinyBackbones: readonly ModelType[] = ['bert', 'roberta', 'xlm-roberta', 'distilbert', 'mpnet', 'electra']
+export const tinyBackbones: readonly ModelType[] = [
+  'bert',
+  'roberta',
+  'xlm-roberta',
+  'distilbert',
+  'mpnet',
+  'electra',
+  'xlm-roberta-xl',
+  'modernbert',
+  'gte',
+  'nomic_bert',
+]
 
 export const directoryOf = (name: ModelType): string => join(folder, name)
 
