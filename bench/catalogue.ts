@@ -5,7 +5,7 @@ import { badClients } from './attacks/bad-clients.js'
 import { attacks } from './attacks/benchmark.js'
 import { device } from './engine/device.js'
 import { int8, int8Loss } from './engine/int8.js'
-import { mixedBatch, mixedBatchOn } from './engine/mixed-batch.js'
+import { mixedBatch, mixedBatchOn, randomBackbones } from './engine/mixed-batch.js'
 import { padding } from './engine/padding.js'
 import { faults } from './faults/benchmark.js'
 import { memoryLeak } from './long-running/memory-leak.js'
@@ -128,6 +128,16 @@ export const catalogue: readonly CatalogueEntry[] = [
     },
     ['modelDir'],
     ({ modelDir }) => mixedBatchOn(modelDir),
+  ),
+  onRequest(
+    'Engine',
+    {
+      name: 'random-backbones',
+      measures: 'mixed-batch with an adapter on random weights in the shape of ModernBERT-base',
+      duration: '5 min',
+    },
+    [],
+    () => randomBackbones,
   ),
   byDefault(
     'Serving',

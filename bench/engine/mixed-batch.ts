@@ -6,7 +6,16 @@ import { readBackbone } from '../../src/backbones/backbone.js'
 import type { Engine, EngineRow } from '../../src/engine/engine.js'
 import type { ModuleConfig } from '../../src/petl/kinds.js'
 import { alternate, type Benchmark, type Figure, median, summary } from '../support/figures.js'
-import { loadModel, type Model, randomPrototype, randomRows, startEngine, timeBatches } from '../support/material.js'
+import {
+  loadModel,
+  type Model,
+  randomPrototype,
+  randomRows,
+  startEngine,
+  timeBatches,
+  withTemporaryDirectory,
+} from '../support/material.js'
+import { modernBertBase, writeRandomBackbone } from '../support/random-backbone.js'
 
 const rounds = 40
 
@@ -39,12 +48,41 @@ export const mixedBatchOn =
     return [await figureOf({ backbone, prototype }, `adapter of ${bottleneck} on ${name}`, 1.08)]
   }
 
-async function figureOf(model: Pick<Model, 'backbone' | 'prototype'>, module: string, atMost: number): Promise<Figure> {
+/** Larger models need more time for a batch, so fewer rounds are measured. */
+const largeModelRounds = 8
+
+/** Backbones in the shape of published models, with random weights and a random adapter. */
+export const randomBackbones: Benchmark = async (log) => {
+  const figures: Figure[] = []
+  for (const shape of [modernBertBase()])
+    await withTemporaryDirectory(async (directory) => {
+      const backbone = await writeRandomBackbone(directory, shape)
+      const module = { kind: 'adapter', bottleneck: 64, activation: 'relu', scaling: 1 } as const
+      const model = { backbone, prototype: randomPrototype(backbone, module) }
+      const name = `adapter of 64 on random weights in the shape of ${shape.name}`
+      for (const size of [
+        { rows: 16, tokens: 64 },
+        { rows: 8, tokens: 256 },
+      ]) {
+        log(`random-backbones: ${shape.name}, ${size.rows} × ${size.tokens}`)
+        figures.push(await figureOf(model, name, 1.08, size, largeModelRounds))
+      }
+    })
+  return figures
+}
+
+async function figureOf(
+  model: Pick<Model, 'backbone' | 'prototype'>,
+  module: string,
+  atMost: number,
+  size = { rows: 16, tokens: 64 },
+  roundCount = rounds,
+): Promise<Figure> {
   const [masked, bare] = await Promise.all([startEngine(model), startEngine(model, { bare: true })])
-  const measured = await againstBare(masked, bare, randomRows(model, 16, 64), rounds)
+  const measured = await againstBare(masked, bare, randomRows(model, size.rows, size.tokens), roundCount)
   await Promise.all([masked.close(), bare.close()])
   return {
-    name: `Batch of 16 rows × 64 tokens, 16 tasks, ${module}: time against the bare backbone`,
+    name: `Batch of ${size.rows} rows × ${size.tokens} tokens, ${size.rows} tasks, ${module}: time against the bare backbone`,
     ...measured,
     target: { atMost },
   }

@@ -17,7 +17,7 @@ const adapter = { kind: 'adapter', bottleneck: 4, activation: 'tanh', scaling: 1
 const modules: ModuleConfig[] = [adapter, { kind: 'lora', rank: 3, alpha: 5 }, { kind: 'prefix', length: 2 }]
 
 for (const name of tinyBackbones)
-  for (const config of name === 'mpnet' ? modules : [adapter])
+  for (const config of name === 'mpnet' || name === 'modernbert' ? modules : [adapter])
     test(`gradients of ${config.kind} on a tiny ${name} agree with central differences`, async () => {
       const backbone = await readBackbone(directoryOf(name))
       const { layers, hiddenSize: H } = backbone.dims
