@@ -131,7 +131,8 @@ export class Engine {
     const packed = packRows(rows, this.options.computePadding)
     const { prototype } = this.options
     const { slots, loads } = prototype ? this.#assignSlots(rows, prototype) : noSlots()
-    const withHidden = rows.some((row) => row.withHidden)
+    // The graph computes weighted sums of hidden states. A maximum is computed here.
+    const withHidden = rows.some((row) => row.withHidden || row.pooling === 'max')
     // The arrays are transferred to the thread, so values that are needed later are copied first.
     const { longest, tokens } = packed
     const firstTokens = Int32Array.from(packed.cumulativeLengths)
@@ -139,10 +140,10 @@ export class Engine {
     const { pooled, hidden, recomputed, runMs } = await this.#send(request)
     const H = this.options.backbone.dims.hiddenSize
     const results = rows.map((row, b): RowResult => {
-      const vector = pooled.subarray(b * H, (b + 1) * H)
-      if (!row.withHidden || hidden === undefined) return { pooled: vector }
       const first = firstTokens[b] ?? 0
-      return { pooled: vector, hidden: hidden.subarray(first * H, (first + row.inputIds.length) * H) }
+      const own = hidden?.subarray(first * H, (first + row.inputIds.length) * H)
+      const vector = row.pooling === 'max' && own ? largest(own, H) : pooled.subarray(b * H, (b + 1) * H)
+      return row.withHidden && own ? { pooled: vector, hidden: own } : { pooled: vector }
     })
     return { rows: results, runMs, recomputed, places: rows.length * longest, tokens }
   }
@@ -226,6 +227,16 @@ export class Engine {
     if (message.kind === 'result') pending?.resolve(message)
     else pending?.reject(new Error(`onnxruntime failed on a batch: ${message.message}`))
   }
+}
+
+/** The largest value of all tokens in each dimension, from hidden states [tokens, H]. */
+function largest(hidden: Float32Array, H: number): Float32Array {
+  const vector = hidden.slice(0, H)
+  for (let at = H; at < hidden.length; at++) {
+    const value = hidden[at] ?? 0
+    if (value > (vector[at % H] ?? 0)) vector[at % H] = value
+  }
+  return vector
 }
 
 /** Stops waiting for a thread, and makes it end before it runs another batch. */

@@ -154,6 +154,13 @@ const rules: Readonly<Record<string, Rule>> = {
     const kept = x(0).shape.map((dim, axis) => (axes.includes(axis) ? 1 : dim))
     return [() => expand(g, reshape(g, dy, kept), x(0).shape)]
   },
+  // An element that is not the largest has no gradient. The sign of its distance from the largest tells it.
+  ReduceMax: (g, { x, y, dy }) => {
+    const [reduced] = g.integersOf(x(1))
+    const kept = x(0).shape.map((dim, axis) => (axis === reduced ? 1 : dim))
+    const isSmaller = () => sign(g, sub(g, reshape(g, y, kept), x(0)))
+    return [() => mul(g, reshape(g, dy, kept), sub(g, g.scalar(1), isSmaller()))]
+  },
   // Only the last part may have an unknown size, because the sizes before it give the start of each part.
   Concat: (g, { node, x, dy }) => {
     const { axis } = node.attributes as { axis: number }

@@ -171,7 +171,8 @@ export class Trainer {
   #inputs(unit: Unit, examples: readonly EncodedExample[]): GraphInputs {
     const { pooling } = this.options
     const texts = packRows(examples.flatMap(({ texts }) => texts.map((text) => ({ ...text, pooling }))))
-    return { ...textInputs(texts), ...(unit === 'word' ? wordInputs(examples) : poolInputs(texts)) }
+    if (unit === 'word') return { ...textInputs(texts), ...wordInputs(examples) }
+    return { ...textInputs(texts), ...(pooling !== 'max' && poolInputs(texts)) }
   }
 
   #tensors(task?: TaskModel): GraphInputs {
@@ -187,7 +188,7 @@ export class Trainer {
     const key = JSON.stringify(step)
     const known = this.#sessions.get(key)
     if (known) return known
-    const graph = trainingGraph(backbone, plan, step)
+    const graph = trainingGraph(backbone, plan, step, options.pooling)
     const { provider, threads } = options
     const session = await GraphSession.open(graph, { directory: backbone.weightsFolder, provider, threads })
     this.#sessions.set(key, session)

@@ -6,11 +6,25 @@ import { encoder, encoderInputs } from '../backbones/encoder.js'
 import type { EncoderHooks } from '../backbones/layer-hooks.js'
 import { gradients, type Inverses } from '../graph/gradients.js'
 import { byName, type Graph, GraphBuilder, type Shape, type Value, type ValuesByName } from '../graph/graph.js'
-import { div, exp, gather, linear, matmul, mul, reduceSum, reshape, slice, sqrt, tanh } from '../graph/operators.js'
+import {
+  add,
+  div,
+  exp,
+  gather,
+  linear,
+  matmul,
+  mul,
+  reduceMax,
+  reduceSum,
+  reshape,
+  slice,
+  sqrt,
+  tanh,
+} from '../graph/operators.js'
 import { type Packing, packingInverses, pad } from '../graph/packing.js'
 import { petlModule } from '../petl/kinds.js'
 import { combineMasks } from '../petl/scores.js'
-import type { ProblemType } from '../petl/task.js'
+import type { Pooling, ProblemType } from '../petl/task.js'
 import type { Loss } from './losses.js'
 import {
   type HeadKind,
@@ -36,13 +50,18 @@ export type Step =
 const unitOf = (step: Step): Unit => (step.mode === 'train' ? problemTraits[step.problem].unit : step.unit)
 
 /**
- * Builds the graph of a step on token ids. Its inputs are those of an encoder; `pool_weights` [B,1,S], or for words
- * `word_index` [N], the index of each word's first token among the packed tokens; a float32 input for each parameter;
+ * Builds the graph of a step on token ids. Its inputs are those of an encoder; `pool_weights` [B,1,S] unless the pooling
+ * is `max`, or for words `word_index` [N], the index of each word's first token among the packed tokens; a float32 input for each parameter;
  * and for training `targets` [N,C] and `target_weights` [N,1]. C, the number of outputs of the head, is symbolic, so
  * that one graph serves all tasks of a problem type.
  * @param plan undefined for a head on the bare backbone
  */
-export function trainingGraph(backbone: Backbone, plan: ModulePlan | undefined, step: Step): Graph {
+export function trainingGraph(
+  backbone: Backbone,
+  plan: ModulePlan | undefined,
+  step: Step,
+  pooling: Pooling = 'mean',
+): Graph {
   const g = new GraphBuilder()
   const { layers, hiddenSize: H } = backbone.dims
   const unit = unitOf(step)
@@ -56,7 +75,9 @@ export function trainingGraph(backbone: Backbone, plan: ModulePlan | undefined, 
   const vectors =
     unit === 'word'
       ? gather(g, hidden, g.input('word_index', 'int32', ['N']))
-      : reshape(g, matmul(g, g.input('pool_weights', 'float32', ['B', 1, 'S']), pad(g, hidden, packing)), ['B', H])
+      : pooling === 'max'
+        ? reduceMax(g, add(g, pad(g, hidden, packing), reshape(g, keyBias, ['B', 'S', 1])), 1)
+        : reshape(g, matmul(g, g.input('pool_weights', 'float32', ['B', 1, 'S']), pad(g, hidden, packing)), ['B', H])
   if (step.mode === 'vectors') return g.build([g.output('vectors', vectors)])
   const logits = unit === 'pair' ? cosines(g, vectors) : headOutputs(g, vectors, values, step.head)
   if (step.mode === 'outputs') return g.build([g.output('logits', logits)])

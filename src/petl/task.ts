@@ -1,6 +1,8 @@
 // A task as a value: a mask over the prototype's weights and, except for feature extraction, a small head. A task without
 // a mask is a head on the bare backbone. task-file.ts reads and writes the file.
 
+import type { Pooling } from '../backbones/pooling.js'
+
 export const problemTypes = [
   'single_label_classification',
   'multi_label_classification',
@@ -10,9 +12,7 @@ export const problemTypes = [
 ] as const
 export type ProblemType = (typeof problemTypes)[number]
 
-/** How the hidden states of a text become one vector. */
-export const poolings = ['mean', 'cls'] as const
-export type Pooling = (typeof poolings)[number]
+export { type Pooling, poolings } from '../backbones/pooling.js'
 
 /** How a task's mask is combined with the prototype's layer masks (paper, section 3.3). */
 export const combinings = ['or', 'and', 'add', 'none'] as const

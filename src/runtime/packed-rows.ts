@@ -34,7 +34,7 @@ export interface PackedRows {
   readonly cumulativeLengths: Int32Array<ArrayBuffer>
   /** [B,1,1,S] */
   readonly keyBias: Float32Array<ArrayBuffer>
-  /** [B,1,S]: the pooled vector of a row is poolWeights · its hidden states. */
+  /** [B,1,S]: the pooled vector of a row is poolWeights · its hidden states. 0 for rows that are pooled by their maximum. */
   readonly poolWeights: Float32Array<ArrayBuffer>
   /** [B,1,1]: 0 for bare rows, otherwise 1. */
   readonly hasModule: Float32Array<ArrayBuffer>
@@ -83,7 +83,8 @@ export function packRows(rows: readonly TokenRow[], computePadding = false): Pac
     }
     keyBias.fill(paddingBias, start + length, start + S)
     if (row.pooling === 'mean') poolWeights.fill(1 / length, start, start + length)
-    else poolWeights[start] = 1
+    else if (row.pooling === 'cls') poolWeights[start] = 1
+    else if (row.pooling === 'last') poolWeights[start + length - 1] = 1
     hasModule[b] = row.bare ? 0 : 1
     first += laidOut
     cumulativeLengths[b + 1] = first
@@ -114,10 +115,16 @@ export function selectRows(rows: PackedRows, wanted: readonly number[]): PackedR
       return {
         inputIds: inputIds.subarray(first, end),
         tokenTypeIds: tokenTypeIds.subarray(first, end),
-        // For a row of one token both poolings have the same weights.
-        pooling: poolWeights[b * longest] === 1 ? 'cls' : 'mean',
+        pooling: poolingOf(poolWeights.subarray(b * longest, b * longest + end - first)),
         bare: hasModule[b] === 0,
       }
     }),
   )
+}
+
+/** The pooling that gave a row its weights. For a row of one token, all but `max` give the same. */
+function poolingOf(weights: Float32Array): Pooling {
+  if (weights[0] === 1) return 'cls'
+  if (weights[0] !== 0) return 'mean'
+  return weights.at(-1) === 1 ? 'last' : 'max'
 }

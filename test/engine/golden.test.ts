@@ -105,7 +105,7 @@ describe(`the engine on ${testProvider}`, () => {
     })
   })
 
-  test('combines masks by the formulas: or, and, add, none; one mask layer or one per layer; mean and [CLS]', async () => {
+  test('combines masks by the formulas: or, and, add, none; one mask layer or one per layer; all poolings', async () => {
     const hiddenStates = referenceBert(backbone, prototype)
     const row = golden.cola?.toSorted((a, b) => a.input_ids.length - b.input_ids.length)[0] as GoldenRow
     const { maskBytes, layers, layerMasks = new Uint8Array() } = prototype
@@ -115,6 +115,8 @@ describe(`the engine on ${testProvider}`, () => {
       ['none', layers, 'mean'],
       ['and', layers, 'cls'],
       ['add', 1, 'mean'],
+      ['or', 1, 'max'],
+      ['none', 1, 'last'],
     ]
     for (const [combine, maskLayers, pooling] of testProvider === 'cpu'
       ? cases
@@ -131,9 +133,11 @@ describe(`the engine on ${testProvider}`, () => {
           return { or: own | layersOwn, and: own & layersOwn, add: own + layersOwn, none: own }[combine]
         },
       )
-      const expected = hidden[0]?.map((first, i) =>
-        pooling === 'cls' ? first : hidden.reduce((sum, token) => sum + (token[i] ?? 0), 0) / hidden.length,
-      )
+      const expected = hidden[0]?.map((first, i) => {
+        const values = hidden.map((token) => token[i] ?? Number.NaN)
+        const mean = values.reduce((sum, value) => sum + value, 0) / values.length
+        return { mean, cls: first, max: Math.max(...values), last: values.at(-1) }[pooling] ?? Number.NaN
+      })
       const task = { mask: { layers: maskLayers, weights: maskBytes * 8, exact: false, bits }, combine }
       const bitset = effectiveBitset(task, prototype)
       const base = engineRow(row, tasks.get('cola') as never, prototype)

@@ -142,7 +142,7 @@ function checkLinear({ inputs, outputs, weight, bias }: Linear): void {
 
 function checkTask(task: TaskFile, file?: Uint8Array): void {
   if (file) assert.equal(task.digest, sha256(file))
-  assert.ok(['mean', 'cls'].includes(task.pooling))
+  assert.ok(['mean', 'cls', 'max', 'last'].includes(task.pooling))
   if (task.mask) {
     assert.ok(isDigest(task.prototype))
     assert.ok(['or', 'and', 'add', 'none'].includes(task.combine))

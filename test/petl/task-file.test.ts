@@ -80,7 +80,7 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     'invalid_task_file',
     /"constructor"/,
   ],
-  ['an unknown pooling', { metadata: { pooling: 'max' } }, 'invalid_task_file', /"pooling" is "max"/],
+  ['an unknown pooling', { metadata: { pooling: 'sum' } }, 'invalid_task_file', /"pooling" is "sum"/],
   ['no labels', { metadata: { labels: undefined } }, 'invalid_task_file', /"labels" is missing/],
   [
     'labels that are not JSON',
