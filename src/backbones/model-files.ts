@@ -4,7 +4,7 @@ import { type FileHandle, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { lfsStartBytes, throwIfLfsPointer } from '../formats/file.js'
 import { hasAtMostValues, maxValues } from '../formats/json.js'
-import { Problem } from '../problem.js'
+import { Problem, shortened } from '../problem.js'
 
 export const configName = 'config.json'
 export const tokenizerName = 'tokenizer.json'
@@ -16,7 +16,7 @@ const maxJsonBytes = 10_000_000
 
 interface Advice {
   /** Files of other formats that directories often have instead. */
-  readonly others: readonly string[]
+  readonly others: readonly RegExp[]
   readonly advice: string
 }
 
@@ -24,17 +24,31 @@ const save = (what: string, type: string) =>
   `Save the ${what} with the Python package transformers: ${type}.from_pretrained(directory).save_pretrained(directory).`
 
 const missing: Readonly<Record<string, Advice>> = {
+  [configName]: {
+    others: [/\.gguf$/i, /^params\.json$/, /^model_index\.json$/, /^open_clip_config\.json$/, /\.onnx$/],
+    advice: 'Download it with the other files of the model.',
+  },
   [tokenizerName]: {
-    others: ['vocab.txt', 'vocab.json', 'sentencepiece.bpe.model', 'spiece.model', 'tokenizer.model'],
+    others: [
+      /^vocab\.txt$/,
+      /^vocab\.json$/,
+      /^(sentencepiece\.bpe|spiece|spm|tokenizer)\.model$/,
+      /^tokenizer_config\.json$/,
+    ],
     advice: save('tokenizer', 'AutoTokenizer'),
   },
   [weightsName]: {
     others: [
-      'pytorch_model.bin',
-      'pytorch_model.bin.index.json',
-      'tf_model.h5',
-      'flax_model.msgpack',
-      'model.ckpt.index',
+      /^pytorch_model.*\.bin(\.index\.json)?$/,
+      /\.(pt|pth|ckpt)$/,
+      /^tf_model.*\.h5$/,
+      /^flax_model.*\.msgpack$/,
+      /^model\.ckpt/,
+      /\.gguf$/i,
+      /\.onnx$/,
+      /^onnx$/,
+      /^openvino/,
+      /^adapter_model\.safetensors$/,
     ],
     advice: save('model', 'AutoModel'),
   },
@@ -74,6 +88,17 @@ export async function readBytes(file: FileHandle, length: number): Promise<Buffe
  * @throws Problem `invalid_backbone` if the file is missing, too large, or not a JSON object
  */
 export async function readModelJson(directory: string, name: string): Promise<ReadonlyMap<string, unknown>> {
+  const value = await readModelValue(directory, name)
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return new Map(Object.entries(value))
+  const found = shortened(JSON.stringify(value), 80)
+  throw new Problem('invalid_backbone', `${join(directory, name)}: the file is ${found}; expected a JSON object`)
+}
+
+/**
+ * The value in a JSON file of a model's directory.
+ * @throws Problem `invalid_backbone` if the file is missing, too large, or not JSON
+ */
+export async function readModelValue(directory: string, name: string): Promise<unknown> {
   const path = join(directory, name)
   const throwInvalidBackbone = (message: string): never => {
     throw new Problem('invalid_backbone', `${path}: ${message}`)
@@ -83,15 +108,11 @@ export async function readModelJson(directory: string, name: string): Promise<Re
     return (await readBytes(file, size)).toString('utf8')
   })
   if (!hasAtMostValues(text)) throwInvalidBackbone(`the JSON has more than ${maxValues} values`)
-  let value: unknown
   try {
-    value = JSON.parse(text)
+    return JSON.parse(text)
   } catch (error) {
     return throwInvalidBackbone(`the file is not JSON: ${(error as Error).message}`)
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    return throwInvalidBackbone(`the file is ${text.slice(0, 80)}; expected a JSON object`)
-  return new Map(Object.entries(value))
 }
 
 async function throwUnreadable(directory: string, name: string, error: NodeJS.ErrnoException): Promise<never> {
@@ -108,9 +129,15 @@ async function throwUnreadable(directory: string, name: string, error: NodeJS.Er
     )
   if (names.includes(name))
     return throwInvalidBackbone(`${path} is a link to a file that does not exist. Download it again.`)
+  return throwInvalidBackbone(describeMissing(path, name, names))
+}
+
+/**
+ * Says that a file is missing, and what to do.
+ * @param names the files that are in its place
+ */
+export function describeMissing(path: string, name: string, names: readonly string[]): string {
   const { others, advice } = missing[name] ?? { others: [], advice: 'Download it with the other files of the model.' }
-  const other = others.find((each) => names.includes(each))
-  return throwInvalidBackbone(
-    `${path} is missing${other === undefined ? '' : `, and ${other} cannot be used instead`}. ${advice}`,
-  )
+  const other = names.find((each) => others.some((pattern) => pattern.test(each)))
+  return `${path} is missing${other === undefined ? '' : `, and ${other} cannot be used instead`}. ${advice}`
 }

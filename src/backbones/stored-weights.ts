@@ -48,10 +48,7 @@ async function readOneFile(directory: string): Promise<StoredWeights> {
 
 async function readShards(directory: string): Promise<StoredWeights> {
   const shardOf = await readIndex(directory)
-  const names = [...new Set(shardOf.values())].sort()
-  if (names.length === 0) throwInvalidIndex(directory, '"weight_map" names no file')
-  if (names.length > maxShards)
-    throwInvalidIndex(directory, `the index names ${names.length} files; expected at most ${maxShards}`)
+  const names = distinctNames(directory, shardOf)
   const shards = new Map<string, WeightsFile>()
   for (const name of names) shards.set(name, await readWeightsFile(directory, name))
   const weightsFolder = commonFolder(Array.from(shards.values(), ({ path }) => path))
@@ -68,6 +65,21 @@ async function readShards(directory: string): Promise<StoredWeights> {
   }
   const digest = digestOfAll(Array.from(shards.values(), (shard) => shard.digest))
   return { digest, tensors, weightsFolder, weightsSource: weightsIndexName }
+}
+
+/**
+ * The names of the files in the index of a directory, sorted.
+ * @throws Problem `invalid_backbone` if the index is missing or invalid
+ */
+export const shardNames = async (directory: string): Promise<string[]> =>
+  distinctNames(directory, await readIndex(directory))
+
+function distinctNames(directory: string, shardOf: ReadonlyMap<string, string>): string[] {
+  const names = [...new Set(shardOf.values())].sort()
+  if (names.length === 0) throwInvalidIndex(directory, '"weight_map" names no file')
+  if (names.length > maxShards)
+    throwInvalidIndex(directory, `the index names ${names.length} files; expected at most ${maxShards}`)
+  return names
 }
 
 function digestOfAll(digests: readonly string[]): string {

@@ -1,7 +1,7 @@
 // Converts texts to token ids with Hugging Face's tokenizers library, which works outside the main thread.
 
 import { join } from 'node:path'
-import { type Encoding, Tokenizer } from 'tokenizers'
+import { type Encoding, lowercase, sequenceNormalizer, Tokenizer } from 'tokenizers'
 import { Problem } from '../problem.js'
 import { architectureOf, type Backbone } from './backbone.js'
 import { tokenizerName, withModelFile } from './model-files.js'
@@ -43,11 +43,13 @@ export class TextTokenizer {
    * Loads a tokenizer without checks; {@link open} checks it against a backbone.
    * @param file path of tokenizer.json; its padding and truncation settings are ignored
    * @param maxTokens length of the longest row, special tokens included
+   * @param lower whether texts are converted to lower case first, in addition to the tokenizer's own normalisation
    * @throws Problem `invalid_backbone`
    */
   constructor(
     file: string,
     readonly maxTokens: number,
+    lower = false,
   ) {
     try {
       this.#tokenizer = Tokenizer.fromFile(file)
@@ -58,6 +60,10 @@ export class TextTokenizer {
     this.maxCharacters = charactersPerToken * maxTokens
     this.#tokenizer.disablePadding()
     this.#tokenizer.disableTruncation()
+    if (lower) {
+      const own = this.#tokenizer.getNormalizer()
+      this.#tokenizer.setNormalizer(own === null ? lowercase() : sequenceNormalizer([lowercase(), own]))
+    }
   }
 
   /**
@@ -66,10 +72,10 @@ export class TextTokenizer {
    * @throws Problem `invalid_backbone` if it is missing or does not belong to the backbone
    */
   static async open(backbone: Backbone, limit = Number.POSITIVE_INFINITY): Promise<TextTokenizer> {
-    const { directory, dims, type } = backbone
+    const { directory, dims, type, sentence } = backbone
     await withModelFile(directory, tokenizerName, async () => {})
     const file = join(directory, tokenizerName)
-    const text = new TextTokenizer(file, Math.min(limit, dims.maxTokens))
+    const text = new TextTokenizer(file, Math.min(limit, dims.maxTokens), sentence?.lowercase)
     const { tokenTypes, specialIds } = architectureOf(backbone)
     const { vocabulary } = dims
     await checkTokenizer(text.#tokenizer, { file, type, vocabulary, tokenTypes, specialIds, maxTokens: text.maxTokens })
