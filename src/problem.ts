@@ -14,6 +14,7 @@ export type ProblemCode =
   | 'invalid_data'
   | 'learning_diverged'
   | 'server_failed'
+  | 'download_failed'
   // settings
   | 'invalid_setting'
   | 'provider_unavailable'

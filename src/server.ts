@@ -1,6 +1,7 @@
 // The server, assembled: it opens the store, listens, loads the model, serves, and shuts down without losing a request.
 
 import { isIPv4 } from 'node:net'
+import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { readBackbone } from './backbones/backbone.js'
 import { TextTokenizer } from './backbones/tokenizer.js'
@@ -16,8 +17,10 @@ import { type AppOptions, buildApp } from './http/app.js'
 import { Certificate } from './http/certificate.js'
 import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
+import type { FetchOptions } from './hub/fetch-model.js'
+import { findModel } from './hub/find-model.js'
 import { modelOf } from './petl/combining.js'
-import { readPrototypeIn } from './petl/prototype-file.js'
+import { prototypeName, readPrototypeFile } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
 import { batchTokens, CostModel } from './scheduler/cost.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
@@ -77,7 +80,7 @@ export async function startServer(config: Config, logger: Logger, signal?: Abort
     // Listen only after the store is open, because it holds the API keys.
     store = await openStore(config, logger, signal)
     const access = guardedAccess(store, config)
-    return await startOn(store, { access, certificate, config, costs, logger })
+    return await startOn(store, { access, certificate, config, costs, logger, signal })
   } catch (error) {
     certificate?.close()
     await store?.close()
@@ -91,14 +94,19 @@ interface ServerParts {
   readonly config: Config
   readonly costs: Costs
   readonly logger: Logger
+  /** Cancels the start. */
+  readonly signal: AbortSignal | undefined
 }
 
 /** @param store closed by the returned server; after an error it is still open */
-async function startOn(store: Store, { access, certificate, config, costs, logger }: ServerParts): Promise<Server> {
+async function startOn(
+  store: Store,
+  { access, certificate, config, costs, logger, signal }: ServerParts,
+): Promise<Server> {
   const lifecycle = new Lifecycle()
   const metrics = new Metrics(lifecycle, config.metricsTenants, certificate)
   // The engine's thread loads the model while this thread builds the HTTP application.
-  const loading = loadServices(store, config, costs, metrics, logger)
+  const loading = loadServices(store, config, costs, metrics, logger, signal)
   const opening = listen({ config, costs, lifecycle, metrics, access, certificate, logger }, config)
   const [loaded, opened] = await Promise.allSettled([loading, opening])
   if (loaded.status === 'rejected' || opened.status === 'rejected') {
@@ -197,11 +205,13 @@ async function loadServices(
   costs: Costs,
   metrics: Metrics,
   logger: Logger,
+  signal: AbortSignal | undefined,
 ): Promise<Services> {
   const { shares, pools, work } = costs
-  const { modelDir, masksDir, slots, threads, provider, numerics, maxBatchTokens, maxQueueRows } = config
-  const backbone = await readBackbone(modelDir)
-  const prototype = await readPrototypeIn(modelDir)
+  const { masksDir, slots, threads, provider, numerics, maxBatchTokens, maxQueueRows } = config
+  const directory = await findModel(config.modelDir, { signal, ...downloadLog(config.modelDir, logger) })
+  const backbone = await readBackbone(directory)
+  const prototype = await readPrototypeFile(config.prototype ?? join(directory, prototypeName))
   const { engineTimeoutMs: runTimeoutMs, engineStartTimeoutMs: startTimeoutMs } = config
   const { bytes: memoryBytes } = costs.memory
   const starting = Engines.start(
@@ -249,6 +259,22 @@ async function loadServices(
     const engines = await starting.catch(() => undefined)
     await engines?.close()
     throw error
+  }
+}
+
+/** Reports the download of a model from time to time. */
+function downloadLog(model: string, logger: Logger): Pick<FetchOptions, 'onProgress' | 'onWarning'> {
+  const pauseMs = 5_000
+  let last = Number.NEGATIVE_INFINITY
+  return {
+    onProgress({ done, total }) {
+      const now = performance.now()
+      if (done < total && now - last < pauseMs) return
+      last = now
+      const percent = Math.floor((100 * done) / total)
+      logger.info({ model, bytes: done, total_bytes: total }, `downloading the model: ${percent} %`)
+    },
+    onWarning: (reason) => logger.warn({ model, reason }, 'the model was not checked for changes'),
   }
 }
 

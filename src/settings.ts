@@ -117,8 +117,12 @@ export const settings = {
   modelDir: text(
     'Model and engines',
     bundledModelDir,
-    'Hugging Face directory of the backbone, with `prototype.safetensors` in it.',
+    'Hugging Face directory of the backbone, or its name on the Hugging Face Hub, like `intfloat/e5-small-v2` or `intfloat/e5-small-v2@main`. A directory of that path takes precedence.',
     'the bundled all-MiniLM-L6-v2',
+  ),
+  prototype: file(
+    'Model and engines',
+    'Prototype file, if it is not `prototype.safetensors` in the directory of the backbone.',
   ),
   masksDir: text(
     'Model and engines',

@@ -17,13 +17,14 @@ const imports: Readonly<Record<string, string>> = {
   costs: '',
   scheduler: 'costs engine runtime',
   store: 'costs',
+  hub: 'backbones formats petl store',
   tenants: 'store',
   tasks: 'backbones costs engine formats petl scheduler store tenants',
   http: 'costs engine formats petl scheduler store tasks tenants',
   data: 'backbones petl',
   learn: 'backbones data formats graph petl runtime',
   commands:
-    'backbones costs data engine formats http learn petl runtime scheduler server shutdown signals store tasks tenants',
+    'backbones costs data engine formats http hub learn petl runtime scheduler server shutdown signals store tasks tenants',
 }
 /** Modules of src itself that all others may import. They import only each other. */
 const shared = new Set(['config', 'owner', 'package', 'problem', 'running-time', 'settings', 'steps'])

@@ -9,6 +9,7 @@ import { loadModel, loadPrototypeFor, type Model } from '../../src/learn/model.j
 import type { NamedTrainingData } from '../../src/learn/prototype-training.js'
 import type { Progress, RunControl } from '../../src/learn/training.js'
 import { loadNamedTrainingData } from '../../src/learn/training-folder.js'
+import { prototypeName } from '../../src/petl/prototype-file.js'
 import type { Combining } from '../../src/petl/task.js'
 import { Problem } from '../../src/problem.js'
 import type { Compute } from '../../src/runtime/execution-providers.js'
@@ -72,7 +73,9 @@ export async function runAll(
   await checkStoreWritable(store)
   const model = await loadModel(options.modelDir, maxLength)
   const masks = methods.some((method) => method === 'mask-one' || method === 'mask-layer')
-  const prototype = masks ? await loadPrototypeFor(model.backbone, options.prototypeDir) : undefined
+  const prototype = masks
+    ? await loadPrototypeFor(model.backbone, join(options.prototypeDir, prototypeName))
+    : undefined
   const material: Material = { model, prototype, provider, threads }
   const choices = {
     ...options,

@@ -10,7 +10,7 @@ import { loadModel } from '../learn/model.js'
 import { Random } from '../learn/random.js'
 import type { ProblemType } from '../petl/task.js'
 import { Problem } from '../problem.js'
-import { checkModelDirectory } from './model-directory.js'
+import { findModelFiles } from './model-directory.js'
 import { ProgressLine } from './progress-line.js'
 import { type ColumnFlags, columnsOf } from './training-options.js'
 
@@ -38,8 +38,8 @@ export async function check(
   const line = new ProgressLine(process.stderr)
   if (flags.dev !== undefined && paths.length > 1)
     throw new Problem('invalid_setting', `--dev belongs to one data file; ${paths.length} are given`)
-  checkModelDirectory(flags.modelDir, false)
-  const { tokenizer } = await loadModel(flags.modelDir, flags.maxLength)
+  const { directory } = await findModelFiles(flags, false)
+  const { tokenizer } = await loadModel(directory, flags.maxLength)
   const onReading = (path: string, rows: number) => {
     if (performance.now() - start > quietMs) line.reading(path, rows)
   }

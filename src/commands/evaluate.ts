@@ -28,7 +28,7 @@ import { finish } from '../steps.js'
 import { Predictor } from '../tasks/predictor.js'
 import { taskInSteps } from '../tasks/ready-tasks.js'
 import { operator } from '../tenants/tenant.js'
-import { checkModelDirectory } from './model-directory.js'
+import { findModelFiles } from './model-directory.js'
 import { ProgressLine } from './progress-line.js'
 import { columnsOf, type DataFlags } from './training-options.js'
 
@@ -130,9 +130,9 @@ async function predictAll(
 }
 
 async function openTaskFile(path: string, flags: EvaluateFlags): Promise<EvaluatedTask> {
-  checkModelDirectory(flags.modelDir, true)
-  const { backbone, tokenizer } = await loadModel(flags.modelDir, flags.maxLength)
-  const prototype = await loadPrototypeFor(backbone)
+  const files = await findModelFiles(flags, true)
+  const { backbone, tokenizer } = await loadModel(files.directory, flags.maxLength)
+  const prototype = await loadPrototypeFor(backbone, files.prototype)
   const file = await loadTaskFile(path, prototype)
   const engine = await Engine.start({
     backbone,

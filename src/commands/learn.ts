@@ -19,7 +19,7 @@ import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import { settings } from '../settings.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
-import { checkModelDirectory } from './model-directory.js'
+import { findModelFiles, type ModelFiles } from './model-directory.js'
 import { checkWritable, writeAtomically } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
 import { type CommonTrainingFlags, columnsOf } from './training-options.js'
@@ -52,10 +52,10 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
   const line = new ProgressLine(process.stderr)
   await checkOut(path, flags.out)
   await checkDataFile(path)
-  checkModelDirectory(flags.modelDir, true)
+  const files = await findModelFiles(flags, true)
   return untilInterrupted(
     async (signal) => {
-      const { task, space } = await trainFrom(path, flags, line, signal).catch((error: unknown) => {
+      const { task, space } = await trainFrom(path, flags, files, line, signal).catch((error: unknown) => {
         if (signal.aborted) throw new Interrupted('interrupted before there was a task; nothing was written')
         throw error
       })
@@ -71,11 +71,12 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
 async function trainFrom(
   path: string,
   flags: LearnFlags,
+  files: ModelFiles,
   line: ProgressLine,
   signal: AbortSignal,
 ): Promise<{ readonly task: NewTask; readonly space: LabelSpace }> {
-  const model = await loadModel(flags.modelDir, flags.maxLength)
-  const prototype = await loadPrototypeFor(model.backbone)
+  const model = await loadModel(files.directory, flags.maxLength)
+  const prototype = await loadPrototypeFor(model.backbone, files.prototype)
   const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, prototype)
   const known = await knownTasks(flags.startMasks ?? settings.masksDir.value, prototype)
   const data = await loadTrainingData(

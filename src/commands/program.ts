@@ -2,6 +2,7 @@
 
 import { Command, CommanderError, Option } from 'commander'
 import { loadConfig, unknownVariables } from '../config.js'
+import { parseHubName } from '../hub/hub-name.js'
 import { methodDefaults, trainingMethods, weightRates } from '../learn/training-methods.js'
 import { version } from '../package.js'
 import { combinings, problemTypes } from '../petl/task.js'
@@ -25,6 +26,7 @@ import {
   optionGroups,
   positive,
   probability,
+  prototypeOption,
   share,
   whole,
 } from './training-options.js'
@@ -77,7 +79,8 @@ function addServe(program: Command): void {
       if (groupOfSetting !== group || kind.kind === 'secret') continue
       const choices = kind.kind === 'choice' ? ` One of: ${kind.choices.join(', ')}.` : ''
       const value = kind.kind === 'switch' ? '' : ` <${kind.kind === 'whole' ? 'number' : 'value'}>`
-      serve.option(`${flagOf(name)}${value}`, `${meaning}${choices} (default: ${shownDefault(name)})`)
+      const flags = name === 'modelDir' ? `--model, ${flagOf(name)}` : flagOf(name)
+      serve.option(`${flags}${value}`, `${meaning}${choices} (default: ${shownDefault(name)})`)
     }
   }
   serve.action(async (given: Record<string, string | true>) => {
@@ -89,8 +92,9 @@ function addServe(program: Command): void {
       console.error(
         `propetl: ${unknown.join(', ')}: no such setting; it has no effect (\`propetl serve --help\` lists them)`,
       )
-    const { checkModelDirectory } = await import('./model-directory.js')
-    checkModelDirectory(config.modelDir, true)
+    const { checkModelDirectory, checkPrototype } = await import('./model-directory.js')
+    checkModelDirectory(config.modelDir)
+    if (parseHubName(config.modelDir) === undefined) checkPrototype(config, config.modelDir)
     const { serve } = await import('./serve.js')
     await serve(config, load)
   })
@@ -109,7 +113,8 @@ function addLearn(program: Command): void {
     .option('--description <text>', 'description to store in the task file')
     .option('--json', 'print the report as JSON')
   addSingleTaskOptions(addDataOptions(learn))
-  addModelOptions(learn, 'directory of the backbone, with its prototype.safetensors')
+  addModelOptions(learn, 'directory or Hub name of the backbone')
+    .addOption(prototypeOption())
     .option(
       '--threshold <probability>',
       'least probability at which a label of a multi-label classification applies; stored in the task file (default: 0.5)',
@@ -236,7 +241,7 @@ function addTrain(program: Command): void {
     .option('--out <dir>', 'folder for prototype.safetensors and masks/<task>.safetensors')
     .option('--json', 'print the report as JSON')
   addDataOptions(train)
-  addModelOptions(train, 'directory of the backbone')
+  addModelOptions(train, 'directory or Hub name of the backbone')
     .optionsGroup(optionGroups.module)
     .addOption(new Option('--module <kind>', 'kind of module').choices(Object.keys(weightRates)).default('adapter'))
     .option('--bottleneck <size>', 'inner size of an adapter (default: 32)', whole(1, 100_000))

@@ -25,6 +25,11 @@ export class ProgressLine {
     this.#rewrite(`fitting heads: ${formatCount(done)} of ${formatCount(all)} ${what}`, false)
   }
 
+  downloading(name: string, done: number, total: number): void {
+    const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1)
+    this.#rewrite(`downloading ${name}: ${megabytes(done)} of ${megabytes(total)} MB`, done === total)
+  }
+
   /** Prints a line that stays. */
   print(line: string): void {
     this.stream.write(`${this.#open ? '\r\x1b[2K' : ''}${line}\n`)

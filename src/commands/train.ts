@@ -14,7 +14,7 @@ import { Problem } from '../problem.js'
 import { flagOf } from '../settings.js'
 import { describeError } from '../store/causes.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
-import { checkModelDirectory } from './model-directory.js'
+import { findModelFiles } from './model-directory.js'
 import { checkWritable, writeAtomically } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
 import { type CommonTrainingFlags, columnsOf } from './training-options.js'
@@ -52,8 +52,8 @@ export async function train(paths: readonly string[], flags: TrainFlags): Promis
       throw new Problem('invalid_setting', `method "${method}" makes no prototype to write; remove --out`)
     await prepareFolder(flags.out)
   }
-  checkModelDirectory(flags.modelDir, false)
-  const model = await loadModel(flags.modelDir, flags.maxLength)
+  const { directory } = await findModelFiles(flags, false)
+  const model = await loadModel(directory, flags.maxLength)
   const tasks: NamedTrainingData[] = []
   const { devShare, seed, maxRows } = flags
   const options = { devShare, seed, columns: columnsOf(flags), ...(maxRows !== undefined && { maxRows }) }

@@ -7,6 +7,7 @@ import { type HeadKind, headKinds } from '../learn/plan.js'
 import { type ProblemType, poolings, problemTypes } from '../petl/task.js'
 import { type LearningProvider, learningProviders } from '../runtime/execution-providers.js'
 import { settings } from '../settings.js'
+import type { ModelFlags } from './model-directory.js'
 
 const number = (what: string, isValid: (value: number) => boolean) => (given: string) => {
   const value = given.trim() === '' ? Number.NaN : Number(given)
@@ -65,8 +66,7 @@ export interface ColumnFlags {
 }
 
 /** The values of the options that {@link addEvaluationOptions} adds. */
-export interface DataFlags extends ColumnFlags {
-  readonly modelDir: string
+export interface DataFlags extends ColumnFlags, ModelFlags {
   readonly threads: number
   readonly maxLength?: number
   readonly seed: number
@@ -106,7 +106,11 @@ export const addColumnOptions = (command: Command): Command =>
     .option('--label-separator <text>', 'what separates the labels of a list (default: found in the file)')
 
 export const modelDirOption = (description: string): Option =>
-  new Option('--model-dir <dir>', description).default(settings.modelDir.value, 'the bundled all-MiniLM-L6-v2')
+  new Option('--model, --model-dir <dir>', description).default(settings.modelDir.value, 'the bundled all-MiniLM-L6-v2')
+
+/** @param condition when the option applies */
+export const prototypeOption = (condition = ''): Option =>
+  new Option('--prototype <file>', `${condition}prototype file (default: prototype.safetensors in the directory)`)
 
 const metricOption = () =>
   new Option('--metric <name>', 'metric (default: depends on the problem type)').choices(metricNames)
@@ -117,7 +121,8 @@ const threadsOption = () =>
 export const addEvaluationOptions = (command: Command): Command =>
   addColumnOptions(command)
     .optionsGroup(optionGroups.model)
-    .addOption(modelDirOption('for a task file: directory of the backbone, with its prototype.safetensors'))
+    .addOption(modelDirOption('for a task file: directory or Hub name of the backbone'))
+    .addOption(prototypeOption('for a task file: '))
     .option(
       '--max-length <tokens>',
       'for a task file: truncate longer texts (default: the limit of the model)',

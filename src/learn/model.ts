@@ -6,7 +6,7 @@ import { TextTokenizer } from '../backbones/tokenizer.js'
 import { inFile, readFileAs } from '../formats/file.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
-import { prototypeName, readPrototypeIn } from '../petl/prototype-file.js'
+import { prototypeName, readPrototypeFile } from '../petl/prototype-file.js'
 import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 import { checkPrototypeFitsBackbone } from '../runtime/serving-graph.js'
 
@@ -25,12 +25,15 @@ export async function loadModel(directory: string, maxTokens?: number): Promise<
 }
 
 /**
- * @param directory the directory with prototype.safetensors
+ * @param path the prototype file
  * @throws Problem `invalid_prototype`, `prototype_mismatch`
  */
-export async function loadPrototypeFor(backbone: Backbone, directory = backbone.directory): Promise<Prototype> {
-  const prototype = await readPrototypeIn(directory)
-  inFile(join(directory, prototypeName), () => checkPrototypeFitsBackbone(prototype, backbone))
+export async function loadPrototypeFor(
+  backbone: Backbone,
+  path = join(backbone.directory, prototypeName),
+): Promise<Prototype> {
+  const prototype = await readPrototypeFile(path)
+  inFile(path, () => checkPrototypeFitsBackbone(prototype, backbone))
   return prototype
 }
 

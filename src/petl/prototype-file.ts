@@ -1,6 +1,5 @@
 // The prototype file (safetensors): reads it into a checked prototype, and writes it.
 
-import { join } from 'node:path'
 import { Type } from 'typebox'
 import { digestOf } from '../formats/digest.js'
 import { readFileAs } from '../formats/file.js'
@@ -25,19 +24,19 @@ export const prototypeFormat = 'propetl-prototype/1'
 export const prototypeName = 'prototype.safetensors'
 
 /**
- * Reads the prototype file in a model's directory.
+ * Reads a prototype file.
  * @throws Problem `not_safetensors` or `invalid_prototype`. If the file is missing, the message says how to make one.
  */
-export const readPrototypeIn = (directory: string): Promise<Prototype> =>
+export const readPrototypeFile = (path: string): Promise<Prototype> =>
   readFileAs(
-    join(directory, prototypeName),
+    path,
     'invalid_prototype',
     readPrototype,
     'Every backbone needs its own prototype. Train one with "propetl train --model-dir <directory>" and put it there.',
   )
 
 /**
- * Reads a prototype file.
+ * Reads the bytes of a prototype file.
  * @throws Problem `not_safetensors` or `invalid_prototype`
  */
 export function readPrototype(file: Uint8Array): Prototype {
