@@ -6,8 +6,8 @@ import { checkDataFile, isDataFileName } from '../data/file-rows.js'
 import type { LabelSpace } from '../data/label-space.js'
 import { describeFile } from '../data/survey-report.js'
 import { readFileAs } from '../formats/file.js'
-import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
 import { type NewTask, type NewTaskControl, type NewTaskResult, trainNewTask } from '../learn/new-task.js'
+import { defaultPooling, loadModelForTraining, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
 import { hasHead } from '../learn/problem-traits.js'
 import { noMask } from '../learn/starting-masks.js'
 import { loadTrainingData } from '../learn/training-data.js'
@@ -75,7 +75,7 @@ async function trainFrom(
   line: ProgressLine,
   signal: AbortSignal,
 ): Promise<{ readonly task: NewTask; readonly space: LabelSpace }> {
-  const model = await loadModel(files.directory, flags.maxLength)
+  const model = await loadModelForTraining(files.directory, flags.maxLength)
   const prototype = await loadPrototypeFor(model.backbone, files.prototype)
   const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, prototype)
   const known = await knownTasks(flags.startMasks ?? settings.masksDir.value, prototype)
@@ -108,6 +108,7 @@ async function trainFrom(
   const { description, resume: _, timeBudget, scoreRate, headRate, ...rest } = flags
   const options = {
     ...rest,
+    pooling: flags.pooling ?? defaultPooling(model.backbone),
     rates: {
       ...(scoreRate !== undefined && { scores: scoreRate }),
       ...(headRate !== undefined && { heads: headRate }),

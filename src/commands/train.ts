@@ -3,7 +3,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Backbone } from '../backbones/backbone.js'
-import { loadModel } from '../learn/model.js'
+import { defaultPooling, loadModelForTraining } from '../learn/model.js'
 import { type NamedTrainingData, type Trained, trainPrototype } from '../learn/prototype-training.js'
 import { backboneBits } from '../learn/tensors.js'
 import { loadNamedTrainingData } from '../learn/training-folder.js'
@@ -53,7 +53,7 @@ export async function train(paths: readonly string[], flags: TrainFlags): Promis
     await prepareFolder(flags.out)
   }
   const { directory } = await findModelFiles(flags, false)
-  const model = await loadModel(directory, flags.maxLength)
+  const model = await loadModelForTraining(directory, flags.maxLength)
   const tasks: NamedTrainingData[] = []
   const { devShare, seed, maxRows } = flags
   const options = { devShare, seed, columns: columnsOf(flags), ...(maxRows !== undefined && { maxRows }) }
@@ -78,6 +78,7 @@ export async function train(paths: readonly string[], flags: TrainFlags): Promis
         tasks,
         {
           ...flags,
+          pooling: flags.pooling ?? defaultPooling(model.backbone),
           method,
           module,
           density: flags.density ?? defaults.density,

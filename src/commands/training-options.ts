@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { type Columns, defaultColumns } from '../data/columns.js'
 import { type Metric, metricNames } from '../learn/metrics.js'
 import { type HeadKind, headKinds } from '../learn/plan.js'
-import { type ProblemType, poolings, problemTypes } from '../petl/task.js'
+import { type Pooling, type ProblemType, poolings, problemTypes } from '../petl/task.js'
 import { type LearningProvider, learningProviders } from '../runtime/execution-providers.js'
 import { settings } from '../settings.js'
 import type { ModelFlags } from './model-directory.js'
@@ -83,7 +83,7 @@ export interface CommonTrainingFlags extends DataFlags {
   readonly batchRows: number
   readonly headRate?: number
   readonly weightDecay: number
-  readonly pooling: (typeof poolings)[number]
+  readonly pooling?: Pooling
   readonly head: HeadKind
   readonly provider: LearningProvider
 }
@@ -145,8 +145,17 @@ export const addModelOptions = (command: Command, modelDir: string): Command =>
   command
     .optionsGroup(optionGroups.model)
     .addOption(modelDirOption(modelDir))
-    .option('--max-length <tokens>', 'truncate longer texts', whole(8, 100_000), 128)
-    .addOption(new Option('--pooling <kind>', 'how token vectors become one vector').choices(poolings).default('mean'))
+    .option(
+      '--max-length <tokens>',
+      'truncate longer texts (default: that of a sentence-transformers directory, at most 512; otherwise 128)',
+      whole(8, 100_000),
+    )
+    .addOption(
+      new Option(
+        '--pooling <kind>',
+        'how token vectors become one vector (default: that of a sentence-transformers directory; otherwise mean)',
+      ).choices(poolings),
+    )
     .addOption(
       new Option('--head <kind>', 'linear, or dense: with a dense layer and tanh before it')
         .choices(headKinds)

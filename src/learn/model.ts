@@ -2,6 +2,7 @@
 
 import { join } from 'node:path'
 import { type Backbone, readBackbone } from '../backbones/backbone.js'
+import type { Pooling } from '../backbones/pooling.js'
 import { TextTokenizer } from '../backbones/tokenizer.js'
 import { inFile, readFileAs } from '../formats/file.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
@@ -24,13 +25,35 @@ export async function loadModel(directory: string, maxTokens?: number): Promise<
   return { backbone, tokenizer: await TextTokenizer.open(backbone, maxTokens) }
 }
 
+/** Tokens to which training cuts longer texts, unless the directory says otherwise. Most texts are shorter. */
+const defaultTrainingTokens = 128
+/** Longer texts would take much time and memory, so only an option selects them. */
+const maxDefaultTrainingTokens = 512
+
+/**
+ * Loads a model for training.
+ * @param maxTokens default: the maximum length that a directory of sentence-transformers names, at most 512; otherwise 128
+ * @throws Problem `invalid_backbone`
+ */
+export async function loadModelForTraining(directory: string, maxTokens?: number): Promise<Model> {
+  const backbone = await readBackbone(directory)
+  const named = backbone.sentence?.maxTokens ?? defaultTrainingTokens
+  return {
+    backbone,
+    tokenizer: await TextTokenizer.open(backbone, maxTokens ?? Math.min(named, maxDefaultTrainingTokens)),
+  }
+}
+
+/** The pooling of a new task, unless an option selects another one. */
+export const defaultPooling = ({ sentence }: Backbone): Pooling => sentence?.pooling ?? 'mean'
+
 /**
  * @param path the prototype file
  * @throws Problem `invalid_prototype`, `prototype_mismatch`
  */
 export async function loadPrototypeFor(
   backbone: Backbone,
-  path = join(backbone.directory, prototypeName),
+  path = join(backbone.root, prototypeName),
 ): Promise<Prototype> {
   const prototype = await readPrototypeFile(path)
   inFile(path, () => checkPrototypeFitsBackbone(prototype, backbone))
