@@ -11,6 +11,7 @@ import type { Pooling } from './pooling.js'
 
 export const modulesName = 'modules.json'
 export const promptsName = 'config_sentence_transformers.json'
+export const tokenizerConfigName = 'tokenizer_config.json'
 /** Older directories have the name of the architecture instead of `bert`. */
 export const sentenceConfigPattern = /^sentence_[\w-]+_config\.json$/
 
@@ -209,18 +210,33 @@ async function readTensors(folder: string) {
   }
 }
 
-/** The settings in sentence_bert_config.json, which may be missing. */
+/** Tokenizers without a limit have a very large one. */
+const maxLimit = 1_000_000
+
+/**
+ * The settings in sentence_bert_config.json, which may be missing. Since version 5, the maximum length is in
+ * tokenizer_config.json instead.
+ */
 async function readLimits(folder: string): Promise<Pick<SentenceSettings, 'maxTokens' | 'lowercase'>> {
   const names = await namesIn(folder)
   const name = names.filter((each) => sentenceConfigPattern.test(each)).sort()[0]
-  if (name === undefined) return { lowercase: false }
-  const config = new ConfigFile(join(folder, name), await readModelJson(folder, name))
-  const isGiven = (config.fields.get('max_seq_length') ?? undefined) !== undefined
-  return {
-    ...(isGiven && { maxTokens: config.size('max_seq_length') }),
-    lowercase: config.fields.get('do_lower_case') === true,
-  }
+  const config = await openConfig(folder, name)
+  const tokenizer = await openConfig(folder, names.includes(tokenizerConfigName) ? tokenizerConfigName : undefined)
+  const ofTokenizer = tokenizer.fields.get('model_max_length')
+  const maxTokens =
+    (config.fields.get('max_seq_length') ?? undefined) !== undefined
+      ? config.size('max_seq_length')
+      : typeof ofTokenizer === 'number' && ofTokenizer <= maxLimit
+        ? tokenizer.size('model_max_length')
+        : undefined
+  return { ...(maxTokens !== undefined && { maxTokens }), lowercase: config.fields.get('do_lower_case') === true }
 }
+
+/** A config without fields if there is no file. */
+const openConfig = async (folder: string, name: string | undefined): Promise<ConfigFile> =>
+  name === undefined
+    ? new ConfigFile(folder, new Map())
+    : new ConfigFile(join(folder, name), await readModelJson(folder, name))
 
 const maxPromptCharacters = 1_000
 

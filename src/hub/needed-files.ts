@@ -2,7 +2,13 @@
 
 import { posix, join as systemJoin } from 'node:path'
 import { configName, describeMissing, tokenizerName, weightsIndexName, weightsName } from '../backbones/model-files.js'
-import { modulesName, promptsName, readModules, sentenceConfigPattern } from '../backbones/sentence-modules.js'
+import {
+  modulesName,
+  promptsName,
+  readModules,
+  sentenceConfigPattern,
+  tokenizerConfigName,
+} from '../backbones/sentence-modules.js'
 import { shardNames } from '../backbones/stored-weights.js'
 import { prototypeName } from '../petl/prototype-file.js'
 import { Problem } from '../problem.js'
@@ -31,6 +37,7 @@ export async function neededFiles(
     modulesName,
     promptsName,
     prototypeName,
+    inFolder(tokenizerConfigName),
     ...names.filter((name) => sentenceConfigPattern.test(name)).map(inFolder),
     ...modules.slice(1).flatMap(({ path }) => [join(path, configName), join(path, weightsName)]),
   ]
