@@ -1,0 +1,78 @@
+// A task file that runs in this process, through the same code as in a server, so that both give the same predictions.
+
+import { Gate } from '../costs/gate.js'
+import { Pool } from '../costs/pool.js'
+import { SlicedWork } from '../costs/sliced-work.js'
+import { Engine } from '../engine/engine.js'
+import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
+import { maxRunTokens } from '../learn/trainer.js'
+import { modelOf } from '../petl/combining.js'
+import type { Numerics } from '../runtime/execution-providers.js'
+import { CostModel } from '../scheduler/cost.js'
+import { Dispatcher } from '../scheduler/dispatcher.js'
+import { finish } from '../steps.js'
+import { Predictor } from '../tasks/predictor.js'
+import { taskInSteps } from '../tasks/ready-tasks.js'
+import { operator } from '../tenants/tenant.js'
+import { findModelFiles, type ModelFlags } from './model-directory.js'
+import type { OpenedTask } from './opened-task.js'
+
+export interface LocalTaskOptions extends ModelFlags {
+  readonly maxLength?: number
+  readonly numerics: Numerics
+  readonly threads: number
+}
+
+/** @throws Problem */
+export async function openTaskFile(path: string, flags: LocalTaskOptions): Promise<OpenedTask> {
+  const files = await findModelFiles(flags, true)
+  const { backbone, tokenizer } = await loadModel(files.directory, flags.maxLength)
+  const prototype = await loadPrototypeFor(backbone, files.prototype)
+  const file = await loadTaskFile(path, prototype)
+  const engine = await Engine.start({
+    backbone,
+    prototype,
+    provider: 'cpu',
+    numerics: flags.numerics,
+    slots: 1,
+    threads: flags.threads,
+  })
+  const maxTexts = 512
+  const dispatcher = new Dispatcher(
+    [{ available: true, run: (rows) => engine.run(rows) }],
+    { maxTokens: maxRunTokens.cpu, maxMasks: 1, maxQueueRows: maxTexts },
+    new CostModel(engine.timings),
+  )
+  const task = finish(taskInSteps(file, modelOf(prototype)))
+  // There are no other callers, so only the texts that are tokenised at the same time are limited.
+  const unlimited = Number.POSITIVE_INFINITY
+  const predictor = new Predictor({
+    registry: { use: async () => ({ task, release: () => {} }) },
+    tokenizer,
+    dispatcher,
+    work: new SlicedWork(),
+    hiddenSize: prototype.hiddenSize,
+    gate: new Gate(64 * tokenizer.maxCharacters),
+    answers: new Pool('answers', unlimited),
+    limits: { maxTaskBytes: unlimited, maxMultiplyAdds: unlimited, maxAnswerBytes: unlimited },
+  })
+  const { problemType: problem, labels } = file
+  const threshold = file.problemType === 'multi_label_classification' ? { threshold: file.threshold } : {}
+  return {
+    space: { problem, labels, ...threshold },
+    maxTexts,
+    predict: async (texts) => {
+      const inputs = texts.map((text) => ({ ...text, task: path }))
+      const options = {
+        account: { owner: operator, share: 1, spend: () => {}, giveBack: () => {}, checkAgain: () => {} },
+        rawScores: true,
+        truncate: true,
+        deadline: Number.POSITIVE_INFINITY,
+      }
+      const { predicted, holding } = await predictor.predict(inputs, options)
+      holding.release()
+      return predicted.map(({ prediction }) => prediction)
+    },
+    close: () => engine.close(),
+  }
+}
