@@ -1,7 +1,6 @@
 // `propetl evaluate`: scores a task on labelled examples, from its file or on a server. A file runs through the same code
 // as in a server, so that both give the same score.
 
-import type { Text } from '../backbones/tokenizer.js'
 import { type Columns, columnsFor } from '../data/columns.js'
 import { type Example, type OnReading, readExamples } from '../data/examples.js'
 import { checkDataFile, isDataFileName } from '../data/file-rows.js'
@@ -13,14 +12,19 @@ import { noClass, problemTraits } from '../learn/problem-traits.js'
 import { Random } from '../learn/random.js'
 import { outputsOfPredictions, textsToPredict } from '../learn/served-predictions.js'
 import { Problem } from '../problem.js'
-import type { Numerics } from '../runtime/execution-providers.js'
+import type { Prediction } from '../tasks/predictions.js'
 import { type OpenedTask, openTask } from './opened-task.js'
+import { predictInOrder } from './ordered-predictions.js'
 import { ProgressLine } from './progress-line.js'
-import { columnsOf, type DataFlags } from './training-options.js'
+import { columnsOf, type DataFlags, type TaskFlags } from './training-options.js'
 
-export interface EvaluateFlags extends DataFlags {
-  readonly numerics: Numerics
+export interface EvaluateFlags extends DataFlags, TaskFlags {
   readonly json?: boolean
+}
+
+interface EvaluatedExample extends Example {
+  /** [N, C] for its N labels. */
+  readonly outputs: Float32Array
 }
 
 /**
@@ -36,7 +40,7 @@ export async function evaluate(task: string, path: string, flags: EvaluateFlags)
       `${task} is a data file; expected first a task file or the URL of a task, then the data file`,
     )
   await checkDataFile(path)
-  const opened = await openTask(task, flags)
+  const opened = await openTask(task, flags, (what) => line.print(`warning: ${what}`))
   const unlearned = new UnlearnedLabels()
   const space: LabelSpace = { ...opened.space, unlearned }
   const evaluated = { ...opened, space }
@@ -64,41 +68,39 @@ export async function evaluate(task: string, path: string, flags: EvaluateFlags)
 }
 
 async function predictAll(
-  { space, maxTexts, predict }: OpenedTask,
+  task: OpenedTask,
   path: string,
   columns: Columns,
   onWarning: (what: string) => void,
   onReading: OnReading,
 ): Promise<Evaluation> {
+  const { space } = task
   const traits = problemTraits[space.problem]
-  const outputs = new GrowingArray(new Float32Array())
+  const width = traits.width(space)
+  const predictions = new GrowingArray(new Float32Array())
   const actual = new GrowingArray(new Float32Array())
   const starts = new GrowingArray(Int32Array.of(0))
-  const width = traits.width(space)
-  let pending: { readonly example: Example; readonly texts: readonly Text[] }[] = []
-  const flush = async () => {
-    const predicted = await predict(pending.flatMap(({ texts }) => texts))
-    let first = 0
-    for (const { example, texts } of pending) {
-      outputs.append(outputsOfPredictions(space, example, predicted.slice(first, first + texts.length)))
-      actual.append(traits.targets(space, example))
-      const labels = actual.length / width
-      if (outputs.length !== labels * outputCount(space))
-        throw new Problem('server_failed', `the prediction for ${example.place} does not have the scores of all labels`)
-      starts.append([labels])
-      first += texts.length
-    }
-    pending = []
+  const examples = readExamples(path, columnsFor(space.problem, columns), { onWarning, onReading })
+  const work = {
+    rawScores: true,
+    textsOf: (example: Example) => textsToPredict(space, example),
+    sizeOf: ({ text, textPair = '' }: Example) => text.length + textPair.length,
+    resultOf: (example: Example, predictions: readonly Prediction[]): EvaluatedExample => ({
+      ...example,
+      outputs: Float32Array.from(outputsOfPredictions(space, example, predictions)),
+    }),
   }
-  for await (const example of readExamples(path, columnsFor(space.problem, columns), { onWarning, onReading })) {
-    const texts = textsToPredict(space, example)
-    if ((pending.length + 1) * texts.length > maxTexts) await flush()
-    pending.push({ example, texts })
+  for await (const example of predictInOrder(task, examples, work)) {
+    const { outputs, place } = example
+    const targets = traits.targets(space, example)
+    if (outputs.length * width !== targets.length * outputCount(space))
+      throw new Problem('server_failed', `the prediction for ${place} does not have the scores of all labels`)
+    predictions.append(traits.predictions(space, outputs))
+    actual.append(targets)
+    starts.append([actual.length / width])
   }
-  if (pending.length > 0) await flush()
-  const predictions = traits.predictions(space, outputs.view())
-  const missing = predictions.reduce((count, value) => count + (value === noClass ? 1 : 0), 0)
+  const missing = predictions.view().reduce((count, value) => count + (value === noClass ? 1 : 0), 0)
   if (traits.unit === 'word' && missing > 0)
     onWarning(`${path}: ${missing} words have no prediction; they count as wrong`)
-  return { predictions, actual: actual.view(), starts: starts.view() }
+  return { predictions: predictions.view(), actual: actual.view(), starts: starts.view() }
 }

@@ -3,6 +3,7 @@
 import { Gate } from '../costs/gate.js'
 import { Pool } from '../costs/pool.js'
 import { SlicedWork } from '../costs/sliced-work.js'
+import { outputCount } from '../data/label-space.js'
 import { Engine } from '../engine/engine.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
 import { maxRunTokens } from '../learn/trainer.js'
@@ -23,6 +24,9 @@ export interface LocalTaskOptions extends ModelFlags {
   readonly threads: number
 }
 
+/** Most scores of labels in the predictions of one call, which bounds their memory. */
+const mostScores = 1_000_000
+
 /** @throws Problem */
 export async function openTaskFile(path: string, flags: LocalTaskOptions): Promise<OpenedTask> {
   const files = await findModelFiles(flags, true)
@@ -37,10 +41,9 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
     slots: 1,
     threads: flags.threads,
   })
-  const maxTexts = 512
   const dispatcher = new Dispatcher(
     [{ available: true, run: (rows) => engine.run(rows) }],
-    { maxTokens: maxRunTokens.cpu, maxMasks: 1, maxQueueRows: maxTexts },
+    { maxTokens: maxRunTokens.cpu, maxMasks: 1, maxQueueRows: Number.POSITIVE_INFINITY },
     new CostModel(engine.timings),
   )
   const task = finish(taskInSteps(file, modelOf(prototype)))
@@ -60,16 +63,19 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
   const threshold = file.problemType === 'multi_label_classification' ? { threshold: file.threshold } : {}
   return {
     space: { problem, labels, ...threshold },
-    maxTexts,
-    predict: async (texts) => {
+    maxTexts: Math.max(1, Math.min(256, Math.floor(mostScores / outputCount({ problem, labels })))),
+    maxCharacters: unlimited,
+    // One call is tokenised while the other is computed.
+    concurrency: 2,
+    predict: async (texts, options, signal) => {
       const inputs = texts.map((text) => ({ ...text, task: path }))
-      const options = {
+      const { predicted, holding } = await predictor.predict(inputs, {
+        ...options,
         account: { owner: operator, share: 1, spend: () => {}, giveBack: () => {}, checkAgain: () => {} },
-        rawScores: true,
         truncate: true,
-        deadline: Number.POSITIVE_INFINITY,
-      }
-      const { predicted, holding } = await predictor.predict(inputs, options)
+        deadline: unlimited,
+        ...(signal && { signal }),
+      })
       holding.release()
       return predicted.map(({ prediction }) => prediction)
     },

@@ -2,22 +2,37 @@
 
 import type { Text } from '../backbones/tokenizer.js'
 import type { LabelSpace } from '../data/label-space.js'
-import type { ServedPrediction } from '../learn/served-predictions.js'
+import type { ScoreOptions } from '../tasks/heads.js'
+import type { Prediction } from '../tasks/predictions.js'
 import { type LocalTaskOptions, openTaskFile } from './local-task.js'
 import { openServerTask } from './server-task.js'
 
 export interface OpenedTask {
   readonly space: LabelSpace
-  /** Most texts of one call of `predict`. */
+  /** Most texts of one call of `predict`, and most characters of several texts. */
   readonly maxTexts: number
-  readonly predict: (texts: readonly Text[]) => Promise<readonly ServedPrediction[]>
+  readonly maxCharacters: number
+  /** Number of concurrent calls that gives the best throughput. */
+  readonly concurrency: number
+  /** Predictions in the order of the texts. @throws Problem; the reason of the signal */
+  readonly predict: (
+    texts: readonly Text[],
+    options: ScoreOptions,
+    signal?: AbortSignal,
+  ) => Promise<readonly Prediction[]>
   readonly close: () => Promise<void>
 }
+
+const isAddress = (task: string): boolean => /^https?:\/\//i.test(task)
 
 /**
  * @param task a task file, or the URL of a task on a server: http://host:8080/tasks/reviews
  * @param options for a task file
+ * @param onWarning receives that a server is overloaded or not available, and that requests are repeated
  * @throws Problem
  */
-export const openTask = (task: string, options: LocalTaskOptions): Promise<OpenedTask> =>
-  /^https?:\/\//.test(task) ? openServerTask(task) : openTaskFile(task, options)
+export const openTask = (
+  task: string,
+  options: LocalTaskOptions,
+  onWarning: (what: string) => void,
+): Promise<OpenedTask> => (isAddress(task) ? openServerTask(task, onWarning) : openTaskFile(task, options))

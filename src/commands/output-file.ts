@@ -22,6 +22,29 @@ export async function writeAtomically(path: string, bytes: Uint8Array): Promise<
   await rename(partial, path).catch(throwUnwritable(path))
 }
 
+/** Writes a piece of a file. @throws Problem `unwritable_file` */
+export type Append = (text: string) => Promise<void>
+
+/**
+ * Writes a file in pieces. It appears when all pieces are written; if `write` throws, nothing has changed.
+ * @throws Problem `unwritable_file`; whatever `write` throws
+ */
+export async function writePiecesAtomically<T>(path: string, write: (append: Append) => Promise<T>): Promise<T> {
+  const partial = `${path}.partial`
+  const file = await open(partial, 'w').catch(throwUnwritable(path))
+  try {
+    const result = await write((text) => file.appendFile(text).catch(throwUnwritable(path)))
+    await file.sync().catch(throwUnwritable(path))
+    await file.close()
+    await rename(partial, path).catch(throwUnwritable(path))
+    return result
+  } catch (error) {
+    await file.close()
+    await rm(partial, { force: true })
+    throw error
+  }
+}
+
 /** Gives a file its final name, which no other file may have, and makes the name durable. */
 export async function renameDurably(partial: string, path: string): Promise<void> {
   const directory = await open(dirname(path))

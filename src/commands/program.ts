@@ -13,6 +13,7 @@ import type { EvaluateFlags } from './evaluate.js'
 import { addHelp } from './help-text.js'
 import { Interrupted } from './interrupt.js'
 import type { LearnFlags } from './learn.js'
+import type { PredictFlags } from './predict.js'
 import { addTenantCommands } from './tenant-options.js'
 import type { TrainFlags } from './train.js'
 import {
@@ -21,6 +22,8 @@ import {
   addEvaluationOptions,
   addModelOptions,
   addSingleTaskOptions,
+  addTaskOptions,
+  addTextOptions,
   addTrainingOptions,
   modelDirOption,
   optionGroups,
@@ -33,6 +36,8 @@ import {
 
 /** Exit codes, as in most programs. */
 const exitCodes = { failure: 1, usageError: 2, interrupted: 130 } as const
+
+const keyNote = 'If the server requires an API key, set it in the environment variable PROPETL_KEY.'
 
 const program = new Command('propetl')
   .description('Serves many text classifiers with one frozen transformer and a few kilobytes of mask bits per task.')
@@ -49,10 +54,11 @@ addHelp(program, {
   examples: ['propetl serve', 'propetl learn reviews.csv --out reviews.safetensors'],
 })
 addServe(program.commandsGroup('Serve:'))
-program.commandsGroup('Train and evaluate:')
+program.commandsGroup('Train, evaluate and predict:')
 addCheck(program)
 addLearn(program)
 addEvaluate(program)
+addPredict(program)
 addTrain(program)
 addInspect(program.commandsGroup('Administer:'))
 addBackup(program)
@@ -199,18 +205,44 @@ function addCheck(program: Command): void {
   })
 }
 
+function addPredict(program: Command): void {
+  const predict = program
+    .command('predict')
+    .description('add the predictions of a task to the rows of a data file')
+    .argument('<task>', 'task file, or the URL of a task on a server')
+    .argument('<data>', 'texts, in a file as for learn; labels are not needed')
+    .optionsGroup(optionGroups.output)
+    .option('--out <file>', 'CSV, TSV or JSON lines file to write (default: CSV to standard output)')
+    .option('--scores', 'add the scores of all labels')
+    .option('--json', 'print the summary as JSON; needs --out')
+  addTaskOptions(addTextOptions(predict)).action(async (task: string, data: string, flags: PredictFlags) => {
+    const { predict } = await import('./predict.js')
+    const summary = await predict(task, data, flags)
+    if (summary !== '') console.log(summary)
+  })
+  addHelp(predict, {
+    prints: 'Prints the rows with their predictions, or with --out the number of rows, the new columns, and the time.',
+    notes: [
+      'The columns of the data file are kept, and the new columns follow: label and score; labels for several labels ' +
+        'per text; value for a regression; entities (as JSON) for a token classification; vector for a feature ' +
+        'extraction, only in JSON lines. A name that the file has already gets the prefix "predicted_".',
+      'Rows keep their order. A row without text gets an empty prediction. Ctrl-C leaves an existing file unchanged.',
+      keyNote,
+    ],
+    examples: [
+      'propetl predict reviews.safetensors new.csv --out predicted.csv',
+      'propetl predict http://localhost:8080/tasks/reviews new.csv --scores > predicted.csv',
+    ],
+  })
+}
+
 function addEvaluate(program: Command): void {
   const evaluate = program
     .command('evaluate')
     .description('score a task on labelled examples, with a confidence interval')
     .argument('<task>', 'task file, or the URL of a task on a server')
     .argument('<data>', 'labelled examples, as for learn')
-  addEvaluationOptions(evaluate)
-    .addOption(
-      new Option('--numerics <kind>', 'numerics that a task file is run with, as for serve')
-        .choices(settings.numerics.kind.choices)
-        .default(settings.numerics.value),
-    )
+  addTaskOptions(addEvaluationOptions(evaluate))
     .optionsGroup(optionGroups.output)
     .option('--json', 'print the result as JSON')
     .action(async (task: string, data: string, flags: EvaluateFlags) => {
@@ -219,7 +251,7 @@ function addEvaluate(program: Command): void {
     })
   addHelp(evaluate, {
     prints: 'Prints the metric, the score, the number of examples, and the 95 % confidence interval of the score.',
-    notes: ['If the server requires an API key, set it in the environment variable PROPETL_KEY.'],
+    notes: [keyNote],
     examples: [
       'propetl evaluate reviews.safetensors test.csv',
       'propetl evaluate http://localhost:8080/tasks/reviews test.csv',

@@ -1,4 +1,4 @@
-// Shows the progress of a training run: one line that is rewritten on a terminal, else a new line from time to time.
+// Shows the progress of training or predicting: one line that is rewritten on a terminal, else a new line from time to time.
 
 import type { StartProgress } from '../learn/starting-point.js'
 import type { Progress } from '../learn/training.js'
@@ -30,6 +30,15 @@ export class ProgressLine {
     this.#rewrite(`downloading ${name}: ${megabytes(done)} of ${megabytes(total)} MB`, done === total)
   }
 
+  /** @param elapsedMs time that the `done` rows took */
+  predicting(done: number, rows: number, elapsedMs: number): void {
+    const left = duration((elapsedMs / done) * (rows - done))
+    this.#rewrite(
+      `${formatCount(done)} of ${formatCount(rows)} rows predicted, ${rowRate(done, elapsedMs)}, ${left} left`,
+      done === rows,
+    )
+  }
+
   /** Prints a line that stays. */
   print(line: string): void {
     this.stream.write(`${this.#open ? '\r\x1b[2K' : ''}${line}\n`)
@@ -55,6 +64,11 @@ export class ProgressLine {
 }
 
 const formatCount = (value: number) => value.toLocaleString('en-US')
+
+export const rowRate = (rows: number, ms: number): string => {
+  const rate = (1000 * rows) / ms
+  return `${rate < 10 ? rate.toFixed(1) : formatCount(Math.round(rate))} rows/s`
+}
 
 const sentence = ({ step, steps, loss, best, comparedBy, millisecondsLeft }: Progress): string =>
   [

@@ -5,7 +5,7 @@ import { type Columns, defaultColumns } from '../data/columns.js'
 import { type Metric, metricNames } from '../learn/metrics.js'
 import { type HeadKind, headKinds } from '../learn/plan.js'
 import { type Pooling, type ProblemType, poolings, problemTypes } from '../petl/task.js'
-import { type LearningProvider, learningProviders } from '../runtime/execution-providers.js'
+import { type LearningProvider, learningProviders, type Numerics } from '../runtime/execution-providers.js'
 import { settings } from '../settings.js'
 import type { ModelFlags } from './model-directory.js'
 
@@ -55,20 +55,29 @@ export const optionGroups = {
   machine: 'Machine:',
 } as const
 
-/** The values of the options about columns. */
-export interface ColumnFlags {
+/** The values of the options that {@link addTextOptions} adds. */
+export interface TextFlags {
   readonly textColumn: string
   readonly textPairColumn?: string
+}
+
+/** The values of the options about columns. */
+export interface ColumnFlags extends TextFlags {
   readonly labelColumn: string
   readonly labelColumns?: readonly string[]
   readonly labelNames?: readonly string[]
   readonly labelSeparator?: string
 }
 
-/** The values of the options that {@link addEvaluationOptions} adds. */
-export interface DataFlags extends ColumnFlags, ModelFlags {
+/** The values of the options that {@link addTaskOptions} adds. */
+export interface TaskFlags extends ModelFlags {
   readonly threads: number
   readonly maxLength?: number
+  readonly numerics: Numerics
+}
+
+/** The values of the options that learn, train and evaluate share. */
+export interface DataFlags extends ColumnFlags, Omit<TaskFlags, 'numerics'> {
   readonly seed: number
   readonly metric?: Metric
 }
@@ -88,7 +97,8 @@ export interface CommonTrainingFlags extends DataFlags {
   readonly provider: LearningProvider
 }
 
-export const addColumnOptions = (command: Command): Command =>
+/** Options about the texts of a data file. */
+export const addTextOptions = (command: Command): Command =>
   command
     .optionsGroup(optionGroups.data)
     .option('--text-column <name>', 'column of the text', defaultColumns.text)
@@ -96,6 +106,9 @@ export const addColumnOptions = (command: Command): Command =>
       '--text-pair-column <name>',
       `column of the second text (default: "${defaultColumns.textPair}" if the file has it)`,
     )
+
+export const addColumnOptions = (command: Command): Command =>
+  addTextOptions(command)
     .option('--label-column <name>', 'column of the label', defaultColumns.label)
     .option('--label-columns <names>', 'columns with 0 or 1 for each label, separated by commas', nameList)
     .option(
@@ -118,8 +131,9 @@ const metricOption = () =>
 const threadsOption = () =>
   new Option('--threads <number>', 'CPU threads; 0 means one per core').argParser(whole(0, 1024)).default(0)
 
-export const addEvaluationOptions = (command: Command): Command =>
-  addColumnOptions(command)
+/** Options about how a task file runs. */
+export const addTaskOptions = (command: Command): Command =>
+  command
     .optionsGroup(optionGroups.model)
     .addOption(modelDirOption('for a task file: directory or Hub name of the backbone'))
     .addOption(prototypeOption('for a task file: '))
@@ -128,11 +142,20 @@ export const addEvaluationOptions = (command: Command): Command =>
       'for a task file: truncate longer texts (default: the limit of the model)',
       whole(8, 100_000),
     )
+    .optionsGroup(optionGroups.machine)
+    .addOption(threadsOption())
+    .addOption(
+      new Option('--numerics <kind>', 'numerics that a task file is run with, as for serve')
+        .choices(settings.numerics.kind.choices)
+        .default(settings.numerics.value),
+    )
+
+/** Options of evaluate about its data and its score. */
+export const addEvaluationOptions = (command: Command): Command =>
+  addColumnOptions(command)
     .optionsGroup(optionGroups.evaluation)
     .addOption(metricOption())
     .option('--seed <number>', 'seed of the confidence interval', whole(0, 2 ** 31 - 1), 1)
-    .optionsGroup(optionGroups.machine)
-    .addOption(threadsOption())
 
 /** Options of learn and train about their data. */
 export const addDataOptions = (command: Command): Command =>

@@ -65,12 +65,22 @@ describe('Markdown pages', () => {
 })
 
 describe('settings, flags and metrics', () => {
-  const commands = ['serve', 'learn', 'evaluate', 'train', 'inspect', 'backup', 'tenants set', 'tenants create-key']
+  const commands = [
+    'serve',
+    'learn',
+    'evaluate',
+    'predict',
+    'train',
+    'inspect',
+    'backup',
+    'tenants set',
+    'tenants create-key',
+  ]
   const help = commands.map((command) =>
     execFileSync(process.execPath, [join(root, 'dist/cli.js'), ...command.split(' '), '--help']).toString(),
   )
   const flags = new Set(help.flatMap((text) => text.match(/(?<![\w-])--[a-z][a-z-]*/g) ?? []))
-  /** PROPETL_KEY is the key that `propetl evaluate` sends. */
+  /** PROPETL_KEY is the key that `propetl evaluate` and `predict` send. */
   const variables = new Set<string>([...settingNames.map(environmentVariableOf), 'PROPETL_KEY'])
   const users = pages.filter((page) => /^(README\.md|SECURITY\.md|docs\/|examples\/)/.test(page))
 
@@ -96,7 +106,7 @@ describe('settings, flags and metrics', () => {
       // A flag of propetl is a code span that begins with it, or stands in a line that calls propetl.
       const text = textOf(page)
       const spans = [...text.matchAll(/`(--[a-z][a-z-]*)[^`]*`/g)].map(([, flag = '']) => flag)
-      const lines = text.match(/^.*\bpropetl (serve|learn|evaluate|train|inspect|backup|tenants)\b.*$/gm) ?? []
+      const lines = text.match(/^.*\bpropetl (serve|learn|evaluate|predict|train|inspect|backup|tenants)\b.*$/gm) ?? []
       const used = lines.flatMap((line) => line.replace(/.*?\bpropetl /, '').match(/(?<![\w-])--[a-z][a-z-]*/g) ?? [])
       for (const flag of [...spans, ...used]) assert.ok(flags.has(flag), flag)
     })
