@@ -23,8 +23,9 @@ const imports: Readonly<Record<string, string>> = {
   http: 'costs engine formats petl scheduler store tasks tenants',
   data: 'backbones petl',
   learn: 'backbones data formats graph petl runtime',
+  report: 'data formats learn',
   commands:
-    'backbones costs data engine formats http hub learn petl runtime scheduler server shutdown signals store tasks tenants',
+    'backbones costs data engine formats http hub learn petl report runtime scheduler server shutdown signals store tasks tenants',
 }
 /** Modules of src itself that all others may import. They import only each other. */
 const shared = new Set(['config', 'owner', 'package', 'problem', 'running-time', 'settings', 'steps'])

@@ -6,25 +6,33 @@ import { type Example, type OnReading, readExamples } from '../data/examples.js'
 import { checkDataFile, isDataFileName } from '../data/file-rows.js'
 import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { UnlearnedLabels } from '../data/unlearned-labels.js'
-import { confidenceInterval, type Evaluation, metricFor, scoreOf } from '../learn/evaluation.js'
+import { findConfusions } from '../learn/confusions.js'
+import { confidenceInterval, metricFor, scoreOf } from '../learn/evaluation.js'
 import { GrowingArray } from '../learn/growing-array.js'
 import { noClass, problemTraits } from '../learn/problem-traits.js'
 import { Random } from '../learn/random.js'
 import { outputsOfPredictions, textsToPredict } from '../learn/served-predictions.js'
 import { Problem } from '../problem.js'
+import type { ScoredEvaluation } from '../report/confidences.js'
+import { type JudgedExample, judge, type ShownLabel, WorstExamples } from '../report/judged-examples.js'
+import { type LabelTable, labelTable, type Scores } from '../report/label-scores.js'
+import { matrixOf, type PageFacts, reportPage } from '../report/page.js'
+import { reliabilityOf } from '../report/reliability.js'
 import type { Prediction } from '../tasks/predictions.js'
 import { type OpenedTask, openTask } from './opened-task.js'
 import { predictInOrder } from './ordered-predictions.js'
+import { type Append, checkWritable, writeAtomically, writePiecesAtomically } from './output-file.js'
+import { roundedScore } from './prediction-fields.js'
 import { ProgressLine } from './progress-line.js'
+import { listCell, type TableFormat, tableFormatOf, tableWriter } from './table-writer.js'
 import { columnsOf, type DataFlags, type TaskFlags } from './training-options.js'
 
 export interface EvaluateFlags extends DataFlags, TaskFlags {
   readonly json?: boolean
-}
-
-interface EvaluatedExample extends Example {
-  /** [N, C] for its N labels. */
-  readonly outputs: Float32Array
+  /** Whether the text has a table of any number of labels. */
+  readonly perLabel?: boolean
+  readonly errors?: string
+  readonly report?: string
 }
 
 /**
@@ -34,38 +42,145 @@ interface EvaluatedExample extends Example {
  */
 export async function evaluate(task: string, path: string, flags: EvaluateFlags): Promise<string> {
   const line = new ProgressLine(process.stderr)
+  const onWarning = (what: string) => line.print(`warning: ${what}`)
   if (isDataFileName(task))
     throw new Problem(
       'invalid_setting',
       `${task} is a data file; expected first a task file or the URL of a task, then the data file`,
     )
+  const errorsFormat = flags.errors === undefined ? 'csv' : tableFormatOf('--errors', flags.errors)
+  for (const file of [flags.errors, flags.report]) if (file !== undefined) await checkWritable(file)
   await checkDataFile(path)
-  const opened = await openTask(task, flags, (what) => line.print(`warning: ${what}`))
+  const opened = await openTask(task, flags, onWarning)
   const unlearned = new UnlearnedLabels()
   const space: LabelSpace = { ...opened.space, unlearned }
-  const evaluated = { ...opened, space }
   try {
     const metric = metricFor(space, flags.metric)
-    const evaluation = await predictAll(
-      evaluated,
-      path,
-      columnsOf(flags),
-      (what) => line.print(`warning: ${what}`),
-      (file, rows) => line.reading(file, rows),
-    )
-    if (unlearned.warning) line.print(`warning: ${unlearned.warning}`)
+    const worst = new WorstExamples(maxWorst)
+    const evaluateAll = (onJudged: (example: JudgedExample) => Promise<void>) =>
+      predictAll(
+        { ...opened, space },
+        path,
+        columnsOf(flags),
+        onWarning,
+        (file, rows) => line.reading(file, rows),
+        async (example) => {
+          worst.add(example)
+          await onJudged(example)
+        },
+      )
+    const evaluation =
+      flags.errors === undefined
+        ? await evaluateAll(async () => {})
+        : await writePiecesAtomically(flags.errors, (append) => evaluateAll(errorWriter(space, errorsFormat, append)))
+    if (unlearned.warning) onWarning(unlearned.warning)
     line.end()
     const rows = evaluation.starts.length - 1
     if (rows === 0) throw new Problem('invalid_data', `${path}: the file has no examples`)
-    const score = scoreOf(metric, space, evaluation)
-    const interval = confidenceInterval(metric, space, evaluation, new Random(flags.seed, 'interval'))
-    if (flags.json) return JSON.stringify({ task, data: path, rows, metric, score, interval })
-    const [low, high] = interval.map((value) => value.toFixed(4))
-    return `${metric} ${score.toFixed(4)} on ${rows} examples; 95 % confidence interval ${low} to ${high}`
+    const confusions = findConfusions(space, evaluation)
+    const facts: PageFacts = {
+      task,
+      data: path,
+      rows,
+      metric,
+      score: scoreOf(metric, space, evaluation),
+      interval: confidenceInterval(metric, space, evaluation, new Random(flags.seed, 'interval')),
+      table: labelTable(space, evaluation),
+      confusions,
+      matrix: matrixOf(space, evaluation, confusions),
+      reliability: reliabilityOf(space, evaluation),
+      losses: lossesOf(opened.metrics),
+      worst: worst.list,
+    }
+    if (flags.report !== undefined) await writeAtomically(flags.report, Buffer.from(reportPage(facts)))
+    return flags.json ? jsonReport(facts) : textReport(facts, flags)
   } finally {
     await opened.close()
   }
 }
+
+/** Examples with errors in a report. */
+const maxWorst = 50
+
+/** Writes the wrong examples. */
+function errorWriter(
+  { problem, labels }: LabelSpace,
+  format: TableFormat,
+  append: Append,
+): (example: JudgedExample) => Promise<void> {
+  const columns = ['place', 'text', 'text_pair', 'expected', 'predicted', 'score']
+  const writer = tableWriter(format, columns)
+  const namesHaveCommas = labels.some((label) => label.includes(','))
+  const shown = (label: ShownLabel) => {
+    if (format === 'jsonl' || typeof label !== 'object') return label
+    return problem === 'token_classification' ? label.join(' ') : listCell(label, namesHaveCommas)
+  }
+  let start = writer.header
+  return async ({ place, text, textPair, expected, predicted, score, isWrong }) => {
+    const labels = { expected: shown(expected), predicted: shown(predicted) }
+    const line = isWrong
+      ? writer.line({ place, text, text_pair: textPair, ...labels, score: score && roundedScore(score) })
+      : ''
+    if (start + line !== '') await append(start + line)
+    start = ''
+  }
+}
+
+/** The losses that `learn` stores in a task file. */
+function lossesOf({ losses }: Readonly<Record<string, unknown>>): readonly number[] {
+  return Array.isArray(losses) && losses.every((loss) => typeof loss === 'number') ? losses : []
+}
+
+function jsonReport({ table, matrix: _, losses: __, worst: ___, reliability, ...facts }: PageFacts): string {
+  const { labels, unit, ...averages } = table ?? {}
+  return JSON.stringify({ ...facts, ...(table && { unit, labels, averages }), calibration: reliability })
+}
+
+const maxShownLabels = 20
+const maxShownConfusions = 3
+
+function textReport(facts: PageFacts, { perLabel, errors, report }: EvaluateFlags): string {
+  const { rows, metric, score, interval, table, confusions, reliability } = facts
+  const [low, high] = interval.map(number)
+  const files = [
+    ...(errors === undefined ? [] : [['wrong examples', errors]]),
+    ...(report === undefined ? [] : [['report', report]]),
+  ]
+  const remarks = [
+    ...confusions
+      .slice(0, maxShownConfusions)
+      .map(({ actual, predicted, rows, of }, at) => [
+        at === 0 ? 'most confused' : '',
+        `${rows} of ${of} "${actual}" predicted as "${predicted}"`,
+      ]),
+    ...(reliability ? [['calibration error', number(reliability.error)]] : []),
+    ...files,
+  ]
+  return [
+    `${metric} ${number(score)} on ${rows} examples; 95 % confidence interval ${low} to ${high}`,
+    ...(table && (perLabel || table.labels.length <= maxShownLabels) ? tableLines(table) : []),
+    ...remarks.map(([name = '', value = '']) => `${name.padEnd(22)} ${value}`),
+  ].join('\n')
+}
+
+function tableLines({ labels, unit, micro, macro, weighted }: LabelTable): string[] {
+  const rows: (readonly [string, Scores])[] = [
+    ...labels.map((scores) => [scores.label, scores] as const),
+    ['(all together: micro)', micro],
+    ['(mean: macro)', macro],
+    ['(mean: weighted)', weighted],
+  ]
+  const width = Math.max(22, ...rows.map(([name]) => name.length))
+  return [
+    `${'label'.padEnd(width)} precision  recall  f1      ${unit}`,
+    ...rows.map(
+      ([name, { precision, recall, f1, support }]) =>
+        `${name.padEnd(width)} ${number(precision)}     ${number(recall)}  ${number(f1)}  ${support}`,
+    ),
+  ]
+}
+
+const number = (value: number) => value.toFixed(4)
 
 async function predictAll(
   task: OpenedTask,
@@ -73,10 +188,12 @@ async function predictAll(
   columns: Columns,
   onWarning: (what: string) => void,
   onReading: OnReading,
-): Promise<Evaluation> {
+  onJudged: (example: JudgedExample) => Promise<void>,
+): Promise<ScoredEvaluation> {
   const { space } = task
   const traits = problemTraits[space.problem]
   const width = traits.width(space)
+  const outputs = new GrowingArray(new Float32Array())
   const predictions = new GrowingArray(new Float32Array())
   const actual = new GrowingArray(new Float32Array())
   const starts = new GrowingArray(Int32Array.of(0))
@@ -85,22 +202,24 @@ async function predictAll(
     rawScores: true,
     textsOf: (example: Example) => textsToPredict(space, example),
     sizeOf: ({ text, textPair = '' }: Example) => text.length + textPair.length,
-    resultOf: (example: Example, predictions: readonly Prediction[]): EvaluatedExample => ({
-      ...example,
+    resultOf: (example: Example, predictions: readonly Prediction[]) => ({
+      example,
       outputs: Float32Array.from(outputsOfPredictions(space, example, predictions)),
     }),
   }
-  for await (const example of predictInOrder(task, examples, work)) {
-    const { outputs, place } = example
-    const targets = traits.targets(space, example)
-    if (outputs.length * width !== targets.length * outputCount(space))
-      throw new Problem('server_failed', `the prediction for ${place} does not have the scores of all labels`)
-    predictions.append(traits.predictions(space, outputs))
+  for await (const { example, outputs: own } of predictInOrder(task, examples, work)) {
+    const targets = Float32Array.from(traits.targets(space, example))
+    if (own.length * width !== targets.length * outputCount(space))
+      throw new Problem('server_failed', `the prediction for ${example.place} does not have the scores of all labels`)
+    const predicted = traits.predictions(space, own)
+    outputs.append(own)
+    predictions.append(predicted)
     actual.append(targets)
     starts.append([actual.length / width])
+    await onJudged(judge(space, example, { outputs: own, predictions: predicted, actual: targets }))
   }
   const missing = predictions.view().reduce((count, value) => count + (value === noClass ? 1 : 0), 0)
   if (traits.unit === 'word' && missing > 0)
     onWarning(`${path}: ${missing} words have no prediction; they count as wrong`)
-  return { predictions: predictions.view(), actual: actual.view(), starts: starts.view() }
+  return { outputs: outputs.view(), predictions: predictions.view(), actual: actual.view(), starts: starts.view() }
 }

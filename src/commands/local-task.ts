@@ -63,6 +63,7 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
   const threshold = file.problemType === 'multi_label_classification' ? { threshold: file.threshold } : {}
   return {
     space: { problem, labels, ...threshold },
+    metrics: file.metrics ?? {},
     maxTexts: Math.max(1, Math.min(256, Math.floor(mostScores / outputCount({ problem, labels })))),
     maxCharacters: unlimited,
     // One call is tokenised while the other is computed.

@@ -39,7 +39,7 @@ export function predictionFields(space: LabelSpace, format: TableFormat, withSco
 
 const bestLabel: readonly PredictionField[] = [
   { name: 'label', of: (prediction) => ('label' in prediction ? prediction.label : null) },
-  { name: 'score', of: (prediction) => ('label' in prediction ? rounded(prediction.score) : null) },
+  { name: 'score', of: (prediction) => ('label' in prediction ? roundedScore(prediction.score) : null) },
 ]
 
 const labelList = (labels: readonly string[], format: TableFormat): PredictionField => {
@@ -58,7 +58,7 @@ function allScores(labels: readonly string[], format: TableFormat): PredictionFi
   if (format === 'jsonl') return [{ name: 'scores', of: (prediction) => byLabel(scoresOf(prediction)) }]
   return labels.map((label, at) => ({
     name: `score_${label}`,
-    of: (prediction) => rounded(scoresOf(prediction)[at]?.score ?? Number.NaN),
+    of: (prediction) => roundedScore(scoresOf(prediction)[at]?.score ?? Number.NaN),
   }))
 }
 
@@ -66,7 +66,7 @@ const entities: PredictionField = {
   name: 'entities',
   of: (prediction) =>
     'entities' in prediction
-      ? prediction.entities?.map((entity) => ({ ...entity, score: rounded(entity.score) }))
+      ? prediction.entities?.map((entity) => ({ ...entity, score: roundedScore(entity.score) }))
       : null,
 }
 
@@ -80,17 +80,17 @@ const wordFields = ({ text, start, end, label, score, scores }: LabelledWord, wi
   start,
   end,
   label,
-  score: rounded(score),
+  score: roundedScore(score),
   ...(withScores && { scores: byLabel(scores) }),
 })
 
 const vector: PredictionField = {
   name: 'vector',
-  of: (prediction) => ('embedding' in prediction ? prediction.embedding.map(rounded) : null),
+  of: (prediction) => ('embedding' in prediction ? prediction.embedding.map(roundedScore) : null),
 }
 
 const byLabel = (scores: readonly LabelScore[]) =>
-  Object.fromEntries(scores.map(({ label, score }) => [label, rounded(score)]))
+  Object.fromEntries(scores.map(({ label, score }) => [label, roundedScore(score)]))
 
 /** Further digits of a score differ between machines, and with the other texts of a batch. */
-const rounded = (value: number): number => Number(value.toPrecision(6))
+export const roundedScore = (value: number): number => Number(value.toPrecision(6))

@@ -244,17 +244,23 @@ function addEvaluate(program: Command): void {
     .argument('<data>', 'labelled examples, as for learn')
   addTaskOptions(addEvaluationOptions(evaluate))
     .optionsGroup(optionGroups.output)
+    .option('--per-label', 'print the scores of each label also if they are more than 20')
+    .option('--errors <file>', 'CSV, TSV or JSON lines file to write: the wrongly predicted examples')
+    .option('--report <file>', 'HTML page to write: charts, scores of each label, worst errors')
     .option('--json', 'print the result as JSON')
     .action(async (task: string, data: string, flags: EvaluateFlags) => {
       const { evaluate } = await import('./evaluate.js')
       console.log(await evaluate(task, data, flags))
     })
   addHelp(evaluate, {
-    prints: 'Prints the metric, the score, the number of examples, and the 95 % confidence interval of the score.',
+    prints:
+      'Prints the score with its 95 % confidence interval, precision, recall and F1 of each label, the most frequent ' +
+      'confusions, and the calibration error.',
     notes: [keyNote],
     examples: [
       'propetl evaluate reviews.safetensors test.csv',
       'propetl evaluate http://localhost:8080/tasks/reviews test.csv',
+      'propetl evaluate reviews.safetensors test.csv --errors wrong.csv --report report.html',
     ],
   })
 }

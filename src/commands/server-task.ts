@@ -31,8 +31,9 @@ export async function openServerTask(url: string, onWarning: (what: string) => v
     problem_type: ProblemType
     labels: string[]
     threshold?: number
+    metrics?: Record<string, unknown>
   }
-  const { problem_type: problem, labels, threshold } = description
+  const { problem_type: problem, labels, threshold, metrics = {} } = description
   if (!problemTypes.includes(problem))
     throw new Problem(
       'server_failed',
@@ -67,6 +68,7 @@ export async function openServerTask(url: string, onWarning: (what: string) => v
   }
   return {
     space: { problem, labels, ...(threshold !== undefined && { threshold }) },
+    metrics,
     maxTexts: 32,
     maxCharacters: mostCharacters / 2,
     concurrency: 4,

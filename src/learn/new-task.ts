@@ -8,10 +8,11 @@ import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import type { Compute } from '../runtime/execution-providers.js'
 import { calibratedHead } from './calibration.js'
+import { type Confusion, findConfusions } from './confusions.js'
 import { type Evaluation, evaluateSubset, scoreOf } from './evaluation.js'
 import type { Subset } from './example-set.js'
 import { trainMask } from './mask-training.js'
-import { confusion, type Metric } from './metrics.js'
+import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
 import { type HeadKind, type MaskPlan, type ModuleParameter, type ModulePlan, moduleParameters } from './plan.js'
 import { hasHead } from './problem-traits.js'
@@ -49,22 +50,13 @@ export interface NewTaskOptions extends Schedule, Compute {
   readonly resume?: TaskFile
 }
 
-/** Examples (of a token classification: words) of one label for which another one was predicted. */
-export interface Confusion {
-  readonly actual: string
-  readonly predicted: string
-  readonly rows: number
-  /** All examples or words with the actual label. */
-  readonly of: number
-}
-
 export interface NewTask {
   readonly file: Uint8Array
   readonly result: NewTaskResult
   readonly metric: Metric
   /** Score of a head without a mask on the same held-out examples; for a feature extraction, of vectors without a mask. */
   readonly headOnly?: number
-  /** Most frequent first; only where each row, or word, has one label. */
+  /** Most frequent first. */
   readonly confusions: readonly Confusion[]
 }
 
@@ -83,6 +75,8 @@ export interface NewTaskResult {
   readonly epochs: number
   readonly steps: number
   readonly stopped: boolean
+  /** Mean loss of the held-out examples before training and after each epoch, if epochs are compared by it. */
+  readonly losses?: readonly number[]
 }
 
 /** How the caller follows and stops the training of a new task. */
@@ -169,6 +163,7 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
     start: (trained.bestEpoch > 0 ? trainable : best).mask.name,
     bestEpoch: trained.bestEpoch,
     epochs: trained.losses.length,
+    losses: [best.head?.calibration.loss ?? Number.NaN, ...trained.losses],
     steps: trained.steps,
     stopped: signal.aborted,
   }
@@ -242,7 +237,7 @@ function newTask(
 ): NewTask {
   const { combine, pooling, normalize, description } = options
   const file = trainedTaskFile(
-    { space, tensors, metric, heldOut: result.heldOut, folds: result.folds },
+    { space, tensors, metric, heldOut: result.heldOut, folds: result.folds, losses: result.losses ?? [] },
     {
       prototype: prototype.digest,
       mask: taskMask(trainer.withTensors(module), module),
@@ -309,19 +304,4 @@ export function taskMask(trainer: Trainer, tensors: readonly ModuleTensor[]): Ta
   )
   const bits = Uint8Array.from(Buffer.concat(layers))
   return { layers: layers.length, weights: (8 * bits.byteLength) / layers.length, exact: false, bits }
-}
-
-function findConfusions({ problem, labels }: LabelSpace, { predictions, actual }: Evaluation): Confusion[] {
-  if (problem !== 'single_label_classification' && problem !== 'token_classification') return []
-  const C = labels.length
-  const counts = confusion(predictions, actual, C)
-  const found: Confusion[] = []
-  for (const [cell, rows] of counts.entries()) {
-    const a = Math.floor(cell / C)
-    const p = cell % C
-    if (a === p || rows === 0) continue
-    const of = counts.subarray(a * C, (a + 1) * C).reduce((sum, count) => sum + count, 0)
-    found.push({ actual: labels[a] ?? '', predicted: labels[p] ?? '', rows, of })
-  }
-  return found.sort((x, y) => y.rows - x.rows)
 }

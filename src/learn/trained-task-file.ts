@@ -25,10 +25,12 @@ export interface TrainedTask {
   readonly heldOut: number
   /** Folds of a cross-validation; 1 for a dev part. */
   readonly folds?: number
+  /** Mean loss of the held-out examples before training and after each epoch. */
+  readonly losses?: readonly number[]
 }
 
 export function trainedTaskFile(
-  { space, tensors, metric, heldOut, folds = 1 }: TrainedTask,
+  { space, tensors, metric, heldOut, folds = 1, losses = [] }: TrainedTask,
   { score, normalize, ...content }: TrainedTaskContent,
 ): Uint8Array {
   return serializeTaskFile({
@@ -38,13 +40,19 @@ export function trainedTaskFile(
     ...(space.problem === 'regression' && space.range && { range: space.range }),
     metrics: {
       [folds > 1 ? 'cross_validation' : 'dev']: {
-        [metric]: Math.round(score * 1e4) / 1e4,
+        [metric]: rounded(score),
         rows: heldOut,
         ...(folds > 1 && { folds }),
       },
+      ...(losses.length > 1 && losses.length <= maxLosses && { losses: losses.map(rounded) }),
     },
   })
 }
+
+/** More would exceed the limit on the length of the metrics. */
+const maxLosses = 1000
+
+const rounded = (value: number): number => Math.round(value * 1e4) / 1e4
 
 function outputPart(space: LabelSpace, tensors: readonly Tensor[], normalize: boolean): ProblemFields {
   const { problem: problemType, threshold = defaultThreshold } = space
