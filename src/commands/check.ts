@@ -1,6 +1,7 @@
 // `propetl check`: reads data files as learn would, and reports what is in them.
 
 import type { TextTokenizer } from '../backbones/tokenizer.js'
+import { detached } from '../data/detached.js'
 import type { Example } from '../data/examples.js'
 import { checkDataFile } from '../data/file-rows.js'
 import { type OnExample, sharedTexts, surveyFile } from '../data/file-survey.js'
@@ -127,8 +128,8 @@ class TextSample {
     const { place, text, textPair } = example
     this.texts[at] = {
       place,
-      text: text.slice(0, this.maxCharacters),
-      ...(textPair !== undefined && { textPair: textPair.slice(0, this.maxCharacters) }),
+      text: detached(text.slice(0, this.maxCharacters)),
+      ...(textPair !== undefined && { textPair: detached(textPair.slice(0, this.maxCharacters)) }),
       label: '',
     }
   }

@@ -2,6 +2,7 @@
 
 import type { ProblemType } from '../petl/task.js'
 import { quoted } from '../problem.js'
+import { detached } from './detached.js'
 import type { Example } from './examples.js'
 import { throwInvalidData } from './invalid-data.js'
 import { hasNumbers, type LabelSpace, labelNumber, wholeNumberOf } from './label-space.js'
@@ -21,7 +22,7 @@ const maxFractions = 10_000
 const maxLabelLength = 1000
 
 export class LabelSurvey {
-  readonly #counts = new Map<string, { count: number; readonly place: string }>()
+  readonly #counts = new Map<string, number>()
   readonly #moments = { count: 0, mean: 0, squares: 0 }
   #kind: LabelKind | undefined
   #fractions = false
@@ -94,7 +95,7 @@ export class LabelSurvey {
     const found = this.found
     if (found === undefined) return []
     const labels = [...this.#counts.keys()]
-    if (hasNumbers(found)) return this.problem === undefined ? warningsOfNumbers(labels) : []
+    if (hasNumbers(found)) return this.problem === undefined ? warningsOfNumbers(labels, this.#total) : []
     return [
       ...alikeWarnings(this.counts),
       ...(found === 'single_label_classification' && this.problem === undefined
@@ -109,7 +110,7 @@ export class LabelSurvey {
 
   get #total(): number {
     let sum = 0
-    for (const { count } of this.#counts.values()) sum += count
+    for (const count of this.#counts.values()) sum += count
     return sum
   }
 
@@ -140,8 +141,8 @@ export class LabelSurvey {
 
   #count(name: string, place: string): void {
     const known = this.#counts.get(name)
-    if (known) {
-      known.count++
+    if (known !== undefined) {
+      this.#counts.set(name, known + 1)
       return
     }
     if (name.length > maxLabelLength)
@@ -150,7 +151,7 @@ export class LabelSurvey {
         `the label has ${name.length} characters; the limit is ${maxLabelLength}. ` +
           'Check that this is the column of the labels (--label-column)',
       )
-    this.#counts.set(name, { count: 1, place })
+    this.#counts.set(detached(name), 1)
   }
 
   /** Counts in which "1.0" and "1" are one label if all labels are whole numbers. */
@@ -158,7 +159,7 @@ export class LabelSurvey {
     const isWhole =
       this.#firstName === undefined && !this.#fractions && this.#kind !== 'words' && this.#kind !== 'array'
     const merged = new Map<string, number>()
-    for (const [name, { count }] of this.#counts) {
+    for (const [name, count] of this.#counts) {
       const label = isWhole ? (wholeNumberOf(name) ?? name) : name
       merged.set(label, (merged.get(label) ?? 0) + count)
     }
@@ -247,7 +248,7 @@ function wholeNumberWarnings(counts: readonly LabelCount[], hasNames: boolean): 
 }
 
 /** Names such as section numbers, and a few grades, are not quantities. */
-function warningsOfNumbers(labels: readonly string[]): string[] {
+function warningsOfNumbers(labels: readonly string[], examples: number): string[] {
   const spellings = new Map<number, string>()
   for (const label of labels) {
     const other = spellings.get(Number(label))
@@ -258,7 +259,7 @@ function warningsOfNumbers(labels: readonly string[]): string[] {
       ]
     spellings.set(Number(label), label)
   }
-  return labels.length > 10
+  return labels.length > 10 || examples < 5 * labels.length
     ? []
     : [
         `the labels are only ${labels.length} different numbers, used as a regression; ` +

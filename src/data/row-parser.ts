@@ -148,14 +148,17 @@ export class RowParser {
    */
   #closingQuote(line: string, from: number): { readonly quote: number; readonly next: number } | 'open' | 'no' {
     let isAmid = false
+    let hasBackslashes = false
     for (let quote = line.indexOf('"', from); quote >= 0; quote = line.indexOf('"', quote + 1)) {
       if (line[quote + 1] === '"' && !(line[quote - 1] === '\\' && this.#fieldEnd(line, quote + 2) !== undefined)) {
         quote++
         continue
       }
-      const next = this.#fieldEnd(line, quote + 1)
+      const isEscaped = line[quote - 1] === '\\'
+      const next = isEscaped && hasBackslashes ? undefined : this.#fieldEnd(line, quote + 1)
       if (next !== undefined) return { quote, next }
-      if (line[quote - 1] !== '\\') isAmid = true
+      if (isEscaped) hasBackslashes = true
+      else isAmid = true
     }
     return isAmid ? 'no' : 'open'
   }

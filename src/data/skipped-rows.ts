@@ -34,8 +34,11 @@ export class SkipCounter {
 /** @param path is left out of the places, because the message names the file */
 export function describeSkipped(path: string, { reason, rows, places }: SkippedRows): string {
   const short = places.map((place) => place.slice(path.length + 1).trim())
-  const isLines = short.every((place) => /^\d+$/.test(place))
+  const numbers = short.map((place) => /^(?:row )?(\d+)$/.exec(place)?.[1])
+  const name = short[0]?.startsWith('row') ? 'row' : 'line'
   const more = rows > places.length ? ', …' : ''
-  const where = isLines ? `line${rows > 1 ? 's' : ''} ${short.join(', ')}` : short.join('; ')
+  const where = numbers.includes(undefined)
+    ? `line ${short.join('; ')}`
+    : `${name}${rows > 1 ? 's' : ''} ${numbers.join(', ')}`
   return `${rows.toLocaleString('en-US')} ${rows === 1 ? 'row is' : 'rows are'} skipped, because ${reason} (${where}${more})`
 }

@@ -1,6 +1,7 @@
 // Labels of dev or test examples that the task was not trained on. They count as wrong predictions.
 
 import { quoted } from '../problem.js'
+import { detached } from './detached.js'
 
 /** Bounds the memory for a file whose labels are those of another task. Further labels count as one. */
 const maxNames = 1000
@@ -27,7 +28,7 @@ export class UnlearnedLabels {
     const known = this.#indexes.get(label)
     if (known !== undefined) return known
     const index = Math.min(this.#indexes.size, maxNames - 1)
-    if (this.#indexes.size < maxNames) this.#indexes.set(label, index)
+    if (this.#indexes.size < maxNames) this.#indexes.set(detached(label), index)
     return index
   }
 
