@@ -26,12 +26,19 @@ export class ConfigFile {
    * @param fallback the value of an absent field, here and in the other methods
    */
   size(field: string, fallback?: number): number {
-    return this.#wholeNumber(field, 1, fallback)
+    return this.wholeNumber(field, 1, fallback)
   }
 
   /** An index from 0 to 1,000,000. */
   index(field: string, fallback?: number): number {
-    return this.#wholeNumber(field, 0, fallback)
+    return this.wholeNumber(field, 0, fallback)
+  }
+
+  /** A whole number from `least` to 1,000,000. */
+  wholeNumber(field: string, least: number, fallback?: number): number {
+    const value = this.#value(field, fallback)
+    if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= maxSize) return value
+    return this.#throwUnexpected(field, value, `a whole number from ${least} to ${maxSize}`)
   }
 
   /** The indexes among some fields; others may be absent or hold something else. */
@@ -91,6 +98,18 @@ export class ConfigFile {
     return this.#value(field, undefined) !== undefined
   }
 
+  /** Some of the known words: a list of them, or a text that has `|` between them. */
+  several<T extends string>(field: string, known: readonly T[], fallback?: NoInfer<T>): ReadonlySet<T> {
+    const value = this.#value(field, fallback)
+    const given: readonly unknown[] = typeof value === 'string' ? value.split('|') : Array.isArray(value) ? value : []
+    const found = given.map((name) =>
+      known.find((word) => typeof name === 'string' && word === name.trim().toLowerCase()),
+    )
+    const chosen = new Set(found.filter((word) => word !== undefined))
+    if (chosen.size > 0 && !found.includes(undefined)) return chosen
+    return this.#throwUnexpected(field, value, `one or several of ${known.join(' | ')}`)
+  }
+
   /** Requires that a field is absent or has the only supported value. Without such a value it must be absent. */
   only(field: string, supported?: string | number | boolean): void {
     const value = this.#value(field, supported)
@@ -101,12 +120,6 @@ export class ConfigFile {
   /** @throws Problem `invalid_backbone` with the path of the file and the message */
   throwInvalidConfig(message: string): never {
     throw new Problem('invalid_backbone', `${this.path}: ${message}`)
-  }
-
-  #wholeNumber(field: string, least: number, fallback?: number): number {
-    const value = this.#value(field, fallback)
-    if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= maxSize) return value
-    return this.#throwUnexpected(field, value, `a whole number from ${least} to ${maxSize}`)
   }
 
   #value(field: string, fallback: unknown): unknown {

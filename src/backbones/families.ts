@@ -4,6 +4,7 @@
 import type { Architecture, Family } from './architecture.js'
 import type { ConfigFile } from './config-file.js'
 import { bert } from './families/bert.js'
+import { debertaV2 } from './families/deberta-v2.js'
 import { distilbert } from './families/distilbert.js'
 import { electra } from './families/electra.js'
 import { gte, newGte } from './families/gte.js'
@@ -29,6 +30,8 @@ const families = {
   gte,
   /** The name of the same models in older directories. */
   new: newGte,
+  /** Versions 2 and 3. */
+  'deberta-v2': debertaV2,
 } as const satisfies Readonly<Record<string, Family>>
 
 export type ModelType = keyof typeof families

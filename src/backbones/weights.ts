@@ -77,7 +77,8 @@ export class Weights {
     const bytes = info.length / entries
     const range = { file: info.file, offset: info.offset + bytes * first, length: bytes * count }
     const constant = this.path + name + (first + count < entries || first > 0 ? `[${first}:${first + count}]` : '')
-    return this.graph.constant(constant, dtype, [count, ...entry], range)
+    // Two parts of a layer may share a weight.
+    return this.graph.namedConstant(constant) ?? this.graph.constant(constant, dtype, [count, ...entry], range)
   }
 
   #find(name: string, shape: readonly number[]): { readonly info: StoredTensor; readonly dtype: DataType } {

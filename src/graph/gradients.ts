@@ -19,6 +19,7 @@ import {
   rotaryEmbedding,
   scale,
   scatterAdd,
+  scatterElementsAdd,
   sigmoid,
   sign,
   slice,
@@ -27,6 +28,7 @@ import {
   sub,
   swapLast,
   transpose,
+  transposedConvolution,
 } from './operators.js'
 
 /**
@@ -188,6 +190,9 @@ const rules: Readonly<Record<string, Rule>> = {
     const inverse = inverses.get(index)
     return [() => (inverse ? lookUp(g, entries, inverse, table.shape) : scatterAdd(g, table.shape, index, entries))]
   },
+  GatherElements: (g, { node, x, dy }) => [() => scatterElementsAdd(g, x(0), x(1), dy, node.attributes.axis as number)],
+  // Weights of backbones are frozen, so only the input has a gradient.
+  Conv: (g, { node, x, dy }) => [() => transposedConvolution(g, dy, x(1), x(0), node.attributes.group as number)],
 }
 
 function present(node: Node, at: number): Value {

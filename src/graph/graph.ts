@@ -91,6 +91,11 @@ export class GraphBuilder {
     return value
   }
 
+  /** The constant of a name. Undefined: there is none. */
+  namedConstant(name: string): Value | undefined {
+    return this.#constantOf.get(name)
+  }
+
   /** A float32 scalar. Equal numbers share one constant. */
   scalar(number: number): Value {
     const name = `scalar_${number}`

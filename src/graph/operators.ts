@@ -16,6 +16,10 @@ export const gather = (g: GraphBuilder, table: Value, index: Value, axis = 0): V
     { attributes: { axis } },
   )
 
+/** Along `axis`, the element of x at the index in the same place: for the last axis, y[i,j] = x[i,index[i,j]]. */
+export const gatherElements = (g: GraphBuilder, x: Value, index: Value, axis: number): Value =>
+  g.node('GatherElements', [x, index], { dtype: x.dtype, shape: index.shape }, { attributes: { axis } })
+
 /** Elements `start` to `end` (exclusive) along an axis of known size. */
 export function slice(g: GraphBuilder, x: Value, axis: number, start: number, end: number): Value {
   if (start === 0 && end === x.shape[axis]) return x
@@ -192,15 +196,16 @@ function sizeOf(g: GraphBuilder, name: string): Value {
 
 /** Sum over the given axes. They are removed unless `keep` is true. */
 export const reduceSum = (g: GraphBuilder, x: Value, axes: readonly number[], keep = false): Value =>
-  g.node(
-    'ReduceSum',
-    [x, g.integers(axes)],
-    {
-      dtype: x.dtype,
-      shape: x.shape.flatMap((dim, axis) => (axes.includes(axis) ? (keep ? [1] : []) : [dim])),
-    },
-    { attributes: { keepdims: keep ? 1 : 0 } },
-  )
+  g.node('ReduceSum', [x, g.integers(axes)], reduced(x, axes, keep), { attributes: { keepdims: keep ? 1 : 0 } })
+
+const reduced = ({ dtype, shape }: Value, axes: readonly number[], keep: boolean): Pick<Value, 'dtype' | 'shape'> => ({
+  dtype,
+  shape: shape.flatMap((dim, axis) => (axes.includes(axis) ? (keep ? [1] : []) : [dim])),
+})
+
+/** Largest element over the given axes, which must not be empty. They are removed unless `keep` is true. */
+export const reduceMax = (g: GraphBuilder, x: Value, axes: readonly number[], keep = false): Value =>
+  g.node('ReduceMax', [x, g.integers(axes)], reduced(x, axes, keep), { attributes: { keepdims: keep ? 1 : 0 } })
 
 /** The largest element along one axis, which is removed. */
 export const reduceMax = (g: GraphBuilder, x: Value, axis: number): Value =>
@@ -269,6 +274,40 @@ export function scatterAdd(g: GraphBuilder, shape: Shape, index: Value, x: Value
   const indices = reshape(g, cast(g, index, 'int64'), [-1, 1])
   const attributes = { reduction: 'add' }
   return g.node('ScatterND', [zeros, indices, x], { dtype: x.dtype, shape }, { attributes })
+}
+
+/** Zeros of the shape of x, with the elements of `fresh` added at the places from which {@link gatherElements} reads. */
+export const scatterElementsAdd = (g: GraphBuilder, x: Value, index: Value, fresh: Value, axis: number): Value =>
+  g.node('ScatterElements', [scale(g, x, 0), index, fresh], x, { attributes: { axis, reduction: 'add' } })
+
+/**
+ * Convolution along the last axis with zeros at both ends, so that the length stays the same.
+ * @param x [B,I,S]
+ * @param weight [O,I/groups,K] with an odd K
+ * @param bias [O]
+ * @returns [B,O,S]
+ */
+export function convolution(g: GraphBuilder, x: Value, weight: Value, bias: Value, groups: number): Value {
+  const [B, , S] = x.shape as readonly [Dimension, Dimension, Dimension]
+  return g.node(
+    'Conv',
+    [x, weight, bias],
+    { dtype: x.dtype, shape: [B, at(weight.shape, 0), S] },
+    { attributes: { group: groups, pads: samePads(weight) } },
+  )
+}
+
+/**
+ * The gradient of {@link convolution} by x.
+ * @param dy [B,O,S]
+ * @returns [B,I,S]
+ */
+export const transposedConvolution = (g: GraphBuilder, dy: Value, weight: Value, x: Value, groups: number): Value =>
+  g.node('ConvTranspose', [dy, weight], x, { attributes: { group: groups, pads: samePads(weight) } })
+
+function samePads(weight: Value): readonly number[] {
+  const each = ((weight.shape[2] as number) - 1) / 2
+  return [each, each]
 }
 
 /** x with the elements at `index` of its first axis replaced by `fresh`, which has the shape of the index. */

@@ -25,6 +25,7 @@ import {
   tensorsOf,
   texts,
   tinyBackbones,
+  tinyVariants,
   wave,
 } from './tiny.js'
 
@@ -73,7 +74,7 @@ function prototypeWith(module: (typeof allModules)[number], { dims, digest }: Ba
   return readPrototype(serializePrototype({ backbone: digest, module, layers, hiddenSize, tensors }))
 }
 
-for (const name of tinyBackbones)
+for (const name of [...tinyBackbones, ...tinyVariants])
   describe(`a tiny ${name} on ${testProvider}`, () => {
     const directory = directoryOf(name)
     const expected = expectedRows(name)

@@ -169,6 +169,21 @@ test('gradient of ReduceMax', async () => {
   await check({ x: [2, 3] }, (g, x) => op.reduceMax(g, x('x'), 0))
 })
 test('gradient of ReduceSum', () => check({ x: [2, 3, 4] }, (g, x) => op.exp(g, op.reduceSum(g, x('x'), [0, 2]))))
+for (const axis of [1, 2])
+  test(`gradient of GatherElements along axis ${axis}, where the index repeats elements`, () => {
+    const index = Int32Array.of(0, 2, 1, 1, 1, 0, 2, 0, 0, 1, 2, 2, 1, 0, 0, 2, 1, 1)
+    return check({ x: [2, 3, 3] }, (g, x) => op.gatherElements(g, op.exp(g, x('x')), x('index'), axis), {
+      fixed: { index: { shape: [2, 3, 3], data: index } },
+    })
+  })
+for (const groups of [1, 2])
+  test(`gradient of Conv by its input, with ${groups} group(s)`, () =>
+    check({ x: [2, 4, 5] }, (g, x) => op.convolution(g, x('x'), x('w'), x('b'), groups), {
+      fixed: {
+        w: { shape: [6, 4 / groups, 3], data: numbers((6 * 4 * 3) / groups, 7) },
+        b: { shape: [6], data: numbers(6, 8) },
+      },
+    }))
 test('gradient of Slice', () => check({ x: [2, 5] }, (g, x) => op.slice(g, x('x'), 1, 1, 4)))
 test('gradient of Concat', () =>
   check({ a: [2, 1, 3], b: [2, 2, 3] }, (g, x) => op.exp(g, op.concat(g, [x('a'), x('b')], 1, 'both'))))

@@ -94,12 +94,13 @@ const fusedActivations: Readonly<Record<(typeof tinyBackbones)[number], string>>
   modernbert: 'Gelu',
   nomic_bert: 'Sigmoid',
   gte: 'Gelu',
+  'deberta-v2': 'BiasGelu',
   new: 'Gelu',
 }
 /** Families whose attention gets queries and keys that are rotated after their projection. */
 const isRotary = new Set(['modernbert', 'nomic_bert', 'gte'])
 /** Families with layers whose attention has more than the bias of padding. */
-const hasOwnBias = new Set(['mpnet', 'modernbert'])
+const hasOwnBias = new Set(['mpnet', 'modernbert', 'deberta-v2'])
 
 const operatorsOf = ({ nodes }: Graph) => new Set(nodes.map(({ operator }) => operator))
 
@@ -180,8 +181,11 @@ function packedAttention(g: GraphBuilder, parts: readonly Value[], lengths: Valu
   return reshape(g, transpose(g, matmul(g, weights, v), [1, 0, 2]), ['T', H])
 }
 
+/** Families with keys that have no distance to the tokens reject prefixes. */
+const fits = (name: string, module: ModuleConfig | undefined) => !(name === 'deberta-v2' && module?.kind === 'prefix')
+
 for (const name of tinyBackbones)
-  for (const module of modules)
+  for (const module of modules.filter((module) => fits(name, module)))
     describe(`a tiny ${name} with ${module ? `${module.kind} ${JSON.stringify(module)}` : 'no module'}`, async () => {
       const backbone = await readBackbone(directoryOf(name))
       const prototype = module && prototypeOf(backbone, module)
@@ -194,8 +198,8 @@ for (const name of tinyBackbones)
         const operators = operatorsOf(fused)
         assert.ok(operators.has('MultiHeadAttention') && !operators.has('Softmax'))
         assert.ok(operators.has('SkipLayerNormalization'))
-        // ModernBERT normalises word embeddings alone, which are no sum.
-        assert.equal(operators.has('LayerNormalization'), name === 'modernbert')
+        // ModernBERT and DeBERTa normalise word embeddings alone, which are no sum.
+        assert.equal(operators.has('LayerNormalization'), name === 'modernbert' || name === 'deberta-v2')
         assert.ok(operators.has(fusedActivations[name]))
         assert.ok(distance(await run(fused, backbone, prototype, texts), expected) < 1e-5)
       })
@@ -209,7 +213,7 @@ for (const name of tinyBackbones)
         const passes = [packAttention(keyBiasName), padByOffset]
         const packed = applyAll(servingGraph(backbone, prototype, wordsTraits), passes)
         // The layers of ModernBERT with global attention have only the bias of padding.
-        const isPacked = name !== 'mpnet' && module?.kind !== 'prefix'
+        const isPacked = name !== 'mpnet' && name !== 'deberta-v2' && module?.kind !== 'prefix'
         const isSeparate = module?.kind === 'lora' || isRotary.has(name)
         const operator = isSeparate ? 'PackedMultiHeadAttention' : 'PackedAttention'
         assert.equal(operatorsOf(packed).has(operator), isPacked)
@@ -236,12 +240,23 @@ for (const name of tinyBackbones)
       test('has only operators with CUDA kernels in half precision on CUDA', () => {
         const graph = applyAll(servingGraph(backbone, prototype, bytesTraits), float16Passes)
         for (const { operator } of graph.nodes) assert.ok(onCuda.has(operator), operator)
-        const floats = graph.nodes.filter(({ outputs }) => outputs.some((output) => output?.dtype === 'float32'))
+        const constants = constantValues(graph)
+        const floats = graph.nodes.filter(
+          ({ outputs: [output] }) => output.dtype === 'float32' && !constants.has(output),
+        )
         // Only pooling, and the nodes before the outputs.
         for (const { operator } of floats)
           assert.ok(['Cast', 'RestorePadding', 'Gather', 'MatMul', 'Reshape', 'Identity'].includes(operator), operator)
       })
     })
+
+/** Values that depend on constants only. */
+function constantValues({ nodes, constants }: Graph): ReadonlySet<Value> {
+  const found = new Set(constants.map(({ value }) => value))
+  for (const { inputs, outputs } of nodes)
+    if (inputs.every((input) => !input || found.has(input))) for (const output of outputs) if (output) found.add(output)
+  return found
+}
 
 /** Operators with float16 kernels on CUDA (onnxruntime's OperatorKernels.md). */
 const onCuda = new Set([
@@ -253,6 +268,7 @@ const onCuda = new Set([
   'FastGelu',
   'FusedMatMul',
   'Gather',
+  'GatherElements',
   'Gelu',
   'Gemm',
   'Identity',
@@ -263,6 +279,7 @@ const onCuda = new Set([
   'Pad',
   'PackedAttention',
   'PackedMultiHeadAttention',
+  'ReduceMax',
   'Relu',
   'Reshape',
   'RestorePadding',

@@ -39,13 +39,14 @@ export function readPositions(
 /** The layers of BERT and of the families that name them as BERT does. */
 export function readBertLayers(
   config: ConfigFile,
+  normEpsilon = 1e-12,
 ): PostNormShape & { readonly hiddenSize: number; readonly layers: number } {
   return {
     ...readHeads(config, 'hidden_size', 'num_attention_heads'),
     layers: config.size('num_hidden_layers'),
     intermediateSize: config.size('intermediate_size'),
     activation: config.choice('hidden_act', hiddenActivations, 'gelu'),
-    normEpsilon: config.positive('layer_norm_eps', 1e-12),
+    normEpsilon: config.positive('layer_norm_eps', normEpsilon),
   }
 }
 

@@ -16,6 +16,14 @@ export interface AttentionContext {
   readonly packing: Packing
   /** Rotary positions of queries and keys. */
   readonly rotation?: Rotation
+  /** Factor of the queries. Default: 1/√d. */
+  readonly scale?: number
+  /**
+   * Further terms of the scores, [B,heads,S,S] each.
+   * @param queries those times the factor, [B,heads,S,d]
+   * @param keys [B,heads,d,S]
+   */
+  readonly termsOf?: (queries: Value, keys: Value) => readonly Value[]
 }
 
 export interface AttentionOptions extends AttentionContext {
@@ -24,11 +32,11 @@ export interface AttentionOptions extends AttentionContext {
   readonly prefix?: AttentionPrefix
 }
 
-/** softmax(q·kᵀ/√d + bias)·v of packed q, k and v [T,H]. The result is packed too. */
+/** softmax(q·kᵀ/√d + terms + bias)·v of packed q, k and v [T,H]. The result is packed too. */
 export function attention(
   g: GraphBuilder,
   { query, key, value }: { readonly query: Value; readonly key: Value; readonly value: Value },
-  { heads, bias, packing, rotation, prefix }: AttentionOptions,
+  { heads, bias: shared, packing, rotation, scale: factor, termsOf, prefix }: AttentionOptions,
 ): Value {
   const H = query.shape[1] as number
   const headSize = H / heads
@@ -41,9 +49,11 @@ export function attention(
   const rotated = (x: Value) => (rotation ? rotate(g, x, rotation) : x)
   const keys = splitHeads(withPrefix(prefix?.keys, rotated(key)), [0, 2, 3, 1])
   const values = splitHeads(withPrefix(prefix?.values, value), [0, 2, 1, 3])
-  const biases = prefix ? withPrefixBias(g, bias, prefix) : bias
-  const scores = matmul(g, splitHeads(pad(g, scale(g, rotated(query), headSize ** -0.5), packing), [0, 2, 1, 3]), keys)
-  const attended = matmul(g, softmax(g, add(g, scores, biases)), values)
+  const biases = prefix ? withPrefixBias(g, shared, prefix) : shared
+  const queries = splitHeads(pad(g, scale(g, rotated(query), factor ?? headSize ** -0.5), packing), [0, 2, 1, 3])
+  const terms = termsOf?.(queries, keys) ?? []
+  const bias = terms.reduceRight((sum, term) => add(g, term, sum), biases)
+  const attended = matmul(g, softmax(g, add(g, matmul(g, queries, keys), bias)), values)
   return pack(g, reshape(g, transpose(g, attended, [0, 2, 1, 3]), ['B', 'S', H]), packing)
 }
 

@@ -8,14 +8,19 @@ import { type Pass, type Rewriting, rewrite } from './rewrite.js'
 
 const microsoft = { domain: 'com.microsoft' } as const
 
-/** A product with a transposed matrix, without a transposed copy. Kernels: CPU, CUDA. */
+/**
+ * A product with a transposed matrix, without a transposed copy. Kernels: CPU, CUDA. The copy of a constant is made only
+ * once, when onnxruntime loads the model.
+ */
 export const fuseTransposedProducts: Pass = (graph) =>
-  rewrite(graph, (node, { g, producer, toNew }) => {
+  rewrite(graph, (node, rewriting) => {
+    const { g, producer, toNew } = rewriting
     const [a, b] = node.inputs
     if (node.operator !== 'MatMul' || !a || !b) return undefined
     const transpose = producer(b)
     const [matrix] = transpose?.inputs ?? []
     if (transpose?.operator !== 'Transpose' || !matrix || !swapsLast(transpose)) return undefined
+    if (constantOf(matrix, rewriting)) return undefined
     const options = { ...microsoft, attributes: { transB: 1 } }
     return [g.node('FusedMatMul', [toNew(a), toNew(matrix)], node.outputs[0], options)]
   })

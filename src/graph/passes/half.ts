@@ -1,5 +1,5 @@
 // Half precision: float32 computations become float16, weights included. Nodes that depend on inputs that must stay exact
-// remain float32.
+// remain float32, and so do computations with weights alone, because onnxruntime does them once when it loads the model.
 
 import type { DataType, Graph, Node, Value } from '../graph.js'
 import { cast } from '../operators.js'
@@ -7,6 +7,8 @@ import { type Pass, rewrite, withOthers } from './rewrite.js'
 
 /** Operators that only move data. They can work in the type that their users need. */
 const dataMovement = new Set(['Gather', 'Reshape', 'RestorePadding'])
+/** Operators whose result from constants is no better in float32. */
+const keepsValues = new Set([...dataMovement, 'Cast', 'Concat', 'Slice', 'Split', 'Transpose'])
 
 /**
  * @param exactInputs names of float32 inputs. Everything that depends on them stays float32, and so do the outputs.
@@ -44,10 +46,16 @@ export const toFloat16 =
     })
   }
 
-function exactNodes({ nodes, outputs }: Graph, inputs: ReadonlySet<string>): ReadonlySet<Node> {
+function exactNodes({ nodes, outputs, constants }: Graph, inputs: ReadonlySet<string>): ReadonlySet<Node> {
   const exactValues = new Set<Value>()
+  const constantValues = new Set(constants.map(({ value }) => value))
   const exact = new Set<Node>()
   for (const node of nodes) {
+    if (node.inputs.every((value) => value === undefined || constantValues.has(value))) {
+      for (const output of node.outputs) if (output) constantValues.add(output)
+      if (!keepsValues.has(node.operator)) exact.add(node)
+      continue
+    }
     if (outputs.includes(node.outputs[0])) exact.add(node)
     else if (!node.inputs.some((value) => value && (inputs.has(value.name) || exactValues.has(value)))) continue
     exact.add(node)
