@@ -208,7 +208,7 @@ async function loadServices(
   signal: AbortSignal | undefined,
 ): Promise<Services> {
   const { shares, pools, work } = costs
-  const { masksDir, slots, threads, provider, numerics, maxBatchTokens, maxQueueRows } = config
+  const { masksDir, slots, threads, provider, numerics, maxBatchTokens, maxTextTokens, maxQueueRows } = config
   const directory = await findModel(config.modelDir, { signal, ...downloadLog(config.modelDir, logger) })
   const backbone = await readBackbone(directory)
   const prototype = await readPrototypeFile(config.prototype ?? join(directory, prototypeName))
@@ -220,7 +220,7 @@ async function loadServices(
     (engine) => supervision(engine, logger, metrics),
   )
   try {
-    const tokenizer = await TextTokenizer.open(backbone)
+    const tokenizer = await TextTokenizer.open(backbone, maxTextTokens)
     const ready = new ReadyTasks(modelOf(prototype), work, pools.tasks, shares.cache)
     const [engines, registry] = await Promise.all([
       starting,

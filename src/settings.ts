@@ -198,6 +198,12 @@ export const settings = {
     [1, 1_048_576],
     'Most tokens of a batch; a longer text runs alone. `auto` allows T tokens for each task in the batch and 8·T in total, where T is the smallest batch within 10 % of peak throughput, measured at start.',
   ),
+  maxTextTokens: whole(
+    'Capacity',
+    2048,
+    [16, 1_000_000],
+    'Most tokens of a text, if the model takes more. Longer texts are cut, or rejected if the request says so. The memory that attention needs grows with the square of this number: a model with 12 heads needs about 0.4 GB for 2,048 tokens and 6.4 GB for 8,192.',
+  ),
   maxQueueRows: whole(
     'Capacity',
     8192,

@@ -244,6 +244,14 @@ describe('predictions over HTTP', () => {
     assert.equal((await predict(running.app, 'mrpc', { inputs: pair })).statusCode, 200)
   })
 
+  test('have at most as many tokens as the setting allows, even if the model takes more', async () => {
+    const { app } = await startRunning({ maxTextTokens: '16' })
+    const rejected = await predict(app, 'sst2', { inputs: 'film '.repeat(30), truncate: false })
+    const { code, tokens, limit } = rejected.json<Record<string, unknown>>()
+    assert.deepEqual({ code, tokens, limit }, { code: 'text_too_long', tokens: 32, limit: 16 })
+    assert.equal((await predict(app, 'sst2', { inputs: 'film '.repeat(30) })).statusCode, 200)
+  })
+
   const bad: [string, string, object | string, number, string, RegExp][] = [
     ['an unknown task', 'nope', { inputs: 'a' }, 404, 'unknown_task', /no task "nope"/],
     ['a bad id', 'No%20pe', { inputs: 'a' }, 400, 'invalid_task_id', /"No pe" is not a valid task id/],
