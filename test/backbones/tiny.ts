@@ -1,6 +1,6 @@
 // The tiny random backbones of test/fixtures/backbones, and the outputs of `transformers` for them.
 
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { copyFile, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ModelType } from '../../src/backbones/families.js'
@@ -14,24 +14,23 @@ import {
 } from '../../src/formats/safetensors.js'
 import { root, temporaryDirectory } from '../material.js'
 
+export type Fields = Readonly<Record<string, unknown>>
+
 const folder = join(root, 'test/fixtures/backbones')
 
-export const tinyBackbones: readonly ModelType[] = [
-  'bert',
-  'roberta',
-  'xlm-roberta',
-  'distilbert',
-  'mpnet',
-  'electra',
-  'xlm-roberta-xl',
-  'modernbert',
-  'gte',
-  'nomic_bert',
-  'deberta-v2',
-]
+/** The folders of the backbones. */
+const names = readdirSync(folder, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => name)
+
+const typeOf = (name: string) =>
+  (JSON.parse(readFileSync(join(folder, name, 'config.json'), 'utf8')) as Fields).model_type
+
+/** One backbone of each family. */
+export const tinyBackbones: readonly string[] = names.filter((name) => typeOf(name) === name)
 
 /** Backbones of the same families with other choices in the config. */
-export const tinyVariants = ['deberta-v2-c2p', 'deberta-v2-p2c', 'deberta-v2-convolution'] as const
+export const tinyVariants: readonly string[] = names.filter((name) => typeOf(name) !== name)
 
 /** @param name a family, or a variant of one: the name of a folder */
 export const directoryOf = (name: string): string => join(folder, name)
@@ -97,8 +96,6 @@ export async function copyOf(name: string): Promise<string> {
     await copyFile(join(directoryOf(name), file), join(directory, file))
   return directory
 }
-
-export type Fields = Readonly<Record<string, unknown>>
 
 /** Changes fields of a JSON file in a directory. The value undefined removes a field. */
 export async function changeJson(directory: string, file: string, change: (fields: Fields) => Fields): Promise<void> {
