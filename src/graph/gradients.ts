@@ -158,8 +158,8 @@ const rules: Readonly<Record<string, Rule>> = {
   },
   // An element that is not the largest has no gradient. The sign of its distance from the largest tells it.
   ReduceMax: (g, { x, y, dy }) => {
-    const [reduced] = g.integersOf(x(1))
-    const kept = x(0).shape.map((dim, axis) => (axis === reduced ? 1 : dim))
+    const reduced = g.integersOf(x(1))
+    const kept = x(0).shape.map((dim, axis) => (reduced.includes(axis) ? 1 : dim))
     const isSmaller = () => sign(g, sub(g, reshape(g, y, kept), x(0)))
     return [() => mul(g, reshape(g, dy, kept), sub(g, g.scalar(1), isSmaller()))]
   },

@@ -207,15 +207,6 @@ const reduced = ({ dtype, shape }: Value, axes: readonly number[], keep: boolean
 export const reduceMax = (g: GraphBuilder, x: Value, axes: readonly number[], keep = false): Value =>
   g.node('ReduceMax', [x, g.integers(axes)], reduced(x, axes, keep), { attributes: { keepdims: keep ? 1 : 0 } })
 
-/** The largest element along one axis, which is removed. */
-export const reduceMax = (g: GraphBuilder, x: Value, axis: number): Value =>
-  g.node(
-    'ReduceMax',
-    [x, g.integers([axis])],
-    { dtype: x.dtype, shape: x.shape.filter((_, i) => i !== axis) },
-    { attributes: { keepdims: 0 } },
-  )
-
 /** Repeats x along axes of size 1 and along new leading axes. */
 export function expand(g: GraphBuilder, x: Value, shape: Shape): Value {
   // Expand keeps an axis whose target size is 1, so a size that x already has need not be computed at run time.

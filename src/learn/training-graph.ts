@@ -76,7 +76,7 @@ export function trainingGraph(
     unit === 'word'
       ? gather(g, hidden, g.input('word_index', 'int32', ['N']))
       : pooling === 'max'
-        ? reduceMax(g, add(g, pad(g, hidden, packing), reshape(g, keyBias, ['B', 'S', 1])), 1)
+        ? reduceMax(g, add(g, pad(g, hidden, packing), reshape(g, keyBias, ['B', 'S', 1])), [1])
         : reshape(g, matmul(g, g.input('pool_weights', 'float32', ['B', 1, 'S']), pad(g, hidden, packing)), ['B', H])
   if (step.mode === 'vectors') return g.build([g.output('vectors', vectors)])
   const logits = unit === 'pair' ? cosines(g, vectors) : headOutputs(g, vectors, values, step.head)

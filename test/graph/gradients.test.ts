@@ -165,8 +165,8 @@ test('gradient of Reshape with sizes that are known only at run time', () =>
 test('gradient of Expand', () => check({ x: [2, 1] }, (g, x) => op.expand(g, x('x'), [3, 2, 4])))
 // In these inputs no element is near the largest one of its row, so that the steps of the differences do not change it.
 test('gradient of ReduceMax', async () => {
-  await check({ x: [2, 3, 2] }, (g, x) => op.exp(g, op.reduceMax(g, x('x'), 1)))
-  await check({ x: [2, 3] }, (g, x) => op.reduceMax(g, x('x'), 0))
+  await check({ x: [2, 3, 2] }, (g, x) => op.exp(g, op.reduceMax(g, x('x'), [1])))
+  await check({ x: [2, 3] }, (g, x) => op.reduceMax(g, x('x'), [0]))
 })
 test('gradient of ReduceSum', () => check({ x: [2, 3, 4] }, (g, x) => op.exp(g, op.reduceSum(g, x('x'), [0, 2]))))
 for (const axis of [1, 2])
