@@ -33,6 +33,7 @@ export type ProblemCode =
   | 'empty_text'
   | 'text_too_long'
   | 'text_pair_not_taken'
+  | 'text_pair_missing'
   | 'threshold_not_taken'
   | 'too_many_inputs'
   | 'request_too_costly'

@@ -12,9 +12,21 @@ export interface Text {
   readonly textPair?: string
 }
 
+/** How the texts of a task become tokens. */
+export interface TextForm {
+  /** Tokens to which longer texts are cut, special tokens included. Default, and at most: what the backbone takes. */
+  readonly maxLength?: number
+  /** Put before every text; in a pair, before both. It counts towards the length. */
+  readonly textPrefix?: string
+}
+
 export interface EncodedText {
-  /** The text, cut to the characters that the tokenizer reads. */
+  /** The prefix and the text, cut to the characters that the tokenizer reads. */
   readonly text: string
+  /** UTF-16 length of the prefix. */
+  readonly prefixLength: number
+  /** Whether the end of a text is missing from the tokens. */
+  readonly isCut: boolean
   readonly inputIds: readonly number[]
   readonly tokenTypeIds: readonly number[]
   /** Tokens before truncation, special tokens included. */
@@ -24,19 +36,19 @@ export interface EncodedText {
 }
 
 /**
- * Characters (UTF-16) that are read of a text, for each token that the backbone takes. Usual texts have three to six
+ * Characters (UTF-16) that are read of a text, for each token of its maximum length. Usual texts have three to six
  * characters per token; a text with many more is mostly white space or unknown words. The limit bounds time and memory,
  * because a tokenizer also processes the characters whose tokens are cut off afterwards.
  */
 const charactersPerToken = 32
-/** A text with more characters than this, for each token that the backbone takes, will probably be cut. */
+/** A text with more characters than this, for each token of its maximum length, will probably be cut. */
 const longTextShare = 4
 
 export class TextTokenizer {
   readonly #tokenizer: Tokenizer
   /** Number of special tokens of one text (false) and of a pair (true). */
   readonly #specials = new Map<boolean, number>()
-  /** Characters that are read of a text. The rest is ignored. */
+  /** Most characters that are read of a text of any form. */
   readonly maxCharacters: number
 
   /**
@@ -82,28 +94,42 @@ export class TextTokenizer {
     return text
   }
 
-  /**
-   * Encodes a text or a pair. A text that is too long loses its end; of a pair, the longer text is cut first. At most
-   * `maxCharacters` are read of each text.
-   */
-  async encode(whole: Text): Promise<EncodedText> {
-    const text = firstCharacters(whole.text, this.maxCharacters)
-    const textPair = whole.textPair === undefined ? undefined : firstCharacters(whole.textPair, this.maxCharacters)
-    return { text, ...(await this.#encode(text, textPair)) }
+  /** Tokens of the longest row of a form. */
+  maxTokensOf({ maxLength = this.maxTokens }: TextForm): number {
+    return Math.min(maxLength, this.maxTokens)
   }
 
-  async #encode(text: string, textPair: string | undefined): Promise<Omit<EncodedText, 'text'>> {
+  /** Characters that are read of a text, in addition to its prefix. The rest is ignored. */
+  maxCharactersOf(form: TextForm): number {
+    return charactersPerToken * this.maxTokensOf(form)
+  }
+
+  /** Encodes a text or a pair. A text that is too long loses its end; of a pair, the longer text is cut first. */
+  async encode(whole: Text, form: TextForm = {}): Promise<EncodedText> {
+    const maxTokens = this.maxTokensOf(form)
+    const maxCharacters = this.maxCharactersOf(form)
+    const { textPrefix = '' } = form
+    const read = (text: string) => textPrefix + firstCharacters(text, maxCharacters)
+    const text = read(whole.text)
+    const textPair = whole.textPair === undefined ? undefined : read(whole.textPair)
+    const tokens = await this.#encode(text, textPair, maxTokens)
+    const mostCharacters = Math.max(whole.text.length, whole.textPair?.length ?? 0)
+    const isCut = tokens.fullLength > maxTokens || mostCharacters > maxCharacters
+    return { text, prefixLength: textPrefix.length, isCut, ...tokens }
+  }
+
+  async #encode(text: string, textPair: string | undefined, maxTokens: number): Promise<Tokens> {
     // Truncation needs the tokens of each text without special tokens. For a long text these are computed directly, so
     // that it is tokenised only once.
-    const isLong = text.length + (textPair?.length ?? 0) > longTextShare * this.maxTokens
+    const isLong = text.length + (textPair?.length ?? 0) > longTextShare * maxTokens
     const whole = isLong ? undefined : await this.#tokenizer.encode(text, textPair ?? null)
-    if (whole && whole.getLength() <= this.maxTokens) return encoded(whole, whole.getLength())
+    if (whole && whole.getLength() <= maxTokens) return encoded(whole, whole.getLength())
     const bare = { addSpecialTokens: false }
     const first = await this.#tokenizer.encode(text, null, bare)
     const second = textPair === undefined ? null : await this.#tokenizer.encode(textPair, null, bare)
     const lengths = [first.getLength(), second?.getLength() ?? 0] as const
     const specialTokens = await this.#specialTokens(second !== null)
-    const [a, b] = longestFirst(lengths, this.maxTokens - specialTokens)
+    const [a, b] = longestFirst(lengths, maxTokens - specialTokens)
     // Without the side, this binding cuts the beginning.
     first.truncate(a, 0, 'right')
     second?.truncate(b, 0, 'right')
@@ -124,7 +150,9 @@ export class TextTokenizer {
   }
 }
 
-const encoded = (encoding: Encoding, fullLength: number): Omit<EncodedText, 'text'> => ({
+type Tokens = Pick<EncodedText, 'inputIds' | 'tokenTypeIds' | 'fullLength' | 'encoding'>
+
+const encoded = (encoding: Encoding, fullLength: number): Tokens => ({
   inputIds: encoding.getIds(),
   tokenTypeIds: encoding.getTypeIds(),
   fullLength,

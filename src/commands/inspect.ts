@@ -127,6 +127,7 @@ function taskLines(
     ...(facts.range ? [['range', facts.range.join(' to ')] as const] : []),
     ...(facts.metrics ? [['metrics', JSON.stringify(facts.metrics)] as const] : []),
     ['pooling', facts.pooling],
+    ['texts', describeTexts(facts)],
     ['head', head ? describeHead(head) : `none; vectors ${facts.normalize ? 'with L2 norm 1' : 'not normalised'}`],
     ...(mask && storage && prototype
       ? [
@@ -143,6 +144,13 @@ function taskLines(
         ]
       : [['mask', 'none: the vectors are those of the bare backbone'] as const]),
   ]
+}
+
+function describeTexts({ inputs, max_length, text_prefix }: TaskDescription): string {
+  const kind = { text: 'single texts', pair: 'pairs', any: 'single texts or pairs' }[inputs ?? 'any']
+  const length = max_length === undefined ? "the model's maximum length" : `${max_length} tokens`
+  const prefix = text_prefix === undefined ? '' : `, after the prefix ${JSON.stringify(text_prefix)}`
+  return `${kind}, cut to ${length}${prefix}`
 }
 
 const describeHead = ({ inputs, dense, outputs, weights }: NonNullable<TaskDescription['head']>): string =>

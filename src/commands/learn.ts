@@ -38,6 +38,7 @@ export interface LearnFlags extends CommonTrainingFlags {
   readonly threshold?: number
   readonly normalize: boolean
   readonly description?: string
+  readonly textPrefix?: string
   readonly resume?: string
   readonly json?: boolean
 }
@@ -91,6 +92,7 @@ async function trainFrom(
       ...(flags.metric && { metric: flags.metric }),
       ...(flags.maxRows !== undefined && { maxRows: flags.maxRows }),
       ...(flags.threshold !== undefined && { threshold: flags.threshold }),
+      ...(flags.textPrefix !== undefined && { textPrefix: flags.textPrefix }),
     },
     (warning) => line.print(`warning: ${warning}`),
     (file, rows) => {

@@ -8,6 +8,7 @@ import { Engine } from '../engine/engine.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
 import { maxRunTokens } from '../learn/trainer.js'
 import { modelOf } from '../petl/combining.js'
+import { takesPairs } from '../petl/task.js'
 import type { Numerics } from '../runtime/execution-providers.js'
 import { CostModel } from '../scheduler/cost.js'
 import { Dispatcher } from '../scheduler/dispatcher.js'
@@ -63,6 +64,7 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
   const threshold = file.problemType === 'multi_label_classification' ? { threshold: file.threshold } : {}
   return {
     space: { problem, labels, ...threshold },
+    takesPairs: takesPairs[problem] && file.inputs !== 'text',
     metrics: file.metrics ?? {},
     maxTexts: Math.max(1, Math.min(256, Math.floor(mostScores / outputCount({ problem, labels })))),
     maxCharacters: unlimited,

@@ -9,6 +9,8 @@ import { openServerTask } from './server-task.js'
 
 export interface OpenedTask {
   readonly space: LabelSpace
+  /** Whether the task takes pairs of texts that are encoded together. */
+  readonly takesPairs: boolean
   /** What its training measured, as in its file. */
   readonly metrics: Readonly<Record<string, unknown>>
   /** Most texts of one call of `predict`, and most characters of several texts. */

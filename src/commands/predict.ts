@@ -8,7 +8,6 @@ import { throwInvalidData } from '../data/invalid-data.js'
 import { looksLikeList, parseList } from '../data/label-cells.js'
 import type { FileRow, RowSource } from '../data/row-reader.js'
 import { Problem } from '../problem.js'
-import { inputsByProblemType } from '../tasks/predictions.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
 import { type OpenedTask, openTask } from './opened-task.js'
 import { predictInOrder } from './ordered-predictions.js'
@@ -140,15 +139,14 @@ interface TextColumns {
 
 /** @throws Problem `invalid_data`, `invalid_setting` */
 function textColumnsFor(
-  { space: { problem } }: OpenedTask,
+  { space: { problem }, takesPairs }: OpenedTask,
   { textColumn, textPairColumn }: TextFlags,
   source: RowSource,
   { columns }: Survey,
   path: string,
 ): TextColumns {
-  const takesPairs = inputsByProblemType[problem].pairs
   if (textPairColumn !== undefined && !takesPairs)
-    throw new Problem('invalid_setting', `a ${problem} takes one text; remove --text-pair-column`)
+    throw new Problem('invalid_setting', `the task takes one text; remove --text-pair-column`)
   const { text, textPair } = findColumns(
     {
       ...defaultColumns,

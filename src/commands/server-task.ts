@@ -2,7 +2,7 @@
 
 import { setTimeout } from 'node:timers/promises'
 import type { Text } from '../backbones/tokenizer.js'
-import { type ProblemType, problemTypes } from '../petl/task.js'
+import { type InputKind, type ProblemType, problemTypes, takesPairs } from '../petl/task.js'
 import { Problem, reasonOf } from '../problem.js'
 import type { ScoreOptions } from '../tasks/heads.js'
 import type { Prediction } from '../tasks/predictions.js'
@@ -30,6 +30,7 @@ export async function openServerTask(url: string, onWarning: (what: string) => v
   const description = (await repeated(() => requestJson(address), onRetry, isRejectedForNow)) as {
     problem_type: ProblemType
     labels: string[]
+    inputs?: InputKind
     threshold?: number
     metrics?: Record<string, unknown>
   }
@@ -67,6 +68,7 @@ export async function openServerTask(url: string, onWarning: (what: string) => v
     }
   }
   return {
+    takesPairs: takesPairs[problem] && description.inputs !== 'text',
     space: { problem, labels, ...(threshold !== undefined && { threshold }) },
     metrics,
     maxTexts: 32,

@@ -139,7 +139,7 @@ export const addTaskOptions = (command: Command): Command =>
     .addOption(prototypeOption('for a task file: '))
     .option(
       '--max-length <tokens>',
-      'for a task file: truncate longer texts (default: the limit of the model)',
+      'for a task file: truncate longer texts (default: as the task file says)',
       whole(8, 100_000),
     )
     .optionsGroup(optionGroups.machine)
@@ -170,7 +170,8 @@ export const addModelOptions = (command: Command, modelDir: string): Command =>
     .addOption(modelDirOption(modelDir))
     .option(
       '--max-length <tokens>',
-      'truncate longer texts (default: that of a sentence-transformers directory, at most 512; otherwise 128)',
+      'truncate longer texts, in training and in serving; the task file holds it ' +
+        '(default: that of a sentence-transformers directory, at most 512; otherwise 128)',
       whole(8, 100_000),
     )
     .addOption(
@@ -212,6 +213,11 @@ export const addSingleTaskOptions = (command: Command): Command =>
       new Option('--problem-type <type>', 'problem type (default: found from the labels)').choices(problemTypes),
     )
     .addOption(metricOption())
+    .optionsGroup(optionGroups.model)
+    .option(
+      '--text-prefix <text>',
+      'text to put before every text, such as "query: ", in training and in serving; the task file holds it',
+    )
 
 /** The columns that the options name. */
 export const columnsOf = (flags: ColumnFlags): Columns => ({

@@ -91,7 +91,7 @@ export const resources = {
   characters: {
     what: 'Characters to tokenise',
     perRequest:
-      '32 characters per token of the model\'s maximum. A longer text is cut there, or rejected with `"truncate": false`',
+      '32 characters per token of the task\'s maximum length. A longer text is cut there, or rejected with `"truncate": false`',
     inProgress:
       'As many as fit into 1/64 of the memory. An owner gets at most half. Further texts wait, and owners take turns',
     charged: 'Charged as tokens',
@@ -100,7 +100,8 @@ export const resources = {
   },
   tokens: {
     what: 'Tokens to compute',
-    perRequest: "The model's maximum for each text, and what can be computed before the deadline of the request",
+    perRequest:
+      "The task's maximum length for each text, at most that of the model, and what can be computed before the deadline of the request",
     inProgress:
       'What can be computed before the deadlines. While one tenant floods and others are active, a batch takes about 10 ms, but has at least a quarter of the tokens of an efficient batch',
     charged: "The tenant's tokens per second, and its turns at the engine. A rejected request is not charged",

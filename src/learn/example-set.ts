@@ -1,12 +1,15 @@
 // Encoded examples in memory: tokens and targets, in the order of the file; and subsets of them.
 
 import type { LabelSpace } from '../data/label-space.js'
+import type { InputKind } from '../petl/task.js'
 import type { Random } from './random.js'
 import type { TokenSpan, TokenTable } from './token-table.js'
 import type { WordTable } from './word-table.js'
 
 export interface ExampleSet {
   readonly tokens: TokenTable
+  /** Whether all examples are single texts, or pairs that are encoded together. Absent if some are pairs. */
+  readonly inputs?: InputKind
   /** Texts of the table for each example: 2 for pairs whose texts are encoded separately. */
   readonly textsPerExample: 1 | 2
   /** The labelled words of each example, if words have labels. */

@@ -1,6 +1,6 @@
 // Loads a file of labelled texts as a set of encoded examples. It reads one example at a time and tokenises in batches.
 
-import type { EncodedText, TextTokenizer } from '../backbones/tokenizer.js'
+import type { EncodedText, TextForm, TextTokenizer } from '../backbones/tokenizer.js'
 import { splitWords } from '../backbones/words.js'
 import { type Columns, columnsFor } from '../data/columns.js'
 import { type Example, type ExampleWatch, readExamples } from '../data/examples.js'
@@ -17,6 +17,8 @@ const tokenizerBatch = 512
 
 /**
  * Reads and tokenises a file.
+ * @param form how texts become tokens
+ * @param onWarning receives which rows have no text, and how many words have no token
  * @param vocabulary size of the tokenizer's vocabulary
  * @throws Problem `invalid_data`, `unreadable_file`
  */
@@ -25,6 +27,7 @@ export async function loadExampleSet(
   columns: Columns,
   space: LabelSpace,
   tokenizer: TextTokenizer,
+  form: TextForm,
   vocabulary: number,
   watch: ExampleWatch = {},
 ): Promise<ExampleSet> {
@@ -32,11 +35,15 @@ export async function loadExampleSet(
   const tokens = new TokenTable(vocabulary)
   const words = traits.unit === 'word' ? new WordTable() : undefined
   const targets = new GrowingArray(new Float32Array())
+  const counts = { examples: 0, pairs: 0, cut: 0 }
   let pending: Example[] = []
   const flush = async () => {
-    const encoded = await Promise.all(pending.map((example) => encode(tokenizer, example, traits.unit)))
+    const encoded = await Promise.all(pending.map((example) => encode(tokenizer, form, example, traits.unit)))
     for (const [i, example] of pending.entries()) {
       const texts = encoded[i] ?? []
+      counts.examples++
+      if (example.textPair !== undefined && traits.unit === 'text') counts.pairs++
+      if (texts.some(({ isCut }) => isCut)) counts.cut++
       for (const { inputIds, tokenTypeIds } of texts) tokens.add(inputIds, tokenTypeIds)
       const [text] = texts
       if (words && text) words.add(firstTokens(example, text))
@@ -54,8 +61,15 @@ export async function loadExampleSet(
       `${path}: ${words.missing} words have no token, because their texts are truncated or the tokenizer drops them; ` +
         'they are not used for training, and count as wrong predictions',
     )
+  if (counts.cut > 0)
+    watch.onWarning?.(
+      `${path}: ${counts.cut} of ${counts.examples} examples are longer than ${tokenizer.maxTokensOf(form)} tokens and are ` +
+        'cut, in training and in serving; change the length with --max-length',
+    )
   return {
     tokens,
+    ...(counts.pairs === 0 && { inputs: 'text' }),
+    ...(counts.pairs > 0 && counts.pairs === counts.examples && { inputs: 'pair' }),
     textsPerExample: traits.unit === 'pair' ? 2 : 1,
     ...(words && { words }),
     targets: targets.view().slice(),
@@ -65,15 +79,16 @@ export async function loadExampleSet(
 
 async function encode(
   tokenizer: TextTokenizer,
+  form: TextForm,
   { text, textPair }: Example,
   unit: Unit,
 ): Promise<readonly EncodedText[]> {
-  if (unit !== 'pair') return [await tokenizer.encode({ text, ...(textPair !== undefined && { textPair }) })]
+  if (unit !== 'pair') return [await tokenizer.encode({ text, ...(textPair !== undefined && { textPair }) }, form)]
   if (textPair === undefined) throw new Error('a pair has no second text')
-  return Promise.all([tokenizer.encode({ text }), tokenizer.encode({ text: textPair })])
+  return Promise.all([tokenizer.encode({ text }, form), tokenizer.encode({ text: textPair }, form)])
 }
 
-function firstTokens({ words = [] }: Example, { text, encoding }: EncodedText): readonly number[] {
-  const found = splitWords(text, encoding)
+function firstTokens({ words = [] }: Example, { text, encoding, prefixLength }: EncodedText): readonly number[] {
+  const found = splitWords(text, encoding, prefixLength)
   return wordsBeginningIn(words, found).map((at) => found[at]?.token ?? noToken)
 }

@@ -131,6 +131,7 @@ export async function trainPrototype(
           combine: multi ? options.combine : 'none',
           pooling: options.pooling,
           normalize: true,
+          texts: trained.texts,
           score: task.score,
         },
       )

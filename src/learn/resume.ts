@@ -3,7 +3,7 @@
 import type { LabelSpace } from '../data/label-space.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
-import type { Combining, Pooling } from '../petl/task.js'
+import type { Combining, Pooling, TextFields } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import type { HeadKind } from './plan.js'
@@ -18,6 +18,7 @@ export function checkCanResume(
   prototype: Prototype,
   space: LabelSpace,
   run: {
+    readonly texts: TextFields
     readonly combine: Combining
     readonly pooling: Pooling
     readonly maskRows: number
@@ -29,12 +30,14 @@ export function checkCanResume(
     if (JSON.stringify(found) !== JSON.stringify(wanted))
       throw new Problem(
         'invalid_task_file',
-        `the ${what} of the task to resume is ${JSON.stringify(found)}; this run has ${JSON.stringify(wanted)}`,
+        `the ${what} of the task to resume is ${shown(found)}; this run has ${shown(wanted)}`,
       )
   }
   check('problem type', task.problemType, space.problem)
   check('label list', task.labels, space.labels)
   check('pooling', task.pooling, run.pooling)
+  if (task.maxLength !== undefined) check('maximum length (--max-length)', task.maxLength, run.texts.maxLength)
+  check('text prefix (--text-prefix)', task.textPrefix, run.texts.textPrefix)
   if (task.mask) {
     check('combining', task.combine, run.combine)
     check('number of mask rows', task.mask.layers, run.maskRows)
@@ -46,6 +49,8 @@ export function checkCanResume(
   check("head's activation", dense.activation, 'tanh')
   check("head's dense size", dense.outputs, dense.inputs)
 }
+
+const shown = (value: unknown): string => JSON.stringify(value) ?? 'none'
 
 /** Gives the head of a new run the values of a task file. */
 export function copyResumedHead(task: TaskFile, { spread }: LabelSpace, head: readonly Tensor[]): void {

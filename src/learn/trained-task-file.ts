@@ -1,13 +1,21 @@
 // Writes the result of training a task as a task file.
 
 import type { LabelSpace } from '../data/label-space.js'
-import { type BareFields, defaultThreshold, type MaskFields, type Pooling, type ProblemFields } from '../petl/task.js'
+import {
+  type BareFields,
+  defaultThreshold,
+  type MaskFields,
+  type Pooling,
+  type ProblemFields,
+  type TextFields,
+} from '../petl/task.js'
 import { serializeTaskFile } from '../petl/task-file.js'
 import type { Metric } from './metrics.js'
 import { type Tensor, trainedHead } from './tensors.js'
 
 /** With a mask, or with the digest of the backbone for a head without a mask. */
 export type TrainedTaskContent = (MaskFields | BareFields) & {
+  readonly texts: TextFields
   readonly pooling: Pooling
   /** Whether the vectors of a feature extraction are scaled to an L2 norm of 1. */
   readonly normalize: boolean
@@ -31,10 +39,11 @@ export interface TrainedTask {
 
 export function trainedTaskFile(
   { space, tensors, metric, heldOut, folds = 1, losses = [] }: TrainedTask,
-  { score, normalize, ...content }: TrainedTaskContent,
+  { score, normalize, texts, ...content }: TrainedTaskContent,
 ): Uint8Array {
   return serializeTaskFile({
     ...content,
+    ...texts,
     ...outputPart(space, tensors, normalize),
     labels: space.labels,
     ...(space.problem === 'regression' && space.range && { range: space.range }),

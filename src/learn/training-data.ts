@@ -1,5 +1,6 @@
 // Loads the training data of a task: finds its labels, tokenises its texts, and splits off a dev part if none is given.
 
+import type { TextForm, TextTokenizer } from '../backbones/tokenizer.js'
 import type { Columns } from '../data/columns.js'
 import type { ExampleWatch, OnReading } from '../data/examples.js'
 import { type FileSurvey, surveyFile } from '../data/file-survey.js'
@@ -7,7 +8,8 @@ import { throwInvalidData } from '../data/invalid-data.js'
 import type { LabelSpace } from '../data/label-space.js'
 import { surveyWarnings } from '../data/survey-report.js'
 import { UnlearnedLabels } from '../data/unlearned-labels.js'
-import type { ProblemType } from '../petl/task.js'
+import type { ProblemType, TextFields } from '../petl/task.js'
+import { taskFileLimits } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import { metricFor } from './evaluation.js'
 import { countDuplicates, type ExampleSet, exampleCount, type Subset, sample, split, wholeSet } from './example-set.js'
@@ -27,6 +29,8 @@ export interface TrainingDataOptions {
   readonly metric?: Metric
   /** Least probability at which a label of a multi-label classification applies. */
   readonly threshold?: number
+  /** Put before every text. */
+  readonly textPrefix?: string
   /** Most training examples; they are drawn at random. */
   readonly maxRows?: number
   readonly seed: number
@@ -37,6 +41,8 @@ export interface TrainingData {
   readonly metric: Metric
   readonly train: Subset
   readonly dev: Subset
+  /** How the texts were encoded, for the task file. */
+  readonly texts: TextFields
 }
 
 /**
@@ -65,8 +71,13 @@ export async function loadTrainingData(
   const unlearned = options.dev === undefined ? undefined : new UnlearnedLabels()
   const space = { ...surveyed, ...(threshold !== undefined && { threshold }), ...(unlearned && { unlearned }) }
   const metric = metricFor(space, options.metric)
+  const form = {
+    maxLength: tokenizer.maxTokens,
+    ...(options.textPrefix !== undefined && { textPrefix: options.textPrefix }),
+  }
+  await checkTextPrefix(tokenizer, form)
   const load = (path: string, watch: ExampleWatch): Promise<ExampleSet> =>
-    loadExampleSet(path, columns, space, tokenizer, backbone.dims.vocabulary, {
+    loadExampleSet(path, columns, space, tokenizer, form, backbone.dims.vocabulary, {
       onWarning,
       ...(onReading && { onReading }),
       ...watch,
@@ -89,5 +100,20 @@ export async function loadTrainingData(
   if (duplicates > 0)
     onWarning(`${duplicates} training examples are also in the dev part; the dev score is too high because of them`)
   const { maxRows = Number.POSITIVE_INFINITY } = options
-  return { space, metric, train: sample(parts.train, maxRows, new Random(seed, 'cap')), dev: parts.dev }
+  const train = sample(parts.train, maxRows, new Random(seed, 'cap'))
+  const { inputs } = whole
+  const texts = { ...form, ...(inputs !== undefined && inputs === parts.dev.set.inputs && { inputs }) }
+  return { space, metric, train, dev: parts.dev, texts }
+}
+
+/** @throws Problem `invalid_setting` if the prefix leaves less than half of the length to the text */
+async function checkTextPrefix(tokenizer: TextTokenizer, { maxLength, textPrefix }: TextForm): Promise<void> {
+  if (textPrefix === undefined) return
+  const { fullLength } = await tokenizer.encode({ text: '' }, { textPrefix })
+  if (textPrefix.length > taskFileLimits.textPrefixLength || fullLength > (maxLength ?? fullLength) / 2)
+    throw new Problem(
+      'invalid_setting',
+      `--text-prefix has ${textPrefix.length} characters and ${fullLength} tokens; expected at most ` +
+        `${taskFileLimits.textPrefixLength} characters and half of --max-length`,
+    )
 }

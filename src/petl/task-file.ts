@@ -25,6 +25,7 @@ import {
   defaultThreshold,
   type Head,
   headActivationNames,
+  inputKinds,
   type Linear,
   type MaskFields,
   type ProblemFields,
@@ -33,6 +34,8 @@ import {
   problemTypes,
   type Task,
   type TaskMask,
+  type TextFields,
+  takesPairs,
 } from './task.js'
 
 export const taskFormat = 'propetl-task/1'
@@ -48,9 +51,15 @@ export const taskFileLimits = {
   labelLength: 1_000,
   descriptionLength: 10_000,
   metricsLength: 65_536,
+  textPrefixLength: 1_000,
   header: { bytes: 4 * 1024 * 1024, values: 1_000 } satisfies HeaderLimits,
 } as const
 
+/** Bounds of the maximum length of texts, in tokens. A shorter one might have no room besides special tokens. */
+const leastLength = 8
+const mostLength = 1_000_000
+
+const lengthNumber = Type.Integer({ minimum: leastLength, maximum: mostLength })
 const rangePair = Type.Tuple([Type.Number(), Type.Number()])
 const thresholdNumber = Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1 })
 const metricsObject = Type.Record(Type.String(), Type.Unknown())
@@ -86,6 +95,7 @@ export function* taskFileInSteps(file: Uint8Array, known?: string): Steps<TaskFi
     ...(yield* readMaskFields(file, header, metadata)),
     ...fields,
     pooling: metadata.choice('pooling', poolings),
+    ...readTextFields(metadata, fields.problemType),
     labels: yield* readLabels(metadata, fields),
     ...(description !== undefined && { description }),
     ...(header.metadata.has('metrics') && { metrics: metadata.json('metrics', metricsObject, 'a JSON object') }),
@@ -108,6 +118,9 @@ export function serializeTaskFile(task: Task): Uint8Array {
     ...(task.mask ? { prototype: task.prototype, combine: task.combine } : { backbone: task.backbone }),
     problem_type: task.problemType,
     pooling: task.pooling,
+    ...(task.maxLength !== undefined && { max_length: String(task.maxLength) }),
+    ...(task.textPrefix !== undefined && { text_prefix: task.textPrefix }),
+    ...(task.inputs && { inputs: task.inputs }),
     ...(task.labels.length > 0 && { labels: JSON.stringify(task.labels) }),
     ...(task.problemType === 'multi_label_classification' && { threshold: String(task.threshold) }),
     ...(task.problemType === 'feature_extraction' && { normalize: String(task.normalize) }),
@@ -160,6 +173,23 @@ function* readProblemFields(file: Uint8Array, header: SafetensorsHeader, metadat
     case 'regression':
     case 'token_classification':
       return { problemType, head: yield* readHead(file, header, metadata) }
+  }
+}
+
+function readTextFields(metadata: Metadata, problemType: ProblemType): TextFields {
+  const { fields } = metadata
+  const maxLength = fields.has('max_length')
+    ? metadata.json('max_length', lengthNumber, `a whole number from ${leastLength} to ${mostLength}`)
+    : undefined
+  const textPrefix = fields.get('text_prefix')
+  checkLength('text_prefix', textPrefix, taskFileLimits.textPrefixLength)
+  const inputs = fields.has('inputs') ? metadata.choice('inputs', inputKinds) : undefined
+  if (inputs === 'pair' && !takesPairs[problemType])
+    throwInvalidTaskFile(`metadata "inputs" is "pair", but a ${problemType} takes single texts`)
+  return {
+    ...(maxLength !== undefined && { maxLength }),
+    ...(textPrefix !== undefined && { textPrefix }),
+    ...(inputs && { inputs }),
   }
 }
 

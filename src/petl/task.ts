@@ -3,6 +3,7 @@
 
 import type { Pooling } from '../backbones/pooling.js'
 
+import type { TextForm } from '../backbones/tokenizer.js'
 export const problemTypes = [
   'single_label_classification',
   'multi_label_classification',
@@ -83,8 +84,28 @@ export interface BareFields {
   readonly mask?: undefined
 }
 
+/** What a task predicts for: single texts, or pairs of texts that are encoded together. */
+export const inputKinds = ['text', 'pair'] as const
+export type InputKind = (typeof inputKinds)[number]
+
+/** How texts become the tokens that a task was trained on. */
+export interface TextFields extends TextForm {
+  /** Absent: both, if the problem type takes pairs. */
+  readonly inputs?: InputKind
+}
+
+/** Whether tasks of a problem type can be trained on pairs that are encoded together. */
+export const takesPairs: Readonly<Record<ProblemType, boolean>> = {
+  single_label_classification: true,
+  multi_label_classification: true,
+  regression: true,
+  token_classification: false,
+  // Texts are compared by their separate vectors.
+  feature_extraction: false,
+}
+
 /** The fields that every task has. */
-interface CommonFields {
+interface CommonFields extends TextFields {
   readonly pooling: Pooling
   /** Empty for regression and feature extraction. */
   readonly labels: readonly string[]

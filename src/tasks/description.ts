@@ -5,7 +5,7 @@ import { countOnes, intersectInto } from '../petl/bitset.js'
 import { effectiveBitset, type ServedModel } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { plainModuleBits, taskBits } from '../petl/storage.js'
-import type { Head, Linear, MaskFields } from '../petl/task.js'
+import type { Head, InputKind, Linear, MaskFields } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 
 /** Absent if the task has no mask. */
@@ -32,6 +32,10 @@ export interface TaskDescription extends Partial<MaskDescription> {
   readonly problem_type: TaskFile['problemType']
   readonly labels: readonly string[]
   readonly pooling: TaskFile['pooling']
+  /** Tokens to which longer texts are cut. */
+  readonly max_length?: number
+  readonly text_prefix?: string
+  readonly inputs?: InputKind
   /** Absent for feature extraction. */
   readonly head?: {
     readonly inputs: number
@@ -54,6 +58,9 @@ export function describeTask(task: TaskFile, { prototype }: Pick<ServedModel, 'p
     problem_type: task.problemType,
     labels: task.labels,
     pooling: task.pooling,
+    ...(task.maxLength !== undefined && { max_length: task.maxLength }),
+    ...(task.textPrefix !== undefined && { text_prefix: task.textPrefix }),
+    ...(task.inputs && { inputs: task.inputs }),
     ...(task.head && { head: describeHead(task.head) }),
     ...(task.mask && prototype && describeMask(task, prototype)),
     ...(task.problemType === 'multi_label_classification' && { threshold: task.threshold }),

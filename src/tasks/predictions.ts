@@ -41,16 +41,8 @@ export interface PredictionOptions extends ScoreOptions {
   readonly threshold?: number | undefined
 }
 
-/** The inputs of each problem type: whether it accepts pairs of texts, and whether it reads hidden states of tokens. */
-export const inputsByProblemType: Readonly<Record<ProblemType, { readonly pairs: boolean; readonly hidden: boolean }>> =
-  {
-    single_label_classification: { pairs: true, hidden: false },
-    multi_label_classification: { pairs: true, hidden: false },
-    regression: { pairs: true, hidden: false },
-    token_classification: { pairs: false, hidden: true },
-    // Texts are compared by their separate vectors.
-    feature_extraction: { pairs: false, hidden: false },
-  }
+/** Whether a problem type reads hidden states of tokens instead of the pooled vector. */
+export const readsHidden = (problemType: ProblemType): boolean => problemType === 'token_classification'
 
 /** A text and its words. */
 export interface TextAndWords {

@@ -11,13 +11,14 @@ import { exceeds } from '../costs/resources.js'
 import type { SlicedWork } from '../costs/sliced-work.js'
 import { bareMaskKey, type EngineRow } from '../engine/engine.js'
 import type { Owner } from '../owner.js'
+import { takesPairs } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { type Demand, oneToken } from '../scheduler/admission.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
 import type { SubmitOptions } from '../scheduler/submission.js'
 import { finish } from '../steps.js'
 import { isSmall, type PredictionCost, predictionCost, sumOfCosts, tokensOfCost } from './prediction-costs.js'
-import { inputsByProblemType, type Prediction, type PredictionOptions, predictionInSteps } from './predictions.js'
+import { type Prediction, type PredictionOptions, predictionInSteps, readsHidden } from './predictions.js'
 import type { Task, TaskInUse } from './ready-tasks.js'
 import type { Registry } from './registry.js'
 
@@ -40,7 +41,7 @@ export interface Account {
 
 export interface PredictOptions extends PredictionOptions, Pick<SubmitOptions, 'deadline'> {
   readonly account: Account
-  /** Whether texts that are longer than the model supports are cut. Otherwise they are rejected. */
+  /** Whether texts that are longer than their task reads are cut. Otherwise they are rejected. */
   readonly truncate: boolean
   /** Aborts when the client disconnects. */
   readonly signal?: AbortSignal
@@ -51,6 +52,8 @@ export interface Predicted {
   /** Digest of the task file that made the prediction. */
   readonly version: string
   readonly prediction: Prediction
+  /** Whether the end of the text was cut, because the text is longer than the task reads. */
+  readonly truncated: boolean
 }
 
 /** Predictions, and the memory that is reserved for the response until it is sent. */
@@ -102,6 +105,7 @@ interface EncodedInput extends InputAndTask {
   readonly tokenTypeIds: Int32Array
   /** Empty unless the problem type reads hidden states. */
   readonly words: readonly Word[]
+  readonly isCut: boolean
   readonly cost: PredictionCost
 }
 
@@ -118,8 +122,8 @@ export class Predictor {
 
   /**
    * Predictions in the order of the inputs. The caller releases `holding`.
-   * @throws Problem `unknown_task`, `empty_text`, `text_too_long`, `text_pair_not_taken` with the index of the input;
-   *   `threshold_not_taken`; `request_too_costly`, `answer_too_large`; `overloaded` if there is no memory for the tasks or
+   * @throws Problem `unknown_task`, `empty_text`, `text_too_long`, `text_pair_not_taken`, `text_pair_missing` with the index of
+   *   the input; `threshold_not_taken`; `request_too_costly`, `answer_too_large`; `overloaded` if there is no memory for the tasks or
    *   the response; those of the account and the dispatcher
    */
   async predict(inputs: readonly PredictionInput[], options: PredictOptions): Promise<Predictions> {
@@ -133,7 +137,7 @@ export class Predictor {
       if (options.threshold !== undefined) checkThreshold(tasks)
       // Reject before tokenising what is too costly even if each text has only one word.
       this.#checkCost(sumOfCosts(inputsAndTasks.map(({ task }) => this.#costOf(task, 1, options))))
-      const demand = this.#leastDemand(inputs)
+      const demand = this.#leastDemand(inputsAndTasks)
       this.#checkDemand(demand, options)
       return await this.#predictTexts(inputsAndTasks, demand, options)
     } finally {
@@ -163,10 +167,10 @@ export class Predictor {
         onRefund: account.giveBack,
       })
       const predicted: Predicted[] = []
-      for (const [index, { input, task, words, cost }] of texts.entries()) {
+      for (const [index, { input, task, words, isCut, cost }] of texts.entries()) {
         const steps = predictionInSteps(task.file, { text: input.text, words }, present(results[index]), options)
         const prediction = isSmall(cost) ? finish(steps) : await this.parts.work.run(owner, steps, signal)
-        predicted.push({ task: input.task, version: task.file.digest, prediction })
+        predicted.push({ task: input.task, version: task.file.digest, prediction, truncated: isCut })
       }
       return { predicted, cost, holding }
     } catch (error) {
@@ -189,8 +193,7 @@ export class Predictor {
   }
 
   #checkText({ input, task }: InputAndTask, index: number, { truncate }: PredictOptions): void {
-    const { problemType } = task.file
-    const { maxCharacters } = this.parts.tokenizer
+    const maxCharacters = this.parts.tokenizer.maxCharactersOf(task.file)
     for (const [name, value] of [['text', input.text] as const, ['text_pair', input.textPair] as const]) {
       if (value === undefined) continue
       if (isBlank(value.slice(0, maxCharacters)))
@@ -205,14 +208,22 @@ export class Predictor {
           { input: index, characters: value.length, limit: maxCharacters },
         )
     }
-    if (input.textPair !== undefined && !inputsByProblemType[problemType].pairs)
+    this.#checkInputKind({ input, task }, index)
+  }
+
+  #checkInputKind({ input, task }: InputAndTask, index: number): void {
+    const { problemType, inputs } = task.file
+    if (input.textPair === undefined && inputs === 'pair')
       throw new Problem(
-        'text_pair_not_taken',
-        `inputs[${index}]: task "${input.task}" is a ${problemType} and takes one text; remove text_pair`,
-        {
-          input: index,
-        },
+        'text_pair_missing',
+        `inputs[${index}]: task "${input.task}" was trained on pairs of texts; add text_pair`,
+        { input: index },
       )
+    if (input.textPair === undefined || (takesPairs[problemType] && inputs !== 'text')) return
+    const reason = takesPairs[problemType] ? 'was trained on single texts' : `is a ${problemType} and takes one text`
+    throw new Problem('text_pair_not_taken', `inputs[${index}]: task "${input.task}" ${reason}; remove text_pair`, {
+      input: index,
+    })
   }
 
   /** Tokenises the texts in groups. Other requests can fill the queue meanwhile: then the request is rejected. */
@@ -242,12 +253,10 @@ export class Predictor {
     first: number,
   ): { readonly texts: readonly InputAndTask[]; readonly amount: number } {
     const { tokenizer, gate } = this.parts
-    const charactersOf = (text: string) => Math.min(text.length, tokenizer.maxCharacters)
     let amount = 0
     let end = first
     for (; end < inputs.length && end - first < textsTogether; end++) {
-      const { text = '', textPair = '' } = inputs[end]?.input ?? {}
-      const more = charactersOf(text) + charactersOf(textPair) + charactersAround
+      const more = charactersAround + charactersOf(tokenizer, inputs[end])
       if (end > first && amount + more > gate.capacity / 2) break
       amount += more
     }
@@ -256,17 +265,18 @@ export class Predictor {
 
   async #encode({ input, task }: InputAndTask, index: number, options: PredictOptions): Promise<EncodedInput> {
     const { tokenizer } = this.parts
-    const { text, inputIds, tokenTypeIds, fullLength, encoding } = await tokenizer.encode(input)
-    const { maxTokens } = tokenizer
+    const { file } = task
+    const { inputIds, tokenTypeIds, fullLength, isCut, ...encoded } = await tokenizer.encode(input, file)
+    const maxTokens = tokenizer.maxTokensOf(file)
     if (!options.truncate && fullLength > maxTokens)
       throw new Problem(
         'text_too_long',
-        `inputs[${index}] has ${fullLength} tokens with special tokens; the model supports ${maxTokens}. Send a shorter text, or set truncate to true`,
+        `inputs[${index}] has ${fullLength} tokens with special tokens; task "${input.task}" reads at most ${maxTokens}. Send a shorter text, or set truncate to true`,
         { input: index, tokens: fullLength, limit: maxTokens },
       )
     // Copies what is needed: the encoding holds much more, in memory that the garbage collector does not see.
-    const { hidden } = inputsByProblemType[task.file.problemType]
-    const words = hidden ? splitWords(text, encoding) : []
+    const hidden = readsHidden(file.problemType)
+    const words = hidden ? splitWords(encoded.text, encoded.encoding, encoded.prefixLength) : []
     const cost = this.#costOf(task, hidden ? words.length : 1, options)
     return {
       input,
@@ -274,6 +284,7 @@ export class Predictor {
       inputIds: Int32Array.from(inputIds),
       tokenTypeIds: Int32Array.from(tokenTypeIds),
       words,
+      isCut,
       cost,
     }
   }
@@ -283,12 +294,13 @@ export class Predictor {
   }
 
   /** The least that the texts need. Rejecting them now is cheaper than tokenising them first. */
-  #leastDemand(inputs: readonly PredictionInput[]): Demand {
-    const { maxTokens } = this.parts.tokenizer
+  #leastDemand(inputs: readonly InputAndTask[]): Demand {
+    const { tokenizer } = this.parts
     const byTask = new Map<string, { tokens: number; cost: number }>()
-    for (const { task, text, textPair = '' } of inputs) {
-      const least = Math.min(maxTokens, Math.ceil((text.length + textPair.length) / mostCharactersPerToken))
-      const tokens = least + (byTask.get(task)?.tokens ?? 0)
+    for (const each of inputs) {
+      const { task } = each.input
+      const least = Math.ceil(charactersOf(tokenizer, each) / mostCharactersPerToken)
+      const tokens = Math.min(tokenizer.maxTokensOf(each.task.file), least) + (byTask.get(task)?.tokens ?? 0)
       byTask.set(task, { tokens, cost: tokens })
     }
     return { rows: inputs.length, byTask }
@@ -304,6 +316,16 @@ export class Predictor {
       throw exceeds('multiplyAdds', multiplyAdds, maxMultiplyAdds, 'the heads of the request')
     if (bytes > maxAnswerBytes) throw exceeds('answerBytes', bytes, maxAnswerBytes, 'the response')
   }
+}
+
+/** Characters to tokenise of an input, with the prefix of its task. */
+function charactersOf(tokenizer: TextTokenizer, each: InputAndTask | undefined): number {
+  if (each === undefined) return 0
+  const { input, task } = each
+  const most = tokenizer.maxCharactersOf(task.file)
+  const { textPrefix = '' } = task.file
+  const texts = input.textPair === undefined ? [input.text] : [input.text, input.textPair]
+  return texts.reduce((sum, text) => sum + textPrefix.length + Math.min(text.length, most), 0)
 }
 
 const isBlank = (text: string): boolean => !/\S/.test(text)
@@ -326,7 +348,7 @@ function engineRow({ task: { file, bitset }, inputIds, tokenTypeIds }: EncodedIn
     pooling: file.pooling,
     ...(file.mask ? { maskKey: file.digest } : { maskKey: bareMaskKey, bare: true }),
     bitset: () => bitset,
-    withHidden: inputsByProblemType[file.problemType].hidden,
+    withHidden: readsHidden(file.problemType),
   }
 }
 

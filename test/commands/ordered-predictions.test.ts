@@ -17,6 +17,7 @@ function lengthTask(predict: (texts: readonly Text[], signal?: AbortSignal) => P
   const running = { now: 0, most: 0 }
   const task: OpenedTask = {
     space: { problem: 'regression', labels: [] },
+    takesPairs: true,
     metrics: {},
     maxTexts: 10,
     maxCharacters: 500,

@@ -103,7 +103,7 @@ describe('a mistake over HTTP', () => {
       'sends a long text with truncate false',
       predict({ inputs: 'a '.repeat(600), truncate: false }),
       422,
-      /602 tokens .*; the model supports 512\. Send a shorter text, or set truncate to true/,
+      /602 tokens .*; task "sst2" reads at most 512\. Send a shorter text, or set truncate to true/,
     ],
     [
       'names the task beside the inputs',

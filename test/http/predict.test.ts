@@ -252,6 +252,66 @@ describe('predictions over HTTP', () => {
     assert.equal((await predict(app, 'sst2', { inputs: 'film '.repeat(30) })).statusCode, 200)
   })
 
+  test('cut a text at the maximum length of its task, and say so', async () => {
+    const file = changedTask(taskBytes('sst2'), { metadata: { max_length: '16' } })
+    await upload(running.app, 'first-words', file)
+    const long = Array.from({ length: 40 }, (_, i) => (i % 2 ? 'film' : 'gorgeous')).join(' ')
+    const first = long.split(' ').slice(0, 14).join(' ')
+    const inputs = [long, first].flatMap((text) => ['first-words', 'sst2'].map((task) => ({ task, text })))
+    const response = await running.app.inject({
+      method: 'POST',
+      url: '/predict',
+      payload: { inputs, raw_scores: true },
+    })
+    const { predictions } = response.json<{ predictions: { score: number; truncated?: boolean }[] }>()
+    assert.deepEqual(
+      predictions.map(({ truncated }) => truncated),
+      [true, undefined, undefined, undefined],
+    )
+    const [cut = 0, , short = 1] = predictions.map(({ score }) => score)
+    assert.ok(Math.abs(cut - short) < 1e-5)
+    const { detail, limit } = (await predict(running.app, 'first-words', { inputs: long, truncate: false })).json<
+      Record<string, unknown>
+    >()
+    assert.match(String(detail), /inputs\[0\] has 42 tokens .*; task "first-words" reads at most 16\./)
+    assert.equal(limit, 16)
+  })
+
+  test('put the prefix of the task before each text', async () => {
+    const file = changedTask(taskBytes('mrpc'), { metadata: { text_prefix: 'query: ' } })
+    await upload(running.app, 'prefixed', file)
+    const inputs = [
+      { task: 'prefixed', text: 'It rained.', text_pair: 'Rain fell.' },
+      { task: 'mrpc', text: 'query: It rained.', text_pair: 'query: Rain fell.' },
+    ]
+    const response = await running.app.inject({
+      method: 'POST',
+      url: '/predict',
+      payload: { inputs, raw_scores: true },
+    })
+    const [own, expected] = response.json<ClassificationResponse>().predictions
+    assert.ok(Math.abs((own?.score ?? 0) - (expected?.score ?? 1)) < 1e-5)
+  })
+
+  test('need pairs, or single texts, if the task was trained on nothing else', async () => {
+    for (const inputs of ['text', 'pair'])
+      await upload(running.app, `only-${inputs}`, changedTask(taskBytes('mrpc'), { metadata: { inputs } }))
+    const ask = async (task: string, inputs: object) => {
+      const response = await predict(running.app, task, { inputs })
+      const { code, detail = '', input } = response.json<{ code?: string; detail?: string; input?: number }>()
+      return { status: response.statusCode, code, detail, input }
+    }
+    const pair = { text: 'It rained.', text_pair: 'Rain fell.' }
+    assert.equal((await ask('only-pair', [pair])).status, 200)
+    assert.equal((await ask('only-text', ['It rained.'])).status, 200)
+    const missing = await ask('only-pair', [pair, { text: 'It rained.' }])
+    assert.deepEqual([missing.status, missing.code, missing.input], [422, 'text_pair_missing', 1])
+    assert.match(missing.detail, /inputs\[1\]: task "only-pair" was trained on pairs of texts; add text_pair/)
+    const superfluous = await ask('only-text', [pair])
+    assert.deepEqual([superfluous.status, superfluous.code], [422, 'text_pair_not_taken'])
+    assert.match(superfluous.detail, /task "only-text" was trained on single texts; remove text_pair/)
+  })
+
   const bad: [string, string, object | string, number, string, RegExp][] = [
     ['an unknown task', 'nope', { inputs: 'a' }, 404, 'unknown_task', /no task "nope"/],
     ['a bad id', 'No%20pe', { inputs: 'a' }, 400, 'invalid_task_id', /"No pe" is not a valid task id/],

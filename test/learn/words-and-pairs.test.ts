@@ -56,7 +56,7 @@ let files = 0
 async function load(space: LabelSpace, examples: readonly object[], onWarning: (what: string) => void = assert.fail) {
   const path = join(folder, `${files++}.jsonl`)
   await writeFile(path, examples.map((example) => JSON.stringify(example)).join('\n'))
-  return loadExampleSet(path, defaultColumns, space, tokenizer, vocabulary, { onWarning })
+  return loadExampleSet(path, defaultColumns, space, tokenizer, {}, vocabulary, { onWarning })
 }
 
 test('a span is matched with the first word that begins in it', () => {

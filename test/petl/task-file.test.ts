@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { checkTaskFits, checkTaskFitsPrototype } from '../../src/petl/combining.js'
-import { readTaskFile } from '../../src/petl/task-file.js'
+import { readTaskFile, type TaskFile } from '../../src/petl/task-file.js'
 import type { Problem } from '../../src/problem.js'
 import {
   changedTask,
@@ -147,6 +147,30 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     /exactly one output/,
   ],
   ['no mask', { tensors: { mask: undefined } }, 'invalid_task_file', /"mask" is missing/],
+  ...['7', '1.5', '"512"', '1e9'].map((max_length): [string, Partial<TaskParts>, string, RegExp] => [
+    `a maximum length of ${max_length}`,
+    { metadata: { max_length } },
+    'invalid_task_file',
+    /"max_length" is .*; expected a whole number from 8 to 1000000/,
+  ]),
+  [
+    'a text prefix that is too long',
+    { metadata: { text_prefix: 'x'.repeat(1_001) } },
+    'invalid_task_file',
+    /"text_prefix" has 1001 characters; at most 1000 are allowed/,
+  ],
+  [
+    'an unknown kind of inputs',
+    { metadata: { inputs: 'pairs' } },
+    'invalid_task_file',
+    /"inputs" is "pairs"; expected text \| pair/,
+  ],
+  [
+    'pairs of texts for a token classification',
+    { metadata: { inputs: 'pair', problem_type: 'token_classification' } },
+    'invalid_task_file',
+    /"inputs" is "pair", but a token_classification takes single texts/,
+  ],
   [
     'a task without a mask that names a prototype',
     { metadata: { backbone: prototype.backbone }, tensors: { mask: undefined } },
@@ -325,6 +349,13 @@ describe('the task file reader', () => {
       assert.equal(file.head, undefined)
       assert.equal(file.problemType === 'feature_extraction' && file.normalize, expected)
     }
+  })
+
+  test('reads how texts become tokens; a file without these fields leaves that to the model', () => {
+    const form = ({ maxLength, textPrefix, inputs }: TaskFile) => [maxLength, textPrefix, inputs]
+    assert.deepEqual(form(read({})), [undefined, undefined, undefined])
+    const metadata = { max_length: '128', text_prefix: 'query: ', inputs: 'pair' }
+    assert.deepEqual(form(read({ metadata })), [128, 'query: ', 'pair'])
   })
 
   test('accepts a task without a mask for any prototype of its backbone, and for none', () => {

@@ -28,6 +28,9 @@ const classification: Task = {
   head: { output: linear(3, 2) },
   description: 'two\nlines',
   metrics: { dev: { accuracy: 0.5 } },
+  maxLength: 128,
+  textPrefix: 'query: ',
+  inputs: 'pair',
 }
 const regression: Task = {
   ...classification,
@@ -41,7 +44,13 @@ const regression: Task = {
 
 const multiLabel: Task = { ...classification, problemType: 'multi_label_classification', threshold: 0.3 }
 const { head: _, ...headless } = classification
-const features: Task = { ...headless, problemType: 'feature_extraction', labels: [], normalize: false }
+const features: Task = {
+  ...headless,
+  problemType: 'feature_extraction',
+  inputs: 'text',
+  labels: [],
+  normalize: false,
+}
 
 const bare: Task = {
   backbone: digest,

@@ -134,7 +134,7 @@ export const predictRoutes =
         return predict(list, request.body, request, reply, (predicted) => ({
           task,
           version: predicted[0]?.version ?? '',
-          predictions: predicted.map(({ prediction }) => prediction),
+          predictions: predicted.map(servedPrediction),
         }))
       },
     )
@@ -162,7 +162,11 @@ export const predictRoutes =
           }),
         )
         return predict(list, request.body, request, reply, (predicted) => ({
-          predictions: predicted.map(({ prediction, ...of }) => ({ ...of, ...prediction })),
+          predictions: predicted.map((each) => ({
+            task: each.task,
+            version: each.version,
+            ...servedPrediction(each),
+          })),
         }))
       },
     )
@@ -176,5 +180,8 @@ function disconnectSignal(reply: FastifyReply): AbortSignal {
   })
   return controller.signal
 }
+
+const servedPrediction = ({ prediction, truncated }: Predicted) =>
+  truncated ? { ...prediction, truncated } : prediction
 
 const textOf = (text: string, textPair: string | undefined) => ({ text, ...(textPair !== undefined && { textPair }) })

@@ -48,7 +48,8 @@ const options = {
   truncate: Type.Optional(
     Type.Boolean({
       default: true,
-      description: 'Cut texts that are longer than the model supports. With false they are rejected.',
+      description:
+        'Cut texts that are longer than the task reads; `truncated` marks their predictions. With false they are rejected.',
     }),
   ),
 }
@@ -123,8 +124,12 @@ const entities = list(entity, {
 const value = Type.Number({ description: 'The predicted value' })
 const embedding = list(Type.Number(), { description: 'The pooled vector of the text' })
 
+const truncated = Type.Boolean({
+  description: 'true: the text is longer than the task reads, and its end was cut. Absent for other texts.',
+})
+
 const kindOfPrediction = (name: string, description: string, fields: Parameters<typeof Type.Object>[0]) =>
-  component(name, Type.Object(fields, { description }))
+  component(name, Type.Object({ ...fields, truncated: Type.Optional(truncated) }, { description }))
 
 const anyPrediction = component(
   'Prediction',
@@ -149,6 +154,7 @@ const predictionFields = {
   words: Type.Optional(words),
   entities: Type.Optional(entities),
   embedding: Type.Optional(embedding),
+  truncated: Type.Optional(truncated),
 }
 const prediction = documentedAs(anyPrediction, Type.Object(predictionFields))
 

@@ -1,7 +1,7 @@
 // Schemas of tasks: descriptions, lists and files.
 
 import { type TSchema, Type } from 'typebox'
-import { combinings, poolings, problemTypes } from '../../petl/task.js'
+import { combinings, inputKinds, poolings, problemTypes } from '../../petl/task.js'
 import { etagsPattern } from '../etags.js'
 import { list, nextPage, oneOf, pageQuery, taskId } from './common.js'
 import { component } from './component.js'
@@ -59,6 +59,15 @@ export const taskSchema = component(
       }),
     ),
     pooling: oneOf(poolings, { description: 'How the hidden states of a text become one vector' }),
+    max_length: Type.Optional(
+      Type.Integer({
+        description: 'Tokens to which longer texts are cut, special tokens included. Absent: the maximum of the model',
+      }),
+    ),
+    text_prefix: Type.Optional(Type.String({ description: 'The server puts it before every text' })),
+    inputs: Type.Optional(
+      oneOf(inputKinds, { description: 'What the task was trained on, and accepts. Absent: single texts and pairs' }),
+    ),
     head: Type.Optional(
       Type.Object(
         {
