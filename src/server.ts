@@ -1,7 +1,6 @@
 // The server, assembled: it opens the store, listens, loads the model, serves, and shuts down without losing a request.
 
 import { isIPv4 } from 'node:net'
-import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { readBackbone } from './backbones/backbone.js'
 import { TextTokenizer } from './backbones/tokenizer.js'
@@ -18,13 +17,13 @@ import { Certificate } from './http/certificate.js'
 import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
 import type { FetchOptions } from './hub/fetch-model.js'
-import { findModel } from './hub/find-model.js'
-import { modelOf } from './petl/combining.js'
-import { prototypeName, readPrototypeFile } from './petl/prototype-file.js'
+import { findModel, howToMakePrototype, prototypeIn } from './hub/find-model.js'
+import { bareModel, modelOf } from './petl/combining.js'
+import { readPrototypeFile } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
 import { batchTokens, CostModel } from './scheduler/cost.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
-import { environmentVariableOf, flagOf } from './settings.js'
+import { environmentVariableOf, flagOf, settings } from './settings.js'
 import { LmdbStore } from './store/lmdb.js'
 import { Mirror } from './store/mirror.js'
 import { PostgresStore } from './store/postgres.js'
@@ -211,7 +210,13 @@ async function loadServices(
   const { masksDir, slots, threads, provider, numerics, maxBatchTokens, maxTextTokens, maxQueueRows } = config
   const directory = await findModel(config.modelDir, { signal, ...downloadLog(config.modelDir, logger) })
   const backbone = await readBackbone(directory)
-  const prototype = await readPrototypeFile(config.prototype ?? join(directory, prototypeName))
+  const prototypeFile = config.prototype ?? prototypeIn(directory)
+  const prototype = prototypeFile === undefined ? undefined : await readPrototypeFile(prototypeFile)
+  if (prototype === undefined)
+    logger.warn(
+      { advice: howToMakePrototype(config.modelDir) },
+      'the model has no prototype: only tasks without a mask are served',
+    )
   const { engineTimeoutMs: runTimeoutMs, engineStartTimeoutMs: startTimeoutMs } = config
   const { bytes: memoryBytes } = costs.memory
   const starting = Engines.start(
@@ -221,11 +226,16 @@ async function loadServices(
   )
   try {
     const tokenizer = await TextTokenizer.open(backbone, maxTextTokens)
-    const ready = new ReadyTasks(modelOf(prototype), work, pools.tasks, shares.cache)
+    const model = prototype ? modelOf(prototype) : bareModel(backbone)
+    const ready = new ReadyTasks(model, work, pools.tasks, shares.cache)
     const [engines, registry] = await Promise.all([
       starting,
-      TaskStore.open(store).then((tasks) => Registry.open(ready, tasks, masksDir)),
+      TaskStore.open(store).then((tasks) =>
+        Registry.open(ready, tasks, masksDir, masksDir === settings.masksDir.value),
+      ),
     ])
+    if (registry.skipped > 0)
+      logger.info({ skipped: registry.skipped }, 'the bundled tasks belong to another model and are not served')
     engines.onStuck = (reason) => {
       // Nothing catches this error: the process exits, and its supervisor starts a new one.
       throw new Problem('engine_lost', `${reason}; only a new process can start an engine`)
@@ -243,7 +253,7 @@ async function loadServices(
       tokenizer,
       dispatcher,
       work,
-      hiddenSize: prototype.hiddenSize,
+      hiddenSize: model.hiddenSize,
       // The gate must have room for two of the longest texts.
       gate: new Gate(Math.max(Math.floor(shares.texts / bytesPerCharacter), 2 * tokenizer.maxCharacters)),
       answers: pools.answers,

@@ -39,7 +39,7 @@ export async function check(
   const line = new ProgressLine(process.stderr)
   if (flags.dev !== undefined && paths.length > 1)
     throw new Problem('invalid_setting', `--dev belongs to one data file; ${paths.length} are given`)
-  const { directory } = await findModelFiles(flags, false)
+  const { directory } = await findModelFiles(flags)
   const { tokenizer } = await loadModel(directory, flags.maxLength)
   const onReading = (path: string, rows: number) => {
     if (performance.now() - start > quietMs) line.reading(path, rows)

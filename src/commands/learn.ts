@@ -12,14 +12,14 @@ import { hasHead } from '../learn/problem-traits.js'
 import { noMask } from '../learn/starting-masks.js'
 import { loadTrainingData } from '../learn/training-data.js'
 import type { Fold } from '../learn/validation.js'
-import { checkTaskFitsPrototype } from '../petl/combining.js'
+import { checkTaskFitsPrototype, modelOf } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import type { Combining } from '../petl/task.js'
 import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import { settings } from '../settings.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
-import { findModelFiles, type ModelFiles } from './model-directory.js'
+import { findModelWithPrototype, type ModelFiles } from './model-directory.js'
 import { checkWritable, writeAtomically } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
 import { type CommonTrainingFlags, columnsOf } from './training-options.js'
@@ -53,7 +53,7 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
   const line = new ProgressLine(process.stderr)
   await checkOut(path, flags.out)
   await checkDataFile(path)
-  const files = await findModelFiles(flags, true)
+  const files = await findModelWithPrototype(flags)
   return untilInterrupted(
     async (signal) => {
       const { task, space } = await trainFrom(path, flags, files, line, signal).catch((error: unknown) => {
@@ -72,13 +72,13 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
 async function trainFrom(
   path: string,
   flags: LearnFlags,
-  files: ModelFiles,
+  files: ModelFiles & { readonly prototype: string },
   line: ProgressLine,
   signal: AbortSignal,
 ): Promise<{ readonly task: NewTask; readonly space: LabelSpace }> {
   const model = await loadModelForTraining(files.directory, flags.maxLength)
   const prototype = await loadPrototypeFor(model.backbone, files.prototype)
-  const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, prototype)
+  const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, modelOf(prototype))
   const known = await knownTasks(flags.startMasks ?? settings.masksDir.value, prototype)
   const data = await loadTrainingData(
     model,

@@ -7,7 +7,7 @@ import { outputCount } from '../data/label-space.js'
 import { Engine } from '../engine/engine.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
 import { maxRunTokens } from '../learn/trainer.js'
-import { modelOf } from '../petl/combining.js'
+import { bareModel, modelOf } from '../petl/combining.js'
 import { takesPairs } from '../petl/task.js'
 import type { Numerics } from '../runtime/execution-providers.js'
 import { CostModel } from '../scheduler/cost.js'
@@ -30,10 +30,11 @@ const mostScores = 1_000_000
 
 /** @throws Problem */
 export async function openTaskFile(path: string, flags: LocalTaskOptions): Promise<OpenedTask> {
-  const files = await findModelFiles(flags, true)
+  const files = await findModelFiles(flags)
   const { backbone, tokenizer } = await loadModel(files.directory, flags.maxLength)
-  const prototype = await loadPrototypeFor(backbone, files.prototype)
-  const file = await loadTaskFile(path, prototype)
+  const prototype = files.prototype === undefined ? undefined : await loadPrototypeFor(backbone, files.prototype)
+  const model = prototype ? modelOf(prototype) : bareModel(backbone)
+  const file = await loadTaskFile(path, model)
   const engine = await Engine.start({
     backbone,
     prototype,
@@ -47,7 +48,7 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
     { maxTokens: maxRunTokens.cpu, maxMasks: 1, maxQueueRows: Number.POSITIVE_INFINITY },
     new CostModel(engine.timings),
   )
-  const task = finish(taskInSteps(file, modelOf(prototype)))
+  const task = finish(taskInSteps(file, model))
   // There are no other callers, so only the texts that are tokenised at the same time are limited.
   const unlimited = Number.POSITIVE_INFINITY
   const predictor = new Predictor({
@@ -55,7 +56,7 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
     tokenizer,
     dispatcher,
     work: new SlicedWork(),
-    hiddenSize: prototype.hiddenSize,
+    hiddenSize: model.hiddenSize,
     gate: new Gate(64 * tokenizer.maxCharacters),
     answers: new Pool('answers', unlimited),
     limits: { maxTaskBytes: unlimited, maxMultiplyAdds: unlimited, maxAnswerBytes: unlimited },

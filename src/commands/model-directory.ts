@@ -2,7 +2,9 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { findModel } from '../hub/find-model.js'
+import { configName } from '../backbones/model-files.js'
+import { modulesName } from '../backbones/sentence-modules.js'
+import { findModel, howToMakePrototype, prototypeIn } from '../hub/find-model.js'
 import { parseHubName } from '../hub/hub-name.js'
 import { bundledModelDir } from '../package.js'
 import { prototypeName } from '../petl/prototype-file.js'
@@ -22,65 +24,67 @@ export interface ModelFlags {
 /** Where a command finds the files of a model. */
 export interface ModelFiles {
   readonly directory: string
-  readonly prototype: string
+  /** Undefined if the model has none. */
+  readonly prototype: string | undefined
 }
 
 /**
  * Finds the files of a model. A model of the Hugging Face Hub is downloaded, with its progress on stderr.
- * @param needsPrototype whether the command uses the prototype, too
  * @throws Problem `invalid_setting`, or one of fetchModel; Interrupted after Ctrl-C
  */
-export async function findModelFiles(flags: ModelFlags, needsPrototype: boolean): Promise<ModelFiles> {
+export async function findModelFiles(flags: ModelFlags): Promise<ModelFiles> {
   const { modelDir } = flags
-  checkModelDirectory(modelDir)
+  checkModel(flags)
   const directory = parseHubName(modelDir) ? await download(modelDir) : modelDir
-  if (needsPrototype) checkPrototype(flags, directory)
-  return { directory, prototype: flags.prototype ?? join(directory, prototypeName) }
+  return { directory, prototype: flags.prototype ?? prototypeIn(directory) }
 }
 
-/** @throws Problem `invalid_setting` if it is neither a directory nor a name of the Hugging Face Hub */
-export function checkModelDirectory(directory: string): void {
+/**
+ * {@link findModelFiles} for a command that needs a prototype.
+ * @throws Problem `invalid_setting` also if there is none; it says how to make one
+ */
+export async function findModelWithPrototype(flags: ModelFlags): Promise<ModelFiles & { readonly prototype: string }> {
+  const { directory, prototype } = await findModelFiles(flags)
+  if (prototype !== undefined) return { directory, prototype }
+  // A directory that is no model lacks more than a prototype. Loading it says so.
+  if (![configName, modulesName].some((name) => existsSync(join(directory, name))))
+    return { directory, prototype: join(directory, prototypeName) }
+  throw new Problem(
+    'invalid_setting',
+    `${flagOf('modelDir')} ${flags.modelDir} has no ${prototypeName}. ${howToMakePrototype(flags.modelDir)}`,
+  )
+}
+
+/**
+ * @throws Problem `invalid_setting` if the model is neither a directory nor a name of the Hugging Face Hub, or if there is
+ *   no such prototype
+ */
+export function checkModel({ modelDir, prototype }: ModelFlags): void {
   const flag = flagOf('modelDir')
-  if (directory === bundledModelDir && !existsSync(directory))
+  if (prototype !== undefined && !existsSync(prototype))
+    throw new Problem(
+      'invalid_setting',
+      `${flagOf('prototype')} ${prototype}: there is no such file; expected a prototype that "propetl train" made`,
+    )
+  if (modelDir === bundledModelDir && !existsSync(modelDir))
     throw new Problem(
       'invalid_setting',
       `the bundled model is not in this installation: the npm package does not contain it. Pass ${flag} with a ` +
         'Hugging Face directory that also has prototype.safetensors. Take models/all-MiniLM-L6-v2 of the source ' +
         'repository, or train a prototype for another backbone with "propetl train".',
     )
-  if (parseHubName(directory)) return
-  if (!existsSync(directory))
+  if (parseHubName(modelDir)) return
+  if (!existsSync(modelDir))
     throw new Problem(
       'invalid_setting',
-      `${flag} ${directory}: there is no such directory. Expected a Hugging Face directory with config.json, ` +
+      `${flag} ${modelDir}: there is no such directory. Expected a Hugging Face directory with config.json, ` +
         'tokenizer.json and model.safetensors, or a model of the Hugging Face Hub as organisation/name.',
     )
-  if (!statSync(directory).isDirectory())
+  if (!statSync(modelDir).isDirectory())
     throw new Problem(
       'invalid_setting',
-      `${flag} ${directory} is a file; expected the directory that contains the model`,
+      `${flag} ${modelDir} is a file; expected the directory that contains the model`,
     )
-}
-
-/**
- * @param directory where the model is
- * @throws Problem `invalid_setting` if there is no prototype; it says how to make one
- */
-export function checkPrototype({ modelDir, prototype }: ModelFlags, directory: string): void {
-  if (existsSync(prototype ?? join(directory, prototypeName))) return
-  const [model, file] = [flagOf('modelDir'), flagOf('prototype')]
-  if (prototype !== undefined)
-    throw new Problem(
-      'invalid_setting',
-      `${file} ${prototype}: there is no such file; expected the file of a prototype`,
-    )
-  throw new Problem(
-    'invalid_setting',
-    `${model} ${modelDir} has no ${prototypeName}. ` +
-      (parseHubName(modelDir)
-        ? `Train a prototype for this backbone with "propetl train DATA... ${model} ${modelDir} --out DIR", and pass ${file} DIR/${prototypeName}`
-        : `Train a prototype for this backbone and write it there: propetl train DATA... ${model} ${modelDir} --out ${modelDir}`),
-  )
 }
 
 async function download(name: string): Promise<string> {

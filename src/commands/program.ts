@@ -2,7 +2,6 @@
 
 import { Command, CommanderError, Option } from 'commander'
 import { loadConfig, unknownVariables } from '../config.js'
-import { parseHubName } from '../hub/hub-name.js'
 import { methodDefaults, trainingMethods, weightRates } from '../learn/training-methods.js'
 import { version } from '../package.js'
 import { combinings, problemTypes } from '../petl/task.js'
@@ -98,9 +97,8 @@ function addServe(program: Command): void {
       console.error(
         `propetl: ${unknown.join(', ')}: no such setting; it has no effect (\`propetl serve --help\` lists them)`,
       )
-    const { checkModelDirectory, checkPrototype } = await import('./model-directory.js')
-    checkModelDirectory(config.modelDir)
-    if (parseHubName(config.modelDir) === undefined) checkPrototype(config, config.modelDir)
+    const { checkModel } = await import('./model-directory.js')
+    checkModel(config)
     const { serve } = await import('./serve.js')
     await serve(config, load)
   })

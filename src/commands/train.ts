@@ -52,7 +52,7 @@ export async function train(paths: readonly string[], flags: TrainFlags): Promis
       throw new Problem('invalid_setting', `method "${method}" makes no prototype to write; remove --out`)
     await prepareFolder(flags.out)
   }
-  const { directory } = await findModelFiles(flags, false)
+  const { directory } = await findModelFiles(flags)
   const model = await loadModelForTraining(directory, flags.maxLength)
   const tasks: NamedTrainingData[] = []
   const { devShare, seed, maxRows } = flags

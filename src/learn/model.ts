@@ -5,7 +5,7 @@ import { type Backbone, readBackbone } from '../backbones/backbone.js'
 import type { Pooling } from '../backbones/pooling.js'
 import { TextTokenizer } from '../backbones/tokenizer.js'
 import { inFile, readFileAs } from '../formats/file.js'
-import { checkTaskFitsPrototype } from '../petl/combining.js'
+import { checkTaskFits, type ServedModel } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { prototypeName, readPrototypeFile } from '../petl/prototype-file.js'
 import { readTaskFile, type TaskFile } from '../petl/task-file.js'
@@ -60,10 +60,10 @@ export async function loadPrototypeFor(
   return prototype
 }
 
-/** @throws Problem `unreadable_file`, `invalid_task_file`, `prototype_mismatch` */
-export const loadTaskFile = (path: string, prototype: Prototype): Promise<TaskFile> =>
+/** @throws Problem `unreadable_file`, `invalid_task_file`, `prototype_mismatch`, `backbone_mismatch` */
+export const loadTaskFile = (path: string, model: ServedModel): Promise<TaskFile> =>
   readFileAs(path, 'unreadable_file', (bytes) => {
     const task = readTaskFile(bytes)
-    checkTaskFitsPrototype(task, prototype)
+    checkTaskFits(task, model)
     return task
   })

@@ -3,6 +3,7 @@
 //
 // `add` gives entries of 0, 1 and 2. They take two bit planes, because a + b = (a ∨ b) + (a ∧ b).
 
+import type { Backbone } from '../backbones/backbone.js'
 import { Problem } from '../problem.js'
 import { intersectInto, uniteInto } from './bitset.js'
 import type { Prototype } from './prototype.js'
@@ -22,6 +23,12 @@ export const modelOf = (prototype: Prototype): ServedModel => {
   const { backbone, hiddenSize } = prototype
   return { backbone, hiddenSize, prototype }
 }
+
+/** A backbone without a prototype. */
+export const bareModel = ({ digest, dims }: Pick<Backbone, 'digest' | 'dims'>): ServedModel => ({
+  backbone: digest,
+  hiddenSize: dims.hiddenSize,
+})
 
 const zeros = new WeakMap<Prototype, Uint8Array>()
 

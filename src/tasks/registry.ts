@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { readFileAs } from '../formats/file.js'
 import type { Owner } from '../owner.js'
 import { checkTaskFits, type ServedModel } from '../petl/combining.js'
-import { readTaskFile } from '../petl/task-file.js'
+import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 import { Problem, quoted } from '../problem.js'
 import type { Steps } from '../steps.js'
 import { ownerOf, type TaskOwner } from '../tenants/tenant.js'
@@ -36,13 +36,16 @@ export class Registry {
     readonly store: TaskStore,
     /** The bundled files by id, in the order of the ids. */
     readonly bundled: ReadonlyMap<string, { readonly digest: string; readonly bytes: Uint8Array }>,
+    /** Number of files of the directory that belong to another model. */
+    readonly skipped: number,
   ) {}
 
   /**
    * @param masksDir directory of task files; the name of a file is the id of its task
+   * @param skipsOthers whether tasks of another model are left out, instead of being an error
    * @throws Problem with the name of the file that is not a task of this model
    */
-  static async open(ready: ReadyTasks, store: TaskStore, masksDir: string): Promise<Registry> {
+  static async open(ready: ReadyTasks, store: TaskStore, masksDir: string, skipsOthers = false): Promise<Registry> {
     const names = await readdir(masksDir).catch((error: Error) => {
       throw new Problem(
         'invalid_setting',
@@ -50,16 +53,19 @@ export class Registry {
       )
     })
     const bundled = new Map<string, { digest: string; bytes: Uint8Array }>()
+    let skipped = 0
     for (const name of names.filter((name) => name.endsWith(extension)).sort()) {
       const path = join(masksDir, name)
       const entry = await readFileAs(path, 'unreadable_file', (bytes) => {
         const file = readTaskFile(bytes)
+        if (skipsOthers && isOfAnotherModel(file, ready.model)) return undefined
         checkTaskFits(file, ready.model)
         return { id: checkTaskId(name.slice(0, -extension.length)), digest: file.digest, bytes }
       })
-      bundled.set(entry.id, entry)
+      if (entry) bundled.set(entry.id, entry)
+      else skipped++
     }
-    return new Registry(ready, store, bundled)
+    return new Registry(ready, store, bundled, skipped)
   }
 
   get model(): ServedModel {
@@ -181,6 +187,9 @@ export class Registry {
       })
   }
 }
+
+const isOfAnotherModel = (task: TaskFile, { backbone, prototype }: ServedModel): boolean =>
+  task.mask ? task.prototype !== prototype?.digest : task.backbone !== backbone
 
 /** @throws Problem `invalid_task_id` */
 export function checkTaskId(id: string): string {

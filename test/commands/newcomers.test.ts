@@ -57,10 +57,11 @@ const serve = (...options: string[]) => ['serve', '--port', '0', '--provider', '
 const evaluate = (task: string, data = 'reviews.csv', ...options: string[]) => ['evaluate', task, data, ...options]
 
 const mistakes: Readonly<Record<string, Mistake>> = {
-  'a model name of the Hub as --model-dir': {
-    args: serve('--model-dir', 'sentence-transformers/all-MiniLM-L6-v2'),
+  'a model of the Hub that is not in the cache, without network': {
+    args: learn('reviews.csv', '--model', 'sentence-transformers/all-MiniLM-L6-v2'),
+    env: { HF_HUB_OFFLINE: '1', HF_HUB_CACHE: folder },
     exitCode: 2,
-    says: /no such directory\. .*download it first: hf download sentence-transformers\/all-MiniLM-L6-v2 --local-dir DIR/,
+    says: /HF_HUB_OFFLINE is set, but .* no complete copy of sentence-transformers\/all-MiniLM-L6-v2, revision main: start once without/,
   },
   'a model directory that does not exist': {
     args: learn('reviews.csv', '--model-dir', './typo/'),
@@ -72,15 +73,15 @@ const mistakes: Readonly<Record<string, Mistake>> = {
     exitCode: 2,
     says: /--model-dir reviews\.csv is a file; expected the directory/,
   },
-  'a model directory without prototype for serve': {
-    args: serve('--model-dir', 'no-prototype'),
-    exitCode: 2,
-    says: /no-prototype has no prototype\.safetensors\. .*propetl train DATA\.\.\. --model-dir no-prototype --out no-prototype/,
+  'a model directory without prototype for the score of a task with a mask': {
+    args: evaluate('sst2.safetensors', 'reviews.csv', '--model-dir', 'no-prototype'),
+    exitCode: 1,
+    says: /sst2\.safetensors: the task was trained on prototype .*, but the model has no prototype/,
   },
   'a model directory without prototype for learn': {
     args: learn('reviews.csv', '--model-dir', 'no-prototype'),
     exitCode: 2,
-    says: /has no prototype\.safetensors/,
+    says: /no-prototype has no prototype\.safetensors\. .*propetl train DATA\.\.\. --model-dir no-prototype --out no-prototype/,
   },
   'an empty model directory': {
     args: learn('reviews.csv', '--model-dir', 'no-model'),

@@ -13,6 +13,11 @@ import { problemResponses, responseOf } from '../schemas/common.js'
 import { healthReport, liveReport } from '../schemas/health.js'
 import type { Lifecycle } from '../services.js'
 
+/** Without the path of the model, because the route is public. */
+const withoutPrototype =
+  'the model has no prototype, so only tasks without a mask are served; make one with: ' +
+  'propetl train DATA... --model-dir MODEL --out DIR'
+
 const anyone = { config: { audience: 'public' } } as const
 /** Tells the OpenAPI document that a route needs no API key. */
 const withoutKey = { security: [] }
@@ -70,7 +75,9 @@ export const healthRoutes =
             hidden_size: dims.hiddenSize,
             digest,
           },
-          ...(prototype && { prototype: { kind: prototype.module.kind, digest: prototype.digest } }),
+          ...(prototype
+            ? { prototype: { kind: prototype.module.kind, digest: prototype.digest } }
+            : { advice: withoutPrototype }),
           tasks: registry.countOf(operator),
           memory: { limit_bytes: costs.memory.bytes, source: costs.memory.source, shares_bytes: costs.shares },
           ...(following && {

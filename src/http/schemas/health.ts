@@ -40,6 +40,7 @@ export const healthReport = component(
         { description: 'Absent if the model has no prototype; then it serves only tasks without a mask' },
       ),
     ),
+    advice: Type.Optional(Type.String({ description: 'How to make a prototype; only if the model has none' })),
     tasks: Type.Integer({ description: 'Tasks of the operator, with the bundled ones' }),
     memory: Type.Object(
       {
