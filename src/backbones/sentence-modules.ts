@@ -24,22 +24,20 @@ export interface SentenceModule {
   readonly path: string
 }
 
-const denseActivations = ['tanh', 'relu', 'gelu', 'sigmoid', 'none'] as const
-
 /** y = activation(weight · x + bias). The weight is [outputs, inputs], row-major. */
 export interface DenseLayer {
   readonly inputs: number
   readonly outputs: number
   readonly weight: Float32Array
   readonly bias: Float32Array
-  readonly activation: (typeof denseActivations)[number]
+  readonly activation: 'tanh' | 'relu' | 'none'
 }
 
 /** What a directory says about the vectors of texts. Plain data. */
 export interface SentenceSettings {
   readonly pooling: Pooling
-  /** Layers on the pooled vector. */
-  readonly dense: readonly DenseLayer[]
+  /** A layer on the pooled vector. */
+  readonly dense?: DenseLayer
   /** Whether vectors are scaled to an L2 norm of 1. */
   readonly normalize: boolean
   /** Tokens to which longer texts are cut. */
@@ -81,8 +79,8 @@ export async function readModules(directory: string): Promise<SentenceModule[]> 
   for (const [at, { kind }] of modules.entries()) {
     if ((kind === 'Transformer') !== (at === 0))
       throwInvalid(`module ${at} is a ${kind}; expected one Transformer, and it first`)
-    if (kind === 'Pooling' && modules.findIndex((module) => module.kind === kind) !== at)
-      throwInvalid(`module ${at} is a second Pooling; expected one`)
+    if (['Pooling', 'Dense'].includes(kind) && modules.findIndex((module) => module.kind === kind) !== at)
+      throwInvalid(`module ${at} is a second ${kind}; expected one at most`)
     if (kind === 'Dense' && !modules.slice(0, at).some((module) => module.kind === 'Pooling'))
       throwInvalid(`module ${at} is a Dense layer on tokens; expected it after Pooling`)
     if (kind === 'Normalize' && modules.slice(at).some((module) => module.kind === 'Dense'))
@@ -103,12 +101,10 @@ export async function readSentenceSettings(
 ): Promise<SentenceSettings> {
   const folder = ({ path }: SentenceModule) => join(directory, path)
   const pooling = modules.find(({ kind }) => kind === 'Pooling')
-  const dense: DenseLayer[] = []
-  for (const module of modules.filter(({ kind }) => kind === 'Dense'))
-    dense.push(await readDense(folder(module), dense.at(-1)?.outputs ?? hiddenSize))
+  const dense = modules.find(({ kind }) => kind === 'Dense')
   return {
     pooling: pooling ? await readPooling(folder(pooling), hiddenSize) : 'mean',
-    dense,
+    ...(dense && { dense: await readDense(folder(dense), hiddenSize) }),
     normalize: modules.some(({ kind }) => kind === 'Normalize'),
     ...(await readLimits(join(directory, modules[0]?.path ?? ''))),
     ...(await readPrompts(directory)),
@@ -158,8 +154,6 @@ async function readPooling(folder: string, hiddenSize: number): Promise<Pooling>
 const activations: Readonly<Record<string, DenseLayer['activation']>> = {
   'torch.nn.modules.activation.Tanh': 'tanh',
   'torch.nn.modules.activation.ReLU': 'relu',
-  'torch.nn.modules.activation.GELU': 'gelu',
-  'torch.nn.modules.activation.Sigmoid': 'sigmoid',
   'torch.nn.modules.linear.Identity': 'none',
 }
 

@@ -129,6 +129,14 @@ function taskLines(
     ['pooling', facts.pooling],
     ['texts', describeTexts(facts)],
     ['head', head ? describeHead(head) : `none; vectors ${facts.normalize ? 'with L2 norm 1' : 'not normalised'}`],
+    ...(facts.projection
+      ? [
+          [
+            'projection',
+            `${facts.projection.inputs} → ${facts.projection.outputs}, ${facts.projection.activation}`,
+          ] as const,
+        ]
+      : []),
     ...(mask && storage && prototype
       ? [
           [

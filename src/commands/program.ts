@@ -8,6 +8,7 @@ import { combinings, problemTypes } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { environmentVariableOf, flagOf, settingGroups, settingNames, settings, shownDefault } from '../settings.js'
 import type { CheckFlags } from './check.js'
+import type { EmbeddingsFlags } from './embeddings.js'
 import type { EvaluateFlags } from './evaluate.js'
 import { addHelp } from './help-text.js'
 import { Interrupted } from './interrupt.js'
@@ -26,6 +27,7 @@ import {
   addTrainingOptions,
   modelDirOption,
   optionGroups,
+  poolingOption,
   positive,
   probability,
   prototypeOption,
@@ -59,6 +61,7 @@ addLearn(program)
 addEvaluate(program)
 addPredict(program)
 addTrain(program)
+addEmbeddings(program)
 addInspect(program.commandsGroup('Administer:'))
 addBackup(program)
 addTenantCommands(program)
@@ -324,6 +327,38 @@ function addTrain(program: Command): void {
     examples: [
       'propetl train data/sst2 data/trec data/subj --out prototype',
       'propetl train reviews.csv --module lora --model-dir bert-base-uncased --out bert-base-uncased',
+    ],
+  })
+}
+
+function addEmbeddings(program: Command): void {
+  const embeddings = program
+    .command('embeddings')
+    .description("write the task file of a model's own embeddings, which needs no training and no prototype")
+    .optionsGroup(optionGroups.output)
+    .requiredOption('--out <file>', 'task file to write; its name without the extension is the id of the task')
+    .option('--description <text>', 'description to store in the task file')
+    .option('--json', 'print the report as JSON')
+    .optionsGroup(optionGroups.model)
+    .addOption(modelDirOption('directory or Hub name of the model'))
+    .addOption(poolingOption())
+    .option(
+      '--normalize',
+      'scale vectors to an L2 norm of 1 (default: as a sentence-transformers directory says; otherwise yes)',
+    )
+    .option('--no-normalize', 'do not scale vectors')
+    .action(async (flags: EmbeddingsFlags) => {
+      const { embeddings } = await import('./embeddings.js')
+      console.log(await embeddings(flags))
+    })
+  addHelp(embeddings, {
+    prints: 'Prints the size of the vectors, and the command that uploads the task.',
+    notes: [
+      'A directory of sentence-transformers says how its vectors are pooled, projected and normalised. The task does the same.',
+    ],
+    examples: [
+      'propetl embeddings --out embeddings.safetensors',
+      'propetl embeddings --model BAAI/bge-small-en-v1.5 --out bge.safetensors',
     ],
   })
 }

@@ -125,6 +125,12 @@ export const modelDirOption = (description: string): Option =>
 export const prototypeOption = (condition = ''): Option =>
   new Option('--prototype <file>', `${condition}prototype file (default: prototype.safetensors in the directory)`)
 
+export const poolingOption = (): Option =>
+  new Option(
+    '--pooling <kind>',
+    'how token vectors become one vector (default: that of a sentence-transformers directory; otherwise mean)',
+  ).choices(poolings)
+
 const metricOption = () =>
   new Option('--metric <name>', 'metric (default: depends on the problem type)').choices(metricNames)
 
@@ -174,12 +180,7 @@ export const addModelOptions = (command: Command, modelDir: string): Command =>
         '(default: that of a sentence-transformers directory, at most 512; otherwise 128)',
       whole(8, 100_000),
     )
-    .addOption(
-      new Option(
-        '--pooling <kind>',
-        'how token vectors become one vector (default: that of a sentence-transformers directory; otherwise mean)',
-      ).choices(poolings),
-    )
+    .addOption(poolingOption())
     .addOption(
       new Option('--head <kind>', 'linear, or dense: with a dense layer and tanh before it')
         .choices(headKinds)

@@ -90,9 +90,12 @@ export function checkTaskFits(task: Task, { backbone, hiddenSize, prototype }: S
       `the task was trained on a backbone with weights ${task.backbone}, but the loaded backbone has weights ${backbone}`,
       { task_backbone: task.backbone, server_backbone: backbone },
     )
-  const width = task.head && (task.head.dense ?? task.head.output).inputs
-  if (width !== undefined && width !== hiddenSize)
-    throwInvalidTaskFile(`the head takes ${width} values; expected ${hiddenSize}, the backbone's hidden size`)
+  const [layer, what] =
+    task.problemType === 'feature_extraction'
+      ? [task.projection, 'projection']
+      : [task.head.dense ?? task.head.output, 'head']
+  if (layer !== undefined && layer.inputs !== hiddenSize)
+    throwInvalidTaskFile(`the ${what} takes ${layer.inputs} values; expected ${hiddenSize}, the backbone's hidden size`)
 }
 
 /** {@link checkTaskFits} with a prototype and its backbone. */

@@ -22,6 +22,7 @@ import { finish, type Steps } from '../steps.js'
 import {
   type BareFields,
   combinings,
+  type DenseLayer,
   defaultThreshold,
   type Head,
   headActivationNames,
@@ -103,7 +104,8 @@ export function* taskFileInSteps(file: Uint8Array, known?: string): Steps<TaskFi
   }
 }
 
-const tensorNames = new Set(['mask', 'head.weight', 'head.bias', 'head.dense.weight', 'head.dense.bias'])
+const linears = ['head', 'head.dense', 'projection']
+const tensorNames = new Set(['mask', ...linears.flatMap((name) => [`${name}.weight`, `${name}.bias`])])
 
 function checkLength(key: string, text: string | undefined, most: number): void {
   if (text !== undefined && text.length > most)
@@ -113,6 +115,7 @@ function checkLength(key: string, text: string | undefined, most: number): void 
 /** Writes a task file: the mask as packed bits, the head as float32. {@link readTaskFile} reads back an equal task. */
 export function serializeTaskFile(task: Task): Uint8Array {
   const { mask, head } = task
+  const projection = task.problemType === 'feature_extraction' ? task.projection : undefined
   const metadata = {
     format: taskFormat,
     ...(task.mask ? { prototype: task.prototype, combine: task.combine } : { backbone: task.backbone }),
@@ -128,11 +131,13 @@ export function serializeTaskFile(task: Task): Uint8Array {
     ...(task.metrics && { metrics: JSON.stringify(task.metrics) }),
     ...(task.range && { range: JSON.stringify(task.range) }),
     ...(head?.dense && { head_activation: head.dense.activation }),
+    ...(projection && { projection_activation: projection.activation }),
   }
   return serializeSafetensors(metadata, {
     ...(mask && { mask: { dtype: 'U8', shape: [mask.layers, mask.bits.byteLength / mask.layers], data: mask.bits } }),
     ...(head && linearTensors('head', head.output)),
     ...(head?.dense && linearTensors('head.dense', head.dense)),
+    ...(projection && linearTensors('projection', projection)),
   })
 }
 
@@ -156,12 +161,16 @@ function* readProblemFields(file: Uint8Array, header: SafetensorsHeader, metadat
   }
   onlyOf('threshold', 'multi_label_classification')
   onlyOf('normalize', 'feature_extraction')
+  onlyOf('projection_activation', 'feature_extraction')
+  const other = problemType === 'feature_extraction' ? 'head.' : 'projection.'
+  const misplaced = [...header.tensors.keys()].find((name) => name.startsWith(other))
+  if (misplaced !== undefined)
+    throwInvalidTaskFile(`tensor ${quoted(misplaced)} is present, but ${problemType} has no ${other.slice(0, -1)}`)
   switch (problemType) {
     case 'feature_extraction': {
-      const found = [...header.tensors.keys()].find((name) => name.startsWith('head.'))
-      if (found !== undefined)
-        throwInvalidTaskFile(`tensor ${quoted(found)} is present, but feature_extraction has no head`)
-      return { problemType, normalize: metadata.choice('normalize', ['true', 'false'], 'true') === 'true' }
+      const normalize = metadata.choice('normalize', ['true', 'false'], 'true') === 'true'
+      const projection = yield* readDense(file, header, metadata, 'projection', 'projection_activation')
+      return { problemType, normalize, ...(projection && { projection }) }
     }
     case 'multi_label_classification': {
       const threshold = metadata.fields.has('threshold')
@@ -280,15 +289,27 @@ function* readMask(file: Uint8Array, header: SafetensorsHeader): Steps<TaskMask>
 
 function* readHead(file: Uint8Array, header: SafetensorsHeader, metadata: Metadata): Steps<Head> {
   const output = yield* readLinear(file, header, 'head')
-  if (!header.tensors.has('head.dense.weight')) {
-    if (header.tensors.has('head.dense.bias')) throwInvalidTaskFile('tensor "head.dense.weight" is missing')
-    return { output }
-  }
-  const activation = metadata.choice('head_activation', headActivationNames, 'tanh')
-  const dense = { ...(yield* readLinear(file, header, 'head.dense')), activation }
+  const dense = yield* readDense(file, header, metadata, 'head.dense', 'head_activation')
+  if (dense === undefined) return { output }
   if (output.inputs !== dense.outputs)
     throwInvalidTaskFile(`head.weight takes ${output.inputs} values, but head.dense.weight returns ${dense.outputs}`)
   return { dense, output }
+}
+
+/** A layer with an activation, if the file has its tensors. */
+function* readDense(
+  file: Uint8Array,
+  header: SafetensorsHeader,
+  metadata: Metadata,
+  name: string,
+  activationKey: 'head_activation' | 'projection_activation',
+): Steps<DenseLayer | undefined> {
+  if (!header.tensors.has(`${name}.weight`)) {
+    if (header.tensors.has(`${name}.bias`)) throwInvalidTaskFile(`tensor "${name}.weight" is missing`)
+    return undefined
+  }
+  const activation = metadata.choice(activationKey, headActivationNames, 'tanh')
+  return { ...(yield* readLinear(file, header, name)), activation }
 }
 
 function* readLinear(file: Uint8Array, header: SafetensorsHeader, name: string): Steps<Linear> {

@@ -30,9 +30,14 @@ export interface Linear {
   readonly bias: Float32Array
 }
 
+/** A linear layer with an activation. */
+export interface DenseLayer extends Linear {
+  readonly activation: HeadActivation
+}
+
 /** A linear layer on the pooled vector, or on a dense layer over it. */
 export interface Head {
-  readonly dense?: Linear & { readonly activation: HeadActivation }
+  readonly dense?: DenseLayer
   readonly output: Linear
 }
 
@@ -62,6 +67,8 @@ export type ProblemFields =
   | {
       readonly problemType: 'feature_extraction'
       readonly head?: undefined
+      /** A layer on the pooled vector, if the vector of the task is not the pooled vector itself. */
+      readonly projection?: DenseLayer
       /** Whether vectors are scaled to an L2 norm of 1. */
       readonly normalize: boolean
     }

@@ -5,7 +5,7 @@ import { countOnes, intersectInto } from '../petl/bitset.js'
 import { effectiveBitset, type ServedModel } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { plainModuleBits, taskBits } from '../petl/storage.js'
-import type { Head, InputKind, Linear, MaskFields } from '../petl/task.js'
+import type { DenseLayer, Head, HeadActivation, InputKind, Linear, MaskFields } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 
 /** Absent if the task has no mask. */
@@ -47,6 +47,8 @@ export interface TaskDescription extends Partial<MaskDescription> {
   readonly threshold?: number
   /** Only of a feature extraction. */
   readonly normalize?: boolean
+  /** Only of a feature extraction whose vectors are not the pooled vectors themselves. */
+  readonly projection?: { readonly inputs: number; readonly outputs: number; readonly activation: HeadActivation }
   readonly description?: string
   readonly metrics?: Readonly<Record<string, unknown>>
   readonly range?: readonly [number, number]
@@ -65,11 +67,15 @@ export function describeTask(task: TaskFile, { prototype }: Pick<ServedModel, 'p
     ...(task.mask && prototype && describeMask(task, prototype)),
     ...(task.problemType === 'multi_label_classification' && { threshold: task.threshold }),
     ...(task.problemType === 'feature_extraction' && { normalize: task.normalize }),
+    ...(task.problemType === 'feature_extraction' &&
+      task.projection && { projection: describeProjection(task.projection) }),
     ...(task.description !== undefined && { description: task.description }),
     ...(task.metrics !== undefined && { metrics: task.metrics }),
     ...(task.range !== undefined && { range: task.range }),
   }
 }
+
+const describeProjection = ({ inputs, outputs, activation }: DenseLayer) => ({ inputs, outputs, activation })
 
 function describeMask(task: MaskFields, prototype: Prototype): MaskDescription {
   const { maskableWeights: n, maskBytes, layers, layerMasks } = prototype

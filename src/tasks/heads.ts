@@ -1,7 +1,7 @@
 // The head of a task, on the host: pooled vector → logits → scores of labels. Thus tasks with different numbers of labels
 // share a batch. A head can be wide and have many labels, so the work is done in steps (steps.ts).
 
-import type { Head, Linear } from '../petl/task.js'
+import type { DenseLayer, Head, Linear } from '../petl/task.js'
 import { finish, type Steps } from '../steps.js'
 
 export interface LabelScore {
@@ -31,11 +31,15 @@ export const multiplyAddsOf = ({ dense, output }: Head): number =>
 /** Logits [C] of a head for a vector [H], in float64: finite weights give finite logits. */
 export function* logitsInSteps(head: Head, vector: Float32Array): Steps<Float64Array> {
   if (head.dense === undefined) return yield* linear(head.output, vector)
-  const activate = headActivations[head.dense.activation]
-  return yield* linear(head.output, (yield* linear(head.dense, vector)).map(activate))
+  return yield* linear(head.output, yield* denseInSteps(head.dense, vector))
 }
 
-/** The same without pauses. */
+/** A layer with its activation. */
+export function* denseInSteps(layer: DenseLayer, vector: Float32Array): Steps<Float64Array> {
+  return (yield* linear(layer, vector)).map(headActivations[layer.activation])
+}
+
+/** {@link logitsInSteps} without pauses. */
 export const logitsOf = (head: Head, vector: Float32Array): Float64Array => finish(logitsInSteps(head, vector))
 
 /** Single-label classification: the probabilities are a softmax. */

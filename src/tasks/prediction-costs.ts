@@ -54,8 +54,10 @@ export function predictionCost(
   hiddenSize: number,
 ): PredictionCost {
   switch (file.problemType) {
-    case 'feature_extraction':
-      return { multiplyAdds: 0, values: hiddenSize, bytes: bytesAround + bytesOfNumber * hiddenSize }
+    case 'feature_extraction': {
+      const { inputs, outputs } = file.projection ?? { inputs: 0, outputs: hiddenSize }
+      return { multiplyAdds: inputs * outputs, values: outputs, bytes: bytesAround + bytesOfNumber * outputs }
+    }
     case 'regression':
       return { multiplyAdds: multiplyAddsOf(file.head), values: 1, bytes: bytesAround }
     case 'single_label_classification':

@@ -9,6 +9,7 @@ import {
   type Classification,
   classify,
   classifyEach,
+  denseInSteps,
   labelsReaching,
   logitsInSteps,
   type ScoreOptions,
@@ -25,7 +26,7 @@ export interface Regression {
 }
 
 export interface FeatureExtraction {
-  /** [H] */
+  /** [H], or the outputs of the projection. */
   readonly embedding: readonly number[]
 }
 
@@ -75,8 +76,16 @@ export function* predictionInSteps(
       if (hidden === undefined) throw new Error('the engine returned no hidden states for a token classification')
       return yield* labelWords(task, text, words, hidden, options)
     case 'feature_extraction':
-      return { embedding: Array.from(task.normalize ? normalized(pooled) : pooled) }
+      return { embedding: yield* embeddingInSteps(task, pooled) }
   }
+}
+
+function* embeddingInSteps(
+  { projection, normalize }: Extract<TaskFile, { problemType: 'feature_extraction' }>,
+  pooled: Float32Array,
+): Steps<number[]> {
+  const vector = projection ? Float32Array.from(yield* denseInSteps(projection, pooled)) : pooled
+  return Array.from(normalize ? normalized(vector) : vector)
 }
 
 /** The vector scaled to an L2 norm of 1. A zero vector is unchanged. */

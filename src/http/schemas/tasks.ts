@@ -1,7 +1,7 @@
 // Schemas of tasks: descriptions, lists and files.
 
 import { type TSchema, Type } from 'typebox'
-import { combinings, inputKinds, poolings, problemTypes } from '../../petl/task.js'
+import { combinings, headActivationNames, inputKinds, poolings, problemTypes } from '../../petl/task.js'
 import { etagsPattern } from '../etags.js'
 import { list, nextPage, oneOf, pageQuery, taskId } from './common.js'
 import { component } from './component.js'
@@ -110,6 +110,16 @@ export const taskSchema = component(
       Type.Number({ description: 'multi_label_classification: least probability of a label that applies' }),
     ),
     normalize: Type.Optional(Type.Boolean({ description: 'feature_extraction: whether vectors have an L2 norm of 1' })),
+    projection: Type.Optional(
+      Type.Object(
+        {
+          inputs: Type.Integer({ description: 'Size of the pooled vector' }),
+          outputs: Type.Integer({ description: 'Size of the vectors of the task' }),
+          activation: oneOf(headActivationNames, { description: 'The function after the layer' }),
+        },
+        { description: 'feature_extraction: the layer on the pooled vector, if there is one' },
+      ),
+    ),
     description: Type.Optional(Type.String()),
     metrics: Type.Optional(
       Type.Record(Type.String(), Type.Unknown(), { description: 'Results of training, as the task file states them' }),

@@ -1,0 +1,49 @@
+// `propetl embeddings`: writes the task file of a model's own embeddings. The task needs no training, mask or prototype.
+
+import { readBackbone } from '../backbones/backbone.js'
+import type { Pooling, Task } from '../petl/task.js'
+import { serializeTaskFile } from '../petl/task-file.js'
+import { findModelFiles, type ModelFlags } from './model-directory.js'
+import { checkWritable, writeAtomically } from './output-file.js'
+import { uploadCommand } from './upload-command.js'
+
+export interface EmbeddingsFlags extends ModelFlags {
+  readonly out: string
+  readonly pooling?: Pooling
+  readonly normalize?: boolean
+  readonly description?: string
+  readonly json?: boolean
+}
+
+/**
+ * Writes the task file.
+ * @returns the text to print
+ * @throws Problem `invalid_setting`, `invalid_backbone`, `unwritable_file`
+ */
+export async function embeddings(flags: EmbeddingsFlags): Promise<string> {
+  const { out, description } = flags
+  await checkWritable(out)
+  const { directory } = await findModelFiles(flags)
+  const { digest, dims, sentence } = await readBackbone(directory)
+  const task = {
+    problemType: 'feature_extraction',
+    backbone: digest,
+    labels: [],
+    pooling: flags.pooling ?? sentence?.pooling ?? 'mean',
+    normalize: flags.normalize ?? sentence?.normalize ?? true,
+    ...(sentence?.dense && { projection: sentence.dense }),
+    ...(description !== undefined && { description }),
+  } as const satisfies Task
+  const file = serializeTaskFile(task)
+  await writeAtomically(out, file)
+  const size = sentence?.dense?.outputs ?? dims.hiddenSize
+  if (flags.json)
+    return JSON.stringify({ file: out, bytes: file.byteLength, size, pooling: task.pooling, normalize: task.normalize })
+  const facts: [string, string][] = [
+    ['file', `${out}, ${file.byteLength.toLocaleString('en-US')} bytes`],
+    ['vectors', `${size} numbers, ${task.normalize ? 'with L2 norm 1' : 'not normalised'}`],
+    ['pooling', task.pooling],
+    ...uploadCommand(out, process.env).map((text, at): [string, string] => [at === 0 ? 'put it live' : '', text]),
+  ]
+  return facts.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
+}
