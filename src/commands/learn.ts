@@ -6,7 +6,13 @@ import { checkDataFile, isDataFileName } from '../data/file-rows.js'
 import type { LabelSpace } from '../data/label-space.js'
 import { describeFile } from '../data/survey-report.js'
 import { readFileAs } from '../formats/file.js'
-import { defaultPooling, loadModelForTraining, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
+import {
+  defaultPooling,
+  defaultTextPrefix,
+  loadModelForTraining,
+  loadPrototypeFor,
+  loadTaskFile,
+} from '../learn/model.js'
 import { type NewTask, type NewTaskControl, type NewTaskResult, trainNewTask } from '../learn/new-task.js'
 import { hasHead } from '../learn/problem-traits.js'
 import { noMask } from '../learn/starting-masks.js'
@@ -80,6 +86,7 @@ async function trainFrom(
   const prototype = await loadPrototypeFor(model.backbone, files.prototype)
   const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, modelOf(prototype))
   const known = await knownTasks(flags.startMasks ?? settings.masksDir.value, prototype)
+  const textPrefix = flags.textPrefix ?? defaultTextPrefix(model.backbone)
   const data = await loadTrainingData(
     model,
     {
@@ -92,7 +99,7 @@ async function trainFrom(
       ...(flags.metric && { metric: flags.metric }),
       ...(flags.maxRows !== undefined && { maxRows: flags.maxRows }),
       ...(flags.threshold !== undefined && { threshold: flags.threshold }),
-      ...(flags.textPrefix !== undefined && { textPrefix: flags.textPrefix }),
+      ...(textPrefix !== undefined && { textPrefix }),
     },
     (warning) => line.print(`warning: ${warning}`),
     (file, rows) => {

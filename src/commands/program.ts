@@ -342,6 +342,12 @@ function addEmbeddings(program: Command): void {
     .optionsGroup(optionGroups.model)
     .addOption(modelDirOption('directory or Hub name of the model'))
     .addOption(poolingOption())
+    .addOption(
+      new Option('--prompt <name>', 'prompt of a sentence-transformers directory that precedes each text').conflicts(
+        'textPrefix',
+      ),
+    )
+    .option('--text-prefix <text>', 'text that precedes each text (default: the default prompt of the directory)')
     .option(
       '--normalize',
       'scale vectors to an L2 norm of 1 (default: as a sentence-transformers directory says; otherwise yes)',

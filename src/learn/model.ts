@@ -44,6 +44,9 @@ export async function loadModelForTraining(directory: string, maxTokens?: number
   }
 }
 
+/** What precedes each text of a new task, unless an option names another prefix. */
+export const defaultTextPrefix = ({ sentence }: Backbone): string | undefined => sentence?.defaultPrompt || undefined
+
 /** The pooling of a new task, unless an option selects another one. */
 export const defaultPooling = ({ sentence }: Backbone): Pooling => sentence?.pooling ?? 'mean'
 

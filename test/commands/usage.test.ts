@@ -50,7 +50,11 @@ test('serve --help lists every setting under the heading of its group', async ()
   const sections = new Map(stdout.split(/\n\n/).map((section) => [section.split('\n')[0], section]))
   for (const name of settingNames) {
     if (settings[name].kind.kind === 'secret') continue
-    assert.match(sections.get(`${settings[name].group}:`) ?? '', new RegExp(`^  (--model, )?${flagOf(name)} `, 'm'), name)
+    assert.match(
+      sections.get(`${settings[name].group}:`) ?? '',
+      new RegExp(`^  (--model, )?${flagOf(name)} `, 'm'),
+      name,
+    )
   }
 })
 
