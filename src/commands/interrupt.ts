@@ -1,19 +1,26 @@
-// Ctrl-C during training: the first one stops training after the current step, a second one ends the process.
+// Interrupting training: the first Ctrl-C (SIGINT) or SIGTERM stops it after the current step, and the best result so far is
+// kept. A second one ends the process.
 
 /** Thrown when a command was interrupted before it had a result. */
 export class Interrupted extends Error {}
 
-/** Runs `work` with a signal that the first Ctrl-C aborts. */
+const signals = ['SIGINT', 'SIGTERM'] as const
+
+/** Runs `work` with a signal that the first Ctrl-C or SIGTERM aborts. */
 export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise<T>, onStop: () => void): Promise<T> {
   const stop = new AbortController()
+  const stopListening = () => {
+    for (const signal of signals) process.off(signal, onInterrupt)
+  }
   const onInterrupt = () => {
+    stopListening()
     onStop()
     stop.abort()
   }
-  process.once('SIGINT', onInterrupt)
+  for (const signal of signals) process.on(signal, onInterrupt)
   try {
     return await work(stop.signal)
   } finally {
-    process.off('SIGINT', onInterrupt)
+    stopListening()
   }
 }

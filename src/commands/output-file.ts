@@ -1,25 +1,64 @@
 // Files that a command writes: each appears complete or not at all.
 
-import { statSync } from 'node:fs'
-import { open, rename, rm, writeFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { type Stats, statSync } from 'node:fs'
+import { access, constants, open, rename, rm, writeFile } from 'node:fs/promises'
+import { dirname, sep } from 'node:path'
 import { Problem } from '../problem.js'
 import { describeError } from '../store/causes.js'
 
 /** Checks that a file can be written, before the work that makes its content. @throws Problem `unwritable_file` */
 export async function checkWritable(path: string): Promise<void> {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+  const existing = statOf(path)
+  if (existing?.isDirectory() || path.endsWith(sep))
     throw new Problem('unwritable_file', `${path} is a directory; expected the name of the file to write`)
+  if (existing && !existing.isFile())
+    throw new Problem('unwritable_file', `${path} is not a regular file; expected the name of the file to write`)
   const partial = `${path}.partial`
-  await writeFile(partial, '').catch(throwUnwritable(path))
-  await rm(partial)
+  try {
+    if (existing) await access(path, constants.W_OK)
+    await writeFile(partial, '')
+    await rm(partial)
+  } catch (error) {
+    throwUnwritable(path)(error as Error)
+  }
 }
 
-/** @throws Problem `unwritable_file` */
+/** Facts about a file, if there is one. @throws Problem `unwritable_file` */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch (error) {
+    return throwUnwritable(path)(error as Error)
+  }
+}
+
+/** Writes a file durably. After an error the file is as it was before. @throws Problem `unwritable_file` */
 export async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
   const partial = `${path}.partial`
-  await writeFile(partial, bytes).catch(throwUnwritable(path))
-  await rename(partial, path).catch(throwUnwritable(path))
+  try {
+    const file = await open(partial, 'w')
+    try {
+      await file.writeFile(bytes)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(partial, path)
+    await syncDirectory(dirname(path))
+  } catch (error) {
+    await rm(partial, { force: true }).catch(() => {})
+    throwUnwritable(path)(error as Error)
+  }
+}
+
+/** Makes the names of the files in a directory durable. */
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path)
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
 }
 
 /** Writes a piece of a file. @throws Problem `unwritable_file` */
@@ -59,8 +98,10 @@ export async function renameDurably(partial: string, path: string): Promise<void
   }
 }
 
-export const throwUnwritable = (path: string) => (error: NodeJS.ErrnoException) => {
-  const cause =
-    error.code === 'ENOENT' ? `there is no directory ${dirname(path)}; create it first` : describeError(error)
-  throw new Problem('unwritable_file', `${path} cannot be written: ${cause}`)
-}
+export const throwUnwritable =
+  (path: string) =>
+  (error: NodeJS.ErrnoException): never => {
+    const cause =
+      error.code === 'ENOENT' ? `there is no directory ${dirname(path)}; create it first` : describeError(error)
+    throw new Problem('unwritable_file', `${path} cannot be written: ${cause}`)
+  }

@@ -219,8 +219,8 @@ test('options that do not fit the data or each other are errors', async () => {
   assert.ok(!(await readdir(folder)).some((name) => name.endsWith('.partial')))
 })
 
-/** Runs learn until its standard error matches, then sends SIGINT. */
-async function interrupted(when: RegExp, ...args: string[]) {
+/** Runs learn until its standard error matches, then sends a signal. */
+async function interrupted(signal: NodeJS.Signals, when: RegExp, ...args: string[]) {
   const child = spawn(process.execPath, [cli, 'learn', ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
   const output = { stdout: '', stderr: '' }
   child.stdout.on('data', (piece) => {
@@ -229,7 +229,7 @@ async function interrupted(when: RegExp, ...args: string[]) {
   child.stderr.on('data', (piece) => {
     const before = output.stderr
     output.stderr += piece
-    if (when.test(output.stderr) && !when.test(before)) child.kill('SIGINT')
+    if (when.test(output.stderr) && !when.test(before)) child.kill(signal)
   })
   const [code] = await once(child, 'close')
   return { code, ...output }
@@ -243,16 +243,26 @@ await writeFile(join(folder, 'many.jsonl'), many.map((example) => JSON.stringify
 
 test('Ctrl-C before there is a task exits with 130 and leaves an existing file unchanged', async () => {
   await writeFile(join(folder, 'good.safetensors'), 'a good file')
-  const { code, stdout, stderr } = await interrupted(/examples; single/, 'many.jsonl', '--out', 'good.safetensors')
+  const { code, stdout, stderr } = await interrupted(
+    'SIGINT',
+    /held out as the dev part/,
+    'many.jsonl',
+    '--out',
+    'good.safetensors',
+  )
   assert.deepEqual([code, stdout], [130, ''])
   assert.match(stderr, /propetl: interrupted before there was a task; nothing was written/)
   assert.equal(await readFile(join(folder, 'good.safetensors'), 'utf8'), 'a good file')
 })
 
-test('Ctrl-C during training writes the best task so far', async () => {
-  const args = ['many.jsonl', '--out', 'stopped.safetensors', '--epochs', '1000', '--threads', '1', '--no-baseline']
-  const { code, stdout } = await interrupted(/step \d/, ...args)
-  assert.equal(code, 0)
-  assert.match(stdout, /^mask .*, interrupted$/m)
-  assert.deepEqual(readTaskFile(await readFile(join(folder, 'stopped.safetensors'))).labels, ['animal', 'tool'])
-})
+for (const [name, signal] of [
+  ['Ctrl-C', 'SIGINT'],
+  ['SIGTERM', 'SIGTERM'],
+] as const)
+  test(`${name} during training writes the best task so far`, async () => {
+    const args = ['many.jsonl', '--out', `${signal}.safetensors`, '--epochs', '1000', '--threads', '1', '--no-baseline']
+    const { code, stdout } = await interrupted(signal, /step \d/, ...args)
+    assert.equal(code, 0)
+    assert.match(stdout, /^mask .*, interrupted$/m)
+    assert.deepEqual(readTaskFile(await readFile(join(folder, `${signal}.safetensors`))).labels, ['animal', 'tool'])
+  })
