@@ -100,6 +100,7 @@ async function trainFrom(
       ...(flags.maxRows !== undefined && { maxRows: flags.maxRows }),
       ...(flags.threshold !== undefined && { threshold: flags.threshold }),
       ...(textPrefix !== undefined && { textPrefix }),
+      ...(resume && { resume }),
     },
     (warning) => line.print(`warning: ${warning}`),
     (file, rows) => {

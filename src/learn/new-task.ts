@@ -106,7 +106,7 @@ export async function trainNewTask(
   checkOptions(space, options)
   const plan = taskPlan(prototype, options)
   const maskLayers = options.maskRows === 'one' ? 1 : layers
-  if (resume) checkCanResume(resume, prototype, space, { ...options, texts: data.texts, maskRows: maskLayers })
+  if (resume) checkCanResume(resume, prototype, space, { ...options, maskRows: maskLayers })
   const parameters = moduleParameters(plan, layers, H)
   const random = (purpose: string) => new Random(options.seed, purpose)
   const module = (mask?: Uint8Array) => initialModule(parameters, prototype, random('beginning'), mask)
@@ -228,7 +228,7 @@ function startScore({ data: { space, metric } }: Run, validation: Validation, { 
 }
 
 function newTask(
-  { trainer, prototype, data: { space, metric, texts }, options }: Run,
+  { trainer, prototype, data: { space, metric, texts, heldOut }, options }: Run,
   result: NewTaskResult,
   evaluation: Evaluation,
   module: readonly ModuleTensor[],
@@ -245,6 +245,8 @@ function newTask(
       pooling,
       normalize,
       texts,
+      // After a cross-validation the task is trained on all examples.
+      heldOut: result.folds > 1 ? new Uint8Array() : heldOut,
       score: result.score,
       ...(description !== undefined && { description }),
     },

@@ -132,6 +132,7 @@ export async function trainPrototype(
           pooling: options.pooling,
           normalize: true,
           texts: trained.texts,
+          heldOut: trained.heldOut,
           score: task.score,
         },
       )

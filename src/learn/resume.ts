@@ -1,13 +1,32 @@
 // Resumes training from a task file: its mask and head become the initial tensors of a run.
 
 import type { LabelSpace } from '../data/label-space.js'
+import type { TextForm } from '../backbones/tokenizer.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
-import type { Combining, Pooling, TextFields } from '../petl/task.js'
+import type { Combining, Pooling } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import type { HeadKind } from './plan.js'
 import { type Tensor, tensorNamed } from './tensors.js'
+
+/** @throws Problem `invalid_task_file` if a property of the task to resume is not that of the run */
+function check(what: string, found: unknown, wanted: unknown): void {
+  if (JSON.stringify(found) !== JSON.stringify(wanted))
+    throw new Problem(
+      'invalid_task_file',
+      `the ${what} of the task to resume is ${shown(found)}; this run has ${shown(wanted)}`,
+    )
+}
+
+/**
+ * Checks that a run turns texts into the tokens that a task was trained on.
+ * @throws Problem `invalid_task_file`
+ */
+export function checkSameForm(task: TaskFile, form: TextForm): void {
+  if (task.maxLength !== undefined) check('maximum length (--max-length)', task.maxLength, form.maxLength)
+  check('text prefix (--text-prefix)', task.textPrefix, form.textPrefix)
+}
 
 /**
  * Checks that a run can resume from a task file.
@@ -18,7 +37,6 @@ export function checkCanResume(
   prototype: Prototype,
   space: LabelSpace,
   run: {
-    readonly texts: TextFields
     readonly combine: Combining
     readonly pooling: Pooling
     readonly maskRows: number
@@ -26,18 +44,9 @@ export function checkCanResume(
   },
 ): void {
   checkTaskFitsPrototype(task, prototype)
-  const check = (what: string, found: unknown, wanted: unknown) => {
-    if (JSON.stringify(found) !== JSON.stringify(wanted))
-      throw new Problem(
-        'invalid_task_file',
-        `the ${what} of the task to resume is ${shown(found)}; this run has ${shown(wanted)}`,
-      )
-  }
   check('problem type', task.problemType, space.problem)
   check('label list', task.labels, space.labels)
   check('pooling', task.pooling, run.pooling)
-  if (task.maxLength !== undefined) check('maximum length (--max-length)', task.maxLength, run.texts.maxLength)
-  check('text prefix (--text-prefix)', task.textPrefix, run.texts.textPrefix)
   if (task.mask) {
     check('combining', task.combine, run.combine)
     check('number of mask rows', task.mask.layers, run.maskRows)

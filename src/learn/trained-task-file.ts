@@ -16,6 +16,8 @@ import { type Tensor, trainedHead } from './tensors.js'
 /** With a mask, or with the digest of the backbone for a head without a mask. */
 export type TrainedTaskContent = (MaskFields | BareFields) & {
   readonly texts: TextFields
+  /** Digests of examples that training did not use. */
+  readonly heldOut: Uint8Array
   readonly pooling: Pooling
   /** Whether the vectors of a feature extraction are scaled to an L2 norm of 1. */
   readonly normalize: boolean

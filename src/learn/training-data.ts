@@ -9,14 +9,16 @@ import type { LabelSpace } from '../data/label-space.js'
 import { surveyWarnings } from '../data/survey-report.js'
 import { UnlearnedLabels } from '../data/unlearned-labels.js'
 import type { ProblemType, TextFields } from '../petl/task.js'
-import { taskFileLimits } from '../petl/task-file.js'
+import { type TaskFile, taskFileLimits } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import { metricFor } from './evaluation.js'
 import { countDuplicates, type ExampleSet, exampleCount, type Subset, sample, split, wholeSet } from './example-set.js'
+import { hasRecorded, recordHeldOut, splitByRecord } from './held-out.js'
 import { loadExampleSet } from './load-example-set.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
 import { Random } from './random.js'
+import { checkSameForm } from './resume.js'
 
 export interface TrainingDataOptions {
   readonly data: string
@@ -31,6 +33,8 @@ export interface TrainingDataOptions {
   readonly threshold?: number
   /** Put before every text. */
   readonly textPrefix?: string
+  /** The task to resume: examples that it was trained on are not used as dev examples. */
+  readonly resume?: TaskFile
   /** Most training examples; they are drawn at random. */
   readonly maxRows?: number
   readonly seed: number
@@ -43,6 +47,8 @@ export interface TrainingData {
   readonly dev: Subset
   /** How the texts were encoded, for the task file. */
   readonly texts: TextFields
+  /** Digests of examples of the dev part that are not in the training part, for the task file. */
+  readonly heldOut: Uint8Array
 }
 
 /**
@@ -58,7 +64,7 @@ export async function loadTrainingData(
   onReading?: OnReading,
   onSurvey: (survey: FileSurvey) => void = () => {},
 ): Promise<TrainingData> {
-  const { data, columns, problem, threshold, seed } = options
+  const { data, columns, problem, threshold, seed, resume } = options
   const survey = await surveyFile(data, { columns, ...(problem && { problem }), ...(onReading && { onReading }) })
   onSurvey(survey)
   const surveyed = survey.labels.space
@@ -76,6 +82,7 @@ export async function loadTrainingData(
     ...(options.textPrefix !== undefined && { textPrefix: options.textPrefix }),
   }
   await checkTextPrefix(tokenizer, form)
+  if (resume) checkSameForm(resume, form)
   const load = (path: string, watch: ExampleWatch): Promise<ExampleSet> =>
     loadExampleSet(path, columns, space, tokenizer, form, backbone.dims.vocabulary, {
       onWarning,
@@ -86,8 +93,13 @@ export async function loadTrainingData(
   const whole = await load(data, { onSkip: () => {} })
   const parts =
     options.dev === undefined
-      ? split(whole, space, options.devShare, new Random(seed, 'split'))
+      ? splitWhole(whole, space, options, onWarning)
       : { train: wholeSet(whole), dev: wholeSet(await load(options.dev, {})) }
+  if (resume?.heldOut && options.dev !== undefined && !hasRecorded(parts.dev.set, resume.heldOut))
+    onWarning(
+      `${options.dev}: no example was held out when the task to resume was trained; if it was trained on these examples, ` +
+        'the dev score is too high',
+    )
   for (const [subset, path] of [[parts.train, data] as const, [parts.dev, options.dev ?? data] as const])
     if (subset.examples.length === 0)
       throwInvalidData(
@@ -103,7 +115,8 @@ export async function loadTrainingData(
   const train = sample(parts.train, maxRows, new Random(seed, 'cap'))
   const { inputs } = whole
   const texts = { ...form, ...(inputs !== undefined && inputs === parts.dev.set.inputs && { inputs }) }
-  return { space, metric, train, dev: parts.dev, texts }
+  const heldOut = recordHeldOut(train, parts.dev, new Random(seed, 'held out'))
+  return { space, metric, train, dev: parts.dev, texts, heldOut }
 }
 
 /** @throws Problem `invalid_setting` if the prefix leaves less than half of the length to the text */
@@ -116,4 +129,31 @@ async function checkTextPrefix(tokenizer: TextTokenizer, { maxLength, textPrefix
       `--text-prefix has ${textPrefix.length} characters and ${fullLength} tokens; expected at most ` +
         `${taskFileLimits.textPrefixLength} characters and half of --max-length`,
     )
+}
+
+/**
+ * A dev part of the data. For a resumed task it has only examples that the task was not trained on.
+ * @throws Problem `invalid_setting` if there are none
+ */
+function splitWhole(
+  whole: ExampleSet,
+  space: LabelSpace,
+  { data, devShare, seed, resume }: TrainingDataOptions,
+  onWarning: (warning: string) => void,
+): { readonly train: Subset; readonly dev: Subset } {
+  if (resume?.heldOut === undefined) {
+    if (resume)
+      onWarning(
+        'the task to resume does not record which examples it was trained on; if they are in the dev part, the dev score ' +
+          'is too high',
+      )
+    return split(whole, space, devShare, new Random(seed, 'split'))
+  }
+  const parts = splitByRecord(whole, resume.heldOut)
+  if (parts.dev.examples.length > 0) return parts
+  throw new Problem(
+    'invalid_setting',
+    `${data} has no example that the task to resume was not trained on, and new examples cannot be told from old ones; ` +
+      'give examples that it has not seen with --dev',
+  )
 }

@@ -46,7 +46,10 @@ const fewPerLabel = 20
 const mostCrossValidated = 2_000
 
 /** Cross-validation if the dev part was split off from few examples, otherwise the dev part. */
-export function validationOf({ space, train, dev }: Omit<TrainingData, 'texts'>, random: Random): Validation {
+export function validationOf(
+  { space, train, dev }: Omit<TrainingData, 'texts' | 'heldOut'>,
+  random: Random,
+): Validation {
   const count = train.examples.length + dev.examples.length
   const few = Math.min(Math.max(fewExamples, fewPerLabel * space.labels.length), mostCrossValidated)
   if (dev.set !== train.set || count >= few) return { train, folds: [{ train, heldOut: dev }] }

@@ -26,6 +26,7 @@ import {
   defaultThreshold,
   type Head,
   headActivationNames,
+  heldOutDigestBytes,
   inputKinds,
   type Linear,
   type MaskFields,
@@ -53,6 +54,8 @@ export const taskFileLimits = {
   descriptionLength: 10_000,
   metricsLength: 65_536,
   textPrefixLength: 1_000,
+  /** Of the digests of held-out examples, in Base64. */
+  heldOutLength: 65_536,
   header: { bytes: 4 * 1024 * 1024, values: 1_000 } satisfies HeaderLimits,
 } as const
 
@@ -101,6 +104,7 @@ export function* taskFileInSteps(file: Uint8Array, known?: string): Steps<TaskFi
     ...(description !== undefined && { description }),
     ...(header.metadata.has('metrics') && { metrics: metadata.json('metrics', metricsObject, 'a JSON object') }),
     ...(header.metadata.has('range') && { range: readTargetRange(metadata) }),
+    ...readHeldOut(header.metadata.get('held_out')),
   }
 }
 
@@ -130,6 +134,7 @@ export function serializeTaskFile(task: Task): Uint8Array {
     ...(task.description !== undefined && { description: task.description }),
     ...(task.metrics && { metrics: JSON.stringify(task.metrics) }),
     ...(task.range && { range: JSON.stringify(task.range) }),
+    ...(task.heldOut && { held_out: Buffer.from(task.heldOut).toString('base64') }),
     ...(head?.dense && { head_activation: head.dense.activation }),
     ...(projection && { projection_activation: projection.activation }),
   }
@@ -235,6 +240,17 @@ function readTargetRange(metadata: Metadata): [number, number] {
   return range[0] < range[1]
     ? range
     : throwInvalidTaskFile('metadata "range": the first number must be less than the second')
+}
+
+function readHeldOut(text: string | undefined): Pick<Task, 'heldOut'> {
+  if (text === undefined) return {}
+  checkLength('held_out', text, taskFileLimits.heldOutLength)
+  const digests = Uint8Array.from(Buffer.from(text, 'base64'))
+  if (Buffer.from(digests).toString('base64') !== text || digests.byteLength % heldOutDigestBytes !== 0)
+    throwInvalidTaskFile(
+      `metadata "held_out" is ${quoted(text)}; expected digests of ${heldOutDigestBytes} bytes each in Base64`,
+    )
+  return { heldOut: digests }
 }
 
 function tensor(header: SafetensorsHeader, name: string, rank: number): TensorInfo {

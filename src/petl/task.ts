@@ -120,9 +120,14 @@ interface CommonFields extends TextFields {
   readonly metrics?: Readonly<Record<string, unknown>>
   /** Smallest and largest target of a regression. */
   readonly range?: readonly [number, number]
+  /** Digests of examples that training never used, 8 bytes each: a resumed run is scored on them. */
+  readonly heldOut?: Uint8Array
 }
 
 export type Task = CommonFields & ProblemFields & (MaskFields | BareFields)
+
+/** Bytes of a digest of a held-out example. */
+export const heldOutDigestBytes = 8
 
 /** The threshold of a multi-label task whose file names none. */
 export const defaultThreshold = 0.5

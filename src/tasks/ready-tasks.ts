@@ -193,6 +193,7 @@ function bytesOf(file: TaskFile, bitset: Uint8Array, labelBytes: LabelBytes): nu
   // A string takes one or two bytes per character.
   bytes += 2 * labelBytes.all + stringBytes * file.labels.length
   bytes += 2 * (file.description?.length ?? 0)
+  bytes += file.heldOut?.byteLength ?? 0
   if (file.metrics) bytes += jsonFactor * JSON.stringify(file.metrics).length
   return bytes
 }

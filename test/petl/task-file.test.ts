@@ -159,6 +159,12 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     'invalid_task_file',
     /"text_prefix" has 1001 characters; at most 1000 are allowed/,
   ],
+  ...['AAAA', 'AAAAAAAAAAA=\n', '????'].map((held_out): [string, Partial<TaskParts>, string, RegExp] => [
+    `the digests of held-out examples ${JSON.stringify(held_out)}`,
+    { metadata: { held_out } },
+    'invalid_task_file',
+    /"held_out" is .*; expected digests of 8 bytes each in Base64/,
+  ]),
   [
     'an unknown kind of inputs',
     { metadata: { inputs: 'pairs' } },

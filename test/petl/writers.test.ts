@@ -31,6 +31,7 @@ const classification: Task = {
   maxLength: 128,
   textPrefix: 'query: ',
   inputs: 'pair',
+  heldOut: Uint8Array.from({ length: 16 }, (_, i) => 17 * i),
 }
 const regression: Task = {
   ...classification,
