@@ -2,7 +2,7 @@
 // UTF-8 or UTF-16. Memory is bounded, however long the file or a line is.
 
 import { createReadStream } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { open, stat } from 'node:fs/promises'
 import { Problem } from '../problem.js'
 import { throwInvalidData, throwUnreadable } from './invalid-data.js'
 
@@ -38,17 +38,19 @@ export const maxRowLength = 16 * 1024 * 1024
 /** @throws Problem `unreadable_file` */
 export async function openDataFile(path: string): Promise<DataFile> {
   try {
+    // Opening a pipe would wait for its writer.
+    const found = await stat(path)
+    if (found.isDirectory()) throwUnreadable(path, { code: 'EISDIR', message: 'it is a directory' })
+    if (!found.isFile())
+      throw new Problem('unreadable_file', `${path} is a pipe or a device; expected a file, because it is read twice`)
     const handle = await open(path)
     try {
-      const stat = await handle.stat()
-      if (stat.isDirectory()) throwUnreadable(path, { code: 'EISDIR', message: 'it is a directory' })
-      if (!stat.isFile())
-        throw new Problem('unreadable_file', `${path} is a pipe or a device; expected a file, because it is read twice`)
-      const buffer = Buffer.alloc(Math.min(headBytes, stat.size))
+      const bytes = found.size
+      const buffer = Buffer.alloc(Math.min(headBytes, bytes))
       const { bytesRead } = await handle.read(buffer, 0, buffer.byteLength, 0)
       const head = buffer.subarray(0, bytesRead)
-      const text = textHead(head, bytesRead === stat.size)
-      return { path, bytes: stat.size, head, ...(text && { text }) }
+      const text = textHead(head, bytesRead === bytes)
+      return { path, bytes, head, ...(text && { text }) }
     } finally {
       await handle.close()
     }

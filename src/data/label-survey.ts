@@ -5,6 +5,7 @@ import { quoted } from '../problem.js'
 import { detached } from './detached.js'
 import type { Example } from './examples.js'
 import { throwInvalidData } from './invalid-data.js'
+import { separators } from './label-cells.js'
 import { hasNumbers, type LabelSpace, labelNumber, wholeNumberOf } from './label-space.js'
 
 /** How many rows, or words, have a label. */
@@ -267,12 +268,15 @@ function warningsOfNumbers(labels: readonly string[], examples: number): string[
       ]
 }
 
-/** Lists of labels that are taken for names, because nothing says that they are lists. */
+/** Lists of labels that are taken for names, because nothing says that they are lists. Their parts occur in several. */
 function listWarnings(labels: readonly string[]): string[] {
-  const all = new Set(labels)
-  for (const separator of [';', '|', ',', '#']) {
+  for (const separator of separators) {
     const lists = labels.filter((label) => label.includes(separator))
-    const ofLabels = lists.filter((label) => label.split(separator).every((part) => all.has(part.trim())))
+    if (lists.length === 0) continue
+    const uses = new Map<string, number>()
+    for (const label of labels)
+      for (const part of new Set(partsOf(label, separator))) uses.set(part, (uses.get(part) ?? 0) + 1)
+    const ofLabels = lists.filter((label) => partsOf(label, separator).every((part) => (uses.get(part) ?? 0) > 1))
     if (ofLabels.length > 0 && 2 * ofLabels.length >= lists.length)
       return [
         `labels such as ${quoted(ofLabels[0] ?? '')} look like lists of labels; ` +
@@ -281,6 +285,9 @@ function listWarnings(labels: readonly string[]): string[] {
   }
   return []
 }
+
+const partsOf = (label: string, separator: string): readonly string[] =>
+  label.split(separator).map((part) => part.trim())
 
 /** Words that may mean that there is no label. */
 function missingWarnings(counts: readonly LabelCount[]): string[] {
