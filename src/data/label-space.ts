@@ -29,6 +29,10 @@ export const outputCount = ({ labels }: LabelSpace): number => Math.max(1, label
 /** Number of labels that occur: the learned ones, then those that were not learned. */
 export const labelCount = (space: LabelSpace): number => outputCount(space) + (space.unlearned?.size ?? 0)
 
+/** Names by index: of the learned labels, then of those that were not learned. */
+export const labelNames = ({ labels, unlearned }: LabelSpace): readonly string[] =>
+  unlearned === undefined ? labels : [...labels, ...unlearned.names]
+
 /**
  * The index of a label. White space around it makes no difference, nor does a whole number that is written as a float.
  * @returns outputCount or more for a label that was not learned

@@ -1,6 +1,6 @@
 // The pairs of labels that a task confuses most often.
 
-import { type LabelSpace, outputCount } from '../data/label-space.js'
+import { type LabelSpace, labelNames, outputCount } from '../data/label-space.js'
 import type { Evaluation } from './evaluation.js'
 
 export interface Confusion {
@@ -16,22 +16,27 @@ export interface Confusion {
  * predicted without applying. Empty if labels are numbers.
  */
 export function findConfusions(space: LabelSpace, evaluation: Evaluation): Confusion[] {
-  const { problem, labels } = space
-  if (labels.length === 0) return []
-  const C = outputCount(space)
+  if (space.labels.length === 0) return []
+  const isMultiLabel = space.problem === 'multi_label_classification'
+  const names = labelNames(space)
   // Sparse, because few of the C² pairs occur.
   const pairs = new Map<number, number>()
   const present = new Map<number, number>()
-  for (const { label, predicted } of problem === 'multi_label_classification'
-    ? missingLabels(evaluation, C)
+  for (const { label, predicted } of isMultiLabel
+    ? missingLabels(evaluation, outputCount(space))
     : classes(evaluation)) {
     present.set(label, (present.get(label) ?? 0) + 1)
     for (const other of predicted)
-      if (other !== label) pairs.set(label * C + other, (pairs.get(label * C + other) ?? 0) + 1)
+      if (other !== label) pairs.set(label * names.length + other, (pairs.get(label * names.length + other) ?? 0) + 1)
   }
   return Array.from(pairs, ([pair, rows]): Confusion => {
-    const label = Math.floor(pair / C)
-    return { actual: labels[label] ?? '', predicted: labels[pair % C] ?? '', rows, of: present.get(label) ?? 0 }
+    const label = Math.floor(pair / names.length)
+    return {
+      actual: names[label] ?? '',
+      predicted: names[pair % names.length] ?? '',
+      rows,
+      of: present.get(label) ?? 0,
+    }
   }).sort((a, b) => b.rows - a.rows || a.of - b.of)
 }
 

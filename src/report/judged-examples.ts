@@ -1,7 +1,7 @@
 // Compares the predictions for one example with its labels.
 
 import type { Example } from '../data/examples.js'
-import type { LabelSpace } from '../data/label-space.js'
+import { type LabelSpace, labelNames } from '../data/label-space.js'
 import { confidencesOf, type ScoredEvaluation } from './confidences.js'
 
 /** A label; the labels that apply, or those of the words; or a number. */
@@ -29,7 +29,8 @@ export function judge(
   const { problem, labels } = space
   const confidences = confidencesOf(space, scored) ?? new Float32Array()
   const wrong = Array.from(actual.keys()).filter((at) => predictions[at] !== actual[at])
-  const nameOf = (label: number | undefined) => labels[label ?? -1] ?? noPrediction
+  const names = labelNames(space)
+  const nameOf = (label: number | undefined) => names[label ?? -1] ?? noPrediction
   const applying = (values: Float32Array) => labels.filter((_, label) => values[label] === 1)
   const common = { place, text, ...(textPair !== undefined && { textPair }), isWrong: wrong.length > 0 }
   switch (problem) {

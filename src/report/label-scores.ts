@@ -1,7 +1,7 @@
 // Precision, recall and F1 of each label of an evaluation, as classification_report of scikit-learn has them. For labels
 // that mark entities (IOB2) it counts entities of each type, as seqeval does.
 
-import { type LabelSpace, outputCount } from '../data/label-space.js'
+import { type LabelSpace, labelNames, outputCount } from '../data/label-space.js'
 import { entitiesOf, type Tags, tagsOf } from '../formats/iob.js'
 import type { Evaluation } from '../learn/evaluation.js'
 
@@ -35,15 +35,15 @@ export interface LabelTable {
 /** Undefined if labels are numbers. */
 export function labelTable(space: LabelSpace, evaluation: Evaluation): LabelTable | undefined {
   const { predictions, actual } = evaluation
-  const C = outputCount(space)
+  const names = labelNames(space)
   switch (space.problem) {
     case 'single_label_classification':
-      return tableOf('examples', space.labels, countClasses(predictions, actual, C))
+      return tableOf('examples', names, countClasses(predictions, actual, names.length))
     case 'multi_label_classification':
-      return tableOf('examples', space.labels, countApplying(predictions, actual, C))
+      return tableOf('examples', space.labels, countApplying(predictions, actual, outputCount(space)))
     case 'token_classification': {
-      const tags = tagsOf(space.labels)
-      if (tags === undefined) return tableOf('words', space.labels, countClasses(predictions, actual, C))
+      const tags = tagsOf(names) ?? tagsOf(space.labels)
+      if (tags === undefined) return tableOf('words', names, countClasses(predictions, actual, names.length))
       const types = [...new Set(tags.flatMap((tag) => tag?.type ?? []))].sort()
       return tableOf('entities', types, countEntities(evaluation, tags, types))
     }

@@ -1,6 +1,6 @@
 // The report of an evaluation as one HTML page. It loads nothing and runs no scripts.
 
-import type { LabelSpace } from '../data/label-space.js'
+import { type LabelSpace, labelNames } from '../data/label-space.js'
 import type { Confusion } from '../learn/confusions.js'
 import type { Evaluation } from '../learn/evaluation.js'
 import { shortened } from '../problem.js'
@@ -153,11 +153,12 @@ const count = (value: number) => value.toLocaleString('en-US')
 
 /** Of the labels that occur, or of those with the most confusions if they are many. Undefined if examples have several labels. */
 export function matrixOf(
-  { problem, labels }: LabelSpace,
+  space: LabelSpace,
   { predictions, actual }: Evaluation,
   confusions: readonly Confusion[],
 ): Matrix | undefined {
-  if (problem !== 'single_label_classification' && problem !== 'token_classification') return undefined
+  if (space.problem !== 'single_label_classification' && space.problem !== 'token_classification') return undefined
+  const labels = labelNames(space)
   const present = new Set([...actual, ...predictions])
   let chosen = labels.filter((_, label) => present.has(label))
   if (chosen.length > most.matrixLabels) {

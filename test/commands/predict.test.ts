@@ -74,7 +74,7 @@ describe('with a task file', () => {
   test('writes pairs and values as JSON lines, and prints a summary as JSON', async () => {
     const pairs = rowsOf('sick_relatedness')
     const lines = pairs.map(({ text, text_pair }) => JSON.stringify({ nested: { a: [1] }, a: text, b: text_pair }))
-    await write('pairs.jsonl', [...lines, '{"a":"alone"}'].join('\n'))
+    await write('pairs.jsonl', [...lines, '{"b":"alone"}'].join('\n'))
     const columns = ['--text-column', 'a', '--text-pair-column', 'b']
     const { stdout } = await predictFile('sick_relatedness', 'pairs.jsonl', ...columns, '--out', 'p.jsonl', '--json')
     const { seconds, ...summary } = JSON.parse(stdout)
@@ -88,7 +88,7 @@ describe('with a task file', () => {
       columns: ['value'],
     })
     const rows = jsonLines(await read('p.jsonl'))
-    assert.deepEqual(rows.pop(), { a: 'alone', value: null })
+    assert.deepEqual(rows.pop(), { b: 'alone', value: null })
     for (const [at, { value, ...row }] of rows.entries()) {
       assert.deepEqual(row, JSON.parse(lines[at] ?? ''))
       close(value, pairs[at]?.logits[0] ?? Number.NaN)
@@ -106,7 +106,7 @@ describe('with a task file', () => {
     await fails(
       [trecFile, 'other.csv', '--model-dir', modelDir],
       1,
-      /other\.csv: there is no column "text"; the columns are review, stars\. Name the column to use with --text-column/,
+      /other\.csv: there is no column "text"; the file has "review", "stars"\. Name the column to use with --text-column/,
     )
     await write('empty.csv', 'text\n')
     await fails([trecFile, 'empty.csv'], 1, /empty\.csv: the file has no rows/)
@@ -202,9 +202,10 @@ describe('with a server', async () => {
     child.stderr.on('data', (piece) => {
       stderr += piece
     })
-    await predicting
+    const closed = once(child, 'close')
+    await Promise.race([predicting, closed])
     child.kill('SIGINT')
-    const [code] = await once(child, 'close')
+    const [code] = await closed
     assert.equal(code, 130, stderr)
     assert.match(stderr, /propetl: interrupted after 0 of 32 rows; out\.csv was not written/)
     assert.equal(await read('out.csv'), 'a good file')

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { LabelSpace } from '../../src/data/label-space.js'
+import { UnlearnedLabels } from '../../src/data/unlearned-labels.js'
 import { findConfusions } from '../../src/learn/confusions.js'
 import { type LabelTable, labelTable, type Scores } from '../../src/report/label-scores.js'
 import { reliabilityOf } from '../../src/report/reliability.js'
@@ -96,6 +97,24 @@ describe('scores of labels', () => {
       { label: 'noun', precision: 1, recall: 0.5, f1: 2 / 3, support: 2 },
       { label: 'verb', precision: 1, recall: 1, f1: 1, support: 1 },
     ])
+  })
+
+  test('have labels that were not learned, and confusions with them', () => {
+    const unlearned = new UnlearnedLabels()
+    const space: LabelSpace = { problem: 'single_label_classification', labels: ['a', 'b'], unlearned }
+    const evaluation = {
+      predictions: Float32Array.of(0, 1, 1),
+      actual: Float32Array.of(0, 1, 2 + unlearned.indexOf('new', 'a.csv:4')),
+      starts: Int32Array.of(0, 1, 2, 3),
+    }
+    assert.deepEqual(labelTable(space, evaluation)?.labels.at(-1), {
+      label: 'new',
+      precision: 0,
+      recall: 0,
+      f1: 0,
+      support: 1,
+    })
+    assert.deepEqual(findConfusions(space, evaluation), [{ actual: 'new', predicted: 'b', rows: 1, of: 1 }])
   })
 
   test('do not exist for numbers', () => {
