@@ -26,6 +26,7 @@ import { roundedScore } from './prediction-fields.js'
 import { ProgressLine } from './progress-line.js'
 import { listCell, type TableFormat, tableFormatOf, tableWriter } from './table-writer.js'
 import { columnsOf, type DataFlags, type TaskFlags } from './training-options.js'
+import { shellWord } from './upload-command.js'
 
 export interface EvaluateFlags extends DataFlags, TaskFlags {
   readonly json?: boolean
@@ -46,7 +47,7 @@ export async function evaluate(task: string, path: string, flags: EvaluateFlags)
   if (isDataFileName(task))
     throw new Problem(
       'invalid_setting',
-      `${task} is a data file; expected first a task file or the URL of a task, then the data file`,
+      `${shellWord(task)} is a data file; expected first a task file or the URL of a task, then the data file`,
     )
   const errorsFormat = flags.errors === undefined ? 'csv' : tableFormatOf('--errors', flags.errors)
   for (const file of [flags.errors, flags.report]) if (file !== undefined) await checkWritable(file)
@@ -143,8 +144,8 @@ function textReport(facts: PageFacts, { perLabel, errors, report }: EvaluateFlag
   const { rows, metric, score, interval, table, confusions, reliability } = facts
   const [low, high] = interval.map(number)
   const files = [
-    ...(errors === undefined ? [] : [['wrong examples', errors]]),
-    ...(report === undefined ? [] : [['report', report]]),
+    ...(errors === undefined ? [] : [['wrong examples', shellWord(errors)]]),
+    ...(report === undefined ? [] : [['report', shellWord(report)]]),
   ]
   const remarks = [
     ...confusions

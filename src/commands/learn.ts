@@ -155,7 +155,7 @@ async function knownTasks(folder: string, prototype: Prototype): Promise<Map<str
   const names = await readdir(folder).catch((error: Error) => {
     throw new Problem(
       'invalid_setting',
-      `--start-masks ${folder} cannot be read: ${error.message}; name a folder of task files`,
+      `--start-masks ${shellWord(folder)} cannot be read: ${error.message}; name a folder of task files`,
     )
   })
   const known = new Map<string, TaskFile>()
@@ -171,7 +171,7 @@ async function checkOut(data: string, out: string): Promise<void> {
   if (isDataFileName(out))
     throw new Problem(
       'invalid_setting',
-      `--out ${out} is the name of a data file; expected the task file to write, as in: ` +
+      `--out ${shellWord(out)} is the name of a data file; expected the task file to write, as in: ` +
         `propetl learn ${shellWord(isDataFileName(data) ? data : out)} --out ${shellWord(taskFileFor(out))}`,
     )
   await checkWritable(out)
@@ -211,7 +211,7 @@ function report(
         at === 0 ? 'most confused' : '',
         `${rows} of ${of} "${actual}" predicted as "${predicted}"`,
       ]),
-    ['file', `${flags.out}, ${file.byteLength.toLocaleString('en-US')} bytes`],
+    ['file', `${shellWord(flags.out)}, ${file.byteLength.toLocaleString('en-US')} bytes`],
     ['took', duration(took)],
     ...uploadCommand(flags.out, process.env).map((text, at): [string, string] => [at === 0 ? 'put it live' : '', text]),
   ]

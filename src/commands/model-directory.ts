@@ -12,6 +12,7 @@ import { Problem } from '../problem.js'
 import { flagOf } from '../settings.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
 import { ProgressLine } from './progress-line.js'
+import { shellWord } from './upload-command.js'
 
 /** The options that name a model. */
 export interface ModelFlags {
@@ -51,7 +52,7 @@ export async function findModelWithPrototype(flags: ModelFlags): Promise<ModelFi
     return { directory, prototype: join(directory, prototypeName) }
   throw new Problem(
     'invalid_setting',
-    `${flagOf('modelDir')} ${flags.modelDir} has no ${prototypeName}. ${howToMakePrototype(flags.modelDir)}`,
+    `${flagOf('modelDir')} ${shellWord(flags.modelDir)} has no ${prototypeName}. ${howToMakePrototype(flags.modelDir)}`,
   )
 }
 
@@ -61,6 +62,7 @@ export async function findModelWithPrototype(flags: ModelFlags): Promise<ModelFi
  */
 export function checkModel({ modelDir, prototype }: ModelFlags): void {
   const flag = flagOf('modelDir')
+  const shown = shellWord(modelDir)
   if (prototype !== undefined && !existsSync(prototype))
     throw new Problem(
       'invalid_setting',
@@ -77,14 +79,11 @@ export function checkModel({ modelDir, prototype }: ModelFlags): void {
   if (!existsSync(modelDir))
     throw new Problem(
       'invalid_setting',
-      `${flag} ${modelDir}: there is no such directory. Expected a Hugging Face directory with config.json, ` +
+      `${flag} ${shown}: there is no such directory. Expected a Hugging Face directory with config.json, ` +
         'tokenizer.json and model.safetensors, or a model of the Hugging Face Hub as organisation/name.',
     )
   if (!statSync(modelDir).isDirectory())
-    throw new Problem(
-      'invalid_setting',
-      `${flag} ${modelDir} is a file; expected the directory that contains the model`,
-    )
+    throw new Problem('invalid_setting', `${flag} ${shown} is a file; expected the directory that contains the model`)
 }
 
 async function download(name: string): Promise<string> {

@@ -5,6 +5,7 @@ import { access, constants, open, rename, rm, writeFile } from 'node:fs/promises
 import { dirname, sep } from 'node:path'
 import { Problem } from '../problem.js'
 import { describeError } from '../store/causes.js'
+import { shellWord } from './upload-command.js'
 
 /** Checks that a file can be written, before the work that makes its content. @throws Problem `unwritable_file` */
 export async function checkWritable(path: string): Promise<void> {
@@ -12,7 +13,10 @@ export async function checkWritable(path: string): Promise<void> {
   if (existing?.isDirectory() || path.endsWith(sep))
     throw new Problem('unwritable_file', `${path} is a directory; expected the name of the file to write`)
   if (existing && !existing.isFile())
-    throw new Problem('unwritable_file', `${path} is not a regular file; expected the name of the file to write`)
+    throw new Problem(
+      'unwritable_file',
+      `${shellWord(path)} is not a regular file; expected the name of the file to write`,
+    )
   const partial = `${path}.partial`
   try {
     if (existing) await access(path, constants.W_OK)
@@ -102,6 +106,8 @@ export const throwUnwritable =
   (path: string) =>
   (error: NodeJS.ErrnoException): never => {
     const cause =
-      error.code === 'ENOENT' ? `there is no directory ${dirname(path)}; create it first` : describeError(error)
-    throw new Problem('unwritable_file', `${path} cannot be written: ${cause}`)
+      error.code === 'ENOENT'
+        ? `there is no directory ${shellWord(dirname(path))}; create it first`
+        : describeError(error)
+    throw new Problem('unwritable_file', `${shellWord(path)} cannot be written: ${cause}`)
   }

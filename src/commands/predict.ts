@@ -78,7 +78,7 @@ export async function predict(task: string, path: string, flags: PredictFlags): 
       : [
           `rows                   ${rows.toLocaleString('en-US')}${blank > 0 ? `, ${blank} of them without text` : ''}`,
           `columns                ${names.join(', ')}`,
-          `file                   ${out}`,
+          `file                   ${shellWord(out)}`,
           `took                   ${duration(ms)}, ${rowRate(rows, predictingMs)} without the start`,
         ].join('\n')
   } finally {
@@ -91,13 +91,13 @@ async function checkFlags(task: string, path: string, { out, json }: PredictFlag
   if (isDataFileName(task) && !isDataFileName(path))
     throw new Problem(
       'invalid_setting',
-      `${task} is a data file; expected first a task file or the URL of a task, then the data file`,
+      `${shellWord(task)} is a data file; expected first a task file or the URL of a task, then the data file`,
     )
   if (json && out === undefined)
     throw new Problem('invalid_setting', '--json prints a summary where the rows would be printed; add --out FILE')
   const target = out === undefined ? undefined : await realpath(out).catch(() => undefined)
   if (target !== undefined && target === (await realpath(path).catch(() => undefined)))
-    throw new Problem('invalid_setting', `--out ${out} is the data file itself; name another file`)
+    throw new Problem('invalid_setting', `--out ${shellWord(out ?? '')} is the data file itself; name another file`)
 }
 
 interface Survey {

@@ -2,6 +2,7 @@
 
 import { extname } from 'node:path'
 import { Problem } from '../problem.js'
+import { shellWord } from './upload-command.js'
 
 export type TableFormat = 'csv' | 'tsv' | 'jsonl'
 
@@ -18,7 +19,7 @@ export function tableFormatOf(flag: string, path: string): TableFormat {
   if (format !== undefined) return format
   throw new Problem(
     'invalid_setting',
-    `${flag} ${path}: expected a name that ends in ${Object.keys(formats).join(', ')}`,
+    `${flag} ${shellWord(path)}: expected a name that ends in ${Object.keys(formats).join(', ')}`,
   )
 }
 

@@ -1,7 +1,7 @@
 // Resumes training from a task file: its mask and head become the initial tensors of a run.
 
-import type { LabelSpace } from '../data/label-space.js'
 import type { TextForm } from '../backbones/tokenizer.js'
+import type { LabelSpace } from '../data/label-space.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import type { Combining, Pooling } from '../petl/task.js'

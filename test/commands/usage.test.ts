@@ -31,9 +31,10 @@ test('--version prints the version of the package', async () => {
 
 test('--help groups the commands, and says what each prints, with an example', async () => {
   const { stdout } = await propetl(['--help'])
-  for (const group of ['Serve:\n  serve', 'Train and evaluate:\n  learn', 'Administer:\n  inspect'])
+  for (const group of ['Serve:\n  serve', 'Train, evaluate and predict:\n  check', 'Administer:\n  inspect'])
     assert.ok(stdout.includes(`\n${group}`), group)
-  const commands = ['serve', 'learn', 'evaluate', 'train', 'inspect', 'backup', 'tenants set', 'tenants create-key']
+  const commands = ['serve', 'check', 'learn', 'evaluate', 'predict', 'train', 'inspect', 'backup']
+  commands.push('tenants set', 'tenants create-key')
   for (const command of commands) {
     const { code, stdout } = await propetl([...command.split(' '), '--help'])
     assert.equal(code, 0)
