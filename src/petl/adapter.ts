@@ -18,7 +18,8 @@ const schema = Type.Object({
 
 /**
  * With x the input of the feed-forward block, f its output and h = LN(f + x):
- * u = (act(h · downᵀ + b_down) · upᵀ + b_up) · scaling, and the layer returns LN(u + f + x).
+ * u = (act(h · downᵀ + b_down) · upᵀ + b_up) · scaling, and the layer returns LN(u + f + x). Layers that do not normalise
+ * this sum (pre-norm) have no LN here: h = f + x, and they return u + f + x.
  */
 export const adapter: PetlKind<typeof schema> = {
   schema,
