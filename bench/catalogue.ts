@@ -133,8 +133,8 @@ export const catalogue: readonly CatalogueEntry[] = [
     'Engine',
     {
       name: 'random-backbones',
-      measures: 'mixed-batch with an adapter on random weights in the shape of ModernBERT-base',
-      duration: '5 min',
+      measures: 'mixed-batch with an adapter on random weights in the shape of ModernBERT-base and DeBERTa-v3-small',
+      duration: '8 min',
     },
     [],
     () => randomBackbones,

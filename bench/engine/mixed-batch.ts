@@ -15,7 +15,7 @@ import {
   timeBatches,
   withTemporaryDirectory,
 } from '../support/material.js'
-import { modernBertBase, writeRandomBackbone } from '../support/random-backbone.js'
+import { debertaV3Small, modernBertBase, writeRandomBackbone } from '../support/random-backbone.js'
 
 const rounds = 40
 
@@ -54,7 +54,7 @@ const largeModelRounds = 8
 /** Backbones in the shape of published models, with random weights and a random adapter. */
 export const randomBackbones: Benchmark = async (log) => {
   const figures: Figure[] = []
-  for (const shape of [modernBertBase()])
+  for (const shape of [modernBertBase(), debertaV3Small()])
     await withTemporaryDirectory(async (directory) => {
       const backbone = await writeRandomBackbone(directory, shape)
       const module = { kind: 'adapter', bottleneck: 64, activation: 'relu', scaling: 1 } as const

@@ -74,3 +74,49 @@ const layerTensors = (layer: number, H: number, intermediate: number): BackboneS
   [`layers.${layer}.mlp.Wi.weight`]: [2 * intermediate, H],
   [`layers.${layer}.mlp.Wo.weight`]: [H, intermediate],
 })
+
+/** DeBERTa-v3-small (He et al. 2021) with fewer words, as {@link modernBertBase}. */
+export function debertaV3Small(): BackboneShape {
+  const [H, intermediate, layers, vocabulary, buckets] = [768, 3072, 6, 4096, 256]
+  const dense = (name: string, outputs: number, inputs: number) => ({
+    [`${name}.weight`]: [outputs, inputs],
+    [`${name}.bias`]: [outputs],
+  })
+  const norm = (name: string) => ({ [`${name}.weight`]: [H], [`${name}.bias`]: [H] })
+  const layer = (name: string): BackboneShape['tensors'] => ({
+    ...dense(`${name}.attention.self.query_proj`, H, H),
+    ...dense(`${name}.attention.self.key_proj`, H, H),
+    ...dense(`${name}.attention.self.value_proj`, H, H),
+    ...dense(`${name}.attention.output.dense`, H, H),
+    ...norm(`${name}.attention.output.LayerNorm`),
+    ...dense(`${name}.intermediate.dense`, intermediate, H),
+    ...dense(`${name}.output.dense`, H, intermediate),
+    ...norm(`${name}.output.LayerNorm`),
+  })
+  return {
+    name: 'DeBERTa-v3-small',
+    config: {
+      model_type: 'deberta-v2',
+      vocab_size: vocabulary,
+      type_vocab_size: 0,
+      hidden_size: H,
+      intermediate_size: intermediate,
+      num_hidden_layers: layers,
+      num_attention_heads: 12,
+      max_position_embeddings: 512,
+      relative_attention: true,
+      pos_att_type: 'p2c|c2p',
+      position_buckets: buckets,
+      share_att_key: true,
+      norm_rel_ebd: 'layer_norm',
+      position_biased_input: false,
+    },
+    tensors: {
+      'embeddings.word_embeddings.weight': [vocabulary, H],
+      ...norm('embeddings.LayerNorm'),
+      'encoder.rel_embeddings.weight': [2 * buckets, H],
+      ...norm('encoder.LayerNorm'),
+      ...Object.assign({}, ...Array.from({ length: layers }, (_, at) => layer(`encoder.layer.${at}`))),
+    },
+  }
+}
