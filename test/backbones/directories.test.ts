@@ -218,7 +218,7 @@ describe('the error says what to do about a model directory', () => {
       put('tokenizer.json', '{}'),
       `tokenizer\\.json cannot be loaded: Model missing.*\\. Download it again`,
     ],
-    ...['vocab.txt', 'sentencepiece.bpe.model'].map(
+    ...['vocab.txt', 'sentencepiece.bpe.model', 'spm.model'].map(
       (other): [string, (directory: string) => Promise<unknown>, string] => [
         `with only ${other}`,
         replace('tokenizer.json', other),

@@ -81,7 +81,7 @@ export function distancesOf(
   const padded = pad(g, positions, packing)
   // The longest row has all positions: 0, 1, …, S − 1.
   const range = reduceMax(g, padded, [0])
-  const length = add(g, reduceMax(g, range, [0], true), integers('one', [1], Int32Array.of(1)))
+  const length = add(g, reduceMax(g, range, [0], true), integers('one_position', [1], Int32Array.of(1)))
   const entries = gather(g, table, concat(g, [sub(g, range, length), range], 0, '2·S'))
   const rows = add(g, reshape(g, padded, ['B', 1, 'S', 1]), length)
   const index = sub(g, rows, reshape(g, padded, ['B', 1, 1, 'S']))
