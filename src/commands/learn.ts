@@ -6,6 +6,7 @@ import { checkDataFile, isDataFileName } from '../data/file-rows.js'
 import type { LabelSpace } from '../data/label-space.js'
 import { describeFile } from '../data/survey-report.js'
 import { readFileAs } from '../formats/file.js'
+import { howToMakePrototype } from '../hub/find-model.js'
 import {
   defaultPooling,
   defaultTextPrefix,
@@ -18,14 +19,14 @@ import { hasHead } from '../learn/problem-traits.js'
 import { noMask } from '../learn/starting-masks.js'
 import { loadTrainingData } from '../learn/training-data.js'
 import type { Fold } from '../learn/validation.js'
-import { checkTaskFitsPrototype, modelOf } from '../petl/combining.js'
+import { bareModel, checkTaskFits, modelOf } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import type { Combining } from '../petl/task.js'
 import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import { settings } from '../settings.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
-import { findModelWithPrototype, type ModelFiles } from './model-directory.js'
+import { findModelFiles, type ModelFiles } from './model-directory.js'
 import { checkWritable, writeAtomically } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
 import { type CommonTrainingFlags, columnsOf } from './training-options.js'
@@ -59,7 +60,7 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
   const line = new ProgressLine(process.stderr)
   await checkOut(path, flags.out)
   await checkDataFile(path)
-  const files = await findModelWithPrototype(flags)
+  const files = await findModelFiles(flags)
   return untilInterrupted(
     async (signal) => {
       const { task, space } = await trainFrom(path, flags, files, line, signal).catch((error: unknown) => {
@@ -78,14 +79,15 @@ export async function learn(path: string, flags: LearnFlags): Promise<string> {
 async function trainFrom(
   path: string,
   flags: LearnFlags,
-  files: ModelFiles & { readonly prototype: string },
+  files: ModelFiles,
   line: ProgressLine,
   signal: AbortSignal,
 ): Promise<{ readonly task: NewTask; readonly space: LabelSpace }> {
   const model = await loadModelForTraining(files.directory, flags.maxLength)
-  const prototype = await loadPrototypeFor(model.backbone, files.prototype)
-  const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, modelOf(prototype))
-  const known = await knownTasks(flags.startMasks ?? settings.masksDir.value, prototype)
+  const prototype = files.prototype === undefined ? undefined : await loadPrototypeFor(model.backbone, files.prototype)
+  const served = prototype ? modelOf(prototype) : bareModel(model.backbone)
+  const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, served)
+  const known = prototype && (await knownTasks(flags.startMasks ?? settings.masksDir.value, prototype))
   const textPrefix = flags.textPrefix ?? defaultTextPrefix(model.backbone)
   const data = await loadTrainingData(
     model,
@@ -110,6 +112,10 @@ async function trainFrom(
     (survey) => line.print(describeFile(survey)),
   )
   signal.throwIfAborted()
+  if (prototype === undefined)
+    line.print(
+      `${flags.modelDir} has no prototype, so the task gets a head without a mask. ${howToMakePrototype(flags.modelDir)}`,
+    )
   const { train, dev, space } = data
   const problem = space.problem.replaceAll('_', ' ')
   const labels = space.range ? `labels from ${space.range.join(' to ')}` : `${space.labels.length} labels`
@@ -133,12 +139,12 @@ async function trainFrom(
     onStartProgress: (progress) => line.comparing(progress),
     onStart: (mask, score) =>
       line.print(
-        `a head on ${describeMask(mask)} is ready: ${data.metric} ${score.toFixed(4)}; next, a mask is trained`,
+        `a head on ${describeMask(mask)} is ready: ${data.metric} ${score.toFixed(4)}${prototype ? '; next, a mask is trained' : ''}`,
       ),
     signal,
   }
   const task = await trainNewTask(model, prototype, data, options, control, known)
-  checkTaskFitsPrototype(readTaskFile(task.file), prototype)
+  checkTaskFits(readTaskFile(task.file), served)
   return { task, space }
 }
 

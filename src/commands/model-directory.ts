@@ -1,13 +1,9 @@
 // Finds the model that --model-dir names before a command loads it, so that the error names the mistake and the remedy.
 
 import { existsSync, statSync } from 'node:fs'
-import { join } from 'node:path'
-import { configName } from '../backbones/model-files.js'
-import { modulesName } from '../backbones/sentence-modules.js'
-import { findModel, howToMakePrototype, prototypeIn } from '../hub/find-model.js'
+import { findModel, prototypeIn } from '../hub/find-model.js'
 import { parseHubName } from '../hub/hub-name.js'
 import { bundledModelDir } from '../package.js'
-import { prototypeName } from '../petl/prototype-file.js'
 import { Problem } from '../problem.js'
 import { flagOf } from '../settings.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
@@ -38,22 +34,6 @@ export async function findModelFiles(flags: ModelFlags): Promise<ModelFiles> {
   checkModel(flags)
   const directory = parseHubName(modelDir) ? await download(modelDir) : modelDir
   return { directory, prototype: flags.prototype ?? prototypeIn(directory) }
-}
-
-/**
- * {@link findModelFiles} for a command that needs a prototype.
- * @throws Problem `invalid_setting` also if there is none; it says how to make one
- */
-export async function findModelWithPrototype(flags: ModelFlags): Promise<ModelFiles & { readonly prototype: string }> {
-  const { directory, prototype } = await findModelFiles(flags)
-  if (prototype !== undefined) return { directory, prototype }
-  // A directory that is no model lacks more than a prototype. Loading it says so.
-  if (![configName, modulesName].some((name) => existsSync(join(directory, name))))
-    return { directory, prototype: join(directory, prototypeName) }
-  throw new Problem(
-    'invalid_setting',
-    `${flagOf('modelDir')} ${shellWord(flags.modelDir)} has no ${prototypeName}. ${howToMakePrototype(flags.modelDir)}`,
-  )
 }
 
 /**

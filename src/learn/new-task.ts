@@ -14,11 +14,11 @@ import type { Subset } from './example-set.js'
 import { trainMask } from './mask-training.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
-import { type HeadKind, type MaskPlan, type ModuleParameter, type ModulePlan, moduleParameters } from './plan.js'
+import { type HeadKind, type MaskPlan, type ModulePlan, moduleParameters } from './plan.js'
 import { hasHead } from './problem-traits.js'
 import { Random } from './random.js'
 import { checkCanResume, copyResumedHead } from './resume.js'
-import { type StartingMask, startingMasks } from './starting-masks.js'
+import { noMask, type StartingMask, startingMasks } from './starting-masks.js'
 import { type SelectedStart, type StartingPoint, type StartProgress, selectStart } from './starting-point.js'
 import { initialHead, initialModule, type ModuleTensor, type Tensor } from './tensors.js'
 import { trainedTaskFile } from './trained-task-file.js'
@@ -90,11 +90,12 @@ export interface NewTaskControl extends RunControl {
 
 /**
  * Trains a task and makes its file.
+ * @param prototype absent: the task has a head alone
  * @param known tasks of the same prototype, by id: their masks may be the starting point
  */
 export async function trainNewTask(
   { backbone }: Model,
-  prototype: Prototype,
+  prototype: Prototype | undefined,
   data: TrainingData,
   options: NewTaskOptions,
   control: NewTaskControl,
@@ -104,18 +105,20 @@ export async function trainNewTask(
   const { space } = data
   const { combine, resume } = options
   checkOptions(space, options)
-  const plan = taskPlan(prototype, options)
+  if (prototype === undefined) checkIsFitted(space, options)
+  const plan = prototype && taskPlan(prototype, options)
   const maskLayers = options.maskRows === 'one' ? 1 : layers
-  if (resume) checkCanResume(resume, prototype, space, { ...options, maskRows: maskLayers })
-  const parameters = moduleParameters(plan, layers, H)
+  if (resume && prototype) checkCanResume(resume, prototype, space, { ...options, maskRows: maskLayers })
+  const parameters = plan ? moduleParameters(plan, layers, H) : []
   const random = (purpose: string) => new Random(options.seed, purpose)
-  const module = (mask?: Uint8Array) => initialModule(parameters, prototype, random('beginning'), mask)
-  const isFitted = !resume && options.head === 'linear' && hasHead(space.problem)
+  const module = (mask?: Uint8Array) =>
+    prototype ? initialModule(parameters, prototype, random('beginning'), mask) : []
+  const isFitted = !resume && canBeFitted(space, options)
   const rates = { weights: 0, ...(isFitted || resume ? ratesFromStart : ratesFromScratch), ...options.rates }
   const trainer = new Trainer(backbone, plan, module(), { ...options, rates })
   const masks = startingMasks(prototype, { maskLayers, combine }, known)
   const deadline = performance.now() + (options.timeBudget ?? Number.POSITIVE_INFINITY)
-  const run: Run = { trainer, prototype, data, options, control, masks, parameters, module, random, deadline }
+  const run: Run = { trainer, prototype, data, options, control, masks, module, random, deadline }
   try {
     return isFitted ? await trainFittedTask(run) : await trainTaskByScore(run)
   } finally {
@@ -125,12 +128,11 @@ export async function trainNewTask(
 
 interface Run {
   readonly trainer: Trainer
-  readonly prototype: Prototype
+  readonly prototype: Prototype | undefined
   readonly data: TrainingData
   readonly options: NewTaskOptions
   readonly control: NewTaskControl
   readonly masks: readonly StartingMask[]
-  readonly parameters: readonly ModuleParameter[]
   /** New tensors of the module that start from the bits of a mask. */
   readonly module: (mask?: Uint8Array) => readonly ModuleTensor[]
   readonly random: (purpose: string) => Random
@@ -168,12 +170,13 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
     stopped: signal.aborted,
   }
   const headOnly = options.baseline ? startScore(run, parts, first) : undefined
-  return newTask(run, result, evaluation, trained.module, calibratedHead(trained.head, trained.calibration), headOnly)
+  const module = result.start === noMask ? undefined : trained.module
+  return newTask(run, result, evaluation, module, calibratedHead(trained.head, trained.calibration), headOnly)
 }
 
 /** For tasks that have no linear head to fit, and for resumed ones: the epoch with the best dev score is kept. */
 async function trainTaskByScore(run: Run): Promise<NewTask> {
-  const { trainer, data, options, control, random, deadline } = run
+  const { trainer, data, options, control, masks, random, deadline } = run
   const { space } = data
   const { resume, head } = options
   const { signal, onProgress, onStart = () => {} } = control
@@ -182,7 +185,7 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
   const selection = resume ? undefined : await selectRunStart(run, validation)
   const start = selection?.trainable
   if (selection && start) onStart(start.mask.name, startScore(run, selection.parts, start))
-  const module = run.module(resume ? resume.mask?.bits : start?.mask.bits)
+  const module = run.module(resume ? (resume.mask?.bits ?? masks[0]?.bits) : start?.mask.bits)
   const tensors = initialHead(space, trainer.backbone.dims.hiddenSize, head, random('head'))
   if (resume) copyResumedHead(resume, space, tensors)
   const own = trainer.withTensors(module)
@@ -202,7 +205,7 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
     ...(start && { start: start.mask.name }),
   }
   const headOnly = options.baseline && selection ? startScore(run, selection.parts, selection.first) : undefined
-  return newTask(run, result, evaluation, module, tensors, headOnly)
+  return newTask(run, result, evaluation, resume && !resume.mask ? undefined : module, tensors, headOnly)
 }
 
 /** @returns no signal if there is no deadline */
@@ -212,10 +215,10 @@ const timeoutAt = (deadline: number): AbortSignal[] =>
     : [AbortSignal.timeout(Math.max(0, Math.ceil(deadline - performance.now())))]
 
 function selectRunStart(run: Run, validation: Validation): Promise<SelectedStart> {
-  const { trainer, masks, parameters, prototype, random, control, data } = run
+  const { trainer, masks, module, random, control, data } = run
   const { signal, onStartProgress: onProgress = () => {} } = control
   return selectStart(trainer, masks, {
-    ...{ parameters, prototype, random: random('start'), signal, onProgress },
+    ...{ module, random: random('start'), signal, onProgress },
     ...{ space: data.space, metric: data.metric },
     ...validation,
   })
@@ -227,11 +230,12 @@ function startScore({ data: { space, metric } }: Run, validation: Validation, { 
   return scoreOf(metric, space, evaluateHeldOut(head.outputs, head.calibration, space, validation))
 }
 
+/** @param module undefined for a task without a mask */
 function newTask(
   { trainer, prototype, data: { space, metric, texts, heldOut }, options }: Run,
   result: NewTaskResult,
   evaluation: Evaluation,
-  module: readonly ModuleTensor[],
+  module: readonly ModuleTensor[] | undefined,
   tensors: readonly Tensor[],
   headOnly: number | undefined,
 ): NewTask {
@@ -239,9 +243,9 @@ function newTask(
   const file = trainedTaskFile(
     { space, tensors, metric, heldOut: result.heldOut, folds: result.folds, losses: result.losses ?? [] },
     {
-      prototype: prototype.digest,
-      mask: taskMask(trainer.withTensors(module), module),
-      combine,
+      ...(prototype && module
+        ? { prototype: prototype.digest, mask: taskMask(trainer.withTensors(module), module), combine }
+        : { backbone: trainer.backbone.digest }),
       pooling,
       normalize,
       texts,
@@ -266,6 +270,22 @@ const epochBounds = [3, 8] as const
 function defaultEpochs({ examples }: Subset, batchRows: number): number {
   const steps = Math.ceil(examples.length / batchRows)
   return Math.min(Math.max(Math.ceil(enoughSteps / steps), epochBounds[0]), epochBounds[1])
+}
+
+const canBeFitted = ({ problem }: LabelSpace, { head }: Pick<NewTaskOptions, 'head'>): boolean =>
+  head === 'linear' && hasHead(problem)
+
+/** @throws Problem `invalid_setting` for a task that needs a prototype */
+function checkIsFitted(space: LabelSpace, options: NewTaskOptions): void {
+  const needed = (what: string): never => {
+    throw new Problem(
+      'invalid_setting',
+      `the model has no prototype, and ${what} needs one; without a prototype only linear heads can be trained`,
+    )
+  }
+  if (!hasHead(space.problem)) needed(`a ${space.problem}`)
+  if (!canBeFitted(space, options)) needed(`--head ${options.head}`)
+  if (options.resume) needed('--resume')
 }
 
 /** @throws Problem `invalid_setting` for an option that does not apply to the problem type */

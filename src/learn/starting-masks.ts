@@ -20,14 +20,16 @@ export const noMask = 'no mask'
 /**
  * No mask, the prototype's layer masks or else a random mask, and the masks of known tasks, as far as a new task can have
  * the same.
+ * @param prototype absent: there are no masks
  * @param form of the new task's mask: layers, and how it is combined with layer masks
  * @param known tasks of the same prototype, by id
  */
 export function startingMasks(
-  prototype: Prototype,
+  prototype: Prototype | undefined,
   form: { readonly maskLayers: number; readonly combine: Combining },
   known: ReadonlyMap<string, TaskFile>,
 ): readonly StartingMask[] {
+  if (prototype === undefined) return [{ name: noMask, isTrainable: false }]
   const { layers, maskBytes, layerMasks } = prototype
   const empty = new Uint8Array(form.maskLayers * maskBytes)
   const neutral = form.combine === 'and' ? empty.fill(255) : empty

@@ -2,7 +2,6 @@
 // decide which mask is best, and how strongly the head is regularised.
 
 import { type LabelSpace, outputCount } from '../data/label-space.js'
-import type { Prototype } from '../petl/prototype.js'
 import { targetWeights } from './batches.js'
 import { type Calibration, calibrate } from './calibration.js'
 import { evaluateSubset, headInputs, type OnExamplesDone, scoreOf } from './evaluation.js'
@@ -10,11 +9,10 @@ import { encodedExamples, type Subset, sample, targetsOf } from './example-set.j
 import { type HeadFold, pickVectors, selectPenalty } from './head-selection.js'
 import { type LabelledVectors, type LinearHead, LinearHeads } from './linear-head.js'
 import type { Metric } from './metrics.js'
-import type { ModuleParameter } from './plan.js'
 import { problemTraits, type Unit } from './problem-traits.js'
 import type { Random } from './random.js'
 import type { StartingMask } from './starting-masks.js'
-import { initialModule, type ModuleTensor } from './tensors.js'
+import type { ModuleTensor } from './tensors.js'
 import type { Trainer } from './trainer.js'
 import { type Fold, targetPlaces } from './validation.js'
 
@@ -41,8 +39,8 @@ export interface StartingHead {
 export interface StartOptions {
   readonly space: LabelSpace
   readonly metric: Metric
-  readonly parameters: readonly ModuleParameter[]
-  readonly prototype: Prototype
+  /** New tensors of the module that start from the bits of a mask. */
+  readonly module: (mask?: Uint8Array) => readonly ModuleTensor[]
   /** Examples that the chosen head is fitted to. */
   readonly train: Subset
   /** Folds of the training examples, or the training part and the dev part as the only one. */
@@ -154,10 +152,10 @@ async function startAt(
   trainer: Trainer,
   heads: LinearHeads | undefined,
   mask: StartingMask,
-  { space, metric, parameters, prototype, random, signal, folds, ...options }: StartOptions,
+  { space, metric, random, signal, folds, ...options }: StartOptions,
   onDone: OnExamplesDone,
 ): Promise<StartingPoint> {
-  const module = initialModule(parameters, prototype, random, mask.bits)
+  const module = options.module(mask.bits)
   const own = trainer.withTensors(module)
   const { problem } = space
   if (heads === undefined) {

@@ -79,9 +79,9 @@ const mistakes: Readonly<Record<string, Mistake>> = {
     says: /sst2\.safetensors: the task was trained on prototype .*, but the model has no prototype/,
   },
   'a model directory without prototype for learn': {
-    args: learn('reviews.csv', '--model-dir', 'no-prototype'),
+    args: learn('many.csv', '--model-dir', 'no-prototype', '--head', 'dense'),
     exitCode: 2,
-    says: /no-prototype has no prototype\.safetensors\. .*propetl train DATA\.\.\. --model-dir no-prototype --out no-prototype/,
+    says: /no-prototype has no prototype, so [^]*propetl train DATA\.\.\. --model-dir no-prototype --out no-prototype[^]*--head dense needs one/,
   },
   'an empty model directory': {
     args: learn('reviews.csv', '--model-dir', 'no-model'),
