@@ -4,7 +4,8 @@
 import { type Columns, columnsFor } from '../data/columns.js'
 import { type Example, type OnReading, readExamples } from '../data/examples.js'
 import { checkDataFile, isDataFileName } from '../data/file-rows.js'
-import { type LabelSpace, outputCount } from '../data/label-space.js'
+import { throwInvalidData } from '../data/invalid-data.js'
+import { type LabelSpace, outputCount, shownLabels } from '../data/label-space.js'
 import { UnlearnedLabels } from '../data/unlearned-labels.js'
 import { findConfusions } from '../learn/confusions.js'
 import { confidenceInterval, metricFor, scoreOf } from '../learn/evaluation.js'
@@ -12,7 +13,7 @@ import { GrowingArray } from '../learn/growing-array.js'
 import { noClass, problemTraits } from '../learn/problem-traits.js'
 import { Random } from '../learn/random.js'
 import { outputsOfPredictions, textsToPredict } from '../learn/served-predictions.js'
-import { Problem } from '../problem.js'
+import { Problem, quoted } from '../problem.js'
 import type { ScoredEvaluation } from '../report/confidences.js'
 import { type JudgedExample, judge, type ShownLabel, WorstExamples } from '../report/judged-examples.js'
 import { type LabelTable, labelTable, type Scores } from '../report/label-scores.js'
@@ -74,6 +75,7 @@ export async function evaluate(task: string, path: string, flags: EvaluateFlags)
       flags.errors === undefined
         ? await evaluateAll(async () => {})
         : await writePiecesAtomically(flags.errors, (append) => evaluateAll(errorWriter(space, errorsFormat, append)))
+    checkSomeLearned(space, unlearned, evaluation, path)
     if (unlearned.warning) onWarning(unlearned.warning)
     line.end()
     const rows = evaluation.starts.length - 1
@@ -182,6 +184,22 @@ function tableLines({ labels, unit, micro, macro, weighted }: LabelTable): strin
 }
 
 const number = (value: number) => value.toFixed(4)
+
+/** @throws Problem `invalid_data` if the file belongs to another task, because none of its labels was learned */
+function checkSomeLearned(
+  { problem, labels }: LabelSpace,
+  unlearned: UnlearnedLabels,
+  { actual }: ScoredEvaluation,
+  path: string,
+): void {
+  const [name] = unlearned.names
+  if (name === undefined || problem === 'multi_label_classification') return
+  if (actual.every((label) => label >= labels.length))
+    throwInvalidData(
+      path,
+      `none of its labels, such as ${quoted(name)}, is a label of the task; expected ${shownLabels(labels)}`,
+    )
+}
 
 async function predictAll(
   task: OpenedTask,

@@ -113,7 +113,7 @@ function addLearn(program: Command): void {
     .description('train a task on labelled examples, on top of the frozen prototype, and write its task file')
     .argument(
       '<data>',
-      'examples in CSV, TSV or JSON lines, with the columns "text", "label" and optionally "text_pair"',
+      'examples in CSV, TSV, JSON, JSON Lines or Parquet, with the columns "text", "label" and optionally "text_pair"',
     )
     .optionsGroup(optionGroups.output)
     .requiredOption('--out <file>', 'task file to write; its name without the extension is the id of the task')
@@ -163,8 +163,8 @@ function addLearn(program: Command): void {
     notes: [
       'The problem type follows from the labels. Names: single-label classification. Numbers with fractions: regression. ' +
         'Arrays of names: multi-label classification. Arrays of words, with a label for each word: token classification.',
-      'In CSV and TSV, lists need --problem-type: commas separate the labels of a multi_label_classification, and white ' +
-        'space separates the words and the labels of a token_classification. A feature_extraction needs pairs of texts, ' +
+      'In cells, lists such as a;b need --problem-type multi_label_classification, and white space separates the words and ' +
+        'the labels of a token_classification. A feature_extraction needs pairs of texts, ' +
         'with a number that says how similar they are.',
       'Ctrl-C stops training and keeps the best task so far: first a head without a mask, then the best mask.',
     ],

@@ -70,7 +70,8 @@ export const wholeNumberOf = (label: string): string | undefined => /^([+-]?\d+)
 
 const maxShownLabels = 10
 
-const shownLabels = (labels: readonly string[]): string => {
+/** The first labels, for messages. */
+export const shownLabels = (labels: readonly string[]): string => {
   const more = labels.length - maxShownLabels
   const first = labels.slice(0, maxShownLabels).map((label) => JSON.stringify(label))
   return more > 0 ? `${first.join(', ')} and ${more} more` : first.join(', ')

@@ -121,8 +121,8 @@ export class RowParser {
     const rest = this.#begin(line.slice(closed.next), firstLine)
     const reopened = this.#open as OpenField | undefined
     if (reopened) {
-      const skipped = { ...reopened, lines: [...lines], fields: [...fields, ...reopened.fields] }
-      this.#open = { ...skipped, quote: open.quote, length: open.length }
+      const { quote, length } = open
+      this.#open = { ...reopened, lines, fields: [...fields, ...reopened.fields], quote, length }
       return []
     }
     return rest.map((row) => ({ line: firstLine, fields: [...fields, ...row.fields] }))
