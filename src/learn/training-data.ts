@@ -11,6 +11,7 @@ import { UnlearnedLabels } from '../data/unlearned-labels.js'
 import type { ProblemType, TextFields } from '../petl/task.js'
 import { type TaskFile, taskFileLimits } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
+import { flagOf } from '../settings.js'
 import { metricFor } from './evaluation.js'
 import { countDuplicates, type ExampleSet, exampleCount, type Subset, sample, split, wholeSet } from './example-set.js'
 import { hasRecorded, recordHeldOut, splitByRecord } from './held-out.js'
@@ -19,6 +20,9 @@ import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
 import { Random } from './random.js'
 import { checkSameForm } from './resume.js'
+
+/** Most labels of a task. Fitting a head takes memory for each: 60 KB with a hidden size of 384. */
+const mostLabels = 10_000
 
 export interface TrainingDataOptions {
   readonly data: string
@@ -69,6 +73,12 @@ export async function loadTrainingData(
   onSurvey(survey)
   const surveyed = survey.labels.space
   for (const warning of surveyWarnings(survey)) onWarning(warning)
+  if (surveyed.labels.length > mostLabels)
+    throwInvalidData(
+      data,
+      `column "${columns.label}" has ${surveyed.labels.length} labels; training supports at most ${mostLabels}. ` +
+        `Name the column of the labels with ${flagOf('labelColumn')}, or train on numbers with --problem-type regression`,
+    )
   if (threshold !== undefined && surveyed.problem !== 'multi_label_classification')
     throw new Problem(
       'invalid_setting',

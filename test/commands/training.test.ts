@@ -212,6 +212,9 @@ test('options that do not fit the data or each other are errors', async () => {
   await fails(2, learn('things.jsonl', '--threshold', '0.3'), /a single_label_classification has no threshold/)
   await fails(2, learn('several.jsonl', '--threshold', '1'), /Expected a number above 0 and below 1/)
   await fails(2, learn('things.jsonl', '--no-normalize', '--no-baseline'), /has no vectors to normalise/)
+  const ids = Array.from({ length: 10_001 }, (_, i) => `item ${i},sku${i}`)
+  await writeFile(join(folder, 'ids.csv'), `text,label\n${ids.join('\n')}\n`)
+  await fails(1, learn('ids.csv'), /column "label" has 10001 labels; training supports at most 10000\. Name the column/)
   const features = ['--problem-type', 'feature_extraction']
   await fails(2, learn('similar/train.jsonl', ...features, '--head', 'dense'), /a feature_extraction has no head/)
   await fails(2, ['train', 'similar', '--method', 'head'], /method "head" cannot train "similar"/)
