@@ -18,7 +18,11 @@ interface Advice {
   /** Files of other formats that directories often have instead. */
   readonly others: readonly RegExp[]
   readonly advice: string
+  /** The advice if the directory has such a file. */
+  readonly adviceInstead?: string
 }
+
+const downloadAll = 'Download it with the other files of the model.'
 
 const save = (what: string, type: string) =>
   `Save the ${what} with the Python package transformers: ${type}.from_pretrained(directory).save_pretrained(directory).`
@@ -26,7 +30,10 @@ const save = (what: string, type: string) =>
 const missing: Readonly<Record<string, Advice>> = {
   [configName]: {
     others: [/\.gguf$/i, /^params\.json$/, /^model_index\.json$/, /^open_clip_config\.json$/, /\.onnx$/],
-    advice: 'Download it with the other files of the model.',
+    advice: downloadAll,
+    adviceInstead:
+      'Use the directory of the original model, as the Python package transformers saves it: with config.json, ' +
+      'tokenizer.json and model.safetensors.',
   },
   [tokenizerName]: {
     others: [
@@ -137,7 +144,9 @@ async function throwUnreadable(directory: string, name: string, error: NodeJS.Er
  * @param names the files that are in its place
  */
 export function describeMissing(path: string, name: string, names: readonly string[]): string {
-  const { others, advice } = missing[name] ?? { others: [], advice: 'Download it with the other files of the model.' }
+  const { others, advice, adviceInstead = advice } = missing[name] ?? { others: [], advice: downloadAll }
   const other = names.find((each) => others.some((pattern) => pattern.test(each)))
-  return `${path} is missing${other === undefined ? '' : `, and ${other} cannot be used instead`}. ${advice}`
+  return other === undefined
+    ? `${path} is missing. ${advice}`
+    : `${path} is missing, and ${other} cannot be used instead. ${adviceInstead}`
 }

@@ -14,7 +14,7 @@ import { loadModel, loadPrototypeFor } from '../../src/learn/model.js'
 import type { Numerics } from '../../src/runtime/execution-providers.js'
 import { distance, masksDir, modelDir, temporaryDirectory } from '../material.js'
 import { cli, failedStart } from '../server-process.js'
-import { changeJson, copyOf, directoryOf, expectedRows, shardedCopyOf } from './tiny.js'
+import { changeJson, copyOf, directoryOf, expectedRows, shardedCopyOf, tensorsOf } from './tiny.js'
 
 const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'4d'.repeat(32)}\nsize 90868376\n`
 const sha256 = (bytes: string | Uint8Array) => createHash('sha256').update(bytes).digest('hex')
@@ -156,6 +156,11 @@ describe('weights in several files', () => {
     const [, second = ''] = shards
     const rejected = (message: RegExp) => assert.rejects(readBackbone(directory), { code: 'invalid_backbone', message })
     const path = join(directory, second)
+    const whole = await readFile(path)
+    for (const cut of [whole.length - 1, Math.floor(whole.length / 2), 200]) {
+      await writeFile(path, whole.subarray(0, cut))
+      await rejected(/model-00002-of-00002\.safetensors: .*bytes/)
+    }
     await writeFile(path, serializeSafetensors({}, {}))
     await rejected(
       /index\.json: tensor "bert\..+" is missing in model-00002-of-00002\.safetensors, the file that the index names/,
@@ -183,12 +188,30 @@ describe('weights in several files', () => {
   })
 })
 
+test('weights without the word embeddings, which a head of the checkpoint shares, are rejected by the name of the tensor', async () => {
+  const directory = await copyOf('bert')
+  const tensors = await tensorsOf(directory)
+  const name = 'bert.embeddings.word_embeddings.weight'
+  const shared = tensors.get(name) ?? assert.fail()
+  tensors.delete(name)
+  tensors.set('cls.predictions.decoder.weight', shared)
+  await writeFile(join(directory, 'model.safetensors'), serializeSafetensors({}, Object.fromEntries(tensors)))
+  await assert.rejects(hiddenStates(await readBackbone(directory), 'float32'), {
+    code: 'invalid_backbone',
+    message: /model\.safetensors: tensor "bert\.embeddings\.word_embeddings\.weight" \[90, 32\] is missing/,
+  })
+})
+
 describe('the error says what to do about a model directory', () => {
   const put = (file: string, text: string) => (directory: string) => writeFile(join(directory, file), text)
   const remove = (file: string) => (directory: string) => rm(join(directory, file))
   const replace = (file: string, other: string) => async (directory: string) => {
     await rm(join(directory, file))
     await writeFile(join(directory, other), 'PK\u0003\u0004')
+  }
+  const onlyGguf = async (directory: string) => {
+    for (const file of ['config.json', 'tokenizer.json', 'model.safetensors']) await rm(join(directory, file))
+    await writeFile(join(directory, 'model.gguf'), 'GGUF')
   }
   const download = 'Download it with the other files of the model'
   const convert = 'Save the model with the Python package transformers: AutoModel\\.from_pretrained'
@@ -204,13 +227,23 @@ describe('the error says what to do about a model directory', () => {
       put('model.safetensors', ''),
       'model\\.safetensors: the file has only 0 bytes; a safetensors file starts with',
     ],
-    ...['pytorch_model.bin', 'tf_model.h5', 'pytorch_model.bin.index.json'].map(
-      (other): [string, (directory: string) => Promise<unknown>, string] => [
-        `with only ${other}`,
-        replace('model.safetensors', other),
-        `model\\.safetensors is missing, and ${other} cannot be used instead\\. ${convert}`,
-      ],
-    ),
+    ...[
+      'pytorch_model.bin',
+      'pytorch_model.bin.index.json',
+      'pytorch_model-00001-of-00002.bin',
+      'model.pt',
+      'tf_model.h5',
+      'flax_model.msgpack',
+      'model.ckpt.index',
+      'model.Q4_K_M.gguf',
+      'model.onnx',
+      'onnx',
+      'adapter_model.safetensors',
+    ].map((other): [string, (directory: string) => Promise<unknown>, string] => [
+      `with only ${other}`,
+      replace('model.safetensors', other),
+      `model\\.safetensors is missing, and ${other} cannot be used instead\\. ${convert}`,
+    ]),
     ['without tokenizer.json', remove('tokenizer.json'), `tokenizer\\.json is missing\\. ${tokenize}`],
     ['with a Git LFS pointer as tokenizer.json', put('tokenizer.json', pointer), `tokenizer\\.json ${lfs}`],
     [
@@ -218,7 +251,12 @@ describe('the error says what to do about a model directory', () => {
       put('tokenizer.json', '{}'),
       `tokenizer\\.json cannot be loaded: Model missing.*\\. Download it again`,
     ],
-    ...['vocab.txt', 'sentencepiece.bpe.model', 'spm.model'].map(
+    [
+      'with only a GGUF file',
+      onlyGguf,
+      'config\\.json is missing, and model\\.gguf cannot be used instead\\. Use the directory of the original model',
+    ],
+    ...['vocab.txt', 'vocab.json', 'sentencepiece.bpe.model', 'spm.model', 'tokenizer_config.json'].map(
       (other): [string, (directory: string) => Promise<unknown>, string] => [
         `with only ${other}`,
         replace('tokenizer.json', other),
