@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { checkTaskFits, checkTaskFitsPrototype } from '../../src/petl/combining.js'
-import { readTaskFile, type TaskFile } from '../../src/petl/task-file.js'
+import { readTaskFile, serializeTaskFile, type TaskFile } from '../../src/petl/task-file.js'
 import type { Problem } from '../../src/problem.js'
 import {
   changedTask,
@@ -379,4 +379,39 @@ describe('the task file reader', () => {
     for (const combine of ['or', 'and', 'add'])
       assert.throws(() => checkTaskFitsPrototype(task(combine), bare), /no layer masks/)
   })
+})
+
+test('a feature extraction may have a projection, and no other problem type', () => {
+  const projection = {
+    inputs: 4,
+    outputs: 2,
+    weight: new Float32Array(8),
+    bias: new Float32Array(2),
+    activation: 'relu',
+  } as const
+  const common = { backbone: 'b'.repeat(64), labels: [], pooling: 'max' } as const
+  const task = { ...common, problemType: 'feature_extraction', normalize: false, projection } as const
+  const file = serializeTaskFile(task)
+  const { digest, ...read } = readTaskFile(file)
+  assert.deepEqual(read, task)
+  assert.match(digest, /^[0-9a-f]{64}$/)
+  checkTaskFits(task, { backbone: common.backbone, hiddenSize: 4 })
+  assert.throws(() => checkTaskFits(task, { backbone: common.backbone, hiddenSize: 5 }), {
+    code: 'invalid_task_file',
+    message: /the projection takes 4 values; expected 5/,
+  })
+  assert.throws(() => readTaskFile(changedTask(file, { tensors: { 'projection.bias': undefined } })), {
+    code: 'invalid_task_file',
+    message: /tensor "projection\.bias" is missing/,
+  })
+  assert.throws(() => readTaskFile(changedTask(file, { metadata: { problem_type: 'regression' } })), {
+    code: 'invalid_task_file',
+  })
+  assert.throws(
+    () => readTaskFile(changedTask(taskBytes('sst2'), { tensors: { 'projection.bias': floats([2], [0, 0]) } })),
+    {
+      code: 'invalid_task_file',
+      message: /tensor "projection\.bias" is present, but single_label_classification has no projection/,
+    },
+  )
 })
