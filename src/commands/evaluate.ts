@@ -8,13 +8,12 @@ import { throwInvalidData } from '../data/invalid-data.js'
 import { type LabelSpace, outputCount, shownLabels } from '../data/label-space.js'
 import { UnlearnedLabels } from '../data/unlearned-labels.js'
 import { findConfusions } from '../learn/confusions.js'
-import { confidenceInterval, metricFor, scoreOf } from '../learn/evaluation.js'
+import { type Evaluation, metricFor } from '../learn/evaluation.js'
 import { GrowingArray } from '../learn/growing-array.js'
 import { noClass, problemTraits } from '../learn/problem-traits.js'
-import { Random } from '../learn/random.js'
+import { allScores, scoresAsJson, shownScore } from '../learn/score-table.js'
 import { outputsOfPredictions, textsToPredict } from '../learn/served-predictions.js'
 import { Problem, quoted } from '../problem.js'
-import type { ScoredEvaluation } from '../report/confidences.js'
 import { type JudgedExample, judge, type ShownLabel, WorstExamples } from '../report/judged-examples.js'
 import { type LabelTable, labelTable, type Scores } from '../report/label-scores.js'
 import { matrixOf, type PageFacts, reportPage } from '../report/page.js'
@@ -85,9 +84,7 @@ export async function evaluate(task: string, path: string, flags: EvaluateFlags)
       task,
       data: path,
       rows,
-      metric,
-      score: scoreOf(metric, space, evaluation),
-      interval: confidenceInterval(metric, space, evaluation, new Random(flags.seed, 'interval')),
+      scores: allScores(metric, space, evaluation, flags.seed),
       table: labelTable(space, evaluation),
       confusions,
       matrix: matrixOf(space, evaluation, confusions),
@@ -134,17 +131,23 @@ function lossesOf({ losses }: Readonly<Record<string, unknown>>): readonly numbe
   return Array.isArray(losses) && losses.every((loss) => typeof loss === 'number') ? losses : []
 }
 
-function jsonReport({ table, matrix: _, losses: __, worst: ___, reliability, ...facts }: PageFacts): string {
+function jsonReport({ table, matrix: _, losses: __, worst: ___, reliability, scores, ...facts }: PageFacts): string {
+  const [first] = scores
   const { labels, unit, ...averages } = table ?? {}
-  return JSON.stringify({ ...facts, ...(table && { unit, labels, averages }), calibration: reliability })
+  return JSON.stringify({
+    ...facts,
+    ...first,
+    scores: scoresAsJson(scores),
+    ...(table && { unit, labels, averages }),
+    calibration: reliability,
+  })
 }
 
 const maxShownLabels = 20
 const maxShownConfusions = 3
 
 function textReport(facts: PageFacts, { perLabel, errors, report }: EvaluateFlags): string {
-  const { rows, metric, score, interval, table, confusions, reliability } = facts
-  const [low, high] = interval.map(number)
+  const { rows, scores, table, confusions, reliability } = facts
   const files = [
     ...(errors === undefined ? [] : [['wrong examples', shellWord(errors)]]),
     ...(report === undefined ? [] : [['report', shellWord(report)]]),
@@ -160,7 +163,8 @@ function textReport(facts: PageFacts, { perLabel, errors, report }: EvaluateFlag
     ...files,
   ]
   return [
-    `${metric} ${number(score)} on ${rows} examples; 95 % confidence interval ${low} to ${high}`,
+    `${rows} examples; 95 % confidence intervals in parentheses`,
+    ...scores.map((score) => `${score.metric.padEnd(22)} ${shownScore(score)}`),
     ...(table && (perLabel || table.labels.length <= maxShownLabels) ? tableLines(table) : []),
     ...remarks.map(([name = '', value = '']) => `${name.padEnd(22)} ${value}`),
   ].join('\n')
@@ -189,7 +193,7 @@ const number = (value: number) => value.toFixed(4)
 function checkSomeLearned(
   { problem, labels }: LabelSpace,
   unlearned: UnlearnedLabels,
-  { actual }: ScoredEvaluation,
+  { actual }: Evaluation,
   path: string,
 ): void {
   const [name] = unlearned.names
@@ -208,13 +212,13 @@ async function predictAll(
   onWarning: (what: string) => void,
   onReading: OnReading,
   onJudged: (example: JudgedExample) => Promise<void>,
-): Promise<ScoredEvaluation> {
+): Promise<Evaluation> {
   const { space } = task
   const traits = problemTraits[space.problem]
   const width = traits.width(space)
-  const outputs = new GrowingArray(new Float32Array())
-  const predictions = new GrowingArray(new Float32Array())
-  const actual = new GrowingArray(new Float32Array())
+  const outputs = new GrowingArray(new Float64Array())
+  const predictions = new GrowingArray(new Float64Array())
+  const actual = new GrowingArray(new Float64Array())
   const starts = new GrowingArray(Int32Array.of(0))
   const examples = readExamples(path, columnsFor(space.problem, columns), { onWarning, onReading })
   const work = {
@@ -223,11 +227,11 @@ async function predictAll(
     sizeOf: ({ text, textPair = '' }: Example) => text.length + textPair.length,
     resultOf: (example: Example, predictions: readonly Prediction[]) => ({
       example,
-      outputs: Float32Array.from(outputsOfPredictions(space, example, predictions)),
+      outputs: Float64Array.from(outputsOfPredictions(space, example, predictions)),
     }),
   }
   for await (const { example, outputs: own } of predictInOrder(task, examples, work)) {
-    const targets = Float32Array.from(traits.targets(space, example))
+    const targets = Float64Array.from(traits.targets(space, example))
     if (own.length * width !== targets.length * outputCount(space))
       throw new Problem('server_failed', `the prediction for ${example.place} does not have the scores of all labels`)
     const predicted = traits.predictions(space, own)

@@ -111,6 +111,8 @@ function prototypeLines(facts: ReturnType<typeof describePrototype>): Line[] {
   ]
 }
 
+const roundedThreshold = (threshold: number) => String(Number(threshold.toPrecision(3)))
+
 function taskLines(
   facts: TaskDescription & { version: string; prototype?: string; backbone?: string },
   prototype: Prototype | undefined,
@@ -124,6 +126,9 @@ function taskLines(
     ['problem type', facts.problem_type],
     ['labels', facts.labels.length > 0 ? facts.labels.join(', ') : 'none'],
     ...(facts.threshold === undefined ? [] : [['threshold', String(facts.threshold)] as const]),
+    ...(facts.thresholds === undefined
+      ? []
+      : [['thresholds', facts.thresholds.map(roundedThreshold).join(', ')] as const]),
     ...(facts.range ? [['range', facts.range.join(' to ')] as const] : []),
     ...(facts.metrics ? [['metrics', JSON.stringify(facts.metrics)] as const] : []),
     ['pooling', facts.pooling],

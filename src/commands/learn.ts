@@ -7,6 +7,7 @@ import type { LabelSpace } from '../data/label-space.js'
 import { describeFile } from '../data/survey-report.js'
 import { readFileAs } from '../formats/file.js'
 import { howToMakePrototype } from '../hub/find-model.js'
+import type { ClassWeighting } from '../learn/decisions.js'
 import {
   defaultPooling,
   defaultTextPrefix,
@@ -16,6 +17,7 @@ import {
 } from '../learn/model.js'
 import { type NewTask, type NewTaskControl, type NewTaskResult, trainNewTask } from '../learn/new-task.js'
 import { hasHead } from '../learn/problem-traits.js'
+import { scoresAsJson, shownScore } from '../learn/score-table.js'
 import { noMask } from '../learn/starting-masks.js'
 import { loadTrainingData } from '../learn/training-data.js'
 import type { Fold } from '../learn/validation.js'
@@ -43,6 +45,7 @@ export interface LearnFlags extends CommonTrainingFlags {
   readonly combine: Combining
   readonly baseline: boolean
   readonly threshold?: number
+  readonly classWeights: ClassWeighting
   readonly normalize: boolean
   readonly description?: string
   readonly textPrefix?: string
@@ -198,15 +201,17 @@ function maskOrigin({ start, bestEpoch, epochs }: NewTaskResult): string {
 const maxShownConfusions = 5
 
 function report(
-  { file, result, metric, headOnly, confusions }: NewTask,
+  { file, result, scores, calibrationError, headOnly, confusions }: NewTask,
   { problem }: LabelSpace,
   flags: LearnFlags,
   took: number,
 ): string {
   const { folds, heldOut } = result
-  const by = folds > 1 ? `${folds}-fold cross-validation` : 'dev'
+  const by = folds > 1 ? `${folds}-fold cross-validation` : 'dev part'
   const facts: [string, string][] = [
-    [metric, `${result.score.toFixed(4)} (${by}, ${heldOut} examples)`],
+    ['held out', `${heldOut} examples, ${by}; 95 % confidence intervals in parentheses`],
+    ...scores.map((score): [string, string] => [score.metric, shownScore(score)]),
+    ...(calibrationError === undefined ? [] : [['calibration error', calibrationError.toFixed(4)] as [string, string]]),
     ['mask', `${maskOrigin(result)}${result.stopped ? ', interrupted' : ''}`],
     ...(headOnly === undefined
       ? []
@@ -224,12 +229,18 @@ function report(
   return facts.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
 }
 
-function jsonReport({ file, result, metric, headOnly, confusions }: NewTask, flags: LearnFlags, took: number): string {
+function jsonReport(
+  { file, result, metric, scores, calibrationError, headOnly, confusions }: NewTask,
+  flags: LearnFlags,
+  took: number,
+): string {
   return JSON.stringify({
     file: flags.out,
     bytes: file.byteLength,
     metric,
     score: result.score,
+    scores: scoresAsJson(scores),
+    ...(calibrationError !== undefined && { calibration_error: calibrationError }),
     ...(headOnly !== undefined && { head_only: headOnly }),
     folds: result.folds,
     held_out: result.heldOut,

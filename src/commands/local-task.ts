@@ -62,9 +62,8 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
     limits: { maxTaskBytes: unlimited, maxMultiplyAdds: unlimited, maxAnswerBytes: unlimited },
   })
   const { problemType: problem, labels } = file
-  const threshold = file.problemType === 'multi_label_classification' ? { threshold: file.threshold } : {}
   return {
-    space: { problem, labels, ...threshold },
+    space: { problem, labels, ...('thresholds' in file && { thresholds: file.thresholds }) },
     takesPairs: takesPairs[problem] && file.inputs !== 'text',
     metrics: file.metrics ?? {},
     maxTexts: Math.max(1, Math.min(256, Math.floor(mostScores / outputCount({ problem, labels })))),

@@ -2,6 +2,7 @@
 
 import { Command, CommanderError, Option } from 'commander'
 import { loadConfig, unknownVariables } from '../config.js'
+import { classWeightings } from '../learn/decisions.js'
 import { methodDefaults, trainingMethods, weightRates } from '../learn/training-methods.js'
 import { version } from '../package.js'
 import { combinings, problemTypes } from '../petl/task.js'
@@ -124,8 +125,17 @@ function addLearn(program: Command): void {
     .addOption(prototypeOption())
     .option(
       '--threshold <probability>',
-      'least probability at which a label of a multi-label classification applies; stored in the task file (default: 0.5)',
+      'least probability at which a label of a multi-label classification applies (default: a threshold for each label, ' +
+        'by its probabilities for held-out examples)',
       probability,
+    )
+    .addOption(
+      new Option(
+        '--class-weights <kind>',
+        'how much more rare labels of a single-label classification count: auto follows the metric',
+      )
+        .choices(classWeightings)
+        .default('auto'),
     )
     .option('--no-normalize', 'do not scale the vectors of a feature extraction to an L2 norm of 1')
     .optionsGroup(optionGroups.masks)

@@ -32,9 +32,11 @@ export async function openServerTask(url: string, onWarning: (what: string) => v
     labels: string[]
     inputs?: InputKind
     threshold?: number
+    thresholds?: number[]
     metrics?: Record<string, unknown>
   }
   const { problem_type: problem, labels, threshold, metrics = {} } = description
+  const thresholds = description.thresholds ? Float32Array.from(description.thresholds) : threshold
   if (!problemTypes.includes(problem))
     throw new Problem(
       'server_failed',
@@ -69,7 +71,7 @@ export async function openServerTask(url: string, onWarning: (what: string) => v
   }
   return {
     takesPairs: takesPairs[problem] && description.inputs !== 'text',
-    space: { problem, labels, ...(threshold !== undefined && { threshold }) },
+    space: { problem, labels, ...(thresholds !== undefined && { thresholds }) },
     metrics,
     maxTexts: 32,
     maxCharacters: mostCharacters / 2,

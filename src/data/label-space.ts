@@ -1,6 +1,6 @@
 // The labels of a task: the problem type, with the label names in their order or the range of the numbers.
 
-import type { ProblemType } from '../petl/task.js'
+import type { ProblemType, Thresholds } from '../petl/task.js'
 import type { Example } from './examples.js'
 import { throwInvalidData } from './invalid-data.js'
 import type { UnlearnedLabels } from './unlearned-labels.js'
@@ -11,10 +11,13 @@ export interface LabelSpace {
   readonly labels: readonly string[]
   /** Smallest and largest label, if labels are numbers. */
   readonly range?: readonly [number, number]
-  /** Mean and standard deviation of a regression's labels. The head is trained on (y − mean)/deviation. */
+  /** Mean and standard deviation of a regression's labels. Targets are (y − mean)/deviation. */
   readonly spread?: { readonly mean: number; readonly deviation: number }
-  /** Least probability at which a label of a multi-label classification applies. */
-  readonly threshold?: number
+  /**
+   * Of a multi-label classification: the least probabilities at which labels apply. Of a single-label classification: the
+   * predicted label is the one whose probability is largest relative to its threshold.
+   */
+  readonly thresholds?: Thresholds
   /** Collects the labels of examples that only score the task. Without it, such labels are rejected. */
   readonly unlearned?: UnlearnedLabels
 }

@@ -16,6 +16,7 @@ import {
   withoutMissingWords,
 } from './evaluation.js'
 import { encodedExamples, exampleCount, labelStarts, type Subset, sample, targetsOf } from './example-set.js'
+import { merit } from './metric-table.js'
 import { AdamW, rateShare } from './optimiser.js'
 import type { HeadKind } from './plan.js'
 import { problemTraits, type Unit } from './problem-traits.js'
@@ -146,7 +147,7 @@ async function trainOnVectors(
       space,
       evaluationOf(withoutMissingWords(logits ?? new Float32Array(), outputs, dev), space, dev),
     )
-    if (best === undefined || score > best.score)
+    if (best === undefined || merit(metric, score) > merit(metric, best.score))
       best = { score, bestEpoch: epoch + 1, values: tensors.map(({ values }) => values.slice()) }
   }
   await Promise.all([training.release(), forward.release()])

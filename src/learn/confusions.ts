@@ -1,7 +1,7 @@
 // The pairs of labels that a task confuses most often.
 
 import { type LabelSpace, labelNames, outputCount } from '../data/label-space.js'
-import type { Evaluation } from './evaluation.js'
+import type { Predictions } from './evaluation.js'
 
 export interface Confusion {
   readonly actual: string
@@ -15,7 +15,7 @@ export interface Confusion {
  * The most frequent first. In a multi-label classification, a label that is missing is confused with each label that is
  * predicted without applying. Empty if labels are numbers.
  */
-export function findConfusions(space: LabelSpace, evaluation: Evaluation): Confusion[] {
+export function findConfusions(space: LabelSpace, evaluation: Predictions): Confusion[] {
   if (space.labels.length === 0) return []
   const isMultiLabel = space.problem === 'multi_label_classification'
   const names = labelNames(space)
@@ -46,14 +46,14 @@ interface Outcome {
   readonly predicted: readonly number[]
 }
 
-function* classes({ predictions, actual }: Evaluation): Generator<Outcome> {
+function* classes({ predictions, actual }: Predictions): Generator<Outcome> {
   for (const [at, label] of actual.entries()) {
     const predicted = predictions[at] ?? -1
     if (label >= 0 && predicted >= 0) yield { label, predicted: [predicted] }
   }
 }
 
-function* missingLabels({ predictions, actual }: Evaluation, C: number): Generator<Outcome> {
+function* missingLabels({ predictions, actual }: Predictions, C: number): Generator<Outcome> {
   const all = Array.from({ length: C }, (_, label) => label)
   for (let start = 0; start < actual.length; start += C) {
     const wrong = all.filter((label) => predictions[start + label] === 1 && actual[start + label] !== 1)

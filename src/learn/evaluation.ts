@@ -1,13 +1,12 @@
 // Evaluates a task on examples that it was not trained on.
 
-import { type LabelSpace, labelCount, outputCount } from '../data/label-space.js'
-import { tagsOf } from '../formats/iob.js'
+import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { Problem } from '../problem.js'
 import { batchesByTokens } from './batches.js'
 import { type EncodedExample, encodedExamples, labelStarts, type Subset, targetsOf } from './example-set.js'
-import { accuracy, f1, type Metric, macroF1, matthews, pearson, spanCounts, spanF1, spearman } from './metrics.js'
+import { metricTable } from './metric-table.js'
+import type { Metric } from './metrics.js'
 import { problemTraits, type Unit } from './problem-traits.js'
-import type { Random } from './random.js'
 import type { TaskModel, Trainer } from './trainer.js'
 import { noToken } from './word-table.js'
 
@@ -24,13 +23,22 @@ export function metricFor(space: LabelSpace, wanted?: Metric): Metric {
   )
 }
 
+/** Numbers of outputs, predictions or labels. Those of a regression are float64, so that large labels stay exact. */
+export type Values = Float32Array | Float64Array
+
 /** Predictions for some examples, and their labels. */
-export interface Evaluation {
+export interface Predictions {
   /** [N, width] each. A class of −1 means no prediction, because the word was truncated. */
-  readonly predictions: Float32Array
-  readonly actual: Float32Array
+  readonly predictions: Values
+  readonly actual: Values
   /** Index of the first label of each example, and the number of labels at the end: [examples + 1]. */
   readonly starts: Int32Array
+}
+
+/** Predictions with the outputs that they come from. */
+export interface Evaluation extends Predictions {
+  /** [N, C], calibrated. NaN for words without token. */
+  readonly outputs: Values
 }
 
 /** Runs a task on a subset. */
@@ -72,8 +80,13 @@ export function withoutMissingWords(outputs: Float32Array, C: number, subset: Su
 
 /** @param outputs [N, C] in the order of the subset; NaN for words without token */
 export function evaluationOf(outputs: Float32Array, space: LabelSpace, subset: Subset): Evaluation {
-  const starts = labelStarts(subset)
-  return { predictions: problemTraits[space.problem].predictions(space, outputs), actual: targetsOf(subset), starts }
+  const { predictions, labelsOf } = problemTraits[space.problem]
+  return {
+    outputs,
+    predictions: predictions(space, outputs),
+    actual: labelsOf(space, targetsOf(subset)),
+    starts: labelStarts(subset),
+  }
 }
 
 /** The inputs of a head for a subset, in its order: [N, H]. */
@@ -118,98 +131,5 @@ async function runInOrder(
 }
 
 /** @param metric one that applies to the label space */
-export function scoreOf(metric: Metric, space: LabelSpace, evaluation: Evaluation): number {
-  const { predictions, actual } = evaluation
-  const C = labelCount(space)
-  switch (metric) {
-    case 'pearson':
-      return pearson(predictions, actual)
-    case 'spearman':
-      return spearman(predictions, actual)
-    case 'pearson_and_spearman':
-      return (pearson(predictions, actual) + spearman(predictions, actual)) / 2
-    case 'accuracy':
-      return accuracy(predictions, actual)
-    case 'matthews_correlation':
-      return matthews(predictions, actual, C)
-    case 'macro_f1':
-      return space.problem === 'multi_label_classification'
-        ? meanLabelF1(predictions, actual, space)
-        : macroF1(predictions, actual, C)
-    case 'accuracy_and_f1':
-      return (accuracy(predictions, actual) + f1(predictions, actual, C)) / 2
-    case 'span_f1':
-      return spanF1(spanCountsOf(space, evaluation))
-  }
-}
-
-function spanCountsOf({ labels, unlearned }: LabelSpace, evaluation: Evaluation): Int32Array {
-  const { predictions, actual, starts } = evaluation
-  const tags = tagsOf([...labels, ...(unlearned?.names ?? [])]) ?? tagsOf(labels) ?? []
-  return spanCounts(predictions, actual, starts, tags)
-}
-
-/** The 95 % percentile interval of the score over bootstrap samples of the examples (Efron). */
-export function confidenceInterval(
-  metric: Metric,
-  space: LabelSpace,
-  evaluation: Evaluation,
-  random: Random,
-): readonly [number, number] {
-  const examples = evaluation.starts.length - 1
-  const score = sampleScorer(metric, space, evaluation)
-  const scores = Float64Array.from({ length: sampleCount }, () =>
-    score(Int32Array.from({ length: examples }, () => random.below(examples))),
-  ).sort()
-  return [
-    scores[Math.floor(0.025 * sampleCount)] ?? Number.NaN,
-    scores[Math.ceil(0.975 * sampleCount) - 1] ?? Number.NaN,
-  ]
-}
-
-const sampleCount = 1000
-
-/** Returns a function that scores a sample of the examples, in which an example may occur several times. */
-function sampleScorer(metric: Metric, space: LabelSpace, evaluation: Evaluation): (picks: Int32Array) => number {
-  const { width } = problemTraits[space.problem]
-  if (metric !== 'span_f1') return (picks) => scoreOf(metric, space, resample(evaluation, picks, width(space)))
-  const counts = spanCountsOf(space, evaluation)
-  return (picks) => spanF1(counts, picks)
-}
-
-function resample({ predictions, actual, starts }: Evaluation, picks: Int32Array, width: number): Evaluation {
-  const ends = new Int32Array(picks.length + 1)
-  for (const [at, pick] of picks.entries())
-    ends[at + 1] = (ends[at] ?? 0) + (starts[pick + 1] ?? 0) - (starts[pick] ?? 0)
-  const draw = (values: Float32Array) => {
-    const picked = new Float32Array((ends[picks.length] ?? 0) * width)
-    for (const [at, pick] of picks.entries()) {
-      const [from, to] = [(starts[pick] ?? 0) * width, (starts[pick + 1] ?? 0) * width]
-      for (let i = from, into = (ends[at] ?? 0) * width; i < to; i++, into++) picked[into] = values[i] ?? 0
-    }
-    return picked
-  }
-  return { predictions: draw(predictions), actual: draw(actual), starts: ends }
-}
-
-/** Mean over labels of the F1 of "the label applies". Labels that neither occur nor are predicted are left out. */
-function meanLabelF1(predicted: Float32Array, actual: Float32Array, space: LabelSpace): number {
-  const labels = outputCount(space)
-  let sum = 0
-  // A label that was not learned is never predicted, so that its F1 is 0.
-  let counted = labelCount(space) - labels
-  for (let label = 0; label < labels; label++) {
-    let both = 0
-    let total = 0
-    for (let at = label; at < actual.length; at += labels) {
-      const claimed = predicted[at] ?? 0
-      const present = actual[at] ?? 0
-      both += claimed * present
-      total += claimed + present
-    }
-    if (total === 0) continue
-    sum += (2 * both) / total
-    counted++
-  }
-  return counted === 0 ? 0 : sum / counted
-}
+export const scoreOf = (metric: Metric, space: LabelSpace, evaluation: Evaluation): number =>
+  metricTable[metric].score(space, evaluation)

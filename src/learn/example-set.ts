@@ -80,8 +80,35 @@ export function targetsOf(subset: Subset): Float32Array {
 }
 
 /**
- * Splits a set into a training part and a dev part. If each example has one label, every label gets the same dev share
- * and keeps at least one training example.
+ * Returns the stratum of each example, for parts in which every label has its share: its label or, if it has several, the
+ * rarest of them; −1 if it has none. Words and numbers have no strata.
+ */
+export function strata({ targets, width }: ExampleSet, { problem }: LabelSpace): (example: number) => number {
+  switch (problem) {
+    case 'single_label_classification':
+      return (example) => targets[example] ?? 0
+    case 'multi_label_classification': {
+      const counts = new Float64Array(width)
+      for (const [at, applies] of targets.entries()) counts[at % width] = (counts[at % width] ?? 0) + applies
+      return (example) => {
+        let rarest = -1
+        for (let label = 0; label < width; label++) {
+          const isRarer = rarest < 0 || (counts[label] ?? 0) < (counts[rarest] ?? 0)
+          if (targets[example * width + label] === 1 && isRarer) rarest = label
+        }
+        return rarest
+      }
+    }
+    case 'regression':
+    case 'token_classification':
+    case 'feature_extraction':
+      return () => 0
+  }
+}
+
+/**
+ * Splits a set into a training part and a dev part. Every label of texts gets the same dev share, and keeps at least one
+ * training example.
  */
 export function split(
   set: ExampleSet,
@@ -90,8 +117,9 @@ export function split(
   random: Random,
 ): { train: Subset; dev: Subset } {
   const groups = new Map<number, number[]>()
+  const stratum = strata(set, space)
   for (const example of random.order(exampleCount(set))) {
-    const key = space.problem === 'single_label_classification' ? (set.targets[example] ?? 0) : 0
+    const key = stratum(example)
     const group = groups.get(key)
     if (group) group.push(example)
     else groups.set(key, [example])

@@ -1,13 +1,18 @@
-// The metrics of predictions: those of the GLUE tasks, and the F1 of named entities.
+// The metrics of predictions as functions of arrays. They equal those of scikit-learn, SciPy and seqeval.
+// metric-table.ts says what each metric applies to.
 
 import { entitiesOf, type Tags } from '../formats/iob.js'
 
-/** Each metric is one number by which epochs and runs are compared. Larger is better. */
 export const metricNames = [
   'accuracy',
   'macro_f1',
+  'micro_f1',
+  'average_precision',
   'accuracy_and_f1',
   'matthews_correlation',
+  'r2',
+  'rmse',
+  'mae',
   'pearson',
   'spearman',
   'pearson_and_spearman',
@@ -25,31 +30,39 @@ export function accuracy(predicted: Classes, actual: Classes): number {
   return right / actual.length
 }
 
-/** [actual, predicted] counts, row-major `labels`²; what has no prediction is not counted. */
+/** [actual, predicted] counts, row-major `labels`². It leaves out what has no prediction, or a label that is not known. */
 export function confusion(predicted: Classes, actual: Classes, labels: number): Int32Array {
   const counts = new Int32Array(labels * labels)
   for (let i = 0; i < actual.length; i++) {
-    if ((predicted[i] ?? 0) < 0) continue
-    const cell = (actual[i] ?? 0) * labels + (predicted[i] ?? 0)
+    const [a, p] = [actual[i] ?? -1, predicted[i] ?? -1]
+    if (!isLabel(a, labels) || !isLabel(p, labels)) continue
+    const cell = a * labels + p
     counts[cell] = (counts[cell] ?? 0) + 1
   }
   return counts
 }
 
+const isLabel = (index: number, labels: number): boolean => index >= 0 && index < labels
+
+/** Counts for each label. The last element counts what has no prediction, or a label that is not known. */
 interface Margins {
   readonly hits: Float64Array
   readonly predicted: Float64Array
   readonly actual: Float64Array
 }
 
-function margins(counts: Int32Array, labels: number): Margins {
-  const sums = { hits: new Float64Array(labels), predicted: new Float64Array(labels), actual: new Float64Array(labels) }
-  for (const [cell, count] of counts.entries()) {
-    const a = Math.floor(cell / labels)
-    const p = cell % labels
-    sums.actual[a] = (sums.actual[a] ?? 0) + count
-    sums.predicted[p] = (sums.predicted[p] ?? 0) + count
-    if (a === p) sums.hits[a] = count
+function margins(predicted: Classes, actual: Classes, labels: number): Margins {
+  const counts = () => new Float64Array(labels + 1)
+  const sums = { hits: counts(), predicted: counts(), actual: counts() }
+  const add = (to: Float64Array, index: number) => {
+    const at = isLabel(index, labels) ? index : labels
+    to[at] = (to[at] ?? 0) + 1
+  }
+  for (let i = 0; i < actual.length; i++) {
+    const [a, p] = [actual[i] ?? -1, predicted[i] ?? -1]
+    add(sums.actual, a)
+    add(sums.predicted, p)
+    if (a === p && isLabel(a, labels)) add(sums.hits, a)
   }
   return sums
 }
@@ -59,12 +72,15 @@ const dot = (a: Float64Array, b: Float64Array): number => a.reduce((sum, value, 
 
 /** Mean F1 over the labels that occur or are predicted. */
 export function macroF1(predicted: Classes, actual: Classes, labels: number): number {
-  const { hits, predicted: claimed, actual: present } = margins(confusion(predicted, actual, labels), labels)
-  const each = [...hits].flatMap((hit, label) => {
+  const { hits, predicted: claimed, actual: present } = margins(predicted, actual, labels)
+  let [sum, count] = [0, 0]
+  for (let label = 0; label < labels; label++) {
     const both = (claimed[label] ?? 0) + (present[label] ?? 0)
-    return both === 0 ? [] : [(2 * hit) / both]
-  })
-  return each.reduce((sum, f1) => sum + f1, 0) / each.length
+    if (both === 0) continue
+    sum += (2 * (hits[label] ?? 0)) / both
+    count++
+  }
+  return count === 0 ? 0 : sum / count
 }
 
 /** F1 of the second of two labels, as in GLUE; for more labels the mean over labels. */
@@ -109,11 +125,96 @@ export function spanF1(counts: Int32Array, texts: Iterable<number> = Array(count
 
 /** Matthews' correlation coefficient for any number of labels (Gorodkin 2004); 0 if it is undefined. */
 export function matthews(predicted: Classes, actual: Classes, labels: number): number {
-  const { hits, predicted: claimed, actual: present } = margins(confusion(predicted, actual, labels), labels)
+  const { hits, predicted: claimed, actual: present } = margins(predicted, actual, labels)
   const count = actual.length
   const covariance = total(hits) * count - dot(claimed, present)
   const spread = (count * count - dot(claimed, claimed)) * (count * count - dot(present, present))
   return spread === 0 ? 0 : covariance / Math.sqrt(spread)
+}
+
+/** Whether each label applies to each example: 0 or 1, [N, labels]. */
+export type LabelSets = ArrayLike<number>
+
+/** Mean over all labels of the F1 of "the label applies"; 0 for a label that neither occurs nor is predicted. */
+export function labelMacroF1(predicted: LabelSets, actual: LabelSets, labels: number): number {
+  let sum = 0
+  for (let label = 0; label < labels; label++) sum += setF1(predicted, actual, label, labels)
+  return sum / labels
+}
+
+/** F1 of all decisions about all labels together. */
+export const labelMicroF1 = (predicted: LabelSets, actual: LabelSets): number => setF1(predicted, actual, 0, 1)
+
+/** F1 of the elements `first`, `first + step`, and so on. */
+function setF1(predicted: LabelSets, actual: LabelSets, first: number, step: number): number {
+  let [both, either] = [0, 0]
+  for (let at = first; at < actual.length; at += step) {
+    const [claimed, present] = [predicted[at] ?? 0, actual[at] ?? 0]
+    both += claimed * present
+    either += claimed + present
+  }
+  return either === 0 ? 0 : (2 * both) / either
+}
+
+/** Mean over all labels of the average precision; 0 for a label that does not occur. @param outputs [N, labels] */
+export function averagePrecision(outputs: ArrayLike<number>, actual: LabelSets, labels: number): number {
+  return averagePrecisionScorer(outputs, actual, labels)(new Float64Array(actual.length / labels).fill(1))
+}
+
+/** Returns a function that computes the average precision if each example occurs so many times. It sorts only once. */
+export function averagePrecisionScorer(
+  outputs: ArrayLike<number>,
+  actual: LabelSets,
+  labels: number,
+): (times: ArrayLike<number>) => number {
+  const rows = Int32Array.from({ length: actual.length / labels }, (_, row) => row)
+  const output = (row: number, label: number) => outputs[row * labels + label] ?? Number.NaN
+  const orders = Array.from({ length: labels }, (_, label) =>
+    rows.slice().sort((a, b) => output(b, label) - output(a, label)),
+  )
+  return (times) => {
+    let sum = 0
+    for (const [label, order] of orders.entries()) {
+      let [count, hits, hitsBefore, precisions] = [0, 0, 0, 0]
+      for (const [at, row] of order.entries()) {
+        const own = times[row] ?? 0
+        count += own
+        hits += own * (actual[row * labels + label] ?? 0)
+        const next = order[at + 1]
+        // Examples with equal outputs count together.
+        if (hits === hitsBefore || (next !== undefined && output(next, label) === output(row, label))) continue
+        precisions += ((hits - hitsBefore) * hits) / count
+        hitsBefore = hits
+      }
+      sum += hits === 0 ? 0 : precisions / hits
+    }
+    return sum / labels
+  }
+}
+
+/** R², the share of the variance that the predictions explain. If all values are equal: 1 if all are right, else 0. */
+export function r2(predicted: ArrayLike<number>, actual: ArrayLike<number>): number {
+  const a = centred(actual)
+  const [errors, spread] = [meanOfErrors(predicted, actual, (error) => error * error) * actual.length, dot(a, a)]
+  return spread === 0 ? Number(errors === 0) : 1 - errors / spread
+}
+
+/** The root of the mean squared error. */
+export const rmse = (predicted: ArrayLike<number>, actual: ArrayLike<number>): number =>
+  Math.sqrt(meanOfErrors(predicted, actual, (error) => error * error))
+
+/** The mean absolute error. */
+export const mae = (predicted: ArrayLike<number>, actual: ArrayLike<number>): number =>
+  meanOfErrors(predicted, actual, Math.abs)
+
+function meanOfErrors(
+  predicted: ArrayLike<number>,
+  actual: ArrayLike<number>,
+  cost: (error: number) => number,
+): number {
+  let sum = 0
+  for (let i = 0; i < actual.length; i++) sum += cost((predicted[i] ?? Number.NaN) - (actual[i] ?? Number.NaN))
+  return sum / actual.length
 }
 
 /** Pearson's correlation; 0 if one side is constant. */

@@ -1,23 +1,26 @@
 // Trains a new task on a frozen prototype, as `propetl learn` does: a mask and a head, written as a task file.
 
-import type { LabelSpace } from '../data/label-space.js'
+import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { packBits } from '../petl/bitset.js'
 import type { Prototype } from '../petl/prototype.js'
 import type { Combining, Pooling, TaskMask } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import type { Compute } from '../runtime/execution-providers.js'
-import { calibratedHead } from './calibration.js'
+import { calibrate, calibratedHead, calibratedOutputs } from './calibration.js'
+import { crossFittedCalibrationError } from './calibration-error.js'
 import { type Confusion, findConfusions } from './confusions.js'
-import { type Evaluation, evaluateSubset, scoreOf } from './evaluation.js'
-import type { Subset } from './example-set.js'
+import { type ClassWeighting, type Decided, decide } from './decisions.js'
+import { type Evaluation, evaluationOf, headOutputs, scoreOf, type Values } from './evaluation.js'
+import { type Subset, targetsOf } from './example-set.js'
 import { trainMask } from './mask-training.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
 import { type HeadKind, type MaskPlan, type ModulePlan, moduleParameters } from './plan.js'
-import { hasHead } from './problem-traits.js'
+import { hasHead, problemTraits } from './problem-traits.js'
 import { Random } from './random.js'
 import { checkCanResume, copyResumedHead } from './resume.js'
+import { allScores, type Score } from './score-table.js'
 import { noMask, type StartingMask, startingMasks } from './starting-masks.js'
 import { type SelectedStart, type StartingPoint, type StartProgress, selectStart } from './starting-point.js'
 import { initialHead, initialModule, type ModuleTensor, type Tensor } from './tensors.js'
@@ -43,6 +46,8 @@ export interface NewTaskOptions extends Schedule, Compute {
   readonly seed: number
   /** Milliseconds that training may take; by default the number of epochs decides alone. */
   readonly timeBudget?: number | undefined
+  /** Of a single-label classification; `auto` by default. */
+  readonly classWeights?: ClassWeighting
   /** Whether to compute the baseline too: a head alone or, for a task without a head, the bare backbone. */
   readonly baseline: boolean
   readonly description?: string
@@ -54,6 +59,10 @@ export interface NewTask {
   readonly file: Uint8Array
   readonly result: NewTaskResult
   readonly metric: Metric
+  /** All metrics of the held-out examples, the chosen one first. */
+  readonly scores: readonly Score[]
+  /** Expected calibration error, cross-fitted; absent if the problem type has no probabilities. */
+  readonly calibrationError?: number
   /** Score of a head without a mask on the same held-out examples; for a feature extraction, of vectors without a mask. */
   readonly headOnly?: number
   /** Most frequent first. */
@@ -157,9 +166,12 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
     epochs: trainable.mask.isTrainable ? (options.epochs ?? defaultEpochs(train, options.batchRows)) : 0,
     initialModule: () => run.module(trainable.mask.bits),
   })
-  const evaluation = evaluateHeldOut(trained.outputs, trained.calibration, space, parts)
+  const judged = judge(run, evaluateHeldOut(trained.outputs, trained.calibration, space, parts))
+  const { evaluation } = judged
+  const identity = { factor: 1, shifts: trained.calibration.shifts.map(() => 0) }
+  const { outputs: uncalibrated } = evaluateHeldOut(trained.outputs, identity, space, parts)
   const result = {
-    score: scoreOf(metric, space, evaluation),
+    score: scoreOf(metric, judged.space, evaluation),
     folds: folds.length,
     heldOut: evaluation.starts.length - 1,
     start: (trained.bestEpoch > 0 ? trainable : best).mask.name,
@@ -171,7 +183,8 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
   }
   const headOnly = options.baseline ? startScore(run, parts, first) : undefined
   const module = result.start === noMask ? undefined : trained.module
-  return newTask(run, result, evaluation, module, calibratedHead(trained.head, trained.calibration), headOnly)
+  const tensors = calibratedHead(trained.head, trained.calibration)
+  return newTask(run, result, { ...judged, uncalibrated }, module, tensors, headOnly)
 }
 
 /** For tasks that have no linear head to fit, and for resumed ones: the epoch with the best dev score is kept. */
@@ -195,9 +208,18 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
   const trained = await train(own, [task], schedule, random('batches'), onProgress, stop)
   // A head that was not trained at all is of no use.
   if (trained.steps === 0 && !schedule.keepInitial) signal.throwIfAborted()
-  const evaluation = await evaluateSubset(own, task, space, data.dev)
+  const outputs = await headOutputs(own, task, space, data.dev)
+  const targets = problemTraits[space.problem].lossTargets(space, targetsOf(data.dev))
+  // A resumed task that did not improve stays as it is.
+  const calibration =
+    resume && trained.bestEpoch === 0
+      ? { factor: 1, shifts: new Float64Array(outputCount(space)) }
+      : calibrate(space.problem, { outputs, targets, width: outputCount(space) })
+  const evaluation = evaluationOf(calibratedOutputs(outputs, calibration), space, data.dev)
+  const judged = judge(run, evaluation)
   const result = {
     ...trained,
+    score: scoreOf(data.metric, judged.space, judged.evaluation),
     folds: 1,
     heldOut: data.dev.examples.length,
     epochs: trained.epochs.length,
@@ -205,7 +227,15 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
     ...(start && { start: start.mask.name }),
   }
   const headOnly = options.baseline && selection ? startScore(run, selection.parts, selection.first) : undefined
-  return newTask(run, result, evaluation, resume && !resume.mask ? undefined : module, tensors, headOnly)
+  const tensorsOfTask = calibratedHead(tensors, calibration)
+  return newTask(
+    run,
+    result,
+    { ...judged, uncalibrated: outputs },
+    resume && !resume.mask ? undefined : module,
+    tensorsOfTask,
+    headOnly,
+  )
 }
 
 /** @returns no signal if there is no deadline */
@@ -225,16 +255,26 @@ function selectRunStart(run: Run, validation: Validation): Promise<SelectedStart
 }
 
 /** The score of the head of a starting point on the held-out examples, or of the vectors of a task without a head. */
-function startScore({ data: { space, metric } }: Run, validation: Validation, { head, loss }: StartingPoint): number {
+function startScore(run: Run, validation: Validation, { head, loss }: StartingPoint): number {
   if (head === undefined) return 1 - loss
-  return scoreOf(metric, space, evaluateHeldOut(head.outputs, head.calibration, space, validation))
+  const judged = judge(run, evaluateHeldOut(head.outputs, head.calibration, run.data.space, validation))
+  return scoreOf(run.data.metric, judged.space, judged.evaluation)
+}
+
+/** @param evaluation of held-out examples, with calibrated outputs */
+const judge = ({ data: { space, metric }, options }: Run, evaluation: Evaluation): Decided =>
+  decide(space, metric, options.classWeights ?? 'auto', evaluation)
+
+/** How the held-out examples are decided, and their outputs before calibration. */
+interface Judged extends Decided {
+  readonly uncalibrated: Values
 }
 
 /** @param module undefined for a task without a mask */
 function newTask(
-  { trainer, prototype, data: { space, metric, texts, heldOut }, options }: Run,
+  { trainer, prototype, data: { metric, texts, heldOut }, options, random }: Run,
   result: NewTaskResult,
-  evaluation: Evaluation,
+  { space, evaluation, uncalibrated }: Judged,
   module: readonly ModuleTensor[] | undefined,
   tensors: readonly Tensor[],
   headOnly: number | undefined,
@@ -255,8 +295,14 @@ function newTask(
       ...(description !== undefined && { description }),
     },
   )
-  const confusions = findConfusions(space, evaluation)
-  return { file, result, metric, confusions, ...(headOnly !== undefined && { headOnly }) }
+  const calibrationError = crossFittedCalibrationError(space, uncalibrated, evaluation, random('calibration'))
+  return {
+    ...{ file, result, metric },
+    scores: allScores(metric, space, evaluation, options.seed),
+    confusions: findConfusions(space, evaluation),
+    ...(calibrationError !== undefined && { calibrationError }),
+    ...(headOnly !== undefined && { headOnly }),
+  }
 }
 
 /** A fitted head and a known mask are near a good solution already; larger steps would leave it. */

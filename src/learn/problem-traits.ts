@@ -5,7 +5,8 @@ import type { Example } from '../data/examples.js'
 import { throwInvalidData } from '../data/invalid-data.js'
 import { type LabelSpace, labelIndex, labelNumber, outputCount } from '../data/label-space.js'
 import { tagsOf } from '../formats/iob.js'
-import { defaultThreshold, type ProblemType } from '../petl/task.js'
+import { defaultThreshold, type ProblemType, thresholdOf } from '../petl/task.js'
+import type { Values } from './evaluation.js'
 import { binaryCrossEntropy, crossEntropy, type Loss, squaredError } from './losses.js'
 import type { Metric } from './metrics.js'
 
@@ -27,8 +28,10 @@ export interface ProblemTraits {
   readonly targets: (space: LabelSpace, example: Example) => ArrayLike<number>
   /** Targets as the loss takes them, [N, C]. */
   readonly lossTargets: (space: LabelSpace, targets: Float32Array) => Float32Array
-  /** Predictions from outputs [N, C], in the form of targets: [N, width]. */
-  readonly predictions: (space: LabelSpace, outputs: Float32Array) => Float32Array
+  /** The labels that targets stand for, [N, width]: indexes of classes, or numbers in the units of the labels. */
+  readonly labelsOf: (space: LabelSpace, targets: Float32Array) => Values
+  /** Predictions from outputs [N, C], in the form of labels: [N, width]. */
+  readonly predictions: (space: LabelSpace, outputs: Values) => Values
   /** Metrics that apply, the default first. */
   readonly metrics: (space: LabelSpace) => readonly [Metric, ...Metric[]]
 }
@@ -37,6 +40,7 @@ export interface ProblemTraits {
 const classTraits = {
   loss: crossEntropy,
   width: () => 1,
+  labelsOf: (_, targets) => targets,
   lossTargets: (space, targets) => {
     const C = outputCount(space)
     const ones = new Float32Array(targets.length * C)
@@ -44,9 +48,13 @@ const classTraits = {
     return ones
   },
   predictions: (space, outputs) => {
+    const { thresholds } = space
     const C = outputCount(space)
+    const shifts = Float64Array.from({ length: C }, (_, label) =>
+      thresholds === undefined ? 0 : Math.log(thresholdOf(thresholds, label)),
+    )
     return Float32Array.from({ length: outputs.length / C }, (_, at) =>
-      largestIndex(outputs.subarray(at * C, (at + 1) * C)),
+      largestIndex(outputs.subarray(at * C, (at + 1) * C), shifts),
     )
   },
 } as const satisfies Partial<ProblemTraits>
@@ -54,10 +62,6 @@ const classTraits = {
 const numberTraits = {
   loss: squaredError,
   width: () => 1,
-  targets: (_, { label, place }) => [
-    labelNumber(label) ?? throwInvalidData(place, `the label is ${JSON.stringify(label)}; expected a finite number`),
-  ],
-  predictions: (_, outputs) => outputs,
 } as const satisfies Partial<ProblemTraits>
 
 export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
@@ -84,18 +88,30 @@ export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
       return applies
     },
     lossTargets: (_, targets) => targets,
-    predictions: ({ threshold = defaultThreshold }, outputs) => {
-      const minOutput = Math.log(threshold / (1 - threshold))
-      return outputs.map((output) => (output >= minOutput ? 1 : 0))
+    labelsOf: (_, targets) => targets,
+    predictions: (space, outputs) => {
+      const { thresholds = defaultThreshold } = space
+      const C = outputCount(space)
+      const minOutputs = Float64Array.from({ length: C }, (_, label) => {
+        const threshold = thresholdOf(thresholds, label)
+        return Math.log(threshold / (1 - threshold))
+      })
+      return Float32Array.from(outputs, (output, at) => (output >= (minOutputs[at % C] ?? 0) ? 1 : 0))
     },
-    metrics: () => ['macro_f1'],
+    metrics: () => ['macro_f1', 'micro_f1', 'average_precision'],
   },
   regression: {
     ...numberTraits,
     unit: 'text',
-    lossTargets: ({ spread }, targets) =>
-      spread ? targets.map((target) => (target - spread.mean) / spread.deviation) : targets,
-    metrics: () => ['pearson_and_spearman', 'pearson', 'spearman'],
+    // Standardised before they become float32, because labels such as timestamps need more precision.
+    targets: (space, example) => {
+      const { mean, deviation } = spreadOf(space)
+      return [(exampleNumber(example) - mean) / deviation]
+    },
+    lossTargets: (_, targets) => targets,
+    labelsOf: (space, targets) => unstandardised(space, targets),
+    predictions: (space, outputs) => unstandardised(space, outputs),
+    metrics: () => ['r2', 'rmse', 'mae', 'pearson', 'spearman', 'pearson_and_spearman'],
   },
   token_classification: {
     ...classTraits,
@@ -112,7 +128,10 @@ export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
   feature_extraction: {
     ...numberTraits,
     unit: 'pair',
+    targets: (_, example) => [exampleNumber(example)],
     lossTargets: ({ range: [low, high] = [0, 1] }, targets) => targets.map((target) => (target - low) / (high - low)),
+    labelsOf: (_, targets) => targets,
+    predictions: (_, outputs) => outputs,
     metrics: () => ['spearman', 'pearson', 'pearson_and_spearman'],
   },
 }
@@ -123,8 +142,25 @@ export const hasHead = (problem: ProblemType): boolean => problemTraits[problem]
 /** The prediction for a word without outputs, because its text was truncated. */
 export const noClass = -1
 
-/** Index of the largest output, or noClass if the outputs are NaN. */
-function largestIndex(outputs: Float32Array): number {
+/** Index of the largest output after its shift is subtracted, or noClass if the outputs are NaN. */
+function largestIndex(outputs: Values, shifts: Float64Array): number {
+  const at = (label: number) => (outputs[label] ?? Number.NaN) - (shifts[label] ?? 0)
   if (Number.isNaN(outputs[0])) return noClass
-  return outputs.reduce((best, value, label) => (value > (outputs[best] ?? value) ? label : best), 0)
+  let best = 0
+  for (let label = 1; label < outputs.length; label++) if (at(label) > at(best)) best = label
+  return best
+}
+
+function exampleNumber({ label, place }: Example): number {
+  return (
+    labelNumber(label) ?? throwInvalidData(place, `the label is ${JSON.stringify(label)}; expected a finite number`)
+  )
+}
+
+/** Labels of an evaluated task are not standardised. */
+const spreadOf = ({ spread = { mean: 0, deviation: 1 } }: LabelSpace) => spread
+
+function unstandardised(space: LabelSpace, values: Values): Float64Array {
+  const { mean, deviation } = spreadOf(space)
+  return Float64Array.from(values, (value) => value * deviation + mean)
 }

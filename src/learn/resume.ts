@@ -66,6 +66,7 @@ export function copyResumedHead(task: TaskFile, { spread }: LabelSpace, head: re
   if (task.head === undefined) return
   const { output, dense } = task.head
   const { mean, deviation } = spread ?? { mean: 0, deviation: 1 }
+  const offset = task.problemType === 'regression' ? task.offset : 0
   const set = (name: string, values: Float32Array) => tensorNamed(head, name).values.set(values)
   set(
     'head.weight',
@@ -73,7 +74,7 @@ export function copyResumedHead(task: TaskFile, { spread }: LabelSpace, head: re
   )
   set(
     'head.bias',
-    output.bias.map((value) => (value - mean) / deviation),
+    output.bias.map((value) => (offset - mean + value) / deviation),
   )
   if (dense === undefined) return
   set('head.dense.weight', dense.weight)

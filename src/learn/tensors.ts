@@ -100,17 +100,20 @@ export function tensorNamed(tensors: readonly Tensor[], name: string): Tensor {
   return tensor
 }
 
-/** A trained head for a task file. The head of a regression is rescaled to the units of its labels. */
+/**
+ * A trained head for a task file. The head of a regression is rescaled to the units of its labels; their mean is not part
+ * of it (the offset of a task).
+ */
 export function trainedHead(tensors: readonly Tensor[], { spread }: LabelSpace): Head {
   const output = linearLayer(tensors, 'head')
   const dense = tensors.some(({ name }) => name === 'head.dense.weight') && linearLayer(tensors, 'head.dense')
-  const { mean, deviation } = spread ?? { mean: 0, deviation: 1 }
+  const { deviation } = spread ?? { deviation: 1 }
   return {
     ...(dense && { dense: { ...dense, activation: 'tanh' } }),
     output: {
       ...output,
       weight: output.weight.map((value) => value * deviation),
-      bias: output.bias.map((value) => value * deviation + mean),
+      bias: output.bias.map((value) => value * deviation),
     },
   }
 }

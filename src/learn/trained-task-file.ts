@@ -66,14 +66,18 @@ const maxLosses = 1000
 const rounded = (value: number): number => Math.round(value * 1e4) / 1e4
 
 function outputPart(space: LabelSpace, tensors: readonly Tensor[], normalize: boolean): ProblemFields {
-  const { problem: problemType, threshold = defaultThreshold } = space
+  const { problem: problemType, thresholds, spread } = space
   switch (problemType) {
-    case 'single_label_classification':
+    case 'single_label_classification': {
+      const isEach = thresholds instanceof Float32Array
+      return { problemType, head: trainedHead(tensors, space), ...(isEach && { thresholds }) }
+    }
+    case 'multi_label_classification':
+      return { problemType, head: trainedHead(tensors, space), thresholds: thresholds ?? defaultThreshold }
     case 'regression':
+      return { problemType, head: trainedHead(tensors, space), offset: spread?.mean ?? 0 }
     case 'token_classification':
       return { problemType, head: trainedHead(tensors, space) }
-    case 'multi_label_classification':
-      return { problemType, head: trainedHead(tensors, space), threshold }
     case 'feature_extraction':
       return { problemType, normalize }
   }

@@ -110,11 +110,7 @@ export class Trainer {
       first = last
     }
     const loss = sums.get('loss')?.[0] ?? Number.NaN
-    if (!Number.isFinite(loss))
-      throw new Problem(
-        'learning_diverged',
-        `the loss is ${loss}; try lower learning rates (--score-rate, --head-rate)`,
-      )
+    if (!Number.isFinite(loss)) throwDiverged(loss)
     this.#update([...this.shared, ...task.tensors], sums, share)
     return loss
   }
@@ -194,6 +190,11 @@ export class Trainer {
     this.#sessions.set(key, session)
     return session
   }
+}
+
+/** @throws Problem `learning_diverged` */
+export function throwDiverged(loss: number): never {
+  throw new Problem('learning_diverged', `the loss is ${loss}; try lower learning rates (--score-rate, --head-rate)`)
 }
 
 function outputNamed(outputs: ReadonlyMap<string, Float32Array>, name: string): Float32Array {

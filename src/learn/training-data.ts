@@ -15,6 +15,7 @@ import { flagOf } from '../settings.js'
 import { metricFor } from './evaluation.js'
 import { countDuplicates, type ExampleSet, exampleCount, type Subset, sample, split, wholeSet } from './example-set.js'
 import { hasRecorded, recordHeldOut, splitByRecord } from './held-out.js'
+import { labelWarnings } from './label-warnings.js'
 import { loadExampleSet } from './load-example-set.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
@@ -85,7 +86,11 @@ export async function loadTrainingData(
       `a ${surveyed.problem} has no threshold; only a multi_label_classification has one`,
     )
   const unlearned = options.dev === undefined ? undefined : new UnlearnedLabels()
-  const space = { ...surveyed, ...(threshold !== undefined && { threshold }), ...(unlearned && { unlearned }) }
+  const space = {
+    ...surveyed,
+    ...(threshold !== undefined && { thresholds: threshold }),
+    ...(unlearned && { unlearned }),
+  }
   const metric = metricFor(space, options.metric)
   const form = {
     maxLength: tokenizer.maxTokens,
@@ -118,6 +123,7 @@ export async function loadTrainingData(
           'add examples, raise --dev-share, or give a dev file',
       )
   if (unlearned?.warning) onWarning(unlearned.warning)
+  for (const warning of labelWarnings(space, whole, metric)) onWarning(warning)
   const duplicates = countDuplicates(parts.train, parts.dev)
   if (duplicates > 0)
     onWarning(`${duplicates} training examples are also in the dev part; the dev score is too high because of them`)

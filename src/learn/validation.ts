@@ -4,7 +4,7 @@
 import { type LabelSpace, outputCount } from '../data/label-space.js'
 import type { Calibration } from './calibration.js'
 import { type Evaluation, evaluationOf } from './evaluation.js'
-import { labelStarts, type Subset } from './example-set.js'
+import { labelStarts, type Subset, strata } from './example-set.js'
 import type { Random } from './random.js'
 import type { TrainingData } from './training-data.js'
 
@@ -14,13 +14,13 @@ export interface Fold {
   readonly heldOut: Subset
 }
 
-/** Divides a subset into folds of equal size. If each example has one label, every label is spread over all folds. */
+/** Divides a subset into folds of equal size. Every label of texts is spread over all folds. */
 export function foldsOf({ set, examples }: Subset, space: LabelSpace, count: number, random: Random): readonly Fold[] {
-  const isStratified = space.problem === 'single_label_classification'
+  const stratum = strata(set, space)
   const groups = new Map<number, number[]>()
   for (const at of random.order(examples.length)) {
     const example = examples[at] ?? 0
-    const key = isStratified ? (set.targets[example] ?? 0) : 0
+    const key = stratum(example)
     const group = groups.get(key)
     if (group) group.push(example)
     else groups.set(key, [example])
@@ -65,7 +65,7 @@ export function validationOf(
  */
 export function evaluateHeldOut(
   outputs: readonly Float32Array[],
-  { factor, shift }: Calibration,
+  { factor, shifts }: Pick<Calibration, 'factor' | 'shifts'>,
   space: LabelSpace,
   { train, folds }: Validation,
 ): Evaluation {
@@ -76,7 +76,7 @@ export function evaluateHeldOut(
   for (const [at, fold] of folds.entries()) {
     const own = outputs[at] ?? new Float32Array()
     for (const [from, place] of targetPlaces(subset, fold.heldOut).entries())
-      for (let i = 0; i < C; i++) inOrder[place * C + i] = factor * (own[from * C + i] ?? 0) + shift
+      for (let i = 0; i < C; i++) inOrder[place * C + i] = factor * (own[from * C + i] ?? 0) + (shifts[i] ?? 0)
   }
   return evaluationOf(inOrder, space, subset)
 }

@@ -109,7 +109,7 @@ export function* taskFileInSteps(file: Uint8Array, known?: string): Steps<TaskFi
 }
 
 const linears = ['head', 'head.dense', 'projection']
-const tensorNames = new Set(['mask', ...linears.flatMap((name) => [`${name}.weight`, `${name}.bias`])])
+const tensorNames = new Set(['mask', 'thresholds', ...linears.flatMap((name) => [`${name}.weight`, `${name}.bias`])])
 
 function checkLength(key: string, text: string | undefined, most: number): void {
   if (text !== undefined && text.length > most)
@@ -129,7 +129,8 @@ export function serializeTaskFile(task: Task): Uint8Array {
     ...(task.textPrefix !== undefined && { text_prefix: task.textPrefix }),
     ...(task.inputs && { inputs: task.inputs }),
     ...(task.labels.length > 0 && { labels: JSON.stringify(task.labels) }),
-    ...(task.problemType === 'multi_label_classification' && { threshold: String(task.threshold) }),
+    ...('thresholds' in task && typeof task.thresholds === 'number' && { threshold: String(task.thresholds) }),
+    ...(task.problemType === 'regression' && task.offset !== 0 && { offset: String(task.offset) }),
     ...(task.problemType === 'feature_extraction' && { normalize: String(task.normalize) }),
     ...(task.description !== undefined && { description: task.description }),
     ...(task.metrics && { metrics: JSON.stringify(task.metrics) }),
@@ -143,12 +144,17 @@ export function serializeTaskFile(task: Task): Uint8Array {
     ...(head && linearTensors('head', head.output)),
     ...(head?.dense && linearTensors('head.dense', head.dense)),
     ...(projection && linearTensors('projection', projection)),
+    ...('thresholds' in task && task.thresholds instanceof Float32Array && thresholdTensor(task.thresholds)),
   })
 }
 
 const linearTensors = (name: string, { inputs, outputs, weight, bias }: Linear): Record<string, TensorData> => ({
   [`${name}.weight`]: { dtype: 'F32', shape: [outputs, inputs], data: bytesOf(weight) },
   [`${name}.bias`]: { dtype: 'F32', shape: [outputs], data: bytesOf(bias) },
+})
+
+const thresholdTensor = (thresholds: Float32Array): Record<string, TensorData> => ({
+  thresholds: { dtype: 'F32', shape: [thresholds.length], data: bytesOf(thresholds) },
 })
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array =>
@@ -171,20 +177,35 @@ function* readProblemFields(file: Uint8Array, header: SafetensorsHeader, metadat
   const misplaced = [...header.tensors.keys()].find((name) => name.startsWith(other))
   if (misplaced !== undefined)
     throwInvalidTaskFile(`tensor ${quoted(misplaced)} is present, but ${problemType} has no ${other.slice(0, -1)}`)
+  onlyOf('offset', 'regression')
+  const labelled = problemType === 'single_label_classification' || problemType === 'multi_label_classification'
+  if (header.tensors.has('thresholds') && !labelled)
+    throwInvalidTaskFile(
+      'tensor "thresholds" is present, but only single_label_classification and multi_label_classification have ' +
+        `thresholds; this task is ${problemType}`,
+    )
   switch (problemType) {
     case 'feature_extraction': {
       const normalize = metadata.choice('normalize', ['true', 'false'], 'true') === 'true'
       const projection = yield* readDense(file, header, metadata, 'projection', 'projection_activation')
       return { problemType, normalize, ...(projection && { projection }) }
     }
+    case 'single_label_classification': {
+      const head = yield* readHead(file, header, metadata)
+      const thresholds = yield* readThresholds(file, header, head)
+      return { problemType, head, ...(thresholds && { thresholds }) }
+    }
     case 'multi_label_classification': {
+      const head = yield* readHead(file, header, metadata)
       const threshold = metadata.fields.has('threshold')
         ? metadata.json('threshold', thresholdNumber, 'a number above 0 and below 1')
         : defaultThreshold
-      return { problemType, threshold, head: yield* readHead(file, header, metadata) }
+      return { problemType, head, thresholds: (yield* readThresholds(file, header, head)) ?? threshold }
     }
-    case 'single_label_classification':
-    case 'regression':
+    case 'regression': {
+      const offset = metadata.fields.has('offset') ? metadata.json('offset', Type.Number(), 'a number') : 0
+      return { problemType, head: yield* readHead(file, header, metadata), offset }
+    }
     case 'token_classification':
       return { problemType, head: yield* readHead(file, header, metadata) }
   }
@@ -340,6 +361,24 @@ function* readLinear(file: Uint8Array, header: SafetensorsHeader, name: string):
     weight: yield* finiteFloats(file, `${name}.weight`, weight),
     bias: yield* finiteFloats(file, `${name}.bias`, bias),
   }
+}
+
+/** The threshold of each label, if the file has them. */
+function* readThresholds(
+  file: Uint8Array,
+  header: SafetensorsHeader,
+  { output }: Head,
+): Steps<Float32Array | undefined> {
+  const name = 'thresholds'
+  if (!header.tensors.has(name)) return undefined
+  const info = tensor(header, name, 1)
+  if (info.shape[0] !== output.outputs)
+    throwInvalidTaskFile(`thresholds has ${info.shape[0]} values, but head.weight has ${output.outputs} rows`)
+  const thresholds = yield* finiteFloats(file, name, info)
+  const at = thresholds.findIndex((threshold) => threshold <= 0 || threshold >= 1)
+  if (at >= 0)
+    throwInvalidTaskFile(`thresholds: element ${at} is ${thresholds[at]}; expected numbers above 0 and below 1`)
+  return thresholds
 }
 
 function* finiteFloats(file: Uint8Array, name: string, info: TensorInfo): Steps<Float32Array> {

@@ -55,14 +55,26 @@ export interface TaskMask {
 /** The fields that depend on the problem type. */
 export type ProblemFields =
   | {
-      readonly problemType: 'single_label_classification' | 'regression' | 'token_classification'
+      readonly problemType: 'single_label_classification'
       readonly head: Head
+      /** The predicted label is the one whose probability is largest relative to its threshold. By default all are equal. */
+      readonly thresholds?: Float32Array
     }
   | {
       readonly problemType: 'multi_label_classification'
       readonly head: Head
-      /** A label applies if its probability is at least this. */
-      readonly threshold: number
+      /** A label applies if its probability is at least its threshold. */
+      readonly thresholds: Thresholds
+    }
+  | {
+      readonly problemType: 'regression'
+      readonly head: Head
+      /** Added to the output of the head. It keeps the precision of large numbers, which float32 weights do not have. */
+      readonly offset: number
+    }
+  | {
+      readonly problemType: 'token_classification'
+      readonly head: Head
     }
   | {
       readonly problemType: 'feature_extraction'
@@ -129,5 +141,11 @@ export type Task = CommonFields & ProblemFields & (MaskFields | BareFields)
 /** Bytes of a digest of a held-out example. */
 export const heldOutDigestBytes = 8
 
+/** Least probabilities: one for all labels, or one for each. */
+export type Thresholds = number | Float32Array
+
 /** The threshold of a multi-label task whose file names none. */
 export const defaultThreshold = 0.5
+
+export const thresholdOf = (thresholds: Thresholds, label: number): number =>
+  typeof thresholds === 'number' ? thresholds : (thresholds[label] ?? defaultThreshold)

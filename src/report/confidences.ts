@@ -1,12 +1,8 @@
 // Probabilities of predictions from the outputs of a task: its logits, which are calibrated.
 
 import { type LabelSpace, outputCount } from '../data/label-space.js'
-import type { Evaluation } from '../learn/evaluation.js'
-
-/** An evaluation with the outputs that its predictions come from, [N, C]; NaN for words without a prediction. */
-export interface ScoredEvaluation extends Evaluation {
-  readonly outputs: Float32Array
-}
+import { sigmoid } from '../learn/calibration.js'
+import type { Evaluation, Values } from '../learn/evaluation.js'
 
 /**
  * The probability of each predicted class, [N], or the probability that each label of a multi-label classification
@@ -14,7 +10,7 @@ export interface ScoredEvaluation extends Evaluation {
  */
 export function confidencesOf(
   space: LabelSpace,
-  { outputs, predictions }: Pick<ScoredEvaluation, 'outputs' | 'predictions'>,
+  { outputs, predictions }: Pick<Evaluation, 'outputs' | 'predictions'>,
 ): Float32Array | undefined {
   const C = outputCount(space)
   switch (space.problem) {
@@ -22,7 +18,7 @@ export function confidencesOf(
     case 'token_classification':
       return Float32Array.from(predictions, (label, at) => softmaxAt(outputs.subarray(at * C, (at + 1) * C), label))
     case 'multi_label_classification':
-      return outputs.map((output) => 1 / (1 + Math.exp(-output)))
+      return Float32Array.from(outputs, sigmoid)
     case 'regression':
     case 'feature_extraction':
       return undefined
@@ -30,7 +26,9 @@ export function confidencesOf(
 }
 
 /** The softmax of an output; NaN for −1. */
-function softmaxAt(outputs: Float32Array, label: number): number {
+function softmaxAt(outputs: Values, label: number): number {
   const output = outputs[label] ?? Number.NaN
-  return 1 / outputs.reduce((sum, other) => sum + Math.exp(other - output), 0)
+  let sum = 0
+  for (const other of outputs) sum += Math.exp(other - output)
+  return 1 / sum
 }

@@ -2,7 +2,8 @@
 
 import type { Example } from '../data/examples.js'
 import { type LabelSpace, labelNames } from '../data/label-space.js'
-import { confidencesOf, type ScoredEvaluation } from './confidences.js'
+import type { Evaluation, Values } from '../learn/evaluation.js'
+import { confidencesOf } from './confidences.js'
 
 /** A label; the labels that apply, or those of the words; or a number. */
 export type ShownLabel = string | number | readonly string[]
@@ -23,7 +24,7 @@ const noPrediction = '?'
 export function judge(
   space: LabelSpace,
   { place, text, textPair }: Example,
-  scored: Pick<ScoredEvaluation, 'outputs' | 'predictions' | 'actual'>,
+  scored: Pick<Evaluation, 'outputs' | 'predictions' | 'actual'>,
 ): JudgedExample {
   const { predictions, actual } = scored
   const { problem, labels } = space
@@ -31,7 +32,7 @@ export function judge(
   const wrong = Array.from(actual.keys()).filter((at) => predictions[at] !== actual[at])
   const names = labelNames(space)
   const nameOf = (label: number | undefined) => names[label ?? -1] ?? noPrediction
-  const applying = (values: Float32Array) => labels.filter((_, label) => values[label] === 1)
+  const applying = (values: Values) => labels.filter((_, label) => values[label] === 1)
   const common = { place, text, ...(textPair !== undefined && { textPair }), isWrong: wrong.length > 0 }
   switch (problem) {
     case 'single_label_classification':

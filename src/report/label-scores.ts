@@ -3,7 +3,7 @@
 
 import { type LabelSpace, labelNames, outputCount } from '../data/label-space.js'
 import { entitiesOf, type Tags, tagsOf } from '../formats/iob.js'
-import type { Evaluation } from '../learn/evaluation.js'
+import type { Predictions } from '../learn/evaluation.js'
 
 export interface Scores {
   /** 0 if the label is never predicted. */
@@ -33,7 +33,7 @@ export interface LabelTable {
 }
 
 /** Undefined if labels are numbers. */
-export function labelTable(space: LabelSpace, evaluation: Evaluation): LabelTable | undefined {
+export function labelTable(space: LabelSpace, evaluation: Predictions): LabelTable | undefined {
   const { predictions, actual } = evaluation
   const names = labelNames(space)
   switch (space.problem) {
@@ -89,7 +89,7 @@ function countApplying(predictions: ArrayLike<number>, actual: ArrayLike<number>
   return counts
 }
 
-function countEntities({ predictions, actual, starts }: Evaluation, tags: Tags, types: readonly string[]): Counts[] {
+function countEntities({ predictions, actual, starts }: Predictions, tags: Tags, types: readonly string[]): Counts[] {
   const counts = noCounts(types.length)
   const countOf = new Map(types.map((type, at) => [type, counts[at]]))
   for (let text = 0; text + 1 < starts.length; text++) {

@@ -2,7 +2,8 @@
 
 import { type LabelSpace, labelNames } from '../data/label-space.js'
 import type { Confusion } from '../learn/confusions.js'
-import type { Evaluation } from '../learn/evaluation.js'
+import type { Predictions } from '../learn/evaluation.js'
+import { type Score, shownScore } from '../learn/score-table.js'
 import { shortened } from '../problem.js'
 import { confusionMatrix, learningCurve, type Matrix, reliabilityDiagram } from './charts.js'
 import { html, type Markup, nothing } from './html.js'
@@ -14,9 +15,8 @@ export interface PageFacts {
   readonly task: string
   readonly data: string
   readonly rows: number
-  readonly metric: string
-  readonly score: number
-  readonly interval: readonly [number, number]
+  /** Of all metrics that apply, the chosen one first. */
+  readonly scores: readonly Score[]
   readonly table: LabelTable | undefined
   readonly confusions: readonly Confusion[]
   readonly matrix: Matrix | undefined
@@ -30,8 +30,7 @@ export interface PageFacts {
 const most = { labels: 300, confusions: 20, matrixLabels: 30, textLength: 400 } as const
 
 export function reportPage(facts: PageFacts): string {
-  const { task, data, rows, metric, score, interval, reliability } = facts
-  const [low, high] = interval
+  const { task, data, rows, scores, reliability } = facts
   const title = `Evaluation of ${task}`
   return html`<!DOCTYPE html>
 <html lang="en">
@@ -47,8 +46,8 @@ export function reportPage(facts: PageFacts): string {
 <main>
 <h1>${title}</h1>
 <dl>
-<dt>Data</dt><dd>${data}, ${count(rows)} examples</dd>
-<dt>${metric}</dt><dd><strong>${number(score)}</strong>, 95 % confidence interval ${number(low)} to ${number(high)}</dd>
+<dt>Data</dt><dd>${data}, ${count(rows)} examples; 95 % confidence intervals in parentheses</dd>
+${scores.map((score) => html`<dt>${score.metric}</dt><dd>${shownScore(score)}</dd>`)}
 ${reliability ? html`<dt>Calibration error</dt><dd>${number(reliability.error)}</dd>` : nothing}
 </dl>
 ${labelSection(facts)}
@@ -154,7 +153,7 @@ const count = (value: number) => value.toLocaleString('en-US')
 /** Of the labels that occur, or of those with the most confusions if they are many. Undefined if examples have several labels. */
 export function matrixOf(
   space: LabelSpace,
-  { predictions, actual }: Evaluation,
+  { predictions, actual }: Predictions,
   confusions: readonly Confusion[],
 ): Matrix | undefined {
   if (space.problem !== 'single_label_classification' && space.problem !== 'token_classification') return undefined

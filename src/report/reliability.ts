@@ -2,8 +2,9 @@
 // the expected calibration error.
 
 import type { LabelSpace } from '../data/label-space.js'
-import { expectedCalibrationError } from '../learn/calibration.js'
-import { confidencesOf, type ScoredEvaluation } from './confidences.js'
+import { expectedCalibrationError } from '../learn/calibration-error.js'
+import type { Evaluation } from '../learn/evaluation.js'
+import { confidencesOf } from './confidences.js'
 
 export interface ReliabilityBin {
   /** Confidences from `from`, inclusive, to `to`, exclusive; the last bin includes 1. */
@@ -28,7 +29,7 @@ const binCount = 10
  * Of the predicted classes. For a multi-label classification, of all labels: it compares the probability that a label
  * applies with how often it does. Undefined for numbers, and if nothing has a prediction.
  */
-export function reliabilityOf(space: LabelSpace, evaluation: ScoredEvaluation): Reliability | undefined {
+export function reliabilityOf(space: LabelSpace, evaluation: Evaluation): Reliability | undefined {
   const { predictions, actual } = evaluation
   const all = confidencesOf(space, evaluation)
   if (all === undefined) return undefined

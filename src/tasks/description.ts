@@ -5,7 +5,7 @@ import { countOnes, intersectInto } from '../petl/bitset.js'
 import { effectiveBitset, type ServedModel } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { plainModuleBits, taskBits } from '../petl/storage.js'
-import type { DenseLayer, Head, HeadActivation, InputKind, Linear, MaskFields } from '../petl/task.js'
+import type { DenseLayer, Head, HeadActivation, InputKind, Linear, MaskFields, Thresholds } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 
 /** Absent if the task has no mask. */
@@ -43,8 +43,10 @@ export interface TaskDescription extends Partial<MaskDescription> {
     readonly outputs: number
     readonly weights: number
   }
-  /** Only of a multi-label classification. */
+  /** Only of a multi-label classification with the same threshold for all labels. */
   readonly threshold?: number
+  /** The threshold of each label, if they differ. */
+  readonly thresholds?: readonly number[]
   /** Only of a feature extraction. */
   readonly normalize?: boolean
   /** Only of a feature extraction whose vectors are not the pooled vectors themselves. */
@@ -65,7 +67,7 @@ export function describeTask(task: TaskFile, { prototype }: Pick<ServedModel, 'p
     ...(task.inputs && { inputs: task.inputs }),
     ...(task.head && { head: describeHead(task.head) }),
     ...(task.mask && prototype && describeMask(task, prototype)),
-    ...(task.problemType === 'multi_label_classification' && { threshold: task.threshold }),
+    ...('thresholds' in task && describeThresholds(task.thresholds)),
     ...(task.problemType === 'feature_extraction' && { normalize: task.normalize }),
     ...(task.problemType === 'feature_extraction' &&
       task.projection && { projection: describeProjection(task.projection) }),
@@ -122,6 +124,11 @@ function shared(a: Uint8Array, b: Uint8Array): Uint8Array {
   const both = new Uint8Array(a)
   intersectInto(both, b)
   return both
+}
+
+const describeThresholds = (thresholds: Thresholds | undefined): Pick<TaskDescription, 'threshold' | 'thresholds'> => {
+  if (thresholds === undefined) return {}
+  return typeof thresholds === 'number' ? { threshold: thresholds } : { thresholds: Array.from(thresholds) }
 }
 
 const share = (part: number, whole: number) => (whole === 0 ? 0 : part / whole)

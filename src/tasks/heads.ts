@@ -1,7 +1,7 @@
 // The head of a task, on the host: pooled vector → logits → scores of labels. Thus tasks with different numbers of labels
 // share a batch. A head can be wide and have many labels, so the work is done in steps (steps.ts).
 
-import type { DenseLayer, Head, Linear } from '../petl/task.js'
+import { type DenseLayer, type Head, type Linear, type Thresholds, thresholdOf } from '../petl/task.js'
 import { finish, type Steps } from '../steps.js'
 
 export interface LabelScore {
@@ -42,13 +42,19 @@ export function* denseInSteps(layer: DenseLayer, vector: Float32Array): Steps<Fl
 /** {@link logitsInSteps} without pauses. */
 export const logitsOf = (head: Head, vector: Float32Array): Float64Array => finish(logitsInSteps(head, vector))
 
-/** Single-label classification: the probabilities are a softmax. */
+/**
+ * Single-label classification: the probabilities are a softmax. With thresholds the best label is the one whose
+ * probability is largest relative to its threshold.
+ */
 export function* classify(
   labels: readonly string[],
   logits: Float64Array,
   options: ScoreOptions,
+  thresholds?: Float32Array,
 ): Steps<Classification> {
-  return yield* rank(labels, options.rawScores ? logits : yield* softmax(logits), options.topK)
+  const scores = options.rawScores ? logits : yield* softmax(logits)
+  const order = thresholds && (yield* mapped(logits, (logit, c) => logit - Math.log(thresholds[c] ?? 1)))
+  return yield* rank(labels, scores, options.topK, order)
 }
 
 /** Multi-label classification: each probability is a sigmoid. */
@@ -60,24 +66,34 @@ export function* classifyEach(
   return yield* rank(labels, options.rawScores ? logits : yield* sigmoids(logits), options.topK)
 }
 
-/** The labels whose probability reaches the threshold, best first. */
+/** The labels whose probability reaches their threshold, best first. */
 export function* labelsReaching(
-  threshold: number,
+  thresholds: Thresholds,
   labels: readonly string[],
   logits: Float64Array,
 ): Steps<readonly string[]> {
   const probabilities = yield* sigmoids(logits)
-  const reaching = probabilities.reduce((count, probability) => count + (probability >= threshold ? 1 : 0), 0)
-  yield
-  // Sorted by logits: they still differ where probabilities round to 1.
-  const best = yield* bestOf(logits, reaching)
+  // Ordered by logits: they still differ where probabilities round to 1. Labels that do not apply are last.
+  let reaching = 0
+  const order = yield* mapped(logits, (logit, c) => {
+    if ((probabilities[c] ?? 0) < thresholdOf(thresholds, c)) return Number.NEGATIVE_INFINITY
+    reaching++
+    return logit
+  })
+  const best = yield* bestOf(order, reaching)
   return Array.from(best, (c) => labels[c] ?? '')
 }
 
-function* rank(labels: readonly string[], scores: Float64Array, topK: number | undefined): Steps<Classification> {
+/** @param order by which labels are best; by default their scores */
+function* rank(
+  labels: readonly string[],
+  scores: Float64Array,
+  topK: number | undefined,
+  order = scores,
+): Steps<Classification> {
   const scored = (c: number): LabelScore => ({ label: labels[c] ?? '', score: scores[c] ?? Number.NaN })
-  const chosen = topK === undefined ? undefined : yield* bestOf(scores, topK)
-  const best = scored(chosen?.[0] ?? firstOfLargest(scores))
+  const chosen = topK === undefined ? undefined : yield* bestOf(order, topK)
+  const best = scored(chosen?.[0] ?? firstOfLargest(order))
   const count = chosen?.length ?? scores.length
   const all: LabelScore[] = []
   for (let at = 0; at < count; at++) {
@@ -182,10 +198,10 @@ function* softmax(logits: Float64Array): Steps<Float64Array> {
 
 const sigmoids = (logits: Float64Array): Steps<Float64Array> => mapped(logits, sigmoid)
 
-function* mapped(values: Float64Array, to: (value: number) => number): Steps<Float64Array> {
+function* mapped(values: Float64Array, to: (value: number, at: number) => number): Steps<Float64Array> {
   const result = new Float64Array(values.length)
   for (let c = 0; c < values.length; c++) {
-    result[c] = to(values[c] ?? 0)
+    result[c] = to(values[c] ?? 0, c)
     if (c % labelsAtOnce === labelsAtOnce - 1) yield
   }
   return result

@@ -17,7 +17,7 @@ import {
 import { labelWords, type TokenClassification } from './words.js'
 
 export interface MultiLabelClassification extends Classification {
-  /** The labels whose probability reaches the threshold, best first. */
+  /** The labels whose probability reaches their threshold, best first. */
   readonly labels: readonly string[]
 }
 
@@ -38,7 +38,7 @@ export type Prediction =
   | FeatureExtraction
 
 export interface PredictionOptions extends ScoreOptions {
-  /** Replaces the threshold of a multi-label task. */
+  /** Replaces the thresholds of a multi-label task. */
   readonly threshold?: number | undefined
 }
 
@@ -64,14 +64,14 @@ export function* predictionInSteps(
 ): Steps<Prediction> {
   switch (task.problemType) {
     case 'single_label_classification':
-      return yield* classify(task.labels, yield* logitsInSteps(task.head, pooled), options)
+      return yield* classify(task.labels, yield* logitsInSteps(task.head, pooled), options, task.thresholds)
     case 'multi_label_classification': {
       const logits = yield* logitsInSteps(task.head, pooled)
-      const labels = yield* labelsReaching(options.threshold ?? task.threshold, task.labels, logits)
+      const labels = yield* labelsReaching(options.threshold ?? task.thresholds, task.labels, logits)
       return { ...(yield* classifyEach(task.labels, logits, options)), labels }
     }
     case 'regression':
-      return { score: (yield* logitsInSteps(task.head, pooled))[0] ?? Number.NaN }
+      return { score: ((yield* logitsInSteps(task.head, pooled))[0] ?? Number.NaN) + task.offset }
     case 'token_classification':
       if (hidden === undefined) throw new Error('the engine returned no hidden states for a token classification')
       return yield* labelWords(task, text, words, hidden, options)

@@ -49,7 +49,7 @@ test('learn writes a task file and a report; evaluate scores the file', async ()
   assert.match(stderr, /a head on the mask of .+ is ready: accuracy [01]\.\d{4}/)
   assert.match(
     stdout,
-    /^accuracy +[01]\.\d{4} \(5-fold cross-validation, 32 examples\)\nmask +(started from|that of|none; no mask) .*\nhead without mask +[01]\.\d{4}$/m,
+    /^held out +32 examples, 5-fold cross-validation; .*\naccuracy +[01]\.\d{4} \([01]\.\d{4} to [01]\.\d{4}\)\n(.+\n)*calibration error +0\.\d{4}\nmask +(started from|that of|none; no mask) .*\nhead without mask +[01]\.\d{4}$/m,
   )
   assert.match(stdout, /^put it live +curl -X PUT --data-binary @mine\.safetensors localhost:8080\/tasks\/mine$/m)
   assert.deepEqual(readTaskFile(await readFile(join(folder, 'mine.safetensors'))).labels, ['animal', 'tool'])
@@ -102,7 +102,7 @@ test('learn and train print reports as JSON', async () => {
 test('train writes a prototype and a mask for each task', async () => {
   const quick = ['--epochs', '1', '--batch-rows', '8', '--threads', '1', '--bottleneck', '4']
   const { stdout } = await propetl('train', 'things', 'sizes', '--out', 'made', ...quick)
-  assert.match(stdout, /things +dev matthews_correlation -?[01]\.\d{4}\nsizes +dev pearson_and_spearman/)
+  assert.match(stdout, /things +dev matthews_correlation -?[01]\.\d{4}\nsizes +dev r2/)
   const prototype = readPrototype(await readFile(join(folder, 'made', 'prototype.safetensors')))
   assert.deepEqual((await readdir(join(folder, 'made', 'masks'))).sort(), ['sizes.safetensors', 'things.safetensors'])
   const task = readTaskFile(await readFile(join(folder, 'made', 'masks', 'sizes.safetensors')))
@@ -179,7 +179,7 @@ test('learn prints the most frequent confusions, and the score of the bare backb
   const pairs = ['--problem-type', 'feature_extraction', '--no-normalize']
   const vectors = await propetl('learn', 'similar/train.jsonl', '--out', 'similar.safetensors', ...pairs, ...quick)
   assert.match(vectors.stderr, /feature extraction, labels from 0 to 2/)
-  assert.match(vectors.stdout, /^spearman .*dev.*\nmask .*\nbare backbone +-?[01]\.\d{4}$/m)
+  assert.match(vectors.stdout, /^held out +.*dev part.*\nspearman .*\n(.+\n)*mask .*\nbare backbone +-?[01]\.\d{4}$/m)
   const { stdout } = await propetl('inspect', 'similar.safetensors')
   assert.match(stdout, /labels +none\n/)
   assert.match(stdout, /head +none; vectors not normalised/)
@@ -189,7 +189,7 @@ test('learn stores the threshold in the task file and scores with it', async () 
   const quick = ['--epochs', '1', '--batch-rows', '16', '--threads', '1', '--no-baseline', '--json']
   const { stdout } = await propetl('learn', 'several.jsonl', '--out', 's.safetensors', '--threshold', '0.2', ...quick)
   const task = readTaskFile(await readFile(join(folder, 's.safetensors')))
-  assert.equal(task.problemType === 'multi_label_classification' && task.threshold, 0.2)
+  assert.equal(task.problemType === 'multi_label_classification' && task.thresholds, 0.2)
   const { score } = JSON.parse(stdout)
   const evaluated = JSON.parse((await propetl('evaluate', 's.safetensors', 'several.jsonl', '--json')).stdout)
   assert.equal(evaluated.metric, 'macro_f1')

@@ -160,6 +160,7 @@ function checkTask(task: TaskFile, file?: Uint8Array): void {
   }
   switch (task.problemType) {
     case 'regression':
+      assert.ok(Number.isFinite(task.offset))
       assert.equal(task.head.output.outputs, 1)
       assert.equal(task.labels.length, 0)
       break
@@ -168,10 +169,14 @@ function checkTask(task: TaskFile, file?: Uint8Array): void {
       assert.deepEqual([task.head, task.labels.length], [undefined, 0])
       break
     case 'multi_label_classification':
-      assert.ok(task.threshold > 0 && task.threshold < 1)
+      if (typeof task.thresholds === 'number') assert.ok(task.thresholds > 0 && task.thresholds < 1)
+      else checkThresholds(task.thresholds, task.labels)
       checkLabels(task.labels, task.head.output.outputs)
       break
     case 'single_label_classification':
+      if (task.thresholds) checkThresholds(task.thresholds, task.labels)
+      checkLabels(task.labels, task.head.output.outputs)
+      break
     case 'token_classification':
       checkLabels(task.labels, task.head.output.outputs)
       break
@@ -184,6 +189,11 @@ function checkTask(task: TaskFile, file?: Uint8Array): void {
   }
   // Responses contain the metrics as JSON.
   if (task.metrics) assert.equal(JSON.stringify(JSON.parse(JSON.stringify(task.metrics))), JSON.stringify(task.metrics))
+}
+
+function checkThresholds(thresholds: Float32Array, labels: readonly string[]): void {
+  assert.equal(thresholds.length, labels.length)
+  assert.ok(thresholds.every((threshold) => threshold > 0 && threshold < 1))
 }
 
 function checkLabels(labels: readonly string[], outputs: number): void {

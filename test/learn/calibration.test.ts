@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { calibrate, expectedCalibrationError } from '../../src/learn/calibration.js'
+import { calibrate } from '../../src/learn/calibration.js'
+import { expectedCalibrationError } from '../../src/learn/calibration-error.js'
 
 const [N, C] = [40, 3]
 const outputs = Float32Array.from({ length: N * C }, (_, at) => {
@@ -17,24 +18,25 @@ const near = (actual: number, expected: number, tolerance = 1e-3) =>
 
 // The expected factors and losses are those of scipy.optimize.minimize_scalar on the same values.
 test('finds the temperature of a classification', () => {
-  const { factor, shift, loss } = calibrate('single_label_classification', { outputs, targets: classes, width: C })
+  const { factor, shifts, loss } = calibrate('single_label_classification', { outputs, targets: classes, width: C })
   near(factor, 0.296692)
   near(loss, 0.909433)
-  assert.equal(shift, 0)
+  assert.deepEqual([...shifts], [0, 0, 0])
 })
 
-test('finds the temperature of a multi-label classification', () => {
-  const { factor, loss } = calibrate('multi_label_classification', { outputs, targets: several, width: C })
-  near(factor, 0.3649)
-  near(loss, 0.583026)
+test('finds the factor and the shifts of a multi-label classification', () => {
+  const { factor, shifts, loss } = calibrate('multi_label_classification', { outputs, targets: several, width: C })
+  near(factor, 0.411003)
+  for (const [label, shift] of [-0.414929, -0.244149, -0.352349].entries()) near(shifts[label] ?? 0, shift)
+  near(loss, 0.566613)
 })
 
 test('finds the least squares line of a regression', () => {
   const values = Float32Array.from({ length: N }, (_, i) => outputs[i * C] ?? 0)
   const targets = Float32Array.from(values, (value, i) => 0.5 * value + 1 + ((i % 5) - 2) * 0.2)
-  const { factor, shift, loss } = calibrate('regression', { outputs: values, targets, width: 1 })
+  const { factor, shifts, loss } = calibrate('regression', { outputs: values, targets, width: 1 })
   near(factor, 0.502352)
-  near(shift, 0.998471)
+  near(shifts[0] ?? 0, 0.998471)
   near(loss, 0.079957)
 })
 

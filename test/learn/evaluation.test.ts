@@ -8,7 +8,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { evaluate } from '../../src/commands/evaluate.js'
 import type { LabelSpace } from '../../src/data/label-space.js'
-import { confidenceInterval, metricFor, scoreOf } from '../../src/learn/evaluation.js'
+import { type Evaluation, metricFor, scoreOf } from '../../src/learn/evaluation.js'
+import { confidenceInterval } from '../../src/learn/intervals.js'
 import { problemTraits } from '../../src/learn/problem-traits.js'
 import { Random } from '../../src/learn/random.js'
 import { outputsOfPredictions, textsToPredict } from '../../src/learn/served-predictions.js'
@@ -17,6 +18,12 @@ const three: LabelSpace = { problem: 'single_label_classification', labels: ['a'
 const several: LabelSpace = { problem: 'multi_label_classification', labels: ['a', 'b'] }
 
 const starts = (examples: number) => Int32Array.from({ length: examples + 1 }, (_, at) => at)
+const evaluationOf = (predictions: Float32Array, actual: Float32Array, starts: Int32Array): Evaluation => ({
+  outputs: new Float32Array(3 * predictions.length),
+  predictions,
+  actual,
+  starts,
+})
 const predictionsOf = (space: LabelSpace, outputs: Float32Array) =>
   problemTraits[space.problem].predictions(space, outputs)
 
@@ -28,20 +35,68 @@ test('a multi-label classification predicts the labels that reach the threshold,
   const actual = Float32Array.of(1, 0, 0, 1, 1, 1)
   // Label a: one true positive, one false positive, one false negative. Label b: two true positives.
   const score = (space: LabelSpace) =>
-    scoreOf('macro_f1', space, { predictions: predictionsOf(space, logits), actual, starts: starts(3) })
+    scoreOf('macro_f1', space, {
+      outputs: logits,
+      predictions: predictionsOf(space, logits),
+      actual,
+      starts: starts(3),
+    })
   assert.equal(score(several), (0.5 + 1) / 2)
   // The logit 0 is the probability 0.5. At a threshold of 0.6 one example of b is missed: F1 2/3.
-  assert.equal(score({ ...several, threshold: 0.6 }), (0.5 + 2 / 3) / 2)
+  assert.equal(score({ ...several, thresholds: 0.6 }), (0.5 + 2 / 3) / 2)
 })
 
 test('the confidence interval of an accuracy agrees with the binomial distribution', () => {
   const examples = 400
   const actual = new Float32Array(examples)
   const predictions = Float32Array.from({ length: examples }, (_, at) => (at % 5 === 0 ? 1 : 0))
-  const evaluation = { predictions, actual, starts: starts(examples) }
-  const [low, high] = confidenceInterval('accuracy', three, evaluation, new Random(1, 'test'))
+  const evaluation = evaluationOf(predictions, actual, starts(examples))
+  const [low, high] = confidenceInterval('accuracy', three, evaluation, new Random(1, 'test')) ?? [0, 0]
   const half = 1.96 * Math.sqrt((0.8 * 0.2) / examples)
   assert.ok(Math.abs(0.8 - half - low) < 0.15 * half && Math.abs(0.8 + half - high) < 0.15 * half, `${low} to ${high}`)
+})
+
+test('the interval of an accuracy is that of Wilson, also if every prediction is right', () => {
+  const labels = new Float32Array(20)
+  const interval = (right: number) =>
+    confidenceInterval(
+      'accuracy',
+      three,
+      evaluationOf(
+        labels,
+        Float32Array.from(labels, (_, at) => (at < right ? 0 : 1)),
+        starts(20),
+      ),
+      new Random(1, 'test'),
+    ) ?? [Number.NaN, Number.NaN]
+  // scipy.stats.binomtest(right, 20).proportion_ci(method='wilson')
+  for (const [right, low, high] of [
+    [20, 0.838875, 1],
+    [18, 0.698966, 0.972134],
+    [0, 0, 0.161125],
+  ] as const)
+    for (const [at, expected] of [low, high].entries())
+      assert.ok(Math.abs((interval(right)[at] ?? Number.NaN) - expected) < 1e-6, `${right}: ${interval(right)}`)
+})
+
+test('no interval has a width of 0', () => {
+  const labels = Float32Array.from({ length: 20 }, (_, at) => at % 3)
+  const perfect = evaluationOf(labels, labels, starts(20))
+  const [low = 1, high] = confidenceInterval('macro_f1', three, perfect, new Random(1, 'test')) ?? []
+  assert.ok(low < 0.9 && high === 1)
+  const numbers: LabelSpace = { problem: 'regression', labels: [] }
+  const exact = { ...perfect, outputs: labels }
+  assert.equal(confidenceInterval('rmse', numbers, exact, new Random(1, 'test')), undefined)
+})
+
+test('the interval of an average precision contains the score', () => {
+  const outputs = Float32Array.from({ length: 200 }, (_, at) => Math.sin(at * 12.9898))
+  const actual = Float32Array.from(outputs, (output, at) => (at % 25 === 0 || output > 0.95 ? 1 : 0))
+  const space: LabelSpace = { problem: 'multi_label_classification', labels: ['a', 'b'] }
+  const evaluation = { outputs, predictions: new Float32Array(200), actual, starts: starts(100) }
+  const score = scoreOf('average_precision', space, evaluation)
+  const [low = 1, high = 0] = confidenceInterval('average_precision', space, evaluation, new Random(1, 'test')) ?? []
+  assert.ok(low < score && score < high, `${low} to ${high} of ${score}`)
 })
 
 const named: LabelSpace = { problem: 'token_classification', labels: ['B-X', 'I-X', 'O'] }
@@ -70,9 +125,9 @@ test('the confidence interval of a token classification draws texts, each with a
   const actual = new Float32Array(180)
   const predictions = Float32Array.from(actual, (_, word) => (word < 90 ? 0 : 1))
   const ends = lengths.map((_, text) => lengths.slice(0, text + 1).reduce((a, b) => a + b))
-  const evaluation = { predictions, actual, starts: Int32Array.of(0, ...ends) }
+  const evaluation = evaluationOf(predictions, actual, Int32Array.of(0, ...ends))
   assert.equal(scoreOf('accuracy', named, evaluation), 0.5)
-  const [low, high] = confidenceInterval('accuracy', named, evaluation, new Random(1, 'test'))
+  const [low, high] = confidenceInterval('accuracy', named, evaluation, new Random(1, 'test')) ?? [0, 0]
   // The number of wrong texts is binomial(100, 0.1), from 5 to 16 in 95 % of samples. Drawing words would give 0.43 to 0.57.
   assert.ok(Math.abs(low - 84 / (84 + 16 * 9)) < 0.03 && Math.abs(high - 95 / (95 + 5 * 9)) < 0.03, `${low} to ${high}`)
 })

@@ -101,9 +101,14 @@ test('the same seed and purpose give the same numbers, others do not', () => {
 
 test('a regression is trained on standardised labels and served in the units of its labels', () => {
   const space: LabelSpace = { problem: 'regression', labels: [], spread: { mean: 3, deviation: 2 } }
-  assert.deepEqual([...problemTraits.regression.lossTargets(space, Float32Array.of(1, 3, 7))], [-1, 0, 2])
+  const targets = [1, 3, 7].flatMap((label) =>
+    Array.from(problemTraits.regression.targets(space, { place: 'x', text: 'x', label })),
+  )
+  assert.deepEqual(targets, [-1, 0, 2])
+  assert.deepEqual([...problemTraits.regression.labelsOf(space, Float32Array.from(targets))], [1, 3, 7])
   const tensor = (name: string, shape: number[], ...values: number[]) =>
     ({ name, shape, kind: 'weight', training: 'trained', values: Float32Array.from(values) }) as const
   const { output } = trainedHead([tensor('head.weight', [1, 2], 0.5, -1), tensor('head.bias', [1], 0.25)], space)
-  assert.deepEqual([...output.weight, ...output.bias], [1, -2, 3.5])
+  // The mean is the offset of the task, not part of the head.
+  assert.deepEqual([...output.weight, ...output.bias], [1, -2, 0.5])
 })

@@ -57,7 +57,7 @@ test('outputs of all folds are evaluated in the order of the examples', () => {
       }),
     ),
   )
-  const calibration = { factor: 2, shift: 0, loss: 0 }
+  const calibration = { factor: 2, shifts: new Float64Array(3) }
   const evaluation = evaluateHeldOut(outputs, calibration, space, { train: all(set), folds })
   assert.deepEqual([...evaluation.predictions], [0, 1, 2, 0, 0, 2, 2])
   assert.deepEqual([...evaluation.actual], [0, 1, 2, 1, 0, 2, 2])

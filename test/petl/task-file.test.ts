@@ -267,6 +267,39 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     /"threshold" is .*; expected a number above 0 and below 1/,
   ]),
   [
+    'thresholds of another problem type',
+    {
+      metadata: { problem_type: 'token_classification' },
+      tensors: { thresholds: floats([2], Float32Array.of(0.5, 0.5)) },
+    },
+    'invalid_task_file',
+    /"thresholds" is present, but only single_label_classification and multi_label_classification have thresholds/,
+  ],
+  [
+    'a threshold too few',
+    { tensors: { thresholds: floats([1], Float32Array.of(0.5)) } },
+    'invalid_task_file',
+    /thresholds has 1 values, but head.weight has 2 rows/,
+  ],
+  ...[0, 1, Number.NaN].map((threshold): (typeof rejected)[number] => [
+    `a threshold tensor with ${threshold}`,
+    { tensors: { thresholds: floats([2], Float32Array.of(0.5, threshold)) } },
+    'invalid_task_file',
+    /thresholds: element 1 is (0|1|NaN); expected/,
+  ]),
+  [
+    'an offset of another problem type',
+    { metadata: { offset: '1' } },
+    'invalid_task_file',
+    /"offset" is present, but only regression has one/,
+  ],
+  [
+    'an offset that is not finite',
+    { metadata: { problem_type: 'regression', labels: undefined, offset: '1e999' } },
+    'invalid_task_file',
+    /"offset" contains a number that is too large/,
+  ],
+  [
     'a normalize field of another problem type',
     { metadata: { normalize: 'true' } },
     'invalid_task_file',
@@ -340,7 +373,7 @@ describe('the task file reader', () => {
       ['0.125', 0.125],
     ] as const) {
       const file = task(given)
-      assert.equal(file.problemType === 'multi_label_classification' && file.threshold, expected)
+      assert.equal(file.problemType === 'multi_label_classification' && file.thresholds, expected)
     }
   })
 

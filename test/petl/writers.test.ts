@@ -18,11 +18,10 @@ const linear = (inputs: number, outputs: number) => ({
   bias: values(outputs),
 })
 
-const classification: Task = {
+const common = {
   prototype: digest,
-  combine: 'none',
-  problemType: 'single_label_classification',
-  pooling: 'mean',
+  combine: 'none' as const,
+  pooling: 'mean' as const,
   labels: ['nö', 'yes "quoted"'],
   mask: { layers: 2, weights: 16, exact: false, bits: Uint8Array.of(1, 2, 3, 255) },
   head: { output: linear(3, 2) },
@@ -30,12 +29,15 @@ const classification: Task = {
   metrics: { dev: { accuracy: 0.5 } },
   maxLength: 128,
   textPrefix: 'query: ',
-  inputs: 'pair',
+  inputs: 'pair' as const,
   heldOut: Uint8Array.from({ length: 16 }, (_, i) => 17 * i),
 }
+const classification: Task = { ...common, problemType: 'single_label_classification' }
+const weighted: Task = { ...classification, thresholds: Float32Array.of(0.25, 0.75) }
 const regression: Task = {
-  ...classification,
+  ...common,
   problemType: 'regression',
+  offset: 1_700_000_000.25,
   pooling: 'cls',
   combine: 'or',
   labels: [],
@@ -43,8 +45,9 @@ const regression: Task = {
   head: { output: linear(4, 1), dense: { ...linear(3, 4), activation: 'relu' } },
 }
 
-const multiLabel: Task = { ...classification, problemType: 'multi_label_classification', threshold: 0.3 }
-const { head: _, ...headless } = classification
+const multiLabel: Task = { ...common, problemType: 'multi_label_classification', thresholds: 0.3 }
+const multiLabelThresholds: Task = { ...multiLabel, thresholds: Float32Array.of(0.5, 0.125) }
+const { head: _, ...headless } = common
 const features: Task = {
   ...headless,
   problemType: 'feature_extraction',
@@ -64,7 +67,9 @@ const bare: Task = {
 for (const [name, task] of Object.entries({
   classification,
   'classification without a mask': bare,
+  'classification with thresholds': weighted,
   'multi-label classification': multiLabel,
+  'multi-label classification with thresholds': multiLabelThresholds,
   regression,
   'feature extraction': features,
 }))

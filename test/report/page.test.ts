@@ -10,9 +10,10 @@ const facts: PageFacts = {
   task: attack,
   data: attack,
   rows: 2000,
-  metric: 'accuracy',
-  score: 0.75,
-  interval: [0.7, 0.8],
+  scores: [
+    { metric: 'accuracy', score: 0.75, interval: [0.7, 0.8] },
+    { metric: 'macro_f1', score: 0.5 },
+  ],
   table: {
     unit: 'examples',
     labels: [
@@ -84,7 +85,10 @@ describe('the HTML report', () => {
       worst: [],
     })
     assert.doesNotMatch(page, /<section>|<svg/)
-    assert.match(page, /<strong>0\.7500<\/strong>, 95 % confidence interval 0\.7000 to 0\.8000/)
+    assert.match(
+      page,
+      /<dt>accuracy<\/dt><dd>0\.7500 \(0\.7000 to 0\.8000\)<\/dd>\s*<dt>macro_f1<\/dt><dd>0\.5000<\/dd>/,
+    )
   })
 
   test('shows the labels with the lowest F1, and the most confused ones in the matrix, if labels are many', () => {

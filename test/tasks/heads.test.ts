@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import type { Thresholds } from '../../src/petl/task.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
 import { finish } from '../../src/steps.js'
 import type { ScoreOptions } from '../../src/tasks/heads.js'
@@ -11,7 +12,7 @@ const classify = (labels: readonly string[], logits: Float64Array, options: Scor
   finish(heads.classify(labels, logits, options))
 const classifyEach = (labels: readonly string[], logits: Float64Array, options: ScoreOptions) =>
   finish(heads.classifyEach(labels, logits, options))
-const labelsReaching = (threshold: number, labels: readonly string[], logits: Float64Array) =>
+const labelsReaching = (threshold: Thresholds, labels: readonly string[], logits: Float64Array) =>
   finish(heads.labelsReaching(threshold, labels, logits))
 
 const logits = Float64Array.of(-1, 2, 0.5)
@@ -51,6 +52,20 @@ describe('heads', () => {
     assert.deepEqual(reaching(0.2), ['b', 'c', 'a'])
     assert.deepEqual(reaching(0.9), [])
     assert.deepEqual(labelsReaching(0.5, ['zero'], Float64Array.of(0)), ['zero'])
+    // The probabilities are 0.27, 0.88 and 0.62.
+    assert.deepEqual(labelsReaching(Float32Array.of(0.25, 0.9, 0.6), labels, logits), ['c', 'a'])
+  })
+
+  test('the best label is the one whose probability is largest relative to its threshold', () => {
+    const thresholds = Float32Array.of(0.05, 0.9, 0.05)
+    const { label, score, scores } = finish(heads.classify(labels, logits, { rawScores: true }, thresholds))
+    assert.deepEqual([label, score], ['c', 0.5])
+    assert.deepEqual(
+      scores.map((each) => each.score),
+      [...logits],
+    )
+    const best = finish(heads.classify(labels, logits, { rawScores: true, topK: 2 }, thresholds))
+    assert.deepEqual([best.label, best.scores.map((each) => each.label)], ['c', ['c', 'b']])
   })
 
   test('raw scores are logits; top_k selects the best, best first', () => {

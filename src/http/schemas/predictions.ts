@@ -41,7 +41,7 @@ const options = {
       exclusiveMinimum: 0,
       exclusiveMaximum: 1,
       description:
-        'Least probability of a label to be listed in `labels`, instead of the threshold of the task. Only for requests ' +
+        'Least probability of a label to be listed in `labels`, instead of the thresholds of the task. Only for requests ' +
         'to at least one multi-label task.',
     }),
   ),
@@ -102,7 +102,7 @@ const classification = {
   score,
   scores: list(labelScore, { description: 'In the order of the labels of the task, or best first with `top_k`' }),
 }
-const labels = list(Type.String(), { description: 'The labels whose probability reaches the threshold, best first' })
+const labels = list(Type.String(), { description: 'The labels whose probability reaches their threshold, best first' })
 const span = {
   text: Type.String({ description: 'This part of the text' }),
   start: Type.Integer({ description: 'First UTF-16 offset in the text' }),

@@ -107,7 +107,17 @@ export const taskSchema = component(
       ),
     ),
     threshold: Type.Optional(
-      Type.Number({ description: 'multi_label_classification: least probability of a label that applies' }),
+      Type.Number({
+        description:
+          'multi_label_classification with one threshold for all labels: least probability of a label that applies',
+      }),
+    ),
+    thresholds: Type.Optional(
+      list(Type.Number(), {
+        description:
+          'Threshold of each label, if they differ. multi_label_classification: least probability at which the label applies. ' +
+          'single_label_classification: the predicted label is the one whose probability is largest relative to its threshold.',
+      }),
     ),
     normalize: Type.Optional(Type.Boolean({ description: 'feature_extraction: whether vectors have an L2 norm of 1' })),
     projection: Type.Optional(
