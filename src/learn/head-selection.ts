@@ -1,5 +1,7 @@
 // Selects how strongly a head is regularised, by examples that it was not fitted to.
 
+import type { ProblemType } from '../petl/task.js'
+import { type Calibration, calibrate } from './calibration.js'
 import type { LabelledVectors, LinearHead, LinearHeads } from './linear-head.js'
 
 /** Vectors that a head is fitted to, and vectors that it is judged by. */
@@ -10,45 +12,52 @@ export interface HeadFold {
 
 export interface SelectedPenalty {
   readonly penalty: number
-  /** Mean loss of the held-out vectors. */
-  readonly loss: number
+  /** By the outputs for the held-out vectors. */
+  readonly calibration: Calibration
   /** The head of each fold, and its outputs for the held-out vectors. */
   readonly heads: readonly LinearHead[]
   readonly outputs: readonly Float32Array[]
 }
 
-/** From the strongest, so that each fit can start from the one before it. */
+/** From the strongest, so that each fit can start from the one before it. Those of logistic regression. */
 const penalties = [10, 3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001]
 
 /** Weaker penalties are not tried once the loss has risen so many times in a row. */
 const patience = 2
 
+/**
+ * Selects the penalty with the lowest loss after calibration. A strong penalty also makes probabilities too even, which
+ * calibration undoes, so the loss before it would favour weaker penalties.
+ */
 export async function selectPenalty(
   heads: LinearHeads,
+  problem: ProblemType,
   folds: readonly HeadFold[],
   signal?: AbortSignal,
 ): Promise<SelectedPenalty> {
   let last: readonly LinearHead[] = []
   let best: SelectedPenalty | undefined
   let rises = 0
-  for (const penalty of penalties) {
+  // The squared error curves up to eight times as much as the logistic losses, so its penalties are as much larger.
+  const scale = problem === 'regression' ? 8 : 1
+  for (const penalty of penalties.map((penalty) => scale * penalty)) {
     const fitted: LinearHead[] = []
     const outputs: Float32Array[] = []
-    let [sum, count] = [0, 0]
     for (const [at, fold] of folds.entries()) {
       signal?.throwIfAborted()
       const head = await heads.fit(fold.fitted, penalty, last[at])
       fitted.push(head)
-      const { loss, logits } = await heads.evaluate(head, fold.heldOut)
-      const own = fold.heldOut.counted.reduce((total, one) => total + one, 0)
-      sum += loss * own
-      count += own
+      const { logits } = await heads.evaluate(head, fold.heldOut)
       outputs.push(withoutUncounted(logits, fold.heldOut.counted))
     }
     last = fitted
-    const loss = sum / count
-    if (best === undefined || loss < best.loss) {
-      best = { penalty, loss, heads: fitted, outputs }
+    const calibration = calibrate(problem, {
+      outputs: concatenated(outputs),
+      targets: concatenated(folds.map(({ heldOut }) => heldOut.targets)),
+      width: heads.outputs,
+    })
+    if (best === undefined || calibration.loss < best.calibration.loss) {
+      best = { penalty, calibration, heads: fitted, outputs }
       rises = 0
     } else if (++rises === patience) break
   }
@@ -60,6 +69,16 @@ function withoutUncounted(outputs: Float32Array, counted: Float32Array): Float32
   const width = outputs.length / counted.length
   for (const [at, one] of counted.entries()) if (one === 0) outputs.fill(Number.NaN, at * width, (at + 1) * width)
   return outputs
+}
+
+export function concatenated(arrays: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0))
+  let start = 0
+  for (const array of arrays) {
+    all.set(array, start)
+    start += array.length
+  }
+  return all
 }
 
 /** Some of the vectors, by their numbers. */

@@ -3,7 +3,7 @@
 
 import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { targetWeights } from './batches.js'
-import { type Calibration, calibrate } from './calibration.js'
+import type { Calibration } from './calibration.js'
 import { evaluateSubset, headInputs, type OnExamplesDone, scoreOf } from './evaluation.js'
 import { encodedExamples, type Subset, sample, targetsOf } from './example-set.js'
 import { type HeadFold, pickVectors, selectPenalty } from './head-selection.js'
@@ -178,33 +178,11 @@ async function startAt(
         : await labelledVectors(own, space, fold.heldOut, onDone),
     })
   }
-  const { penalty, ...held } = await selectPenalty(heads, parts, signal)
-  const calibration = calibrate(problem, heldOutOutputs(held.outputs, parts, heads.outputs))
+  const selected = await selectPenalty(heads, problem, parts, signal)
   // A dev part scores the very head that the task file gets. Another fit would differ a little.
-  const [only] = held.heads
-  const head = only && folds.length === 1 ? only : await heads.fit(all, penalty)
-  return {
-    mask,
-    module,
-    head: { head, penalty, calibration, heads: held.heads, outputs: held.outputs },
-    loss: calibration.loss,
-  }
-}
-
-const heldOutOutputs = (outputs: readonly Float32Array[], parts: readonly HeadFold[], width: number) => ({
-  outputs: concatenated(outputs),
-  targets: concatenated(parts.map(({ heldOut }) => heldOut.targets)),
-  width,
-})
-
-export function concatenated(arrays: readonly Float32Array[]): Float32Array {
-  const all = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0))
-  let start = 0
-  for (const array of arrays) {
-    all.set(array, start)
-    start += array.length
-  }
-  return all
+  const [only] = selected.heads
+  const head = only && folds.length === 1 ? only : await heads.fit(all, selected.penalty)
+  return { mask, module, head: { head, ...selected }, loss: selected.calibration.loss }
 }
 
 /** The vectors of a subset under the masks of a trainer, with their targets. */
