@@ -41,6 +41,8 @@ export interface Validation {
 
 /** With fewer examples, or fewer for each label, a dev part would be too small to judge by. */
 const fewExamples = 500
+/** The correlation of 100 numbers still has a standard error of 0.1. */
+const fewNumbers = 1_000
 const fewPerLabel = 20
 /** Cross-validation of more would take too long. */
 const mostCrossValidated = 2_000
@@ -51,7 +53,8 @@ export function validationOf(
   random: Random,
 ): Validation {
   const count = train.examples.length + dev.examples.length
-  const few = Math.min(Math.max(fewExamples, fewPerLabel * space.labels.length), mostCrossValidated)
+  const least = space.problem === 'regression' ? fewNumbers : fewExamples
+  const few = Math.min(Math.max(least, fewPerLabel * space.labels.length), mostCrossValidated)
   if (dev.set !== train.set || count >= few) return { train, folds: [{ train, heldOut: dev }] }
   const examples = Int32Array.from([...train.examples, ...dev.examples]).sort()
   const all = { set: train.set, examples }
