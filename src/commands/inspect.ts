@@ -125,6 +125,7 @@ function taskLines(
     ...(facts.backbone === undefined ? [] : [['backbone', facts.backbone] as const]),
     ['problem type', facts.problem_type],
     ['labels', facts.labels.length > 0 ? facts.labels.join(', ') : 'none'],
+    ...(facts.words === undefined ? [] : [['words', `by the ${facts.words}`] as const]),
     ...(facts.threshold === undefined ? [] : [['threshold', String(facts.threshold)] as const]),
     ...(facts.thresholds === undefined
       ? []

@@ -17,6 +17,7 @@ import {
   type TensorInfo,
   tensorBytes,
 } from '../formats/safetensors.js'
+import { defaultWordRule, type WordRule, wordRuleLimits } from '../formats/word-rule.js'
 import { Problem, quoted } from '../problem.js'
 import { finish, type Steps } from '../steps.js'
 import {
@@ -56,6 +57,7 @@ export const taskFileLimits = {
   textPrefixLength: 1_000,
   /** Of the digests of held-out examples, in Base64. */
   heldOutLength: 65_536,
+  wordsLength: 65_536,
   header: { bytes: 4 * 1024 * 1024, values: 1_000 } satisfies HeaderLimits,
 } as const
 
@@ -66,6 +68,24 @@ const mostLength = 1_000_000
 const lengthNumber = Type.Integer({ minimum: leastLength, maximum: mostLength })
 const rangePair = Type.Tuple([Type.Number(), Type.Number()])
 const thresholdNumber = Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1 })
+const wordRuleObject = Type.Object(
+  {
+    leading: Type.Optional(Type.String({ maxLength: wordRuleLimits.characters })),
+    trailing: Type.Optional(Type.String({ maxLength: wordRuleLimits.characters })),
+    inner: Type.Optional(Type.Boolean()),
+    clitics: Type.Optional(
+      Type.Array(Type.String({ minLength: 2, maxLength: wordRuleLimits.cliticLength }), {
+        maxItems: wordRuleLimits.clitics,
+      }),
+    ),
+    whole: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: wordRuleLimits.wholeLength }), {
+        maxItems: wordRuleLimits.whole,
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
 const metricsObject = Type.Record(Type.String(), Type.Unknown())
 
 /**
@@ -91,9 +111,10 @@ export function* taskFileInSteps(file: Uint8Array, known?: string): Steps<TaskFi
       )
   const fields = yield* readProblemFields(file, header, metadata)
   const description = header.metadata.get('description')
-  const { descriptionLength, metricsLength } = taskFileLimits
+  const { descriptionLength, metricsLength, wordsLength } = taskFileLimits
   checkLength('description', description, descriptionLength)
   checkLength('metrics', header.metadata.get('metrics'), metricsLength)
+  checkLength('words', header.metadata.get('words'), wordsLength)
   return {
     digest,
     ...(yield* readMaskFields(file, header, metadata)),
@@ -103,6 +124,7 @@ export function* taskFileInSteps(file: Uint8Array, known?: string): Steps<TaskFi
     labels: yield* readLabels(metadata, fields),
     ...(description !== undefined && { description }),
     ...(header.metadata.has('metrics') && { metrics: metadata.json('metrics', metricsObject, 'a JSON object') }),
+    ...(header.metadata.has('words') && { words: readWordRule(metadata) }),
     ...(header.metadata.has('range') && { range: readTargetRange(metadata) }),
     ...readHeldOut(header.metadata.get('held_out')),
   }
@@ -134,6 +156,7 @@ export function serializeTaskFile(task: Task): Uint8Array {
     ...(task.problemType === 'feature_extraction' && { normalize: String(task.normalize) }),
     ...(task.description !== undefined && { description: task.description }),
     ...(task.metrics && { metrics: JSON.stringify(task.metrics) }),
+    ...(task.words && { words: JSON.stringify(task.words) }),
     ...(task.range && { range: JSON.stringify(task.range) }),
     ...(task.heldOut && { held_out: Buffer.from(task.heldOut).toString('base64') }),
     ...(head?.dense && { head_activation: head.dense.activation }),
@@ -184,6 +207,7 @@ function* readProblemFields(file: Uint8Array, header: SafetensorsHeader, metadat
       'tensor "thresholds" is present, but only single_label_classification and multi_label_classification have ' +
         `thresholds; this task is ${problemType}`,
     )
+  onlyOf('words', 'token_classification')
   switch (problemType) {
     case 'feature_extraction': {
       const normalize = metadata.choice('normalize', ['true', 'false'], 'true') === 'true'
@@ -254,6 +278,11 @@ function* readLabels(metadata: Metadata, { problemType, head }: ProblemFields): 
   if (labels.length !== outputs)
     throwInvalidTaskFile(`metadata "labels" has ${labels.length} labels, but head.weight has ${outputs} rows`)
   return labels
+}
+
+function readWordRule(metadata: Metadata): WordRule {
+  const fields = metadata.json('words', wordRuleObject, 'the rule of words, as docs/file-formats.md describes it')
+  return { ...defaultWordRule, ...fields }
 }
 
 function readTargetRange(metadata: Metadata): [number, number] {

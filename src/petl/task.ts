@@ -4,6 +4,7 @@
 import type { Pooling } from '../backbones/pooling.js'
 
 import type { TextForm } from '../backbones/tokenizer.js'
+import type { WordRule } from '../formats/word-rule.js'
 export const problemTypes = [
   'single_label_classification',
   'multi_label_classification',
@@ -130,6 +131,8 @@ interface CommonFields extends TextFields {
   readonly labels: readonly string[]
   readonly description?: string
   readonly metrics?: Readonly<Record<string, unknown>>
+  /** How a token classification finds the words of a text. Without a rule they are those of the tokenizer. */
+  readonly words?: WordRule
   /** Smallest and largest target of a regression. */
   readonly range?: readonly [number, number]
   /** Digests of examples that training never used, 8 bytes each: a resumed run is scored on them. */

@@ -51,6 +51,8 @@ export interface TaskDescription extends Partial<MaskDescription> {
   readonly normalize?: boolean
   /** Only of a feature extraction whose vectors are not the pooled vectors themselves. */
   readonly projection?: { readonly inputs: number; readonly outputs: number; readonly activation: HeadActivation }
+  /** Only of a token classification: whether words are found by a rule of the task file, or by the tokenizer. */
+  readonly words?: 'rule' | 'tokenizer'
   readonly description?: string
   readonly metrics?: Readonly<Record<string, unknown>>
   readonly range?: readonly [number, number]
@@ -69,6 +71,7 @@ export function describeTask(task: TaskFile, { prototype }: Pick<ServedModel, 'p
     ...(task.mask && prototype && describeMask(task, prototype)),
     ...('thresholds' in task && describeThresholds(task.thresholds)),
     ...(task.problemType === 'feature_extraction' && { normalize: task.normalize }),
+    ...(task.problemType === 'token_classification' && { words: task.words ? 'rule' : 'tokenizer' }),
     ...(task.problemType === 'feature_extraction' &&
       task.projection && { projection: describeProjection(task.projection) }),
     ...(task.description !== undefined && { description: task.description }),

@@ -276,7 +276,7 @@ export class Predictor {
       )
     // Copies what is needed: the encoding holds much more, in memory that the garbage collector does not see.
     const hidden = readsHidden(file.problemType)
-    const words = hidden ? splitWords(encoded.text, encoded.encoding, encoded.prefixLength) : []
+    const words = hidden ? splitWords(encoded.text, encoded.encoding, encoded.prefixLength, file.words) : []
     const cost = this.#costOf(task, hidden ? words.length : 1, options)
     return {
       input,

@@ -194,6 +194,8 @@ function bytesOf(file: TaskFile, bitset: Uint8Array, labelBytes: LabelBytes): nu
   bytes += 2 * labelBytes.all + stringBytes * file.labels.length
   bytes += 2 * (file.description?.length ?? 0)
   bytes += file.heldOut?.byteLength ?? 0
+  // A rule is kept a second time, in the form that divides texts.
+  if (file.words) bytes += 2 * jsonFactor * JSON.stringify(file.words).length
   if (file.metrics) bytes += jsonFactor * JSON.stringify(file.metrics).length
   return bytes
 }

@@ -2,8 +2,9 @@
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { defaultWordRule } from '../../src/formats/word-rule.js'
 import { checkTaskFits, checkTaskFitsPrototype } from '../../src/petl/combining.js'
-import { readTaskFile, serializeTaskFile, type TaskFile } from '../../src/petl/task-file.js'
+import { readTaskFile, readTaskFile, serializeTaskFile, serializeTaskFile, type TaskFile } from '../../src/petl/task-file.js'
 import type { Problem } from '../../src/problem.js'
 import {
   changedTask,
@@ -300,6 +301,26 @@ const rejected: [string, Partial<TaskParts>, string, RegExp][] = [
     /"offset" contains a number that is too large/,
   ],
   [
+    'a rule of words of another problem type',
+    { metadata: { words: '{}' } },
+    'invalid_task_file',
+    /"words" is present, but only token_classification has one/,
+  ],
+  ...['[]', '{"leading":1}', '{"other":""}', '{"clitics":["\'"]}', `{"trailing":"${'.'.repeat(257)}"}`].map(
+    (words): (typeof rejected)[number] => [
+      `a rule of words that is ${words.slice(0, 30)}`,
+      { metadata: { problem_type: 'token_classification', words } },
+      'invalid_task_file',
+      /"words" is .*; expected the rule of words, as docs\/file-formats\.md describes it/,
+    ],
+  ),
+  [
+    'a rule of words that is too long',
+    { metadata: { problem_type: 'token_classification', words: `{"inner":false${' '.repeat(65_536)}}` } },
+    'invalid_task_file',
+    /"words" has \d+ characters; at most 65536 are allowed/,
+  ],
+  [
     'a normalize field of another problem type',
     { metadata: { normalize: 'true' } },
     'invalid_task_file',
@@ -375,6 +396,16 @@ describe('the task file reader', () => {
       const file = task(given)
       assert.equal(file.problemType === 'multi_label_classification' && file.thresholds, expected)
     }
+  })
+
+  test('reads the rule of words of a token classification, and writes it', () => {
+    const metadata = { problem_type: 'token_classification' }
+    assert.equal(read({ metadata }).words, undefined)
+    assert.deepEqual(read({ metadata: { ...metadata, words: '{}' } }).words, defaultWordRule)
+    const words = { leading: '(', trailing: '.!', inner: true, clitics: ["'s"], whole: ['St.'] }
+    const task = read({ metadata: { ...metadata, words: JSON.stringify(words) } })
+    assert.deepEqual(task.words, words)
+    assert.deepEqual(readTaskFile(serializeTaskFile(task)).words, words)
   })
 
   test('reads feature extraction without a head, with normalised vectors by default', () => {

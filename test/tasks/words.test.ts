@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Tokenizer } from 'tokenizers'
 import { splitWords } from '../../src/backbones/words.js'
+import { defaultWordRule, type WordRule } from '../../src/formats/word-rule.js'
 import { finish } from '../../src/steps.js'
 import { labelWords } from '../../src/tasks/words.js'
 import { distance, modelDir } from '../material.js'
@@ -80,6 +81,127 @@ describe('words of a text', () => {
       ['a', 3, 2],
       ['zb', 5, 3],
     ])
+  })
+})
+
+/** What is at fault without a rule is that a tokenizer divides names at punctuation. */
+describe('words by a rule', () => {
+  const byRule = async (text: string, rule: WordRule = defaultWordRule, tokenizer = bert) =>
+    splitWords(text, await tokenizer.encode(text), rule).map(({ token, start, end }) => [text.slice(start, end), token])
+
+  test('are whole, and each has its first token', async () => {
+    // [CLS] j . r . o ' brien of coca - cola , in the u . s . [SEP]
+    assert.deepEqual(await byRule("J.R. O'Brien of Coca-Cola, in the U.S."), [
+      ['J.R.', 1],
+      ["O'Brien", 5],
+      ['of', 8],
+      ['Coca-Cola', 9],
+      [',', 12],
+      ['in', 13],
+      ['the', 14],
+      ['U.S.', 15],
+    ])
+  })
+
+  test('are those with a token: cut words and dropped characters have none', async () => {
+    const encoding = await bert.encode('in Coca-Cola \u200b of U.S.')
+    encoding.truncate(4, 0, 'right')
+    // The kept tokens are [CLS] in coca -
+    const words = splitWords('in Coca-Cola \u200b of U.S.', encoding, defaultWordRule)
+    assert.deepEqual(words, [
+      { token: 1, start: 0, end: 2 },
+      { token: 2, start: 3, end: 12 },
+    ])
+  })
+
+  test('never end before a combining mark', async () => {
+    const texts = [
+      ...['Tom met Andr\u0065\u0301 in Paris', 'Paris welcomed Zoe\u0308', 'राम सपने में आए', 'جاء أحمدُ'],
+      ...['I ❤\ufe0f Paris', 'press 1\ufe0f\u20e3 now', 'שָׁלוֹםָ רב', 'T\u0336\u0321o\u0334m in Lima'],
+    ]
+    for (const text of texts) {
+      const encoding = await bert.encode(text)
+      for (const rule of [defaultWordRule, undefined])
+        for (const { start, end } of splitWords(text, encoding, rule)) {
+          assert.doesNotMatch(text.slice(end), /^\p{M}/u, text)
+          assert.doesNotMatch(text.slice(start), /^\p{M}/u, text)
+        }
+      assert.deepEqual(
+        (await byRule(text)).map(([word]) => word),
+        text.split(' '),
+      )
+    }
+  })
+
+  test('are single tokens in scripts without spaces', async () => {
+    const words = async (text: string) => (await byRule(text)).map(([word]) => word)
+    assert.deepEqual(await words('Tom住在北京and Anna'), ['Tom', '住', '在', '北', '京', 'and', 'Anna'])
+    assert.deepEqual(await words('东京,日本 (北京)'), ['东', '京', ',', '日', '本', '(', '北', '京', ')'])
+  })
+
+  test('do not begin inside a token that is the first of another word', async () => {
+    const vocab = { '[UNK]': 0, 'a,': 1, b: 2 }
+    const whole = made({ type: 'WhitespaceSplit' }, { type: 'WordLevel', vocab, unk_token: '[UNK]' })
+    assert.deepEqual(await byRule('a, b', defaultWordRule, whole), [
+      ['a,', 0],
+      ['b', 1],
+    ])
+  })
+
+  for (const [name, tokenizer] of Object.entries({
+    'byte-level': byteLevel(false),
+    'byte-level with trimmed offsets': byteLevel(true),
+    Unigram: unigram(metaspace(true)),
+  }))
+    test(`have no whitespace with a ${name} tokenizer`, async () => {
+      const words = (await byRule('ab  a ab', defaultWordRule, tokenizer)).map(([word]) => word)
+      assert.deepEqual(words, ['ab', 'a', 'ab'])
+    })
+
+  test('have the offsets of JavaScript strings in all scripts', async () => {
+    const texts = [
+      ...[
+        'I ❤️ Paris 🗼 and 👩‍👩‍👧‍👦 live in New York',
+        '🇫🇷🇩🇪 match in Lima',
+        'Ame\u0301lie Poulain in Sa\u0303o Paulo',
+      ],
+      ...[
+        'मैं दिल्ली में रहता हूँ',
+        'يعيش أحمدُ في القاهرة',
+        'דָּוִד גר בתל אביב',
+        '𝐀𝐧𝐧𝐚 lives in 𝓟𝓪𝓻𝓲𝓼',
+        'Anna\u200bLopez in\u00a0New\u2009York',
+      ],
+      ...[
+        '\u200fTom\u200e in Lima\u202c',
+        'ﬁnance ﬀ Straße İstanbul',
+        '\t Tom \r\n\r\n Baker\u2028in\u2029Lima ',
+        '김철수는 서울에 산다',
+        'a😀b 😀😀 c',
+      ],
+      ...[
+        'see https://example.com/a?b=c#d now',
+        'Tom_Baker in New_York',
+        'Tom\u0000 Ba\u0007ker in Li\u00admar',
+        '田中さんは東京に住んでいます',
+      ],
+    ]
+    for (const text of texts) {
+      const encoding = await bert.encode(text)
+      const points = [...text]
+      const tokenStarts = encoding.getOffsets().map(([from = 0]) => points.slice(0, from).join('').length)
+      const words = splitWords(text, encoding, defaultWordRule)
+      assert.ok(words.length > 0)
+      let last = 0
+      for (const { token, start, end } of words) {
+        assert.ok(start >= last && end > start && end <= text.length, text)
+        last = end
+        const word = text.slice(start, end)
+        assert.doesNotMatch(word, /\s/)
+        const first = tokenStarts[token] ?? -1
+        assert.ok(first >= start && first < end, `the first token of ${JSON.stringify(word)} begins in it`)
+      }
+    }
   })
 })
 

@@ -109,7 +109,7 @@ const span = {
   end: Type.Integer({ description: 'Last UTF-16 offset in the text, exclusive' }),
 }
 const word = component('LabelledWord', Type.Object({ ...classification, ...span }))
-const words = list(word, { description: 'The words of the text, each with its label' })
+const words = list(word, { description: 'The words of the text as the task finds them, each with its label' })
 const entity = component(
   'Entity',
   Type.Object({

@@ -130,6 +130,13 @@ export const taskSchema = component(
         { description: 'feature_extraction: the layer on the pooled vector, if there is one' },
       ),
     ),
+    words: Type.Optional(
+      Type.Enum(['rule', 'tokenizer'], {
+        description:
+          'token_classification: how the words of a text are found. `rule`: as in the data that the task was trained on. ' +
+          '`tokenizer`: at the boundaries of the tokenizer.',
+      }),
+    ),
     description: Type.Optional(Type.String()),
     metrics: Type.Optional(
       Type.Record(Type.String(), Type.Unknown(), { description: 'Results of training, as the task file states them' }),
