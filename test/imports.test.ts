@@ -21,7 +21,7 @@ const imports: Readonly<Record<string, string>> = {
   tenants: 'store',
   tasks: 'backbones costs engine formats petl scheduler store tenants',
   http: 'costs engine formats petl scheduler store tasks tenants',
-  data: 'backbones petl',
+  data: 'backbones formats petl',
   learn: 'backbones data formats graph petl runtime',
   report: 'data formats learn',
   commands:

@@ -12,7 +12,7 @@ import { type Evaluation, metricFor } from '../learn/evaluation.js'
 import { GrowingArray } from '../learn/growing-array.js'
 import { noClass, problemTraits } from '../learn/problem-traits.js'
 import { allScores, scoresAsJson, shownScore } from '../learn/score-table.js'
-import { outputsOfPredictions, textsToPredict } from '../learn/served-predictions.js'
+import { asServed, outputsOfPredictions, textsToPredict } from '../learn/served-predictions.js'
 import { Problem, quoted } from '../problem.js'
 import { type JudgedExample, judge, type ShownLabel, WorstExamples } from '../report/judged-examples.js'
 import { type LabelTable, labelTable, type Scores } from '../report/label-scores.js'
@@ -225,10 +225,10 @@ async function predictAll(
     rawScores: true,
     textsOf: (example: Example) => textsToPredict(space, example),
     sizeOf: ({ text, textPair = '' }: Example) => text.length + textPair.length,
-    resultOf: (example: Example, predictions: readonly Prediction[]) => ({
-      example,
-      outputs: Float64Array.from(outputsOfPredictions(space, example, predictions)),
-    }),
+    resultOf: (example: Example, predictions: readonly Prediction[]) => {
+      const labelled = asServed(space, example, predictions)
+      return { example: labelled, outputs: Float64Array.from(outputsOfPredictions(space, labelled, predictions)) }
+    },
   }
   for await (const { example, outputs: own } of predictInOrder(task, examples, work)) {
     const targets = Float64Array.from(traits.targets(space, example))

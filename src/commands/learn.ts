@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
 import { checkDataFile, isDataFileName } from '../data/file-rows.js'
 import type { LabelSpace } from '../data/label-space.js'
-import { describeFile } from '../data/survey-report.js'
+import { describeFile, describeTags } from '../data/survey-report.js'
 import { readFileAs } from '../formats/file.js'
 import { howToMakePrototype } from '../hub/find-model.js'
 import type { ClassWeighting } from '../learn/decisions.js'
@@ -122,7 +122,8 @@ async function trainFrom(
   const { train, dev, space } = data
   const problem = space.problem.replaceAll('_', ' ')
   const labels = space.range ? `labels from ${space.range.join(' to ')}` : `${space.labels.length} labels`
-  line.print(`${train.examples.length + dev.examples.length} examples; ${problem}, ${labels}`)
+  const scheme = space.tagScheme === undefined ? '' : `; tags in ${describeTags(space.tagScheme)}`
+  line.print(`${train.examples.length + dev.examples.length} examples; ${problem}, ${labels}${scheme}`)
 
   const { description, resume: _, timeBudget, scoreRate, headRate, ...rest } = flags
   const options = {

@@ -1,11 +1,13 @@
 // Reads labelled examples from a data file, one at a time. Errors name the file, the line and the column.
 
 import type { Text } from '../backbones/tokenizer.js'
+import type { Span } from '../formats/word-rule.js'
 import { flagOf } from '../settings.js'
 import { type Columns, findColumns, hasLabel, usedColumns } from './columns.js'
 import { openRows } from './file-rows.js'
 import { throwInvalidData } from './invalid-data.js'
 import { isMissing, looksLikeList, parseList } from './label-cells.js'
+import { type LabelledSpan, spansInCell, spansOfText } from './label-spans.js'
 import { indicatorColumns, type LabelNotation, labelNotation, readLabel } from './row-labels.js'
 import type { FileRow, RowSource } from './row-reader.js'
 import { describeSkipped, SkipCounter } from './skipped-rows.js'
@@ -13,18 +15,14 @@ import { describeSkipped, SkipCounter } from './skipped-rows.js'
 /** A class, a number, the set of classes that apply, or the class of each word. */
 export type Label = string | number | readonly string[]
 
-/** Position of a word in its text: UTF-16 offsets, the end exclusive. */
-export interface WordSpan {
-  readonly start: number
-  readonly end: number
-}
-
 export interface Example extends Text {
   /** `file:line` */
   readonly place: string
   readonly label: Label
   /** The words of the text, if each has a label: as many as `label` has. */
-  readonly words?: readonly WordSpan[]
+  readonly words?: readonly Span[]
+  /** The entities of the text in order, if the data labels parts of texts. `label` is empty then. */
+  readonly spans?: readonly LabelledSpan[]
 }
 
 /** Receives from time to time how many rows of a file have been read. */
@@ -52,6 +50,9 @@ export interface ExampleWatch {
 
 const rowsPerReport = 512
 
+/** Warnings about labelled parts of texts that are left out. */
+const maxSpanWarnings = 5
+
 /** The first rows decide how labels are written. Their values are limited in length, because they are kept in memory. */
 const sampleRows = 1000
 const sampleLength = 1 << 24
@@ -71,11 +72,12 @@ export async function* readExamples(
   const { sample, rest, found, names } = await openColumns(path, source, columns, onWarning)
   onOpen({ format: source.format, columns: found, names })
   const notation = labelNotation(sample, found, source.labelNames?.[found.label], path)
+  const warnOfSpan = firstOnly(maxSpanWarnings, onWarning)
   let rows = 0
   try {
     for await (const row of concatenated(sample, rest)) {
       if (++rows % rowsPerReport === 0) onReading(path, rows)
-      const example = readExample(row, found, notation)
+      const example = readExample(row, found, notation, warnOfSpan)
       if ('skip' in example) skip(row.place, example.skip)
       else yield example
     }
@@ -83,6 +85,14 @@ export async function* readExamples(
     await rest.return(undefined)
   }
   for (const reason of skipped.byReason) onWarning(`${path}: ${describeSkipped(path, reason)}`)
+}
+
+/** Passes on the first calls only. */
+function firstOnly(most: number, call: (what: string) => void): (what: string) => void {
+  let calls = 0
+  return (what) => {
+    if (calls++ < most) call(what)
+  }
 }
 
 /** Reads the first rows and finds the columns in use. */
@@ -118,12 +128,20 @@ interface Skipped {
   readonly skip: string
 }
 
-function readExample(row: FileRow, columns: Columns, notation: LabelNotation): Example | Skipped {
+function readExample(
+  row: FileRow,
+  columns: Columns,
+  notation: LabelNotation,
+  onWarning: (what: string) => void,
+): Example | Skipped {
   const { place, values } = row
   const { tagged } = columns
   const text = readText(row, columns, 'text')
+  const spans = typeof text === 'string' && tagged !== false ? spansInCell(values[columns.label]) : undefined
+  if (typeof text === 'string' && spans && (spans.length > 0 || tagged === true))
+    return { place, text, label: [], spans: spansOfText(spans, text, place, onWarning) }
   if (tagged === true || (tagged === 'arrays' && (Array.isArray(text) || areWordLists(text, values[columns.label]))))
-    return readTaggedExample(row, columns)
+    return readTaggedExample(row, columns, notation)
   if (text === undefined) return { skip: `column "${columns.text}" is empty` }
   if (typeof text !== 'string')
     return throwInvalidData(place, `column "${columns.text}" is ${shown(text)}; expected a text`)
@@ -153,13 +171,13 @@ function areWordLists(text: unknown, label: unknown): boolean {
 }
 
 /** Words and their labels: two arrays of equal length, or two strings with as many parts between white space. */
-function readTaggedExample(row: FileRow, columns: Columns): Example | Skipped {
+function readTaggedExample(row: FileRow, columns: Columns, notation: LabelNotation): Example | Skipped {
   const { place, values } = row
   if (isMissing(readCell(row, columns, 'text'))) return { skip: `column "${columns.text}" is empty` }
   if (columns.pairs || !isMissing(values[columns.textPair]))
     throwInvalidData(place, `column "${columns.textPair}" has a second text; labelled words must belong to one text`)
   const { text, words } = readWords(row, columns)
-  const label = readWordLabels(row, columns)
+  const label = readWordLabels(row, columns, notation)
   if (label.length !== words.length)
     throwInvalidData(
       place,
@@ -169,7 +187,7 @@ function readTaggedExample(row: FileRow, columns: Columns): Example | Skipped {
 }
 
 /** The words of an array are joined by single spaces. */
-function readWords(row: FileRow, columns: Columns): { text: string; words: WordSpan[] } {
+function readWords(row: FileRow, columns: Columns): { text: string; words: Span[] } {
   const { place } = row
   const column = columns.text
   const value = listInCell(readCell(row, columns, 'text'))
@@ -192,17 +210,28 @@ function readWords(row: FileRow, columns: Columns): { text: string; words: WordS
   return { text: words.join(' '), words: spans }
 }
 
-function readWordLabels(row: FileRow, columns: Columns): readonly string[] {
+function readWordLabels(row: FileRow, columns: Columns, { names }: LabelNotation): readonly string[] {
   const { place } = row
   const column = columns.label
   const value = listInCell(readCell(row, columns, 'label'))
   if (typeof value === 'string') return value.match(/\S+/g) ?? []
   if (!Array.isArray(value))
     return throwInvalidData(place, `column "${column}" is ${shown(value)}; expected a label for each word`)
-  const invalid = value.findIndex((item) => typeof item !== 'string' || item.trim() === '')
-  if (invalid >= 0)
-    throwInvalidData(place, `column "${column}": label ${invalid + 1} is ${shown(value[invalid])}; expected a label`)
-  return value.map((label: string) => label.trim())
+  return value.map((item: unknown, at) => {
+    const what = `column "${column}": label ${at + 1} is ${shown(item)}`
+    if (typeof item === 'number' || (names && typeof item === 'string' && /^\d+$/.test(item)))
+      return (
+        names?.[Number(item)] ??
+        throwInvalidData(
+          place,
+          names
+            ? `${what}, but the label names have the numbers 0 to ${names.length - 1}`
+            : `${what}, a number. Give the names of the labels in the order of their numbers, as in: --label-names O,B-PER,I-PER`,
+        )
+      )
+    const label = typeof item === 'string' ? item.trim() : ''
+    return label || throwInvalidData(place, `${what}; expected a label`)
+  })
 }
 
 /** A list in a cell of CSV as an array. */

@@ -1,5 +1,6 @@
 // The labels of a task: the problem type, with the label names in their order or the range of the numbers.
 
+import type { WordRule } from '../formats/word-rule.js'
 import type { ProblemType, Thresholds } from '../petl/task.js'
 import type { Example } from './examples.js'
 import { throwInvalidData } from './invalid-data.js'
@@ -20,6 +21,10 @@ export interface LabelSpace {
   readonly thresholds?: Thresholds
   /** Collects the labels of examples that only score the task. Without it, such labels are rejected. */
   readonly unlearned?: UnlearnedLabels
+  /** How the words of a text are found, if words have labels. */
+  readonly words?: WordRule
+  /** Name of the scheme in which the data tags entities: IOB1, IOB2, BIOES, BILOU, BMES or IO. Labels are always IOB2. */
+  readonly tagScheme?: string
 }
 
 /** Whether the labels of a problem type are numbers. They are names otherwise. */

@@ -7,6 +7,7 @@ import type { Example } from './examples.js'
 import { throwInvalidData } from './invalid-data.js'
 import { separators } from './label-cells.js'
 import { hasNumbers, type LabelSpace, labelNumber, wholeNumberOf } from './label-space.js'
+import { WordSurvey } from './word-survey.js'
 
 /** How many rows, or words, have a label. */
 export interface LabelCount {
@@ -14,7 +15,7 @@ export interface LabelCount {
   readonly count: number
 }
 
-type LabelKind = 'words' | 'array' | 'number' | 'text'
+type LabelKind = 'words' | 'spans' | 'array' | 'number' | 'text'
 
 /** With fractions, labels are numbers, and then only some of them are kept to recognise different spellings. */
 const maxFractions = 10_000
@@ -31,6 +32,10 @@ export class LabelSurvey {
   #low = Number.POSITIVE_INFINITY
   #high = Number.NEGATIVE_INFINITY
   #isMixed = false
+  #hasEmptyLists = false
+  /** Whether every list has exactly one label. */
+  #isOneEach = true
+  readonly #words = new WordSurvey()
 
   /** @param problem by default the labels decide */
   constructor(
@@ -42,13 +47,23 @@ export class LabelSurvey {
   add(example: Example): void {
     const { label, place } = example
     const kind = labelKind(example)
+    if (kind === 'array' && Array.isArray(label)) {
+      this.#isOneEach &&= label.length === 1
+      // An empty list is a text without entities, or one to which no label applies.
+      if (label.length === 0) {
+        this.#hasEmptyLists = true
+        return
+      }
+    }
+    this.#words.add(example)
     this.#kind ??= kind
     const value = labelNumber(label)
     if (this.#kind !== kind) this.#addOtherKind(kind, place, value !== undefined && this.#firstName === undefined)
     if (value !== undefined) this.#addNumber(value)
     else if (typeof label === 'string') this.#firstName ??= { place, label }
     if (this.#fractions && this.#firstName === undefined && this.#counts.size > maxFractions) return
-    for (const name of Array.isArray(label) ? label : [label]) this.#count(String(name), place)
+    const names = example.spans?.map((span) => span.label) ?? (Array.isArray(label) ? label : [label])
+    for (const name of names) this.#count(String(name), place)
   }
 
   /**
@@ -66,26 +81,32 @@ export class LabelSurvey {
 
   /** The problem type that fits the labels, if there are any. */
   get found(): ProblemType | undefined {
-    return this.problem ?? (this.#kind && problemFor(this.#kind, this.#hasFractions))
+    const kind = this.#knownKind
+    if (this.problem !== undefined || kind === undefined) return this.problem
+    return kind === 'array' && this.#isOneEach ? 'single_label_classification' : problemFor(kind, this.#hasFractions)
   }
 
   /** @throws Problem `invalid_data` if a task cannot be trained on the labels */
   get space(): LabelSpace {
     const { path } = this
-    const kind = this.#kind
+    const kind = this.#knownKind
     const found = this.found
     if (kind === undefined || found === undefined)
       return throwInvalidData(path, 'the file has no examples; expected at least two, with different labels')
     this.#checkNumbers(found)
-    if (!labelKindsFor(found).includes(kind)) throwInvalidData(path, `a ${found} cannot have labels of kind "${kind}"`)
+    const isClass = found === 'single_label_classification' && kind === 'array' && this.#isOneEach
+    if (!isClass && !labelKindsFor(found).includes(kind))
+      throwInvalidData(path, `a ${found} cannot have labels of kind "${kind}"`)
     if (hasNumbers(found)) return this.#numberSpace(found)
     if (this.#fractions && kind === 'number') throwInvalidData(path, `a ${found} cannot have labels with fractions`)
+    if (kind === 'spans') return { problem: found, ...this.#words.result }
     const labels = this.#merged().map(({ label }) => label)
     if (labels.length < 2)
       throwInvalidData(
         path,
         `every ${kind === 'words' ? 'word' : 'row'} has the same label, ${quoted(labels[0] ?? '')}; expected at least two different labels`,
       )
+    if (kind === 'words') return { problem: found, ...this.#words.result }
     const numeric = (kind === 'number' || kind === 'text') && this.#firstName === undefined
     labels.sort((a, b) => (numeric ? Number(a) - Number(b) : 0) || (a < b ? -1 : 1))
     return { problem: found, labels }
@@ -102,11 +123,20 @@ export class LabelSurvey {
       ...(found === 'single_label_classification' && this.problem === undefined
         ? [...wholeNumberWarnings(this.counts, this.#firstName !== undefined), ...listWarnings(labels)]
         : []),
+      ...(this.#knownKind === 'array' && found === 'single_label_classification' && this.problem === undefined
+        ? [
+            'every list has one label, used as the class; if several can apply, set --problem-type multi_label_classification',
+          ]
+        : []),
       ...missingWarnings(this.counts),
       ...(found === 'single_label_classification' && labels.length > 100 && labels.length > 0.9 * this.#total
         ? ['nearly every row has a label of its own; check that this is the column of the labels']
         : []),
     ]
+  }
+
+  get #knownKind(): LabelKind | undefined {
+    return this.#kind ?? (this.#hasEmptyLists ? 'array' : undefined)
   }
 
   get #total(): number {
@@ -158,7 +188,7 @@ export class LabelSurvey {
   /** Counts in which "1.0" and "1" are one label if all labels are whole numbers. */
   #merged(): LabelCount[] {
     const isWhole =
-      this.#firstName === undefined && !this.#fractions && this.#kind !== 'words' && this.#kind !== 'array'
+      this.#firstName === undefined && !this.#fractions && (this.#kind === 'number' || this.#kind === 'text')
     const merged = new Map<string, number>()
     for (const [name, count] of this.#counts) {
       const label = isWhole ? (wholeNumberOf(name) ?? name) : name
@@ -296,8 +326,9 @@ function missingWarnings(counts: readonly LabelCount[]): string[] {
     .map(({ label, count }) => `${count} rows have the label ${quoted(label)}; if it means no label, remove these rows`)
 }
 
-function labelKind({ label, words }: Example): LabelKind {
+function labelKind({ label, words, spans }: Example): LabelKind {
   if (words !== undefined) return 'words'
+  if (spans !== undefined) return 'spans'
   return typeof label === 'number' ? 'number' : typeof label === 'string' ? 'text' : 'array'
 }
 
@@ -308,6 +339,7 @@ function labelKind({ label, words }: Example): LabelKind {
 function problemFor(kind: LabelKind, fractions: boolean): ProblemType {
   switch (kind) {
     case 'words':
+    case 'spans':
       return 'token_classification'
     case 'array':
       return 'multi_label_classification'
@@ -320,7 +352,7 @@ function problemFor(kind: LabelKind, fractions: boolean): ProblemType {
 function labelKindsFor(problem: ProblemType): readonly LabelKind[] {
   switch (problem) {
     case 'token_classification':
-      return ['words']
+      return ['words', 'spans']
     case 'multi_label_classification':
       return ['array']
     case 'single_label_classification':

@@ -28,8 +28,10 @@ export function labelNotation(
   path: string,
 ): LabelNotation {
   const names = columns.labelNames ?? storedNames
+  const hasWords = sample.some(({ values }) => Array.isArray(values[columns.text]))
   const cells = sample.map(({ values }) => values[columns.label])
-  const indicators = columns.tagged !== true && columns.labelColumns === undefined ? indicatorCount(cells) : undefined
+  const indicators =
+    columns.tagged !== true && columns.labelColumns === undefined && !hasWords ? indicatorCount(cells) : undefined
   if (indicators !== undefined && names === undefined)
     throwInvalidData(
       path,

@@ -113,6 +113,7 @@ export function describeCheck({ survey, space, error, lengths, dev }: CheckedFil
     ['problem type', labels.found ?? 'not known'],
     ...(space?.range ? [['labels', `numbers from ${space.range[0]} to ${space.range[1]}`] as [string, string]] : []),
     ...(space && !space.range ? [['labels', describeLabels(survey)] as [string, string]] : []),
+    ...(space?.tagScheme ? [['tags', describeTags(space.tagScheme)] as [string, string]] : []),
     ...(rare.length > 0 && space ? [['rare labels', describeRare(rare)] as [string, string]] : []),
     ...(repeated.count > 0
       ? [
@@ -150,6 +151,9 @@ function describeLabels({ labels }: FileSurvey): string {
   const more = counts.length - shown.length
   return `${formatCount(counts.length)}: ${shown.join(', ')}${more > 0 ? ` and ${formatCount(more)} more` : ''}`
 }
+
+/** All schemes are read as IOB2. */
+export const describeTags = (scheme: string): string => (scheme === 'IOB2' ? scheme : `${scheme}, read as IOB2`)
 
 const describeDev = (
   { placeName }: FileSurvey,
@@ -195,6 +199,7 @@ export function checkAsJson({ survey, space, error, lengths, dev }: CheckedFile)
     label_count: space?.range ? 0 : counts.length,
     labels: space?.range ? [] : counts.slice(0, maxListedLabels),
     ...(space?.range && { range: space.range }),
+    ...(space?.tagScheme && { tag_scheme: space.tagScheme }),
     rare_labels: rareLabels(survey).slice(0, maxListedLabels),
     repeated_texts: repetitionsAsJson(repeated),
     conflicting_labels: repetitionsAsJson(conflicting),

@@ -1,14 +1,17 @@
 // Loads a file of labelled texts as a set of encoded examples. It reads one example at a time and tokenises in batches.
 
 import type { EncodedText, TextForm, TextTokenizer } from '../backbones/tokenizer.js'
-import { splitWords } from '../backbones/words.js'
+import { splitWords, type Word } from '../backbones/words.js'
 import { type Columns, columnsFor } from '../data/columns.js'
 import { type Example, type ExampleWatch, readExamples } from '../data/examples.js'
 import type { LabelSpace } from '../data/label-space.js'
+import type { LabelledSpan } from '../data/label-spans.js'
+import type { Span } from '../formats/word-rule.js'
 import type { ExampleSet } from './example-set.js'
 import { GrowingArray } from './growing-array.js'
 import { problemTraits, type Unit } from './problem-traits.js'
 import { TokenTable } from './token-table.js'
+import { spansThatCutWords, withServedWords } from './word-labels.js'
 import { wordsBeginningIn } from './word-spans.js'
 import { noToken, WordTable } from './word-table.js'
 
@@ -36,6 +39,7 @@ export async function loadExampleSet(
   const words = traits.unit === 'word' ? new WordTable() : undefined
   const targets = new GrowingArray(new Float32Array())
   const counts = { examples: 0, pairs: 0, cut: 0 }
+  let cutSpans = 0
   let pending: Example[] = []
   const flush = async () => {
     const encoded = await Promise.all(pending.map((example) => encode(tokenizer, form, example, traits.unit)))
@@ -46,8 +50,12 @@ export async function loadExampleSet(
       if (texts.some(({ isCut }) => isCut)) counts.cut++
       for (const { inputIds, tokenTypeIds } of texts) tokens.add(inputIds, tokenTypeIds)
       const [text] = texts
-      if (words && text) words.add(firstTokens(example, text))
-      targets.append(traits.targets(space, example))
+      const served = words && text ? splitWords(text.text, text.encoding, text.prefixLength, space.words) : []
+      for (const { span, word } of spansThatCutWords(example, served))
+        if (cutSpans++ < maxSingleWarnings) watch.onWarning?.(cutSpanWarning(example, span, word))
+      const labelled = withServedWords(space, example, served)
+      words?.add(firstTokens(labelled, served))
+      targets.append(traits.targets(space, labelled))
     }
     pending = []
   }
@@ -56,6 +64,8 @@ export async function loadExampleSet(
     if (pending.length === tokenizerBatch) await flush()
   }
   await flush()
+  if (cutSpans > maxSingleWarnings)
+    watch.onWarning?.(`${path}: ${cutSpans - maxSingleWarnings} more entities begin or end inside a word`)
   if (words && words.missing > 0)
     watch.onWarning?.(
       `${path}: ${words.missing} words have no token, because their texts are truncated or the tokenizer drops them; ` +
@@ -77,6 +87,13 @@ export async function loadExampleSet(
   }
 }
 
+/** Warnings about single entities; further ones are counted in one warning. */
+const maxSingleWarnings = 5
+
+const cutSpanWarning = ({ place, text }: Example, span: LabelledSpan, word: Span): string =>
+  `${place}: the ${span.label} ${JSON.stringify(text.slice(span.start, span.end))} from ${span.start} to ${span.end} is ` +
+  `only a part of the word ${JSON.stringify(text.slice(word.start, word.end))}; the whole word gets the label`
+
 async function encode(
   tokenizer: TextTokenizer,
   form: TextForm,
@@ -88,7 +105,5 @@ async function encode(
   return Promise.all([tokenizer.encode({ text }, form), tokenizer.encode({ text: textPair }, form)])
 }
 
-function firstTokens({ words = [] }: Example, { text, encoding, prefixLength }: EncodedText): readonly number[] {
-  const found = splitWords(text, encoding, prefixLength)
-  return wordsBeginningIn(words, found).map((at) => found[at]?.token ?? noToken)
-}
+const firstTokens = ({ words = [] }: Example, served: readonly Word[]): readonly number[] =>
+  wordsBeginningIn(words, served).map((at) => served[at]?.token ?? noToken)

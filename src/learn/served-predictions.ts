@@ -3,7 +3,9 @@
 import type { Text } from '../backbones/tokenizer.js'
 import type { Example } from '../data/examples.js'
 import { type LabelSpace, outputCount } from '../data/label-space.js'
+import type { Span } from '../formats/word-rule.js'
 import { problemTraits } from './problem-traits.js'
+import { withServedWords } from './word-labels.js'
 import { wordsBeginningIn } from './word-spans.js'
 
 interface Scores {
@@ -15,7 +17,7 @@ interface Scores {
 export interface ServedPrediction {
   readonly score?: number
   readonly scores?: Scores['scores']
-  readonly words?: readonly (Scores & { readonly start: number })[]
+  readonly words?: readonly (Scores & Span)[]
   readonly embedding?: readonly number[]
 }
 
@@ -26,7 +28,18 @@ export function textsToPredict({ problem }: LabelSpace, { text, textPair }: Exam
 }
 
 /**
+ * The example with labels for what a server returns: if words have labels, for each returned word.
+ * @param predictions those of the inputs of textsToPredict
+ */
+export const asServed = (
+  space: LabelSpace,
+  example: Example,
+  [prediction = {}]: readonly ServedPrediction[],
+): Example => withServedWords(space, example, prediction.words ?? [])
+
+/**
  * The outputs for an example, [N, C] for its N labels.
+ * @param example as asServed returns it
  * @param predictions those of the inputs of textsToPredict
  */
 export function outputsOfPredictions(

@@ -48,6 +48,7 @@ export function trainedTaskFile(
     ...texts,
     ...outputPart(space, tensors, normalize),
     labels: space.labels,
+    ...(space.words && { words: space.words }),
     ...(space.problem === 'regression' && space.range && { range: space.range }),
     metrics: {
       [folds > 1 ? 'cross_validation' : 'dev']: {

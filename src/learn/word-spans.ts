@@ -1,14 +1,13 @@
-// Matches the words of a data file, which white space separates, with the words that a tokenizer finds: "U.S." is one
-// word of the file, and the tokenizer may find four. The file's word takes the prediction of the first of them.
+// Finds the predictions of labelled words: those of the served words that begin in them.
 
-import type { WordSpan } from '../data/examples.js'
+import type { Span } from '../formats/word-rule.js'
 
 /**
  * For each span, the index of the first found word that begins in it; −1 if there is none.
  * @param spans sorted by position, as `found` is
  */
 export function wordsBeginningIn(
-  spans: readonly WordSpan[],
+  spans: readonly Span[],
   found: readonly { readonly start: number }[],
 ): readonly number[] {
   let at = 0

@@ -184,7 +184,8 @@ test('errors about words and labels that do not match name the file, the line an
   )
   await assert.rejects(read('text,label\na b,\n', tagged, 'csv'), /\.csv:2: column "label" has 0 labels/)
   await assert.rejects(read(row(['O', ''], ['a', 'b'])), /:1: column "label": label 2 is ""; expected a label/)
-  await assert.rejects(read(row(['O', 3], ['a', 'b'])), /:1: column "label": label 2 is 3; expected a label/)
+  await assert.rejects(read(row(['O', 3], ['a', 'b'])), /:1: column "label": label 2 is 3, a number/)
+  await assert.rejects(read(row(['O', null], ['a', 'b'])), /:1: column "label": label 2 is null; expected a label/)
   await assert.rejects(read(row(['O', 'O'], ['a', ' '])), /:1: column "text": word 2 is " "; expected a word/)
   await assert.rejects(read(row(['O', 'O'], ['a', ['b']])), /:1: column "text": word 2 is \["b"\]; expected a word/)
   await assert.rejects(read(row(3, 'a b'), tagged), /:1: column "label" is 3; expected a label for each word/)
@@ -235,10 +236,10 @@ test('finds the problem type from the labels', async () => {
     labels: ['a', 'b'],
   })
   // An array of words has a label for each word. An array of labels for one text lists those that apply.
-  assert.deepEqual(await survey(row(['O', 'B-X'], ['a', 'b']) + row(['O'], ['a'])), {
-    problem: 'token_classification',
-    labels: ['B-X', 'O'],
-  })
+  const { problem, labels } = await survey(row(['O', 'B-X'], ['a', 'b']) + row(['O'], ['a']))
+  assert.equal(problem, 'token_classification')
+  // A word after one with B-X may continue its entity.
+  assert.deepEqual(labels, ['B-X', 'I-X', 'O'])
   assert.equal((await survey(row(['a', 'b'], 'two words') + row(['a', 'b']))).problem, 'multi_label_classification')
   assert.equal((await survey('text,label\na b,O X\nc d,X O\n', 'csv')).problem, 'single_label_classification')
 })

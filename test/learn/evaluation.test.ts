@@ -133,7 +133,11 @@ test('the confidence interval of a token classification draws texts, each with a
 })
 
 test('outputs are recovered from predictions: of words by their positions, of pairs by the cosine of their vectors', () => {
-  const word = (start: number, ...scores: number[]) => ({ start, scores: scores.map((score) => ({ score })) })
+  const word = (start: number, ...scores: number[]) => ({
+    start,
+    end: start + 1,
+    scores: scores.map((score) => ({ score })),
+  })
   const example = { place: 'x', text: 'In the U.S. now', label: ['O', 'O', 'B-X', 'O'] }
   const words = [
     { start: 0, end: 2 },

@@ -20,6 +20,7 @@ function evaluated(problem: ProblemType, labels: readonly string[], rows: readon
     problem === 'multi_label_classification' ? labels.map((name) => (name === label ? 1 : 0)) : [labels.indexOf(label)],
   )
   const evaluation: Evaluation = {
+    outputs: new Float64Array(rows.length * labels.length),
     actual: Float32Array.from(actual.flat()),
     predictions: Float32Array.from(predictions.flat()),
     starts: Int32Array.from({ length: rows.length + 1 }, (_, at) => at),
@@ -43,7 +44,7 @@ test('a label that was not learned counts as wrong, and a warning names it', () 
     unlearned.warning,
     'dev.csv:4: "new", "other" are not labels of the task; 3 labels count as predicted wrongly',
   )
-  const targets = problemTraits.single_label_classification.lossTargets(space, evaluation.actual)
+  const targets = problemTraits.single_label_classification.lossTargets(space, Float32Array.from(evaluation.actual))
   assert.deepEqual([...targets], [1, 0, 0, 1, 0, 0, 0, 0, 0, 0])
 })
 

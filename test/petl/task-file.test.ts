@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { defaultWordRule } from '../../src/formats/word-rule.js'
 import { checkTaskFits, checkTaskFitsPrototype } from '../../src/petl/combining.js'
-import { readTaskFile, readTaskFile, serializeTaskFile, serializeTaskFile, type TaskFile } from '../../src/petl/task-file.js'
+import { readTaskFile, serializeTaskFile, type TaskFile } from '../../src/petl/task-file.js'
 import type { Problem } from '../../src/problem.js'
 import {
   changedTask,

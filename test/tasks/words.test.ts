@@ -87,7 +87,10 @@ describe('words of a text', () => {
 /** What is at fault without a rule is that a tokenizer divides names at punctuation. */
 describe('words by a rule', () => {
   const byRule = async (text: string, rule: WordRule = defaultWordRule, tokenizer = bert) =>
-    splitWords(text, await tokenizer.encode(text), rule).map(({ token, start, end }) => [text.slice(start, end), token])
+    splitWords(text, await tokenizer.encode(text), 0, rule).map(({ token, start, end }) => [
+      text.slice(start, end),
+      token,
+    ])
 
   test('are whole, and each has its first token', async () => {
     // [CLS] j . r . o ' brien of coca - cola , in the u . s . [SEP]
