@@ -110,7 +110,7 @@ describe('words by a rule', () => {
     const encoding = await bert.encode('in Coca-Cola \u200b of U.S.')
     encoding.truncate(4, 0, 'right')
     // The kept tokens are [CLS] in coca -
-    const words = splitWords('in Coca-Cola \u200b of U.S.', encoding, defaultWordRule)
+    const words = splitWords('in Coca-Cola \u200b of U.S.', encoding, 0, defaultWordRule)
     assert.deepEqual(words, [
       { token: 1, start: 0, end: 2 },
       { token: 2, start: 3, end: 12 },
@@ -125,7 +125,7 @@ describe('words by a rule', () => {
     for (const text of texts) {
       const encoding = await bert.encode(text)
       for (const rule of [defaultWordRule, undefined])
-        for (const { start, end } of splitWords(text, encoding, rule)) {
+        for (const { start, end } of splitWords(text, encoding, 0, rule)) {
           assert.doesNotMatch(text.slice(end), /^\p{M}/u, text)
           assert.doesNotMatch(text.slice(start), /^\p{M}/u, text)
         }
@@ -193,7 +193,7 @@ describe('words by a rule', () => {
       const encoding = await bert.encode(text)
       const points = [...text]
       const tokenStarts = encoding.getOffsets().map(([from = 0]) => points.slice(0, from).join('').length)
-      const words = splitWords(text, encoding, defaultWordRule)
+      const words = splitWords(text, encoding, 0, defaultWordRule)
       assert.ok(words.length > 0)
       let last = 0
       for (const { token, start, end } of words) {

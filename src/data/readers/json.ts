@@ -1,5 +1,6 @@
 // Reads a JSON document: an array of objects, or an object with such an array.
 
+import { withAnnotations } from '../annotations.js'
 import { type DataFile, encodingNames, textOf, textPieces } from '../data-file.js'
 import { JsonElements } from '../json-elements.js'
 import { parseObject } from '../json-values.js'
@@ -17,6 +18,7 @@ export const jsonReader: RowReader = {
 async function* elementRows(file: DataFile): AsyncGenerator<FileRow> {
   const elements = new JsonElements(file.path)
   for await (const piece of textPieces(file))
-    for (const { place, text } of elements.add(piece)) yield { place, values: parseObject(text, place) }
+    for (const { place, text } of elements.add(piece))
+      yield withAnnotations({ place, values: parseObject(text, place) })
   elements.end()
 }
