@@ -50,7 +50,7 @@ function wordsOfTokenizer(
 function wordsByRule(text: string, tokens: readonly TokenSpan[], rule: WordRule): readonly Word[] {
   const words: { token: number; start: number; end: number }[] = []
   let at = 0
-  for (const { start, end } of wordSpans(text, rule)) {
+  for (const { start, end } of wordSpans(text, rule, tokens.at(-1)?.end ?? 0)) {
     while (at < tokens.length && (tokens[at]?.end ?? 0) <= start) at++
     let first = tokens[at]
     // A token that began in the word before is only taken if no token begins in this word.

@@ -26,6 +26,9 @@ export const defaultWordRule: WordRule = {
 /** Largest sizes of the parts of a rule. */
 export const wordRuleLimits = { characters: 256, clitics: 64, cliticLength: 8, whole: 500, wholeLength: 64 } as const
 
+/** Most words of punctuation that are taken off each edge of a word. More are no text, and would only take time. */
+const maxEdgeWords = 32
+
 /** UTF-16 offsets into a text; the end is exclusive. */
 export interface Span {
   readonly start: number
@@ -68,12 +71,13 @@ export const hasPunctuation = (text: string): boolean => /[\p{P}\p{S}]/u.test(te
 /**
  * The words of a text by a rule, in order. Combining marks belong to the character before them. The time is linear in
  * the length of the text.
+ * @param until words that begin at this offset or later may be left out
  */
-export function wordSpans(text: string, rule: WordRule): readonly Span[] {
+export function wordSpans(text: string, rule: WordRule, until = text.length): readonly Span[] {
   const splitter = splitterOf(rule)
   const words: Span[] = []
   const pieces = /\S+/g
-  for (let piece = pieces.exec(text); piece; piece = pieces.exec(text)) {
+  for (let piece = pieces.exec(text); piece && piece.index < until; piece = pieces.exec(text)) {
     const span = withoutInvisible(text, piece.index, pieces.lastIndex)
     if (span.start === span.end) continue
     if (splitter.inner) splitEverywhere(text, span, words)
@@ -104,7 +108,7 @@ function splitEverywhere(text: string, { start, end }: Span, words: Span[]): voi
 /** Takes runs of separate characters off both edges. A run of one character is one word, as in `...`. */
 function splitEdges(text: string, { start, end }: Span, splitter: Splitter, words: Span[]): void {
   let from = start
-  for (;;) {
+  for (let taken = 0; taken < maxEdgeWords; taken++) {
     const cut = leadingRunEnd(text, from, end, splitter.leading)
     if (cut === from || isWhole(text, from, end, splitter)) break
     words.push({ start: from, end: cut })
@@ -112,7 +116,7 @@ function splitEdges(text: string, { start, end }: Span, splitter: Splitter, word
   }
   const after: Span[] = []
   let to = end
-  while (from < to) {
+  while (from < to && after.length < maxEdgeWords) {
     const cut = trailingRunStart(text, from, to, splitter.trailing)
     if (cut === to || isWhole(text, from, to, splitter) || isAbbreviation(text, from, to)) break
     after.push({ start: cut, end: to })

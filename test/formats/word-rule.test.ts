@@ -55,6 +55,13 @@ describe('words by the default rule', () => {
   })
 })
 
+test('a long run of different punctuation is not divided to its end', () => {
+  const text = `${'([['.repeat(5_000)}a${')]'.repeat(5_000)}`
+  const found = words(text)
+  assert.equal(found.join(''), text)
+  assert.equal(found.length, 65)
+})
+
 describe('the rule of words of data', () => {
   test('separates punctuation that is a word of its own, and clitics, but not abbreviations', () => {
     const rule = ruleOf(
