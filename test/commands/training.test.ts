@@ -174,7 +174,7 @@ test('learn prints the most frequent confusions, and the score of the bare backb
     '--no-baseline',
   ]
   const words = await propetl('learn', 'named.csv', '--out', 'named.safetensors', ...options, ...quick)
-  assert.match(words.stderr, /token classification, 3 labels/)
+  assert.match(words.stderr, /token classification, 5 labels/)
   assert.match(words.stdout, /^span_f1 .*\nmask .*\nmost confused +\d+ of \d+ "[A-Z-]+" predicted as "[A-Z-]+"$/m)
   const pairs = ['--problem-type', 'feature_extraction', '--no-normalize']
   const vectors = await propetl('learn', 'similar/train.jsonl', '--out', 'similar.safetensors', ...pairs, ...quick)
