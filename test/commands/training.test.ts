@@ -175,7 +175,10 @@ test('learn prints the most frequent confusions, and the score of the bare backb
   ]
   const words = await propetl('learn', 'named.csv', '--out', 'named.safetensors', ...options, ...quick)
   assert.match(words.stderr, /token classification, 5 labels/)
-  assert.match(words.stdout, /^span_f1 .*\nmask .*\nmost confused +\d+ of \d+ "[A-Z-]+" predicted as "[A-Z-]+"$/m)
+  assert.match(
+    words.stdout,
+    /^span_f1 .*\n(.+\n)*mask .*\nmost confused +\d+ of \d+ "[A-Z-]+" predicted as "[A-Z-]+"$/m,
+  )
   const pairs = ['--problem-type', 'feature_extraction', '--no-normalize']
   const vectors = await propetl('learn', 'similar/train.jsonl', '--out', 'similar.safetensors', ...pairs, ...quick)
   assert.match(vectors.stderr, /feature extraction, labels from 0 to 2/)
