@@ -2,6 +2,7 @@
 
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { untilInterrupted } from '../../src/commands/interrupt.js'
+import { writeAtomically } from '../../src/commands/output-file.js'
 import { duration, ProgressLine } from '../../src/commands/progress-line.js'
 import { whole } from '../../src/commands/training-options.js'
 import { combinings } from '../../src/petl/task.js'
@@ -9,6 +10,8 @@ import { Problem } from '../../src/problem.js'
 import { learningProviders } from '../../src/runtime/execution-providers.js'
 import { settings } from '../../src/settings.js'
 import { type ComparedMethod, comparedMethods } from './compared-methods.js'
+import { type FewShotOptions, readFewShot, runFewShot, type SampleSize } from './few-shot.js'
+import { fewShotPage } from './few-shot-page.js'
 import { writePage } from './page.js'
 import { type RunnerOptions, runAll } from './runner.js'
 
@@ -27,6 +30,13 @@ const methodNames = (given: string): ComparedMethod[] =>
     const method = comparedMethods.find((method) => method === name)
     if (method === undefined) throw new InvalidArgumentError(`Expected one or more of ${comparedMethods.join(', ')}.`)
     return method
+  })
+
+const sampleSizes = (given: string): SampleSize[] =>
+  names(given).map((text) => {
+    const [, count = '', each] = /^(\d+)(x?)$/.exec(text) ?? []
+    if (!(Number(count) > 0)) throw new InvalidArgumentError('Expected sizes such as 200 or 8x, separated by commas.')
+    return { count: Number(count), each: each === 'x' ? 'label' : 'all' }
   })
 
 const seedNumbers = (given: string): number[] => names(given).map(whole(0, 2 ** 31 - 1))
@@ -89,6 +99,37 @@ program
   )
   .action(async ({ store, out }: { store: string; out: string }) => {
     for (const file of await writePage(store, out)) console.log(file)
+  })
+
+program
+  .command('few-shot')
+  .description('learn from few examples, compare with logistic regression on the bare vectors, and write the page')
+  .requiredOption('--data <dir>', 'folder with a folder per task: train.jsonl and dev.jsonl, which gives the test rows')
+  .option('--tasks <names>', 'tasks that the prototype was not trained on', names, [
+    'customer_reviews',
+    'mpqa',
+    'sick_entailment',
+    'banking77',
+  ])
+  .option('--sizes <sizes>', 'rows of a sample, such as 200, or 8x for 8 of each label', sampleSizes, [
+    ...[8, 16, 32, 64].map((count): SampleSize => ({ count, each: 'label' })),
+    { count: 200, each: 'all' } as const,
+  ])
+  .option('--samples <number>', 'samples of each size', whole(1, 1000), 5)
+  .addOption(
+    new Option('--model-dir <dir>', 'directory of the backbone').default(
+      settings.modelDir.value,
+      'the bundled all-MiniLM-L6-v2',
+    ),
+  )
+  .addOption(new Option('--masks-dir <dir>', 'known masks').default(settings.masksDir.value, 'the bundled masks'))
+  .option('--store <file>', 'file of finished samples, one per line', 'bench/results/few-shot.jsonl')
+  .option('--out <file>', 'the page', 'docs/few-shot.md')
+  .addHelpText('after', '\nExample:\n  $ npm run results -- few-shot --data data --sizes 8x,200 --samples 2')
+  .action(async ({ out, ...options }: Omit<FewShotOptions, 'print'> & { out: string }) => {
+    await runFewShot({ ...options, print: console.log })
+    await writeAtomically(out, Buffer.from(fewShotPage(await readFewShot(options.store))))
+    console.log(out)
   })
 
 async function run(options: RunnerOptions): Promise<void> {

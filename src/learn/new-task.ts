@@ -163,7 +163,7 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
   const trained = await trainMask(trainer, trainable, best, {
     ...{ space, train, folds, random, signal, onProgress, deadline },
     batchRows: options.batchRows,
-    epochs: trainable.mask.isTrainable ? (options.epochs ?? defaultEpochs(train, options.batchRows)) : 0,
+    epochs: !trainable.mask.isBare ? (options.epochs ?? defaultEpochs(train, options.batchRows)) : 0,
     initialModule: () => run.module(trainable.mask.bits),
   })
   const judged = judge(run, evaluateHeldOut(trained.outputs, trained.calibration, space, parts))
@@ -189,7 +189,7 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
 
 /** For tasks that have no linear head to fit, and for resumed ones: the epoch with the best dev score is kept. */
 async function trainTaskByScore(run: Run): Promise<NewTask> {
-  const { trainer, data, options, control, masks, random, deadline } = run
+  const { trainer, data, options, control, random, deadline } = run
   const { space } = data
   const { resume, head } = options
   const { signal, onProgress, onStart = () => {} } = control
@@ -198,10 +198,11 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
   const selection = resume ? undefined : await selectRunStart(run, validation)
   const start = selection?.trainable
   if (selection && start) onStart(start.mask.name, startScore(run, selection.parts, start))
-  const module = run.module(resume ? (resume.mask?.bits ?? masks[0]?.bits) : start?.mask.bits)
+  const isBare = resume !== undefined && resume.mask === undefined
+  const module = run.module(resume ? resume.mask?.bits : start?.mask.bits)
   const tensors = initialHead(space, trainer.backbone.dims.hiddenSize, head, random('head'))
   if (resume) copyResumedHead(resume, space, tensors)
-  const own = trainer.withTensors(module)
+  const own = isBare ? trainer.withoutModule() : trainer.withTensors(module)
   const task = { id: 'task', problem: space.problem, ...data, head, tensors }
   const schedule = { ...options, keepInitial: resume !== undefined || !hasHead(space.problem) }
   const stop = AbortSignal.any([signal, ...timeoutAt(deadline)])
@@ -232,7 +233,7 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
     run,
     result,
     { ...judged, uncalibrated: outputs },
-    resume && !resume.mask ? undefined : module,
+    isBare ? undefined : module,
     tensorsOfTask,
     headOnly,
   )

@@ -10,11 +10,11 @@ export interface StartingMask {
   readonly name: string
   /** [mask layers, mask bytes], as the new task's own mask; absent for a random one */
   readonly bits?: Uint8Array
-  /** Training keeps the density of a mask, so that it can change nothing about an empty one. */
-  readonly isTrainable: boolean
+  /** Whether there is no mask at all, so that the backbone computes alone. */
+  readonly isBare: boolean
 }
 
-/** The name of the empty mask: a head on it is a head on the bare backbone. */
+/** The name of the start without a mask: a head on the bare backbone. */
 export const noMask = 'no mask'
 
 /**
@@ -29,24 +29,23 @@ export function startingMasks(
   form: { readonly maskLayers: number; readonly combine: Combining },
   known: ReadonlyMap<string, TaskFile>,
 ): readonly StartingMask[] {
-  if (prototype === undefined) return [{ name: noMask, isTrainable: false }]
-  const { layers, maskBytes, layerMasks } = prototype
-  const empty = new Uint8Array(form.maskLayers * maskBytes)
-  const neutral = form.combine === 'and' ? empty.fill(255) : empty
+  const bare = { name: noMask, isBare: true } as const
+  if (prototype === undefined) return [bare]
+  const { layers, layerMasks } = prototype
   const eachLayer = form.maskLayers === layers && form.combine === 'none'
   const found: StartingMask[] = [
-    { name: noMask, bits: neutral, isTrainable: false },
+    bare,
     eachLayer && layerMasks
-      ? { name: 'the prototype', bits: layerMasks, isTrainable: true }
-      : { name: 'a random mask', isTrainable: true },
+      ? { name: 'the prototype', bits: layerMasks, isBare: false }
+      : { name: 'a random mask', isBare: false },
   ]
   for (const [id, task] of known) {
     if (task.mask === undefined) continue
     const isSame = task.mask.layers === form.maskLayers && task.combine === form.combine
     // Masks that add up have entries of 2, which one mask does not have.
-    if (isSame) found.push({ name: id, bits: task.mask.bits, isTrainable: true })
+    if (isSame) found.push({ name: id, bits: task.mask.bits, isBare: false })
     else if (eachLayer && task.combine !== 'add')
-      found.push({ name: id, bits: effectiveBitset(task, prototype), isTrainable: true })
+      found.push({ name: id, bits: effectiveBitset(task, prototype), isBare: false })
   }
   return found
 }

@@ -121,7 +121,7 @@ export async function selectStart(
 function selected(points: readonly StartingPoint[], parts: Parts): SelectedStart {
   const [first] = points
   const best = lowest(points)
-  const trainable = lowest(points.filter(({ mask }) => mask.isTrainable))
+  const trainable = lowest(points.filter(({ mask }) => !mask.isBare))
   if (first === undefined || best === undefined) throw new Error('there is no mask to start from')
   return { best, first, ...(trainable && { trainable }), parts }
 }
@@ -155,8 +155,8 @@ async function startAt(
   { space, metric, random, signal, folds, ...options }: StartOptions,
   onDone: OnExamplesDone,
 ): Promise<StartingPoint> {
-  const module = options.module(mask.bits)
-  const own = trainer.withTensors(module)
+  const module = mask.isBare ? [] : options.module(mask.bits)
+  const own = mask.isBare ? trainer.withoutModule() : trainer.withTensors(module)
   const { problem } = space
   if (heads === undefined) {
     const losses: number[] = []

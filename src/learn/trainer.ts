@@ -74,6 +74,11 @@ export class Trainer {
     return new Trainer(this.backbone, this.plan, shared, this.options, this.#sessions)
   }
 
+  /** A trainer of the bare backbone, without a module. It shares the sessions. */
+  withoutModule(): Trainer {
+    return new Trainer(this.backbone, undefined, [], this.options, this.#sessions)
+  }
+
   /** Most tokens of one run of a graph. */
   get maxRunTokens(): number {
     return maxRunTokens[this.options.provider ?? 'cpu']
@@ -181,7 +186,7 @@ export class Trainer {
 
   async #session(step: Step): Promise<GraphSession> {
     const { backbone, plan, options } = this
-    const key = JSON.stringify(step)
+    const key = JSON.stringify([plan !== undefined, step])
     const known = this.#sessions.get(key)
     if (known) return known
     const graph = trainingGraph(backbone, plan, step, options.pooling)

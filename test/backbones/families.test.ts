@@ -112,7 +112,8 @@ for (const name of [...tinyBackbones, ...tinyVariants])
         }
       })
 
-    for (const module of allModules)
+    // disentangled.test.ts shows that a prefix does not fit DeBERTa.
+    for (const module of allModules.filter(({ kind }) => kind !== 'prefix' || !name.startsWith('deberta')))
       test(`computes bare rows next to masked rows as the bare backbone does: ${JSON.stringify(module)}`, {
         skip:
           testProvider === 'webgpu' && !process.env.PROPETL_TEST_MODULES && 'takes minutes with a software renderer',

@@ -1,13 +1,14 @@
 // A model without a prototype: the server starts, and serves tasks without a mask.
 
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { promisify } from 'node:util'
 import { readBackbone } from '../../src/backbones/backbone.js'
 import { type Pooling, poolings, type Task } from '../../src/petl/task.js'
-import { serializeTaskFile } from '../../src/petl/task-file.js'
+import { readTaskFile, serializeTaskFile } from '../../src/petl/task-file.js'
 import { distance, masksDir, taskBytes, temporaryDirectory } from '../material.js'
 import { cli, failedStart, outputOf, put, ready, type StartOptions, serveAny, start } from '../server-process.js'
 import { copyOf, expectedRows, texts } from './tiny.js'
@@ -117,22 +118,27 @@ describe('a server whose model has no prototype', async () => {
     )
   })
 
-  test('is no model for learn, which needs a prototype', async () => {
-    const args = [
-      cli,
-      'learn',
-      join(directory, 'data.csv'),
-      '--out',
-      join(directory, 'out.safetensors'),
-      '--model',
-      directory,
-    ]
-    await writeFile(join(directory, 'data.csv'), 'text,label\ngood,p\nbad,n\n')
-    const { code, output } = await failedStart(spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] }))
-    assert.equal(code, 2)
+  test('is trained on by learn, which writes a head without a mask', async () => {
+    const data = join(directory, 'data.csv')
+    const out = join(directory, 'out.safetensors')
+    const rows = Array.from({ length: 10 }, (_, i) => `good ${i},p\nbad ${i},n`)
+    await writeFile(data, `text,label\n${rows.join('\n')}\n`)
+    const args = [cli, 'learn', data, '--out', out, '--model', directory, '--threads', '1']
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, args)
     assert.match(
-      output,
-      /has no prototype\.safetensors\. Train a prototype for this backbone and write it there: propetl train/,
+      stderr,
+      /has no prototype, so the task gets a head without a mask\. Train a prototype for this backbone/,
+    )
+    assert.match(stdout, /^mask +none/m)
+    const file = await readFile(out)
+    const { mask, backbone: trainedOn } = readTaskFile(file)
+    assert.deepEqual([mask, trainedOn], [undefined, backbone])
+    const { url } = await serveAny(...(await flags()))
+    assert.equal((await put(url, 'learned', file)).status, 201)
+    const { predictions } = (await post(url, 'learned', ['good 3'])) as { predictions: { label: string }[] }
+    assert.deepEqual(
+      predictions.map(({ label }) => label),
+      ['p'],
     )
   })
 })

@@ -30,7 +30,7 @@ test('evaluate reports scores of labels, confusions and calibration, and writes 
   const files = ['--errors', 'wrong.csv', '--report', 'report.html']
   const stdout = await evaluate(taskFile, 'sst2.jsonl', '--model-dir', modelDir, ...files)
   const accuracy = (right / rows.length).toFixed(4)
-  assert.match(stdout, new RegExp(`^accuracy ${accuracy} on 32 examples; 95 % confidence interval`))
+  assert.match(stdout, new RegExp(`^32 examples; 95 % confidence intervals in parentheses\\naccuracy +${accuracy} \\(`))
   assert.match(stdout, /\nlabel +precision +recall +f1 +examples\nnegative +[01]\.\d{4} /)
   assert.match(stdout, /\ncalibration error +0\.\d{4}\nwrong examples +wrong\.csv\nreport +report\.html\n$/)
   const wrong = rows.flatMap(({ text, label }, at) =>

@@ -80,7 +80,7 @@ const mistakes: Readonly<Record<string, Mistake>> = {
   'a model directory without prototype for learn': {
     args: learn('many.csv', '--model-dir', 'no-prototype', '--head', 'dense'),
     exitCode: 2,
-    says: /no-prototype has no prototype, so [^]*propetl train DATA\.\.\. --model-dir no-prototype --out no-prototype[^]*--head dense needs one/,
+    says: /no-prototype has no prototype, so [\s\S]*propetl train DATA\.\.\. --model-dir no-prototype --out no-prototype[\s\S]*--head dense needs one/,
   },
   'an empty model directory': {
     args: learn('reviews.csv', '--model-dir', 'no-model'),

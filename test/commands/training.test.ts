@@ -45,7 +45,6 @@ test('learn writes a task file and a report; evaluate scores the file', async ()
   const quick = ['--epochs', '2', '--batch-rows', '8', '--threads', '1']
   const { stdout, stderr } = await propetl('learn', 'things.jsonl', '--out', 'mine.safetensors', ...quick)
   assert.match(stderr, /32 examples; single label classification, 2 labels\n.*5-fold cross-validation/)
-  assert.match(stderr, /step \d+ of 48, loss \d/)
   assert.match(stderr, /a head on the mask of .+ is ready: accuracy [01]\.\d{4}/)
   assert.match(
     stdout,
@@ -210,7 +209,7 @@ test('options that do not fit the data or each other are errors', async () => {
   await fails(
     1,
     learn('things.jsonl', '--problem-type', 'feature_extraction'),
-    /things\.jsonl:1: there is no column "text_pair"/,
+    /things\.jsonl: there is no column "text_pair"/,
   )
   await fails(2, learn('things.jsonl', '--threshold', '0.3'), /a single_label_classification has no threshold/)
   await fails(2, learn('several.jsonl', '--threshold', '1'), /Expected a number above 0 and below 1/)
@@ -267,7 +266,7 @@ for (const [name, signal] of [
 ] as const)
   test(`${name} during training writes the best task so far`, async () => {
     const args = ['many.jsonl', '--out', `${signal}.safetensors`, '--epochs', '1000', '--threads', '1', '--no-baseline']
-    const { code, stdout } = await interrupted(signal, /step \d/, ...args)
+    const { code, stdout } = await interrupted(signal, /is ready/, ...args)
     assert.equal(code, 0)
     assert.match(stdout, /^mask .*, interrupted$/m)
     assert.deepEqual(readTaskFile(await readFile(join(folder, `${signal}.safetensors`))).labels, ['animal', 'tool'])

@@ -129,7 +129,9 @@ test('numbers in a CSV with a fraction mean regression, and then all labels must
   await assert.rejects(survey(mixed, 'csv'), /\.csv:3: the label is "high", but other labels are numbers/)
   assert.deepEqual((await survey(mixed, 'csv', 'single_label_classification')).labels, ['1.5', 'high'])
   const space = await survey('text,label\na,1\nb,2.5\n', 'csv')
-  assert.deepEqual(problemTraits.regression.targets(space, { place: 'x', text: 'x', label: '2.25' }), [2.25])
+  // The labels have the mean 1.75 and the standard deviation 0.75.
+  const target = problemTraits.regression.targets(space, { place: 'x', text: 'x', label: '2.25' })
+  assert.deepEqual(target, [(2.25 - 1.75) / 0.75])
   assert.throws(
     () => problemTraits.regression.targets(space, { place: 'dev.csv:4', text: 'x', label: 'inf' }),
     /dev\.csv:4: .*"inf"/,
