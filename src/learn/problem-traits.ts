@@ -1,7 +1,7 @@
 // What training and evaluation must know about each problem type: what has a label, how labels become targets of the
 // loss, and how outputs become predictions for the metrics. Predictions of requests are made in tasks/.
 
-import type { Example } from '../data/examples.js'
+import type { Example, Label } from '../data/examples.js'
 import { throwInvalidData } from '../data/invalid-data.js'
 import { type LabelSpace, labelIndex, labelNumber, outputCount } from '../data/label-space.js'
 import { tagsOf } from '../formats/iob.js'
@@ -59,6 +59,17 @@ const classTraits = {
   },
 } as const satisfies Partial<ProblemTraits>
 
+/** Annotation tools write one label as a list of one. */
+function onlyLabel(label: Label, place: string): string {
+  const [only, ...others] = typeof label === 'object' ? label : [String(label)]
+  if (only === undefined || others.length > 0)
+    return throwInvalidData(
+      place,
+      `the label is a list of ${others.length + (only === undefined ? 0 : 1)}; expected one label`,
+    )
+  return only
+}
+
 const numberTraits = {
   loss: squaredError,
   width: () => 1,
@@ -68,11 +79,7 @@ export const problemTraits: Readonly<Record<ProblemType, ProblemTraits>> = {
   single_label_classification: {
     ...classTraits,
     unit: 'text',
-    targets: (space, { label, place }) => [
-      typeof label === 'object'
-        ? throwInvalidData(place, 'the label is an array; expected one label')
-        : labelIndex(space, String(label), place),
-    ],
+    targets: (space, { label, place }) => [labelIndex(space, onlyLabel(label, place), place)],
     metrics: () => ['accuracy', 'macro_f1', 'accuracy_and_f1', 'matthews_correlation'],
   },
   multi_label_classification: {

@@ -1,4 +1,4 @@
-// Labels of dev and test examples that the task was not trained on.
+// Labels of examples: those that the task was not trained on, and lists of one label.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -84,4 +84,13 @@ test('the names of unlearned labels are bounded in number', () => {
   for (let at = 0; at < 5000; at++) unlearned.indexOf(`label ${at}`, 'dev.csv:2')
   assert.equal(unlearned.size, 1000)
   assert.match(unlearned.warning ?? '', /and 995 more are not labels of the task; 5000 labels count/)
+})
+
+test('a list of one label is that label, as annotation tools write it, and other lists are rejected', () => {
+  const space: LabelSpace = { problem: 'single_label_classification', labels: ['a', 'b'] }
+  const targets = (label: readonly string[]) =>
+    problemTraits.single_label_classification.targets(space, { place: 'x.jsonl:7', text: 'x', label })
+  assert.deepEqual([...Array.from(targets(['b']))], [1])
+  assert.throws(() => targets(['a', 'b']), /x\.jsonl:7: the label is a list of 2; expected one label/)
+  assert.throws(() => targets([]), /x\.jsonl:7: the label is a list of 0; expected one label/)
 })
