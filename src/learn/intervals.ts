@@ -3,7 +3,7 @@
 
 import type { LabelSpace } from '../data/label-space.js'
 import type { Evaluation, Values } from './evaluation.js'
-import { metricTable } from './metric-table.js'
+import { isShare, metricTable } from './metric-table.js'
 import type { Metric } from './metrics.js'
 import { problemTraits } from './problem-traits.js'
 import type { Random } from './random.js'
@@ -18,14 +18,14 @@ export function confidenceInterval(
   random: Random,
 ): Interval | undefined {
   const examples = evaluation.starts.length - 1
-  const { isShare, score } = metricTable[metric]
+  const { score } = metricTable[metric]
   // The words of one text are not independent, so the accuracy of words is bootstrapped over texts.
   if (metric === 'accuracy' && problemTraits[space.problem].unit !== 'word')
     return wilson(score(space, evaluation), examples)
   const interval = bootstrap(metric, space, evaluation, random)
   if (interval[0] < interval[1]) return interval
   // If every example is right, so is every sample. The score may still be below 1 for other examples.
-  return isShare ? wilson(score(space, evaluation), examples) : undefined
+  return isShare(metric) ? wilson(score(space, evaluation), examples) : undefined
 }
 
 /** 97.5 % of a normal distribution are below this. */
@@ -46,7 +46,7 @@ export function wilson(share: number, n: number): Interval {
 function bootstrap(metric: Metric, space: LabelSpace, evaluation: Evaluation, random: Random): Interval {
   const examples = evaluation.starts.length - 1
   const samples = sampleCount(evaluation.outputs.length)
-  const { scorer, score, isShare } = metricTable[metric]
+  const { scorer, score, range } = metricTable[metric]
   const scoreSample = scorer?.(space, evaluation) ?? ((picks: Int32Array) => score(space, resampled(evaluation, picks)))
   const scores = Float64Array.from({ length: samples }, () =>
     scoreSample(Int32Array.from({ length: examples }, () => random.below(examples))),
@@ -54,7 +54,7 @@ function bootstrap(metric: Metric, space: LabelSpace, evaluation: Evaluation, ra
   const bias = scores.reduce((sum, value) => sum + value, 0) / samples - score(space, evaluation)
   const at = (index: number) => {
     const corrected = (scores[index] ?? Number.NaN) - bias
-    return isShare ? Math.min(Math.max(corrected, 0), 1) : corrected
+    return Math.min(Math.max(corrected, range[0]), range[1])
   }
   return [at(Math.floor(0.025 * samples)), at(Math.ceil(0.975 * samples) - 1)]
 }

@@ -25,8 +25,8 @@ import {
 
 export interface MetricTraits {
   readonly higherIsBetter: boolean
-  /** Whether it is a share: from 0, if everything is wrong, to 1. */
-  readonly isShare: boolean
+  /** The least and the largest value that it can have. That of a share is from 0, if everything is wrong, to 1. */
+  readonly range: readonly [number, number]
   /** Returns a function that scores a sample of examples, in which an example may occur several times. It saves time. */
   readonly scorer?: (space: LabelSpace, evaluation: Evaluation) => (examples: Int32Array) => number
   readonly score: (space: LabelSpace, evaluation: Evaluation) => number
@@ -34,11 +34,15 @@ export interface MetricTraits {
 
 type ScoreNumbers = (predicted: ArrayLike<number>, actual: ArrayLike<number>) => number
 
-const share = (score: MetricTraits['score']): MetricTraits => ({ higherIsBetter: true, isShare: true, score })
+const shareRange = [0, 1] as const
+const correlationRange = [-1, 1] as const
+const errorRange = [0, Number.POSITIVE_INFINITY] as const
 
-const ofNumbers = (higherIsBetter: boolean, score: ScoreNumbers): MetricTraits => ({
-  higherIsBetter,
-  isShare: false,
+const share = (score: MetricTraits['score']): MetricTraits => ({ higherIsBetter: true, range: shareRange, score })
+
+const ofNumbers = (range: MetricTraits['range'], score: ScoreNumbers): MetricTraits => ({
+  higherIsBetter: range !== errorRange,
+  range,
   score: (_, { predictions, actual }) => score(predictions, actual),
 })
 
@@ -77,16 +81,16 @@ export const metricTable: Readonly<Record<Metric, MetricTraits>> = {
   ),
   matthews_correlation: {
     higherIsBetter: true,
-    isShare: false,
+    range: correlationRange,
     score: (space, { predictions, actual }) => matthews(predictions, actual, labelCount(space)),
   },
-  r2: ofNumbers(true, r2),
-  rmse: ofNumbers(false, rmse),
-  mae: ofNumbers(false, mae),
-  pearson: ofNumbers(true, pearson),
-  spearman: ofNumbers(true, spearman),
+  r2: ofNumbers([Number.NEGATIVE_INFINITY, 1], r2),
+  rmse: ofNumbers(errorRange, rmse),
+  mae: ofNumbers(errorRange, mae),
+  pearson: ofNumbers(correlationRange, pearson),
+  spearman: ofNumbers(correlationRange, spearman),
   pearson_and_spearman: ofNumbers(
-    true,
+    correlationRange,
     (predicted, actual) => (pearson(predicted, actual) + spearman(predicted, actual)) / 2,
   ),
   span_f1: {
@@ -98,6 +102,8 @@ export const metricTable: Readonly<Record<Metric, MetricTraits>> = {
     },
   },
 }
+
+export const isShare = (metric: Metric): boolean => metricTable[metric].range === shareRange
 
 /** A score as a number of which a larger one is better. */
 export const merit = (metric: Metric, score: number): number => (metricTable[metric].higherIsBetter ? score : -score)

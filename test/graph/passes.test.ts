@@ -282,6 +282,7 @@ const onCuda = new Set([
   'Cast',
   'Concat',
   'EmbedLayerNormalization',
+  'Expand',
   'FastGelu',
   'FusedMatMul',
   'Gather',

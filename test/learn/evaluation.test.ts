@@ -89,6 +89,16 @@ test('no interval has a width of 0', () => {
   assert.equal(confidenceInterval('rmse', numbers, exact, new Random(1, 'test')), undefined)
 })
 
+test('an interval stays within the range of its metric', () => {
+  const actual = Float32Array.from({ length: 40 }, (_, at) => at % 2)
+  const predictions = actual.map((label, at) => (at === 0 ? 1 - label : label))
+  const evaluation = evaluationOf(predictions, actual, starts(40))
+  for (const metric of ['matthews_correlation', 'macro_f1'] as const) {
+    const [low = 1, high] = confidenceInterval(metric, three, evaluation, new Random(1, 'test')) ?? []
+    assert.ok(low < 0.95 && high === 1, `${metric} ${low} to ${high}`)
+  }
+})
+
 test('the interval of an average precision contains the score', () => {
   const outputs = Float32Array.from({ length: 200 }, (_, at) => Math.sin(at * 12.9898))
   const actual = Float32Array.from(outputs, (output, at) => (at % 25 === 0 || output > 0.95 ? 1 : 0))
