@@ -66,7 +66,9 @@ test('a stopped runner stores no unfinished run, continues with the next call, a
   for (const { method, scores, steps, seconds } of runs) {
     for (const { score, trainRows } of scores) assert.ok(score >= -1 && score <= 1 && trainRows === 10)
     // A head alone has 50 epochs by default, which --epochs does not change.
-    assert.equal(steps, method === 'head' ? 50 : scores.length)
+    // A mask is not trained if the head that it starts with makes no error.
+    if (method.startsWith('mask')) assert.ok(steps <= scores.length)
+    else assert.equal(steps, method === 'head' ? 50 : scores.length)
     assert.ok(seconds > 0)
   }
   const stored = await readFile(store)
