@@ -2,7 +2,18 @@
 // provider runs them, and each has a gradient.
 
 import type { Dimension, GraphBuilder, Value } from '../../graph/graph.js'
-import { add, concat, expand, matmul, padZeros, reshape, scale, softmax, transpose } from '../../graph/operators.js'
+import {
+  add,
+  concat,
+  expand,
+  matmul,
+  padZeros,
+  reshape,
+  scale,
+  slice,
+  softmax,
+  transpose,
+} from '../../graph/operators.js'
 import { type Packing, pack, pad } from '../../graph/packing.js'
 import type { AttentionPrefix, LayerHooks } from '../layer-hooks.js'
 import type { Weights } from '../weights.js'
@@ -60,7 +71,10 @@ export function attention(
 function withPrefixBias(g: GraphBuilder, bias: Value, { keys, bias: ofPrefix }: AttentionPrefix): Value {
   const P = keys.shape[1] as number
   if (ofPrefix === undefined) return padZeros(g, bias, 3, P, 0, 'P+S')
-  return concat(g, [expand(g, ofPrefix, [...bias.shape.slice(0, 3), P]), bias], 3, 'P+S')
+  const isOfRows = bias.shape[1] === 1 && bias.shape[2] === 1
+  // Adding zeros of the shape of the bias gives the prefix that shape without computing sizes, which run on the CPU.
+  const column = isOfRows ? ofPrefix : add(g, scale(g, slice(g, bias, 3, 0, 1), 0), ofPrefix)
+  return concat(g, [expand(g, column, [...column.shape.slice(0, 3), P]), bias], 3, 'P+S')
 }
 
 /** The dense layers of attention, below the layer's name. */
