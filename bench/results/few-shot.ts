@@ -166,7 +166,7 @@ async function runSample(
     logisticRegression: await logisticRegression(model, train, test),
     start: report.start as string,
     epoch: report.epoch as number,
-    calibrationError: learned.calibration_error as number,
+    calibrationError: learned.calibration.error as number,
     seconds,
   }
 }
