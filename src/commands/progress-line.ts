@@ -1,7 +1,7 @@
 // Shows the progress of training or predicting: one line that is rewritten on a terminal, else a new line from time to time.
 
+import type { Progress } from '../learn/run-progress.js'
 import type { StartProgress } from '../learn/starting-point.js'
-import type { Progress } from '../learn/training.js'
 
 /** Without a terminal, at most one line in this many milliseconds. */
 const pauseMs = 10_000

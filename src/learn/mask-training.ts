@@ -5,17 +5,18 @@ import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { shuffledBatches } from './batches.js'
 import { type Calibration, calibrate } from './calibration.js'
 import { headOutputs } from './evaluation.js'
-import { encodedExamples, type Subset, targetsOf } from './example-set.js'
+import { type Subset, targetsOf } from './example-set.js'
 import { concatenated } from './head-selection.js'
 import type { LinearHead } from './linear-head.js'
 import { rateShare } from './optimiser.js'
 import { headParameters } from './plan.js'
 import { problemTraits } from './problem-traits.js'
 import type { Random } from './random.js'
+import { type Progress, RunProgress } from './run-progress.js'
 import type { StartingHead, StartingPoint } from './starting-point.js'
 import type { ModuleTensor, Tensor } from './tensors.js'
 import type { Trainer } from './trainer.js'
-import type { Progress } from './training.js'
+import { stepsOfEpoch, trainBatch } from './training.js'
 import type { Fold } from './validation.js'
 
 export interface MaskTrainingOptions {
@@ -83,7 +84,11 @@ export async function trainMask(
   const training = new MaskTraining(trainer, head, options)
   const epochs = kept.calibration.loss <= perfectLoss ? 0 : await training.affordableEpochs()
   const losses: number[] = []
-  const plan = { epochs, losses, progress: new MaskProgress(options, epochs) }
+  const plan = {
+    epochs,
+    losses,
+    progress: new RunProgress(epochs * stepsOfRuns(options), 'held-out loss', options.onProgress),
+  }
   const trained = await (options.folds.length === 1
     ? training.onDevPart(plan, kept.calibration.loss)
     : training.byCrossValidation(plan, kept.calibration.loss))
@@ -94,7 +99,7 @@ interface Plan {
   readonly epochs: number
   /** Receives the loss of each epoch. */
   readonly losses: number[]
-  readonly progress: MaskProgress
+  readonly progress: RunProgress
 }
 
 type Improvement = Candidate & { readonly bestEpoch: number }
@@ -108,7 +113,7 @@ class MaskTraining {
 
   /** How many epochs fit into the time that is left, by the time of a few steps that change nothing. */
   async affordableEpochs(): Promise<number> {
-    const { epochs, deadline, train, folds, signal } = this.options
+    const { epochs, deadline, train, signal } = this.options
     if (deadline === Number.POSITIVE_INFINITY || signal.aborted) return epochs
     const trial = this.#run(train, this.head.head, 'trial', epochs)
     await trial.steps(1)
@@ -116,7 +121,10 @@ class MaskTraining {
     await trial.steps(trialSteps)
     const now = performance.now()
     const perStep = (now - start) / trialSteps
-    return Math.min(epochs, Math.floor((deadline - now) / (perStep * stepsPerEpoch(train, folds, this.options))))
+    return Math.min(
+      epochs,
+      Math.floor((deadline - now) / (perStep * (stepsOfRuns(this.options) + stepsOfEvaluations(this.options)))),
+    )
   }
 
   /** One run on the training part. It is judged after each epoch, and its best epoch is kept. */
@@ -136,7 +144,7 @@ class MaskTraining {
         lowest = calibration.loss
         kept = { ...run.tensors(), calibration, outputs: [outputs], bestEpoch: epoch }
       }
-      progress.judged(lowest)
+      progress.best = lowest
       if (performance.now() > deadline) break
     }
     return kept
@@ -161,14 +169,14 @@ class MaskTraining {
     const lowest = losses.indexOf(Math.min(...losses))
     const [calibration, outputs] = [calibrations[lowest], byEpoch[lowest]]
     if (calibration === undefined || outputs === undefined || calibration.loss >= lossToBeat) return undefined
-    progress.judged(calibration.loss)
+    progress.best = calibration.loss
     const final = this.#run(train, this.head.head, 'batches', epochs, progress)
     for (let epoch = 0; epoch <= lowest; epoch++) await final.steps()
     if (signal.aborted) return undefined
     return { ...final.tensors(), calibration, outputs, bestEpoch: lowest + 1 }
   }
 
-  #run(subset: Subset, head: LinearHead, purpose: string, epochs: number, progress?: MaskProgress): MaskRun {
+  #run(subset: Subset, head: LinearHead, purpose: string, epochs: number, progress?: RunProgress): MaskRun {
     const { options, trainer } = this
     const tensors = headTensors(head, options.space, trainer.backbone.dims.hiddenSize)
     return new MaskRun(trainer, { ...options, epochs }, subset, tensors, options.random(purpose), progress)
@@ -199,19 +207,19 @@ const trialSteps = 2
 /** A forward pass takes about a third of the time of a step. */
 const forwardShare = 1 / 3
 
-/** What an epoch costs in steps: in all folds, with their evaluations, and in the final run. */
-function stepsPerEpoch(
-  train: Subset,
-  folds: readonly Fold[],
-  { batchRows }: Pick<MaskTrainingOptions, 'batchRows'>,
-): number {
-  const batches = ({ examples }: Subset) => Math.ceil(examples.length / batchRows)
-  const evaluations = folds.reduce((sum, { heldOut }) => sum + forwardShare * batches(heldOut), 0)
-  return evaluations + (folds.length > 1 ? stepsOfFolds(folds, batches) : 0) + batches(train)
-}
+type RunSizes = Pick<MaskTrainingOptions, 'train' | 'folds' | 'batchRows'>
 
-const stepsOfFolds = (folds: readonly Fold[], batches: (subset: Subset) => number): number =>
-  folds.reduce((sum, { train }) => sum + batches(train), 0)
+/** Steps of one epoch in all folds and in the final run. */
+const stepsOfRuns = ({ train, folds, batchRows }: RunSizes): number =>
+  stepsOfEpoch(folds.length > 1 ? [...folds, { train }] : [{ train }], batchRows)
+
+/** What the evaluations of an epoch cost, in steps. */
+const stepsOfEvaluations = ({ folds, batchRows }: RunSizes): number =>
+  forwardShare *
+  stepsOfEpoch(
+    folds.map(({ heldOut }) => ({ train: heldOut })),
+    batchRows,
+  )
 
 /** One run from the starting point on some of the examples. */
 class MaskRun {
@@ -225,7 +233,7 @@ class MaskRun {
     readonly subset: Subset,
     readonly head: readonly Tensor[],
     readonly random: Random,
-    readonly progress: MaskProgress | undefined,
+    readonly progress: RunProgress | undefined,
   ) {
     this.#module = options.initialModule()
     this.#trainer = trainer.withTensors(this.#module)
@@ -253,14 +261,12 @@ class MaskRun {
   /** The first steps of a pass over the examples; fewer if the run is interrupted. */
   async steps(most = Number.POSITIVE_INFINITY): Promise<void> {
     const { space, batchRows, epochs, signal } = this.options
-    const { lossTargets } = problemTraits[space.problem]
-    const steps = epochs * Math.ceil(this.subset.examples.length / batchRows)
+    const steps = epochs * stepsOfEpoch([{ train: this.subset }], batchRows)
     for (const examples of shuffledBatches(this.subset, batchRows, this.random).slice(0, most)) {
       if (signal.aborted) return
       const batch = { set: this.subset.set, examples }
-      const targets = lossTargets(space, targetsOf(batch))
       const share = rateShare(this.#step++, steps)
-      const loss = await this.#trainer.step(this.#task, encodedExamples(batch), targets, share)
+      const loss = await trainBatch(this.#trainer, this.#task, space, batch, share)
       this.progress?.stepped(loss)
     }
   }
@@ -270,41 +276,5 @@ class MaskRun {
     const copy = <T extends Tensor>(tensors: readonly T[]) =>
       tensors.map((tensor) => ({ ...tensor, values: tensor.values.slice() }))
     return { module: copy(this.#module), head: copy(this.head) }
-  }
-}
-
-/** Progress over all runs. */
-class MaskProgress {
-  step = 0
-  readonly #all: number
-  readonly #start = performance.now()
-  #loss: number | undefined
-  #best: number | undefined
-
-  constructor(
-    readonly options: Pick<MaskTrainingOptions, 'train' | 'folds' | 'batchRows' | 'onProgress'>,
-    epochs: number,
-  ) {
-    const { train, folds, batchRows } = options
-    const batches = ({ examples }: Subset) => Math.ceil(examples.length / batchRows)
-    this.#all = epochs * ((folds.length > 1 ? stepsOfFolds(folds, batches) : 0) + batches(train))
-  }
-
-  stepped(loss: number): void {
-    this.#loss = this.#loss === undefined ? loss : 0.95 * this.#loss + 0.05 * loss
-    this.step++
-    const millisecondsLeft = ((performance.now() - this.#start) / this.step) * (this.#all - this.step)
-    this.options.onProgress({
-      step: this.step,
-      steps: this.#all,
-      loss: this.#loss,
-      best: this.#best,
-      comparedBy: 'held-out loss',
-      millisecondsLeft,
-    })
-  }
-
-  judged(loss: number): void {
-    this.#best = loss
   }
 }

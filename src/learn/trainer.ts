@@ -4,7 +4,6 @@
 import type { Backbone } from '../backbones/backbone.js'
 import { maskFromScores, straightThroughGradient } from '../petl/scores.js'
 import type { Pooling, ProblemType } from '../petl/task.js'
-import { Problem } from '../problem.js'
 import type { Compute, LearningProvider } from '../runtime/execution-providers.js'
 import { GraphSession } from '../runtime/graph-session.js'
 import { packRows } from '../runtime/packed-rows.js'
@@ -23,6 +22,7 @@ import type { EncodedExample } from './example-set.js'
 import { AdamW } from './optimiser.js'
 import type { HeadKind, ModulePlan } from './plan.js'
 import { problemTraits, type Unit } from './problem-traits.js'
+import { throwDiverged } from './run-progress.js'
 import type { Tensor } from './tensors.js'
 import { type Step, trainingGraph } from './training-graph.js'
 
@@ -195,11 +195,6 @@ export class Trainer {
     this.#sessions.set(key, session)
     return session
   }
-}
-
-/** @throws Problem `learning_diverged` */
-export function throwDiverged(loss: number): never {
-  throw new Problem('learning_diverged', `the loss is ${loss}; try lower learning rates (--score-rate, --head-rate)`)
 }
 
 function outputNamed(outputs: ReadonlyMap<string, Float32Array>, name: string): Float32Array {

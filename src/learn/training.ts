@@ -5,10 +5,12 @@ import type { LabelSpace } from '../data/label-space.js'
 import { shuffledBatches } from './batches.js'
 import { evaluateSubset, scoreOf } from './evaluation.js'
 import { encodedExamples, type Subset, targetsOf } from './example-set.js'
+import { merit } from './metric-table.js'
 import type { Metric } from './metrics.js'
 import { rateShare } from './optimiser.js'
 import { problemTraits } from './problem-traits.js'
 import type { Random } from './random.js'
+import { type Progress, RunProgress } from './run-progress.js'
 import type { TaskModel, Trainer } from './trainer.js'
 
 export interface TrainingTask extends TaskModel {
@@ -29,18 +31,6 @@ export interface Schedule {
 
 const enoughSteps = 400
 const epochBounds = [3, 50] as const
-
-export interface Progress {
-  /** Steps done so far, out of `steps`. */
-  readonly step: number
-  readonly steps: number
-  /** Mean loss of about the last 20 steps. */
-  readonly loss: number
-  /** The best value so far of what epochs are compared by. */
-  readonly best: number | undefined
-  readonly comparedBy: 'dev score' | 'held-out loss'
-  readonly millisecondsLeft: number
-}
 
 /** How the caller of a run follows and stops it. */
 export interface RunControl {
@@ -82,18 +72,20 @@ export async function train(
   const epochSteps = stepsOfEpoch(tasks, batchRows)
   const epochs = givenEpochs ?? Math.min(Math.max(Math.ceil(enoughSteps / epochSteps), epochBounds[0]), epochBounds[1])
   const allSteps = epochs * epochSteps
-  const start = performance.now()
+  const progress = new RunProgress(allSteps, 'dev score', onProgress)
   const history: number[] = []
-  let best: { epoch: number; score: number; scores: Map<string, number>; values: Float32Array[] } | undefined
-  let step = 0
-  let loss: number | undefined
+  let best:
+    | { epoch: number; score: number; merit: number; scores: Map<string, number>; values: Float32Array[] }
+    | undefined
 
   const evaluate = async (epoch: number) => {
     const scores = await devScores(trainer, tasks)
     const score = mean([...scores.values()])
     if (epoch > 0) history.push(score)
-    if (best === undefined || score > best.score)
-      best = { epoch, score, scores, values: tensors.map(({ values }) => values.slice()) }
+    const ownMerit = mean(tasks.map(({ id, metric }) => merit(metric, scores.get(id) ?? Number.NaN)))
+    if (best !== undefined && ownMerit <= best.merit) return
+    best = { epoch, score, merit: ownMerit, scores, values: tensors.map(({ values }) => values.slice()) }
+    progress.best = score
   }
 
   if (keepInitial) await evaluate(0)
@@ -106,12 +98,7 @@ export async function train(
       if (batch === undefined || signal?.aborted) break
       const { task, examples } = batch
       const subset = { set: task.train.set, examples }
-      const targets = problemTraits[task.problem].lossTargets(task.space, targetsOf(subset))
-      const stepLoss = await trainer.step(task, encodedExamples(subset), targets, rateShare(step, allSteps))
-      loss = loss === undefined ? stepLoss : 0.95 * loss + 0.05 * stepLoss
-      step++
-      const millisecondsLeft = ((performance.now() - start) / step) * (allSteps - step)
-      onProgress({ step, steps: allSteps, loss, best: best?.score, comparedBy: 'dev score', millisecondsLeft })
+      progress.stepped(await trainBatch(trainer, task, task.space, subset, rateShare(progress.step, allSteps)))
     }
     if (!signal?.aborted) await evaluate(epoch)
   }
@@ -121,7 +108,19 @@ export async function train(
   for (const [at, { values }] of tensors.entries()) values.set(best.values[at] ?? [])
   trainer.tensorsChanged()
   const { epoch, score, scores } = best
-  return { bestEpoch: epoch, score, scores, epochs: history, steps: step, stopped: signal?.aborted ?? false }
+  return { bestEpoch: epoch, score, scores, epochs: history, steps: progress.step, stopped: signal?.aborted ?? false }
+}
+
+/** One step on a batch. @param share share of the learning rates @returns its loss */
+export function trainBatch(
+  trainer: Trainer,
+  task: TaskModel,
+  space: LabelSpace,
+  batch: Subset,
+  share: number,
+): Promise<number> {
+  const targets = problemTraits[task.problem].lossTargets(space, targetsOf(batch))
+  return trainer.step(task, encodedExamples(batch), targets, share)
 }
 
 async function devScores(trainer: Trainer, tasks: readonly TrainingTask[]): Promise<Map<string, number>> {

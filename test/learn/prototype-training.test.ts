@@ -10,7 +10,7 @@ import { Engine } from '../../src/engine/engine.js'
 import { type Metric, pearson } from '../../src/learn/metrics.js'
 import { loadModel } from '../../src/learn/model.js'
 import { type NamedTrainingData, type PrototypeOptions, trainPrototype } from '../../src/learn/prototype-training.js'
-import type { Progress } from '../../src/learn/training.js'
+import type { Progress } from '../../src/learn/run-progress.js'
 import { loadTrainingData } from '../../src/learn/training-data.js'
 import type { TrainingMethod } from '../../src/learn/training-methods.js'
 import { checkTaskFitsPrototype } from '../../src/petl/combining.js'
@@ -61,6 +61,13 @@ const options: PrototypeOptions = {
 const unstopped = new AbortController().signal
 const train = (tasks: readonly NamedTrainingData[], changes: Partial<PrototypeOptions>) =>
   trainPrototype(model.backbone, tasks, { ...options, ...changes }, { onProgress: () => {}, signal: unstopped })
+
+test('the best epoch of a metric that counts errors is the one with the smallest score', async () => {
+  const errors = await taskOf('errors', 'rmse', ({ n }) => n + 0.5)
+  const { result } = await train([errors], { method: 'single', epochs: 4 })
+  assert.ok(Math.max(...result.epochs) > Math.min(...result.epochs))
+  assert.equal(result.score, Math.min(...result.epochs))
+})
 
 const H = 384
 const layers = 6
