@@ -1,10 +1,10 @@
 // The columns of the results tables: the compared methods, and the settings that each is trained with.
 
-import { headOnlyDefaults } from '../../src/learn/baseline.js'
 import type { Rates } from '../../src/learn/trainer.js'
 import { methodDefaults, weightRates } from '../../src/learn/training-methods.js'
 import type { ModuleConfig } from '../../src/petl/kinds.js'
 import type { Combining, Pooling } from '../../src/petl/task.js'
+import { headOnlyDefaults } from './head-only.js'
 
 const adapterMethods = ['head', 'plain', 'single', 'multi', 'mask-one', 'mask-layer'] as const
 const otherMethods = ['lora-plain', 'lora-single', 'prefix-plain', 'prefix-single'] as const

@@ -10,14 +10,15 @@ import { promisify } from 'node:util'
 import { defaultColumns } from '../../src/data/columns.js'
 import { type LabelSpace, outputCount } from '../../src/data/label-space.js'
 import { UnlearnedLabels } from '../../src/data/unlearned-labels.js'
-import { evaluationOf, headInputs, scoreOf } from '../../src/learn/evaluation.js'
-import { type Subset, targetsOf, wholeSet } from '../../src/learn/example-set.js'
-import { LinearHeads } from '../../src/learn/linear-head.js'
+import { evaluationOf, scoreOf } from '../../src/learn/evaluation.js'
+import { type Subset, wholeSet } from '../../src/learn/example-set.js'
+import { LinearHeads, scalingOf } from '../../src/learn/linear-head.js'
 import { loadExampleSet } from '../../src/learn/load-example-set.js'
 import { loadModelForTraining, type Model } from '../../src/learn/model.js'
 import { trainNewTask } from '../../src/learn/new-task.js'
 import { problemTraits } from '../../src/learn/problem-traits.js'
 import { Random } from '../../src/learn/random.js'
+import { labelledVectors } from '../../src/learn/starting-point.js'
 import { Trainer } from '../../src/learn/trainer.js'
 import { loadTrainingData } from '../../src/learn/training-data.js'
 import { inPackage } from '../../src/package.js'
@@ -202,31 +203,17 @@ async function logisticRegression({ backbone, tokenizer }: Model, train: string,
     pooling: 'mean',
     threads: 0,
   })
-  const { loss, lossTargets } = problemTraits[space.problem]
-  const heads = await LinearHeads.open(backbone.dims.hiddenSize, outputCount(space), loss, 0)
+  const { loss } = problemTraits[space.problem]
+  const H = backbone.dims.hiddenSize
+  const heads = await LinearHeads.open(H, outputCount(space), loss, 0)
   try {
-    const vectors = async (subset: Subset) => ({
-      vectors: await headInputs(bare, subset, 'text'),
-      targets: lossTargets(space, targetsOf(subset)),
-      counted: new Float32Array(subset.examples.length).fill(1),
-    })
-    const own = await vectors(fitted)
-    // The penalty of LinearHeads is of vectors that are scaled to a mean square of 1.
-    const penalty = meanSquareFactor(own.vectors, backbone.dims.hiddenSize) / fitted.examples.length
-    const head = await heads.fit(own, penalty)
-    const { logits } = await heads.evaluate(head, await vectors(judged))
+    const own = await labelledVectors(bare, space, fitted)
+    // The penalty of LinearHeads is of scaled vectors.
+    const head = await heads.fit(own, scalingOf(own.vectors, H).factor ** 2 / fitted.examples.length)
+    const { logits } = await heads.evaluate(head, await labelledVectors(bare, space, judged))
     return scoreOf('accuracy', space, evaluationOf(logits, space, judged))
   } finally {
     await heads.release()
     await bare.release()
   }
-}
-
-/** The square of the factor that scales centred vectors to a mean square of 1. */
-function meanSquareFactor(vectors: Float32Array, H: number): number {
-  const mean = new Float64Array(H)
-  for (const [i, value] of vectors.entries()) mean[i % H] = (mean[i % H] ?? 0) + (value * H) / vectors.length
-  let squares = 0
-  for (const [i, value] of vectors.entries()) squares += (value - (mean[i % H] ?? 0)) ** 2
-  return vectors.length / squares
 }

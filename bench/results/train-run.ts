@@ -1,11 +1,11 @@
 // Trains one run with the same functions as the commands learn and train.
 
-import { trainHeadOnly } from '../../src/learn/baseline.js'
 import type { Model } from '../../src/learn/model.js'
 import { trainNewTask } from '../../src/learn/new-task.js'
 import { type NamedTrainingData, trainPrototype } from '../../src/learn/prototype-training.js'
+import type { Progress } from '../../src/learn/run-progress.js'
 import { backboneBits } from '../../src/learn/tensors.js'
-import type { Progress, RunControl } from '../../src/learn/training.js'
+import type { RunControl } from '../../src/learn/training.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { prototypeBits, taskBits } from '../../src/petl/storage.js'
 import { Problem } from '../../src/problem.js'
@@ -17,6 +17,7 @@ import {
   moduleMethods,
   type Settings,
 } from './compared-methods.js'
+import { trainHeadOnly } from './head-only.js'
 import type { Outcome, TaskScore } from './run.js'
 
 /** The models that runs use. */

@@ -83,7 +83,7 @@ export function targetsOf(subset: Subset): Float32Array {
  * Returns the stratum of each example, for parts in which every label has its share: its label or, if it has several, the
  * rarest of them; −1 if it has none. Words and numbers have no strata.
  */
-export function strata({ targets, width }: ExampleSet, { problem }: LabelSpace): (example: number) => number {
+function strata({ targets, width }: ExampleSet, { problem }: LabelSpace): (example: number) => number {
   switch (problem) {
     case 'single_label_classification':
       return (example) => targets[example] ?? 0
@@ -106,6 +106,19 @@ export function strata({ targets, width }: ExampleSet, { problem }: LabelSpace):
   }
 }
 
+/** The examples of each stratum, in the order of the subset. */
+export function byStratum({ set, examples }: Subset, space: LabelSpace): Iterable<readonly number[]> {
+  const stratum = strata(set, space)
+  const groups = new Map<number, number[]>()
+  for (const example of examples) {
+    const key = stratum(example)
+    const group = groups.get(key)
+    if (group) group.push(example)
+    else groups.set(key, [example])
+  }
+  return groups.values()
+}
+
 /**
  * Splits a set into a training part and a dev part. Every label of texts gets the same dev share, and keeps at least one
  * training example.
@@ -116,22 +129,26 @@ export function split(
   devShare: number,
   random: Random,
 ): { train: Subset; dev: Subset } {
-  const groups = new Map<number, number[]>()
-  const stratum = strata(set, space)
-  for (const example of random.order(exampleCount(set))) {
-    const key = stratum(example)
-    const group = groups.get(key)
-    if (group) group.push(example)
-    else groups.set(key, [example])
-  }
   const train: number[] = []
   const dev: number[] = []
-  for (const group of groups.values()) {
+  for (const group of byStratum({ set, examples: random.order(exampleCount(set)) }, space)) {
     const count = Math.min(group.length - 1, Math.round(devShare * group.length))
     for (const [at, example] of group.entries()) (at < count ? dev : train).push(example)
   }
   const subset = (examples: number[]): Subset => ({ set, examples: Int32Array.from(examples).sort() })
   return { train: subset(train), dev: subset(dev) }
+}
+
+/** Limits the time: computing the vectors of an example takes long. */
+const maxVectorExamples = 20_000
+
+/** Limits the memory: each word has a vector. */
+const maxVectors = 100_000
+
+/** Number of examples whose vectors stay within both limits. */
+export function examplesWithinVectors(set: ExampleSet): number {
+  const vectors = set.targets.length / set.width
+  return Math.max(1, Math.min(maxVectorExamples, Math.floor((maxVectors * exampleCount(set)) / vectors)))
 }
 
 /** At most `maxExamples` examples of a subset, drawn at random. */

@@ -106,12 +106,12 @@ export class LinearHeads {
 }
 
 /** The shift and the factor under which vectors have a mean of 0 and a mean square of 1. */
-interface Scaling {
+export interface Scaling {
   readonly mean: Float64Array
   readonly factor: number
 }
 
-function scalingOf(vectors: Float32Array, H: number): Scaling {
+export function scalingOf(vectors: Float32Array, H: number): Scaling {
   const mean = new Float64Array(H)
   for (let i = 0; i < vectors.length; i++) mean[i % H] = (mean[i % H] ?? 0) + (vectors[i] ?? 0)
   for (let column = 0; column < H; column++) mean[column] = ((mean[column] ?? 0) * H) / vectors.length

@@ -5,7 +5,7 @@ import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { targetWeights } from './batches.js'
 import type { Calibration } from './calibration.js'
 import { evaluateSubset, headInputs, type OnExamplesDone, scoreOf } from './evaluation.js'
-import { encodedExamples, type Subset, sample, targetsOf } from './example-set.js'
+import { encodedExamples, examplesWithinVectors, type Subset, sample, targetsOf } from './example-set.js'
 import { type HeadFold, pickVectors, selectPenalty } from './head-selection.js'
 import { type LabelledVectors, type LinearHead, LinearHeads } from './linear-head.js'
 import type { Metric } from './metrics.js'
@@ -74,9 +74,6 @@ type Parts = Pick<StartOptions, 'train' | 'folds'>
 /** Most examples of a part that masks are compared on: each needs a forward pass under each mask. */
 const comparedExamples = 250
 
-/** Most examples that a head is fitted to; its vectors are kept in memory. */
-const fittedExamples = 20_000
-
 /**
  * @param trainer of the plan of the new task, whose tensors are not used
  * @throws the reason of the signal, if it was aborted before the first point was known
@@ -138,7 +135,7 @@ function comparedParts(options: Parts & Pick<StartOptions, 'random'>): Parts {
     sample(only.train, comparedExamples, random),
     sample(only.heldOut, comparedExamples, random),
   ]
-  const isWhole = train === only.train && heldOut === only.heldOut
+  const isWhole = train.examples === only.train.examples && heldOut.examples === only.heldOut.examples
   return isWhole ? options : { train, folds: [{ train, heldOut }] }
 }
 
@@ -166,7 +163,7 @@ async function startAt(
     }
     return { mask, module, loss: losses.reduce((sum, loss) => sum + loss, 0) / losses.length }
   }
-  const train = sample(options.train, fittedExamples, random)
+  const train = sample(options.train, examplesWithinVectors(options.train.set), random)
   const all = await labelledVectors(own, space, train, onDone)
   const parts: HeadFold[] = []
   for (const fold of folds) {
@@ -186,11 +183,11 @@ async function startAt(
 }
 
 /** The vectors of a subset under the masks of a trainer, with their targets. */
-async function labelledVectors(
+export async function labelledVectors(
   trainer: Trainer,
   space: LabelSpace,
   subset: Subset,
-  onDone: OnExamplesDone,
+  onDone?: OnExamplesDone,
 ): Promise<LabelledVectors> {
   const { unit, lossTargets } = problemTraits[space.problem]
   const weights = targetWeights(encodedExamples(subset), { weight: () => 1 }, outputCount(space))

@@ -4,7 +4,7 @@
 import { type LabelSpace, outputCount } from '../data/label-space.js'
 import type { Calibration } from './calibration.js'
 import { type Evaluation, evaluationOf } from './evaluation.js'
-import { labelStarts, type Subset, strata } from './example-set.js'
+import { byStratum, labelStarts, type Subset } from './example-set.js'
 import type { Random } from './random.js'
 import type { TrainingData } from './training-data.js'
 
@@ -16,17 +16,10 @@ export interface Fold {
 
 /** Divides a subset into folds of equal size. Every label of texts is spread over all folds. */
 export function foldsOf({ set, examples }: Subset, space: LabelSpace, count: number, random: Random): readonly Fold[] {
-  const stratum = strata(set, space)
-  const groups = new Map<number, number[]>()
-  for (const at of random.order(examples.length)) {
-    const example = examples[at] ?? 0
-    const key = stratum(example)
-    const group = groups.get(key)
-    if (group) group.push(example)
-    else groups.set(key, [example])
-  }
+  const shuffled = random.order(examples.length).map((at) => examples[at] ?? 0)
   const foldOf = new Map<number, number>()
-  for (const group of groups.values()) for (const example of group) foldOf.set(example, foldOf.size % count)
+  for (const group of byStratum({ set, examples: shuffled }, space))
+    for (const example of group) foldOf.set(example, foldOf.size % count)
   return Array.from({ length: count }, (_, fold) => ({
     train: { set, examples: examples.filter((example) => foldOf.get(example) !== fold) },
     heldOut: { set, examples: examples.filter((example) => foldOf.get(example) === fold) },

@@ -1,12 +1,9 @@
 // The baseline of a task: the score without a mask. It trains a head on vectors that the frozen backbone computes once.
 // For a task without a head it scores the backbone's vectors. A useful mask scores higher.
 
-import type { Backbone } from '../backbones/backbone.js'
-import { outputCount } from '../data/label-space.js'
-import type { Pooling } from '../petl/task.js'
-import type { Compute } from '../runtime/execution-providers.js'
-import { GraphSession } from '../runtime/graph-session.js'
-import { shuffledBatches, targetInputs, targetWeights } from './batches.js'
+import type { Backbone } from '../../src/backbones/backbone.js'
+import { outputCount } from '../../src/data/label-space.js'
+import { shuffledBatches, targetInputs, targetWeights } from '../../src/learn/batches.js'
 import {
   evaluateSubset,
   evaluationOf,
@@ -14,18 +11,28 @@ import {
   type OnExamplesDone,
   scoreOf,
   withoutMissingWords,
-} from './evaluation.js'
-import { encodedExamples, exampleCount, labelStarts, type Subset, sample, targetsOf } from './example-set.js'
-import { merit } from './metric-table.js'
-import { AdamW, rateShare } from './optimiser.js'
-import type { HeadKind } from './plan.js'
-import { problemTraits, type Unit } from './problem-traits.js'
-import { Random } from './random.js'
-import { initialHead, type Tensor } from './tensors.js'
-import { Trainer } from './trainer.js'
-import { stepsOfEpoch } from './training.js'
-import type { TrainingData } from './training-data.js'
-import { headGraph } from './training-graph.js'
+} from '../../src/learn/evaluation.js'
+import {
+  encodedExamples,
+  examplesWithinVectors,
+  labelStarts,
+  type Subset,
+  sample,
+  targetsOf,
+} from '../../src/learn/example-set.js'
+import { merit } from '../../src/learn/metric-table.js'
+import { AdamW, rateShare } from '../../src/learn/optimiser.js'
+import type { HeadKind } from '../../src/learn/plan.js'
+import { problemTraits, type Unit } from '../../src/learn/problem-traits.js'
+import { Random } from '../../src/learn/random.js'
+import { initialHead, type Tensor } from '../../src/learn/tensors.js'
+import { Trainer } from '../../src/learn/trainer.js'
+import { stepsOfEpoch } from '../../src/learn/training.js'
+import type { TrainingData } from '../../src/learn/training-data.js'
+import { headGraph } from '../../src/learn/training-graph.js'
+import type { Pooling } from '../../src/petl/task.js'
+import type { Compute } from '../../src/runtime/execution-providers.js'
+import { GraphSession } from '../../src/runtime/graph-session.js'
 
 export interface HeadOnly {
   readonly score: number
@@ -35,12 +42,6 @@ export interface HeadOnly {
   readonly steps: number
   readonly tensors: readonly Tensor[]
 }
-
-/** Limits the time: epochs on vectors in memory are fast, but computing the vectors of an example is not. */
-const maxVectorExamples = 20_000
-
-/** Limits the memory: each word has a vector. */
-const maxVectors = 100_000
 
 /** The best settings found for a linear head. Its learning rate is higher than that of a head trained with a mask. */
 export const headOnlyDefaults = { epochs: 50, headRate: 0.02, weightDecay: 0.01 } as const
@@ -76,18 +77,12 @@ export async function trainHeadOnly(
       const evaluation = await evaluateSubset(bare, { problem, head, tensors: [] }, data.space, data.dev)
       return { score: scoreOf(data.metric, data.space, evaluation), bestEpoch: 0, epochs: 0, steps: 0, tensors: [] }
     }
-    const train = sample(data.train, examplesWithinVectors(data.train), new Random(seed, 'head only rows'))
+    const train = sample(data.train, examplesWithinVectors(data.train.set), new Random(seed, 'head only rows'))
     const random = new Random(seed, 'head only')
     return await trainOnVectors(bare, { ...data, train }, unit, head, { epochs, batchRows }, random, signal, onDone)
   } finally {
     await bare.release()
   }
-}
-
-/** Number of examples whose vectors stay within both limits. */
-function examplesWithinVectors({ set }: Subset): number {
-  const vectors = set.targets.length / set.width
-  return Math.max(1, Math.min(maxVectorExamples, Math.floor((maxVectors * exampleCount(set)) / vectors)))
 }
 
 /**
