@@ -62,6 +62,7 @@ export function crossFittedCalibrationError(
   evaluation: Evaluation,
   random: Random,
 ): number | undefined {
+  if (space.labels.length === 0) return undefined
   const { lossTargets, predictions } = problemTraits[space.problem]
   const { starts } = evaluation
   const C = outputCount(space)

@@ -105,5 +105,5 @@ export const metricTable: Readonly<Record<Metric, MetricTraits>> = {
 
 export const isShare = (metric: Metric): boolean => metricTable[metric].range === shareRange
 
-/** A score as a number of which a larger one is better. */
+/** The score, or its negative if smaller scores are better. */
 export const merit = (metric: Metric, score: number): number => (metricTable[metric].higherIsBetter ? score : -score)
