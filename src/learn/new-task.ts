@@ -1,9 +1,8 @@
 // Trains a new task on a frozen prototype, as `propetl learn` does: a mask and a head, written as a task file.
 
 import { type LabelSpace, outputCount } from '../data/label-space.js'
-import { packBits } from '../petl/bitset.js'
 import type { Prototype } from '../petl/prototype.js'
-import type { Combining, Pooling, TaskMask } from '../petl/task.js'
+import type { Pooling } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import type { Compute } from '../runtime/execution-providers.js'
@@ -16,7 +15,7 @@ import { type Subset, targetsOf } from './example-set.js'
 import { trainMask } from './mask-training.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
-import { type HeadKind, type MaskPlan, type ModulePlan, moduleParameters } from './plan.js'
+import { type HeadKind, type MaskForm, moduleParameters, taskPlan } from './plan.js'
 import { hasHead, problemTraits } from './problem-traits.js'
 import { Random } from './random.js'
 import { checkCanResume, copyResumedHead } from './resume.js'
@@ -24,17 +23,13 @@ import { allScores, type Score } from './score-table.js'
 import { noMask, type StartingMask, startingMasks } from './starting-masks.js'
 import { type SelectedStart, type StartingPoint, type StartProgress, selectStart } from './starting-point.js'
 import { initialHead, initialModule, type ModuleTensor, type Tensor } from './tensors.js'
-import { trainedTaskFile } from './trained-task-file.js'
+import { taskMask, trainedTaskFile } from './trained-task-file.js'
 import { type Rates, Trainer } from './trainer.js'
 import { type RunControl, type Schedule, train } from './training.js'
 import type { TrainingData } from './training-data.js'
 import { evaluateHeldOut, type Validation, validationOf } from './validation.js'
 
-export interface NewTaskOptions extends Schedule, Compute {
-  /** One mask per layer, or one for all layers. */
-  readonly maskRows: 'layer' | 'one'
-  /** How the mask is combined with the prototype's layer masks. All but `none` need one mask for all layers. */
-  readonly combine: Combining
+export interface NewTaskOptions extends Schedule, Compute, MaskForm {
   readonly density: number
   /** Learning rates other than the defaults. */
   readonly rates?: Partial<Pick<Rates, 'scores' | 'heads'>>
@@ -341,37 +336,4 @@ function checkOptions({ problem }: LabelSpace, { head, normalize }: NewTaskOptio
     throw new Problem('invalid_setting', `a ${problem} has no head; remove --head`)
   if (!normalize && problem !== 'feature_extraction')
     throw new Problem('invalid_setting', `a ${problem} has no vectors to normalise; remove --no-normalize`)
-}
-
-function taskPlan(prototype: Prototype, { maskRows, combine }: NewTaskOptions): ModulePlan {
-  const masks = (): MaskPlan => {
-    if (maskRows === 'layer') {
-      if (combine === 'none') return { kind: 'layer', layer: 'trained' }
-      throw new Problem(
-        'invalid_setting',
-        `--combine ${combine} needs one mask for all layers; add --mask-rows one, or remove --combine`,
-      )
-    }
-    if (combine === 'none') return { kind: 'task', task: 'trained' }
-    if (prototype.layerMasks) return { kind: 'layer and task', layer: 'frozen', task: 'trained', combine }
-    throw new Problem(
-      'invalid_setting',
-      `--combine ${combine} needs a prototype with layer masks, and this one has none; remove --combine`,
-    )
-  }
-  return { kind: 'prototype', config: prototype.module, weights: 'frozen', masks: masks() }
-}
-
-/**
- * The mask of a task file from the current masks of tensors.
- * @param tensors the tensors of the module, for one owner or for several
- */
-export function taskMask(trainer: Trainer, tensors: readonly ModuleTensor[]): TaskMask {
-  const masks = tensors.filter(({ kind, training }) => kind === 'mask' && training === 'trained')
-  const owners = [...new Set(masks.map(({ owner }) => owner))]
-  const layers = owners.map((owner) =>
-    packBits(masks.filter((mask) => mask.owner === owner).map((mask) => trainer.maskOf(mask))),
-  )
-  const bits = Uint8Array.from(Buffer.concat(layers))
-  return { layers: layers.length, weights: (8 * bits.byteLength) / layers.length, exact: false, bits }
 }

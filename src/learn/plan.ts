@@ -4,7 +4,9 @@
 import type { Dimension } from '../graph/graph.js'
 import { type ModuleConfig, petlModule } from '../petl/kinds.js'
 import { moduleTensors } from '../petl/module.js'
+import type { Prototype } from '../petl/prototype.js'
 import type { Combining } from '../petl/task.js'
+import { Problem } from '../problem.js'
 
 /** `frozen`: the graph uses the parameter, and training does not change it. */
 export type TrainingState = 'trained' | 'frozen'
@@ -47,6 +49,14 @@ export interface ModuleParameter extends Parameter {
   /** What it belongs to: a layer (by index), the task, or all layers and tasks. */
   readonly owner: number | 'task' | 'all'
   readonly beginsAtZero: boolean
+}
+
+/** How the mask of a new task is made. */
+export interface MaskForm {
+  /** One mask per layer, or one for all layers. */
+  readonly maskRows: 'layer' | 'one'
+  /** How the mask is combined with the prototype's layer masks. All but `none` need one mask for all layers. */
+  readonly combine: Combining
 }
 
 /** The parameters that the graph of a module takes, in a fixed order. */
@@ -93,4 +103,27 @@ export function headParameters<C extends Dimension>(outputs: C, hiddenSize: numb
     ] as const
   const output = linear('head', outputs)
   return kind === 'linear' ? output : [...linear('head.dense', hiddenSize), ...output]
+}
+
+/**
+ * The plan of a new task on a frozen prototype.
+ * @throws Problem `invalid_setting` if the masks cannot be combined in this way
+ */
+export function taskPlan(prototype: Prototype, { maskRows, combine }: MaskForm): ModulePlan {
+  const masks = (): MaskPlan => {
+    if (maskRows === 'layer') {
+      if (combine === 'none') return { kind: 'layer', layer: 'trained' }
+      throw new Problem(
+        'invalid_setting',
+        `--combine ${combine} needs one mask for all layers; add --mask-rows one, or remove --combine`,
+      )
+    }
+    if (combine === 'none') return { kind: 'task', task: 'trained' }
+    if (prototype.layerMasks) return { kind: 'layer and task', layer: 'frozen', task: 'trained', combine }
+    throw new Problem(
+      'invalid_setting',
+      `--combine ${combine} needs a prototype with layer masks, and this one has none; remove --combine`,
+    )
+  }
+  return { kind: 'prototype', config: prototype.module, weights: 'frozen', masks: masks() }
 }

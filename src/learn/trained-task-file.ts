@@ -1,17 +1,20 @@
 // Writes the result of training a task as a task file.
 
 import type { LabelSpace } from '../data/label-space.js'
+import { packBits } from '../petl/bitset.js'
 import {
   type BareFields,
   defaultThreshold,
   type MaskFields,
   type Pooling,
   type ProblemFields,
+  type TaskMask,
   type TextFields,
 } from '../petl/task.js'
 import { serializeTaskFile } from '../petl/task-file.js'
 import type { Metric } from './metrics.js'
-import { type Tensor, trainedHead } from './tensors.js'
+import { type ModuleTensor, type Tensor, trainedHead } from './tensors.js'
+import type { Trainer } from './trainer.js'
 
 /** With a mask, or with the digest of the backbone for a head without a mask. */
 export type TrainedTaskContent = (MaskFields | BareFields) & {
@@ -82,4 +85,18 @@ function outputPart(space: LabelSpace, tensors: readonly Tensor[], normalize: bo
     case 'feature_extraction':
       return { problemType, normalize }
   }
+}
+
+/**
+ * The mask of a task file from the current masks of tensors.
+ * @param tensors the tensors of the module, for one owner or for several
+ */
+export function taskMask(trainer: Trainer, tensors: readonly ModuleTensor[]): TaskMask {
+  const masks = tensors.filter(({ kind, training }) => kind === 'mask' && training === 'trained')
+  const owners = [...new Set(masks.map(({ owner }) => owner))]
+  const layers = owners.map((owner) =>
+    packBits(masks.filter((mask) => mask.owner === owner).map((mask) => trainer.maskOf(mask))),
+  )
+  const bits = Uint8Array.from(Buffer.concat(layers))
+  return { layers: layers.length, weights: (8 * bits.byteLength) / layers.length, exact: false, bits }
 }
