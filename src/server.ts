@@ -18,7 +18,7 @@ import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
 import type { FetchOptions } from './hub/fetch-model.js'
 import { findModel, howToMakePrototype, prototypeIn } from './hub/find-model.js'
-import { bareModel, modelOf } from './petl/combining.js'
+import { servedModel } from './petl/combining.js'
 import { readPrototypeFile } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
 import { batchTokens, CostModel } from './scheduler/cost.js'
@@ -226,7 +226,7 @@ async function loadServices(
   )
   try {
     const tokenizer = await TextTokenizer.open(backbone, maxTextTokens)
-    const model = prototype ? modelOf(prototype) : bareModel(backbone)
+    const model = servedModel(backbone, prototype)
     const ready = new ReadyTasks(model, work, pools.tasks, shares.cache)
     const [engines, registry] = await Promise.all([
       starting,

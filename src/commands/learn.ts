@@ -21,7 +21,7 @@ import { scoresAsJson, shownScore } from '../learn/score-table.js'
 import { noMask } from '../learn/starting-masks.js'
 import { loadTrainingData } from '../learn/training-data.js'
 import type { Fold } from '../learn/validation.js'
-import { bareModel, checkTaskFits, modelOf } from '../petl/combining.js'
+import { checkTaskFits, servedModel } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import type { Combining } from '../petl/task.js'
 import { readTaskFile, type TaskFile } from '../petl/task-file.js'
@@ -88,7 +88,7 @@ async function trainFrom(
 ): Promise<{ readonly task: NewTask; readonly space: LabelSpace }> {
   const model = await loadModelForTraining(files.directory, flags.maxLength)
   const prototype = files.prototype === undefined ? undefined : await loadPrototypeFor(model.backbone, files.prototype)
-  const served = prototype ? modelOf(prototype) : bareModel(model.backbone)
+  const served = servedModel(model.backbone, prototype)
   const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, served)
   const known = prototype && (await knownTasks(flags.startMasks ?? settings.masksDir.value, prototype))
   const textPrefix = flags.textPrefix ?? defaultTextPrefix(model.backbone)

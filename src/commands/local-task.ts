@@ -7,7 +7,7 @@ import { outputCount } from '../data/label-space.js'
 import { Engine } from '../engine/engine.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
 import { maxRunTokens } from '../learn/trainer.js'
-import { bareModel, modelOf } from '../petl/combining.js'
+import { servedModel } from '../petl/combining.js'
 import { takesPairs } from '../petl/task.js'
 import type { Numerics } from '../runtime/execution-providers.js'
 import { CostModel } from '../scheduler/cost.js'
@@ -33,7 +33,7 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
   const files = await findModelFiles(flags)
   const { backbone, tokenizer } = await loadModel(files.directory, flags.maxLength)
   const prototype = files.prototype === undefined ? undefined : await loadPrototypeFor(backbone, files.prototype)
-  const model = prototype ? modelOf(prototype) : bareModel(backbone)
+  const model = servedModel(backbone, prototype)
   const file = await loadTaskFile(path, model)
   const engine = await Engine.start({
     backbone,

@@ -18,17 +18,24 @@ export interface ServedModel {
   readonly prototype?: Prototype
 }
 
+/**
+ * A backbone, with its prototype if there is one.
+ * @param prototype must fit the backbone
+ */
+export const servedModel = (
+  { digest, dims }: Pick<Backbone, 'digest' | 'dims'>,
+  prototype?: Prototype,
+): ServedModel => ({
+  backbone: digest,
+  hiddenSize: dims.hiddenSize,
+  ...(prototype && { prototype }),
+})
+
 /** A prototype and the backbone that it was trained on. */
 export const modelOf = (prototype: Prototype): ServedModel => {
   const { backbone, hiddenSize } = prototype
   return { backbone, hiddenSize, prototype }
 }
-
-/** A backbone without a prototype. */
-export const bareModel = ({ digest, dims }: Pick<Backbone, 'digest' | 'dims'>): ServedModel => ({
-  backbone: digest,
-  hiddenSize: dims.hiddenSize,
-})
 
 const zeros = new WeakMap<Prototype, Uint8Array>()
 
@@ -77,19 +84,19 @@ export function effectiveBitset(
   }
 }
 
+/** Whether a task was trained on the prototype or, without a mask, on the backbone of a model. */
+export const wasTrainedOn = (task: Task, { backbone, prototype }: ServedModel): boolean =>
+  task.mask ? task.prototype === prototype?.digest : task.backbone === backbone
+
 /**
  * Checks that a task belongs to a backbone and its prototype.
  * @throws Problem `prototype_mismatch` or `backbone_mismatch` if the task was trained on another one, `invalid_task_file`
  *   if its shapes do not fit
  */
-export function checkTaskFits(task: Task, { backbone, hiddenSize, prototype }: ServedModel): void {
-  if (task.mask) checkMaskFits(task, prototype)
-  else if (task.backbone !== backbone)
-    throw new Problem(
-      'backbone_mismatch',
-      `the task was trained on a backbone with weights ${task.backbone}, but the loaded backbone has weights ${backbone}`,
-      { task_backbone: task.backbone, server_backbone: backbone },
-    )
+export function checkTaskFits(task: Task, model: ServedModel): void {
+  if (!wasTrainedOn(task, model)) throwMismatch(task, model)
+  const { hiddenSize, prototype } = model
+  if (task.mask && prototype) checkMaskFits(task, prototype)
   const [layer, what] =
     task.problemType === 'feature_extraction'
       ? [task.projection, 'projection']
@@ -102,19 +109,27 @@ export function checkTaskFits(task: Task, { backbone, hiddenSize, prototype }: S
 export const checkTaskFitsPrototype = (task: Task, prototype: Prototype): void =>
   checkTaskFits(task, modelOf(prototype))
 
-function checkMaskFits(task: MaskFields, prototype: Prototype | undefined): void {
+function throwMismatch(task: Task, { backbone, prototype }: ServedModel): never {
+  if (task.mask === undefined)
+    throw new Problem(
+      'backbone_mismatch',
+      `the task was trained on a backbone with weights ${task.backbone}, but the loaded backbone has weights ${backbone}`,
+      { task_backbone: task.backbone, server_backbone: backbone },
+    )
   if (prototype === undefined)
     throw new Problem(
       'prototype_mismatch',
       `the task was trained on prototype ${task.prototype}, but the model has no prototype; only tasks without a mask can be used`,
       { task_prototype: task.prototype },
     )
-  if (task.prototype !== prototype.digest)
-    throw new Problem(
-      'prototype_mismatch',
-      `the task was trained on prototype ${task.prototype}, but the loaded prototype is ${prototype.digest}`,
-      { task_prototype: task.prototype, server_prototype: prototype.digest },
-    )
+  throw new Problem(
+    'prototype_mismatch',
+    `the task was trained on prototype ${task.prototype}, but the loaded prototype is ${prototype.digest}`,
+    { task_prototype: task.prototype, server_prototype: prototype.digest },
+  )
+}
+
+function checkMaskFits(task: MaskFields, prototype: Prototype): void {
   const { mask } = task
   const n = prototype.maskableWeights
   if (mask.layers !== 1 && mask.layers !== prototype.layers)

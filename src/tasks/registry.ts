@@ -5,8 +5,8 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readFileAs } from '../formats/file.js'
 import type { Owner } from '../owner.js'
-import { checkTaskFits, type ServedModel } from '../petl/combining.js'
-import { readTaskFile, type TaskFile } from '../petl/task-file.js'
+import { checkTaskFits, type ServedModel, wasTrainedOn } from '../petl/combining.js'
+import { readTaskFile } from '../petl/task-file.js'
 import { Problem, quoted } from '../problem.js'
 import type { Steps } from '../steps.js'
 import { ownerOf, type TaskOwner } from '../tenants/tenant.js'
@@ -58,7 +58,7 @@ export class Registry {
       const path = join(masksDir, name)
       const entry = await readFileAs(path, 'unreadable_file', (bytes) => {
         const file = readTaskFile(bytes)
-        if (skipsOthers && isOfAnotherModel(file, ready.model)) return undefined
+        if (skipsOthers && !wasTrainedOn(file, ready.model)) return undefined
         checkTaskFits(file, ready.model)
         return { id: checkTaskId(name.slice(0, -extension.length)), digest: file.digest, bytes }
       })
@@ -187,9 +187,6 @@ export class Registry {
       })
   }
 }
-
-const isOfAnotherModel = (task: TaskFile, { backbone, prototype }: ServedModel): boolean =>
-  task.mask ? task.prototype !== prototype?.digest : task.backbone !== backbone
 
 /** @throws Problem `invalid_task_id` */
 export function checkTaskId(id: string): string {
