@@ -2,10 +2,9 @@
 
 import type { Architecture, Family } from '../architecture.js'
 import type { ConfigFile } from '../config-file.js'
-import { fusedProjections } from '../layers/attention.js'
+import { fusedProjections, rotaryContext } from '../layers/attention.js'
 import { embeddings } from '../layers/embeddings.js'
 import { type PostNormNames, postNormLayer } from '../layers/post-norm-layer.js'
-import { rotation } from '../layers/rotary.js'
 import { readBertLayers } from './fields.js'
 import { readHeadSize, readRotary } from './rotary-fields.js'
 
@@ -36,12 +35,7 @@ function gteArchitecture(config: ConfigFile, prefix: string, theta: number): Arc
     specialIds: new Map(),
     prefix,
     build(weights, inputs, hooks) {
-      const { positionIds, keyBias, packing } = inputs
-      const context = {
-        bias: keyBias,
-        packing,
-        rotation: rotation(weights.graph, 'rotary', frequencies, positionIds, maxTokens),
-      }
+      const context = rotaryContext(weights.graph, inputs, 'rotary', frequencies, maxTokens)
       let hidden = embeddings(weights.below('embeddings'), embeddingShape, inputs)
       for (let layer = 0; layer < layers; layer++)
         hidden = postNormLayer(weights.below(`encoder.layer.${layer}`), names, hidden, shape, context, hooks(layer))

@@ -5,12 +5,11 @@ import { add } from '../../graph/operators.js'
 import type { Family } from '../architecture.js'
 import type { ConfigFile } from '../config-file.js'
 import { hiddenActivations } from '../layers/activations.js'
-import { type AttentionContext, fusedProjections } from '../layers/attention.js'
+import { type AttentionContext, fusedProjections, rotaryContext } from '../layers/attention.js'
 import { bertEmbeddingNames, type EmbeddingNames, embeddings } from '../layers/embeddings.js'
 import { windowBias } from '../layers/local-window.js'
 import { normLayer } from '../layers/norm.js'
 import { type PreNormNames, preNormLayer } from '../layers/pre-norm-layer.js'
-import { rotation } from '../layers/rotary.js'
 import { readHeads } from './fields.js'
 import { frequenciesOf, readHeadSize } from './rotary-fields.js'
 
@@ -51,12 +50,11 @@ export const modernbert: Family = (config) => {
     build(weights, inputs, hooks) {
       const { positionIds, keyBias, packing } = inputs
       const g = weights.graph
-      const contextOf = (kind: AttentionKind): AttentionContext => ({
-        packing,
-        bias:
-          kind === 'full_attention' ? keyBias : add(g, windowBias(g, reach, positionIds, packing, maxTokens), keyBias),
-        rotation: rotation(g, `rotary.${kind}`, frequencies[kind], positionIds, maxTokens),
-      })
+      const contextOf = (kind: AttentionKind): AttentionContext => {
+        const context = rotaryContext(g, inputs, `rotary.${kind}`, frequencies[kind], maxTokens)
+        if (kind === 'full_attention') return context
+        return { ...context, bias: add(g, windowBias(g, reach, positionIds, packing, maxTokens), keyBias) }
+      }
       const contexts = new Map([...new Set(kinds)].map((kind) => [kind, contextOf(kind)]))
       let hidden = embeddings(weights, { vocabulary, width: hiddenSize, norm: shape }, inputs, embeddingNames)
       for (const [layer, kind] of kinds.entries()) {

@@ -4,10 +4,9 @@ import type { Family } from '../architecture.js'
 import type { ConfigFile } from '../config-file.js'
 import type { Activation } from '../layers/activations.js'
 import { hiddenActivations } from '../layers/activations.js'
-import { fusedProjections } from '../layers/attention.js'
+import { fusedProjections, rotaryContext } from '../layers/attention.js'
 import { bertEmbeddingNames, type EmbeddingNames, embeddings } from '../layers/embeddings.js'
 import { type PostNormNames, postNormLayer } from '../layers/post-norm-layer.js'
-import { rotation } from '../layers/rotary.js'
 import { readHeads } from './fields.js'
 import { readHeadSize, readRotary } from './rotary-fields.js'
 
@@ -49,12 +48,7 @@ export const nomicBert: Family = (config) => {
     specialIds: new Map(),
     prefix: 'nomic_bert.',
     build(weights, inputs, hooks) {
-      const { positionIds, keyBias, packing } = inputs
-      const context = {
-        bias: keyBias,
-        packing,
-        rotation: rotation(weights.graph, 'rotary', frequencies, positionIds, maxTokens),
-      }
+      const context = rotaryContext(weights.graph, inputs, 'rotary', frequencies, maxTokens)
       let hidden = embeddings(weights, embeddingShape, inputs, embeddingNames)
       for (let layer = 0; layer < layers; layer++) {
         const own = weights.below(`encoder.layers.${layer}`)

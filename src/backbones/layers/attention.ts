@@ -15,10 +15,11 @@ import {
   transpose,
 } from '../../graph/operators.js'
 import { type Packing, pack, pad } from '../../graph/packing.js'
+import type { EncoderInputs } from '../architecture.js'
 import type { AttentionPrefix, LayerHooks } from '../layer-hooks.js'
 import type { Weights } from '../weights.js'
 import { type DenseName, linearLayer } from './linear.js'
-import { type Rotation, rotate } from './rotary.js'
+import { type Rotation, rotate, rotation } from './rotary.js'
 
 /** What all layers of a graph share, or all of one kind if there are several kinds. */
 export interface AttentionContext {
@@ -37,6 +38,19 @@ export interface AttentionContext {
   readonly termsOf?: (queries: Value, keys: Value) => readonly Value[]
 }
 
+/** The context of layers with rotary positions; the last three arguments are those of {@link rotation}. */
+export const rotaryContext = (
+  g: GraphBuilder,
+  { positionIds, keyBias, packing }: EncoderInputs,
+  name: string,
+  frequencies: readonly number[],
+  maxTokens: number,
+): AttentionContext => ({
+  bias: keyBias,
+  packing,
+  rotation: rotation(g, name, frequencies, positionIds, maxTokens),
+})
+
 export interface AttentionOptions extends AttentionContext {
   readonly heads: number
   /** Before the keys and values of the row. */
@@ -47,7 +61,7 @@ export interface AttentionOptions extends AttentionContext {
 export function attention(
   g: GraphBuilder,
   { query, key, value }: { readonly query: Value; readonly key: Value; readonly value: Value },
-  { heads, bias: shared, packing, rotation, scale: factor, termsOf, prefix }: AttentionOptions,
+  { heads, bias: shared, packing, rotation: angles, scale: factor, termsOf, prefix }: AttentionOptions,
 ): Value {
   const H = query.shape[1] as number
   const headSize = H / heads
@@ -57,7 +71,7 @@ export function attention(
     const padded = pad(g, x, packing)
     return before ? concat(g, [before, padded], 1, 'P+S') : padded
   }
-  const rotated = (x: Value) => (rotation ? rotate(g, x, rotation) : x)
+  const rotated = (x: Value) => (angles ? rotate(g, x, angles) : x)
   const keys = splitHeads(withPrefix(prefix?.keys, rotated(key)), [0, 2, 3, 1])
   const values = splitHeads(withPrefix(prefix?.values, value), [0, 2, 1, 3])
   const biases = prefix ? withPrefixBias(g, shared, prefix) : shared
