@@ -3,7 +3,7 @@
 import type { ConfigFile } from '../config-file.js'
 import { hiddenActivations } from '../layers/activations.js'
 import type { Positions } from '../layers/embeddings.js'
-import type { PostNormShape } from '../layers/post-norm-layer.js'
+import type { LayerShape } from '../layers/layer-shape.js'
 
 /** @throws Problem `invalid_backbone` if the hidden size does not divide into the heads */
 export function readHeads(
@@ -40,7 +40,7 @@ export function readPositions(
 export function readBertLayers(
   config: ConfigFile,
   normEpsilon = 1e-12,
-): PostNormShape & { readonly hiddenSize: number; readonly layers: number } {
+): LayerShape & { readonly hiddenSize: number; readonly layers: number } {
   return {
     ...readHeads(config, 'hidden_size', 'num_attention_heads'),
     layers: config.size('num_hidden_layers'),

@@ -5,12 +5,9 @@ import { add } from '../../graph/operators.js'
 import type { LayerHooks } from '../layer-hooks.js'
 import type { Weights } from '../weights.js'
 import { type AttentionContext, type AttentionNames, selfAttention } from './attention.js'
-import { type FeedForwardNames, type FeedForwardShape, feedForward } from './feed-forward.js'
-import { type NormShape, normLayer } from './norm.js'
-
-export interface PostNormShape extends FeedForwardShape, NormShape {
-  readonly heads: number
-}
+import { type FeedForwardNames, feedForward } from './feed-forward.js'
+import type { LayerShape } from './layer-shape.js'
+import { normLayer } from './norm.js'
 
 /** The tensors of a layer, below the layer's own name. */
 export interface PostNormNames extends AttentionNames, FeedForwardNames {
@@ -27,7 +24,7 @@ export function postNormLayer(
   weights: Weights,
   names: PostNormNames,
   x: Value,
-  shape: PostNormShape,
+  shape: LayerShape,
   context: AttentionContext,
   hooks: LayerHooks,
 ): Value {

@@ -6,12 +6,9 @@ import { add } from '../../graph/operators.js'
 import type { LayerHooks } from '../layer-hooks.js'
 import type { Weights } from '../weights.js'
 import { type AttentionContext, type AttentionNames, selfAttention } from './attention.js'
-import { type FeedForwardNames, type FeedForwardShape, feedForward } from './feed-forward.js'
-import { type NormShape, normLayer } from './norm.js'
-
-export interface PreNormShape extends FeedForwardShape, NormShape {
-  readonly heads: number
-}
+import { type FeedForwardNames, feedForward } from './feed-forward.js'
+import type { LayerShape } from './layer-shape.js'
+import { normLayer } from './norm.js'
 
 /** The tensors of a layer, below the layer's own name. */
 export interface PreNormNames extends AttentionNames, FeedForwardNames {
@@ -31,7 +28,7 @@ export function preNormLayer(
   weights: Weights,
   names: PreNormNames,
   x: Value,
-  shape: PreNormShape,
+  shape: LayerShape,
   context: AttentionContext,
   hooks: LayerHooks,
 ): Value {
