@@ -19,6 +19,7 @@ import {
 import { type Packing, pad } from '../../graph/packing.js'
 import type { Weights } from '../weights.js'
 import type { AttentionContext } from './attention.js'
+import { distancesUpTo } from './relative-bias.js'
 
 /** How distances become entries of the table of relative embeddings. */
 export interface DistanceShape {
@@ -69,8 +70,8 @@ export function distancesOf(
   shape: DistanceShape,
   { positions, packing, heads, maxTokens }: { positions: Value; packing: Packing; heads: number; maxTokens: number },
 ): Distances {
-  // Distances 0, 1, … and then …, −2, −1, because gather counts a negative index from the end.
-  const all = Int32Array.from({ length: 2 * maxTokens }, (_, i) => (i < maxTokens ? i : i - 2 * maxTokens))
+  // The lookup of a row with S tokens includes the distance −S, which no query and key have.
+  const all = distancesUpTo(maxTokens + 1)
   const integers = (name: string, dims: readonly number[], data: Int32Array) =>
     g.constant(name, 'int32', dims, bytesOf(data))
   const table = integers(
@@ -98,7 +99,7 @@ export interface DisentangledNames {
 }
 
 /** The factor of all terms of a score: 1/√(d · terms). */
-export const disentangledScale = ({ positionKey, positionQuery }: DisentangledNames, headSize: number): number =>
+const disentangledScale = ({ positionKey, positionQuery }: DisentangledNames, headSize: number): number =>
   (headSize * (1 + (positionKey === undefined ? 0 : 1) + (positionQuery === undefined ? 0 : 1))) ** -0.5
 
 /**

@@ -21,7 +21,10 @@ export function bucketOf(distance: number, buckets: number): number {
   return direction + exact + Math.min(range, exact - 1)
 }
 
-/** Distances 0, 1, … and then …, −2, −1, because gather counts a negative index from the end. */
+/**
+ * The distances in rows of up to `maxTokens` tokens: 0, 1, … and then …, −2, −1, because gather counts a negative index
+ * from the end.
+ */
 export function distancesUpTo(maxTokens: number): Int32Array {
   const count = 2 * maxTokens - 1
   return Int32Array.from({ length: count }, (_, i) => (i < maxTokens ? i : i - count))
