@@ -3,7 +3,7 @@
 
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseHeader, tensorFloats } from '../formats/safetensors.js'
+import { isShape, parseHeader, tensorFloats } from '../formats/safetensors.js'
 import { Problem, quoted } from '../problem.js'
 import { ConfigFile } from './config-file.js'
 import { readModelJson, readModelValue, weightsName, withModelFile } from './model-files.js'
@@ -169,7 +169,7 @@ async function readDense(folder: string, inputs: number): Promise<DenseLayer> {
   const tensors = await readTensors(folder)
   const tensor = (name: string, shape: readonly number[]) => {
     const found = tensors.get(name)
-    if (found?.shape.join() === shape.join()) return found.values
+    if (found && isShape(found.shape, shape)) return found.values
     const path = join(folder, weightsName)
     throw new Problem('invalid_backbone', `${path}: tensor "${name}" [${shape}] is missing or has another shape`)
   }
@@ -217,12 +217,11 @@ async function readLimits(folder: string): Promise<Pick<SentenceSettings, 'maxTo
   const config = await openConfig(folder, name)
   const tokenizer = await openConfig(folder, names.includes(tokenizerConfigName) ? tokenizerConfigName : undefined)
   const ofTokenizer = tokenizer.fields.get('model_max_length')
-  const maxTokens =
-    (config.fields.get('max_seq_length') ?? undefined) !== undefined
-      ? config.size('max_seq_length')
-      : typeof ofTokenizer === 'number' && ofTokenizer <= maxLimit
-        ? tokenizer.size('model_max_length')
-        : undefined
+  const maxTokens = config.has('max_seq_length')
+    ? config.size('max_seq_length')
+    : typeof ofTokenizer === 'number' && ofTokenizer <= maxLimit
+      ? tokenizer.size('model_max_length')
+      : undefined
   return { ...(maxTokens !== undefined && { maxTokens }), lowercase: config.fields.get('do_lower_case') === true }
 }
 
