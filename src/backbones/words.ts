@@ -11,6 +11,11 @@ export interface Word {
   readonly end: number
 }
 
+/** A word whose end may still change. */
+interface OpenWord extends Word {
+  end: number
+}
+
 /**
  * The words of an encoded text that have a token, in order. A word never ends before its combining marks.
  * @param encoded the only text of the encoding, with its prefix; offsets of words are without the prefix
@@ -31,7 +36,7 @@ function wordsOfTokenizer(
   tokens: readonly TokenSpan[],
   wordIds: readonly (number | null | undefined)[],
 ): readonly Word[] {
-  const words: { token: number; start: number; end: number }[] = []
+  const words: OpenWord[] = []
   let openId: number | null | undefined
   for (const { token, start, end } of tokens) {
     const open = words.at(-1)
@@ -48,7 +53,7 @@ function wordsOfTokenizer(
 
 /** A word without a token is left out: its text was cut before it, or the tokenizer drops its characters. */
 function wordsByRule(text: string, tokens: readonly TokenSpan[], rule: WordRule): readonly Word[] {
-  const words: { token: number; start: number; end: number }[] = []
+  const words: OpenWord[] = []
   let at = 0
   for (const { start, end } of wordSpans(text, rule, tokens.at(-1)?.end ?? 0)) {
     while (at < tokens.length && (tokens[at]?.end ?? 0) <= start) at++
@@ -61,22 +66,25 @@ function wordsByRule(text: string, tokens: readonly TokenSpan[], rule: WordRule)
     // One token cannot be the first of two words.
     if (last?.token === first.token) last.end = end
     else words.push({ token: first.token, start, end })
-    if (!withoutSpaces.test(text.slice(start, end))) continue
-    // Scripts without spaces: every token begins a word.
-    for (let i = at + 1; i < tokens.length && (tokens[i]?.start ?? end) < end; i++) {
-      const { token, start: border } = tokens[i] ?? first
-      const open = words.at(-1)
-      if (open === undefined || border <= open.start || token <= open.token || !isBorder(text, border)) continue
-      words.push({ token, start: border, end })
-      open.end = border
-    }
+    if (unspacedScript.test(text.slice(start, end))) splitAtTokens(text, tokens, at + 1, end, words)
   }
   return words
 }
 
+/** Splits the last word, in a script without spaces: every token of the word, from the one at `from`, begins a word. */
+function splitAtTokens(text: string, tokens: readonly TokenSpan[], from: number, end: number, words: OpenWord[]): void {
+  for (let at = from, next = tokens[at]; next && next.start < end; next = tokens[++at]) {
+    const { token, start } = next
+    const open = words.at(-1)
+    if (open === undefined || start <= open.start || token <= open.token || !isBorder(text, start)) continue
+    words.push({ token, start, end })
+    open.end = start
+  }
+}
+
 /** Scripts whose writing does not separate words. */
 const unspaced = '\\p{sc=Han}\\p{sc=Hiragana}\\p{sc=Katakana}\\p{sc=Thai}\\p{sc=Lao}\\p{sc=Khmer}\\p{sc=Myanmar}'
-const withoutSpaces = new RegExp(`[${unspaced}]`, 'u')
+const unspacedScript = new RegExp(`[${unspaced}]`, 'u')
 /** Before or after a character of such a script, and not before a combining mark. */
 const border = new RegExp(`(?<=[${unspaced}])(?!\\p{M})|(?=[${unspaced}])(?!\\p{M})`, 'uy')
 
@@ -96,14 +104,14 @@ function tokenSpans(encoded: string, encoding: Encoding, prefixLength: number): 
   const utf16 = utf16Offsets(encoded)
   const spans: TokenSpan[] = []
   for (const [token, [from = 0, to = 0]] of encoding.getOffsets().entries()) {
-    const { start, end } = withoutSpace(encoded, Math.max(prefixLength, utf16(from)), utf16(to))
+    const { start, end } = trimmed(encoded, Math.max(prefixLength, utf16(from)), utf16(to))
     if (start < end) spans.push({ token, start: start - prefixLength, end: end - prefixLength })
   }
   return spans
 }
 
 /** A span without the white space at its ends. */
-function withoutSpace(text: string, from: number, to: number): { readonly start: number; readonly end: number } {
+function trimmed(text: string, from: number, to: number): { readonly start: number; readonly end: number } {
   const span = text.slice(from, to)
   const start = from + span.length - span.trimStart().length
   return { start, end: Math.max(start, from + span.trimEnd().length) }
