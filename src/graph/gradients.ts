@@ -153,15 +153,17 @@ const rules: Readonly<Record<string, Rule>> = {
   Expand: (g, { x, dy }) => [() => sumTo(g, dy, x(0).shape)],
   ReduceSum: (g, { x, dy }) => {
     const axes = g.integersOf(x(1))
-    const kept = x(0).shape.map((dim, axis) => (axes.includes(axis) ? 1 : dim))
-    return [() => expand(g, reshape(g, dy, kept), x(0).shape)]
+    return [() => expand(g, reshape(g, dy, keptShape(x(0), axes)), x(0).shape)]
   },
   // An element that is not the largest has no gradient. The sign of its distance from the largest tells it.
   ReduceMax: (g, { x, y, dy }) => {
-    const reduced = g.integersOf(x(1))
-    const kept = x(0).shape.map((dim, axis) => (reduced.includes(axis) ? 1 : dim))
-    const isSmaller = () => sign(g, sub(g, reshape(g, y, kept), x(0)))
-    return [() => mul(g, reshape(g, dy, kept), sub(g, g.scalar(1), isSmaller()))]
+    const kept = keptShape(x(0), g.integersOf(x(1)))
+    return [
+      () => {
+        const isSmaller = sign(g, sub(g, reshape(g, y, kept), x(0)))
+        return mul(g, reshape(g, dy, kept), sub(g, g.scalar(1), isSmaller))
+      },
+    ]
   },
   // Only the last part may have an unknown size, because the sizes before it give the start of each part.
   Concat: (g, { node, x, dy }) => {
@@ -194,6 +196,10 @@ const rules: Readonly<Record<string, Rule>> = {
   // Weights of backbones are frozen, so only the input has a gradient.
   Conv: (g, { node, x, dy }) => [() => transposedConvolution(g, dy, x(1), x(0), node.attributes.group as number)],
 }
+
+/** The shape of a reduction of x that keeps the reduced axes. */
+const keptShape = ({ shape }: Value, axes: readonly number[]): Shape =>
+  shape.map((dim, axis) => (axes.includes(axis) ? 1 : dim))
 
 function present(node: Node, at: number): Value {
   const value = node.inputs[at]
