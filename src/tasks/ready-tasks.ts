@@ -185,6 +185,7 @@ function bytesOf(file: TaskFile, bitset: Uint8Array, labelBytes: LabelBytes): nu
   const arrays = [
     ...(file.mask ? [bitset, file.mask.bits] : []),
     ...linears.flatMap(({ weight, bias }) => [weight, bias]),
+    ...('thresholds' in file && file.thresholds instanceof Float32Array ? [file.thresholds] : []),
   ]
   // Most of them are views of the buffer that holds the task file.
   const buffers = new Set(arrays.map(({ buffer }) => buffer))
