@@ -2,9 +2,9 @@
 // a mask is a head on the bare backbone. task-file.ts reads and writes the file.
 
 import type { Pooling } from '../backbones/pooling.js'
-
 import type { TextForm } from '../backbones/tokenizer.js'
 import type { WordRule } from '../formats/word-rule.js'
+
 export const problemTypes = [
   'single_label_classification',
   'multi_label_classification',

@@ -108,7 +108,7 @@ export class Turns<F extends Flow> {
 
   /**
    * @param remembered bounds the number of flows without rows; several Turns may share it
-   * @param onForgotten called with a flow that was removed
+   * @param onForgotten receives each idle flow that is removed
    */
   constructor(
     readonly remembered: IdleFlows<F>,

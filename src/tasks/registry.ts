@@ -89,8 +89,8 @@ export class Registry {
 
   /**
    * Gets the current version of a task for a request, until it is released.
-   * @throws Problem `invalid_task_id`; `unknown_task`, even if another owner has such a task; `prototype_mismatch` or `backbone_mismatch`
-   *   if it was uploaded for another model; `overloaded` if there is no memory for it
+   * @throws Problem `invalid_task_id`; `unknown_task`, even if another owner has such a task; `prototype_mismatch` or
+   *   `backbone_mismatch` if it was uploaded for another model; `overloaded` if there is no memory for it
    */
   async use(owner: Owner, id: string): Promise<TaskInUse> {
     if (this.ready.mustRead(owner, this.version(owner, id))) await this.store.prefetch(owner, id)
