@@ -6,6 +6,7 @@
 import type { Backbone } from '../backbones/backbone.js'
 import { Problem } from '../problem.js'
 import { intersectInto, uniteInto } from './bitset.js'
+import { throwInvalidTaskFile } from './invalid-task-file.js'
 import type { Prototype } from './prototype.js'
 import type { BareFields, MaskFields, Task } from './task.js'
 
@@ -142,8 +143,4 @@ function checkMaskFits(task: MaskFields, prototype: Prototype): void {
     )
   if (task.combine !== 'none' && prototype.layerMasks === undefined)
     throwInvalidTaskFile(`combine is "${task.combine}", but the prototype has no layer masks; expected "none"`)
-}
-
-function throwInvalidTaskFile(message: string): never {
-  throw new Problem('invalid_task_file', message)
 }
