@@ -2,7 +2,7 @@
 // cost of each step is known and bounded before it starts. One call uses one version of each task, even if a new version is
 // uploaded meanwhile.
 
-import type { Text, TextTokenizer } from '../backbones/tokenizer.js'
+import type { TextTokenizer } from '../backbones/tokenizer.js'
 import { splitWords, type Word } from '../backbones/words.js'
 import type { Gate } from '../costs/gate.js'
 import { answerFactor } from '../costs/memory.js'
@@ -11,20 +11,16 @@ import { exceeds } from '../costs/resources.js'
 import type { SlicedWork } from '../costs/sliced-work.js'
 import { bareMaskKey, type EngineRow } from '../engine/engine.js'
 import type { Owner } from '../owner.js'
-import { takesPairs } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { type Demand, oneToken } from '../scheduler/admission.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
 import type { SubmitOptions } from '../scheduler/submission.js'
 import { finish } from '../steps.js'
+import { charactersOf, checkInput, checkThreshold, type InputAndTask, type PredictionInput } from './inputs.js'
 import { isSmall, type PredictionCost, predictionCost, sumOfCosts, tokensOfCost } from './prediction-costs.js'
 import { type Prediction, type PredictionOptions, predictionInSteps, readsHidden } from './predictions.js'
 import type { Task, TaskInUse } from './ready-tasks.js'
 import type { Registry } from './registry.js'
-
-export interface PredictionInput extends Text {
-  readonly task: string
-}
 
 /** Who a prediction is for: whose tasks it uses, and who is charged. */
 export interface Account {
@@ -94,12 +90,6 @@ const charactersAround = 200
 /** Most texts of a request that are tokenised together. */
 const textsTogether = 32
 
-/** An input and its task. */
-interface InputAndTask {
-  readonly input: PredictionInput
-  readonly task: Task
-}
-
 interface EncodedInput extends InputAndTask {
   readonly inputIds: Int32Array
   readonly tokenTypeIds: Int32Array
@@ -133,7 +123,8 @@ export class Predictor {
       // Loading tasks takes time.
       options.account.checkAgain()
       const inputsAndTasks = inputs.map((input) => ({ input, task: present(tasks.get(input.task)).task }))
-      for (const [index, each] of inputsAndTasks.entries()) this.#checkText(each, index, options)
+      const { tokenizer } = this.parts
+      for (const [index, each] of inputsAndTasks.entries()) checkInput(each, index, tokenizer, options)
       if (options.threshold !== undefined) checkThreshold(tasks)
       // Reject before tokenising what is too costly even if each text has only one word.
       this.#checkCost(sumOfCosts(inputsAndTasks.map(({ task }) => this.#costOf(task, 1, options))))
@@ -192,40 +183,6 @@ export class Predictor {
     }
   }
 
-  #checkText({ input, task }: InputAndTask, index: number, { truncate }: PredictOptions): void {
-    const maxCharacters = this.parts.tokenizer.maxCharactersOf(task.file)
-    for (const [name, value] of [['text', input.text] as const, ['text_pair', input.textPair] as const]) {
-      if (value === undefined) continue
-      if (isBlank(value.slice(0, maxCharacters)))
-        throw new Problem('empty_text', `inputs[${index}]: ${name} is empty or has only whitespace; send a text`, {
-          input: index,
-          field: name,
-        })
-      if (!truncate && value.length > maxCharacters)
-        throw new Problem(
-          'text_too_long',
-          `inputs[${index}]: ${name} has ${value.length} characters; send at most ${maxCharacters}, or set truncate to true`,
-          { input: index, characters: value.length, limit: maxCharacters },
-        )
-    }
-    this.#checkInputKind({ input, task }, index)
-  }
-
-  #checkInputKind({ input, task }: InputAndTask, index: number): void {
-    const { problemType, inputs } = task.file
-    if (input.textPair === undefined && inputs === 'pair')
-      throw new Problem(
-        'text_pair_missing',
-        `inputs[${index}]: task "${input.task}" was trained on pairs of texts; add text_pair`,
-        { input: index },
-      )
-    if (input.textPair === undefined || (takesPairs[problemType] && inputs !== 'text')) return
-    const reason = takesPairs[problemType] ? 'was trained on single texts' : `is a ${problemType} and takes one text`
-    throw new Problem('text_pair_not_taken', `inputs[${index}]: task "${input.task}" ${reason}; remove text_pair`, {
-      input: index,
-    })
-  }
-
   /** Tokenises the texts in groups. Other requests can fill the queue meanwhile: then the request is rejected. */
   async #encodeAll(inputs: readonly InputAndTask[], demand: Demand, options: PredictOptions): Promise<EncodedInput[]> {
     const { gate } = this.parts
@@ -255,10 +212,11 @@ export class Predictor {
     const { tokenizer, gate } = this.parts
     let amount = 0
     let end = first
-    for (; end < inputs.length && end - first < textsTogether; end++) {
-      const more = charactersAround + charactersOf(tokenizer, inputs[end])
+    for (const each of inputs.slice(first, first + textsTogether)) {
+      const more = charactersAround + charactersOf(each, tokenizer)
       if (end > first && amount + more > gate.capacity / 2) break
       amount += more
+      end++
     }
     return { texts: inputs.slice(first, end), amount }
   }
@@ -299,7 +257,7 @@ export class Predictor {
     const byTask = new Map<string, { tokens: number; cost: number }>()
     for (const each of inputs) {
       const { task } = each.input
-      const least = Math.ceil(charactersOf(tokenizer, each) / mostCharactersPerToken)
+      const least = Math.ceil(charactersOf(each, tokenizer) / mostCharactersPerToken)
       const tokens = Math.min(tokenizer.maxTokensOf(each.task.file), least) + (byTask.get(task)?.tokens ?? 0)
       byTask.set(task, { tokens, cost: tokens })
     }
@@ -316,29 +274,6 @@ export class Predictor {
       throw exceeds('multiplyAdds', multiplyAdds, maxMultiplyAdds, 'the heads of the request')
     if (bytes > maxAnswerBytes) throw exceeds('answerBytes', bytes, maxAnswerBytes, 'the response')
   }
-}
-
-/** Characters to tokenise of an input, with the prefix of its task. */
-function charactersOf(tokenizer: TextTokenizer, each: InputAndTask | undefined): number {
-  if (each === undefined) return 0
-  const { input, task } = each
-  const most = tokenizer.maxCharactersOf(task.file)
-  const { textPrefix = '' } = task.file
-  const texts = input.textPair === undefined ? [input.text] : [input.text, input.textPair]
-  return texts.reduce((sum, text) => sum + textPrefix.length + Math.min(text.length, most), 0)
-}
-
-const isBlank = (text: string): boolean => !/\S/.test(text)
-
-/** At least one task must be multi-label. The others ignore the threshold, as regressions ignore top_k. */
-function checkThreshold(tasks: ReadonlyMap<string, TaskInUse>): void {
-  const types = Array.from(tasks, ([id, { task }]) => ({ id, type: task.file.problemType }))
-  if (types.some(({ type }) => type === 'multi_label_classification')) return
-  throw new Problem(
-    'threshold_not_taken',
-    'threshold is only for multi_label_classification; remove it: ' +
-      types.map(({ id, type }) => `"${id}" is a ${type}`).join(', '),
-  )
 }
 
 function engineRow({ task: { file, bitset }, inputIds, tokenTypeIds }: EncodedInput): EngineRow {
