@@ -1,12 +1,12 @@
 // Directories of the Python package sentence-transformers. modules.json lists the modules that make a vector of a text:
 // the transformer, pooling, and perhaps dense layers and normalisation.
 
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isShape, parseHeader, tensorFloats } from '../formats/safetensors.js'
 import { Problem, quoted } from '../problem.js'
 import { ConfigFile } from './config-file.js'
-import { readModelJson, readModelValue, weightsName, withModelFile } from './model-files.js'
+import { readBytes, readModelJson, readModelValue, weightsName, withModelFile } from './model-files.js'
 import type { Pooling } from './pooling.js'
 
 export const modulesName = 'modules.json'
@@ -189,11 +189,11 @@ async function readTensors(folder: string) {
       `${path} is missing, and pytorch_model.bin cannot be used instead. Save the model with the Python package ` +
         'sentence-transformers: SentenceTransformer(directory).save(directory).',
     )
-  await withModelFile(folder, weightsName, async (_, size) => {
+  const file = await withModelFile(folder, weightsName, async (opened, size) => {
     if (size > maxDenseBytes)
       throw new Problem('invalid_backbone', `${path} has ${size} bytes; expected at most ${maxDenseBytes}`)
+    return readBytes(opened, size)
   })
-  const file = await readFile(path)
   try {
     const { tensors } = parseHeader(file)
     return new Map(
@@ -237,10 +237,8 @@ const maxPromptCharacters = 1_000
 async function readPrompts(directory: string): Promise<Pick<SentenceSettings, 'prompts' | 'defaultPrompt'>> {
   if (!(await namesIn(directory)).includes(promptsName)) return { prompts: new Map(), defaultPrompt: '' }
   const config = new ConfigFile(join(directory, promptsName), await readModelJson(directory, promptsName))
-  const given = config.fields.get('prompts') ?? {}
-  if (typeof given !== 'object' || Array.isArray(given)) return config.throwInvalidConfig('prompts is not an object')
   const prompts = new Map(
-    Object.entries(given).map(([name, prompt]: [string, unknown]) => {
+    Array.from(config.below('prompts').fields, ([name, prompt]) => {
       // A purpose without a prompt may be null.
       const text = prompt ?? ''
       if (typeof text === 'string' && text.length <= maxPromptCharacters) return [name, text]
