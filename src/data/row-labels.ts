@@ -73,17 +73,17 @@ function indicatorCount(cells: readonly unknown[]): number | undefined {
     : undefined
 }
 
-const indicatorWords: Readonly<Partial<Record<string, boolean>>> = {
-  '0': false,
-  '1': true,
-  '0.0': false,
-  '1.0': true,
-  false: false,
-  true: true,
-}
+const indicatorWords: ReadonlyMap<string, boolean> = new Map([
+  ['0', false],
+  ['1', true],
+  ['0.0', false],
+  ['1.0', true],
+  ['false', false],
+  ['true', true],
+])
 
 /** Whether a value is 1, or undefined if it is neither 0 nor 1. */
-const indicator = (value: unknown): boolean | undefined => indicatorWords[String(value).trim().toLowerCase()]
+const indicator = (value: unknown): boolean | undefined => indicatorWords.get(String(value).trim().toLowerCase())
 
 /** The columns that have only zeros and ones, as columns for each label have. */
 export const indicatorColumns = (sample: readonly FileRow[], names: readonly string[]): readonly string[] =>

@@ -106,6 +106,18 @@ test('reads a column for each label', async () => {
   )
 })
 
+test('reads columns and labels with the names of properties of objects', async () => {
+  const path = await fileOf('races.csv', 'text,constructor\na fast lap,toString\na slow lap,constructor\n')
+  const examples = await examplesOf(path, { columns: { label: 'constructor' } })
+  assert.deepEqual(
+    examples.map(({ label }) => label),
+    ['toString', 'constructor'],
+  )
+  const arrays = await fileOf('races.jsonl', '{"text":"a","label":["constructor","constructor"]}')
+  const [example] = await examplesOf(arrays)
+  assert.deepEqual(example?.label, ['constructor', 'constructor'])
+})
+
 test('reads arrays of zeros and ones, and numbers, with the names of labels', async () => {
   const labelNames = ['price', 'service', 'food']
   const arrays = topics.map((labels) => labelNames.map((name) => (labels.includes(name) ? 1 : 0)))

@@ -80,9 +80,10 @@ async function* separatedRows(
     }
     const place = `${path}:${line}`
     const values: Record<string, string> = {}
-    const count = Math.min(fields.length, columns.length)
-    for (let at = 0; at < count; at++) values[columns[at] ?? ''] ??= fields[at] ?? ''
-    for (let at = count; at < fields.length; at++)
+    // Not ??=, because objects inherit names such as "constructor".
+    for (const [at, name] of columns.slice(0, fields.length).entries())
+      if (!Object.hasOwn(values, name)) values[name] = fields[at] ?? ''
+    for (let at = columns.length; at < fields.length; at++)
       if (fields[at]?.trim())
         throwInvalidData(
           place,
