@@ -80,7 +80,7 @@ export async function surveyFile(path: string, options: SurveyOptions): Promise<
     if (labels.isMixed) return surveyFile(path, { ...options, problem: 'multi_label_classification' })
     if (examples++ === 0) placeName = placeNameOf(example.place)
     const place = placeNumber(example.place)
-    const [label] = hashOf(String(example.label))
+    const [label] = hashOf(labelKey(example))
     const before = texts.add(textKey(example), label, place)
     if (before) {
       repeated.add({ first: before.place, second: place })
@@ -130,6 +130,10 @@ export function sharedTexts(texts: TextIndex): { onExample: OnExample; shared: R
 
 const textKey = ({ text, textPair }: Example): string =>
   textPair === undefined ? text.trim() : `${text.trim()}\u0000${textPair.trim()}`
+
+/** Equal for equal labels. The order of the labels of words counts, and that of labels that apply to a text does not. */
+const labelKey = ({ label, words, spans }: Example): string =>
+  spans ? JSON.stringify(spans) : String(typeof label === 'object' && !words ? label.toSorted() : label)
 
 const placeNumber = (place: string): number => Number(place.slice(place.search(/\d+$/)))
 

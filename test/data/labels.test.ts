@@ -282,3 +282,17 @@ test('reads lists of words and tags in cells of CSV', async () => {
     assert.deepEqual([example?.text, example?.label, example?.words?.length], ['Grace Hopper lives', tags, 3])
   }
 })
+
+test('finds repeated texts with other labels, whatever the labels are', async () => {
+  const conflicts = async (labels: readonly unknown[]) => {
+    const rows = labels.map((label) => JSON.stringify({ text: 'Grace Hopper', label }))
+    const { repeated, conflicting } = await surveyOf(await fileOf('a.jsonl', rows.join('\n')))
+    assert.equal(repeated.count, labels.length - 1)
+    return conflicting.shown
+  }
+  assert.deepEqual(await conflicts(['a', 'a', 'b']), [{ first: 1, second: 3 }])
+  assert.deepEqual(await conflicts([['a', 'b'], ['b', 'a'], ['a']]), [{ first: 1, second: 3 }])
+  const person = { start: 0, end: 12, label: 'PER' }
+  const place = { start: 0, end: 12, label: 'LOC' }
+  assert.deepEqual(await conflicts([[person], [person], [place]]), [{ first: 1, second: 3 }])
+})
