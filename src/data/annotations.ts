@@ -50,7 +50,9 @@ function labelStudioTask({ data, annotations, completions }: Values): Values | u
   for (const result of objectsOf(annotation.result)) {
     const { from_name, value } = result
     if (typeof from_name !== 'string' || !isObject(value)) continue
-    byControl.set(from_name, [...(byControl.get(from_name) ?? []), value])
+    const values = byControl.get(from_name)
+    if (values) values.push(value)
+    else byControl.set(from_name, [value])
   }
   const labels = Array.from(byControl, ([name, values]) => [name, labelOfResults(values)] as const)
   // A text in which nothing is labelled has no result.
