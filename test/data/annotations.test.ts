@@ -1,27 +1,18 @@
 // Exports of annotation tools: Label Studio, doccano, Argilla and Prodigy.
 
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { columnsFor, defaultColumns } from '../../src/data/columns.js'
 import { readExamples } from '../../src/data/examples.js'
-import { surveyFile } from '../../src/data/file-survey.js'
 import type { ProblemType } from '../../src/petl/task.js'
+import { fileOf, surveyOf } from './files.js'
 
-const folder = await mkdtemp(join(tmpdir(), 'propetl-annotations-'))
-after(() => rm(folder, { recursive: true }))
-
-let files = 0
-async function write(content: unknown, extension: string): Promise<string> {
-  const path = join(folder, `${files++}${extension}`)
+function write(content: unknown, extension: string): Promise<string> {
   const lines = () => (content as readonly unknown[]).map((row) => JSON.stringify(row)).join('\n')
-  await writeFile(
-    path,
+  return fileOf(
+    `a${extension}`,
     typeof content === 'string' ? content : extension === '.json' ? JSON.stringify(content) : lines(),
   )
-  return path
 }
 
 interface ReadOptions {
@@ -46,7 +37,7 @@ async function read(
 }
 
 async function problemOf(content: unknown, extension = '.jsonl') {
-  const { labels } = await surveyFile(await write(content, extension), { columns: defaultColumns })
+  const { labels } = await surveyOf(await write(content, extension))
   return { problem: labels.space.problem, labels: labels.space.labels }
 }
 

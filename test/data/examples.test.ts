@@ -1,41 +1,26 @@
 // Data files as users have them, and the errors and warnings about them.
 
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { type Columns, columnsFor, defaultColumns } from '../../src/data/columns.js'
 import { type Example, readExamples } from '../../src/data/examples.js'
-import { surveyFile } from '../../src/data/file-survey.js'
 import { problemTraits } from '../../src/learn/problem-traits.js'
 import type { ProblemType } from '../../src/petl/task.js'
+import { fileOf, surveyOf } from './files.js'
 
-const folder = await mkdtemp(join(tmpdir(), 'propetl-examples-'))
-after(() => rm(folder, { recursive: true }))
-let files = 0
-
-async function fileOf(content: string | Uint8Array, extension = 'jsonl'): Promise<string> {
-  const path = join(folder, `${files++}.${extension}`)
-  await writeFile(path, content)
-  return path
-}
+const write = (content: string | Uint8Array, extension = 'jsonl') => fileOf(`a.${extension}`, content)
 
 async function read(content: string | Uint8Array, columns: Columns = defaultColumns, extension = 'jsonl') {
   const warnings: string[] = []
   const examples: Example[] = []
   const watch = { onWarning: (what: string) => warnings.push(what) }
-  for await (const example of readExamples(await fileOf(content, extension), columns, watch)) examples.push(example)
+  for await (const example of readExamples(await write(content, extension), columns, watch)) examples.push(example)
   return { examples, warnings }
 }
 
-const survey = async (content: string, extension = 'jsonl', problem?: ProblemType) => {
-  const found = await surveyFile(await fileOf(content, extension), {
-    columns: defaultColumns,
-    ...(problem && { problem }),
-  })
-  return found.labels.space
-}
+const survey = async (content: string, extension = 'jsonl', problem?: ProblemType) =>
+  (await surveyOf(await write(content, extension), { ...(problem && { problem }) })).labels.space
 
 const row = (label: unknown, text: unknown = 'a text') => `${JSON.stringify({ text, label })}\n`
 
@@ -117,7 +102,7 @@ test('errors say what to do about spreadsheets, encodings and task files', async
     /not a text file but a ZIP archive or an Excel/,
   )
   await assert.rejects(csv(Buffer.from('text,label\ncaf\u00e9,x\n', 'latin1')), /iconv -f WINDOWS-1252 -t UTF-8/)
-  await assert.rejects(readExamples(folder, defaultColumns).next(), /expected a data file that ends in/)
+  await assert.rejects(readExamples(tmpdir(), defaultColumns).next(), /expected a data file that ends in/)
   await assert.rejects(readExamples('task.safetensors', defaultColumns).next(), /looks like a task file/)
 })
 
