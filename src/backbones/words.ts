@@ -1,6 +1,7 @@
 // Finds the words of a text and their tokens: by the rule of a task, or at the boundaries that the tokenizer found.
 
 import type { Encoding } from 'tokenizers'
+import { codePointOffsets, withoutSpace } from '../formats/spans.js'
 import { afterMarks, type WordRule, wordSpans } from '../formats/word-rule.js'
 
 export interface Word {
@@ -101,29 +102,12 @@ interface TokenSpan {
 
 /** The tokens that cover text after the prefix, which special tokens do not, without the white space at their ends. */
 function tokenSpans(encoded: string, encoding: Encoding, prefixLength: number): readonly TokenSpan[] {
-  const utf16 = utf16Offsets(encoded)
+  const utf16 = codePointOffsets(encoded)
   const spans: TokenSpan[] = []
   for (const [token, [from = 0, to = 0]] of encoding.getOffsets().entries()) {
-    const { start, end } = trimmed(encoded, Math.max(prefixLength, utf16(from)), utf16(to))
+    const span = { start: Math.max(prefixLength, utf16(from) ?? encoded.length), end: utf16(to) ?? encoded.length }
+    const { start, end } = withoutSpace(encoded, span)
     if (start < end) spans.push({ token, start: start - prefixLength, end: end - prefixLength })
   }
   return spans
-}
-
-/** A span without the white space at its ends. */
-function trimmed(text: string, from: number, to: number): { readonly start: number; readonly end: number } {
-  const span = text.slice(from, to)
-  const start = from + span.length - span.trimStart().length
-  return { start, end: Math.max(start, from + span.trimEnd().length) }
-}
-
-/** Converts the tokenizer's offsets in code points to JavaScript's UTF-16 offsets. */
-function utf16Offsets(text: string): (codePoints: number) => number {
-  const offsets: number[] = [0]
-  let offset = 0
-  for (const character of text) {
-    offset += character.length
-    offsets.push(offset)
-  }
-  return (codePoints) => offsets[codePoints] ?? text.length
 }

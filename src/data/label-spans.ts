@@ -1,5 +1,6 @@
 // Reads labelled parts of a text, as annotation tools export them: arrays of [start, end, label], or objects.
 
+import { codePointOffsets, withoutSpace } from '../formats/spans.js'
 import type { Span } from '../formats/word-rule.js'
 import { throwInvalidData } from './invalid-data.js'
 
@@ -68,7 +69,10 @@ export function spansOfText(
   onWarning: (what: string) => void,
 ): readonly LabelledSpan[] {
   const toUtf16 = codePointOffsets(text)
-  const spans = raw.flatMap((span) => withoutSpace(text, located(span, text, toUtf16, place)))
+  const spans = raw
+    .map((span) => located(span, text, toUtf16, place))
+    .map((span) => ({ ...span, ...withoutSpace(text, span) }))
+    .filter(({ start, end }) => start < end)
   const kept: LabelledSpan[] = []
   for (const span of spans.sort((a, b) => a.start - b.start || b.end - a.end)) {
     const last = kept.at(-1)
@@ -109,20 +113,3 @@ const withoutBreaks = (text: string): string => text.replaceAll('\\n', ' ').repl
 
 const quotedPart = (text: string, { start, end }: Span): string =>
   JSON.stringify(text.slice(start, Math.min(end, start + 80)))
-
-/** Undefined for offsets that are not whole numbers within the text. */
-function codePointOffsets(text: string): (offset: number) => number | undefined {
-  if (!/[\ud800-\udbff]/.test(text)) return (offset) => (isOffset(offset, text.length) ? offset : undefined)
-  const offsets = [0]
-  for (const character of text) offsets.push((offsets.at(-1) ?? 0) + character.length)
-  return (offset) => offsets[offset]
-}
-
-const isOffset = (value: number, most: number): boolean => Number.isInteger(value) && value >= 0 && value <= most
-
-function withoutSpace(text: string, { start, end, label }: LabelledSpan): LabelledSpan[] {
-  const part = text.slice(start, end)
-  const from = start + part.length - part.trimStart().length
-  const to = start + part.trimEnd().length
-  return from < to ? [{ start: from, end: to, label }] : []
-}
