@@ -81,6 +81,12 @@ export class Problem extends Error {
 /** User input for a message: quoted, with control characters escaped, and shortened if it is long. */
 export const quoted = (text: string, most = 80): string => JSON.stringify(shortened(text, most))
 
+/** The first of some names for a message, each quoted, and the number of the others. */
+export const quotedList = (names: readonly string[], most: number): string => {
+  const shown = names.slice(0, most).map((name) => quoted(name))
+  return names.length > most ? `${shown.join(', ')} and ${names.length - most} more` : shown.join(', ')
+}
+
 export const shortened = (text: string, most: number): string => (text.length > most ? `${text.slice(0, most)}…` : text)
 
 /** The message of an error. If several addresses of a host failed, that of the first one. */

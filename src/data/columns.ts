@@ -1,6 +1,7 @@
 // Which columns of a data file are used, and how their values are read.
 
 import type { ProblemType } from '../petl/task.js'
+import { quotedList } from '../problem.js'
 import { flagOf } from '../settings.js'
 import { throwInvalidData } from './invalid-data.js'
 
@@ -78,7 +79,7 @@ export function findColumns(
         path,
         new Set(similar).size === 1
           ? `column "${found}" occurs twice`
-          : `the columns ${listed(similar)} are similar to "${wanted}"; rename those that are not meant`,
+          : `the columns ${quotedList(similar, maxShown)} are similar to "${wanted}"; rename those that are not meant`,
       )
     if (similar.length === 0 && isRequired) throwMissing(wanted, role)
     return found
@@ -86,7 +87,7 @@ export function findColumns(
   const throwMissing = (wanted: string, role: ColumnRole | 'labelColumns'): never =>
     throwInvalidData(
       path,
-      `there is no column "${wanted}"; the file has ${listed(names) || 'no columns'}. ` +
+      `there is no column "${wanted}"; the file has ${quotedList(names, maxShown) || 'no columns'}. ` +
         (role === 'label' && indicators.length > 1
           ? `If a column with 0 or 1 belongs to each label, name these columns: --label-columns ${indicators.join(',')}`
           : `Name the column to use with ${flagOf(role === 'labelColumns' ? role : `${role}Column`)}`),
@@ -111,8 +112,3 @@ export const usedColumns = ({ text, textPair, label, labelColumns = [label] }: C
 const simplified = (name: string) => name.trim().toLowerCase()
 
 const maxShown = 20
-
-const listed = (names: readonly string[]): string => {
-  const shown = names.slice(0, maxShown).map((name) => `"${name}"`)
-  return names.length > maxShown ? `${shown.join(', ')} and ${names.length - maxShown} more` : shown.join(', ')
-}

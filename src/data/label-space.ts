@@ -2,6 +2,7 @@
 
 import type { WordRule } from '../formats/word-rule.js'
 import type { ProblemType, Thresholds } from '../petl/task.js'
+import { quotedList } from '../problem.js'
 import type { Example } from './examples.js'
 import { throwInvalidData } from './invalid-data.js'
 import type { UnlearnedLabels } from './unlearned-labels.js'
@@ -79,11 +80,7 @@ export const wholeNumberOf = (label: string): string | undefined => /^([+-]?\d+)
 const maxShownLabels = 10
 
 /** The first labels, for messages. */
-export const shownLabels = (labels: readonly string[]): string => {
-  const more = labels.length - maxShownLabels
-  const first = labels.slice(0, maxShownLabels).map((label) => JSON.stringify(label))
-  return more > 0 ? `${first.join(', ')} and ${more} more` : first.join(', ')
-}
+export const shownLabels = (labels: readonly string[]): string => quotedList(labels, maxShownLabels)
 
 /** The value of a label that is a number or the text of one. */
 export function labelNumber(label: Example['label']): number | undefined {

@@ -1,5 +1,6 @@
 // Describes a data file for people and for programs.
 
+import { quotedList } from '../problem.js'
 import type { FileSurvey, Repetition, Repetitions } from './file-survey.js'
 import { hasNumbers, type LabelSpace } from './label-space.js'
 import { describeSkipped } from './skipped-rows.js'
@@ -20,11 +21,6 @@ export const rareLabels = ({ labels }: FileSurvey) => {
   return labels.counts.filter(({ count }) => count < enoughExamples).reverse()
 }
 
-const quotedNames = (names: readonly string[], most: number): string => {
-  const shown = names.slice(0, most).map((name) => JSON.stringify(name))
-  return names.length > most ? `${shown.join(', ')} and ${names.length - most} more` : shown.join(', ')
-}
-
 /** The columns in use: text from "Text", label from "Label". */
 export function describeColumns({ columns, names }: FileSurvey): string {
   const { text, textPair, label, labelColumns } = columns
@@ -32,7 +28,7 @@ export function describeColumns({ columns, names }: FileSurvey): string {
   return [
     `text from "${text}"`,
     ...(hasPair ? [`second text from "${textPair}"`] : []),
-    labelColumns ? `labels from ${quotedNames(labelColumns, maxShownColumns)}` : `label from "${label}"`,
+    labelColumns ? `labels from ${quotedList(labelColumns, maxShownColumns)}` : `label from "${label}"`,
   ].join(', ')
 }
 
@@ -104,7 +100,7 @@ export function describeCheck({ survey, space, error, lengths, dev }: CheckedFil
     ['file', path],
     ['format', format],
     ['columns', describeColumns(survey)],
-    ...(unused.length > 0 ? [['not used', quotedNames(unused, maxShownColumns)] as [string, string]] : []),
+    ...(unused.length > 0 ? [['not used', quotedList(unused, maxShownColumns)] as [string, string]] : []),
     ['rows', `${formatCount(rows)}${rows > examples ? `, ${formatCount(rows - examples)} of them skipped` : ''}`],
     ...listed(
       'skipped',

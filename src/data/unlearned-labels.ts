@@ -1,6 +1,6 @@
 // Labels of dev or test examples that the task was not trained on. They count as wrong predictions.
 
-import { quoted } from '../problem.js'
+import { quotedList } from '../problem.js'
 import { detached } from './detached.js'
 
 /** Bounds the memory for a file whose labels are those of another task. Further labels count as one. */
@@ -35,10 +35,8 @@ export class UnlearnedLabels {
   /** A sentence for a warning; undefined if all labels were learned. */
   get warning(): string | undefined {
     if (this.#count === 0) return undefined
-    const shown = this.names.slice(0, maxShown).map((name) => quoted(name))
-    const more = this.size > maxShown ? ` and ${this.size - maxShown} more` : ''
     return (
-      `${this.#firstPlace}: ${shown.join(', ')}${more} ${this.size === 1 ? 'is not a label' : 'are not labels'} of the task; ` +
+      `${this.#firstPlace}: ${quotedList(this.names, maxShown)} ${this.size === 1 ? 'is not a label' : 'are not labels'} of the task; ` +
       `${this.#count} ${this.#count === 1 ? 'label counts' : 'labels count'} as predicted wrongly`
     )
   }
