@@ -5,7 +5,7 @@ import type { Span } from '../formats/word-rule.js'
 import { flagOf } from '../settings.js'
 import { type Columns, findColumns, hasLabel, usedColumns } from './columns.js'
 import { openRows } from './file-rows.js'
-import { throwInvalidData } from './invalid-data.js'
+import { shownValue, throwInvalidData } from './invalid-data.js'
 import { isMissing, looksLikeList, parseList } from './label-cells.js'
 import { type LabelledSpan, spansInCell, spansOfText } from './label-spans.js'
 import { indicatorColumns, type LabelNotation, labelNotation, readLabel } from './row-labels.js'
@@ -144,11 +144,11 @@ function readExample(
     return readTaggedExample(row, columns, notation)
   if (text === undefined) return { skip: `column "${columns.text}" is empty` }
   if (typeof text !== 'string')
-    return throwInvalidData(place, `column "${columns.text}" is ${shown(text)}; expected a text`)
+    return throwInvalidData(place, `column "${columns.text}" is ${shownValue(text)}; expected a text`)
   const textPair = columns.textPair in values || columns.pairs ? readText(row, columns, 'textPair') : undefined
   if (textPair === undefined && columns.bothTexts) return { skip: `column "${columns.textPair}" is empty` }
   if (textPair !== undefined && typeof textPair !== 'string')
-    return throwInvalidData(place, `column "${columns.textPair}" is ${shown(textPair)}; expected a text`)
+    return throwInvalidData(place, `column "${columns.textPair}" is ${shownValue(textPair)}; expected a text`)
   const label = readLabel(row, columns, notation)
   if (label === undefined) return { skip: missingLabel(row, columns) }
   return { place, text, ...(textPair !== undefined && { textPair }), label }
@@ -158,7 +158,7 @@ function missingLabel({ values }: FileRow, { label, labelColumns }: Columns): st
   if (labelColumns) return 'the columns of the labels are empty'
   const value = values[label]
   return value !== undefined && value !== null && String(value).trim() !== ''
-    ? `column "${label}" is ${shown(value)}`
+    ? `column "${label}" is ${shownValue(value)}`
     : `column "${label}" is empty`
 }
 
@@ -196,10 +196,11 @@ function readWords(row: FileRow, columns: Columns): { text: string; words: Span[
       text: value,
       words: Array.from(value.matchAll(/\S+/g), ({ 0: word, index }) => ({ start: index, end: index + word.length })),
     }
-  if (!Array.isArray(value)) return throwInvalidData(place, `column "${column}" is ${shown(value)}; expected words`)
+  if (!Array.isArray(value))
+    return throwInvalidData(place, `column "${column}" is ${shownValue(value)}; expected words`)
   const words = value.map((item: unknown, at) => {
     const word = typeof item === 'string' ? item.trim() : ''
-    return word || throwInvalidData(place, `column "${column}": word ${at + 1} is ${shown(item)}; expected a word`)
+    return word || throwInvalidData(place, `column "${column}": word ${at + 1} is ${shownValue(item)}; expected a word`)
   })
   let end = -1
   const spans = words.map((word) => {
@@ -216,21 +217,21 @@ function readWordLabels(row: FileRow, columns: Columns, { names }: LabelNotation
   const value = listInCell(readCell(row, columns, 'label'))
   if (typeof value === 'string') return value.match(/\S+/g) ?? []
   if (!Array.isArray(value))
-    return throwInvalidData(place, `column "${column}" is ${shown(value)}; expected a label for each word`)
+    return throwInvalidData(place, `column "${column}" is ${shownValue(value)}; expected a label for each word`)
   return value.map((item: unknown, at) => {
-    const what = `column "${column}": label ${at + 1} is ${shown(item)}`
+    const throwInvalid = (expected: string) =>
+      throwInvalidData(place, `column "${column}": label ${at + 1} is ${shownValue(item)}${expected}`)
     if (typeof item === 'number' || (names && typeof item === 'string' && /^\d+$/.test(item)))
       return (
         names?.[Number(item)] ??
-        throwInvalidData(
-          place,
+        throwInvalid(
           names
-            ? `${what}, but the label names have the numbers 0 to ${names.length - 1}`
-            : `${what}, a number. Give the names of the labels in the order of their numbers, as in: --label-names O,B-PER,I-PER`,
+            ? `, but the label names have the numbers 0 to ${names.length - 1}`
+            : `, a number. Give the names of the labels in the order of their numbers, as in: --label-names O,B-PER,I-PER`,
         )
       )
     const label = typeof item === 'string' ? item.trim() : ''
-    return label || throwInvalidData(place, `${what}; expected a label`)
+    return label || throwInvalid('; expected a label')
   })
 }
 
@@ -257,5 +258,3 @@ function readText(row: FileRow, columns: Columns, role: 'text' | 'textPair'): un
   if (value === undefined || value === null || (typeof value === 'string' && value.trim() === '')) return undefined
   return typeof value === 'number' || typeof value === 'boolean' ? String(value) : value
 }
-
-const shown = (value: unknown) => JSON.stringify(value)?.slice(0, 80)

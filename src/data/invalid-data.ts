@@ -11,6 +11,9 @@ export function throwInvalidData(place: string, what: string): never {
   throw new Problem('invalid_data', `${place}: ${what}`)
 }
 
+/** A value for a message, as the beginning of its JSON. */
+export const shownValue = (value: unknown): string => JSON.stringify(value)?.slice(0, 80) ?? 'undefined'
+
 const causes: Readonly<Partial<Record<string, string>>> = {
   ENOENT: 'there is no such file',
   EISDIR: 'it is a directory; expected a file',

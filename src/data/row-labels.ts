@@ -2,7 +2,7 @@
 
 import type { Columns } from './columns.js'
 import type { Label } from './examples.js'
-import { throwInvalidData } from './invalid-data.js'
+import { shownValue, throwInvalidData } from './invalid-data.js'
 import { isBracketed, isMissing, listOf, looksLikeList, parseList, separatorsIn } from './label-cells.js'
 import type { FileRow } from './row-reader.js'
 
@@ -99,32 +99,35 @@ export const indicatorColumns = (sample: readonly FileRow[], names: readonly str
  */
 export function readLabel(row: FileRow, columns: Columns, notation: LabelNotation): Label | undefined {
   if (columns.labelColumns) return readLabelColumns(row, columns.labelColumns)
-  const { place, values } = row
-  const value = values[columns.label]
-  const what = `column "${columns.label}" is ${shown(value)}`
+  const value = row.values[columns.label]
+  const throwInvalid: ThrowInvalid = (why) =>
+    throwInvalidData(row.place, `column "${columns.label}" is ${shownValue(value)}${why}`)
   if (typeof value === 'string') {
-    const isList = columns.listed ? isBracketed(value) || looksLikeList(value) : looksLikeList(value)
-    if (isList) {
+    if (looksLikeList(value) || (columns.listed && isBracketed(value))) {
       const items = parseList(value)
-      if (items) return namesOf(items, what, place, notation)
-      return throwInvalidData(place, `${what}; it looks like a list, but is not complete. ${listAdvice}`)
+      return items
+        ? namesOf(items, notation, throwInvalid)
+        : throwInvalid(`; it looks like a list, but is not complete. ${listAdvice}`)
     }
     if (columns.listed && value.trim() === '') return []
     if (isMissing(value)) return undefined
     if (columns.listed)
-      return value.split(notation.separator).flatMap((item) => nameOf(item.trim(), what, place, notation) || [])
-    return nameOf(value.trim(), what, place, notation)
+      return value.split(notation.separator).flatMap((item) => nameOf(item.trim(), notation, throwInvalid) || [])
+    return nameOf(value.trim(), notation, throwInvalid)
   }
   if (isMissing(value)) return undefined
   const items = listOf(value)
-  if (items) return namesOf(items, what, place, notation)
+  if (items) return namesOf(items, notation, throwInvalid)
   if (typeof value === 'number' && Number.isFinite(value)) {
-    if (notation.names) return named(nameOf(String(value), what, place, notation), columns)
+    if (notation.names) return named(nameOf(String(value), notation, throwInvalid), columns)
     return columns.listed ? [String(value)] : value
   }
   if (typeof value === 'boolean') return named(String(value), columns)
-  return throwInvalidData(place, `${what}; expected a label, a number or an array of labels`)
+  return throwInvalid('; expected a label, a number or an array of labels')
 }
+
+/** Throws `invalid_data` that names the row, the column and the cell. @param why the end of the sentence */
+type ThrowInvalid = (why: string) => never
 
 const named = (name: string | undefined, { listed }: Columns): Label | undefined =>
   listed && name !== undefined ? [name] : name
@@ -132,32 +135,28 @@ const named = (name: string | undefined, { listed }: Columns): Label | undefined
 const listAdvice = 'Write lists as ["a", "b"], or as a;b with --problem-type multi_label_classification.'
 
 /** @throws Problem `invalid_data` for an item that is not a label */
-function namesOf(items: readonly unknown[], what: string, place: string, notation: LabelNotation): readonly string[] {
+function namesOf(items: readonly unknown[], notation: LabelNotation, throwInvalid: ThrowInvalid): readonly string[] {
   if (notation.indicators) {
     const { names = [] } = notation
-    if (items.length !== names.length)
-      throwInvalidData(place, `${what}; expected ${names.length} zeros and ones, as in the first rows`)
+    if (items.length !== names.length) throwInvalid(`; expected ${names.length} zeros and ones, as in the first rows`)
     return names.filter((_, at) => {
       const applies = indicator(items[at])
-      return applies ?? throwInvalidData(place, `${what}; item ${at + 1} is ${shown(items[at])}, not 0 or 1`)
+      return applies ?? throwInvalid(`; item ${at + 1} is ${shownValue(items[at])}, not 0 or 1`)
     })
   }
   return items.map((item, at) => {
     const name = ['string', 'number', 'boolean'].includes(typeof item) ? String(item).trim() : ''
-    if (name === '')
-      return throwInvalidData(place, `${what}; label ${at + 1} of the list is ${shown(item)}, not a name`)
-    return nameOf(name, what, place, notation) ?? name
+    if (name === '') return throwInvalid(`; label ${at + 1} of the list is ${shownValue(item)}, not a name`)
+    return nameOf(name, notation, throwInvalid) ?? name
   })
 }
 
 /** The name of a label that may be stored as a number. −1 means no label, as in test sets of Hugging Face. */
-function nameOf(label: string, what: string, place: string, { names }: LabelNotation): string | undefined {
+function nameOf(label: string, { names }: LabelNotation, throwInvalid: ThrowInvalid): string | undefined {
   if (names === undefined || !/^-?\d+(\.0+)?$/.test(label) || names.includes(label)) return label
   const index = Number(label)
   if (index === -1) return undefined
-  return (
-    names[index] ?? throwInvalidData(place, `${what}, but the label names have the numbers 0 to ${names.length - 1}`)
-  )
+  return names[index] ?? throwInvalid(`, but the label names have the numbers 0 to ${names.length - 1}`)
 }
 
 /** The names of the columns with 1. */
@@ -166,8 +165,6 @@ function readLabelColumns({ place, values }: FileRow, labelColumns: readonly str
   return labelColumns.filter((column) => {
     const value = values[column]
     const applies = isMissing(value) ? false : indicator(value)
-    return applies ?? throwInvalidData(place, `column "${column}" is ${shown(value)}; expected 0 or 1`)
+    return applies ?? throwInvalidData(place, `column "${column}" is ${shownValue(value)}; expected 0 or 1`)
   })
 }
-
-const shown = (value: unknown) => JSON.stringify(value)?.slice(0, 80)
