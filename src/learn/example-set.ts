@@ -43,7 +43,8 @@ export const wholeSet = (set: ExampleSet): Subset => ({
 export const tokenCount = ({ tokens, textsPerExample }: ExampleSet, example: number): number =>
   textsPerExample === 1 ? tokens.length(example) : tokens.length(2 * example) + tokens.length(2 * example + 1)
 
-const textsOf = ({ tokens, textsPerExample }: ExampleSet, example: number): readonly TokenSpan[] =>
+/** Tokens of the texts of an example. */
+export const textsOf = ({ tokens, textsPerExample }: ExampleSet, example: number): readonly TokenSpan[] =>
   textsPerExample === 1 ? [tokens.span(example)] : [tokens.span(2 * example), tokens.span(2 * example + 1)]
 
 export const encodedExamples = ({ set, examples }: Subset): readonly EncodedExample[] =>

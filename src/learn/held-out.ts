@@ -3,21 +3,20 @@
 
 import { createHash } from 'node:crypto'
 import { heldOutDigestBytes as digestBytes } from '../petl/task.js'
-import { type ExampleSet, encodedExamples, type Subset, sample, wholeSet } from './example-set.js'
+import { type ExampleSet, type Subset, sample, textsOf, wholeSet } from './example-set.js'
 import type { Random } from './random.js'
 
 /** Most digests in a task file: enough to score by, and 4 KB. */
 const mostDigests = 500
 
 /** Digests of the tokens of examples, in their order. Equal digests mean equal examples. */
-function* digestsOf(subset: Subset): Iterable<string> {
-  const { set, examples } = subset
-  for (const example of examples)
-    for (const { texts } of encodedExamples({ set, examples: Int32Array.of(example) })) {
-      const hash = createHash('sha256')
-      for (const { inputIds, tokenTypeIds } of texts) hash.update(JSON.stringify([[...inputIds], [...tokenTypeIds]]))
-      yield hash.digest().toString('latin1', 0, digestBytes)
-    }
+function* digestsOf({ set, examples }: Subset): Iterable<string> {
+  for (const example of examples) {
+    const hash = createHash('sha256')
+    for (const { inputIds, tokenTypeIds } of textsOf(set, example))
+      hash.update(JSON.stringify([[...inputIds], [...tokenTypeIds]]))
+    yield hash.digest().toString('latin1', 0, digestBytes)
+  }
 }
 
 /** Digests of held-out examples that do not equal a training example, for a task file: [count · 8] bytes. */
