@@ -79,7 +79,8 @@ const signatures: readonly (readonly [start: string, what: string])[] = [
   ['%PDF', 'a PDF document'],
 ]
 
-const startsWith = (head: Uint8Array, start: string): boolean =>
+/** @param start its code units are bytes */
+export const startsWith = (head: Uint8Array, start: string): boolean =>
   head.length >= start.length && [...start].every((character, at) => head[at] === character.charCodeAt(0))
 
 function textHead(head: Uint8Array, whole: boolean): TextHead | undefined {
@@ -200,14 +201,15 @@ export async function* lineBatches(file: DataFile): AsyncGenerator<readonly stri
 
 const withoutCarriageReturn = (line: string): string => (line.endsWith('\r') ? line.slice(0, -1) : line)
 
-export interface TextLine {
-  /** `file:line` */
+/** A part of a text file. */
+export interface PlacedText {
+  /** `file:line`, or more for a part that is not a line */
   readonly place: string
   readonly text: string
 }
 
 /** The lines of a text file that are not blank. */
-export async function* textLines(file: DataFile): AsyncGenerator<TextLine> {
+export async function* textLines(file: DataFile): AsyncGenerator<PlacedText> {
   let line = 0
   for await (const batch of lineBatches(file))
     for (const text of batch) {

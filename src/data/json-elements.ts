@@ -1,14 +1,8 @@
 // Splits a JSON document into the objects that are its rows, without holding the document in memory. They are the elements of
 // an array that is the document itself, or the value of a key of the document: {"data": [{…}, {…}]}.
 
-import { maxRowLength } from './data-file.js'
+import { maxRowLength, type PlacedText } from './data-file.js'
 import { throwInvalidData } from './invalid-data.js'
-
-export interface JsonElement {
-  /** `file:line, element N` */
-  readonly place: string
-  readonly text: string
-}
 
 const quotationMark = 0x22
 const backslash = 0x5c
@@ -42,9 +36,9 @@ export class JsonElements {
     return this.#count
   }
 
-  /** @returns the elements that a piece of text completes */
-  add(text: string): readonly JsonElement[] {
-    const elements: JsonElement[] = []
+  /** @returns the elements that a piece of text completes, with their places as `file:line, element N` */
+  add(text: string): readonly PlacedText[] {
+    const elements: PlacedText[] = []
     let start = 0
     for (let at = 0; at < text.length; at++) {
       const code = text.charCodeAt(at)
@@ -151,7 +145,7 @@ export class JsonElements {
       )
   }
 
-  #endElement(rest: string): JsonElement {
+  #endElement(rest: string): PlacedText {
     const text = [...(this.#element ?? []), rest].join('')
     this.#element = undefined
     return { place: `${this.path}:${this.#elementLine}, element ${++this.#count}`, text }

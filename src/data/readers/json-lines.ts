@@ -1,8 +1,7 @@
 // Reads JSON Lines: an object on each line.
 
-import { withAnnotations } from '../annotations.js'
 import { type DataFile, encodingNames, textLines, textOf } from '../data-file.js'
-import { parseObject } from '../json-values.js'
+import { jsonRow } from '../json-row.js'
 import type { FileRow, RowReader } from '../row-reader.js'
 
 export const jsonLinesReader: RowReader = {
@@ -35,6 +34,5 @@ function isObject(line: string): boolean {
 }
 
 async function* objectRows(file: DataFile): AsyncGenerator<FileRow> {
-  for await (const { place, text } of textLines(file))
-    yield withAnnotations({ place, values: parseObject(text, place) })
+  for await (const line of textLines(file)) yield jsonRow(line)
 }

@@ -1,9 +1,8 @@
 // Reads a JSON document: an array of objects, or an object with such an array.
 
-import { withAnnotations } from '../annotations.js'
 import { type DataFile, encodingNames, textOf, textPieces } from '../data-file.js'
 import { JsonElements } from '../json-elements.js'
-import { parseObject } from '../json-values.js'
+import { jsonRow } from '../json-row.js'
 import type { FileRow, RowReader } from '../row-reader.js'
 
 export const jsonReader: RowReader = {
@@ -17,8 +16,6 @@ export const jsonReader: RowReader = {
 
 async function* elementRows(file: DataFile): AsyncGenerator<FileRow> {
   const elements = new JsonElements(file.path)
-  for await (const piece of textPieces(file))
-    for (const { place, text } of elements.add(piece))
-      yield withAnnotations({ place, values: parseObject(text, place) })
+  for await (const piece of textPieces(file)) for (const element of elements.add(piece)) yield jsonRow(element)
   elements.end()
 }
