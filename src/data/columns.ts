@@ -50,7 +50,7 @@ export const columnsFor = (problem: ProblemType | undefined, columns: Columns): 
   }
 }
 
-type ColumnRole = 'text' | 'textPair' | 'label'
+export type ColumnRole = 'text' | 'textPair' | 'label'
 
 /** Whether a file has the column, or columns, of the labels. */
 export const hasLabel = ({ label, labelColumns }: Columns, names: readonly string[]): boolean =>

@@ -3,7 +3,7 @@
 import type { Text } from '../backbones/tokenizer.js'
 import type { Span } from '../formats/word-rule.js'
 import { flagOf } from '../settings.js'
-import { type Columns, findColumns, hasLabel, usedColumns } from './columns.js'
+import { type ColumnRole, type Columns, findColumns, hasLabel, usedColumns } from './columns.js'
 import { openRows } from './file-rows.js'
 import { shownValue, throwInvalidData } from './invalid-data.js'
 import { isMissing, looksLikeList, parseList } from './label-cells.js'
@@ -238,8 +238,6 @@ function readWordLabels(row: FileRow, columns: Columns, { names }: LabelNotation
 /** A list in a cell of CSV as an array. */
 const listInCell = (cell: unknown): unknown =>
   typeof cell === 'string' && looksLikeList(cell) ? (parseList(cell) ?? cell) : cell
-
-type ColumnRole = 'text' | 'textPair' | 'label'
 
 function readCell({ place, values }: FileRow, columns: Columns, role: ColumnRole): unknown {
   const column = columns[role]

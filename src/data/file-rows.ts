@@ -4,9 +4,7 @@ import { extname } from 'node:path'
 import { openDataFile } from './data-file.js'
 import { throwInvalidData } from './invalid-data.js'
 import { rowReaders } from './readers.js'
-import type { FileRow, RowSource } from './row-reader.js'
-
-export type { FileRow }
+import type { RowSource } from './row-reader.js'
 
 const extensions: ReadonlySet<string> = new Set(rowReaders.flatMap((reader) => reader.extensions))
 const extensionOf = (path: string): string => extname(path).toLowerCase()
@@ -41,18 +39,6 @@ export async function openRows(path: string): Promise<RowSource> {
   const reader = candidates.find(({ recognises }) => recognises(file)) ?? candidates.at(-1)
   if (reader === undefined) throw new Error('a format has no reader')
   return reader.open(file)
-}
-
-/**
- * All rows of a file.
- * @throws Problem `unreadable_file`, `invalid_data`
- */
-export async function* readFileRows(
-  path: string,
-  onWarning: (what: string) => void = () => {},
-): AsyncGenerator<FileRow> {
-  const source = await openRows(path)
-  yield* source.rows({ onWarning })
 }
 
 const spreadsheetAdvice = 'Save the sheet of a spreadsheet as CSV with the encoding UTF-8.'

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { test } from 'node:test'
-import { openRows, readFileRows } from '../../src/data/file-rows.js'
+import { openRows } from '../../src/data/file-rows.js'
 import { examplesOf, fileOf, reviews, reviewsCsv, surveyOf } from './files.js'
 
 const table = (content: string) => content.replaceAll(',', '\t')
@@ -154,7 +154,8 @@ test('a line that never ends is rejected before it fills the memory', async () =
 })
 
 test('the rows of a file can be left early', async () => {
-  for await (const { values } of readFileRows(await fileOf('a.csv', reviewsCsv(100_000)))) {
+  const source = await openRows(await fileOf('a.csv', reviewsCsv(100_000)))
+  for await (const { values } of source.rows({ onWarning: () => {} })) {
     assert.equal(values.label, 'pos')
     break
   }

@@ -4,7 +4,7 @@
 import { open } from 'node:fs/promises'
 import { type AsyncBuffer, type FileMetaData, parquetMetadataAsync, parquetScan, parquetSchema } from 'hyparquet'
 import { compressors } from 'hyparquet-compressors'
-import type { DataFile } from '../data-file.js'
+import { type DataFile, startsWith } from '../data-file.js'
 import { throwInvalidData } from '../invalid-data.js'
 import type { FileRow, RowReader, RowSource, RowsOptions } from '../row-reader.js'
 
@@ -18,7 +18,7 @@ export const parquetReader: RowReader = {
 const maxGroupBytes = 1 << 29
 
 async function openParquet({ path, head, bytes }: DataFile): Promise<RowSource> {
-  if (Buffer.from(head.subarray(0, 4)).toString('latin1') !== 'PAR1')
+  if (!startsWith(head, 'PAR1'))
     return throwInvalidData(path, 'this is not a Parquet file, because it does not begin with PAR1')
   const metadata = await readMetadata(path, bytes)
   const columns = parquetSchema(metadata).children.map(({ element }) => element.name)
