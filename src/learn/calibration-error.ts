@@ -1,54 +1,18 @@
-// How well probabilities agree with how often predictions are right: the expected calibration error.
+// The expected calibration error of an evaluation, also for examples that the calibration was not fitted to.
 
 import { type LabelSpace, outputCount } from '../data/label-space.js'
-import { calibrate, calibratedOutputs, sigmoid } from './calibration.js'
+import { calibrate, calibratedOutputs } from './calibration.js'
 import type { Evaluation, Values } from './evaluation.js'
 import { problemTraits } from './problem-traits.js'
 import type { Random } from './random.js'
-
-/**
- * Expected calibration error: the mean distance between confidence and accuracy over ten bins of equal width (Guo et al.
- * 2017).
- * @param confidences of the predicted classes
- * @param correct 1 where the prediction is right
- */
-export function expectedCalibrationError(confidences: ArrayLike<number>, correct: ArrayLike<number>): number {
-  const bins = Array.from({ length: 10 }, () => ({ confidence: 0, correct: 0 }))
-  for (let i = 0; i < confidences.length; i++) {
-    const confidence = confidences[i] ?? 0
-    const bin = bins[Math.min(9, Math.floor(confidence * 10))]
-    if (bin === undefined) continue
-    bin.confidence += confidence
-    bin.correct += correct[i] ?? 0
-  }
-  return bins.reduce((sum, bin) => sum + Math.abs(bin.confidence - bin.correct), 0) / confidences.length
-}
+import { reliabilityOf } from './reliability.js'
 
 /**
  * The calibration error of an evaluation; undefined if the problem type has no probabilities. A single-label or token
  * classification is judged by the probabilities of its predictions, a multi-label classification by those of all labels.
  */
-export function calibrationError(space: LabelSpace, { outputs, predictions, actual }: Evaluation): number | undefined {
-  const C = outputCount(space)
-  switch (space.problem) {
-    case 'single_label_classification':
-    case 'token_classification': {
-      const confidences: number[] = []
-      const correct: number[] = []
-      for (const [at, label] of predictions.entries()) {
-        if (label < 0) continue
-        confidences.push(softmaxAt(outputs.subarray(at * C, (at + 1) * C), label))
-        correct.push(Number(label === actual[at]))
-      }
-      return expectedCalibrationError(confidences, correct)
-    }
-    case 'multi_label_classification':
-      return expectedCalibrationError(Float64Array.from(outputs, sigmoid), actual)
-    case 'regression':
-    case 'feature_extraction':
-      return undefined
-  }
-}
+export const calibrationError = (space: LabelSpace, evaluation: Evaluation): number | undefined =>
+  reliabilityOf(space, evaluation)?.error
 
 /**
  * The calibration error for examples that the calibration was not fitted to: each half of the examples is calibrated by the
@@ -93,10 +57,4 @@ export function crossFittedCalibrationError(
       calibrated.set(calibratedOutputs(outputs.subarray(row * C, (row + 1) * C), calibration), row * C)
   }
   return calibrationError(space, { ...evaluation, outputs: calibrated, predictions: predictions(space, calibrated) })
-}
-
-function softmaxAt(outputs: ArrayLike<number>, label: number): number {
-  let sum = 0
-  for (let c = 0; c < outputs.length; c++) sum += Math.exp((outputs[c] ?? 0) - (outputs[label] ?? 0))
-  return 1 / sum
 }

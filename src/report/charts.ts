@@ -1,8 +1,8 @@
 // Charts as inline SVG: a confusion matrix, a reliability diagram and a learning curve. Colours come from the page's style.
 
+import type { ReliabilityBin } from '../learn/reliability.js'
 import { shortened } from '../problem.js'
 import { html, type Markup, nothing } from './html.js'
-import type { ReliabilityBin } from './reliability.js'
 
 const plot = { left: 56, top: 12, size: 260, right: 16, bottom: 48 } as const
 const plotWidth = plot.left + plot.size + plot.right

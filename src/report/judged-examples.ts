@@ -2,8 +2,8 @@
 
 import type { Example } from '../data/examples.js'
 import { type LabelSpace, labelNames } from '../data/label-space.js'
+import { confidencesOf } from '../learn/confidences.js'
 import type { Evaluation, Values } from '../learn/evaluation.js'
-import { confidencesOf } from './confidences.js'
 
 /** A label; the labels that apply, or those of the words; or a number. */
 export type ShownLabel = string | number | readonly string[]
@@ -28,7 +28,7 @@ export function judge(
 ): JudgedExample {
   const { predictions, actual } = scored
   const { problem, labels } = space
-  const confidences = confidencesOf(space, scored) ?? new Float32Array()
+  const confidences = confidencesOf(space, scored) ?? new Float64Array()
   const wrong = Array.from(actual.keys()).filter((at) => predictions[at] !== actual[at])
   const names = labelNames(space)
   const nameOf = (label: number | undefined) => names[label ?? -1] ?? noPrediction

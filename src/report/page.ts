@@ -3,13 +3,13 @@
 import { type LabelSpace, labelNames } from '../data/label-space.js'
 import type { Confusion } from '../learn/confusions.js'
 import type { Predictions } from '../learn/evaluation.js'
+import type { Reliability } from '../learn/reliability.js'
 import { type Score, shownScore } from '../learn/score-table.js'
 import { shortened } from '../problem.js'
 import { confusionMatrix, learningCurve, type Matrix, reliabilityDiagram } from './charts.js'
 import { html, type Markup, nothing } from './html.js'
 import type { JudgedExample, ShownLabel } from './judged-examples.js'
 import type { LabelTable, Scores } from './label-scores.js'
-import type { Reliability } from './reliability.js'
 
 export interface PageFacts {
   readonly task: string

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { calibrate } from '../../src/learn/calibration.js'
-import { expectedCalibrationError } from '../../src/learn/calibration-error.js'
+import { compareInBins } from '../../src/learn/reliability.js'
 
 const [N, C] = [40, 3]
 const outputs = Float32Array.from({ length: N * C }, (_, at) => {
@@ -49,6 +49,6 @@ test('leaves out words without token', () => {
 
 test('the calibration error is the mean distance between confidence and accuracy of ten bins', () => {
   // Two bins: 0.95 and 0.91 with one right of two, 0.62 and 0.68 with both right.
-  const error = expectedCalibrationError([0.95, 0.91, 0.62, 0.68], [1, 0, 1, 1])
+  const { error } = compareInBins([0.95, 0.91, 0.62, 0.68], [1, 0, 1, 1])
   near(error, (Math.abs(1.86 - 1) + Math.abs(1.3 - 2)) / 4, 1e-9)
 })

@@ -7,8 +7,8 @@ import { describe, test } from 'node:test'
 import type { LabelSpace } from '../../src/data/label-space.js'
 import { UnlearnedLabels } from '../../src/data/unlearned-labels.js'
 import { findConfusions } from '../../src/learn/confusions.js'
+import { reliabilityOf } from '../../src/learn/reliability.js'
 import { type LabelTable, labelTable, type Scores } from '../../src/report/label-scores.js'
-import { reliabilityOf } from '../../src/report/reliability.js'
 import { root } from '../material.js'
 
 interface Row {

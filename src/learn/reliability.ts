@@ -2,9 +2,8 @@
 // the expected calibration error.
 
 import type { LabelSpace } from '../data/label-space.js'
-import { expectedCalibrationError } from '../learn/calibration-error.js'
-import type { Evaluation } from '../learn/evaluation.js'
 import { confidencesOf } from './confidences.js'
+import type { Evaluation } from './evaluation.js'
 
 export interface ReliabilityBin {
   /** Confidences from `from`, inclusive, to `to`, exclusive; the last bin includes 1. */
@@ -17,7 +16,7 @@ export interface ReliabilityBin {
 }
 
 export interface Reliability {
-  /** Expected calibration error. */
+  /** Expected calibration error: the mean distance between confidence and accuracy over the bins (Guo et al. 2017). */
   readonly error: number
   /** Ten bins of equal width, without empty ones. */
   readonly bins: readonly ReliabilityBin[]
@@ -38,10 +37,14 @@ export function reliabilityOf(space: LabelSpace, evaluation: Evaluation): Reliab
   const correct = all.map((_, at) => (isRight(at) ? 1 : 0)).filter((_, at) => !Number.isNaN(all[at]))
   const confidences = all.filter((confidence) => !Number.isNaN(confidence))
   if (confidences.length === 0) return undefined
-  return { error: expectedCalibrationError(confidences, correct), bins: binsOf(confidences, correct) }
+  return compareInBins(confidences, correct)
 }
 
-function binsOf(confidences: Float32Array, correct: Float32Array): ReliabilityBin[] {
+/**
+ * @param confidences of the predicted classes
+ * @param correct 1 where the prediction is right
+ */
+export function compareInBins(confidences: ArrayLike<number>, correct: ArrayLike<number>): Reliability {
   const sums = Array.from({ length: binCount }, (_, at) => ({
     from: at / binCount,
     to: (at + 1) / binCount,
@@ -49,14 +52,17 @@ function binsOf(confidences: Float32Array, correct: Float32Array): ReliabilityBi
     confidence: 0,
     accuracy: 0,
   }))
-  for (const [at, confidence] of confidences.entries()) {
+  for (let at = 0; at < confidences.length; at++) {
+    const confidence = confidences[at] ?? 0
     const bin = sums[Math.min(binCount - 1, Math.floor(confidence * binCount))]
     if (bin === undefined) continue
     bin.count++
     bin.confidence += confidence
     bin.accuracy += correct[at] ?? 0
   }
-  return sums
+  const distance = sums.reduce((sum, { confidence, accuracy }) => sum + Math.abs(confidence - accuracy), 0)
+  const bins = sums
     .filter(({ count }) => count > 0)
     .map((bin) => ({ ...bin, confidence: bin.confidence / bin.count, accuracy: bin.accuracy / bin.count }))
+  return { error: distance / confidences.length, bins }
 }

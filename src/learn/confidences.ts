@@ -1,8 +1,8 @@
 // Probabilities of predictions from the outputs of a task: its logits, which are calibrated.
 
 import { type LabelSpace, outputCount } from '../data/label-space.js'
-import { sigmoid } from '../learn/calibration.js'
-import type { Evaluation, Values } from '../learn/evaluation.js'
+import { sigmoid } from './calibration.js'
+import type { Evaluation, Values } from './evaluation.js'
 
 /**
  * The probability of each predicted class, [N], or the probability that each label of a multi-label classification
@@ -11,14 +11,14 @@ import type { Evaluation, Values } from '../learn/evaluation.js'
 export function confidencesOf(
   space: LabelSpace,
   { outputs, predictions }: Pick<Evaluation, 'outputs' | 'predictions'>,
-): Float32Array | undefined {
+): Float64Array | undefined {
   const C = outputCount(space)
   switch (space.problem) {
     case 'single_label_classification':
     case 'token_classification':
-      return Float32Array.from(predictions, (label, at) => softmaxAt(outputs.subarray(at * C, (at + 1) * C), label))
+      return Float64Array.from(predictions, (label, at) => softmaxAt(outputs.subarray(at * C, (at + 1) * C), label))
     case 'multi_label_classification':
-      return Float32Array.from(outputs, sigmoid)
+      return Float64Array.from(outputs, sigmoid)
     case 'regression':
     case 'feature_extraction':
       return undefined
