@@ -1,7 +1,7 @@
 // The metrics of predictions as functions of arrays. They equal those of scikit-learn, SciPy and seqeval.
 // metric-table.ts says what each metric applies to.
 
-import { entitiesOf, type Tags } from '../formats/iob.js'
+import { type Entity, entitiesOf, type Tags } from '../formats/iob.js'
 
 export const metricNames = [
   'accuracy',
@@ -44,27 +44,34 @@ export function confusion(predicted: Classes, actual: Classes, labels: number): 
 
 const isLabel = (index: number, labels: number): boolean => index >= 0 && index < labels
 
-/** Counts for each label. The last element counts what has no prediction, or a label that is not known. */
-interface Margins {
-  readonly hits: Float64Array
+/** How often each label was predicted, occurs, and was predicted correctly. */
+export interface LabelCounts {
+  readonly correct: Float64Array
   readonly predicted: Float64Array
   readonly actual: Float64Array
 }
 
-function margins(predicted: Classes, actual: Classes, labels: number): Margins {
-  const counts = () => new Float64Array(labels + 1)
-  const sums = { hits: counts(), predicted: counts(), actual: counts() }
-  const add = (to: Float64Array, index: number) => {
-    const at = isLabel(index, labels) ? index : labels
-    to[at] = (to[at] ?? 0) + 1
-  }
+const noCounts = (length: number): LabelCounts => ({
+  correct: new Float64Array(length),
+  predicted: new Float64Array(length),
+  actual: new Float64Array(length),
+})
+
+const increment = (counts: Float64Array, at: number) => {
+  counts[at] = (counts[at] ?? 0) + 1
+}
+
+/** The last element of each array counts what has no prediction, or a label that is not known. */
+export function classCounts(predicted: Classes, actual: Classes, labels: number): LabelCounts {
+  const counts = noCounts(labels + 1)
+  const place = (index: number) => (isLabel(index, labels) ? index : labels)
   for (let i = 0; i < actual.length; i++) {
     const [a, p] = [actual[i] ?? -1, predicted[i] ?? -1]
-    add(sums.actual, a)
-    add(sums.predicted, p)
-    if (a === p && isLabel(a, labels)) add(sums.hits, a)
+    increment(counts.actual, place(a))
+    increment(counts.predicted, place(p))
+    if (a === p && isLabel(a, labels)) increment(counts.correct, a)
   }
-  return sums
+  return counts
 }
 
 const total = (values: Float64Array): number => values.reduce((sum, value) => sum + value, 0)
@@ -72,12 +79,12 @@ const dot = (a: Float64Array, b: Float64Array): number => a.reduce((sum, value, 
 
 /** Mean F1 over the labels that occur or are predicted. */
 export function macroF1(predicted: Classes, actual: Classes, labels: number): number {
-  const { hits, predicted: claimed, actual: present } = margins(predicted, actual, labels)
+  const { correct, predicted: claimed, actual: present } = classCounts(predicted, actual, labels)
   let [sum, count] = [0, 0]
   for (let label = 0; label < labels; label++) {
     const both = (claimed[label] ?? 0) + (present[label] ?? 0)
     if (both === 0) continue
-    sum += (2 * (hits[label] ?? 0)) / both
+    sum += (2 * (correct[label] ?? 0)) / both
     count++
   }
   return count === 0 ? 0 : sum / count
@@ -91,23 +98,50 @@ export function f1(predicted: Classes, actual: Classes, labels: number): number 
 }
 
 /**
- * Counts of entities in each text, [texts, 3]: predicted, actual and correct. An entity is correct if its type and both
- * ends match, as in the evaluation of CoNLL-2003 (conlleval).
+ * The entities of each text: predicted, actual and correct ones. An entity is correct if its type and both ends match, as
+ * in the evaluation of CoNLL-2003 (conlleval).
  * @param starts index of the first word of each text, and the number of words at the end
  * @param tags the tag of each label; a word without a prediction is outside of entities
  */
-export function spanCounts(predicted: Classes, actual: Classes, starts: ArrayLike<number>, tags: Tags): Int32Array {
-  const counts = new Int32Array(3 * (starts.length - 1))
+function* comparedEntities(predicted: Classes, actual: Classes, starts: ArrayLike<number>, tags: Tags) {
   for (let text = 0; text + 1 < starts.length; text++) {
     const [start = 0, end = 0] = [starts[text], starts[text + 1]]
     const entities = (labels: Classes) =>
       entitiesOf(Array.from({ length: end - start }, (_, word) => tags[labels[start + word] ?? -1]))
-    const actualAt = new Map(entities(actual).map((entity) => [entity.first, entity]))
-    const found = entities(predicted)
+    const [found, present] = [entities(predicted), entities(actual)]
+    const actualAt = new Map(present.map((entity) => [entity.first, entity]))
     const correct = found.filter(
       ({ first, end, type }) => actualAt.get(first)?.end === end && actualAt.get(first)?.type === type,
     )
-    counts.set([found.length, actualAt.size, correct.length], 3 * text)
+    yield { predicted: found, actual: present, correct }
+  }
+}
+
+/** Counts of entities in each text, [texts, 3]: predicted, actual and correct. The parameters are of {@link comparedEntities}. */
+export function spanCounts(predicted: Classes, actual: Classes, starts: ArrayLike<number>, tags: Tags): Int32Array {
+  const texts = comparedEntities(predicted, actual, starts, tags)
+  return Int32Array.from(
+    Array.from(texts, ({ predicted, actual, correct }) => [predicted.length, actual.length, correct.length]).flat(),
+  )
+}
+
+/** Counts of the entities of each type. The other parameters are of {@link comparedEntities}. */
+export function entityCounts(
+  predicted: Classes,
+  actual: Classes,
+  starts: ArrayLike<number>,
+  tags: Tags,
+  types: readonly string[],
+): LabelCounts {
+  const counts = noCounts(types.length)
+  const placeOf = new Map(types.map((type, at) => [type, at]))
+  const add = (to: Float64Array, entities: readonly Entity[]) => {
+    for (const { type } of entities) increment(to, placeOf.get(type) ?? -1)
+  }
+  for (const entities of comparedEntities(predicted, actual, starts, tags)) {
+    add(counts.predicted, entities.predicted)
+    add(counts.actual, entities.actual)
+    add(counts.correct, entities.correct)
   }
   return counts
 }
@@ -125,9 +159,9 @@ export function spanF1(counts: Int32Array, texts: Iterable<number> = Array(count
 
 /** Matthews' correlation coefficient for any number of labels (Gorodkin 2004); 0 if it is undefined. */
 export function matthews(predicted: Classes, actual: Classes, labels: number): number {
-  const { hits, predicted: claimed, actual: present } = margins(predicted, actual, labels)
+  const { correct, predicted: claimed, actual: present } = classCounts(predicted, actual, labels)
   const count = actual.length
-  const covariance = total(hits) * count - dot(claimed, present)
+  const covariance = total(correct) * count - dot(claimed, present)
   const spread = (count * count - dot(claimed, claimed)) * (count * count - dot(present, present))
   return spread === 0 ? 0 : covariance / Math.sqrt(spread)
 }
@@ -135,26 +169,37 @@ export function matthews(predicted: Classes, actual: Classes, labels: number): n
 /** Whether each label applies to each example: 0 or 1, [N, labels]. */
 export type LabelSets = ArrayLike<number>
 
+export function setCounts(predicted: LabelSets, actual: LabelSets, labels: number): LabelCounts {
+  const counts = noCounts(labels)
+  for (let label = 0; label < labels; label++) {
+    let both = 0
+    let claimed = 0
+    let present = 0
+    for (let at = label; at < actual.length; at += labels) {
+      const claim = predicted[at] ?? 0
+      const truth = actual[at] ?? 0
+      both += claim * truth
+      claimed += claim
+      present += truth
+    }
+    counts.correct[label] = both
+    counts.predicted[label] = claimed
+    counts.actual[label] = present
+  }
+  return counts
+}
+
 /** Mean over all labels of the F1 of "the label applies"; 0 for a label that neither occurs nor is predicted. */
 export function labelMacroF1(predicted: LabelSets, actual: LabelSets, labels: number): number {
+  const counts = setCounts(predicted, actual, labels)
   let sum = 0
-  for (let label = 0; label < labels; label++) sum += setF1(predicted, actual, label, labels)
+  for (const [label, correct] of counts.correct.entries())
+    if (correct > 0) sum += (2 * correct) / ((counts.predicted[label] ?? 0) + (counts.actual[label] ?? 0))
   return sum / labels
 }
 
 /** F1 of all decisions about all labels together. */
-export const labelMicroF1 = (predicted: LabelSets, actual: LabelSets): number => setF1(predicted, actual, 0, 1)
-
-/** F1 of the elements `first`, `first + step`, and so on. */
-function setF1(predicted: LabelSets, actual: LabelSets, first: number, step: number): number {
-  let [both, either] = [0, 0]
-  for (let at = first; at < actual.length; at += step) {
-    const [claimed, present] = [predicted[at] ?? 0, actual[at] ?? 0]
-    both += claimed * present
-    either += claimed + present
-  }
-  return either === 0 ? 0 : (2 * both) / either
-}
+export const labelMicroF1 = (predicted: LabelSets, actual: LabelSets): number => labelMacroF1(predicted, actual, 1)
 
 /** Mean over all labels of the average precision; 0 for a label that does not occur. @param outputs [N, labels] */
 export function averagePrecision(outputs: ArrayLike<number>, actual: LabelSets, labels: number): number {

@@ -2,8 +2,9 @@
 // that mark entities (IOB2) it counts entities of each type, as seqeval does.
 
 import { type LabelSpace, labelNames, outputCount } from '../data/label-space.js'
-import { entitiesOf, type Tags, tagsOf } from '../formats/iob.js'
+import { tagsOf } from '../formats/iob.js'
 import type { Predictions } from '../learn/evaluation.js'
+import { classCounts, entityCounts, type LabelCounts, setCounts } from '../learn/metrics.js'
 
 export interface Scores {
   /** 0 if the label is never predicted. */
@@ -33,19 +34,18 @@ export interface LabelTable {
 }
 
 /** Undefined if labels are numbers. */
-export function labelTable(space: LabelSpace, evaluation: Predictions): LabelTable | undefined {
-  const { predictions, actual } = evaluation
+export function labelTable(space: LabelSpace, { predictions, actual, starts }: Predictions): LabelTable | undefined {
   const names = labelNames(space)
   switch (space.problem) {
     case 'single_label_classification':
-      return tableOf('examples', names, countClasses(predictions, actual, names.length))
+      return tableOf('examples', names, classCounts(predictions, actual, names.length))
     case 'multi_label_classification':
-      return tableOf('examples', space.labels, countApplying(predictions, actual, outputCount(space)))
+      return tableOf('examples', space.labels, setCounts(predictions, actual, outputCount(space)))
     case 'token_classification': {
       const tags = tagsOf(names) ?? tagsOf(space.labels)
-      if (tags === undefined) return tableOf('words', names, countClasses(predictions, actual, names.length))
+      if (tags === undefined) return tableOf('words', names, classCounts(predictions, actual, names.length))
       const types = [...new Set(tags.flatMap((tag) => tag?.type ?? []))].sort()
-      return tableOf('entities', types, countEntities(evaluation, tags, types))
+      return tableOf('entities', types, entityCounts(predictions, actual, starts, tags, types))
     }
     case 'regression':
     case 'feature_extraction':
@@ -53,86 +53,25 @@ export function labelTable(space: LabelSpace, evaluation: Predictions): LabelTab
   }
 }
 
-/** Of one label, or of several together. */
-interface Counts {
-  correct: number
-  predicted: number
-  actual: number
-}
-
-const noCounts = (labels: number): Counts[] =>
-  Array.from({ length: labels }, () => ({ correct: 0, predicted: 0, actual: 0 }))
-
-/** @param predictions −1 for words without a prediction */
-function countClasses(predictions: ArrayLike<number>, actual: ArrayLike<number>, C: number): Counts[] {
-  const counts = noCounts(C)
-  for (let at = 0; at < actual.length; at++) {
-    const [predicted, expected] = [counts[predictions[at] ?? -1], counts[actual[at] ?? -1]]
-    if (predicted) predicted.predicted++
-    if (expected) expected.actual++
-    if (predicted && predicted === expected) predicted.correct++
-  }
-  return counts
-}
-
-/** @param predictions [N, C]: 1 where a label applies, as in `actual` */
-function countApplying(predictions: ArrayLike<number>, actual: ArrayLike<number>, C: number): Counts[] {
-  const counts = noCounts(C)
-  for (let at = 0; at < actual.length; at++) {
-    const count = counts[at % C]
-    const [predicted, expected] = [predictions[at] === 1, actual[at] === 1]
-    if (count === undefined) continue
-    if (predicted) count.predicted++
-    if (expected) count.actual++
-    if (predicted && expected) count.correct++
-  }
-  return counts
-}
-
-function countEntities({ predictions, actual, starts }: Predictions, tags: Tags, types: readonly string[]): Counts[] {
-  const counts = noCounts(types.length)
-  const countOf = new Map(types.map((type, at) => [type, counts[at]]))
-  for (let text = 0; text + 1 < starts.length; text++) {
-    const entities = (labels: ArrayLike<number>) => {
-      const [start = 0, end = 0] = [starts[text], starts[text + 1]]
-      return entitiesOf(Array.from({ length: end - start }, (_, word) => tags[labels[start + word] ?? -1]))
-    }
-    const keyOf = ({ type, first, end }: { type: string; first: number; end: number }) => `${first} ${end} ${type}`
-    const expected = entities(actual)
-    const keys = new Set(expected.map(keyOf))
-    for (const { type } of expected) {
-      const count = countOf.get(type)
-      if (count) count.actual++
-    }
-    for (const entity of entities(predictions)) {
-      const count = countOf.get(entity.type)
-      if (count === undefined) continue
-      count.predicted++
-      if (keys.has(keyOf(entity))) count.correct++
-    }
-  }
-  return counts
-}
-
-function tableOf(unit: LabelTable['unit'], names: readonly string[], counts: readonly Counts[]): LabelTable {
-  const labels: LabelScores[] = []
-  const all: Counts = { correct: 0, predicted: 0, actual: 0 }
-  for (const [at, count] of counts.entries()) {
-    if (count.predicted + count.actual > 0) labels.push({ label: names[at] ?? '', ...scoresOf(count) })
-    all.correct += count.correct
-    all.predicted += count.predicted
-    all.actual += count.actual
-  }
+function tableOf(unit: LabelTable['unit'], names: readonly string[], counts: LabelCounts): LabelTable {
+  const ofLabels = names.map((label, at) => {
+    const [correct = 0, predicted = 0, actual = 0] = [counts.correct[at], counts.predicted[at], counts.actual[at]]
+    return { label, correct, predicted, actual }
+  })
+  const labels = ofLabels
+    .filter(({ predicted, actual }) => predicted + actual > 0)
+    .map(({ label, ...own }) => ({ label, ...scoresOf(own) }))
+  const sumOf = (what: keyof LabelCounts) => ofLabels.reduce((sum, label) => sum + label[what], 0)
   return {
     unit,
     labels,
-    micro: scoresOf(all),
+    micro: scoresOf({ correct: sumOf('correct'), predicted: sumOf('predicted'), actual: sumOf('actual') }),
     macro: meanOf(labels, () => 1),
     weighted: meanOf(labels, ({ support }) => support),
   }
 }
 
-function scoresOf({ correct, predicted, actual }: Counts): Scores {
+function scoresOf({ correct, predicted, actual }: Readonly<Record<keyof LabelCounts, number>>): Scores {
   const share = (part: number, of: number) => (of === 0 ? 0 : part / of)
   return {
     precision: share(correct, predicted),
