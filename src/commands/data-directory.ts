@@ -1,7 +1,13 @@
-// A check that the commands on a data directory share.
+// The option and the check that the commands on a data directory share.
 
+import { Option } from 'commander'
 import { Problem } from '../problem.js'
-import { environmentVariableOf } from '../settings.js'
+import { environmentVariableOf, settings } from '../settings.js'
+
+export const dataDirOption = (): Option =>
+  new Option('--data-dir <dir>', 'data directory of the server')
+    .default(settings.dataDir.value)
+    .env(environmentVariableOf('dataDir'))
 
 /**
  * Rejects a data directory that only mirrors a database, because changes in it would be lost.

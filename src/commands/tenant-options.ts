@@ -1,8 +1,8 @@
 // The commands of `propetl tenants` and the checks of their options.
 
-import { type Command, InvalidArgumentError, Option } from 'commander'
-import { environmentVariableOf, settings } from '../settings.js'
+import { type Command, InvalidArgumentError } from 'commander'
 import { maxLimit, maxShare } from '../tenants/tenant.js'
+import { dataDirOption } from './data-directory.js'
 import { addHelp, type HelpText } from './help-text.js'
 import type { KeyFlags, StoreFlags, TenantFlags } from './tenants.js'
 import { whole } from './training-options.js'
@@ -39,13 +39,7 @@ export function addTenantCommands(program: Command): void {
     },
   )
   const on = (command: Command): Command =>
-    command
-      .addOption(
-        new Option('--data-dir <dir>', 'data directory of the server')
-          .default(settings.dataDir.value)
-          .env(environmentVariableOf('dataDir')),
-      )
-      .option('--json', 'print the result as JSON')
+    command.addOption(dataDirOption()).option('--json', 'print the result as JSON')
   const add = (usage: string, description: string, help: HelpText): Command =>
     addHelp(on(tenants.command(usage).description(description)), help)
 
