@@ -36,25 +36,6 @@ function statOf(path: string): Stats | undefined {
   }
 }
 
-/** Writes a file durably. After an error the file is as it was before. @throws Problem `unwritable_file` */
-export async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
-  const partial = `${path}.partial`
-  try {
-    const file = await open(partial, 'w')
-    try {
-      await file.writeFile(bytes)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(partial, path)
-    await syncDirectory(dirname(path))
-  } catch (error) {
-    await rm(partial, { force: true }).catch(() => {})
-    throwUnwritable(path)(error as Error)
-  }
-}
-
 /** Makes the names of the files in a directory durable. */
 async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path)
@@ -66,24 +47,29 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 /** Writes a piece of a file. @throws Problem `unwritable_file` */
-export type Append = (text: string) => Promise<void>
+export type Append = (piece: string | Uint8Array) => Promise<void>
+
+/** Writes a file durably. After an error the file is as it was before. @throws Problem `unwritable_file` */
+export const writeAtomically = (path: string, bytes: Uint8Array): Promise<void> =>
+  writePiecesAtomically(path, (append) => append(bytes))
 
 /**
- * Writes a file in pieces. It appears when all pieces are written; if `write` throws, nothing has changed.
+ * Writes a file in pieces, durably. It appears when all pieces are written; if `write` throws, nothing has changed.
  * @throws Problem `unwritable_file`; whatever `write` throws
  */
 export async function writePiecesAtomically<T>(path: string, write: (append: Append) => Promise<T>): Promise<T> {
   const partial = `${path}.partial`
   const file = await open(partial, 'w').catch(throwUnwritable(path))
   try {
-    const result = await write((text) => file.appendFile(text).catch(throwUnwritable(path)))
+    const result = await write((piece) => file.appendFile(piece).catch(throwUnwritable(path)))
     await file.sync().catch(throwUnwritable(path))
-    await file.close()
+    await file.close().catch(throwUnwritable(path))
     await rename(partial, path).catch(throwUnwritable(path))
+    await syncDirectory(dirname(path)).catch(throwUnwritable(path))
     return result
   } catch (error) {
-    await file.close()
-    await rm(partial, { force: true })
+    await file.close().catch(() => {})
+    await rm(partial, { force: true }).catch(() => {})
     throw error
   }
 }
