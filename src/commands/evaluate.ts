@@ -3,7 +3,7 @@
 
 import { type Columns, columnsFor } from '../data/columns.js'
 import { type Example, type OnReading, readExamples } from '../data/examples.js'
-import { checkDataFile, isDataFileName } from '../data/file-rows.js'
+import { checkDataFile } from '../data/file-rows.js'
 import { throwInvalidData } from '../data/invalid-data.js'
 import { type LabelSpace, outputCount, shownLabels } from '../data/label-space.js'
 import { UnlearnedLabels } from '../data/unlearned-labels.js'
@@ -19,7 +19,7 @@ import { type JudgedExample, judge, type ShownLabel, WorstExamples } from '../re
 import { type LabelTable, labelTable, type Scores } from '../report/label-scores.js'
 import { matrixOf, type PageFacts, reportPage } from '../report/page.js'
 import type { Prediction } from '../tasks/predictions.js'
-import { type OpenedTask, openTask } from './opened-task.js'
+import { checkIsTask, type OpenedTask, openTask } from './opened-task.js'
 import { predictInOrder } from './ordered-predictions.js'
 import { type Append, checkWritable, writeAtomically, writePiecesAtomically } from './output-file.js'
 import { roundedScore } from './prediction-fields.js'
@@ -44,11 +44,7 @@ export interface EvaluateFlags extends DataFlags, TaskFlags {
 export async function evaluate(task: string, path: string, flags: EvaluateFlags): Promise<string> {
   const line = new ProgressLine(process.stderr)
   const onWarning = (what: string) => line.print(`warning: ${what}`)
-  if (isDataFileName(task))
-    throw new Problem(
-      'invalid_setting',
-      `${shellWord(task)} is a data file; expected first a task file or the URL of a task, then the data file`,
-    )
+  checkIsTask(task)
   const errorsFormat = flags.errors === undefined ? 'csv' : tableFormatOf('--errors', flags.errors)
   for (const file of [flags.errors, flags.report]) if (file !== undefined) await checkWritable(file)
   await checkDataFile(path)

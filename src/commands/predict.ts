@@ -3,13 +3,13 @@
 import { realpath } from 'node:fs/promises'
 import type { Text } from '../backbones/tokenizer.js'
 import { defaultColumns, findColumns } from '../data/columns.js'
-import { isDataFileName, openRows } from '../data/file-rows.js'
+import { openRows } from '../data/file-rows.js'
 import { throwInvalidData } from '../data/invalid-data.js'
 import { looksLikeList, parseList } from '../data/label-cells.js'
 import type { FileRow, RowSource } from '../data/row-reader.js'
 import { Problem } from '../problem.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
-import { type OpenedTask, openTask } from './opened-task.js'
+import { checkIsTask, type OpenedTask, openTask } from './opened-task.js'
 import { predictInOrder } from './ordered-predictions.js'
 import { type Append, checkWritable, writePiecesAtomically } from './output-file.js'
 import { type PredictionField, predictionFields } from './prediction-fields.js'
@@ -88,11 +88,7 @@ export async function predict(task: string, path: string, flags: PredictFlags): 
 
 /** @throws Problem `invalid_setting` */
 async function checkFlags(task: string, path: string, { out, json }: PredictFlags): Promise<void> {
-  if (isDataFileName(task) && !isDataFileName(path))
-    throw new Problem(
-      'invalid_setting',
-      `${shellWord(task)} is a data file; expected first a task file or the URL of a task, then the data file`,
-    )
+  checkIsTask(task)
   if (json && out === undefined)
     throw new Problem('invalid_setting', '--json prints a summary where the rows would be printed; add --out FILE')
   const target = out === undefined ? undefined : await realpath(out).catch(() => undefined)

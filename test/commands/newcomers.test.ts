@@ -178,6 +178,12 @@ const mistakes: Readonly<Record<string, Mistake>> = {
     exitCode: 2,
     says: /reviews\.csv is a data file; expected first a task file or the URL of a task, then the data file/,
   },
+  'a task on a server with a name like that of a data file': {
+    args: evaluate(`${server.address}/tasks/reviews.csv`, 'reviews.csv'),
+    env: key,
+    exitCode: 1,
+    says: /tasks\/reviews\.csv responded with 404: /,
+  },
   'a task file as the data of evaluate': {
     args: evaluate('sst2.safetensors', 'sst2.safetensors'),
     exitCode: 1,
