@@ -4,7 +4,7 @@ import type { TextTokenizer } from '../backbones/tokenizer.js'
 import { detached } from '../data/detached.js'
 import type { Example } from '../data/examples.js'
 import { checkDataFile } from '../data/file-rows.js'
-import { type OnExample, sharedTexts, surveyFile } from '../data/file-survey.js'
+import { type FileSurvey, type OnExample, type SurveyOptions, sharedTexts, surveyFile } from '../data/file-survey.js'
 import type { LabelSpace } from '../data/label-space.js'
 import { type CheckedFile, checkAsJson, describeCheck, type TokenLengths } from '../data/survey-report.js'
 import { loadModel } from '../learn/model.js'
@@ -84,21 +84,28 @@ async function checkFile(
       return texts.add
     },
   })
-  const trainable = spaceOf(() => survey.labels.space)
-  const found = survey.labels.found
-  const devPart = dev === undefined ? undefined : sharedTexts(survey.texts)
-  const devSurvey =
-    dev === undefined || devPart === undefined
-      ? undefined
-      : await surveyFile(dev, { columns, ...(found && { problem: found }), onReading, begin: () => devPart.onExample })
   return {
     survey,
-    ...trainable,
+    ...spaceOf(() => survey.labels.space),
     ...(survey.examples > 0 && { lengths: await tokenLengths(texts, tokenizer) }),
-    ...(dev !== undefined &&
-      devPart &&
-      devSurvey && { dev: { path: dev, examples: devSurvey.examples, shared: devPart.shared } }),
+    ...(dev !== undefined && { dev: await checkDev(dev, survey, { columns, onReading }) }),
   }
+}
+
+/** Counts the examples of the file of dev examples, and the texts that it shares with the surveyed file. */
+async function checkDev(
+  path: string,
+  { labels, texts }: FileSurvey,
+  options: Pick<SurveyOptions, 'columns' | 'onReading'>,
+): Promise<NonNullable<CheckedFile['dev']>> {
+  const { found } = labels
+  const { onExample, shared } = sharedTexts(texts)
+  const { examples } = await surveyFile(path, {
+    ...options,
+    ...(found && { problem: found }),
+    begin: () => onExample,
+  })
+  return { path, examples, shared }
 }
 
 function spaceOf(read: () => LabelSpace): { readonly space: LabelSpace } | { readonly error: string } {
