@@ -7,7 +7,7 @@ import { countOnes } from '../petl/bitset.js'
 import { checkTaskFitsPrototype } from '../petl/combining.js'
 import { petlModule } from '../petl/kinds.js'
 import type { Prototype } from '../petl/prototype.js'
-import { prototypeFormat, readPrototype } from '../petl/prototype-file.js'
+import { prototypeFormat, prototypeName, readPrototype } from '../petl/prototype-file.js'
 import { plainModuleBits, prototypeBits, taskBits } from '../petl/storage.js'
 import { readTaskFile, type TaskFile, taskFormat } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
@@ -49,7 +49,7 @@ export async function inspect(path: string, options: InspectOptions): Promise<st
 
 async function readPrototypeOf(path: string, task: TaskFile, options: InspectOptions): Promise<Prototype> {
   const prototype = await readFileAs(
-    options.prototype ?? join(settings.modelDir.value, 'prototype.safetensors'),
+    options.prototype ?? join(settings.modelDir.value, prototypeName),
     'unreadable_file',
     readPrototype,
     'Name the prototype of the task with --prototype.',

@@ -1,5 +1,5 @@
-// Interrupting training: the first Ctrl-C (SIGINT) or SIGTERM stops it after the current step, and the best result so far is
-// kept. A second one ends the process.
+// Interrupting a command: the first Ctrl-C (SIGINT) or SIGTERM aborts a signal, so that the command can keep what it has. A
+// second one ends the process.
 
 /** Thrown when a command was interrupted before it had a result. */
 export class Interrupted extends Error {}

@@ -9,6 +9,7 @@ import { backboneBits } from '../learn/tensors.js'
 import { loadNamedTrainingData } from '../learn/training-folder.js'
 import { methodDefaults, type TrainingMethod, weightRates } from '../learn/training-methods.js'
 import { completeConfig, type ModuleConfig, type ModuleKind } from '../petl/kinds.js'
+import { prototypeName } from '../petl/prototype-file.js'
 import type { Combining } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { flagOf } from '../settings.js'
@@ -123,7 +124,7 @@ async function prepareFolder(folder: string): Promise<void> {
   await mkdir(join(folder, 'masks'), { recursive: true }).catch((error: Error) => {
     throw new Problem('unwritable_file', `the folder ${folder} cannot be created: ${describeError(error)}`)
   })
-  await checkWritable(join(folder, 'prototype.safetensors'))
+  await checkWritable(join(folder, prototypeName))
 }
 
 interface Written {
@@ -133,7 +134,7 @@ interface Written {
 
 async function writeFiles(folder: string, { prototype, tasks }: Trained): Promise<Written[]> {
   const files = [
-    ...(prototype ? [[join(folder, 'prototype.safetensors'), prototype] as const] : []),
+    ...(prototype ? [[join(folder, prototypeName), prototype] as const] : []),
     ...tasks.flatMap(({ id, file }) => (file ? [[join(folder, 'masks', `${id}.safetensors`), file] as const] : [])),
   ]
   for (const [path, bytes] of files) await writeAtomically(path, bytes)
