@@ -11,6 +11,7 @@ import { loadModel } from '../learn/model.js'
 import { Random } from '../learn/random.js'
 import type { ProblemType } from '../petl/task.js'
 import { Problem } from '../problem.js'
+import { factLines } from './fact-lines.js'
 import { findModelFiles } from './model-directory.js'
 import { ProgressLine } from './progress-line.js'
 import { type ColumnFlags, columnsOf } from './training-options.js'
@@ -57,7 +58,10 @@ export async function check(
       reports.push(
         flags.json
           ? JSON.stringify({ file: path, error: error.message })
-          : `${'file'.padEnd(22)} ${path}\n${'error'.padEnd(22)} ${error.message}`,
+          : factLines([
+              ['file', path],
+              ['error', error.message],
+            ]),
       )
     }
     line.end()

@@ -5,6 +5,7 @@ import type { SentenceSettings } from '../backbones/sentence-modules.js'
 import type { Pooling, Task } from '../petl/task.js'
 import { serializeTaskFile } from '../petl/task-file.js'
 import { Problem, quoted } from '../problem.js'
+import { type Fact, factLines, listed } from './fact-lines.js'
 import { findModelFiles, type ModelFlags } from './model-directory.js'
 import { checkWritable, writeAtomically } from './output-file.js'
 import { uploadCommand } from './upload-command.js'
@@ -48,14 +49,14 @@ export async function embeddings(flags: EmbeddingsFlags): Promise<string> {
   const size = sentence?.dense?.outputs ?? dims.hiddenSize
   if (flags.json)
     return JSON.stringify({ file: out, bytes: file.byteLength, size, pooling, normalize, text_prefix: textPrefix })
-  const facts: [string, string][] = [
+  const facts: Fact[] = [
     ['file', `${out}, ${file.byteLength.toLocaleString('en-US')} bytes`],
     ['vectors', `${size} numbers, ${normalize ? 'with L2 norm 1' : 'not normalised'}`],
     ['pooling', pooling],
-    ...(textPrefix === '' ? [] : [['text prefix', JSON.stringify(textPrefix)] as [string, string]]),
-    ...uploadCommand(out, process.env).map((text, at): [string, string] => [at === 0 ? 'put it live' : '', text]),
+    ...(textPrefix === '' ? [] : [['text prefix', JSON.stringify(textPrefix)] as const]),
+    ...listed('put it live', uploadCommand(out, process.env)),
   ]
-  return facts.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
+  return factLines(facts)
 }
 
 /** @throws Problem `invalid_setting` if the directory has no prompt of that name */

@@ -7,7 +7,7 @@ import { checkDataFile } from '../data/file-rows.js'
 import { throwInvalidData } from '../data/invalid-data.js'
 import { type LabelSpace, outputCount, shownLabels } from '../data/label-space.js'
 import { UnlearnedLabels } from '../data/unlearned-labels.js'
-import { findConfusions } from '../learn/confusions.js'
+import { describeConfusion, findConfusions } from '../learn/confusions.js'
 import { type Evaluation, metricFor } from '../learn/evaluation.js'
 import { GrowingArray } from '../learn/growing-array.js'
 import { noClass, problemTraits } from '../learn/problem-traits.js'
@@ -19,6 +19,7 @@ import { type JudgedExample, judge, type ShownLabel, WorstExamples } from '../re
 import { type LabelTable, labelTable, type Scores } from '../report/label-scores.js'
 import { matrixOf, type PageFacts, reportPage } from '../report/page.js'
 import type { Prediction } from '../tasks/predictions.js'
+import { type Fact, factLines, listed } from './fact-lines.js'
 import { checkIsTask, type OpenedTask, openTask } from './opened-task.js'
 import { predictInOrder } from './ordered-predictions.js'
 import { type Append, checkWritable, writeAtomically, writePiecesAtomically } from './output-file.js'
@@ -144,25 +145,17 @@ const maxShownConfusions = 3
 
 function textReport(facts: PageFacts, { perLabel, errors, report }: EvaluateFlags): string {
   const { rows, scores, table, confusions, reliability } = facts
-  const files = [
-    ...(errors === undefined ? [] : [['wrong examples', shellWord(errors)]]),
-    ...(report === undefined ? [] : [['report', shellWord(report)]]),
-  ]
-  const remarks = [
-    ...confusions
-      .slice(0, maxShownConfusions)
-      .map(({ actual, predicted, rows, of }, at) => [
-        at === 0 ? 'most confused' : '',
-        `${rows} of ${of} "${actual}" predicted as "${predicted}"`,
-      ]),
-    ...(reliability ? [['calibration error', number(reliability.error)]] : []),
-    ...files,
+  const remarks: Fact[] = [
+    ...listed('most confused', confusions.slice(0, maxShownConfusions).map(describeConfusion)),
+    ...(reliability ? [['calibration error', number(reliability.error)] as const] : []),
+    ...(errors === undefined ? [] : [['wrong examples', shellWord(errors)] as const]),
+    ...(report === undefined ? [] : [['report', shellWord(report)] as const]),
   ]
   return [
     `${rows} examples; 95 % confidence intervals in parentheses`,
-    ...scores.map((score) => `${score.metric.padEnd(22)} ${shownScore(score)}`),
+    factLines(scores.map((score) => [score.metric, shownScore(score)])),
     ...(table && (perLabel || table.labels.length <= maxShownLabels) ? tableLines(table) : []),
-    ...remarks.map(([name = '', value = '']) => `${name.padEnd(22)} ${value}`),
+    ...(remarks.length > 0 ? [factLines(remarks)] : []),
   ].join('\n')
 }
 

@@ -7,6 +7,7 @@ import type { LabelSpace } from '../data/label-space.js'
 import { describeFile, describeTags } from '../data/survey-report.js'
 import { readFileAs } from '../formats/file.js'
 import { howToMakePrototype } from '../hub/find-model.js'
+import { describeConfusion } from '../learn/confusions.js'
 import type { ClassWeighting } from '../learn/decisions.js'
 import {
   defaultPooling,
@@ -27,6 +28,7 @@ import type { Combining } from '../petl/task.js'
 import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import { settings } from '../settings.js'
+import { type Fact, factLines, listed } from './fact-lines.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
 import { findModelFiles, type ModelFiles } from './model-directory.js'
 import { checkWritable, writeAtomically } from './output-file.js'
@@ -209,25 +211,20 @@ function report(
 ): string {
   const { folds, heldOut } = result
   const by = folds > 1 ? `${folds}-fold cross-validation` : 'dev part'
-  const facts: [string, string][] = [
+  const facts: Fact[] = [
     ['held out', `${heldOut} examples, ${by}; 95 % confidence intervals in parentheses`],
-    ...scores.map((score): [string, string] => [score.metric, shownScore(score)]),
-    ...(calibrationError === undefined ? [] : [['calibration error', calibrationError.toFixed(4)] as [string, string]]),
+    ...scores.map((score): Fact => [score.metric, shownScore(score)]),
+    ...(calibrationError === undefined ? [] : [['calibration error', calibrationError.toFixed(4)] as const]),
     ['mask', `${maskOrigin(result)}${result.stopped ? ', interrupted' : ''}`],
     ...(headOnly === undefined
       ? []
-      : [[hasHead(problem) ? 'head without mask' : 'bare backbone', headOnly.toFixed(4)] as [string, string]]),
-    ...confusions
-      .slice(0, maxShownConfusions)
-      .map(({ actual, predicted, rows, of }, at): [string, string] => [
-        at === 0 ? 'most confused' : '',
-        `${rows} of ${of} "${actual}" predicted as "${predicted}"`,
-      ]),
+      : [[hasHead(problem) ? 'head without mask' : 'bare backbone', headOnly.toFixed(4)] as const]),
+    ...listed('most confused', confusions.slice(0, maxShownConfusions).map(describeConfusion)),
     ['file', `${shellWord(flags.out)}, ${file.byteLength.toLocaleString('en-US')} bytes`],
     ['took', duration(took)],
-    ...uploadCommand(flags.out, process.env).map((text, at): [string, string] => [at === 0 ? 'put it live' : '', text]),
+    ...listed('put it live', uploadCommand(flags.out, process.env)),
   ]
-  return facts.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
+  return factLines(facts)
 }
 
 function jsonReport(

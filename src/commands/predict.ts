@@ -8,6 +8,7 @@ import { throwInvalidData } from '../data/invalid-data.js'
 import { looksLikeList, parseList } from '../data/label-cells.js'
 import type { FileRow, RowSource } from '../data/row-reader.js'
 import { Problem } from '../problem.js'
+import { factLines } from './fact-lines.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
 import { checkIsTask, type OpenedTask, openTask } from './opened-task.js'
 import { predictInOrder } from './ordered-predictions.js'
@@ -75,12 +76,12 @@ export async function predict(task: string, path: string, flags: PredictFlags): 
     const { rows } = survey
     return flags.json
       ? JSON.stringify({ task, data: path, file: out, rows, without_text: blank, columns: names, seconds: ms / 1000 })
-      : [
-          `rows                   ${rows.toLocaleString('en-US')}${blank > 0 ? `, ${blank} of them without text` : ''}`,
-          `columns                ${names.join(', ')}`,
-          `file                   ${shellWord(out)}`,
-          `took                   ${duration(ms)}, ${rowRate(rows, predictingMs)} without the start`,
-        ].join('\n')
+      : factLines([
+          ['rows', `${rows.toLocaleString('en-US')}${blank > 0 ? `, ${blank} of them without text` : ''}`],
+          ['columns', names.join(', ')],
+          ['file', shellWord(out)],
+          ['took', `${duration(ms)}, ${rowRate(rows, predictingMs)} without the start`],
+        ])
   } finally {
     await opened.close()
   }

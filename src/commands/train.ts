@@ -14,6 +14,7 @@ import type { Combining } from '../petl/task.js'
 import { Problem } from '../problem.js'
 import { flagOf } from '../settings.js'
 import { describeError } from '../store/causes.js'
+import { type Fact, factLines, listed } from './fact-lines.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
 import { findModelFiles } from './model-directory.js'
 import { checkWritable, writeAtomically } from './output-file.js'
@@ -151,19 +152,18 @@ interface Run {
 
 function report({ result, tasks, storage }: Trained, { method, backbone, written, took }: Run): string {
   const bits = (count: number) => `${count.toLocaleString('en-US')} bits (${percent(count / backboneBits(backbone))})`
-  const lines: [string, string][] = [
+  return factLines([
     ['method', method],
-    ...tasks.map(({ id, metric, score }): [string, string] => [id, `dev ${metric} ${score.toFixed(4)}`]),
+    ...tasks.map(({ id, metric, score }): Fact => [id, `dev ${metric} ${score.toFixed(4)}`]),
     ['mean', `${result.score.toFixed(4)}, epoch ${result.bestEpoch}${result.stopped ? ', stopped' : ''}`],
     ['storage, shared', `${bits(storage.shared)} of the backbone's`],
     ['storage, per task', bits(storage.each)],
-    ...written.map(({ path, bytes }, at): [string, string] => [
-      at === 0 ? 'files' : '',
-      `${path}, ${bytes.toLocaleString('en-US')} bytes`,
-    ]),
+    ...listed(
+      'files',
+      written.map(({ path, bytes }) => `${path}, ${bytes.toLocaleString('en-US')} bytes`),
+    ),
     ['took', duration(took)],
-  ]
-  return lines.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
+  ])
 }
 
 function jsonReport({ result, tasks, storage }: Trained, { method, backbone, written, took }: Run): string {

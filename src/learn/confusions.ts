@@ -11,6 +11,9 @@ export interface Confusion {
   readonly of: number
 }
 
+export const describeConfusion = ({ actual, predicted, rows, of }: Confusion): string =>
+  `${rows} of ${of} "${actual}" predicted as "${predicted}"`
+
 /**
  * The most frequent first. In a multi-label classification, a label that is missing is confused with each label that is
  * predicted without applying. Empty if labels are numbers.
