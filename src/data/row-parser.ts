@@ -73,17 +73,13 @@ export class RowParser {
     while (at <= line.length) {
       const quote = this.#openingQuote(line, at)
       const closed = quote === undefined || quote === literal ? 'no' : this.#closingQuote(line, quote + 1)
-      if (typeof closed === 'object' && quote !== undefined) {
+      if (quote !== undefined && typeof closed === 'object') {
         fields.push(unescaped(line.slice(quote + 1, closed.quote)))
         at = closed.next
-      } else if (closed === 'open' && quote !== undefined) {
-        const rest = line.slice(quote + 1)
-        if (!(this.delimiter === '\t' && rest.includes('\t'))) {
-          const length = line.length
-          this.#open = { lines: [line], firstLine: number, quote, fields, content: [rest], length }
-          return []
-        }
-        at = this.#pushLiteral(line, at, fields)
+      } else if (quote !== undefined && closed === 'open' && !this.#swallowsFields(line.slice(quote + 1))) {
+        const content = [line.slice(quote + 1)]
+        this.#open = { lines: [line], firstLine: number, quote, fields, content, length: line.length }
+        return []
       } else at = this.#pushLiteral(line, at, fields)
     }
     return [{ line: number, fields }]
@@ -100,9 +96,12 @@ export class RowParser {
     open.lines.push(line)
     open.length += line.length
     const before = typeof closed === 'object' ? line.slice(0, closed.quote) : line
-    // Texts with line breaks have no tabs in practice. The quote of a file without quoting swallows rows.
-    const swallows = this.delimiter === '\t' && before.includes('\t')
-    if (closed === 'no' || swallows || open.lines.length > maxQuotedLines || open.length > maxRowLength)
+    if (
+      closed === 'no' ||
+      this.#swallowsFields(before) ||
+      open.lines.length > maxQuotedLines ||
+      open.length > maxRowLength
+    )
       return this.#readLiterally(open)
     open.content.push(before)
     if (closed === 'open') return []
@@ -113,11 +112,11 @@ export class RowParser {
     if (lines.every((text) => text.split(this.delimiter).length === all))
       this.onQuote(
         firstLine,
-        `the quotes of a field enclose ${lines.length} lines, each of which looks like a row; ` +
+        `the quotes of a field enclose ${lines.length} lines, and each line looks like a row; ` +
           'if the quotes are part of the texts, double them and enclose the texts in quotes',
       )
     if (closed.next > line.length) return [{ line: firstLine, fields }]
-    // The rest of the line has more fields, one of which may be open again.
+    // The rest of the line has more fields. One of them may be open again.
     const rest = this.#begin(line.slice(closed.next), firstLine)
     const reopened = this.#open as OpenField | undefined
     if (reopened) {
@@ -126,6 +125,11 @@ export class RowParser {
       return []
     }
     return rest.map((row) => ({ line: firstLine, fields: [...fields, ...row.fields] }))
+  }
+
+  /** Whether a quote of a file without quoting made fields part of a text. Texts with line breaks have no tabs in practice. */
+  #swallowsFields(content: string): boolean {
+    return this.delimiter === '\t' && content.includes('\t')
   }
 
   /** Reads the first line of an open row with its quote as part of the text, and the other lines as rows of their own. */
