@@ -15,14 +15,14 @@ const maxListedLabels = 1000
 export const formatCount = (value: number): string => value.toLocaleString('en-US')
 
 /** Labels with too few examples, the rarest first. */
-export const rareLabels = ({ labels }: FileSurvey) => {
+const rareLabels = ({ labels }: FileSurvey) => {
   const { found } = labels
   if (found === undefined || hasNumbers(found)) return []
   return labels.counts.filter(({ count }) => count < enoughExamples).reverse()
 }
 
 /** The columns in use: text from "Text", label from "Label". */
-export function describeColumns({ columns, names }: FileSurvey): string {
+function describeColumns({ columns, names }: FileSurvey): string {
   const { text, textPair, label, labelColumns } = columns
   const hasPair = names.includes(textPair)
   return [
@@ -32,7 +32,7 @@ export function describeColumns({ columns, names }: FileSurvey): string {
   ].join(', ')
 }
 
-export function unusedColumns({ columns, names }: FileSurvey): readonly string[] {
+function unusedColumns({ columns, names }: FileSurvey): readonly string[] {
   const { text, textPair, label, labelColumns = [label] } = columns
   const used = new Set([text, textPair, ...labelColumns])
   return names.filter((name) => name !== '' && !used.has(name))
@@ -61,7 +61,7 @@ export function surveyWarnings(survey: FileSurvey): readonly string[] {
   ]
 }
 
-export function describeRare(rare: readonly { readonly label: string; readonly count: number }[]): string {
+function describeRare(rare: readonly { readonly label: string; readonly count: number }[]): string {
   const shown = rare.slice(0, maxShownLabels).map(({ label, count }) => `${JSON.stringify(label)} (${count})`)
   const more = rare.length > shown.length ? ` and ${formatCount(rare.length - shown.length)} more` : ''
   return `${formatCount(rare.length)} ${rare.length === 1 ? 'label has' : 'labels have'} fewer than ${enoughExamples} examples: ${shown.join(', ')}${more}`
@@ -96,48 +96,41 @@ export function describeCheck({ survey, space, error, lengths, dev }: CheckedFil
   const { path, rows, examples, skipped, labels, repeated, conflicting, format } = survey
   const unused = unusedColumns(survey)
   const rare = rareLabels(survey)
-  const facts: [string, string][] = [
+  const facts: readonly (readonly [name: string, ...values: (string | false | undefined)[]])[] = [
     ['file', path],
     ['format', format],
     ['columns', describeColumns(survey)],
-    ...(unused.length > 0 ? [['not used', quotedList(unused, maxShownColumns)] as [string, string]] : []),
+    ['not used', unused.length > 0 && quotedList(unused, maxShownColumns)],
     ['rows', `${formatCount(rows)}${rows > examples ? `, ${formatCount(rows - examples)} of them skipped` : ''}`],
-    ...listed(
-      'skipped',
-      skipped.map((reason) => describeSkipped(path, reason)),
-    ),
+    ['skipped', ...skipped.map((reason) => describeSkipped(path, reason))],
     ['problem type', labels.found ?? 'not known'],
-    ...(space?.range ? [['labels', `numbers from ${space.range[0]} to ${space.range[1]}`] as [string, string]] : []),
-    ...(space && !space.range ? [['labels', describeLabels(survey)] as [string, string]] : []),
-    ...(space?.tagScheme ? [['tags', describeTags(space.tagScheme)] as [string, string]] : []),
-    ...(rare.length > 0 && space ? [['rare labels', describeRare(rare)] as [string, string]] : []),
-    ...(repeated.count > 0
-      ? [
-          [
-            'repeated texts',
-            `${formatCount(repeated.count)} ${repeated.count === 1 ? 'row has' : 'rows have'} the text of an earlier row ` +
-              `(${shownPairs(survey, repeated)})`,
-          ] as [string, string],
-        ]
-      : []),
-    ...(conflicting.count > 0
-      ? [
-          [
-            'other labels',
-            `${formatCount(conflicting.count)} of them with another label (${shownPairs(survey, conflicting)})`,
-          ] as [string, string],
-        ]
-      : []),
-    ...(dev ? [['dev examples', describeDev(survey, dev)] as [string, string]] : []),
-    ...(lengths ? [['tokens', describeLengths(lengths, examples)] as [string, string]] : []),
-    ...listed('warning', [...survey.warnings, ...labels.warnings]),
-    ...(error === undefined ? [] : [['error', error] as [string, string]]),
+    ['labels', space && (space.range ? `numbers from ${space.range[0]} to ${space.range[1]}` : describeLabels(survey))],
+    ['tags', space?.tagScheme && describeTags(space.tagScheme)],
+    ['rare labels', space && rare.length > 0 && describeRare(rare)],
+    [
+      'repeated texts',
+      repeated.count > 0 &&
+        `${formatCount(repeated.count)} ${repeated.count === 1 ? 'row has' : 'rows have'} the text of an earlier row ` +
+          `(${shownPairs(survey, repeated)})`,
+    ],
+    [
+      'other labels',
+      conflicting.count > 0 &&
+        `${formatCount(conflicting.count)} of them with another label (${shownPairs(survey, conflicting)})`,
+    ],
+    ['dev examples', dev && describeDev(survey, dev)],
+    ['tokens', lengths && describeLengths(lengths, examples)],
+    ['warning', ...survey.warnings, ...labels.warnings],
+    ['error', error],
   ]
-  return facts.map(([name, value]) => `${name.padEnd(22)} ${value}`).join('\n')
+  return facts.flatMap(([name, ...values]) => linesOf(name, values)).join('\n')
 }
 
-const listed = (name: string, values: readonly string[]): [string, string][] =>
-  values.map((value, at) => [at === 0 ? name : '', value])
+/** A line for each value that there is. The first one has the name. */
+const linesOf = (name: string, values: readonly (string | false | undefined)[]): readonly string[] =>
+  values
+    .filter((value) => typeof value === 'string')
+    .map((value, at) => `${(at === 0 ? name : '').padEnd(22)} ${value}`)
 
 function describeLabels({ labels }: FileSurvey): string {
   const { counts } = labels
