@@ -100,7 +100,7 @@ interface TokenSpan {
   readonly end: number
 }
 
-/** The tokens that cover text after the prefix, which special tokens do not, without the white space at their ends. */
+/** The tokens that cover text after the prefix, without the white space at their ends. Special tokens cover no text. */
 function tokenSpans(encoded: string, encoding: Encoding, prefixLength: number): readonly TokenSpan[] {
   const utf16 = codePointOffsets(encoded)
   const spans: TokenSpan[] = []

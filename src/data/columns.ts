@@ -58,7 +58,7 @@ export const hasLabel = ({ label, labelColumns }: Columns, names: readonly strin
 
 /**
  * Finds the columns in a file. Upper and lower case, and spaces around a name, make no difference unless two columns differ
- * by them alone.
+ * only in these.
  * @param names the columns of the file; columns that are not used may be empty or repeated
  * @param indicators columns that have only zeros and ones, for advice
  * @returns the columns by their names in the file

@@ -96,7 +96,7 @@ export class WordEvidence {
    */
   #separateCharacters(edge: 'leading' | 'trailing', attached: ReadonlyMap<string, Attached>): string {
     const byDefault = defaultWordRule[edge]
-    // That a closing bracket is a word of its own says nothing about the beginnings of words.
+    // A closing bracket that is a word of its own says nothing about the beginnings of words.
     const other = defaultWordRule[edge === 'leading' ? 'trailing' : 'leading']
     const seen = [...this.#alone.keys()].filter((character) => !other.includes(character))
     const characters = new Set([...byDefault, ...seen])
@@ -141,7 +141,7 @@ export class WordEvidence {
       if (!hasPunctuation(word) || word.length > wordRuleLimits.wholeLength) continue
       const [first, second] = wordSpans(word, rule)
       if (first === undefined || second === undefined) continue
-      // "Paris." among many of "Paris" is a slip.
+      // A few cases of "Paris." among many of "Paris" are slips.
       const longest = wordSpans(word, rule).reduce((a, b) => (b.end - b.start > a.end - a.start ? b : a), first)
       if ((this.#counts.get(word.slice(longest.start, longest.end)) ?? 0) < count) divided.push([word, count])
     }

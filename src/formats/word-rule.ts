@@ -1,5 +1,5 @@
 // Divides a text into words in the way that the data of a task divides its texts. White space always separates words; the
-// rule says which punctuation is a word of its own. learn/ finds the rule of a data file, and a task file stores it.
+// rule says which punctuation is a word of its own. data/ finds the rule of a data file, and a task file stores it.
 
 export interface WordRule {
   /** Characters that are words of their own at the beginning of a word. */
@@ -26,7 +26,7 @@ export const defaultWordRule: WordRule = {
 /** Largest sizes of the parts of a rule. */
 export const wordRuleLimits = { characters: 256, clitics: 64, cliticLength: 8, whole: 500, wholeLength: 64 } as const
 
-/** Most words of punctuation that are taken off each edge of a word. More are no text, and would only take time. */
+/** Most words of punctuation that are taken off each edge of a word. Longer runs are not text, and would only take time. */
 const maxEdgeWords = 32
 
 /** UTF-16 offsets into a text; the end is exclusive. */

@@ -169,7 +169,7 @@ function splitWhole(
   if (parts.dev.examples.length > 0) return parts
   throw new Problem(
     'invalid_setting',
-    `${data} has no example that the task to resume was not trained on, and new examples cannot be told from old ones; ` +
+    `${data} has no example that the task to resume has recorded as held out, so it may have been trained on all of them; ` +
       'give examples that it has not seen with --dev',
   )
 }
