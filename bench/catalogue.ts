@@ -12,6 +12,7 @@ import { memoryLeak } from './long-running/memory-leak.js'
 import { soak } from './long-running/soak.js'
 import { adapterSessions } from './peers/adapter-sessions.js'
 import { type Comparison, compare } from './peers/comparison.js'
+import { forwardAgainstPyTorch } from './peers/forward.js'
 import { peft } from './peers/peft.js'
 import { trainingStepAgainstPyTorch } from './peers/training-step.js'
 import { transformersJs } from './peers/transformers-js.js'
@@ -277,6 +278,17 @@ export const catalogue: readonly CatalogueEntry[] = [
     },
     ['python'],
     ({ python }) => trainingStepAgainstPyTorch(python),
+  ),
+  onRequest(
+    'Against others',
+    {
+      name: 'pytorch-forward',
+      measures:
+        "backbones in the shape of ModernBERT-base and DeBERTa-v3-small against PyTorch's eager mode; see bench/peers",
+      duration: '5 min',
+    },
+    ['python'],
+    ({ python }) => forwardAgainstPyTorch(python),
   ),
   onRequest(
     'GPU',

@@ -15,7 +15,7 @@ import {
   timeBatches,
   withTemporaryDirectory,
 } from '../support/material.js'
-import { debertaV3Small, modernBertBase, writeRandomBackbone } from '../support/random-backbone.js'
+import { largeBatches, largeShapes, writeRandomBackbone } from '../support/random-backbone.js'
 
 const rounds = 40
 
@@ -54,16 +54,13 @@ const largeModelRounds = 8
 /** Backbones in the shape of published models, with random weights and a random adapter. */
 export const randomBackbones: Benchmark = async (log) => {
   const figures: Figure[] = []
-  for (const shape of [modernBertBase(), debertaV3Small()])
+  for (const shape of largeShapes())
     await withTemporaryDirectory(async (directory) => {
       const backbone = await writeRandomBackbone(directory, shape)
       const module = { kind: 'adapter', bottleneck: 64, activation: 'relu', scaling: 1 } as const
       const model = { backbone, prototype: randomPrototype(backbone, module) }
       const name = `adapter of 64 on random weights in the shape of ${shape.name}`
-      for (const size of [
-        { rows: 16, tokens: 64 },
-        { rows: 8, tokens: 256 },
-      ]) {
+      for (const size of largeBatches) {
         log(`random-backbones: ${shape.name}, ${size.rows} × ${size.tokens}`)
         figures.push(await figureOf(model, name, 1.08, size, largeModelRounds))
       }

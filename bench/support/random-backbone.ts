@@ -42,7 +42,7 @@ export async function writeRandomBackbone(directory: string, { config, tensors }
 }
 
 /** ModernBERT-base (Warner et al. 2024) with fewer words, whose number does not change the time of a batch. */
-export function modernBertBase(): BackboneShape {
+function modernBertBase(): BackboneShape {
   const [H, intermediate, layers, vocabulary] = [768, 1152, 22, 4096]
   return {
     name: 'ModernBERT-base',
@@ -76,7 +76,7 @@ const layerTensors = (layer: number, H: number, intermediate: number): BackboneS
 })
 
 /** DeBERTa-v3-small (He et al. 2021) with fewer words, as {@link modernBertBase}. */
-export function debertaV3Small(): BackboneShape {
+function debertaV3Small(): BackboneShape {
   const [H, intermediate, layers, vocabulary, buckets] = [768, 3072, 6, 4096, 256]
   const dense = (name: string, outputs: number, inputs: number) => ({
     [`${name}.weight`]: [outputs, inputs],
@@ -120,3 +120,10 @@ export function debertaV3Small(): BackboneShape {
     },
   }
 }
+
+/** The shapes and batches that benchmarks of large models measure. */
+export const largeShapes = (): readonly BackboneShape[] => [modernBertBase(), debertaV3Small()]
+export const largeBatches = [
+  { rows: 16, tokens: 64 },
+  { rows: 8, tokens: 256 },
+] as const
