@@ -50,7 +50,6 @@ export interface LearnFlags extends CommonTrainingFlags {
   readonly classWeights: ClassWeighting
   readonly normalize: boolean
   readonly description?: string
-  readonly textPrefix?: string
   readonly resume?: string
   readonly json?: boolean
 }

@@ -3,7 +3,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Backbone } from '../backbones/backbone.js'
-import { defaultPooling, loadModelForTraining } from '../learn/model.js'
+import { defaultPooling, defaultTextPrefix, loadModelForTraining } from '../learn/model.js'
 import { type NamedTrainingData, type Trained, trainPrototype } from '../learn/prototype-training.js'
 import { backboneBits } from '../learn/tensors.js'
 import { loadNamedTrainingData } from '../learn/training-folder.js'
@@ -57,8 +57,12 @@ export async function train(paths: readonly string[], flags: TrainFlags): Promis
   const { directory } = await findModelFiles(flags)
   const model = await loadModelForTraining(directory, flags.maxLength)
   const tasks: NamedTrainingData[] = []
-  const { devShare, seed, maxRows } = flags
-  const options = { devShare, seed, columns: columnsOf(flags), ...(maxRows !== undefined && { maxRows }) }
+  const { devShare, seed, maxRows, textPrefix = defaultTextPrefix(model.backbone) } = flags
+  const options = {
+    ...{ devShare, seed, columns: columnsOf(flags) },
+    ...(maxRows !== undefined && { maxRows }),
+    ...(textPrefix !== undefined && { textPrefix }),
+  }
   const onWarning = (warning: string) => line.print(`warning: ${warning}`)
   for (const path of paths)
     tasks.push(await loadNamedTrainingData(model, path, options, onWarning, (file, rows) => line.reading(file, rows)))

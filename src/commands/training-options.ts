@@ -93,6 +93,7 @@ export interface CommonTrainingFlags extends DataFlags {
   readonly headRate?: number
   readonly weightDecay: number
   readonly pooling?: Pooling
+  readonly textPrefix?: string
   readonly head: HeadKind
   readonly provider: LearningProvider
 }
@@ -181,6 +182,11 @@ export const addModelOptions = (command: Command, modelDir: string): Command =>
       whole(8, 100_000),
     )
     .addOption(poolingOption())
+    .option(
+      '--text-prefix <text>',
+      'text to put before every text, such as "query: ", in training and in serving; the task file holds it ' +
+        '(default: the default prompt of a sentence-transformers directory)',
+    )
     .addOption(
       new Option('--head <kind>', 'linear, or dense: with a dense layer and tanh before it')
         .choices(headKinds)
@@ -214,11 +220,6 @@ export const addSingleTaskOptions = (command: Command): Command =>
       new Option('--problem-type <type>', 'problem type (default: found from the labels)').choices(problemTypes),
     )
     .addOption(metricOption())
-    .optionsGroup(optionGroups.model)
-    .option(
-      '--text-prefix <text>',
-      'text to put before every text, such as "query: ", in training and in serving; the task file holds it',
-    )
 
 /** The columns that the options name. */
 export const columnsOf = (flags: ColumnFlags): Columns => ({

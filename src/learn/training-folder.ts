@@ -20,7 +20,7 @@ import { loadTrainingData, type TrainingDataOptions } from './training-data.js'
 export async function loadNamedTrainingData(
   model: Model,
   path: string,
-  options: Pick<TrainingDataOptions, 'devShare' | 'seed' | 'columns' | 'maxRows'>,
+  options: Pick<TrainingDataOptions, 'devShare' | 'seed' | 'columns' | 'maxRows' | 'textPrefix'>,
   onWarning: (warning: string) => void,
   onReading?: OnReading,
 ): Promise<NamedTrainingData> {

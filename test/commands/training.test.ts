@@ -98,8 +98,8 @@ test('learn and train print reports as JSON', async () => {
   assert.equal(trained.storage_bits.each, n)
 })
 
-test('train writes a prototype and a mask for each task', async () => {
-  const quick = ['--epochs', '1', '--batch-rows', '8', '--threads', '1', '--bottleneck', '4']
+test('train writes a prototype and a mask for each task, which hold the text prefix', async () => {
+  const quick = ['--epochs', '1', '--batch-rows', '8', '--threads', '1', '--bottleneck', '4', '--text-prefix', 'a: ']
   const { stdout } = await propetl('train', 'things', 'sizes', '--out', 'made', ...quick)
   assert.match(stdout, /things +dev matthews_correlation -?[01]\.\d{4}\nsizes +dev r2/)
   const prototype = readPrototype(await readFile(join(folder, 'made', 'prototype.safetensors')))
@@ -107,6 +107,7 @@ test('train writes a prototype and a mask for each task', async () => {
   const task = readTaskFile(await readFile(join(folder, 'made', 'masks', 'sizes.safetensors')))
   assert.equal(task.prototype, prototype.digest)
   assert.deepEqual(task.range, [0.5, 7.5])
+  assert.equal(task.textPrefix, 'a: ')
 })
 
 const named = examples.map(({ text, label }, i) => ({
