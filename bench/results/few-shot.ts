@@ -1,219 +1,321 @@
-// Few labelled examples: what the commands learn and evaluate give users, compared with logistic regression on the vectors
-// of the bare backbone. The tasks are ones that the prototype was not trained on.
+// Few labelled examples: what the commands learn and evaluate give users, compared with other methods on the same rows. The
+// tasks are ones that the prototype was not trained on, and only masks of tasks that it was trained on are known.
 
-import { execFile } from 'node:child_process'
-import { appendFile, copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
-import { defaultColumns } from '../../src/data/columns.js'
-import { type LabelSpace, outputCount } from '../../src/data/label-space.js'
-import { UnlearnedLabels } from '../../src/data/unlearned-labels.js'
-import { evaluationOf, scoreOf } from '../../src/learn/evaluation.js'
-import { type Subset, wholeSet } from '../../src/learn/example-set.js'
-import { LinearHeads, scalingOf } from '../../src/learn/linear-head.js'
-import { loadExampleSet } from '../../src/learn/load-example-set.js'
-import { loadModelForTraining, type Model } from '../../src/learn/model.js'
-import { trainNewTask } from '../../src/learn/new-task.js'
-import { problemTraits } from '../../src/learn/problem-traits.js'
+import { knownTasks } from '../../src/commands/learn.js'
+import { duration } from '../../src/commands/progress-line.js'
+import { wholeSet } from '../../src/learn/example-set.js'
+import { defaultTextPrefix, loadModelForTraining, loadPrototypeFor } from '../../src/learn/model.js'
 import { Random } from '../../src/learn/random.js'
-import { labelledVectors } from '../../src/learn/starting-point.js'
-import { Trainer } from '../../src/learn/trainer.js'
-import { loadTrainingData } from '../../src/learn/training-data.js'
+import { noMask } from '../../src/learn/starting-masks.js'
 import { inPackage } from '../../src/package.js'
+import { prototypeName } from '../../src/petl/prototype-file.js'
+import { Problem } from '../../src/problem.js'
+import { settings } from '../../src/settings.js'
+import { describeVersion } from '../report.js'
+import {
+  accuracyOfHead,
+  accuracyOfLogisticRegression,
+  accuracyOfPlainAdapter,
+  bareVectors,
+  type JudgedVectors,
+  judgedVectors,
+  loadSample,
+  type Material,
+  trainHeadAlone,
+  trainWithMask,
+  writeTask,
+} from './few-shot-methods.js'
+import {
+  appendFewShot,
+  type FewShotRun,
+  hasMask,
+  keyOf,
+  readFewShot,
+  type SampleSize,
+  type Setup,
+  setupOf,
+  sizeText,
+  versionOf,
+} from './few-shot-run.js'
+import { shortDigest } from './run.js'
+import { checkStoreWritable } from './store.js'
 
-const run = promisify(execFile)
 const cli = fileURLToPath(inPackage('dist/cli.js'))
-
-/** A number of rows for each label, or of rows in all. */
-export interface SampleSize {
-  readonly count: number
-  readonly each: 'label' | 'all'
-}
 
 export interface FewShotOptions {
   readonly data: string
   readonly tasks: readonly string[]
   readonly sizes: readonly SampleSize[]
   readonly samples: number
+  /** Samples with more rows are left out. */
+  readonly maxRows: number
+  /** Whether to train a plain adapter too, where a sample has a number of rows in all. */
+  readonly plain?: boolean
   readonly modelDir: string
-  readonly masksDir: string
+  /** By default that of the model's directory. */
+  readonly prototype?: string
+  /** By default the folder "masks" next to the prototype; without a prototype the bundled masks. */
+  readonly masksDir?: string
+  readonly textPrefix?: string
   readonly store: string
   readonly print: (line: string) => void
-}
-
-/** One sample of one task. Scores are accuracies on rows that nothing was trained on. */
-export interface FewShotRun {
-  readonly task: string
-  readonly size: SampleSize
-  readonly sample: number
-  readonly model: string
-  readonly trainRows: number
-  readonly testRows: number
-  readonly learn: number
-  readonly headAlone: number
-  readonly logisticRegression: number
-  /** Name of the mask that the task file started from, and the epoch that was kept. */
-  readonly start: string
-  readonly epoch: number
-  /** Expected calibration error on the test rows. */
-  readonly calibrationError: number
-  /** Time of the command learn, from its start to the file. */
-  readonly seconds: number
+  /** Called after each run. */
+  readonly onStored: () => Promise<void>
 }
 
 /** Most rows that a task is scored on. */
 const testRows = 1_000
 
+/** A sample that is planned. */
+interface Cell extends Pick<FewShotRun, 'task' | 'size' | 'sample' | 'version' | 'trainRows'> {
+  readonly train: readonly string[]
+  /** The stored run, if it lacks only the plain adapter. */
+  readonly stored: FewShotRun | undefined
+  readonly plain: boolean
+}
+
 /** Runs the samples that are not in the store yet, smallest first. */
 export async function runFewShot(options: FewShotOptions): Promise<void> {
-  const { data, tasks, sizes, samples, modelDir, store, print } = options
-  const done = new Set((await readFewShot(store)).map(keyOf))
-  const model = await loadModelForTraining(modelDir, undefined)
+  const { data, tasks, samples, sizes, maxRows, plain = false, store, print } = options
+  await checkStoreWritable(store)
+  const finished = new Map((await readFewShot(store)).map((run) => [keyOf(run), run]))
   const folder = await mkdtemp(join(tmpdir(), 'propetl-few-shot-'))
   try {
-    const masks = await otherMasks(options, folder)
-    for (let sample = 1; sample <= samples; sample++)
-      for (const size of sizes)
-        for (const task of tasks) {
-          const known = { task, size, sample, model: basename(modelDir) }
-          if (done.has(keyOf(known))) continue
-          const files = await writeSample(join(data, task), folder, size, sample)
-          const result = { ...known, ...files.rows, ...(await runSample(model, files, masks, folder, options)) }
-          await mkdir(dirname(store), { recursive: true })
-          await appendFile(store, `${JSON.stringify(result)}\n`)
-          print(
-            `${task}, ${sizeText(size)}, sample ${sample}: learn ${result.learn.toFixed(3)}, head alone ` +
-              `${result.headAlone.toFixed(3)}, logistic regression ${result.logisticRegression.toFixed(3)}, ` +
-              `${result.seconds.toFixed(0)} s`,
-          )
-        }
+    const { material, setup, flags } = await loadMaterial(options, folder)
+    const version = versionOf(setup)
+    const rows = new Map<string, TaskRows>()
+    for (const task of tasks) rows.set(task, await readTaskRows(join(data, task)))
+    const planned = Array.from({ length: samples }, (_, at) => at + 1).flatMap((sample) =>
+      sizes.flatMap((size) =>
+        tasks.map((task): Cell => {
+          const train = drawSample(rows.get(task)?.train ?? [], size, sample)
+          const key = { task, size, sample, version }
+          const stored = finished.get(keyOf(key))
+          return { ...key, train, trainRows: train.length, stored, plain: plain && size.each === 'all' }
+        }),
+      ),
+    )
+    const tooLarge = planned.filter(({ trainRows }) => trainRows > maxRows)
+    const todo = planned.filter(
+      ({ trainRows, stored, plain }) =>
+        trainRows <= maxRows && (!stored || (plain && stored.plainAdapter === undefined)),
+    )
+    print(
+      `${planned.length} samples: ${planned.length - tooLarge.length - todo.length} are stored, ${todo.length} are to do, ` +
+        `${tooLarge.length} have more than ${maxRows} rows and are left out`,
+    )
+    const vectors = new Map<string, JudgedVectors>()
+    for (const [at, cell] of todo.entries()) {
+      const { task } = cell
+      const test = rows.get(task)?.test ?? []
+      const files = { train: join(folder, 'train.jsonl'), test: join(folder, 'test.jsonl') }
+      await writeFile(files.train, `${cell.train.join('\n')}\n`)
+      await writeFile(files.test, `${test.join('\n')}\n`)
+      const start = performance.now()
+      const scores = cell.stored ?? (await runMethods(material, cell, { files, folder, flags }, vectors, print))
+      const plainAdapter = cell.plain
+        ? { plainAdapter: await accuracyOfPlainAdapter(material, files.train, files.test) }
+        : {}
+      const run: FewShotRun = {
+        ...{ task, size: cell.size, sample: cell.sample, trainRows: cell.trainRows },
+        ...scores,
+        ...plainAdapter,
+        allSeconds: (cell.stored?.allSeconds ?? 0) + (performance.now() - start) / 1000,
+        ...{ setup, version, program: describeVersion() },
+      }
+      await appendFewShot(store, run)
+      finished.set(keyOf(run), run)
+      await options.onStored()
+      const left = secondsLeft(todo.slice(at + 1), Array.from(finished.values()))
+      print(`${at + 1} of ${todo.length}: ${describe(run)}; about ${duration(1000 * left)} left`)
+    }
   } finally {
     await rm(folder, { recursive: true })
   }
 }
 
-/** The runs of a store; none if there is no file. */
-export async function readFewShot(store: string): Promise<FewShotRun[]> {
-  const text = await readFile(store, 'utf8').catch(() => '')
-  return text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as FewShotRun)
+const describe = (run: FewShotRun): string => {
+  const shown = (score: number) => score.toFixed(3)
+  const plain = run.plainAdapter === undefined ? '' : `, plain adapter ${shown(run.plainAdapter)}`
+  return (
+    `${run.task}, ${sizeText(run.size)}, sample ${run.sample}: learn ${shown(run.learn)} (from ${run.start}, epoch ` +
+    `${run.epoch}, ${run.seconds.toFixed(0)} s), head alone ${shown(run.headAlone)}, mask ${shown(run.mask)}, ` +
+    `logistic regression ${shown(run.logisticRegression)}${plain}`
+  )
 }
 
-const keyOf = ({ task, size, sample, model }: Pick<FewShotRun, 'task' | 'size' | 'sample' | 'model'>): string =>
-  JSON.stringify([model, task, size.count, size.each, sample])
+/** Estimates by finished runs of the same task and size, or else of the most similar number of rows. */
+export function secondsLeft(
+  waiting: readonly Pick<Cell, 'task' | 'size' | 'trainRows'>[],
+  finished: readonly FewShotRun[],
+): number {
+  const meanSeconds = (runs: readonly FewShotRun[]) =>
+    runs.reduce((sum, { allSeconds }) => sum + allSeconds, 0) / runs.length
+  return waiting.reduce((sum, { task, size, trainRows }) => {
+    const same = finished.filter((run) => run.task === task && sizeText(run.size) === sizeText(size))
+    if (same.length > 0) return sum + meanSeconds(same)
+    const distance = (run: FewShotRun) => Math.abs(Math.log(run.trainRows / trainRows))
+    const nearest = Math.min(...finished.map(distance))
+    return sum + meanSeconds(finished.filter((run) => distance(run) === nearest))
+  }, 0)
+}
 
-export const sizeText = ({ count, each }: SampleSize): string =>
-  each === 'label' ? `${count} rows a label` : `${count} rows`
+interface Loaded {
+  readonly material: Material
+  readonly setup: Setup
+  /** The flags of learn and evaluate for the model. */
+  readonly flags: { readonly model: readonly string[]; readonly learn: readonly string[] }
+}
 
-/** A folder of the known masks without those of the tasks that are measured. */
-async function otherMasks({ masksDir, tasks }: FewShotOptions, folder: string): Promise<string> {
+/** @throws Problem `invalid_setting` if the prototype was trained on a task that is to be measured */
+async function loadMaterial(options: FewShotOptions, folder: string): Promise<Loaded> {
+  const { modelDir, tasks } = options
+  const model = await loadModelForTraining(modelDir, undefined)
+  const path = options.prototype ?? join(modelDir, prototypeName)
+  const prototype = await loadPrototypeFor(model.backbone, path)
+  const { learnedOn = [] } = prototype
+  const seen = tasks.find((task) => learnedOn.includes(task))
+  if (seen !== undefined)
+    throw new Problem(
+      'invalid_setting',
+      `the prototype was trained on ${seen}; name tasks that are new to it with --tasks`,
+    )
+  const source =
+    options.masksDir ?? (options.prototype === undefined ? settings.masksDir.value : join(dirname(path), 'masks'))
   const masks = join(folder, 'masks')
   await mkdir(masks)
-  for (const name of await readdir(masksDir))
-    if (name.endsWith('.safetensors') && !tasks.includes(basename(name, '.safetensors')))
-      await copyFile(join(masksDir, name), join(masks, name))
-  return masks
+  const digests: Record<string, string> = {}
+  for (const [id, { digest }] of await knownTasks(source, prototype))
+    if (learnedOn.includes(id)) {
+      await copyFile(join(source, `${id}.safetensors`), join(masks, `${id}.safetensors`))
+      digests[id] = shortDigest(digest)
+    }
+  const textPrefix = options.textPrefix ?? defaultTextPrefix(model.backbone) ?? ''
+  return {
+    material: { model, prototype, known: await knownTasks(masks, prototype), textPrefix },
+    setup: setupOf({
+      ...{ model: basename(modelDir), backbone: shortDigest(model.backbone.digest) },
+      ...{ prototype: shortDigest(prototype.digest), learnedOn: [...learnedOn], masks: digests, textPrefix },
+    }),
+    flags: {
+      model: ['--model-dir', modelDir, '--prototype', path],
+      learn: ['--start-masks', masks, '--no-baseline', ...(textPrefix === '' ? [] : ['--text-prefix', textPrefix])],
+    },
+  }
 }
 
-interface SampleFiles {
-  readonly train: string
-  readonly test: string
-  readonly rows: { readonly trainRows: number; readonly testRows: number }
+/** The lines of a task's files. */
+interface TaskRows {
+  readonly train: readonly string[]
+  readonly test: readonly string[]
 }
 
-async function writeSample(source: string, folder: string, size: SampleSize, sample: number): Promise<SampleFiles> {
+async function readTaskRows(folder: string): Promise<TaskRows> {
   const lines = async (name: string) =>
-    (await readFile(join(source, name), 'utf8')).split('\n').filter((line) => line !== '')
-  const all = await lines('train.jsonl')
-  const order = Array.from(new Random(sample, 'few-shot rows').order(all.length), (at) => all[at] ?? '')
+    (await readFile(join(folder, name), 'utf8')).split('\n').filter((line) => line !== '')
+  return { train: await lines('train.jsonl'), test: (await lines('dev.jsonl')).slice(0, testRows) }
+}
+
+const labelOf = (line: string): string => String((JSON.parse(line) as { label: unknown }).label)
+
+/** Draws rows at random, in the same order for each size, so that a smaller sample is a part of a larger one. */
+export function drawSample(rows: readonly string[], size: SampleSize, sample: number): readonly string[] {
   const taken = new Map<string, number>()
-  const chosen = order.filter((line) => {
-    const key = size.each === 'all' ? '' : String((JSON.parse(line) as { label: unknown }).label)
+  return Array.from(new Random(sample, 'few-shot rows').order(rows.length), (at) => rows[at] ?? '').filter((line) => {
+    const key = size.each === 'all' ? '' : labelOf(line)
     const count = taken.get(key) ?? 0
     taken.set(key, count + 1)
     return count < size.count
   })
-  const test = (await lines('dev.jsonl')).slice(0, testRows)
-  const files = { train: join(folder, 'train.jsonl'), test: join(folder, 'test.jsonl') }
-  await writeFile(files.train, `${chosen.join('\n')}\n`)
-  await writeFile(files.test, `${test.join('\n')}\n`)
-  return { ...files, rows: { trainRows: chosen.length, testRows: test.length } }
 }
 
-async function runSample(
-  model: Model,
-  { train, test }: SampleFiles,
-  masks: string,
-  folder: string,
-  { modelDir }: FewShotOptions,
-) {
-  const propetl = async (...args: string[]) =>
-    JSON.parse((await run(process.execPath, [cli, ...args, '--model-dir', modelDir, '--json'])).stdout)
+interface Place {
+  readonly files: { readonly train: string; readonly test: string }
+  readonly folder: string
+  readonly flags: Loaded['flags']
+}
+
+type Scores = Pick<
+  FewShotRun,
+  | 'testRows'
+  | 'learn'
+  | 'headAlone'
+  | 'mask'
+  | 'logisticRegression'
+  | 'start'
+  | 'epoch'
+  | 'calibrationError'
+  | 'secondsToHead'
+  | 'seconds'
+>
+
+/** @param vectors of the test rows under the bare backbone, by task; they are computed once */
+async function runMethods(
+  material: Material,
+  { task }: Cell,
+  { files, folder, flags }: Place,
+  vectors: Map<string, JudgedVectors>,
+  print: (line: string) => void,
+): Promise<Scores> {
+  const evaluate = (file: string) => propetl('evaluate', file, files.test, '--metric', 'accuracy', ...flags.model)
   const out = join(folder, 'task.safetensors')
-  const start = performance.now()
-  const report = await propetl('learn', train, '--out', out, '--start-masks', masks, '--no-baseline')
-  const seconds = (performance.now() - start) / 1000
-  const learned = await propetl('evaluate', out, test, '--metric', 'accuracy')
-  const head = join(folder, 'head.safetensors')
-  await writeFile(head, await trainHeadAlone(model, train))
-  const headAlone = await propetl('evaluate', head, test, '--metric', 'accuracy')
+  const { report, secondsToHead, seconds } = await propetl(
+    ...['learn', files.train, '--out', out, ...flags.model, ...flags.learn],
+  )
+  if (secondsToHead === undefined) print('learn did not report when its head was ready')
+  const learned = (await evaluate(out)).report
+  const chosen = { start: report.start as string, epoch: report.epoch as number }
+  const data = await loadSample(material, files.train)
+  const judged = vectors.get(task) ?? (await judgedVectors(material, files.test, data))
+  vectors.set(task, judged)
+  const learn = learned.score as number
+  const mask = async () => {
+    const file = await writeTask(join(folder, 'mask.safetensors'), await trainWithMask(material, data))
+    return (await evaluate(file)).report.score as number
+  }
+  const { hiddenSize } = material.model.backbone.dims
   return {
-    learn: learned.score as number,
-    headAlone: headAlone.score as number,
-    logisticRegression: await logisticRegression(model, train, test),
-    start: report.start as string,
-    epoch: report.epoch as number,
-    calibrationError: learned.calibration.error as number,
+    testRows: judged.labels.length,
+    learn,
+    headAlone: accuracyOfHead((await trainHeadAlone(material, data)).file, judged),
+    // The mask that learn chose is the best one.
+    mask: hasMask(chosen, noMask) ? learn : await mask(),
+    logisticRegression: await accuracyOfLogisticRegression(
+      await bareVectors(material, data.space, wholeSet(data.train.set)),
+      data.space.labels,
+      hiddenSize,
+      judged,
+    ),
+    ...chosen,
+    calibrationError: (learned.calibration as { error: number }).error,
+    ...(secondsToHead !== undefined && { secondsToHead }),
     seconds,
   }
 }
 
-const dataOptions = (data: string) => ({ data, devShare: 0.1, columns: defaultColumns, seed: 1 })
+/** What `learn` prints when it has a head. */
+const headReady = /is ready/
 
-async function trainHeadAlone(model: Model, data: string): Promise<Uint8Array> {
-  const { file } = await trainNewTask(
-    model,
-    undefined,
-    await loadTrainingData(model, dataOptions(data), () => {}),
-    {
-      ...{ maskRows: 'layer', combine: 'none', batchRows: 32, density: 0.5, weightDecay: 0.1 },
-      ...{ pooling: 'mean', head: 'linear', normalize: true, seed: 1, threads: 0, baseline: false },
-    },
-    { onProgress: () => {}, signal: new AbortController().signal },
-  )
-  return file
-}
-
-/** With the default penalty of scikit-learn, C = 1, on the same vectors as a head without a mask. */
-async function logisticRegression({ backbone, tokenizer }: Model, train: string, test: string): Promise<number> {
-  const { space: learned } = await loadTrainingData({ backbone, tokenizer }, dataOptions(train), () => {})
-  const space: LabelSpace = { ...learned, unlearned: new UnlearnedLabels() }
-  const load = async (path: string): Promise<Subset> =>
-    wholeSet(await loadExampleSet(path, defaultColumns, space, tokenizer, {}, backbone.dims.vocabulary))
-  const [fitted, judged] = [await load(train), await load(test)]
-  const rates = { weights: 0, scores: 0, heads: 0 }
-  const bare = new Trainer(backbone, undefined, [], {
-    rates,
-    density: 0.5,
-    weightDecay: 0,
-    pooling: 'mean',
-    threads: 0,
+/** Runs a command. @returns its report, and the time until it ended and until it reported a head */
+async function propetl(...args: readonly string[]) {
+  const start = performance.now()
+  const passed = () => (performance.now() - start) / 1000
+  const child = spawn(process.execPath, [cli, ...args, '--json'], { stdio: ['ignore', 'pipe', 'pipe'] })
+  let secondsToHead: number | undefined
+  let messages = ''
+  child.stderr.on('data', (chunk: Buffer) => {
+    messages += chunk
+    if (secondsToHead === undefined && headReady.test(messages)) secondsToHead = passed()
   })
-  const { loss } = problemTraits[space.problem]
-  const H = backbone.dims.hiddenSize
-  const heads = await LinearHeads.open(H, outputCount(space), loss, 0)
-  try {
-    const own = await labelledVectors(bare, space, fitted)
-    // The penalty of LinearHeads is of scaled vectors.
-    const head = await heads.fit(own, scalingOf(own.vectors, H).factor ** 2 / fitted.examples.length)
-    const { logits } = await heads.evaluate(head, await labelledVectors(bare, space, judged))
-    return scoreOf('accuracy', space, evaluationOf(logits, space, judged))
-  } finally {
-    await heads.release()
-    await bare.release()
-  }
+  const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')])
+  if (code !== 0) throw new Error(`propetl ${args.join(' ')} failed: ${messages}`)
+  const report = JSON.parse(output) as Readonly<Record<string, unknown>>
+  return { report, secondsToHead, seconds: passed() }
 }

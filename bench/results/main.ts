@@ -10,8 +10,9 @@ import { Problem } from '../../src/problem.js'
 import { learningProviders } from '../../src/runtime/execution-providers.js'
 import { settings } from '../../src/settings.js'
 import { type ComparedMethod, comparedMethods } from './compared-methods.js'
-import { type FewShotOptions, readFewShot, runFewShot, type SampleSize } from './few-shot.js'
+import { type FewShotOptions, runFewShot } from './few-shot.js'
 import { fewShotPage } from './few-shot-page.js'
+import { readFewShot, type SampleSize } from './few-shot-run.js'
 import { writePage } from './page.js'
 import { type RunnerOptions, runAll } from './runner.js'
 
@@ -116,19 +117,27 @@ program
     { count: 200, each: 'all' } as const,
   ])
   .option('--samples <number>', 'samples of each size', whole(1, 1000), 5)
+  .option('--max-rows <number>', 'leave out samples of more rows', whole(2, 1e9), 3000)
+  .option('--plain', 'also train a plain adapter on samples with a number of rows in all')
   .addOption(
     new Option('--model-dir <dir>', 'directory of the backbone').default(
       settings.modelDir.value,
       'the bundled all-MiniLM-L6-v2',
     ),
   )
-  .addOption(new Option('--masks-dir <dir>', 'known masks').default(settings.masksDir.value, 'the bundled masks'))
+  .option('--prototype <file>', 'prototype file (default: prototype.safetensors in the directory)')
+  .option(
+    '--masks, --masks-dir <dir>',
+    'known masks (default: the folder "masks" next to --prototype; without it the bundled masks)',
+  )
+  .option('--text-prefix <text>', "text to put before every text (default: that of the model's directory)")
   .option('--store <file>', 'file of finished samples, one per line', 'bench/results/few-shot.jsonl')
-  .option('--out <file>', 'the page', 'docs/few-shot.md')
+  .option('--out <file>', 'the page; it is written after each sample', 'docs/few-shot.md')
   .addHelpText('after', '\nExample:\n  $ npm run results -- few-shot --data data --sizes 8x,200 --samples 2')
-  .action(async ({ out, ...options }: Omit<FewShotOptions, 'print'> & { out: string }) => {
-    await runFewShot({ ...options, print: console.log })
-    await writeAtomically(out, Buffer.from(fewShotPage(await readFewShot(options.store))))
+  .action(async ({ out, ...options }: Omit<FewShotOptions, 'print' | 'onStored'> & { out: string }) => {
+    const write = async () => writeAtomically(out, Buffer.from(fewShotPage(await readFewShot(options.store))))
+    await runFewShot({ ...options, print: console.log, onStored: write })
+    await write()
     console.log(out)
   })
 

@@ -56,7 +56,7 @@ const names = Type.Array(Type.String({ minLength: 1 }), { minItems: 1 })
 /** A line of the store. */
 export const runSchema = Type.Object({
   format: Type.Literal(runFormat),
-  method: Type.Union(comparedMethods.map((method) => Type.Literal(method))),
+  method: Type.Enum(comparedMethods),
   tasks: names,
   seed: count,
   scores: Type.Array(

@@ -162,7 +162,7 @@ const describeValidation = (examples: number, folds: readonly Fold[]): string =>
  * The tasks of a folder that belong to a prototype, by id.
  * @throws Problem `invalid_setting`, `unreadable_file`, `invalid_task_file`
  */
-async function knownTasks(folder: string, prototype: Prototype): Promise<Map<string, TaskFile>> {
+export async function knownTasks(folder: string, prototype: Prototype): Promise<Map<string, TaskFile>> {
   const names = await readdir(folder).catch((error: Error) => {
     throw new Problem(
       'invalid_setting',

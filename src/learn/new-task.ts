@@ -43,6 +43,8 @@ export interface NewTaskOptions extends Schedule, Compute, MaskForm {
   readonly timeBudget?: number | undefined
   /** Of a single-label classification; `auto` by default. */
   readonly classWeights?: ClassWeighting
+  /** Whether the task gets a mask even if a head alone is better; false by default. */
+  readonly requireMask?: boolean
   /** Whether to compute the baseline too: a head alone or, for a task without a head, the bare backbone. */
   readonly baseline: boolean
   readonly description?: string
@@ -152,7 +154,9 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
   const validation = validationOf(data, random('folds'))
   control.onValidation?.(validation)
   const { train, folds } = validation
-  const { best, trainable = best, first, parts } = await selectRunStart(run, validation)
+  const selection = await selectRunStart(run, validation)
+  const { trainable = selection.best, first, parts } = selection
+  const best = options.requireMask ? trainable : selection.best
   onStart(best.mask.name, startScore(run, parts, best))
 
   const trained = await trainMask(trainer, trainable, best, {
