@@ -9,6 +9,7 @@ import { combinings } from '../../src/petl/task.js'
 import { Problem } from '../../src/problem.js'
 import { learningProviders } from '../../src/runtime/execution-providers.js'
 import { settings } from '../../src/settings.js'
+import { type BundledOptions, bundledTable, trainBundledTasks } from './bundled.js'
 import { type ComparedMethod, comparedMethods } from './compared-methods.js'
 import { type FewShotOptions, runFewShot } from './few-shot.js'
 import { fewShotPage } from './few-shot-page.js'
@@ -139,6 +140,23 @@ program
     await runFewShot({ ...options, print: console.log, onStored: write })
     await write()
     console.log(out)
+  })
+
+program
+  .command('bundled')
+  .description('train the bundled tasks with the defaults of learn, and compare them with the bundled files')
+  .requiredOption('--data <dir>', 'folder with a folder per task: train.jsonl, dev.jsonl, and optionally task.json')
+  .requiredOption('--out <dir>', 'folder for the task files; tasks that it has already are not trained again')
+  .option('--tasks <names>', 'bundled tasks to train (default: all)', names)
+  .option('--max-rows <number>', 'most training examples of a task, drawn at random', whole(2, 1e9), 3000)
+  .option('--prototype <file>', 'prototype file (default: the bundled one)')
+  .option(
+    '--masks, --masks-dir <dir>',
+    'masks to start from (default: the folder "masks" next to --prototype; without it the bundled masks)',
+  )
+  .addHelpText('after', '\nExample:\n  $ npm run results -- bundled --data data --out new-masks')
+  .action(async (options: Omit<BundledOptions, 'print'>) => {
+    console.log(bundledTable(await trainBundledTasks({ ...options, print: console.error })))
   })
 
 async function run(options: RunnerOptions): Promise<void> {
