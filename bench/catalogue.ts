@@ -8,6 +8,7 @@ import { int8, int8Loss } from './engine/int8.js'
 import { mixedBatch, mixedBatchOn, randomBackbones } from './engine/mixed-batch.js'
 import { padding } from './engine/padding.js'
 import { faults } from './faults/benchmark.js'
+import { largeFiles } from './long-running/large-files.js'
 import { memoryLeak } from './long-running/memory-leak.js'
 import { soak } from './long-running/soak.js'
 import { adapterSessions } from './peers/adapter-sessions.js'
@@ -43,6 +44,7 @@ export interface BenchmarkOptions {
   readonly faults?: readonly string[]
   readonly seconds: number
   readonly requests: number
+  readonly rows: number
   readonly against: string
 }
 
@@ -263,6 +265,12 @@ export const catalogue: readonly CatalogueEntry[] = [
     { name: 'memory-leak', measures: 'growth of memory over --requests requests', duration: '10 to 30 min' },
     ['requests'],
     ({ requests }) => memoryLeak(requests),
+  ),
+  onRequest(
+    'Long runs',
+    { name: 'large-files', measures: 'memory of check and predict on a CSV file of --rows rows', duration: '5 min' },
+    ['rows'],
+    ({ rows }) => largeFiles(rows),
   ),
   byDefault(
     'Training',

@@ -90,6 +90,10 @@ function createProgram(): Command {
     new Option('--requests <n>', 'number of requests').argParser(wholeNumber(2_000, 100_000_000)).default(200_000),
   )
   add(
+    'Options of large-files:',
+    new Option('--rows <n>', 'number of rows').argParser(wholeNumber(1_000, 100_000_000)).default(1_000_000),
+  )
+  add(
     'Options of attacks:',
     new Option('--attacks <names>', 'attacks to run, separated by commas; all unless given').argParser(
       namesOf(attackNames),

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { createInterface } from 'node:readline'
+import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { inPackage } from '../../src/package.js'
 
@@ -79,15 +80,19 @@ async function listeningAddress(child: ChildProcess): Promise<string> {
 }
 
 /** Resident memory of a process, in bytes: all, anonymous and file-backed pages; and its number of threads. */
-export function processMemory(pid: number | undefined): {
+export interface ProcessMemory {
   readonly all: number
   /** Largest value of `all` so far. */
   readonly peak: number
   readonly anonymous: number
   readonly file: number
   readonly threads: number
-} {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+}
+
+export const processMemory = (pid: number | undefined): ProcessMemory =>
+  parseMemory(readFileSync(`/proc/${pid}/status`, 'utf8'))
+
+function parseMemory(status: string): ProcessMemory {
   const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1])
   const bytes = (name: string) => field(name) * 1024
   return {
@@ -97,6 +102,27 @@ export function processMemory(pid: number | undefined): {
     file: bytes('RssFile'),
     threads: field('Threads'),
   }
+}
+
+/**
+ * Runs a command of `propetl` to its end.
+ * @param statusFile a file that the process writes when it ends
+ * @throws if the command fails
+ */
+export async function runPropetl(
+  args: readonly string[],
+  statusFile: string,
+): Promise<{ readonly seconds: number; readonly peakBytes: number }> {
+  const hook =
+    `import { readFileSync, writeFileSync } from 'node:fs'; process.on('exit', () => ` +
+    `writeFileSync(${JSON.stringify(statusFile)}, readFileSync('/proc/self/status')))`
+  const start = performance.now()
+  const node = ['--import', `data:text/javascript,${encodeURIComponent(hook)}`]
+  const child = spawn(process.execPath, [...node, cli, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const [messages, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')])
+  if (code !== 0) throw new Error(`propetl ${args.join(' ')} failed: ${messages}`)
+  const { peak } = parseMemory(readFileSync(statusFile, 'utf8'))
+  return { seconds: (performance.now() - start) / 1000, peakBytes: peak }
 }
 
 /** Number of open descriptors of a process by kind: socket, pipe, anon_inode:[eventpoll], or the path of a file. */

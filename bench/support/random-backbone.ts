@@ -127,3 +127,41 @@ export const largeBatches = [
   { rows: 16, tokens: 64 },
   { rows: 8, tokens: 256 },
 ] as const
+
+/** BERT with one narrow layer and the words of the bundled model, to measure what a command does besides computing. */
+export function tinyBert(): BackboneShape {
+  const [H, intermediate, vocabulary, positions] = [64, 128, 30_522, 512]
+  const dense = (name: string, outputs: number, inputs: number) => ({
+    [`${name}.weight`]: [outputs, inputs],
+    [`${name}.bias`]: [outputs],
+  })
+  const norm = (name: string) => ({ [`${name}.weight`]: [H], [`${name}.bias`]: [H] })
+  const layer = 'encoder.layer.0'
+  return {
+    name: 'one-layer BERT',
+    config: {
+      model_type: 'bert',
+      vocab_size: vocabulary,
+      type_vocab_size: 2,
+      hidden_size: H,
+      intermediate_size: intermediate,
+      num_hidden_layers: 1,
+      num_attention_heads: 2,
+      max_position_embeddings: positions,
+    },
+    tensors: {
+      'embeddings.word_embeddings.weight': [vocabulary, H],
+      'embeddings.position_embeddings.weight': [positions, H],
+      'embeddings.token_type_embeddings.weight': [2, H],
+      ...norm('embeddings.LayerNorm'),
+      ...dense(`${layer}.attention.self.query`, H, H),
+      ...dense(`${layer}.attention.self.key`, H, H),
+      ...dense(`${layer}.attention.self.value`, H, H),
+      ...dense(`${layer}.attention.output.dense`, H, H),
+      ...norm(`${layer}.attention.output.LayerNorm`),
+      ...dense(`${layer}.intermediate.dense`, intermediate, H),
+      ...dense(`${layer}.output.dense`, H, intermediate),
+      ...norm(`${layer}.output.LayerNorm`),
+    },
+  }
+}
