@@ -89,7 +89,7 @@ function table(runs: readonly FewShotRun[]): string {
     const gain = signed(mean(tasks.map(([, own]) => gainOf(own).mean)))
     return [
       ...tasks.map(([task, own]) => row(`${size}, ${task}`, own)),
-      `| **${size}, mean of ${tasks.length} tasks** | | | | | | **${gain}** | | | | |`,
+      `| **${size}, mean of ${tasks.length} ${tasks.length === 1 ? 'task' : 'tasks'}** | | | | | | **${gain}** | | | | |`,
     ]
   })
   return [
@@ -141,7 +141,7 @@ function plainTable(runs: readonly FewShotRun[]): readonly string[] {
         const gain = gainText(gainOf(own, 'plainAdapter'))
         return `| ${size}, ${task} | ${own.length} | ${score(own, 'learn')} | ${score(own, 'plainAdapter')} | ${gain} |`
       }),
-      `| **${size}, mean of ${tasks.length} tasks** | | | | **${signed(mean(tasks.map(([, own]) => gainOf(own, 'plainAdapter').mean)))}** |`,
+      `| **${size}, mean of ${tasks.length} ${tasks.length === 1 ? 'task' : 'tasks'}** | | | | **${signed(mean(tasks.map(([, own]) => gainOf(own, 'plainAdapter').mean)))}** |`,
     ]
   })
   return [
