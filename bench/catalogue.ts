@@ -268,7 +268,7 @@ export const catalogue: readonly CatalogueEntry[] = [
   ),
   onRequest(
     'Long runs',
-    { name: 'large-files', measures: 'memory of check and predict on a CSV file of --rows rows', duration: '5 min' },
+    { name: 'large-files', measures: 'memory of check and predict on a CSV file of --rows rows', duration: '10 min' },
     ['rows'],
     ({ rows }) => largeFiles(rows),
   ),
