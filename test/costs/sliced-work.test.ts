@@ -41,7 +41,10 @@ describe('work of the event loop', () => {
     }
     setImmediate(look)
     await running
-    for (const [at, count] of seen.entries()) assert.ok(count - (seen[at - 1] ?? 0) <= 2, seen.join(' '))
+    // Most looks see no new step, because the work pauses after a full slice.
+    const slices = seen.map((count, at) => count - (seen[at - 1] ?? 0)).filter((steps) => steps > 0)
+    assert.ok(slices.length >= 50, slices.join(' '))
+    for (const steps of slices) assert.ok(steps <= 2, slices.join(' '))
   })
 
   test('lets owners take turns, and also the jobs of one owner', async () => {
