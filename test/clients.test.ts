@@ -15,7 +15,7 @@ before(async () => {
   const limits = { headers: 1_000, receive: 2_000, send: 1_000, 'keep-alive': 1_000 }
   const flags = Object.entries(limits).flatMap(([name, ms]) => [`--${name}-timeout-ms`, String(ms)])
   const sizes = ['--max-header-bytes', '4096', '--max-body-bytes', '100000', '--max-upload-bytes', '200000']
-  server = await serve(await temporaryDirectory(), ...flags, ...sizes)
+  server = await serve(await temporaryDirectory(), '--engines', '2', ...flags, ...sizes)
 })
 
 const client = () => new RawClient(server.url)

@@ -40,7 +40,7 @@ describe('a server process', () => {
   })
 
   test('predicts with the old or the new version while a task is replaced, and names the version', async () => {
-    const { url, process: child, exit } = await serve(await temporaryDirectory())
+    const { url, process: child, exit } = await serve(await temporaryDirectory(), '--engines', '2')
     const versions = [0, 100, 200].map((shift) => shiftedTask(sst2, shift))
     const [base = Number.NaN] = (await predictionOf(await predict(url, 'sst2'))).predictions.map(
       (each) => each.scores[0]?.score,
@@ -71,7 +71,7 @@ describe('a server process', () => {
   })
 
   test('finishes accepted requests after SIGTERM, refuses later connections, and exits 0', async () => {
-    const { url, process: child, exit } = await serve(await temporaryDirectory())
+    const { url, process: child, exit } = await serve(await temporaryDirectory(), '--engines', '2')
     const inputs = Array.from({ length: 250 }, (_, i) => `a gorgeous film, number ${i}, and a rather long sentence`)
     const accepted = fetch(`${url}/tasks/sst2/predict`, {
       method: 'POST',

@@ -44,7 +44,7 @@ const threadsOf = (pid: number) => readdirSync(`/proc/${pid}/task`).map(Number)
 async function computing(...flags: string[]) {
   const faults = await ThreadFaults.create()
   const env = { ...process.env, ...faults.env }
-  const given = [...(await referenceFlags(await temporaryDirectory())), '--engines', '1', '--threads', '1', ...flags]
+  const given = [...(await referenceFlags(await temporaryDirectory())), '--threads', '1', ...flags]
   const child = start([], given, { env })
   const pid = pidOf({ process: child })
   await until(() => isListening(pid))

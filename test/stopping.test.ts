@@ -54,7 +54,7 @@ class KeepAliveClient {
 describe('a server that gets SIGTERM', () => {
   test('under full load responds to every request that it read, keeps every acknowledged upload, and exits 0', async (t) => {
     const dataDir = await temporaryDirectory()
-    const server = await serve(dataDir)
+    const server = await serve(dataDir, '--engines', '2')
     const responses = { predictions: 0, uploads: 0 }
     const acknowledged = new Map<string, string>()
     let stopping = false

@@ -41,7 +41,7 @@ export async function serveFaulty(flags: readonly string[], slowMs = 0): Promise
     // The value of the container image.
     MALLOC_TRIM_THRESHOLD_: '1048576',
   }
-  const all = [...(await referenceFlags(directory)), '--threads', '1', '--engines', '1', ...flags]
+  const all = [...(await referenceFlags(directory)), '--threads', '1', ...flags]
   const server = await ready(start([], all, { env }))
   const log: Record<string, unknown>[] = []
   let rest = ''
