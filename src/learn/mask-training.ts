@@ -38,25 +38,29 @@ export interface MaskTrainingOptions {
   readonly onProgress: (progress: Progress) => void
 }
 
-/** Tensors of a module and a head, with what held-out examples say about them. */
-interface Candidate {
+/** The tensors of a module and a head. */
+interface TaskTensors {
   readonly module: readonly ModuleTensor[]
   readonly head: readonly Tensor[]
+}
+
+/** What the held-out examples say about an epoch. */
+interface Judged {
+  /** From 1; 0 for the starting point. */
+  readonly bestEpoch: number
   /** By the outputs of the held-out examples. */
   readonly calibration: Calibration
   /** Outputs [N, C] for the held-out examples of each fold. */
   readonly outputs: readonly Float32Array[]
 }
 
-export interface TrainedMask extends Candidate {
-  /** From 1; 0 if no epoch was better than the starting point. */
-  readonly bestEpoch: number
+export interface TrainedMask extends TaskTensors, Judged {
   /** Calibrated loss of the held-out examples after each epoch. */
   readonly losses: readonly number[]
   readonly steps: number
 }
 
-/** Epochs without a lower loss after which a run on a dev part stops. */
+/** Epochs without a lower loss after which training stops. */
 const patience = 3
 
 /** A held-out loss that leaves nothing to improve. */
@@ -75,24 +79,18 @@ export async function trainMask(
 ): Promise<TrainedMask> {
   const { head } = start
   if (head === undefined || best.head === undefined) throw new Error('a task without a head is trained by its score')
-  const kept: Candidate = {
+  const { calibration, outputs } = best.head
+  const initial = {
     module: best.module,
     head: headTensors(best.head.head, options.space, trainer.backbone.dims.hiddenSize),
-    calibration: best.head.calibration,
-    outputs: best.head.outputs,
+    ...{ calibration, outputs, bestEpoch: 0 },
   }
   const training = new MaskTraining(trainer, head, options)
-  const epochs = kept.calibration.loss <= perfectLoss ? 0 : await training.affordableEpochs()
+  const epochs = calibration.loss <= perfectLoss ? 0 : await training.affordableEpochs()
   const losses: number[] = []
-  const plan = {
-    epochs,
-    losses,
-    progress: new RunProgress(epochs * stepsOfRuns(options), 'held-out loss', options.onProgress),
-  }
-  const trained = await (options.folds.length === 1
-    ? training.onDevPart(plan, kept.calibration.loss)
-    : training.byCrossValidation(plan, kept.calibration.loss))
-  return { ...kept, bestEpoch: 0, ...trained, losses, steps: plan.progress.step }
+  const progress = new RunProgress(epochs * stepsOfRuns(options), 'held-out loss', options.onProgress)
+  const trained = await training.run({ epochs, losses, progress }, calibration.loss)
+  return { ...initial, ...trained, losses, steps: progress.step }
 }
 
 interface Plan {
@@ -102,7 +100,10 @@ interface Plan {
   readonly progress: RunProgress
 }
 
-type Improvement = Candidate & { readonly bestEpoch: number }
+/** The best epoch of all folds, with the tensors of the only fold. */
+interface BestEpoch extends Judged {
+  readonly tensors: TaskTensors | undefined
+}
 
 class MaskTraining {
   constructor(
@@ -121,59 +122,64 @@ class MaskTraining {
     await trial.steps(trialSteps)
     const now = performance.now()
     const perStep = (now - start) / trialSteps
-    return Math.min(
-      epochs,
-      Math.floor((deadline - now) / (perStep * (stepsOfRuns(this.options) + stepsOfEvaluations(this.options)))),
-    )
+    const steps = stepsOfFoldEpoch(this.options) + stepsOfFinalEpoch(this.options)
+    return Math.min(epochs, Math.floor((deadline - now) / (perStep * steps)))
   }
 
-  /** One run on the training part. It is judged after each epoch, and its best epoch is kept. */
-  async onDevPart({ epochs, losses, progress }: Plan, lossToBeat: number): Promise<Improvement | undefined> {
-    const { train, folds, deadline } = this.options
-    const [fold] = folds
-    if (fold === undefined) throw new Error('there is nothing to judge by')
-    const run = this.#run(train, this.head.head, 'batches', epochs, progress)
-    let kept: Improvement | undefined
+  /**
+   * The best epoch on a dev part or, after cross-validation, a run on all examples for as many epochs as were best.
+   * @returns undefined if no epoch was better than the starting point, or if the run on all examples was interrupted
+   */
+  async run(plan: Plan, lossToBeat: number): Promise<(TaskTensors & Judged) | undefined> {
+    const best = await this.#bestEpoch(plan, lossToBeat)
+    if (best === undefined) return undefined
+    const { tensors = await this.#trainOnAll(plan, best.bestEpoch), ...judged } = best
+    return tensors && { ...tensors, ...judged }
+  }
+
+  /** Trains all folds epoch by epoch, so that the loss of all held-out examples decides when to stop. */
+  async #bestEpoch({ epochs, losses, progress }: Plan, lossToBeat: number): Promise<BestEpoch | undefined> {
+    const { folds, deadline } = this.options
+    const runs = folds.map((fold, at) => this.#foldRun(fold, at, epochs, progress))
+    const start = performance.now()
+    let best: BestEpoch | undefined
     let lowest = lossToBeat
-    for (let epoch = 1; epoch <= epochs && losses.length - (kept?.bestEpoch ?? 0) < patience; epoch++) {
-      const outputs = await run.epoch(fold.heldOut)
-      if (outputs === undefined) break
-      const calibration = this.#calibration([outputs])
+    for (let epoch = 1; epoch <= epochs && epoch - (best?.bestEpoch ?? 0) <= patience; epoch++) {
+      const outputs: Float32Array[] = []
+      for (const { run, heldOut } of runs) {
+        const found = await run.epoch(heldOut)
+        if (found === undefined) return best
+        outputs.push(found)
+      }
+      const calibration = this.#calibration(outputs)
       losses.push(calibration.loss)
       if (calibration.loss < lowest) {
         lowest = calibration.loss
-        kept = { ...run.tensors(), calibration, outputs: [outputs], bestEpoch: epoch }
+        const tensors = runs.length === 1 ? runs[0]?.run.tensors() : undefined
+        best = { calibration, outputs, bestEpoch: epoch, tensors }
       }
       progress.best = lowest
-      if (performance.now() > deadline) break
+      const now = performance.now()
+      const perStep = (now - start) / (epoch * stepsOfFoldEpoch(this.options))
+      if (now + perStep * stepsThrough(epoch + 1, this.options) > deadline) break
     }
-    return kept
+    return best
   }
 
-  /** As many epochs as suit the held-out examples of all folds, then a run on all examples. */
-  async byCrossValidation({ epochs, losses, progress }: Plan, lossToBeat: number): Promise<Improvement | undefined> {
-    const { train, folds, signal } = this.options
-    const byEpoch: Float32Array[][] = Array.from({ length: epochs }, () => [])
-    for (const [at, fold] of folds.entries()) {
-      const initial = this.head.heads[at]
-      if (initial === undefined) throw new Error('a fold has no head')
-      const run = this.#run(fold.train, initial, `batches of fold ${at}`, epochs, progress)
-      for (const outputs of byEpoch) {
-        const found = await run.epoch(fold.heldOut)
-        if (found === undefined) return undefined
-        outputs.push(found)
-      }
-    }
-    const calibrations = byEpoch.map((outputs) => this.#calibration(outputs))
-    losses.push(...calibrations.map(({ loss }) => loss))
-    const lowest = losses.indexOf(Math.min(...losses))
-    const [calibration, outputs] = [calibrations[lowest], byEpoch[lowest]]
-    if (calibration === undefined || outputs === undefined || calibration.loss >= lossToBeat) return undefined
-    progress.best = calibration.loss
-    const final = this.#run(train, this.head.head, 'batches', epochs, progress)
-    for (let epoch = 0; epoch <= lowest; epoch++) await final.steps()
-    if (signal.aborted) return undefined
-    return { ...final.tensors(), calibration, outputs, bestEpoch: lowest + 1 }
+  #foldRun({ train, heldOut }: Fold, at: number, epochs: number, progress: RunProgress) {
+    const head = this.head.heads[at]
+    if (head === undefined) throw new Error('a fold has no head')
+    const purpose = this.options.folds.length === 1 ? 'batches' : `batches of fold ${at}`
+    return { run: this.#run(train, head, purpose, epochs, progress), heldOut }
+  }
+
+  /** @returns undefined if the run was interrupted */
+  async #trainOnAll({ epochs, progress }: Plan, bestEpoch: number): Promise<TaskTensors | undefined> {
+    const { train, batchRows, signal } = this.options
+    progress.steps = progress.step + bestEpoch * stepsOfEpoch([{ train }], batchRows)
+    const run = this.#run(train, this.head.head, 'batches', epochs, progress)
+    for (let epoch = 1; epoch <= bestEpoch; epoch++) await run.steps()
+    return signal.aborted ? undefined : run.tensors()
   }
 
   #run(subset: Subset, head: LinearHead, purpose: string, epochs: number, progress?: RunProgress): MaskRun {
@@ -209,17 +215,25 @@ const forwardShare = 1 / 3
 
 type RunSizes = Pick<MaskTrainingOptions, 'train' | 'folds' | 'batchRows'>
 
-/** Steps of one epoch in all folds and in the final run. */
-const stepsOfRuns = ({ train, folds, batchRows }: RunSizes): number =>
-  stepsOfEpoch(folds.length > 1 ? [...folds, { train }] : [{ train }], batchRows)
+/** Steps of one epoch of the run on all examples that follows cross-validation. */
+const stepsOfFinalEpoch = ({ train, folds, batchRows }: RunSizes): number =>
+  folds.length > 1 ? stepsOfEpoch([{ train }], batchRows) : 0
 
-/** What the evaluations of an epoch cost, in steps. */
-const stepsOfEvaluations = ({ folds, batchRows }: RunSizes): number =>
+/** Steps of one epoch in all folds and in the run on all examples. */
+const stepsOfRuns = (sizes: RunSizes): number => stepsOfEpoch(sizes.folds, sizes.batchRows) + stepsOfFinalEpoch(sizes)
+
+/** What an epoch of all folds costs, in steps, with the evaluation of the held-out examples. */
+const stepsOfFoldEpoch = ({ folds, batchRows }: RunSizes): number =>
+  stepsOfEpoch(folds, batchRows) +
   forwardShare *
-  stepsOfEpoch(
-    folds.map(({ heldOut }) => ({ train: heldOut })),
-    batchRows,
-  )
+    stepsOfEpoch(
+      folds.map(({ heldOut }) => ({ train: heldOut })),
+      batchRows,
+    )
+
+/** What remains before an epoch, in steps, if that epoch is the last one and the best one. */
+const stepsThrough = (epoch: number, sizes: RunSizes): number =>
+  stepsOfFoldEpoch(sizes) + epoch * stepsOfFinalEpoch(sizes)
 
 /** One run from the starting point on some of the examples. */
 class MaskRun {

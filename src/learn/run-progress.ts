@@ -24,8 +24,9 @@ export class RunProgress {
   #loss = 0
   readonly #start = performance.now()
 
+  /** @param steps planned so far; training may stop early and set fewer */
   constructor(
-    readonly steps: number,
+    public steps: number,
     readonly comparedBy: Progress['comparedBy'],
     readonly onProgress: (progress: Progress) => void,
   ) {}
