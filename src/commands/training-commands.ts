@@ -97,7 +97,11 @@ export function addLearn(program: Command): void {
         .default('none'),
     )
   addTrainingOptions(learn)
-    .option('--score-rate <rate>', "learning rate of the masks' scores (default: 0.01)", positive)
+    .option(
+      '--score-rate <rate>',
+      "learning rate of the masks' scores (default: 0.003, without a linear head 0.05)",
+      positive,
+    )
     .option(
       '--time-budget <seconds>',
       'most time that training may take; fewer epochs are planned if they would take longer (default: no limit)',

@@ -306,7 +306,7 @@ function newTask(
 }
 
 /** A fitted head and a known mask are near a good solution already; larger steps would leave it. */
-const ratesFromStart = { scores: 0.01, heads: 0.001 } as const
+const ratesFromStart = { scores: 0.003, heads: 0.001 } as const
 const ratesFromScratch = { scores: 0.05, heads: 0.005 } as const
 
 /** Steps that are enough for most tasks, within bounds on epochs. */

@@ -9,6 +9,7 @@ import { defaultColumns } from '../../src/data/columns.js'
 import { Engine } from '../../src/engine/engine.js'
 import { loadModel } from '../../src/learn/model.js'
 import { type NewTaskOptions, trainNewTask } from '../../src/learn/new-task.js'
+import type { Progress } from '../../src/learn/run-progress.js'
 import { noMask } from '../../src/learn/starting-masks.js'
 import { loadTrainingData, type TrainingData } from '../../src/learn/training-data.js'
 import { checkTaskFits, modelOf } from '../../src/petl/combining.js'
@@ -33,8 +34,8 @@ const path = join(folder, 'things.jsonl')
 await writeFile(path, examples.map((example) => JSON.stringify(example)).join('\n'))
 
 const options: NewTaskOptions = { ...smallRun, rates: { scores: 0.05, heads: 0.005 }, baseline: false }
-const load = () =>
-  loadTrainingData(model, { data: path, devShare: 0.25, columns: defaultColumns, seed: 3 }, (warning) => {
+const load = (data = path) =>
+  loadTrainingData(model, { data, devShare: 0.25, columns: defaultColumns, seed: 3 }, (warning) => {
     assert.fail(warning)
   })
 const learn = async (
@@ -90,6 +91,29 @@ for (const changes of [
     })
     assert.equal(correct.length / dev.length, result.score)
   })
+
+test('cross-validation stops once the loss of all held-out examples has not become lower for two epochs', async () => {
+  // Every third label is wrong, so that no head is perfect.
+  const noisy = examples.map(({ text }, i) => ({ text, label: i % 3 > 0 ? examples[i]?.label : 'tool' }))
+  const noisyPath = join(folder, 'noisy.jsonl')
+  await writeFile(noisyPath, noisy.map((example) => JSON.stringify(example)).join('\n'))
+  const shown: Progress[] = []
+  const { signal } = new AbortController()
+  const { result } = await trainNewTask(
+    model,
+    prototype,
+    await load(noisyPath),
+    { ...options, epochs: 20, rates: { scores: 0.5, heads: 0.5 } },
+    { onProgress: (progress) => shown.push(progress), signal },
+  )
+  const { losses = [], bestEpoch, epochs } = result
+  assert.equal(bestEpoch, losses.indexOf(Math.min(...losses)))
+  assert.equal(epochs, bestEpoch + 2)
+  // A fold has 38 or 39 of the 48 examples: 3 batches of 16. So has the run on all of them.
+  assert.equal(result.steps, 5 * 3 * epochs + 3 * bestEpoch)
+  assert.equal(shown[0]?.steps, 20 * (5 * 3 + 3))
+  assert.equal(shown.length, result.steps)
+})
 
 test('reports the score of a head without a mask', async () => {
   const { headOnly } = await learn({ baseline: true, epochs: 1 })
