@@ -99,7 +99,7 @@ export function addLearn(program: Command): void {
   addTrainingOptions(learn)
     .option(
       '--score-rate <rate>',
-      "learning rate of the masks' scores (default: 0.003, without a linear head 0.05)",
+      "learning rate of the masks' scores (default: 0.003; 0.01 from a random mask; 0.05 without a linear head)",
       positive,
     )
     .option(

@@ -61,7 +61,7 @@ export interface TrainedMask extends TaskTensors, Judged {
 }
 
 /** Epochs without a lower loss after which training stops. */
-const patience = 2
+const patience = 3
 
 /** A held-out loss that leaves nothing to improve. */
 const perfectLoss = 0.001

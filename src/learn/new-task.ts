@@ -120,7 +120,7 @@ export async function trainNewTask(
   const module = (mask?: Uint8Array) =>
     prototype ? initialModule(parameters, prototype, random('beginning'), mask) : []
   const isFitted = !resume && canBeFitted(space, options)
-  const rates = { weights: 0, ...(isFitted || resume ? ratesFromStart : ratesFromScratch), ...options.rates }
+  const rates = ratesFrom(isFitted || resume ? ratesFromStart : ratesFromScratch, options)
   const trainer = new Trainer(backbone, plan, module(), { ...options, rates })
   const masks = startingMasks(prototype, { maskLayers, combine }, known)
   const deadline = performance.now() + (options.timeBudget ?? Number.POSITIVE_INFINITY)
@@ -159,7 +159,8 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
   const best = options.requireMask ? trainable : selection.best
   onStart(best.mask.name, startScore(run, parts, best))
 
-  const trained = await trainMask(trainer, trainable, best, {
+  const rates = trainable.mask.bits ? ratesFromStart : ratesFromRandomMask
+  const trained = await trainMask(trainer.withRates(ratesFrom(rates, options)), trainable, best, {
     ...{ space, train, folds, random, signal, onProgress, deadline },
     batchRows: options.batchRows,
     epochs: !trainable.mask.isBare ? (options.epochs ?? defaultEpochs(train, options.batchRows)) : 0,
@@ -305,13 +306,20 @@ function newTask(
   }
 }
 
-/** A fitted head and a known mask are near a good solution already; larger steps would leave it. */
+/** A fitted head and a known mask are near a good solution already. Larger steps would flip much of the mask at once. */
 const ratesFromStart = { scores: 0.003, heads: 0.001 } as const
+const ratesFromRandomMask = { scores: 0.01, heads: 0.001 } as const
 const ratesFromScratch = { scores: 0.05, heads: 0.005 } as const
 
+const ratesFrom = (defaults: Omit<Rates, 'weights'>, { rates }: Pick<NewTaskOptions, 'rates'>): Rates => ({
+  weights: 0,
+  ...defaults,
+  ...rates,
+})
+
 /** Steps that are enough for most tasks, within bounds on epochs. */
-const enoughSteps = 400
-const epochBounds = [3, 8] as const
+const enoughSteps = 300
+const epochBounds = [3, 12] as const
 
 function defaultEpochs({ examples }: Subset, batchRows: number): number {
   const steps = Math.ceil(examples.length / batchRows)

@@ -74,6 +74,11 @@ export class Trainer {
     return new Trainer(this.backbone, this.plan, shared, this.options, this.#sessions)
   }
 
+  /** A trainer with other learning rates. It shares the sessions. */
+  withRates(rates: Rates): Trainer {
+    return new Trainer(this.backbone, this.plan, this.shared, { ...this.options, rates }, this.#sessions)
+  }
+
   /** A trainer of the bare backbone, without a module. It shares the sessions. */
   withoutModule(): Trainer {
     return new Trainer(this.backbone, undefined, [], this.options, this.#sessions)
