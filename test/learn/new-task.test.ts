@@ -33,6 +33,11 @@ const examples = ['the', 'my old', 'one'].flatMap((start) => [
 const path = join(folder, 'things.jsonl')
 await writeFile(path, examples.map((example) => JSON.stringify(example)).join('\n'))
 
+// Every third label is the same, so that no head is perfect.
+const noisy = examples.map(({ text, label }, i) => ({ text, label: i % 3 > 0 ? label : 'tool' }))
+const noisyPath = join(folder, 'noisy.jsonl')
+await writeFile(noisyPath, noisy.map((example) => JSON.stringify(example)).join('\n'))
+
 const options: NewTaskOptions = { ...smallRun, rates: { scores: 0.05, heads: 0.005 }, baseline: false }
 const load = (data = path) =>
   loadTrainingData(model, { data, devShare: 0.25, columns: defaultColumns, seed: 3 }, (warning) => {
@@ -93,10 +98,6 @@ for (const changes of [
   })
 
 test('cross-validation stops once the loss of all held-out examples has not become lower for three epochs', async () => {
-  // Every third label is wrong, so that no head is perfect.
-  const noisy = examples.map(({ text }, i) => ({ text, label: i % 3 > 0 ? examples[i]?.label : 'tool' }))
-  const noisyPath = join(folder, 'noisy.jsonl')
-  await writeFile(noisyPath, noisy.map((example) => JSON.stringify(example)).join('\n'))
   const shown: Progress[] = []
   const { signal } = new AbortController()
   const { result } = await trainNewTask(
@@ -113,6 +114,12 @@ test('cross-validation stops once the loss of all held-out examples has not beco
   assert.equal(result.steps, 5 * 3 * epochs + 3 * bestEpoch)
   assert.equal(shown[0]?.steps, 20 * (5 * 3 + 3))
   assert.equal(shown.length, result.steps)
+})
+
+test('a time budget that allows no epoch keeps the starting point', async () => {
+  const { result } = await learn({ timeBudget: 1 }, undefined, await load(noisyPath))
+  assert.deepEqual([result.bestEpoch, result.epochs, result.steps, result.stopped], [0, 0, 0, false])
+  assert.ok(result.score > 0.6)
 })
 
 test('reports the score of a head without a mask', async () => {
