@@ -100,7 +100,7 @@ interface Plan {
   readonly progress: RunProgress
 }
 
-/** The best epoch of all folds, with the tensors of the only fold. */
+/** The best epoch of all folds. It has tensors if there is only one fold. */
 interface BestEpoch extends Judged {
   readonly tensors: TaskTensors | undefined
 }
@@ -159,6 +159,7 @@ class MaskTraining {
         best = { calibration, outputs, bestEpoch: epoch, tensors }
       }
       progress.best = lowest
+      // There must be time for one more epoch, and for the run on all examples after it.
       const now = performance.now()
       const perStep = (now - start) / (epoch * stepsOfFoldEpoch(this.options))
       if (now + perStep * stepsThrough(epoch + 1, this.options) > deadline) break
@@ -231,7 +232,7 @@ const stepsOfFoldEpoch = ({ folds, batchRows }: RunSizes): number =>
       batchRows,
     )
 
-/** What remains before an epoch, in steps, if that epoch is the last one and the best one. */
+/** Steps that remain before an epoch, if it is both the last one and the best one. */
 const stepsThrough = (epoch: number, sizes: RunSizes): number =>
   stepsOfFoldEpoch(sizes) + epoch * stepsOfFinalEpoch(sizes)
 
