@@ -9,6 +9,7 @@ import { readFileAs } from '../formats/file.js'
 import { howToMakePrototype } from '../hub/find-model.js'
 import { describeConfusion } from '../learn/confusions.js'
 import type { ClassWeighting } from '../learn/decisions.js'
+import type { Metric } from '../learn/metrics.js'
 import {
   defaultPooling,
   defaultTextPrefix,
@@ -142,10 +143,10 @@ async function trainFrom(
     onValidation: ({ train, folds }) => line.print(describeValidation(train.examples.length, folds)),
     onProgress: (progress) => line.show(progress),
     onStartProgress: (progress) => line.comparing(progress),
+    onBaseline: (mask, score) =>
+      line.print(`${describeHead(mask, data.metric, score)}; next, known masks are compared`),
     onStart: (mask, score) =>
-      line.print(
-        `a head on ${describeMask(mask)} is ready: ${data.metric} ${score.toFixed(4)}${prototype ? '; next, a mask is trained' : ''}`,
-      ),
+      line.print(`${describeHead(mask, data.metric, score)}${prototype ? '; next, a mask is trained' : ''}`),
     signal,
   }
   const task = await trainNewTask(model, prototype, data, options, control, known)
@@ -189,6 +190,9 @@ async function checkOut(data: string, out: string): Promise<void> {
 }
 
 const taskFileFor = (data: string) => join(dirname(data), `${basename(data, extname(data))}.safetensors`)
+
+const describeHead = (mask: string, metric: Metric, score: number): string =>
+  `a head on ${describeMask(mask)} is ready: ${metric} ${score.toFixed(4)}`
 
 const describeMask = (name: string): string => (name === noMask ? 'the bare backbone' : `the mask of ${name}`)
 

@@ -22,44 +22,50 @@ export interface SelectedPenalty {
 /** From the strongest, so that each fit can start from the one before it. Those of logistic regression. */
 const penalties = [10, 3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001]
 
-/** Weaker penalties are not tried once the loss has risen so many times in a row. */
-const patience = 2
+/** When a search for a penalty ends early. */
+export interface PenaltyLimits {
+  /** Ends the search by its reason until one penalty has been tried. */
+  readonly signal: AbortSignal
+  /** If aborted, the best of the penalties that were tried so far is selected. */
+  readonly stop: AbortSignal
+}
 
 /**
  * Selects the penalty with the lowest loss after calibration. A strong penalty also makes probabilities too even, which
- * calibration undoes, so the loss before it would favour weaker penalties.
+ * calibration undoes, so the loss before it would favour weaker penalties. The search ends where the loss rises: further
+ * penalties would rarely change the choice of a mask.
  */
 export async function selectPenalty(
   heads: LinearHeads,
   problem: ProblemType,
   folds: readonly HeadFold[],
-  signal?: AbortSignal,
+  { signal, stop }: PenaltyLimits,
 ): Promise<SelectedPenalty> {
   let last: readonly LinearHead[] = []
   let best: SelectedPenalty | undefined
-  let rises = 0
   // The squared error curves up to eight times as much as the logistic losses, so its penalties are as much larger.
   const scale = problem === 'regression' ? 8 : 1
-  for (const penalty of penalties.map((penalty) => scale * penalty)) {
-    const fitted: LinearHead[] = []
-    const outputs: Float32Array[] = []
-    for (const [at, fold] of folds.entries()) {
-      signal?.throwIfAborted()
-      const head = await heads.fit(fold.fitted, penalty, last[at])
-      fitted.push(head)
-      const { logits } = await heads.evaluate(head, fold.heldOut)
-      outputs.push(withoutUncounted(logits, fold.heldOut.counted))
-    }
-    last = fitted
-    const calibration = calibrate(problem, {
-      outputs: concatenated(outputs),
-      targets: concatenated(folds.map(({ heldOut }) => heldOut.targets)),
-      width: heads.outputs,
-    })
-    if (best === undefined || calibration.loss < best.calibration.loss) {
+  try {
+    for (const penalty of penalties.map((penalty) => scale * penalty)) {
+      const fitted: LinearHead[] = []
+      const outputs: Float32Array[] = []
+      for (const [at, fold] of folds.entries()) {
+        const head = await heads.fit(fold.fitted, penalty, last[at], best ? stop : signal)
+        fitted.push(head)
+        const { logits } = await heads.evaluate(head, fold.heldOut)
+        outputs.push(withoutUncounted(logits, fold.heldOut.counted))
+      }
+      last = fitted
+      const calibration = calibrate(problem, {
+        outputs: concatenated(outputs),
+        targets: concatenated(folds.map(({ heldOut }) => heldOut.targets)),
+        width: heads.outputs,
+      })
+      if (best !== undefined && calibration.loss >= best.calibration.loss) break
       best = { penalty, calibration, heads: fitted, outputs }
-      rises = 0
-    } else if (++rises === patience) break
+    }
+  } catch (error) {
+    if (best === undefined || !stop.aborted) throw error
   }
   if (best === undefined) throw new Error('there are no penalties')
   return best

@@ -12,6 +12,8 @@ export interface MinimiseOptions {
   readonly iterations?: number
   /** It stops where no component of the gradient is larger. */
   readonly tolerance?: number
+  /** If aborted, its reason is thrown before the next evaluation of the function. */
+  readonly signal?: AbortSignal | undefined
 }
 
 export interface Minimum extends Slope {
@@ -33,7 +35,7 @@ const mostHalvings = 30
 export async function minimise(
   slope: (point: Float64Array) => Promise<Slope>,
   start: Float64Array,
-  { iterations = 200, tolerance = 1e-4 }: MinimiseOptions = {},
+  { iterations = 200, tolerance = 1e-4, signal }: MinimiseOptions = {},
 ): Promise<Minimum> {
   let point: Float64Array = start.slice()
   let here = await slope(point)
@@ -46,6 +48,7 @@ export async function minimise(
     let length = pairs.length === 0 ? Math.min(1, 1 / Math.sqrt(-descent)) : 1
     let next: { readonly point: Float64Array; readonly slope: Slope } | undefined
     for (let halving = 0; halving < mostHalvings && next === undefined; halving++, length /= 2) {
+      signal?.throwIfAborted()
       const candidate = point.map((value, i) => value + length * (direction[i] ?? 0))
       const found = await slope(candidate)
       if (found.value <= here.value + sufficient * length * descent) next = { point: candidate, slope: found }

@@ -46,8 +46,9 @@ export class LinearHeads {
    * Minimises the mean loss plus `penalty`/2 times the sum of squared weights. Biases are not penalised. The penalty
    * applies to vectors that are centred and scaled to a mean square of 1, so one penalty suits every backbone.
    * @param start a head to start from, such as that of a neighbouring penalty
+   * @throws the reason of the signal, if it is aborted
    */
-  async fit(data: LabelledVectors, penalty: number, start?: LinearHead): Promise<LinearHead> {
+  async fit(data: LabelledVectors, penalty: number, start?: LinearHead, signal?: AbortSignal): Promise<LinearHead> {
     const { hiddenSize: H, outputs: C } = this
     const scaling = scalingOf(data.vectors, H)
     const inputs = this.#inputs({ ...data, vectors: scaled(data.vectors, scaling) })
@@ -67,7 +68,9 @@ export class LinearHeads {
       return { value, gradient }
     }
     const { point } = await minimise(slope, start ? scaledHead(start, scaling) : new Float64Array(C * H + C), {
+      iterations: mostIterations(data.counted.length, H, C),
       tolerance: 1e-3 * this.loss.weight(1, C),
+      signal,
     })
     return unscaledHead(point, scaling, C)
   }
@@ -99,11 +102,15 @@ export class LinearHeads {
   #head(point: Float64Array) {
     const { hiddenSize: H, outputs: C } = this
     return {
-      'head.weight': { shape: [C, H], data: Float32Array.from(point.subarray(0, C * H)) },
-      'head.bias': { shape: [C], data: Float32Array.from(point.subarray(C * H)) },
+      'head.weight': { shape: [C, H], data: new Float32Array(point.subarray(0, C * H)) },
+      'head.bias': { shape: [C], data: new Float32Array(point.subarray(C * H)) },
     }
   }
 }
+
+/** Updates of a fit with thousands of labels, which would take minutes otherwise. Each costs N·H·C, and about 500·H·C on top. */
+const mostIterations = (N: number, H: number, C: number): number =>
+  Math.min(200, Math.max(10, Math.round(1e10 / ((N + 500) * H * C))))
 
 /** The shift and the factor under which vectors have a mean of 0 and a mean square of 1. */
 export interface Scaling {

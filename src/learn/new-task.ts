@@ -21,7 +21,14 @@ import { Random } from './random.js'
 import { checkCanResume, copyResumedHead } from './resume.js'
 import { allScores, type Score } from './score-table.js'
 import { noMask, type StartingMask, startingMasks } from './starting-masks.js'
-import { type SelectedStart, type StartingPoint, type StartProgress, selectStart } from './starting-point.js'
+import {
+  type SelectedStart,
+  type StartingPoint,
+  type StartOptions,
+  type StartProgress,
+  selectStart,
+  timeoutAt,
+} from './starting-point.js'
 import { initialHead, initialModule, type ModuleTensor, type Tensor } from './tensors.js'
 import { taskMask, trainedTaskFile } from './trained-task-file.js'
 import { type Rates, Trainer } from './trainer.js'
@@ -90,6 +97,8 @@ export interface NewTaskControl extends RunControl {
   /** Receives what the task is judged by. */
   readonly onValidation?: (validation: Validation) => void
   readonly onStartProgress?: (progress: StartProgress) => void
+  /** Receives the score of the head without a mask, before known masks are compared with it. */
+  readonly onBaseline?: (start: string, score: number) => void
   /** Receives the score of the head at the starting point, before its mask is trained. */
   readonly onStart?: (start: string, score: number) => void
 }
@@ -150,14 +159,17 @@ interface Run {
 async function trainFittedTask(run: Run): Promise<NewTask> {
   const { trainer, data, options, control, random, deadline } = run
   const { space, metric } = data
-  const { signal, onProgress, onStart = () => {} } = control
+  const { signal, onProgress, onBaseline = () => {}, onStart = () => {} } = control
   const validation = validationOf(data, random('folds'))
   control.onValidation?.(validation)
   const { train, folds } = validation
-  const selection = await selectRunStart(run, validation)
-  const { trainable = selection.best, first, parts } = selection
+  const selection = await selectRunStart(run, validation, {
+    deadline,
+    onFirst: (point) => onBaseline(point.mask.name, startScore(run, validation, point)),
+  })
+  const { trainable = selection.best, first } = selection
   const best = options.requireMask ? trainable : selection.best
-  onStart(best.mask.name, startScore(run, parts, best))
+  onStart(best.mask.name, startScore(run, validation, best))
 
   const rates = trainable.mask.bits ? ratesFromStart : ratesFromRandomMask
   const trained = await trainMask(trainer.withRates(ratesFrom(rates, options)), trainable, best, {
@@ -166,10 +178,10 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
     epochs: !trainable.mask.isBare ? (options.epochs ?? defaultEpochs(train, options.batchRows)) : 0,
     initialModule: () => run.module(trainable.mask.bits),
   })
-  const judged = judge(run, evaluateHeldOut(trained.outputs, trained.calibration, space, parts))
+  const judged = judge(run, evaluateHeldOut(trained.outputs, trained.calibration, space, validation))
   const { evaluation } = judged
   const identity = { factor: 1, shifts: trained.calibration.shifts.map(() => 0) }
-  const { outputs: uncalibrated } = evaluateHeldOut(trained.outputs, identity, space, parts)
+  const { outputs: uncalibrated } = evaluateHeldOut(trained.outputs, identity, space, validation)
   const result = {
     score: scoreOf(metric, judged.space, evaluation),
     folds: folds.length,
@@ -181,7 +193,7 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
     steps: trained.steps,
     stopped: signal.aborted,
   }
-  const headOnly = options.baseline ? startScore(run, parts, first) : undefined
+  const headOnly = options.baseline ? startScore(run, validation, first) : undefined
   const module = result.start === noMask ? undefined : trained.module
   const tensors = calibratedHead(trained.head, trained.calibration)
   return newTask(run, result, { ...judged, uncalibrated }, module, tensors, headOnly)
@@ -195,9 +207,9 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
   const { signal, onProgress, onStart = () => {} } = control
   const validation = { train: data.train, folds: [{ train: data.train, heldOut: data.dev }] }
   control.onValidation?.(validation)
-  const selection = resume ? undefined : await selectRunStart(run, validation)
+  const selection = resume ? undefined : await selectRunStart(run, validation, { deadline: Number.POSITIVE_INFINITY })
   const start = selection?.trainable
-  if (selection && start) onStart(start.mask.name, startScore(run, selection.parts, start))
+  if (selection && start) onStart(start.mask.name, startScore(run, validation, start))
   const isBare = resume !== undefined && resume.mask === undefined
   const module = run.module(resume ? resume.mask?.bits : start?.mask.bits)
   const tensors = initialHead(space, trainer.backbone.dims.hiddenSize, head, random('head'))
@@ -227,7 +239,7 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
     stopped: signal.aborted,
     ...(start && { start: start.mask.name }),
   }
-  const headOnly = options.baseline && selection ? startScore(run, selection.parts, selection.first) : undefined
+  const headOnly = options.baseline && selection ? startScore(run, validation, selection.first) : undefined
   const tensorsOfTask = calibratedHead(tensors, calibration)
   return newTask(
     run,
@@ -239,19 +251,18 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
   )
 }
 
-/** @returns no signal if there is no deadline */
-const timeoutAt = (deadline: number): AbortSignal[] =>
-  deadline === Number.POSITIVE_INFINITY
-    ? []
-    : [AbortSignal.timeout(Math.max(0, Math.ceil(deadline - performance.now())))]
-
-function selectRunStart(run: Run, validation: Validation): Promise<SelectedStart> {
+function selectRunStart(
+  run: Run,
+  validation: Validation,
+  more: Pick<StartOptions, 'deadline' | 'onFirst'>,
+): Promise<SelectedStart> {
   const { trainer, masks, module, random, control, data } = run
   const { signal, onStartProgress: onProgress = () => {} } = control
   return selectStart(trainer, masks, {
     ...{ module, random: random('start'), signal, onProgress },
     ...{ space: data.space, metric: data.metric },
     ...validation,
+    ...more,
   })
 }
 

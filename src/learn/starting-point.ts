@@ -6,7 +6,7 @@ import { targetWeights } from './batches.js'
 import type { Calibration } from './calibration.js'
 import { evaluateSubset, headInputs, type OnExamplesDone, scoreOf } from './evaluation.js'
 import { encodedExamples, examplesWithinVectors, type Subset, sample, targetsOf } from './example-set.js'
-import { type HeadFold, pickVectors, selectPenalty } from './head-selection.js'
+import { type HeadFold, type PenaltyLimits, pickVectors, selectPenalty } from './head-selection.js'
 import { type LabelledVectors, type LinearHead, LinearHeads } from './linear-head.js'
 import type { Metric } from './metrics.js'
 import { problemTraits, type Unit } from './problem-traits.js'
@@ -48,6 +48,10 @@ export interface StartOptions {
   readonly random: Random
   /** If aborted, the best of the points that are already known is selected. */
   readonly signal: AbortSignal
+  /** When the selection must end, as performance.now() counts. The point of the first mask is computed in any case. */
+  readonly deadline: number
+  /** Receives the point of the first mask, if others follow. */
+  readonly onFirst?: ((first: StartingPoint) => void) | undefined
   readonly onProgress: (progress: StartProgress) => void
 }
 
@@ -65,8 +69,6 @@ export interface SelectedStart {
   readonly trainable?: StartingPoint
   /** That of the first mask. */
   readonly first: StartingPoint
-  /** The parts that the points are of: all examples, or a sample if the selection was stopped. */
-  readonly parts: Parts
 }
 
 type Parts = Pick<StartOptions, 'train' | 'folds'>
@@ -76,6 +78,7 @@ const comparedExamples = 250
 
 /**
  * @param trainer of the plan of the new task, whose tensors are not used
+ * @param masks the first one is what the others are compared with
  * @throws the reason of the signal, if it was aborted before the first point was known
  */
 export async function selectStart(
@@ -83,60 +86,66 @@ export async function selectStart(
   masks: readonly StartingMask[],
   options: StartOptions,
 ): Promise<SelectedStart> {
-  const { space, signal, onProgress } = options
+  const { space, signal, deadline, onFirst, onProgress } = options
+  const [firstMask, ...otherMasks] = masks
+  if (firstMask === undefined) throw new Error('there is no mask to start from')
+  const stop = AbortSignal.any([signal, ...timeoutAt(deadline)])
   const heads = await headsFor(trainer, space)
-  const compared = comparedParts(options)
+  const onAllExamples = ({ name }: StartingMask): OnExamplesDone => {
+    return (done, all) => onProgress({ what: `examples under ${name}`, done, all })
+  }
+  /** Points of all examples. */
   const points: StartingPoint[] = []
   try {
-    const checkGoing = () => signal.throwIfAborted()
-    for (const [at, mask] of masks.entries()) {
-      points.push(await startAt(trainer, heads, mask, { ...options, ...compared }, checkGoing))
-      onProgress({ what: 'masks', done: at + 1, all: masks.length })
+    const first = await startAt(trainer, heads, firstMask, options, { signal, stop }, onAllExamples(firstMask))
+    points.push(first)
+    if (otherMasks.length > 0) onFirst?.(first)
+    const limits = { signal: stop, stop }
+    const parts = comparedParts(options)
+    const compared = parts.train === options.train ? points : []
+    for (const [at, mask] of otherMasks.entries()) {
+      compared.push(await startAt(trainer, heads, mask, { ...options, ...parts }, limits))
+      onProgress({ what: 'masks', done: at + 2, all: masks.length })
     }
-    if (compared === options) return selected(points, options)
-    // The points that matter get heads of all examples.
-    const { best, trainable, first } = selected(points, compared)
-    const kept = Array.from(new Set([best, trainable ?? best, first]))
-    const whole: StartingPoint[] = []
-    for (const { mask } of kept)
-      whole.push(
-        await startAt(trainer, heads, mask, options, (done, all) => {
-          checkGoing()
-          onProgress({ what: `examples under ${mask.name}`, done, all })
-        }),
-      )
-    const again = (point: StartingPoint) => whole[kept.indexOf(point)] ?? point
-    return { best: again(best), ...(trainable && { trainable: again(trainable) }), first: again(first), parts: options }
+    // The best one gets a head of all examples, by which it is compared with the first one.
+    const best = compared === points ? undefined : lowest(compared)
+    if (best) points.push(await startAt(trainer, heads, best.mask, options, limits, onAllExamples(best.mask)))
   } catch (error) {
-    if (!signal.aborted || points.length === 0) throw error
-    return selected(points, compared)
+    if (!stop.aborted || points.length === 0) throw error
   } finally {
     await heads?.release()
   }
+  return selected(points)
 }
 
-function selected(points: readonly StartingPoint[], parts: Parts): SelectedStart {
+/** @returns no signal if there is no deadline */
+export const timeoutAt = (deadline: number): AbortSignal[] =>
+  deadline === Number.POSITIVE_INFINITY
+    ? []
+    : [AbortSignal.timeout(Math.max(0, Math.ceil(deadline - performance.now())))]
+
+function selected(points: readonly StartingPoint[]): SelectedStart {
   const [first] = points
   const best = lowest(points)
   const trainable = lowest(points.filter(({ mask }) => !mask.isBare))
   if (first === undefined || best === undefined) throw new Error('there is no mask to start from')
-  return { best, first, ...(trainable && { trainable }), parts }
+  return { best, first, ...(trainable && { trainable }) }
 }
 
 const lowest = (points: readonly StartingPoint[]): StartingPoint | undefined =>
   points.reduce<StartingPoint | undefined>((low, point) => (low && low.loss <= point.loss ? low : point), undefined)
 
 /** Parts that are small enough to be run under every mask. Folds are small already. */
-function comparedParts(options: Parts & Pick<StartOptions, 'random'>): Parts {
-  const { folds, random } = options
+function comparedParts({ train: all, folds, random }: Parts & Pick<StartOptions, 'random'>): Parts {
+  const whole = { train: all, folds }
   const [only] = folds
-  if (folds.length > 1 || only === undefined) return options
+  if (folds.length > 1 || only === undefined) return whole
   const [train, heldOut] = [
     sample(only.train, comparedExamples, random),
     sample(only.heldOut, comparedExamples, random),
   ]
   const isWhole = train.examples === only.train.examples && heldOut.examples === only.heldOut.examples
-  return isWhole ? options : { train, folds: [{ train, heldOut }] }
+  return isWhole ? whole : { train, folds: [{ train, heldOut }] }
 }
 
 async function headsFor({ backbone, options }: Trainer, space: LabelSpace): Promise<LinearHeads | undefined> {
@@ -145,13 +154,19 @@ async function headsFor({ backbone, options }: Trainer, space: LabelSpace): Prom
   return LinearHeads.open(backbone.dims.hiddenSize, outputCount(space), loss, options.threads ?? 0)
 }
 
+/** @param limits `signal` ends the work by its reason */
 async function startAt(
   trainer: Trainer,
   heads: LinearHeads | undefined,
   mask: StartingMask,
-  { space, metric, random, signal, folds, ...options }: StartOptions,
-  onDone: OnExamplesDone,
+  { space, metric, random, folds, ...options }: StartOptions,
+  limits: PenaltyLimits,
+  onExamples: OnExamplesDone = () => {},
 ): Promise<StartingPoint> {
+  const onDone: OnExamplesDone = (done, all) => {
+    limits.signal.throwIfAborted()
+    onExamples(done, all)
+  }
   const module = mask.isBare ? [] : options.module(mask.bits)
   const own = mask.isBare ? trainer.withoutModule() : trainer.withTensors(module)
   const { problem } = space
@@ -175,10 +190,10 @@ async function startAt(
         : await labelledVectors(own, space, fold.heldOut, onDone),
     })
   }
-  const selected = await selectPenalty(heads, problem, parts, signal)
+  const selected = await selectPenalty(heads, problem, parts, limits)
   // A dev part scores the very head that the task file gets. Another fit would differ a little.
   const [only] = selected.heads
-  const head = only && folds.length === 1 ? only : await heads.fit(all, selected.penalty)
+  const head = only && folds.length === 1 ? only : await heads.fit(all, selected.penalty, only)
   return { mask, module, head: { head, ...selected }, loss: selected.calibration.loss }
 }
 

@@ -45,6 +45,19 @@ test('stops where the value cannot fall any further', async () => {
   near(point, [0], 1e-3)
 })
 
+test('a minimisation ends soon after its signal is aborted', async () => {
+  const stop = new AbortController()
+  let calls = 0
+  const slope = async ([x = 0]: Float64Array) => {
+    if (++calls === 3) stop.abort()
+    return { value: Math.cosh(x), gradient: Float64Array.of(Math.sinh(x)) }
+  }
+  await assert.rejects(minimise(slope, Float64Array.of(20), { tolerance: 0, signal: stop.signal }), {
+    name: 'AbortError',
+  })
+  assert.equal(calls, 3)
+})
+
 // The expected values are those of scikit-learn 1.x (LogisticRegression, Ridge) on the same vectors, centred and scaled.
 test('fits the logistic regression of scikit-learn', async () => {
   const heads = await LinearHeads.open(H, C, crossEntropy, 1)

@@ -142,6 +142,26 @@ test('a run that is stopped later keeps the head that is ready', async () => {
   checkTaskFits(readTaskFile(file), modelOf(prototype))
 })
 
+test('reports the head without a mask first, and keeps it if there is no time for more', async () => {
+  const reported: string[] = []
+  const { result } = await trainNewTask(
+    model,
+    prototype,
+    await load(),
+    { ...options, timeBudget: 0 },
+    {
+      onBaseline: (start) => reported.push(`baseline: ${start}`),
+      onStart: (start) => reported.push(`start: ${start}`),
+      onProgress: () => assert.fail('there is no time to train'),
+      signal: new AbortController().signal,
+    },
+  )
+  assert.deepEqual(reported, [`baseline: ${noMask}`, `start: ${noMask}`])
+  assert.equal(result.start, noMask)
+  assert.equal(result.stopped, false)
+  assert.ok(result.score > 0.8)
+})
+
 test('a resumed run starts with the score of the task file and never ends with a lower one', async () => {
   const first = await learn()
   const task = readTaskFile(first.file)
