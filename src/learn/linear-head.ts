@@ -108,7 +108,7 @@ export class LinearHeads {
   }
 }
 
-/** Updates of a fit with thousands of labels, which would take minutes otherwise. Each costs N·H·C, and about 500·H·C on top. */
+/** Most updates of a fit. With thousands of labels they are few, because each costs about (N + 500)·H·C. */
 const mostIterations = (N: number, H: number, C: number): number =>
   Math.min(200, Math.max(10, Math.round(1e10 / ((N + 500) * H * C))))
 

@@ -267,7 +267,7 @@ for (const [name, signal] of [
 ] as const)
   test(`${name} during training writes the best task so far`, async () => {
     const args = ['many.jsonl', '--out', `${signal}.safetensors`, '--epochs', '1000', '--threads', '1', '--no-baseline']
-    const { code, stdout } = await interrupted(signal, /is ready/, ...args)
+    const { code, stdout } = await interrupted(signal, /next, a mask is trained/, ...args)
     assert.equal(code, 0)
     assert.match(stdout, /^mask .*, interrupted$/m)
     assert.deepEqual(readTaskFile(await readFile(join(folder, `${signal}.safetensors`))).labels, ['animal', 'tool'])
