@@ -48,8 +48,23 @@ const decidedBy = (space: LabelSpace, evaluation: Evaluation): Decided => ({
 function labelThresholds(space: LabelSpace, metric: Metric, outputs: Values): Float32Array {
   const C = outputCount(space)
   if (metric === 'micro_f1') return new Float32Array(C).fill(bestThreshold(outputs, 0, 1))
-  return Float32Array.from({ length: C }, (_, label) => bestThreshold(outputs, label, C))
+  const own = Float64Array.from({ length: C }, (_, label) => logOdds(bestThreshold(outputs, label, C)))
+  const mean = own.reduce((sum, odds) => sum + odds, 0) / C
+  const positives = new Float64Array(C)
+  for (const [at, output] of outputs.entries()) positives[at % C] = (positives[at % C] ?? 0) + sigmoid(output)
+  return Float32Array.from(own, (odds, label) => {
+    const share = (positives[label] ?? 0) / ((positives[label] ?? 0) + sharedPositives)
+    return sigmoid(share * odds + (1 - share) * mean)
+  })
 }
+
+/**
+ * Expected positive examples for which the own threshold of a label counts as much as the mean threshold of all labels,
+ * both as log-odds. The probabilities of a few positive examples say little about where a threshold should be.
+ */
+const sharedPositives = 10
+
+const logOdds = (probability: number): number => Math.log(probability / (1 - probability))
 
 /** Thresholds are within these bounds, so that they stay above 0 and below 1 as float32. */
 const thresholdBounds = [1e-6, 1 - 1e-6] as const

@@ -29,13 +29,22 @@ const probabilities = [
 const outputs = probabilities.flat().map(logit)
 const applies = [1, 0, 0, 1, 1, 0, 0, 0]
 
-test('a multi-label task gets the threshold with the largest expected F1 for each label', () => {
+test('a threshold of a multi-label task is between the one with the largest expected F1 and the mean of all labels', () => {
   const { space, evaluation } = decide(several, 'macro_f1', 'auto', evaluationOf(several, outputs, applies))
   const thresholds = space.thresholds as Float32Array
   // "frequent", 1.5 expected: 1.8/2.5 for the first, 2.4/3.5 for two. "rare", 0.41 expected: 0.4/1.41, 0.76/2.41, 0.8/3.41.
-  near(thresholds[0] ?? 0, (0.9 + 0.3) / 2)
-  near(thresholds[1] ?? 0, (0.18 + 0.02) / 2)
-  assert.deepEqual([...evaluation.predictions], [1, 1, 0, 1, 0, 0, 0, 0])
+  const own = [logit((0.9 + 0.3) / 2), logit((0.18 + 0.02) / 2)] as const
+  const mean = (own[0] + own[1]) / 2
+  near(logit(thresholds[0] ?? 0), (1.5 * own[0] + 10 * mean) / 11.5)
+  near(logit(thresholds[1] ?? 0), (0.41 * own[1] + 10 * mean) / 10.41)
+  assert.deepEqual([...evaluation.predictions], [1, 0, 0, 0, 0, 0, 0, 0])
+})
+
+test('a label with many expected examples nearly keeps its own threshold', () => {
+  const many = (probability: number) => Array.from({ length: 1000 }, () => [logit(probability), logit(0.001)]).flat()
+  const found = decide(several, 'macro_f1', 'auto', evaluationOf(several, [...many(0.8), ...many(0.3)], []))
+  const [frequent = 0, rare = 0] = found.space.thresholds as Float32Array
+  assert.ok(Math.abs(frequent - (0.8 + 0.3) / 2) < 0.02 && rare > 0.001 && rare < 0.2, `${frequent}, ${rare}`)
 })
 
 test('a multi-label task that is judged by micro F1 gets one threshold for all labels', () => {
