@@ -87,6 +87,13 @@ export function concatenated(arrays: readonly Float32Array[]): Float32Array {
   return all
 }
 
+/** Several sets of vectors as one. */
+export const joinVectors = (sets: readonly LabelledVectors[]): LabelledVectors => ({
+  vectors: concatenated(sets.map(({ vectors }) => vectors)),
+  targets: concatenated(sets.map(({ targets }) => targets)),
+  counted: concatenated(sets.map(({ counted }) => counted)),
+})
+
 /** Some of the vectors, by their numbers. */
 export function pickVectors({ vectors, targets, counted }: LabelledVectors, places: Int32Array): LabelledVectors {
   const pick = (values: Float32Array) => {

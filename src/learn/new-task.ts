@@ -260,7 +260,7 @@ function selectRunStart(
   const { signal, onStartProgress: onProgress = () => {} } = control
   return selectStart(trainer, masks, {
     ...{ module, random: random('start'), signal, onProgress },
-    ...{ space: data.space, metric: data.metric },
+    ...{ space: data.space, metric: data.metric, names: data.names },
     ...validation,
     ...more,
   })

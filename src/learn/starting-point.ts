@@ -6,7 +6,7 @@ import { targetWeights } from './batches.js'
 import type { Calibration } from './calibration.js'
 import { evaluateSubset, headInputs, type OnExamplesDone, scoreOf } from './evaluation.js'
 import { encodedExamples, examplesWithinVectors, type Subset, sample, targetsOf } from './example-set.js'
-import { type HeadFold, type PenaltyLimits, pickVectors, selectPenalty } from './head-selection.js'
+import { type HeadFold, joinVectors, type PenaltyLimits, pickVectors, selectPenalty } from './head-selection.js'
 import { type LabelledVectors, type LinearHead, LinearHeads } from './linear-head.js'
 import type { Metric } from './metrics.js'
 import { problemTraits, type Unit } from './problem-traits.js'
@@ -45,6 +45,8 @@ export interface StartOptions {
   readonly train: Subset
   /** Folds of the training examples, or the training part and the dev part as the only one. */
   readonly folds: readonly Fold[]
+  /** Names of labels that heads are fitted to as well, if that lowers the loss under the first mask. */
+  readonly names?: Subset | undefined
   readonly random: Random
   /** If aborted, the best of the points that are already known is selected. */
   readonly signal: AbortSignal
@@ -96,20 +98,28 @@ export async function selectStart(
   }
   /** Points of all examples. */
   const points: StartingPoint[] = []
+  let { names } = options
   try {
-    const first = await startAt(trainer, heads, firstMask, options, { signal, stop }, onAllExamples(firstMask))
+    const startFirst = (names?: Subset) =>
+      startAt(trainer, heads, firstMask, { ...options, names }, { signal, stop }, onAllExamples(firstMask))
+    let first = await startFirst(names)
+    if (names !== undefined) {
+      const plain = await startFirst()
+      if (plain.loss <= first.loss) [first, names] = [plain, undefined]
+    }
     points.push(first)
     if (otherMasks.length > 0) onFirst?.(first)
     const limits = { signal: stop, stop }
     const parts = comparedParts(options)
     const compared = parts.train === options.train ? points : []
     for (const [at, mask] of otherMasks.entries()) {
-      compared.push(await startAt(trainer, heads, mask, { ...options, ...parts }, limits))
+      compared.push(await startAt(trainer, heads, mask, { ...options, ...parts, names }, limits))
       onProgress({ what: 'masks', done: at + 2, all: masks.length })
     }
     // The best one gets a head of all examples, by which it is compared with the first one.
     const best = compared === points ? undefined : lowest(compared)
-    if (best) points.push(await startAt(trainer, heads, best.mask, options, limits, onAllExamples(best.mask)))
+    if (best)
+      points.push(await startAt(trainer, heads, best.mask, { ...options, names }, limits, onAllExamples(best.mask)))
   } catch (error) {
     if (!stop.aborted || points.length === 0) throw error
   } finally {
@@ -159,7 +169,7 @@ async function startAt(
   trainer: Trainer,
   heads: LinearHeads | undefined,
   mask: StartingMask,
-  { space, metric, random, folds, ...options }: StartOptions,
+  { space, metric, random, folds, names, ...options }: StartOptions,
   limits: PenaltyLimits,
   onExamples: OnExamplesDone = () => {},
 ): Promise<StartingPoint> {
@@ -180,11 +190,13 @@ async function startAt(
   }
   const train = sample(options.train, examplesWithinVectors(options.train.set), random)
   const all = await labelledVectors(own, space, train, onDone)
+  const named = names && (await labelledVectors(own, space, names))
+  const withNames = (data: LabelledVectors) => (named ? joinVectors([data, named]) : data)
   const parts: HeadFold[] = []
   for (const fold of folds) {
     const isWithin = fold.heldOut.set === train.set && folds.length > 1
     parts.push({
-      fitted: pickVectors(all, targetPlaces(train, fold.train)),
+      fitted: withNames(pickVectors(all, targetPlaces(train, fold.train))),
       heldOut: isWithin
         ? pickVectors(all, targetPlaces(train, fold.heldOut))
         : await labelledVectors(own, space, fold.heldOut, onDone),
@@ -193,7 +205,7 @@ async function startAt(
   const selected = await selectPenalty(heads, problem, parts, limits)
   // A dev part scores the very head that the task file gets. Another fit would differ a little.
   const [only] = selected.heads
-  const head = only && folds.length === 1 ? only : await heads.fit(all, selected.penalty, only)
+  const head = only && folds.length === 1 ? only : await heads.fit(withNames(all), selected.penalty, only)
   return { mask, module, head: { head, ...selected }, loss: selected.calibration.loss }
 }
 

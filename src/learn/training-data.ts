@@ -15,6 +15,7 @@ import { flagOf } from '../settings.js'
 import { metricFor } from './evaluation.js'
 import { countDuplicates, type ExampleSet, exampleCount, type Subset, sample, split, wholeSet } from './example-set.js'
 import { hasRecorded, recordHeldOut, splitByRecord } from './held-out.js'
+import { labelNameExamples } from './label-names.js'
 import { labelWarnings } from './label-warnings.js'
 import { loadExampleSet } from './load-example-set.js'
 import type { Metric } from './metrics.js'
@@ -50,6 +51,8 @@ export interface TrainingData {
   readonly metric: Metric
   readonly train: Subset
   readonly dev: Subset
+  /** The names of labels as examples, if a head may be fitted to them too. */
+  readonly names?: Subset
   /** How the texts were encoded, for the task file. */
   readonly texts: TextFields
   /** Digests of examples of the dev part that are not in the training part, for the task file. */
@@ -132,7 +135,8 @@ export async function loadTrainingData(
   const { inputs } = whole
   const texts = { ...form, ...(inputs !== undefined && inputs === parts.dev.set.inputs && { inputs }) }
   const heldOut = recordHeldOut(train, parts.dev, new Random(seed, 'held out'))
-  return { space, metric, train, dev: parts.dev, texts, heldOut }
+  const names = await labelNameExamples(space, tokenizer, form, backbone.dims.vocabulary, train.examples.length)
+  return { space, metric, train, dev: parts.dev, ...(names && { names }), texts, heldOut }
 }
 
 /** @throws Problem `invalid_setting` if the prefix leaves less than half of the length to the text */
