@@ -133,7 +133,8 @@ function correctedShifts(
 
 export const sigmoid = (output: number): number => 1 / (1 + Math.exp(-output))
 
-function leastSquares(known: HeldOutOutputs): Calibration {
+/** The line with the least squared error from outputs to targets, one of each per row. It does not fall. */
+export function leastSquares(known: HeldOutOutputs): Calibration {
   const { outputs, targets } = known
   const N = outputs.length
   const mean = (values: ArrayLike<number>) => {

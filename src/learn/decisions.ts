@@ -2,7 +2,7 @@
 // stay as they are, so they remain calibrated.
 
 import { type LabelSpace, outputCount } from '../data/label-space.js'
-import { sigmoid } from './calibration.js'
+import { leastSquares, sigmoid } from './calibration.js'
 import { type Evaluation, scoreOf, type Values } from './evaluation.js'
 import { merit } from './metric-table.js'
 import type { Metric } from './metrics.js'
@@ -48,26 +48,32 @@ const decidedBy = (space: LabelSpace, evaluation: Evaluation): Decided => ({
 function labelThresholds(space: LabelSpace, metric: Metric, outputs: Values): Float32Array {
   const C = outputCount(space)
   if (metric === 'micro_f1') return new Float32Array(C).fill(bestThreshold(outputs, 0, 1))
-  const own = Float64Array.from({ length: C }, (_, label) => logOdds(bestThreshold(outputs, label, C)))
-  const mean = own.reduce((sum, odds) => sum + odds, 0) / C
   const positives = new Float64Array(C)
   for (const [at, output] of outputs.entries()) positives[at % C] = (positives[at % C] ?? 0) + sigmoid(output)
-  return Float32Array.from(own, (odds, label) => {
+  const own = Float32Array.from({ length: C }, (_, label) => logOdds(bestThreshold(outputs, label, C)))
+  const frequencies = positives.map((count) => Math.log(Math.max(count, Number.MIN_VALUE)))
+  const { factor, shifts } = leastSquares({ outputs: frequencies, targets: own, width: 1 })
+  return own.map((odds, label) => {
+    const usual = factor * (frequencies[label] ?? 0) + (shifts[0] ?? 0)
     const share = (positives[label] ?? 0) / ((positives[label] ?? 0) + sharedPositives)
-    return sigmoid(share * odds + (1 - share) * mean)
+    return withinBounds(sigmoid(share * odds + (1 - share) * usual))
   })
 }
 
 /**
- * Expected positive examples for which the own threshold of a label counts as much as the mean threshold of all labels,
- * both as log-odds. The probabilities of a few positive examples say little about where a threshold should be.
+ * Expected positive examples for which the own threshold of a label counts as much as the one that is usual for labels of
+ * its frequency, both as log-odds. The usual one is on the least squares line of all labels. The probabilities of a few
+ * positive examples say little about where a threshold should be.
  */
-const sharedPositives = 10
+const sharedPositives = 20
 
 const logOdds = (probability: number): number => Math.log(probability / (1 - probability))
 
 /** Thresholds are within these bounds, so that they stay above 0 and below 1 as float32. */
 const thresholdBounds = [1e-6, 1 - 1e-6] as const
+
+const withinBounds = (threshold: number): number =>
+  Math.min(Math.max(threshold, thresholdBounds[0]), thresholdBounds[1])
 
 /**
  * The threshold with the largest expected F1 under the probabilities themselves. The labels of held-out examples are not
@@ -89,7 +95,7 @@ function bestThreshold(outputs: Values, first: number, step: number): number {
     const next = probabilities[at + 1] ?? 0
     if (expected > best.expected && next < probability) best = { expected, threshold: (probability + next) / 2 }
   }
-  return Math.min(Math.max(best.threshold, thresholdBounds[0]), thresholdBounds[1])
+  return withinBounds(best.threshold)
 }
 
 /** Exponents of the frequencies of labels, from all labels as frequent as they are to all equally frequent. */

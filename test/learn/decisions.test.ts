@@ -29,22 +29,31 @@ const probabilities = [
 const outputs = probabilities.flat().map(logit)
 const applies = [1, 0, 0, 1, 1, 0, 0, 0]
 
-test('a threshold of a multi-label task is between the one with the largest expected F1 and the mean of all labels', () => {
-  const { space, evaluation } = decide(several, 'macro_f1', 'auto', evaluationOf(several, outputs, applies))
+test('each label of a multi-label task gets the threshold with the largest expected F1 if labels have as many examples', () => {
+  const both = probabilities.flatMap(([own = 0]) => [own, own]).map(logit)
+  const { space, evaluation } = decide(several, 'macro_f1', 'auto', evaluationOf(several, both, applies))
   const thresholds = space.thresholds as Float32Array
-  // "frequent", 1.5 expected: 1.8/2.5 for the first, 2.4/3.5 for two. "rare", 0.41 expected: 0.4/1.41, 0.76/2.41, 0.8/3.41.
-  const own = [logit((0.9 + 0.3) / 2), logit((0.18 + 0.02) / 2)] as const
-  const mean = (own[0] + own[1]) / 2
-  near(logit(thresholds[0] ?? 0), (1.5 * own[0] + 10 * mean) / 11.5)
-  near(logit(thresholds[1] ?? 0), (0.41 * own[1] + 10 * mean) / 10.41)
-  assert.deepEqual([...evaluation.predictions], [1, 0, 0, 0, 0, 0, 0, 0])
+  // 1.5 are expected: 1.8/2.5 for the first, 2.4/3.5 for two.
+  for (const threshold of thresholds) near(threshold, (0.9 + 0.3) / 2)
+  assert.deepEqual([...evaluation.predictions], [1, 1, 0, 0, 0, 0, 0, 0])
 })
 
-test('a label with many expected examples nearly keeps its own threshold', () => {
-  const many = (probability: number) => Array.from({ length: 1000 }, () => [logit(probability), logit(0.001)]).flat()
-  const found = decide(several, 'macro_f1', 'auto', evaluationOf(several, [...many(0.8), ...many(0.3)], []))
-  const [frequent = 0, rare = 0] = found.space.thresholds as Float32Array
-  assert.ok(Math.abs(frequent - (0.8 + 0.3) / 2) < 0.02 && rare > 0.001 && rare < 0.2, `${frequent}, ${rare}`)
+test('the threshold of a label with few examples is near the usual one for labels of its frequency', () => {
+  const three: LabelSpace = { problem: 'multi_label_classification', labels: ['frequent', 'rare', 'as rare'] }
+  // Two rare labels with the same expected examples: their own thresholds differ, and the usual one is between them.
+  const rows = [
+    [0.9, 0.4, 0.25],
+    [0.9, 0.05, 0.2],
+    [0.1, 0.03, 0.03],
+    [0.1, 0.02, 0.02],
+  ]
+  const found = decide(three, 'macro_f1', 'auto', evaluationOf(three, rows.flat().map(logit), []))
+  const [, rare = 0, asRare = 0] = found.space.thresholds as Float32Array
+  // Own thresholds: (0.4 + 0.05)/2 for one prediction, and (0.2 + 0.03)/2 for two.
+  const own = [logit(0.225), logit(0.115)] as const
+  const usual = (own[0] + own[1]) / 2
+  near(logit(rare), (0.5 * own[0] + 20 * usual) / 20.5)
+  near(logit(asRare), (0.5 * own[1] + 20 * usual) / 20.5)
 })
 
 test('a multi-label task that is judged by micro F1 gets one threshold for all labels', () => {
