@@ -12,6 +12,8 @@ import { AttackTarget, type Keys } from './target.js'
 export type AttackerMessage =
   | { readonly do: 'prepare'; readonly attack: string; readonly url: string; readonly keys: Keys }
   | { readonly do: 'attack' }
+  /** Uses processor time, as a share of one core, and sends nothing. */
+  | { readonly do: 'compute'; readonly share: number }
   | { readonly do: 'stop' }
 
 /** Sent after the preparation, and after the attack. */
@@ -26,11 +28,14 @@ export interface AttackerReport {
 
 /** The opening of the connections is spread over this time. */
 const openingMs = 1_000
+/** Interval in which the share of the processor time is used up, in milliseconds. */
+const computeEveryMs = 10
 /** Wait before a closed or refused connection is opened again. */
 const reopenMs = 250
 
 let sending: Sending | undefined
 let running: RunningAttack | undefined
+let computing: NodeJS.Timeout | undefined
 let target: AttackTarget | undefined
 let connections = 0
 
@@ -43,10 +48,20 @@ process.on('message', (message: AttackerMessage) => {
     case 'attack':
       if (target && sending) running = new RunningAttack(target.url, sending, connections)
       break
+    case 'compute':
+      computing = setInterval(() => computeFor(message.share * computeEveryMs), computeEveryMs)
+      break
     case 'stop':
+      clearInterval(computing)
       report(running?.stop())
+      running = undefined
   }
 })
+
+function computeFor(ms: number): void {
+  const until = performance.now() + ms
+  while (performance.now() < until);
+}
 
 async function prepare(name: string, url: string, keys: Keys): Promise<void> {
   const attack = attacksByName.get(name)

@@ -26,7 +26,10 @@ export const attackNames: readonly string[] = [...attacksByName.keys()]
 
 const memoryBytes = 1024 ** 3
 const warmUpSeconds = 1
-/** The client is measured alone for this share of an attack's duration, before the attack and again after it. */
+/**
+ * The client is measured alone for this share of an attack's duration, before the attack and again after it, and for the
+ * same time next to a process that only computes.
+ */
 const aloneShare = 0.5
 const preparationMs = 120_000
 
@@ -38,6 +41,8 @@ interface Outcome {
   readonly alone: WellBehavedResult
   /** The well-behaved client during the attack. */
   readonly during: WellBehavedResult
+  /** The well-behaved client while another process uses as much processor time as the attacker, and sends nothing. */
+  readonly busy: WellBehavedResult
   /** Peak memory that the kernel charged to the server's control group. */
   readonly chargedBytes: number | undefined
 }
@@ -97,7 +102,9 @@ async function run(attack: Attack, directory: string, limit: MemoryLimit, second
     await monitor.recovered()
     const after = await measure(aloneShare * seconds)
     const observed = monitor.stop()
-    return { attack, observed, report, alone: merged(before, after), during, chargedBytes: limit.peakBytes() }
+    if (!monitor.isEnded) attacker.start({ do: 'compute', share: report.cpuShare })
+    const busy = await measure(aloneShare * seconds)
+    return { attack, observed, report, alone: merged(before, after), during, busy, chargedBytes: limit.peakBytes() }
   } finally {
     client.stop()
     attacker.stop()
@@ -225,7 +232,7 @@ const totals = (outcomes: readonly Outcome[]): Figure[] =>
   })
 
 const figureOf = (outcome: Outcome): Figure => {
-  const { attack, observed, report, alone, during, chargedBytes } = outcome
+  const { attack, observed, report, alone, during, busy, chargedBytes } = outcome
   const forbidden = listOf(forbiddenOf(outcome))
   return {
     name: `Attack ${attack.name}: p99 latency of a well-behaved client, against alone`,
@@ -236,6 +243,7 @@ const figureOf = (outcome: Outcome): Figure => {
       sends: `${attack.sends}; ${attack.connections} connections`,
       'p99 during the attack, ms': p99(during.latenciesMs),
       'p99 alone, ms': p99(alone.latenciesMs),
+      "p99 next to a process that only uses the attacker's processor time, ms": p99(busy.latenciesMs),
       'p50 during the attack, ms': p50(during.latenciesMs),
       'p50 alone, ms': p50(alone.latenciesMs),
       ...(failuresOf(outcome) > 0 && {
@@ -247,6 +255,10 @@ const figureOf = (outcome: Outcome): Figure => {
       'peak with the task database, MB': observed.peakOfAllBytes / MB,
       ...(chargedBytes !== undefined && { 'peak charged to the control group, MB': chargedBytes / MB }),
       'longest time without a response of /health/live, ms': observed.unresponsiveMs,
+      ...(observed.unresponsive && {
+        "in that time the server's main thread ran for, ms": observed.unresponsive.runningMs,
+        'and waited for a core for, ms': observed.unresponsive.waitingMs,
+      }),
       responses: listOf(report.responses),
       ...(forbidden !== 'none' && { 'responses that the attack must not get': forbidden }),
       ...(sum(report.uploads) > 0 && { 'uploads before the attack': listOf(report.uploads) }),
@@ -256,12 +268,13 @@ const figureOf = (outcome: Outcome): Figure => {
 }
 
 function lineOf(outcome: Outcome): string {
-  const { observed, report, alone, during } = outcome
+  const { observed, report, alone, during, busy } = outcome
+  const { runningMs, waitingMs } = observed.unresponsive ?? { runningMs: Number.NaN, waitingMs: Number.NaN }
   return [
     observed.end === undefined ? 'the server survives' : `THE SERVER EXITED (${observed.end})`,
     `${(observed.peakBytes / MB).toFixed(0)} MB (${(observed.peakOfAllBytes / MB).toFixed(0)} MB with the task database)`,
-    `/health/live unresponsive for ${observed.unresponsiveMs.toFixed(0)} ms`,
-    `p99 ${p99(during.latenciesMs).toFixed(0)} ms, alone ${p99(alone.latenciesMs).toFixed(0)} ms: ${slowdownOf(outcome).toFixed(2)} ×`,
+    `/health/live unresponsive for ${observed.unresponsiveMs.toFixed(0)} ms (main thread: ran ${runningMs.toFixed(0)} ms, waited for a core ${waitingMs.toFixed(0)} ms)`,
+    `p99 ${p99(during.latenciesMs).toFixed(0)} ms, alone ${p99(alone.latenciesMs).toFixed(0)} ms: ${slowdownOf(outcome).toFixed(2)} ×; next to an equally busy process ${p99(busy.latenciesMs).toFixed(0)} ms`,
     `failed requests of the client: ${listOf(during.failures)}`,
     `responses: ${listOf(report.responses)}`,
     `the attacker used ${report.cpuShare.toFixed(2)} cores`,

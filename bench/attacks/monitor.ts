@@ -2,7 +2,7 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { Connection } from '../support/connection.js'
-import { processMemory, type ServerProcess } from '../support/process.js'
+import { mainThreadTime, processMemory, type ServerProcess, type ThreadTime } from '../support/process.js'
 
 const probeEveryMs = 20
 /** An orchestrator opens a connection per probe. Here most probes reuse one, to use little processor time. */
@@ -26,6 +26,8 @@ export interface Observations {
   readonly peakOfAllBytes: number
   /** Longest time from a probe of /health/live to the next response. */
   readonly unresponsiveMs: number
+  /** What the server's main thread did in that time; undefined where the kernel does not tell. */
+  readonly unresponsive: ThreadTime | undefined
   /** Signal or exit code, if the process exited. */
   readonly end: string | undefined
 }
@@ -35,8 +37,9 @@ export class ServerMonitor {
   #peakBytes = 0
   #peakOfAllBytes = 0
   #unresponsiveMs = 0
-  /** When the oldest probe without a response was sent. */
-  #pendingSince: number | undefined
+  #unresponsive: ThreadTime | undefined
+  /** When the oldest probe without a response was sent, and the time of the server's main thread then. */
+  #pending: { readonly since: number; readonly time: ThreadTime | undefined } | undefined
   /** When a response was last late. */
   #lateAt = 0
   #end: string | undefined
@@ -64,6 +67,7 @@ export class ServerMonitor {
       peakBytes: this.#peakBytes,
       peakOfAllBytes: this.#peakOfAllBytes,
       unresponsiveMs: this.#unresponsiveMs,
+      unresponsive: this.#unresponsive,
       end: this.#end,
     }
   }
@@ -77,7 +81,7 @@ export class ServerMonitor {
     const start = performance.now()
     this.#lateAt = start
     for (let now = start; now - start < recoveryMs && !this.isEnded; now = performance.now()) {
-      if (now - (this.#pendingSince ?? now) > promptMs) this.#lateAt = now
+      if (now - (this.#pending?.since ?? now) > promptMs) this.#lateAt = now
       if (now - this.#lateAt > recoveredMs) return
       await pause(probeEveryMs)
     }
@@ -89,7 +93,7 @@ export class ServerMonitor {
     const memory = setInterval(() => this.#noteMemory(), memoryEveryMs)
     let connection = new Connection(hostname, Number(port))
     for (let probes = 1; !this.#stopped && !this.isEnded; probes++) {
-      this.#pendingSince ??= performance.now()
+      this.#pending ??= { since: performance.now(), time: mainThreadTime(this.server.process.pid) }
       const giveUp = new AbortController()
       const { status } = await Promise.race([
         connection.send(request),
@@ -100,7 +104,7 @@ export class ServerMonitor {
       if (this.#stopped || this.isEnded) break
       if (status === '200') {
         this.#noteUnresponsive()
-        this.#pendingSince = undefined
+        this.#pending = undefined
       }
       if (status !== '200' || probes % probesPerConnection === 0) {
         connection.close()
@@ -113,11 +117,16 @@ export class ServerMonitor {
   }
 
   #noteUnresponsive(): void {
-    if (this.#pendingSince === undefined) return
+    if (this.#pending === undefined) return
+    const { since, time } = this.#pending
     const now = performance.now()
-    const unresponsiveMs = now - this.#pendingSince
-    this.#unresponsiveMs = Math.max(this.#unresponsiveMs, unresponsiveMs)
+    const unresponsiveMs = now - since
     if (unresponsiveMs > promptMs) this.#lateAt = now
+    if (unresponsiveMs <= this.#unresponsiveMs) return
+    this.#unresponsiveMs = unresponsiveMs
+    const after = mainThreadTime(this.server.process.pid)
+    this.#unresponsive = time &&
+      after && { runningMs: after.runningMs - time.runningMs, waitingMs: after.waitingMs - time.waitingMs }
   }
 
   #noteMemory(): void {

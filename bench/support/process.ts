@@ -125,6 +125,22 @@ export async function runPropetl(
   return { seconds: (performance.now() - start) / 1000, peakBytes: peak }
 }
 
+/** How long a thread has run on a core, and how long it could have run but waited for one, in milliseconds. */
+export interface ThreadTime {
+  readonly runningMs: number
+  readonly waitingMs: number
+}
+
+/** The time of a process's main thread; undefined if the process has exited, or its kernel does not count it. */
+export function mainThreadTime(pid: number | undefined): ThreadTime | undefined {
+  try {
+    const [running = 0, waiting = 0] = readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ').map(Number)
+    return { runningMs: running / 1e6, waitingMs: waiting / 1e6 }
+  } catch {
+    return undefined
+  }
+}
+
 /** Number of open descriptors of a process by kind: socket, pipe, anon_inode:[eventpoll], or the path of a file. */
 export function openDescriptors(pid: number | undefined): ReadonlyMap<string, number> {
   const folder = `/proc/${pid}/fd`
