@@ -47,6 +47,8 @@ const maxWaiting = 1024 * 1024
 const flushWithinMs = 200
 /** Pause between attempts to write to a full pipe, in milliseconds. */
 const retryMs = 10
+/** Pause after a write, in milliseconds. Lines that arrive meanwhile are written together, which costs much less. */
+const gatherMs = 10
 
 const writeBytes = promisify(write)
 
@@ -82,6 +84,7 @@ class LineWriter {
     while (this.#waiting.length > 0) {
       let bytes = Buffer.from(this.#take())
       while (bytes.length > 0) bytes = bytes.subarray(await this.#writeSome(bytes))
+      await delay(gatherMs)
     }
     this.#writing = undefined
   }
