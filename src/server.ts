@@ -172,6 +172,12 @@ function guardedAccess(store: Store, { host, dataDir, operatorKey, insecure }: C
   )
 }
 
+/**
+ * Most connections that wait to be accepted; the kernel may allow fewer (net.core.somaxconn). If there are more, the kernel
+ * ignores them, and their clients try again only after a second.
+ */
+const backlog = 4_096
+
 const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 
@@ -180,11 +186,13 @@ async function listen(options: AppOptions, { host, port }: Pick<Config, 'host' |
   // Fastify uses our listener, so it does not know whether it is HTTPS.
   const schemed = (address: string) => (options.certificate ? address.replace(/^http:/, 'https:') : address)
   const listenTextResolver = (address: string) => `listening on ${schemed(address)}; loading the model`
-  const address = await app.listen({ host, port, listenTextResolver }).catch((error: NodeJS.ErrnoException) => {
-    const remedy =
-      error.code === 'EADDRINUSE' ? `. Another process uses the port: stop it, or set another ${flagOf('port')}` : ''
-    throw new Problem('invalid_setting', `cannot listen on ${host}:${port}: ${error.message}${remedy}`)
-  })
+  const address = await app
+    .listen({ host, port, backlog, listenTextResolver })
+    .catch((error: NodeJS.ErrnoException) => {
+      const remedy =
+        error.code === 'EADDRINUSE' ? `. Another process uses the port: stop it, or set another ${flagOf('port')}` : ''
+      throw new Problem('invalid_setting', `cannot listen on ${host}:${port}: ${error.message}${remedy}`)
+    })
   return { app, address: schemed(address) }
 }
 

@@ -273,7 +273,12 @@ export const settings = {
     meaning: 'Origins whose web pages may call the server, separated by commas, like `https://app.example.com`.',
     shown: 'none',
   } as SettingOf<readonly string[]>,
-  maxConnections: whole('Capacity', 4_096, [1, 1_000_000], 'Most open connections; further ones are closed.'),
+  maxConnections: whole(
+    'Capacity',
+    4_096,
+    [1, 1_000_000],
+    'Most open connections. A further one replaces the one that has been idle longest; if none is idle, it is closed.',
+  ),
   maxHeaderBytes: whole('Capacity', 16 * 1024, [1024, MiB], "Most bytes of a request's line and headers together."),
   headersTimeoutMs: whole(
     'Timeouts',

@@ -25,7 +25,7 @@ export const resources = {
   connections: {
     what: 'Connections',
     perRequest: 'A connection runs one request at a time. At most 16 further requests wait on it',
-    inProgress: '`--max-connections`. Further connections are closed',
+    inProgress: '`--max-connections`. A further connection replaces the one that has been idle longest',
     charged: '',
     settings: ['maxConnections', 'keepAliveTimeoutMs'],
     codes: ['invalid_request'],

@@ -9,9 +9,11 @@ import type { SlicedWork } from '../costs/sliced-work.js'
 import { Problem, quoted } from '../problem.js'
 import { afterRunning } from '../running-time.js'
 import { finish, type Steps } from '../steps.js'
+import { BodyTurns } from './body-turns.js'
 import { Request } from './connections.js'
 import { excessOf, maxDepth, maxValues } from './json-shape.js'
 import { readMediaType } from './media-types.js'
+import { Pace } from './pace.js'
 
 /**
  * Called with the number of bytes that have arrived, before they are kept. If it throws a Problem, the request is rejected
@@ -23,23 +25,21 @@ export type OnBytes = (request: FastifyRequest, bytes: number) => void
 export type ReadBody = (request: FastifyRequest, body: NodeJS.ReadableStream) => Promise<Buffer>
 
 /** Makes the function that reads all bodies. */
-export const bodyReader =
-  (onBytes: OnBytes): ReadBody =>
-  (request, body) =>
+export function bodyReader(onBytes: OnBytes): ReadBody {
+  const turns = new BodyTurns()
+  return (request, body) =>
     new Promise((resolve, reject) => {
       const limit = request.routeOptions.bodyLimit ?? 0
       const most = Math.min(limit, Number(request.headers['content-length'] ?? limit))
       // One growing buffer: small pieces, kept as separate objects, would take many times their size.
       let held = Buffer.alloc(0)
       let bytes = 0
-      let pieces = 0
       const take = (piece: Buffer) => {
         const start = bytes
         bytes += piece.byteLength
-        pieces++
         try {
           if (bytes > limit) throw tooLarge(limit)
-          if (areTiny(pieces, bytes)) throw tooTiny(request)
+          if (hasTinyPieces(request)) throw tooTiny()
           onBytes(request, piece.byteLength)
         } catch (problem) {
           body.off('data', take).pause()
@@ -48,6 +48,7 @@ export const bodyReader =
         }
         if (bytes > held.byteLength) held = grown(held.subarray(0, start), Math.max(bytes, Math.min(2 * bytes, most)))
         piece.copy(held, start)
+        if (bytes < most) turns.pieceRead(request.caller?.owner ?? '', request.raw.socket)
       }
       const leave = () =>
         reject(
@@ -58,6 +59,7 @@ export const bodyReader =
       body.once('error', leave)
       body.once('close', leave)
     })
+}
 
 function grown(held: Buffer, bytes: number): Buffer<ArrayBuffer> {
   const larger = Buffer.allocUnsafeSlow(bytes)
@@ -65,13 +67,10 @@ function grown(held: Buffer, bytes: number): Buffer<ArrayBuffer> {
   return larger
 }
 
-/** Even a tiny piece costs a pass through the parser. Usual clients send few large pieces. */
-const areTiny = (pieces: number, bytes: number): boolean => pieces > 1_000 && bytes < 16 * pieces
+const hasTinyPieces = ({ raw }: FastifyRequest): boolean => raw instanceof Request && raw.hasTinyPieces
 
-function tooTiny({ raw }: FastifyRequest): Problem {
-  if (raw instanceof Request) raw.bodyIsDiscarded = true
-  return new Problem('invalid_request', 'the body arrives in too many tiny chunks; send larger ones')
-}
+const tooTiny = (): Problem =>
+  new Problem('invalid_request', 'the body arrives in too many tiny chunks; send larger ones')
 
 export const tooLarge = (limit: number): Problem =>
   new Problem('body_too_large', `the body has more than ${limit} bytes, the limit of this route`, { limit })
@@ -161,21 +160,6 @@ const discardLimits: Record<'anonymous' | 'caller', DiscardLimit> = {
 /** Time between two pieces of rejected bodies, over all connections, in milliseconds: about 64 MB per second. */
 const discardEveryMs = 1
 
-/** Hands out points in time with a fixed distance. */
-class Pace {
-  #next = 0
-
-  constructor(readonly everyMs: number) {}
-
-  /** Takes the next free point in time. @returns milliseconds until then */
-  take(): number {
-    const now = performance.now()
-    const time = Math.max(now, this.#next)
-    this.#next = time + this.everyMs
-    return time - now
-  }
-}
-
 /** Call it after the authentication hook. Bodies are rejected before they are read if the headers are reason enough. */
 export function addBodyHooks(app: FastifyInstance): void {
   const pace = new Pace(discardEveryMs)
@@ -225,15 +209,8 @@ async function isRead(request: FastifyRequest, pace: Pace): Promise<boolean> {
   if (raw.readableEnded || !hasBody(request)) return true
   const most = discardLimits[request.caller ? 'caller' : 'anonymous']
   // A client that expects 100 Continue does not send the body, or handles an interruption.
-  const isDiscarded = raw instanceof Request && raw.bodyIsDiscarded
-  if (
-    isDiscarded ||
-    headers.expect !== undefined ||
-    raw.destroyed ||
-    Number(headers['content-length'] ?? 0) > most.bytes
-  )
-    return false
-  let [bytes, pieces] = [0, 0]
+  if (headers.expect !== undefined || raw.destroyed || Number(headers['content-length'] ?? 0) > most.bytes) return false
+  let bytes = 0
   let next: NodeJS.Timeout | undefined
   return new Promise((resolve) => {
     const done = (read: boolean) => {
@@ -244,9 +221,9 @@ async function isRead(request: FastifyRequest, pace: Pace): Promise<boolean> {
     }
     const discard = (piece: Buffer) => {
       bytes += piece.byteLength
-      pieces++
-      if (bytes > most.bytes || areTiny(pieces, bytes)) done(false)
-      else {
+      if (bytes > most.bytes) done(false)
+      // Tiny pieces are discarded already. The socket is read slowly.
+      else if (!hasTinyPieces(request)) {
         raw.pause()
         next = setTimeout(() => raw.resume(), pace.take())
       }

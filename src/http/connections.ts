@@ -6,6 +6,8 @@ import { IncomingMessage, type RequestListener, type Server, type ServerResponse
 import type { Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { pausedMsWithin } from '../running-time.js'
+import { LaterTurns } from './later-turns.js'
+import { Pace } from './pace.js'
 
 interface Exchange {
   readonly request: IncomingMessage
@@ -21,6 +23,8 @@ interface Connection {
   waitingChars: number
   /** Why no route can serve the last request; the connection closes after the response to it. */
   failure: Error | undefined
+  /** Whether its first request has started. */
+  isUsed: boolean
 }
 
 /** Writes a problem response to a socket that cannot serve more requests, and closes it. */
@@ -37,18 +41,52 @@ export const tooManyPipelined = 'PROPETL_TOO_MANY_PIPELINED'
 /** Sockets that are closed because of too many pipelined requests. */
 const rejectedSockets = new WeakSet<Socket>()
 
+/** Even a tiny piece of a body costs a pass through the parser. Usual clients send few large pieces. */
+const areTiny = (pieces: number, bytes: number): boolean => pieces > 1_000 && bytes < 16 * pieces
+
+/** Time between two reads from sockets that send tiny pieces, in milliseconds. One read takes up to 10 ms. */
+const tinyPiecesPace = new Pace(500)
+
 /**
  * Node parses everything that it has read from a socket in one turn of the event loop: thousands of requests or pieces of a
  * body, even if the first one was rejected. It stops parsing at an upgrade request, so requests of rejected sockets claim to
- * be one. Discarding the pieces of an unwanted body costs a third of keeping them.
+ * be one. Tiny pieces are discarded, which costs a third of keeping them, and their socket is read slowly.
  */
 export class Request extends IncomingMessage {
   private asksForUpgrade: boolean | null = null
-  /** No code will read the rest of the body. */
-  bodyIsDiscarded = false
+  #pieces = 0
+  #bytes = 0
+  #isResting = false
+
+  /** Whether the body arrives in tiny pieces, which are discarded. */
+  get hasTinyPieces(): boolean {
+    return areTiny(this.#pieces, this.#bytes)
+  }
 
   override push(piece: Buffer | string | null, encoding?: BufferEncoding): boolean {
-    return this.bodyIsDiscarded && piece !== null ? true : super.push(piece, encoding)
+    if (piece === null) return super.push(piece)
+    const wasTiny = this.hasTinyPieces
+    this.#pieces++
+    this.#bytes += piece.length
+    if (!this.hasTinyPieces) return super.push(piece, encoding)
+    this.#rest()
+    // The first tiny piece is passed on, so that the reader of the body sees it and rejects the request.
+    return wasTiny || super.push(piece, encoding)
+  }
+
+  /** Asks the socket for more. */
+  override _read(bytes: number): void {
+    if (!this.#isResting) super._read(bytes)
+  }
+
+  #rest(): void {
+    if (this.#isResting) return
+    this.#isResting = true
+    this.socket.pause()
+    setTimeout(() => {
+      this.#isResting = false
+      this.socket.resume()
+    }, tinyPiecesPace.take()).unref()
   }
 
   get upgrade(): boolean | null {
@@ -65,23 +103,35 @@ const sweepEveryMs = 100
 /** How long a stopping server still accepts connections that are already established, in milliseconds. */
 const takeWithinMs = 1_000
 
+/** Most connections that are examined to find an idle one. */
+const maxExamined = 64
+
+export interface ConnectionLimits {
+  /** Most open connections. Beyond, the one that has been idle longest is closed for a new one. */
+  readonly maxConnections: number
+  /** How long a client may leave its response unread. */
+  readonly sendTimeoutMs: number
+}
+
 export class Connections {
-  /** By the address of the client: a TLS socket replaces the socket below it. */
+  /** By the address of the client: a TLS socket replaces the socket below it. The least recently used comes first. */
   readonly #open = new Map<string, Socket>()
   readonly #connections = new WeakMap<Socket, Connection>()
   readonly #writeProblem: WriteProblem
+  /** They wait, so that a client that has sent a request and disconnected at once is noticed first. */
+  readonly #firstRequests = new LaterTurns()
   #opened = 0
 
   constructor(writeProblem: WriteProblem) {
     this.#writeProblem = writeProblem
   }
 
-  /**
-   * Passes the requests of a server to a listener, one at a time per connection.
-   * @param sendTimeoutMs how long a client may leave its response unread
-   */
-  serve(server: Server, listener: RequestListener, sendTimeoutMs: number): void {
-    server.on('connection', (socket) => this.#add(socket))
+  /** Passes the requests of a server to a listener, one at a time per connection. */
+  serve(server: Server, listener: RequestListener, { maxConnections, sendTimeoutMs }: ConnectionLimits): void {
+    server.on('connection', (socket) => {
+      this.#add(socket)
+      if (this.#open.size > maxConnections) (this.#longestIdle() ?? socket).destroy()
+    })
     server.on('secureConnection', (socket) => this.#add(socket))
     const take: RequestListener = (request, response) => {
       const connection = this.#connectionOf(request.socket)
@@ -103,6 +153,7 @@ export class Connections {
       response.once('close', () => {
         connection.current = undefined
         if (!socket.writable) return
+        this.#moveToEnd(socket)
         const next = connection.waiting.shift()
         if (next) {
           connection.waitingChars -= charsOf(next.request)
@@ -112,7 +163,12 @@ export class Connections {
           this.#writeProblem(socket, connection.failure)
         }
       })
-      listener(request, response)
+      if (connection.isUsed) listener(request, response)
+      else
+        this.#firstRequests.add(() => {
+          connection.isUsed = true
+          if (!response.destroyed) listener(request, response)
+        })
     }
     // Node emits it for idle connections, between requests.
     server.on('timeout', (socket) => {
@@ -177,11 +233,32 @@ export class Connections {
 
   #add(socket: Socket): void {
     this.#opened++
+    // Only the socket of a client that has disconnected, while it waited to be accepted, has no address.
+    if (socket.remoteAddress === undefined) {
+      socket.destroy()
+      return
+    }
     const address = addressOf(socket)
     this.#open.set(address, socket)
     socket.once('close', () => {
       if (this.#open.get(address) === socket) this.#open.delete(address)
     })
+  }
+
+  /** The connection that has waited longest for a whole request. Only the first connections are examined. */
+  #longestIdle(): Socket | undefined {
+    let examined = 0
+    for (const socket of this.#open.values()) {
+      if (this.#connectionOf(socket).current === undefined) return socket
+      this.#moveToEnd(socket)
+      if (++examined === maxExamined) return undefined
+    }
+    return undefined
+  }
+
+  #moveToEnd(socket: Socket): void {
+    const address = addressOf(socket)
+    if (this.#open.delete(address)) this.#open.set(address, socket)
   }
 
   /** Queues a pipelined request. The socket is still read, because that is how a disconnect is noticed. */
@@ -206,7 +283,13 @@ export class Connections {
   #connectionOf(socket: Socket): Connection {
     const known = this.#connections.get(socket)
     if (known) return known
-    const connection: Connection = { current: undefined, waiting: [], waitingChars: 0, failure: undefined }
+    const connection: Connection = {
+      current: undefined,
+      waiting: [],
+      waitingChars: 0,
+      failure: undefined,
+      isUsed: false,
+    }
     this.#connections.set(socket, connection)
     return connection
   }

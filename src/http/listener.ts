@@ -33,7 +33,6 @@ export function createListener(
     requireHostHeader: false,
   }
   const server = certificate ? secure(options, certificate, limits.headersTimeoutMs) : createServer(options)
-  server.maxConnections = limits.maxConnections
   // Node reads these properties at every check. After a pause of the process they are longer, because what clients sent
   // meanwhile has not been read yet.
   const extended = (ms: number) => ({ get: () => ms + pausedMsWithin(ms) })
@@ -41,7 +40,7 @@ export function createListener(
     headersTimeout: extended(limits.headersTimeoutMs),
     requestTimeout: extended(limits.receiveTimeoutMs),
   })
-  connections.serve(server, handler, limits.sendTimeoutMs)
+  connections.serve(server, handler, limits)
   return server
 }
 

@@ -23,7 +23,7 @@ afterEach(() => {
 })
 
 /** A server that starts requests and does not respond to them. */
-async function listening(sendTimeoutMs = 60_000) {
+async function listening(sendTimeoutMs = 60_000, maxConnections = 100) {
   const connections = new Connections(problemWriter(responseHeaders(false), undefined))
   const server = createServer({ IncomingMessage: Request, requireHostHeader: false })
   servers.push(server)
@@ -31,14 +31,13 @@ async function listening(sendTimeoutMs = 60_000) {
   let parsed = 0
   server.on('request', () => parsed++)
   server.on('clientError', (error, socket) => connections.failed(socket as Begun['request']['socket'], error))
-  connections.serve(
-    server,
-    (request, response) => begun.push({ path: request.url ?? '', request, response }),
+  connections.serve(server, (request, response) => begun.push({ path: request.url ?? '', request, response }), {
+    maxConnections,
     sendTimeoutMs,
-  )
+  })
   await once(server.listen(0, '127.0.0.1'), 'listening')
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  return { connections, begun, client: new RawClient(url), parsed: () => parsed }
+  return { connections, begun, client: new RawClient(url), connect: () => new RawClient(url), parsed: () => parsed }
 }
 
 const get = (path: string) => request('GET', path)
@@ -140,16 +139,50 @@ describe('a connection', () => {
       [400],
     )
     assert.match(answers[0]?.body ?? '', /too many pipelined requests; send at most 16/)
-    assert.equal(begun.length, 1)
-    assert.equal(parsed(), maxPipelined + 2)
-    await until(() => begun[0]?.response.closed === true)
+    assert.deepEqual([begun.length, parsed()], [0, maxPipelined + 2])
   })
 
   test('gets a 400 for pipelined requests with long headers', async () => {
     const { begun, client } = await listening()
     client.send(request('GET', '/', '', { 'x-long': 'x'.repeat(9_000) }).repeat(3))
     const [answered, ...more] = await client.responses()
-    assert.deepEqual([answered?.status, more.length, begun.length], [400, 0, 1])
+    assert.deepEqual([answered?.status, more.length, begun.length], [400, 0, 0])
+  })
+
+  test('starts no request of a client that has disconnected at once', async () => {
+    const { begun, client, parsed } = await listening()
+    client.send(get('/a'))
+    await until(() => client.socket.bytesWritten > 0)
+    client.socket.resetAndDestroy()
+    await delay(50)
+    assert.deepEqual([begun.length, parsed()], [0, 1])
+  })
+
+  test('above the limit replaces the connection that has been idle longest', async () => {
+    const { begun, client, connect } = await listening(60_000, 3)
+    client.send(get('/active'))
+    await until(() => begun.length === 1)
+    const held = connect().send('GET /held HTTP/1.1\r\n')
+    const used = connect().send(get('/used'))
+    await until(() => begun.length === 2)
+    respond(begun[1] as Begun)
+    await used.first(1)
+    const last = connect().send(get('/last'))
+    await until(() => begun.length === 3)
+    await held.responses()
+    assert.deepEqual(
+      [client, used, last].map(({ socket }) => socket.readableEnded),
+      [false, false, false],
+    )
+  })
+
+  test('above the limit is closed if every other connection has a running request', async () => {
+    const { begun, client, connect } = await listening(60_000, 1)
+    client.send(get('/active'))
+    await until(() => begun.length === 1)
+    const refused = connect().send(get('/refused'))
+    await refused.responses()
+    assert.deepEqual([begun.length, client.socket.readableEnded], [1, false])
   })
 
   test('is closed for more pipelined requests if a response is being sent', async () => {
