@@ -1,6 +1,7 @@
 // The Prometheus metrics of the server. This file counts events; gauges.ts has the current state. Names begin with propetl_.
 // prom-client adds its own process metrics.
 
+import { setTimeout as delay } from 'node:timers/promises'
 import { Counter, collectDefaultMetrics, Histogram, Registry as MetricRegistry } from 'prom-client'
 import { type LossCause, lossCauses } from '../engine/engine-lost.js'
 import { type NotReplacedCause, notReplacedCauses } from '../engine/supervised-engine.js'
@@ -9,7 +10,11 @@ import type { BatchReport } from '../scheduler/batch-runner.js'
 import { otherTenants } from '../tenants/tenant.js'
 import type { Certificate } from './certificate.js'
 import { addGauges } from './gauges.js'
+import { Pace } from './pace.js'
 import type { Lifecycle } from './services.js'
+
+/** Least time between two times that the metrics are written as text, in milliseconds. It takes some milliseconds. */
+const writeEveryMs = 100
 
 /** Seconds. */
 const latencyBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
@@ -69,6 +74,8 @@ export class Metrics {
   ])
   readonly #tenantTokens = this.#counter('tenant_tokens_total', 'Tokens of admitted texts by tenant', ['tenant'])
   readonly #namedTenants = new Set<Owner>()
+  readonly #pace = new Pace(writeEveryMs)
+  #nextText: Promise<string> | undefined
 
   constructor(
     lifecycle: Lifecycle,
@@ -81,6 +88,15 @@ export class Metrics {
     for (const cause of lossCauses) this.#lost.inc({ cause }, 0)
     for (const cause of notReplacedCauses) this.#notReplaced.inc({ cause }, 0)
     addGauges(this.registry, lifecycle, certificate)
+  }
+
+  /** The metrics in the text format of Prometheus, no older than the call. Calls that wait at the same time share the text. */
+  text(): Promise<string> {
+    this.#nextText ??= delay(this.#pace.take()).then(() => {
+      this.#nextText = undefined
+      return this.registry.metrics()
+    })
+    return this.#nextText
   }
 
   request(method: string, route: string, status: number, seconds: number): void {

@@ -106,7 +106,7 @@ export const healthRoutes =
           },
         },
       },
-      async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
+      async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.text()),
     )
   }
 
