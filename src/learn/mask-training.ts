@@ -115,7 +115,8 @@ class MaskTraining {
   /** How many epochs fit into the time that is left, by the time of a few steps that change nothing. */
   async affordableEpochs(): Promise<number> {
     const { epochs, deadline, train, signal } = this.options
-    if (deadline === Number.POSITIVE_INFINITY || signal.aborted) return epochs
+    if (epochs === 0 || deadline === Number.POSITIVE_INFINITY || signal.aborted) return epochs
+    if (performance.now() >= deadline) return 0
     const trial = this.#run(train, this.head.head, 'trial', epochs)
     await trial.steps(1)
     const start = performance.now()
@@ -123,7 +124,7 @@ class MaskTraining {
     const now = performance.now()
     const perStep = (now - start) / trialSteps
     const steps = stepsOfFoldEpoch(this.options) + stepsOfFinalEpoch(this.options)
-    return Math.min(epochs, Math.floor((deadline - now) / (perStep * steps)))
+    return Math.max(0, Math.min(epochs, Math.floor((deadline - now) / (perStep * steps))))
   }
 
   /**
