@@ -1,4 +1,5 @@
-// The import directions that docs/architecture.md describes: which part of src may import which.
+// The import directions that docs/architecture.md describes: which part of src may import which. No modules of src, bench
+// and test import each other in a circle.
 
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -34,19 +35,47 @@ const src = join(root, 'src')
 /** The folder of a module, or the module's name if it is in src itself. */
 const partOf = (path: string) => path.split('/', 1)[0]?.replace(/\.[jt]s$/, '') ?? ''
 
+/** The modules that each module of a folder imports, types included, as paths from that folder. */
+function importsOf(folder: string): Map<string, readonly string[]> {
+  const modules = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ts'))
+  return new Map(
+    modules.map((path) => {
+      const found = readFileSync(join(folder, path), 'utf8').matchAll(/(?:from|import)[ (]'(\.[^']+)\.js'/g)
+      return [path, Array.from(found, ([, target = '']) => `${normalize(join(dirname(path), target))}.ts`)]
+    }),
+  )
+}
+
 /** The parts of src that each part imports, without the shared modules. */
 function found(): Map<string, Set<string>> {
   const parts = new Map<string, Set<string>>()
-  for (const path of readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ts'))) {
+  for (const [path, targets] of importsOf(src)) {
     const part = partOf(path)
     const imported = parts.get(part) ?? new Set()
     parts.set(part, imported)
-    for (const [, target = ''] of readFileSync(join(src, path), 'utf8').matchAll(/(?:from|import)[ (]'(\.[^']+)'/g)) {
-      const other = partOf(normalize(join(dirname(path), target)))
-      if (other !== part && !shared.has(other)) imported.add(other)
-    }
+    for (const other of targets.map(partOf)) if (other !== part && !shared.has(other)) imported.add(other)
   }
   return parts
+}
+
+/** A path of imports that ends where it began; empty if there is none. */
+function findCircle(imports: ReadonlyMap<string, readonly string[]>): readonly string[] {
+  const done = new Set<string>()
+  const visit = (module: string, path: readonly string[]): readonly string[] => {
+    if (path.includes(module)) return [...path.slice(path.indexOf(module)), module]
+    if (done.has(module)) return []
+    for (const next of imports.get(module) ?? []) {
+      const circle = visit(next, [...path, module])
+      if (circle.length > 0) return circle
+    }
+    done.add(module)
+    return []
+  }
+  for (const module of imports.keys()) {
+    const circle = visit(module, [])
+    if (circle.length > 0) return circle
+  }
+  return []
 }
 
 test('each folder of src imports the folders that it may import, and no others', () => {
@@ -64,4 +93,13 @@ test('no import of a folder points to a folder that imports it', () => {
     for (const other of imports[folder]?.split(' ') ?? []) {
       assert.ok(folders.indexOf(other) < place, `src/${folder} imports src/${other}`)
     }
+})
+
+test('no modules import each other in a circle', () => {
+  const all = ['src', 'bench', 'test'].flatMap((folder) =>
+    Array.from(importsOf(join(root, folder)), ([path, targets]) => {
+      return [join(folder, path), targets.map((target) => join(folder, target))] as const
+    }),
+  )
+  assert.equal(findCircle(new Map(all)).join(' imports '), '')
 })

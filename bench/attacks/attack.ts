@@ -1,9 +1,6 @@
 // The definition of an attack: who sends it, what each connection sends, and which responses are allowed.
 
-import type { AttackTarget } from './target.js'
-
-/** A tenant without limits, a tenant with low rate limits and a small quota, a client with the metrics key, no key. */
-export type Sender = 'tenant' | 'limited' | 'scraper' | 'anonymous'
+import type { AttackTarget, Sender } from './target.js'
 
 /** What a connection does until the attack ends. A closed connection is opened again. */
 export type Sending =

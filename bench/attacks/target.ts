@@ -1,6 +1,7 @@
 // The server under attack: its address and keys, requests to it as bytes, and uploads.
 
-import type { Sender } from './attack.js'
+/** A tenant without limits, a tenant with low rate limits and a small quota, a client with the metrics key, no key. */
+export type Sender = 'tenant' | 'limited' | 'scraper' | 'anonymous'
 
 export type Keys = Readonly<Record<Exclude<Sender, 'anonymous'>, string>>
 

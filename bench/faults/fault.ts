@@ -1,10 +1,7 @@
 // The definition of a fault: how it is caused, what is expected of the server, and the findings of a run.
 
 import type { Figure } from '../support/figures.js'
-import type { Testbed } from './testbed.js'
-
-/** A requirement that a machine may not meet. */
-export type Need = 'preload' | 'postgres' | 'root'
+import type { Need, Testbed } from './testbed.js'
 
 export interface Fault {
   readonly name: string

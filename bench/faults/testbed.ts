@@ -9,8 +9,10 @@ import { StorageFaults } from '../../test/native-faults/storage-faults.js'
 import { ThreadFaults } from '../../test/native-faults/thread-faults.js'
 import { PostgresServer, sql, withoutPostgres } from '../../test/postgres.js'
 import { TcpProxy } from '../../test/tcp-proxy.js'
-import type { Need } from './fault.js'
 import { type ServerOptions, ServerUnderTest } from './server.js'
+
+/** A requirement that a machine may not meet. */
+export type Need = 'preload' | 'postgres' | 'root'
 
 /** Why this machine does not meet a requirement; false if it does. */
 export const missingNeeds: Readonly<Record<Need, string | false>> = {

@@ -6,10 +6,12 @@ import { isShape, shapeText, type TensorType, tensorFloats } from '../formats/sa
 import type { Constant, DataType, FileRange, GraphBuilder, Value } from '../graph/graph.js'
 import { cast, gather } from '../graph/operators.js'
 import { Problem } from '../problem.js'
-import type { Backbone } from './backbone.js'
-import type { StoredTensor } from './stored-weights.js'
+import type { StoredTensor, StoredWeights } from './stored-weights.js'
 
 const dataTypes: Partial<Record<TensorType, DataType>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }
+
+/** A backbone's tensors, with its directory for errors. */
+type WeightsSource = Pick<StoredWeights, 'tensors' | 'weightsSource'> & { readonly directory: string }
 
 export interface WeightsOptions {
   /** The start of all tensor names in the files, such as `bert.` if the checkpoint also contains a head. */
@@ -31,7 +33,7 @@ export interface Part {
 export class Weights {
   constructor(
     readonly graph: GraphBuilder,
-    readonly backbone: Backbone,
+    readonly source: WeightsSource,
     readonly options: WeightsOptions,
     /** Comes before every name that the methods take. */
     readonly path = '',
@@ -39,7 +41,7 @@ export class Weights {
 
   /** The same weights, by their names below a layer or a block. */
   below(name: string): Weights {
-    return new Weights(this.graph, this.backbone, this.options, `${this.path}${name}.`)
+    return new Weights(this.graph, this.source, this.options, `${this.path}${name}.`)
   }
 
   /**
@@ -82,7 +84,7 @@ export class Weights {
   }
 
   #find(name: string, shape: readonly number[]): { readonly info: StoredTensor; readonly dtype: DataType } {
-    const { tensors, directory, weightsSource } = this.backbone
+    const { tensors, directory, weightsSource } = this.source
     const { prefix } = this.options
     const throwInvalidTensor = (what: string): never => {
       throw new Problem('invalid_backbone', `${join(directory, weightsSource)}: tensor "${prefix}${name}" ${what}`)

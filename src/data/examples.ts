@@ -8,12 +8,9 @@ import { openRows } from './file-rows.js'
 import { shownValue, throwInvalidData } from './invalid-data.js'
 import { isMissing, looksLikeList, parseList } from './label-cells.js'
 import { type LabelledSpan, spansInCell, spansOfText } from './label-spans.js'
-import { indicatorColumns, type LabelNotation, labelNotation, readLabel } from './row-labels.js'
+import { indicatorColumns, type Label, type LabelNotation, labelNotation, readLabel } from './row-labels.js'
 import type { FileRow, RowSource } from './row-reader.js'
 import { describeSkipped, SkipCounter } from './skipped-rows.js'
-
-/** A class, a number, the set of classes that apply, or the class of each word. */
-export type Label = string | number | readonly string[]
 
 export interface Example extends Text {
   /** `file:line` */

@@ -1,10 +1,12 @@
 // Reads the label of a row in the notation of its file.
 
 import type { Columns } from './columns.js'
-import type { Label } from './examples.js'
 import { shownValue, throwInvalidData } from './invalid-data.js'
 import { isBracketed, isMissing, listOf, looksLikeList, parseList, separatorsIn } from './label-cells.js'
 import type { FileRow } from './row-reader.js'
+
+/** A class, a number, the set of classes that apply, or the class of each word. */
+export type Label = string | number | readonly string[]
 
 /** How a file writes its labels. */
 export interface LabelNotation {

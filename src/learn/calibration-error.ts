@@ -2,7 +2,7 @@
 
 import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { calibrate, calibratedOutputs } from './calibration.js'
-import type { Evaluation, Values } from './evaluation.js'
+import type { Evaluation, Values } from './evaluated-examples.js'
 import { problemTraits } from './problem-traits.js'
 import type { Random } from './random.js'
 import { reliabilityOf } from './reliability.js'

@@ -2,7 +2,7 @@
 
 import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { sigmoid } from './calibration.js'
-import type { Evaluation, Values } from './evaluation.js'
+import type { Evaluation, Values } from './evaluated-examples.js'
 
 /**
  * The probability of each predicted class, [N], or the probability that each label of a multi-label classification

@@ -1,7 +1,7 @@
 // The pairs of labels that a task confuses most often.
 
 import { type LabelSpace, labelNames, outputCount } from '../data/label-space.js'
-import type { Predictions } from './evaluation.js'
+import type { Predictions } from './evaluated-examples.js'
 
 export interface Confusion {
   readonly actual: string

@@ -3,7 +3,8 @@
 
 import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { leastSquares, sigmoid } from './calibration.js'
-import { type Evaluation, scoreOf, type Values } from './evaluation.js'
+import type { Evaluation, Values } from './evaluated-examples.js'
+import { scoreOf } from './evaluation.js'
 import { merit } from './metric-table.js'
 import type { Metric } from './metrics.js'
 import { problemTraits } from './problem-traits.js'

@@ -3,6 +3,7 @@
 import { type LabelSpace, outputCount } from '../data/label-space.js'
 import { Problem } from '../problem.js'
 import { batchesByTokens } from './batches.js'
+import type { Evaluation } from './evaluated-examples.js'
 import { type EncodedExample, encodedExamples, labelStarts, type Subset, targetsOf } from './example-set.js'
 import { metricTable } from './metric-table.js'
 import type { Metric } from './metrics.js'
@@ -21,24 +22,6 @@ export function metricFor(space: LabelSpace, wanted?: Metric): Metric {
     `metric "${wanted}" does not apply to a ${space.problem}${wanted === 'span_f1' ? untagged : ''}; ` +
       `expected ${metrics.join(' | ')}`,
   )
-}
-
-/** Numbers of outputs, predictions or labels. Those of a regression are float64, so that large labels stay exact. */
-export type Values = Float32Array | Float64Array
-
-/** Predictions for some examples, and their labels. */
-export interface Predictions {
-  /** [N, width] each. A class of −1 means no prediction, because the word was truncated. */
-  readonly predictions: Values
-  readonly actual: Values
-  /** Index of the first label of each example, and the number of labels at the end: [examples + 1]. */
-  readonly starts: Int32Array
-}
-
-/** Predictions with the outputs that they come from. */
-export interface Evaluation extends Predictions {
-  /** [N, C], calibrated. NaN for words without token. */
-  readonly outputs: Values
 }
 
 /** Runs a task on a subset. */

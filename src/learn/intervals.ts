@@ -2,7 +2,7 @@
 // other metrics.
 
 import type { LabelSpace } from '../data/label-space.js'
-import type { Evaluation, Values } from './evaluation.js'
+import type { Evaluation, Values } from './evaluated-examples.js'
 import { isShare, metricTable } from './metric-table.js'
 import type { Metric } from './metrics.js'
 import { problemTraits } from './problem-traits.js'

@@ -3,7 +3,7 @@
 
 import { type LabelSpace, labelCount, outputCount } from '../data/label-space.js'
 import { tagsOf } from '../formats/iob.js'
-import type { Evaluation } from './evaluation.js'
+import type { Evaluation } from './evaluated-examples.js'
 import {
   accuracy,
   averagePrecision,

@@ -1,12 +1,13 @@
 // What training and evaluation must know about each problem type: what has a label, how labels become targets of the
 // loss, and how outputs become predictions for the metrics. Predictions of requests are made in tasks/.
 
-import type { Example, Label } from '../data/examples.js'
+import type { Example } from '../data/examples.js'
 import { throwInvalidData } from '../data/invalid-data.js'
 import { type LabelSpace, labelIndex, labelNumber, outputCount } from '../data/label-space.js'
+import type { Label } from '../data/row-labels.js'
 import { tagsOf } from '../formats/iob.js'
 import { defaultThreshold, type ProblemType, thresholdOf } from '../petl/task.js'
-import type { Values } from './evaluation.js'
+import type { Values } from './evaluated-examples.js'
 import { binaryCrossEntropy, crossEntropy, type Loss, squaredError } from './losses.js'
 import type { Metric } from './metrics.js'
 

@@ -3,7 +3,7 @@
 
 import type { LabelSpace } from '../data/label-space.js'
 import { confidencesOf } from './confidences.js'
-import type { Evaluation } from './evaluation.js'
+import type { Evaluation } from './evaluated-examples.js'
 
 export interface ReliabilityBin {
   /** Confidences from `from`, inclusive, to `to`, exclusive; the last bin includes 1. */

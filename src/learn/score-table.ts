@@ -1,7 +1,8 @@
 // Every metric of an evaluation with its confidence interval, for reports.
 
 import type { LabelSpace } from '../data/label-space.js'
-import { type Evaluation, scoreOf } from './evaluation.js'
+import type { Evaluation } from './evaluated-examples.js'
+import { scoreOf } from './evaluation.js'
 import { confidenceInterval, type Interval } from './intervals.js'
 import type { Metric } from './metrics.js'
 import { problemTraits } from './problem-traits.js'

@@ -3,7 +3,8 @@
 
 import { type LabelSpace, outputCount } from '../data/label-space.js'
 import type { Calibration } from './calibration.js'
-import { type Evaluation, evaluationOf } from './evaluation.js'
+import type { Evaluation } from './evaluated-examples.js'
+import { evaluationOf } from './evaluation.js'
 import { byStratum, labelStarts, type Subset } from './example-set.js'
 import type { Random } from './random.js'
 import type { TrainingData } from './training-data.js'

@@ -3,7 +3,7 @@
 import type { Example } from '../data/examples.js'
 import { type LabelSpace, labelNames } from '../data/label-space.js'
 import { confidencesOf } from '../learn/confidences.js'
-import type { Evaluation, Values } from '../learn/evaluation.js'
+import type { Evaluation, Values } from '../learn/evaluated-examples.js'
 
 /** A label; the labels that apply, or those of the words; or a number. */
 export type ShownLabel = string | number | readonly string[]

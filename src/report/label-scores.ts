@@ -3,7 +3,7 @@
 
 import { type LabelSpace, labelNames, outputCount } from '../data/label-space.js'
 import { tagsOf } from '../formats/iob.js'
-import type { Predictions } from '../learn/evaluation.js'
+import type { Predictions } from '../learn/evaluated-examples.js'
 import { classCounts, entityCounts, type LabelCounts, setCounts } from '../learn/metrics.js'
 
 export interface Scores {

@@ -2,7 +2,7 @@
 
 import { type LabelSpace, labelNames } from '../data/label-space.js'
 import type { Confusion } from '../learn/confusions.js'
-import type { Predictions } from '../learn/evaluation.js'
+import type { Predictions } from '../learn/evaluated-examples.js'
 import type { Reliability } from '../learn/reliability.js'
 import { type Score, shownScore } from '../learn/score-table.js'
 import { shortened } from '../problem.js'

@@ -1,15 +1,22 @@
 // The records of one lmdb table.
 
 import type { Database } from 'lmdb'
-import type { Environment } from './environment.js'
 import { isPanic } from './lmdb-root.js'
 import { beingReopened } from './storage-problems.js'
 import type { RecordRange } from './store.js'
 
+/** What a table needs of the environment that it is in. */
+interface TableEnvironment {
+  readonly path: string
+  database(table: string): Database<Buffer, string>
+  prefetch(table: string, key: string): Promise<void>
+  write(table: string, use: (database: Database<Buffer, string>) => unknown): void
+}
+
 /** Stays valid when the environment reopens its file. Reads throw Problem `storage_unavailable`. */
 export class Records {
   constructor(
-    readonly environment: Environment,
+    readonly environment: TableEnvironment,
     readonly name: string,
   ) {}
 

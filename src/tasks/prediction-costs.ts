@@ -1,8 +1,8 @@
 // The cost of a prediction, known before anything is computed: multiply-adds of the head, values and bytes of the response.
 
+import type { TaskFile } from '../petl/task-file.js'
 import type { Steps } from '../steps.js'
 import { multiplyAddsOf } from './heads.js'
-import type { Task } from './ready-tasks.js'
 
 export interface PredictionCost {
   /** Multiply-adds of heads on the host, including probabilities and ranking. */
@@ -48,7 +48,7 @@ export function* labelBytesInSteps(labels: readonly string[]): Steps<LabelBytes>
  * @param hiddenSize size of a vector
  */
 export function predictionCost(
-  { file, labelBytes }: Pick<Task, 'file' | 'labelBytes'>,
+  { file, labelBytes }: { readonly file: TaskFile; readonly labelBytes: LabelBytes },
   units: number,
   topK: number | undefined,
   hiddenSize: number,
