@@ -1,6 +1,7 @@
 // The list of all benchmarks: what each measures, how long it takes, and which options it has.
 
-import type { Numerics, Provider } from '../src/runtime/execution-providers.js'
+import type { Numerics } from '../src/runtime/numerics.js'
+import type { Provider } from '../src/runtime/providers.js'
 import { badClients } from './attacks/bad-clients.js'
 import { attacks } from './attacks/benchmark.js'
 import { device } from './engine/device.js'

@@ -1,8 +1,8 @@
 // The command line of the benchmarks. Usage errors exit with code 2.
 
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { providers } from '../src/runtime/execution-providers.js'
-import { numerics as numericsChoices } from '../src/settings.js'
+import { numerics } from '../src/runtime/numerics.js'
+import { deviceNames } from '../src/runtime/providers.js'
 import { attackNames } from './attacks/benchmark.js'
 import { type BenchmarkOptions, type CatalogueEntry, catalogue, type OptionName } from './catalogue.js'
 import { faultNames } from './faults/benchmark.js'
@@ -77,7 +77,7 @@ function createProgram(): Command {
   )
   add(
     'Options of soak, device and the comparisons with others:',
-    new Option('--numerics <kind>', 'numerics of our server').choices(numericsChoices).default('float32'),
+    new Option('--numerics <kind>', 'numerics of our server').choices(numerics).default('float32'),
   )
   add(
     'Options of soak:',
@@ -108,9 +108,7 @@ function createProgram(): Command {
   )
   add(
     'Options of device:',
-    new Option('--provider <name>', 'execution provider')
-      .choices(providers.filter((name) => name !== 'cpu'))
-      .default('webgpu'),
+    new Option('--provider <name>', 'execution provider').choices(deviceNames).default('webgpu'),
   )
   add(
     'Options of the comparisons with others:',

@@ -3,6 +3,8 @@
 
 import { fileURLToPath } from 'node:url'
 import { bundledModelDir, inPackage } from './package.js'
+import { numberFormats, numerics } from './runtime/numerics.js'
+import { providerNames, providers } from './runtime/providers.js'
 
 export type SettingKind =
   | { readonly kind: 'text' }
@@ -102,10 +104,18 @@ const file = (group: SettingGroup, meaning: string): SettingOf<string | undefine
 /** Characters of an operator's key that is chosen elsewhere. */
 export const minSecretLength = 32
 
-/** Number formats that a model can compute in. */
-export const numerics = ['float32', 'float16', 'int8'] as const
-
 const MiB = 1024 * 1024
+
+/** Which numerics not all providers support: "`float16` runs on CUDA only; …". */
+function restrictedNumerics(): string {
+  const clauses = numerics.flatMap((name) => {
+    const { note } = numberFormats[name]
+    const on = providerNames.filter((provider) => providers[provider].numerics.includes(name))
+    const labels = on.map((provider) => providers[provider].label).join(' and ')
+    return on.length === providerNames.length ? [] : [`\`${name}\`${note ? ` (${note})` : ''} runs on ${labels} only`]
+  })
+  return clauses.join('; ')
+}
 
 export const settings = {
   host: text(
@@ -153,16 +163,15 @@ export const settings = {
   provider: choice(
     'Model and engines',
     'auto',
-    ['auto', 'cpu', 'webgpu', 'cuda'],
+    ['auto', ...providerNames],
     'Execution provider of onnxruntime; `auto` chooses the best one that loads.',
   ),
   numerics: choice(
     'Model and engines',
     'auto',
     ['auto', ...numerics],
-    'Number format of the computation. `float16` runs on CUDA only; `int8` (dense layers only) runs on the CPU only and ' +
-      'is slightly less exact. `auto` is float16 on CUDA if a check at start finds it close enough to float32, and float32 ' +
-      'otherwise.',
+    `Number format of the computation. ${restrictedNumerics()}. \`auto\` is float16 where that runs, if a check at start ` +
+      'finds it close enough to float32, and float32 otherwise.',
   ),
   threads: whole(
     'Model and engines',

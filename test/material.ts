@@ -14,7 +14,7 @@ import type { Prototype } from '../src/petl/prototype.js'
 import { readPrototype } from '../src/petl/prototype-file.js'
 import type { Head, TaskMask } from '../src/petl/task.js'
 import { readTaskFile, type TaskFile } from '../src/petl/task-file.js'
-import type { Provider } from '../src/runtime/execution-providers.js'
+import type { Provider } from '../src/runtime/providers.js'
 import { settings } from '../src/settings.js'
 
 export const root = fileURLToPath(new URL('../../', import.meta.url))

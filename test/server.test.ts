@@ -96,7 +96,7 @@ describe('a server process', () => {
       2,
       /--port is "eighty"; expected a whole number from 0 to 65535/,
     ],
-    ['an unknown provider', ['--provider', 'tpu'], 2, /--provider is "tpu"; expected auto \| cpu \| webgpu \| cuda/],
+    ['an unknown provider', ['--provider', 'tpu'], 2, /--provider is "tpu"; expected auto \| cuda \| webgpu \| cpu/],
     [
       'CUDA without its libraries',
       ['--provider', 'cuda'],

@@ -1,7 +1,8 @@
 // A GPU: the cost of the masks from small batches to large ones, and HTTP throughput against the CPU of the same machine.
 
 import { join } from 'node:path'
-import type { Numerics, Provider } from '../../src/runtime/execution-providers.js'
+import type { Numerics } from '../../src/runtime/numerics.js'
+import type { Provider } from '../../src/runtime/providers.js'
 import { alternate, type Benchmark, type Figure, type Log, median, summary } from '../support/figures.js'
 import { ClosedLoopProcess } from '../support/forked-script.js'
 import {

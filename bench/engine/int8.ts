@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { evaluate } from '../../src/commands/evaluate.js'
 import type { EngineRow } from '../../src/engine/engine.js'
 import { readTaskDescription } from '../../src/learn/training-folder.js'
-import type { Numerics } from '../../src/runtime/execution-providers.js'
+import type { Numerics } from '../../src/runtime/numerics.js'
 import { alternate, type Benchmark, median, summary } from '../support/figures.js'
 import {
   bundledTasks,

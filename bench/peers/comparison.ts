@@ -1,7 +1,7 @@
 // Compares our server with a peer on the same requests, at increasing numbers of tasks: throughput, latency and memory.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Numerics } from '../../src/runtime/execution-providers.js'
+import type { Numerics } from '../../src/runtime/numerics.js'
 import { alternate, type Benchmark, type Figure, median, quantile, summary } from '../support/figures.js'
 import { withTemporaryDirectory } from '../support/material.js'
 import { OurServer } from './our-server.js'

@@ -1,7 +1,7 @@
 // Our side of the comparison: a server in its own process, whose tasks are uploaded versions of the bundled ones.
 
 import { join } from 'node:path'
-import type { Numerics } from '../../src/runtime/execution-providers.js'
+import type { Numerics } from '../../src/runtime/numerics.js'
 import { ClosedLoopProcess } from '../support/forked-script.js'
 import { bundledTasks } from '../support/material.js'
 import { processMemory, startServerProcess } from '../support/process.js'

@@ -31,8 +31,8 @@ import { stepsOfEpoch } from '../../src/learn/training.js'
 import type { TrainingData } from '../../src/learn/training-data.js'
 import { headGraph } from '../../src/learn/training-graph.js'
 import type { Pooling } from '../../src/petl/task.js'
-import type { Compute } from '../../src/runtime/execution-providers.js'
 import { GraphSession } from '../../src/runtime/graph-session.js'
+import type { Compute } from '../../src/runtime/providers.js'
 
 export interface HeadOnly {
   readonly score: number

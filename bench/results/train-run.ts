@@ -9,7 +9,7 @@ import type { RunControl } from '../../src/learn/training.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { prototypeBits, taskBits } from '../../src/petl/storage.js'
 import { Problem } from '../../src/problem.js'
-import type { Compute } from '../../src/runtime/execution-providers.js'
+import type { Compute } from '../../src/runtime/providers.js'
 import {
   type HeadSettings,
   type MaskSettings,

@@ -17,7 +17,8 @@ import { elementCount, moduleTensors } from '../../src/petl/module.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
-import type { Numerics, Provider } from '../../src/runtime/execution-providers.js'
+import type { Numerics } from '../../src/runtime/numerics.js'
+import type { Provider } from '../../src/runtime/providers.js'
 import { settings } from '../../src/settings.js'
 
 export const modelDir = settings.modelDir.value

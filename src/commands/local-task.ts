@@ -6,10 +6,10 @@ import { SlicedWork } from '../costs/sliced-work.js'
 import { outputCount } from '../data/label-space.js'
 import { Engine } from '../engine/engine.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
-import { maxRunTokens } from '../learn/trainer.js'
 import { servedModel } from '../petl/combining.js'
 import { takesPairs } from '../petl/task.js'
-import type { Numerics } from '../runtime/execution-providers.js'
+import type { Numerics } from '../runtime/numerics.js'
+import { hostProvider, maxRunTokens } from '../runtime/providers.js'
 import { CostModel } from '../scheduler/cost.js'
 import { Dispatcher } from '../scheduler/dispatcher.js'
 import { finish } from '../steps.js'
@@ -38,14 +38,14 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
   const engine = await Engine.start({
     backbone,
     prototype,
-    provider: 'cpu',
+    provider: hostProvider,
     numerics: flags.numerics,
     slots: 1,
     threads: flags.threads,
   })
   const dispatcher = new Dispatcher(
     [{ available: true, run: (rows) => engine.run(rows) }],
-    { maxTokens: maxRunTokens.cpu, maxMasks: 1, maxQueueRows: Number.POSITIVE_INFINITY },
+    { maxTokens: maxRunTokens(), maxMasks: 1, maxQueueRows: Number.POSITIVE_INFINITY },
     new CostModel(engine.timings),
   )
   const task = finish(taskInSteps(file, model))

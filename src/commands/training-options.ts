@@ -5,7 +5,8 @@ import { type Columns, defaultColumns } from '../data/columns.js'
 import { type Metric, metricNames } from '../learn/metrics.js'
 import { type HeadKind, headKinds } from '../learn/plan.js'
 import { type Pooling, type ProblemType, poolings, problemTypes } from '../petl/task.js'
-import { type LearningProvider, learningProviders, type Numerics } from '../runtime/execution-providers.js'
+import type { Numerics } from '../runtime/numerics.js'
+import { hostProvider, type LearningProvider, learningProviders } from '../runtime/providers.js'
 import { settings } from '../settings.js'
 import type { ModelFlags } from './model-directory.js'
 
@@ -206,7 +207,7 @@ export const addTrainingOptions = (command: Command): Command =>
     .addOption(
       new Option('--provider <name>', 'execution provider; cuda needs an NVIDIA GPU')
         .choices(learningProviders)
-        .default('cpu'),
+        .default(hostProvider),
     )
     .addOption(threadsOption())
     .optionsGroup(optionGroups.training)

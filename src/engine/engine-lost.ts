@@ -1,7 +1,7 @@
 // Why an engine was lost: its causes, and the error that the batches of a lost engine fail with.
 
 import { Problem } from '../problem.js'
-import type { Provider } from '../runtime/execution-providers.js'
+import { type Provider, providers } from '../runtime/providers.js'
 
 /**
  * `hung`: the engine returned no batch in time. `out_of_memory`: an allocation failed. `provider_lost`: a device or its
@@ -35,7 +35,7 @@ export function lossOf(error: Error & { readonly code?: string }, provider?: Pro
   const failed = `the engine's thread failed: ${error.message}`
   if (error.code === 'ERR_WORKER_OUT_OF_MEMORY' || memoryErrors.test(error.message))
     return { cause: 'out_of_memory', reason: failed }
-  return provider === undefined || provider === 'cpu'
-    ? { cause: 'failed', reason: failed }
-    : { cause: 'provider_lost', reason: `provider "${provider}" no longer computes: ${error.message}` }
+  return provider !== undefined && providers[provider].isDevice
+    ? { cause: 'provider_lost', reason: `provider "${provider}" no longer computes: ${error.message}` }
+    : { cause: 'failed', reason: failed }
 }

@@ -3,6 +3,7 @@
 import { availableParallelism } from 'node:os'
 import { afterRunning } from '../running-time.js'
 import { mayUseDevice, type ProviderChoice } from '../runtime/provider-choice.js'
+import { providers } from '../runtime/providers.js'
 import type { BatchTiming } from '../runtime/warm-up.js'
 import { type EngineMemory, heldBytes } from './abandoned-threads.js'
 import { closeTimeoutMs } from './engine.js'
@@ -52,9 +53,10 @@ export class Engines {
     if (several === 1 || !mayUseDevice(options)) return Engines.#start(several, options, report)
     // The device is compared with one engine that has all CPU threads.
     const one = await Engines.#start(1, options, report)
-    if (one.choice.provider !== 'cpu') return one
+    const { provider } = one.choice
+    if (providers[provider].isDevice) return one
     await one.close()
-    const { all } = await Engines.#start(several, { ...options, provider: 'cpu' }, report)
+    const { all } = await Engines.#start(several, { ...options, provider }, report)
     return new Engines(all, one.choice)
   }
 

@@ -4,9 +4,9 @@
 import type { Backbone } from '../backbones/backbone.js'
 import { maskFromScores, straightThroughGradient } from '../petl/scores.js'
 import type { Pooling, ProblemType } from '../petl/task.js'
-import type { Compute, LearningProvider } from '../runtime/execution-providers.js'
 import { GraphSession } from '../runtime/graph-session.js'
 import { packRows } from '../runtime/packed-rows.js'
+import { type Compute, maxRunTokens } from '../runtime/providers.js'
 import {
   exampleTokens,
   type GraphInputs,
@@ -49,9 +49,6 @@ export interface TaskModel {
   readonly tensors: readonly Tensor[]
 }
 
-/** Most tokens of one run of a graph. More would take more memory and not be faster. */
-export const maxRunTokens: Readonly<Record<LearningProvider, number>> = { cpu: 1024, cuda: 8192 }
-
 export class Trainer {
   readonly #optimiser: AdamW
   readonly #masks = new Map<Tensor, Float32Array>()
@@ -86,7 +83,7 @@ export class Trainer {
 
   /** Most tokens of one run of a graph. */
   get maxRunTokens(): number {
-    return maxRunTokens[this.options.provider ?? 'cpu']
+    return maxRunTokens(this.options)
   }
 
   /**

@@ -9,6 +9,7 @@ import { Bank, type Loads } from './bank.js'
 import { withDeviceLock } from './device-lock.js'
 import { openDeviceSession } from './device-session.js'
 import { UnsuitableDevice } from './provider-errors.js'
+import type { Provider } from './providers.js'
 
 export interface BankShape {
   readonly slots: number
@@ -28,9 +29,9 @@ export class DeviceBank {
   ) {}
 
   /** @throws UnsuitableDevice if the bank does not fit into the device's memory */
-  static async open(shape: BankShape): Promise<DeviceBank> {
-    const maker = await openDeviceSession('webgpu', emptyBank(shape), { preferredOutputLocation: 'gpu-buffer' })
-    const loader = await openDeviceSession('webgpu', loading(shape))
+  static async open(provider: Provider, shape: BankShape): Promise<DeviceBank> {
+    const maker = await openDeviceSession(provider, emptyBank(shape), { preferredOutputLocation: 'gpu-buffer' })
+    const loader = await openDeviceSession(provider, loading(shape))
     try {
       const { bank } = await maker.run({ zero: new Tensor('float32', Float32Array.of(0), [1, 1, 1]) })
       if (bank?.location !== 'gpu-buffer') throw new Error('onnxruntime did not keep the bank on the device')

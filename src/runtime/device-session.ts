@@ -5,6 +5,7 @@ import { InferenceSession } from 'onnxruntime-node'
 import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
 import { UnsuitableDevice } from './provider-errors.js'
+import type { Provider } from './providers.js'
 
 type Options = Omit<InferenceSession.SessionOptions, 'executionProviders' | 'extra'>
 
@@ -13,7 +14,7 @@ type Options = Omit<InferenceSession.SessionOptions, 'executionProviders' | 'ext
  * @throws UnsuitableDevice if an operator of the graph would run on the CPU
  */
 export async function openDeviceSession(
-  provider: 'webgpu' | 'cuda',
+  provider: Provider,
   graph: Graph,
   options: Options = {},
   entries: Readonly<Record<string, unknown>> = {},

@@ -2,8 +2,8 @@
 // batches with masks that the float16 bank cannot hold, run in float32.
 
 import type { Loads } from './bank.js'
-import type { Provider } from './execution-providers.js'
 import { type PackedRows, packRows, selectRows, type TokenRow } from './packed-rows.js'
+import type { Provider } from './providers.js'
 import { EngineSession, type ServingSession, type SessionOptions, type SessionResult } from './session.js'
 
 /** The largest distance ‖a − b‖ / ‖b‖ of pooled vectors over all texts. */

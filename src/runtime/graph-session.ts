@@ -3,8 +3,8 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
-import type { Compute } from './execution-providers.js'
 import { providerUnavailable } from './provider-errors.js'
+import { type Compute, hostProvider, providers } from './providers.js'
 import { disableTf32 } from './tf32.js'
 
 /** A dense array, row-major. */
@@ -23,7 +23,7 @@ export class GraphSession {
 
   /** @throws Problem `provider_unavailable` */
   static async open(graph: Graph, options: GraphSessionOptions): Promise<GraphSession> {
-    const { directory, provider = 'cpu', threads } = options
+    const { directory, provider = hostProvider, threads } = options
     disableTf32()
     const session = await InferenceSession.create(serializeOnnx(graph), {
       executionProviders: [provider],
@@ -38,7 +38,7 @@ export class GraphSession {
         },
       },
     }).catch((error: Error) => {
-      throw provider === 'cpu' ? error : providerUnavailable(provider, error)
+      throw providers[provider].isDevice ? providerUnavailable(provider, error) : error
     })
     return new GraphSession(session)
   }

@@ -1,9 +1,10 @@
 // The range of int8 weights that this processor multiplies exactly. x86 without VNNI adds two products in 16 bits, which
 // saturate for weights of 8 bits: 2 · 255 · 127 is too large. Weights of 7 bits are safe. A test product tells which it is.
 
+import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { bytesOf, GraphBuilder } from '../graph/graph.js'
+import { serializeOnnx } from '../graph/onnx.js'
 import { quantizedLinear } from '../graph/operators.js'
-import { GraphSession } from './graph-session.js'
 
 // The sizes of the test product.
 const inputs = 64
@@ -18,10 +19,11 @@ export async function largestExactWeight(): Promise<127 | 63> {
   const scales = g.constant('scales', 'float32', [outputs], bytesOf(new Float32Array(outputs).fill(1)))
   const bias = g.constant('bias', 'float32', [outputs], bytesOf(new Float32Array(outputs)))
   const sums = g.output('sums', quantizedLinear(g, x, weight, scales, bias))
-  const session = await GraphSession.open(g.build([sums]), { threads: 1 })
+  const options = { intraOpNumThreads: 1, graphOptimizationLevel: 'basic', logSeverityLevel: 4 } as const
+  const session = await InferenceSession.create(serializeOnnx(g.build([sums])), options)
   try {
-    const ones = { shape: [batch, inputs], data: new Float32Array(batch * inputs).fill(1) }
-    const found = (await session.run({ x: ones })).get('sums') ?? new Float32Array()
+    const ones = new Tensor('float32', new Float32Array(batch * inputs).fill(1), [batch, inputs])
+    const found = Array.from((await session.run({ x: ones })).sums?.data as Float32Array)
     const exact = found.length === batch * outputs && found.every((sum) => Math.abs(sum - inputs * 127) < 1)
     return exact ? 127 : 63
   } finally {

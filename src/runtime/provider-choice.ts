@@ -1,13 +1,11 @@
 // Chooses the execution provider: the one that the settings name, or the best one that loads on this machine.
 
-import { existsSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Problem } from '../problem.js'
-import type { Numerics, Provider } from './execution-providers.js'
 import { Float16Session } from './float16-session.js'
+import { type Numerics, numberFormats } from './numerics.js'
 import type { PackedRows } from './packed-rows.js'
 import { firstSentence, providerUnavailable } from './provider-errors.js'
+import { hostProvider, type Provider, providerNames, providers } from './providers.js'
 import { EngineSession, type ServingSession, type SessionOptions } from './session.js'
 import { timeRun, warmUpBatch } from './warm-up.js'
 
@@ -35,12 +33,9 @@ interface Opened {
   readonly finding?: string
 }
 
-/** The providers that support each numerics. */
-const providersOf: Record<Numerics, readonly Provider[]> = {
-  float32: ['cpu', 'webgpu', 'cuda'],
-  float16: ['cuda'],
-  int8: ['cpu'],
-}
+/** The providers that support the numerics, in the order in which `auto` tries them. */
+const providersOf = (numerics: ProviderRequest['numerics']): readonly Provider[] =>
+  providerNames.filter((name) => providers[name].numerics.includes(numerics === 'auto' ? 'float32' : numerics))
 
 /**
  * Opens a session and warms it up.
@@ -51,11 +46,11 @@ export async function openSession(
   { provider: wanted, numerics }: ProviderRequest,
   options: SessionOptions,
 ): Promise<{ readonly session: ServingSession; readonly choice: ProviderChoice }> {
-  const [only, ...others] = numerics === 'auto' ? providersOf.float32 : providersOf[numerics]
-  if (numerics !== 'auto' && wanted !== 'auto' && !providersOf[numerics].includes(wanted))
+  const able = providersOf(numerics)
+  if (wanted !== 'auto' && !able.includes(wanted))
     throw new Problem(
       'invalid_setting',
-      `provider "${wanted}" does not support numerics ${numerics}; expected numerics float32, or provider ${only}`,
+      `provider "${wanted}" does not support numerics ${numerics}; expected numerics float32, or provider ${able.join(' or ')}`,
     )
   const batch = (rows: number, tokens: number) => warmUpBatch(rows, Math.min(tokens, options.backbone.dims.maxTokens))
   const open: Open = async (provider) => {
@@ -72,12 +67,14 @@ export async function openSession(
     try {
       return taken(await open(provider), reason)
     } catch (error) {
-      throw error instanceof Problem || provider === 'cpu' ? error : providerUnavailable(provider, error as Error)
+      const isKnown = error instanceof Problem || !providers[provider].isDevice
+      throw isKnown ? error : providerUnavailable(provider, error as Error)
     }
   }
   if (wanted !== 'auto') return choose(wanted, 'the provider setting names it')
+  const [only, ...others] = able
   if (only !== undefined && others.length === 0) return choose(only, `only ${only} supports ${numerics}`)
-  return openBest(open, batch)
+  return openBest(able, open, batch)
 }
 
 const taken = ({ session, numerics, finding }: Opened, reason: string) => ({
@@ -90,11 +87,15 @@ async function openWith(
   numerics: ProviderRequest['numerics'],
   options: SessionOptions,
 ): Promise<Opened> {
-  if (numerics === 'float16') return { session: await Float16Session.open(provider, options), numerics }
-  if (numerics !== 'auto') return { session: await EngineSession.open(provider, numerics, options), numerics }
-  if (provider !== 'cuda')
-    return { session: await EngineSession.open(provider, 'float32', options), numerics: 'float32' }
-  return openFloat16IfAccurate(provider, options)
+  if (numerics === 'auto')
+    return providers[provider].numerics.includes('float16')
+      ? openFloat16IfAccurate(provider, options)
+      : { session: await EngineSession.open(provider, 'float32', options), numerics: 'float32' }
+  const { overflows } = await numberFormats[numerics].load()
+  const session = overflows
+    ? await Float16Session.open(provider, options)
+    : await EngineSession.open(provider, numerics, options)
+  return { session, numerics }
 }
 
 /** Opens float16 if the device supports it and it is accurate enough, and float32 otherwise. */
@@ -116,12 +117,18 @@ async function openFloat16IfAccurate(provider: Provider, options: SessionOptions
   }
 }
 
-/** Whether the choice can be another provider than the CPU. If none is installed, none needs to be tried. */
+/** Whether the choice can be a device. If none is installed, none needs to be tried. */
 export const mayUseDevice = ({ provider, numerics }: ProviderRequest): boolean =>
-  provider === 'auto' ? numerics !== 'int8' && (hasCudaProvider() || hasVulkanDriver()) : provider !== 'cpu'
+  provider === 'auto'
+    ? providersOf(numerics).some((name) => providers[name].isDevice && providers[name].missing() === undefined)
+    : providers[provider].isDevice
 
-/** Chooses CUDA if it loads. WebGPU also loads on software renderers, so it must run a batch faster than the CPU. */
+/**
+ * Chooses the first device that loads. A device that must beat the CPU is compared with it.
+ * @param able the providers to choose from
+ */
 async function openBest(
+  able: readonly Provider[],
   open: Open,
   batchOf: (rows: number, tokens: number) => PackedRows,
 ): Promise<{ session: ServingSession; choice: ProviderChoice }> {
@@ -129,7 +136,8 @@ async function openBest(
   const take = (opened: Opened) => taken(opened, findings.join('; '))
   const attempt = async (provider: Provider): Promise<Opened | undefined> => {
     try {
-      if (provider === 'webgpu' && !hasVulkanDriver()) throw new Error('no Vulkan driver is installed')
+      const missing = providers[provider].missing()
+      if (missing !== undefined) throw new Error(missing)
       return await open(provider)
     } catch (error) {
       if (error instanceof Problem) throw error
@@ -137,53 +145,35 @@ async function openBest(
       return undefined
     }
   }
-
-  const cuda = await attempt('cuda')
-  if (cuda) {
-    findings.push('cuda loads')
-    return take(cuda)
+  const devices = able.filter((name) => providers[name].isDevice)
+  for (const provider of devices.filter((name) => !providers[name].mustBeatCpu)) {
+    const opened = await attempt(provider)
+    if (opened === undefined) continue
+    findings.push(`${provider} loads`)
+    return take(opened)
   }
-  const cpu = await open('cpu')
+
   const batch = batchOf(8, 32)
-  const cpuMs = Math.min(await timeRun(cpu.session, batch), await timeRun(cpu.session, batch))
-  const webgpu = await attempt('webgpu')
-  if (webgpu === undefined) {
-    findings.push('the CPU is always available')
-    return take(cpu)
+  const msOf = async ({ session }: Opened) => Math.min(await timeRun(session, batch), await timeRun(session, batch))
+  const cpu = await open(hostProvider)
+  let best = { opened: cpu, ms: await msOf(cpu) }
+  let hasRival = false
+  for (const provider of devices.filter((name) => providers[name].mustBeatCpu)) {
+    const opened = await attempt(provider)
+    if (opened === undefined) continue
+    hasRival = true
+    // One short row detects a software renderer, without waiting for the whole batch.
+    const shortMs = await timeRun(opened.session, batchOf(1, 8))
+    const isSlow = shortMs > best.ms
+    const rival = { opened, ms: isSlow ? shortMs : await msOf(opened) }
+    findings.push(
+      `${best.opened.session.provider} takes ${best.ms.toFixed(1)} ms for 8 texts of 32 tokens, ` +
+        `${provider} ${rival.ms.toFixed(1)} ms for ${isSlow ? 'one text of 8 tokens' : 'the same batch'}`,
+    )
+    const [faster, slower] = rival.ms < best.ms ? [rival, best] : [best, rival]
+    await slower.opened.session.release()
+    best = faster
   }
-  // One short row detects a software renderer, without waiting for the whole batch.
-  const shortMs = await timeRun(webgpu.session, batchOf(1, 8))
-  const ofBatch = async () => Math.min(await timeRun(webgpu.session, batch), await timeRun(webgpu.session, batch))
-  const webgpuMs = shortMs > cpuMs ? shortMs : await ofBatch()
-  const [best, other] = webgpuMs < cpuMs ? [webgpu, cpu] : [cpu, webgpu]
-  await other.session.release()
-  const webgpuBatch = shortMs > cpuMs ? 'one text of 8 tokens' : 'the same batch'
-  findings.push(
-    `cpu takes ${cpuMs.toFixed(1)} ms for 8 texts of 32 tokens, webgpu ${webgpuMs.toFixed(1)} ms for ${webgpuBatch}`,
-  )
-  return take(best)
-}
-
-/** Whether onnxruntime's CUDA library is installed. It has to be in the folder of the native binding. */
-function hasCudaProvider(): boolean {
-  const { platform, arch } = process
-  const bin = fileURLToPath(new URL('../bin', import.meta.resolve('onnxruntime-node')))
-  return readdirSync(bin).some((version) =>
-    existsSync(join(bin, version, platform, arch, 'libonnxruntime_providers_cuda.so')),
-  )
-}
-
-/**
- * Whether a Vulkan driver may be installed. On Linux this looks for the manifests that the Vulkan loader reads. Without a
- * driver, an attempt to load WebGPU would only write warnings to stderr.
- */
-function hasVulkanDriver(): boolean {
-  const { env, platform } = process
-  if (platform !== 'linux' || env.VK_DRIVER_FILES || env.VK_ICD_FILENAMES || env.VK_ADD_DRIVER_FILES) return true
-  const shared = (env.XDG_DATA_DIRS ?? '/usr/local/share:/usr/share').split(':')
-  const own = env.XDG_DATA_HOME ?? `${env.HOME ?? ''}/.local/share`
-  return ['/etc', ...shared, own].some((folder) => {
-    const manifests = `${folder}/vulkan/icd.d`
-    return existsSync(manifests) && readdirSync(manifests).length > 0
-  })
+  if (!hasRival) findings.push('the CPU is always available')
+  return take(best.opened)
 }

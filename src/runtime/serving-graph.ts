@@ -1,15 +1,11 @@
 // The graph that the server runs: the backbone with the prototype, which is masked for each row, and pooling.
 
 import type { Backbone } from '../backbones/backbone.js'
-import { type EncoderOptions, encoder, encoderInputs, keyBiasName } from '../backbones/encoder.js'
+import { type EncoderOptions, encoder, encoderInputs } from '../backbones/encoder.js'
 import type { EncoderHooks } from '../backbones/layer-hooks.js'
 import { byName, bytesOf, type DataType, type Graph, GraphBuilder, type Value } from '../graph/graph.js'
 import { cast, gather, matmul, mul, reshape } from '../graph/operators.js'
 import { type Packing, pad } from '../graph/packing.js'
-import { fuseAttention, packAttention, padByOffset } from '../graph/passes/attention.js'
-import { fuseEmbeddings, fuseGelu, fuseNorms, fuseTransposedProducts } from '../graph/passes/fuse.js'
-import { toFloat16 } from '../graph/passes/half.js'
-import { nameOutputs, type Pass } from '../graph/passes/rewrite.js'
 import { petlModule } from '../petl/kinds.js'
 import { maskRange, type NamedShape, type PetlModule } from '../petl/module.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
@@ -29,19 +25,6 @@ export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf'> {
 export const poolWeightsName = 'pool_weights'
 /** The input that switches the module off for bare rows. */
 export const hasModuleName = 'has_module'
-
-/** The passes that turn the graph into a float16 graph for CUDA. */
-export const float16Passes: readonly Pass[] = [
-  packAttention(keyBiasName),
-  fuseAttention,
-  padByOffset,
-  fuseTransposedProducts,
-  fuseEmbeddings,
-  fuseNorms,
-  fuseGelu,
-  toFloat16(new Set([poolWeightsName])),
-  nameOutputs,
-]
 
 /**
  * Builds the graph. Inputs: those of PackedRows, `bank` [slots, layers, ⌈n/8⌉] and `row_slots` int32 [B]. The slot of a

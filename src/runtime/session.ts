@@ -2,21 +2,17 @@
 
 import { env, InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Backbone } from '../backbones/backbone.js'
-import { floatsOf } from '../backbones/weights.js'
-import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
-import { fuseTransposedProducts } from '../graph/passes/fuse.js'
-import { quantizeDense } from '../graph/passes/quantize.js'
 import { applyAll } from '../graph/passes/rewrite.js'
 import type { Prototype } from '../petl/prototype.js'
-import { Bank, type Loads } from './bank.js'
-import { DeviceBank } from './device-bank.js'
+import type { Loads } from './bank.js'
 import { withDeviceLock } from './device-lock.js'
 import { openDeviceSession } from './device-session.js'
-import type { Numerics, Provider } from './execution-providers.js'
-import { largestExactWeight } from './int8-range.js'
+import { type Numerics, numberFormats } from './numerics.js'
 import type { PackedRows } from './packed-rows.js'
-import { float16Passes, type GraphTraits, hasModuleName, poolWeightsName, servingGraph } from './serving-graph.js'
+import { type Provider, providers } from './providers.js'
+import { hasModuleName, poolWeightsName, servingGraph } from './serving-graph.js'
+import { openBank, type SessionBank } from './session-bank.js'
 
 export interface SessionOptions {
   readonly backbone: Backbone
@@ -50,34 +46,6 @@ export interface ServingSession {
   release(): Promise<void>
 }
 
-/** WebGPU can neither slice integers nor convert 16-bit integers, and many adapters do not support float16. */
-const traits: Record<Provider, GraphTraits> = {
-  cpu: { bank: 'uint16', gatherHalf: true },
-  cuda: { bank: 'uint16', gatherHalf: true },
-  webgpu: { bank: 'float32', gatherHalf: false },
-}
-
-/** The embedding tables are float16 already, so lookups need no conversion. */
-const float16Traits: GraphTraits = { bank: 'uint8', gatherHalf: false }
-
-async function graphOf(
-  provider: Provider,
-  numerics: Numerics,
-  { backbone, prototype }: Pick<SessionOptions, 'backbone' | 'prototype'>,
-): Promise<Graph> {
-  const graph = servingGraph(backbone, prototype, numerics === 'float16' ? float16Traits : traits[provider])
-  switch (numerics) {
-    case 'float16':
-      return applyAll(graph, float16Passes)
-    case 'int8': {
-      const quantized = quantizeDense(await largestExactWeight(), floatsOf(backbone.weightsFolder))
-      return applyAll(graph, [quantized, fuseTransposedProducts])
-    }
-    case 'float32':
-      return provider === 'webgpu' ? graph : fuseTransposedProducts(graph)
-  }
-}
-
 export class EngineSession implements ServingSession {
   /** Names of the inputs that the graph uses; onnxruntime rejects others. */
   readonly #inputs: ReadonlySet<string>
@@ -86,7 +54,7 @@ export class EngineSession implements ServingSession {
     readonly provider: Provider,
     readonly session: InferenceSession,
     /** Undefined for a bare backbone. */
-    readonly bank: Bank | DeviceBank | undefined,
+    readonly bank: SessionBank | undefined,
   ) {
     this.#inputs = new Set(session.inputNames)
   }
@@ -96,10 +64,13 @@ export class EngineSession implements ServingSession {
     numerics: Numerics,
     { backbone, prototype, threads, slots }: SessionOptions,
   ): Promise<EngineSession> {
-    const graph = await graphOf(provider, numerics, { backbone, prototype })
+    const { graph: providerTraits, hostThreads, isDevice } = providers[provider]
+    const format = await numberFormats[numerics].load()
+    const traits = format.traits ?? providerTraits
+    const passes = await format.passes(providerTraits, backbone)
+    const graph = applyAll(servingGraph(backbone, prototype, traits), passes)
     const options = {
-      // On CUDA nothing runs on the CPU, and waiting threads would only slow down the thread that launches kernels.
-      intraOpNumThreads: provider === 'cuda' ? 1 : threads,
+      intraOpNumThreads: hostThreads ?? threads,
       // Besides constant folding, the extended fusions gain nothing on these graphs, and cost 45 MB on the CPU.
       graphOptimizationLevel: 'basic',
       // onnxruntime would keep a memory plan per batch shape, but hardly any shape occurs twice.
@@ -113,32 +84,28 @@ export class EngineSession implements ServingSession {
       // Work is split into pieces of decreasing size, so that the others need not wait for a thread that HTTP has delayed.
       dynamic_block_base: '4',
     }
-    const shape = prototype && { slots, layers: prototype.layers, maskBytes: prototype.maskBytes }
-    if (provider === 'webgpu')
-      return withDeviceLock(async () => {
-        const bank = shape && (await DeviceBank.open(shape))
-        try {
-          return new EngineSession(provider, await openDeviceSession(provider, graph, options, entries), bank)
-        } catch (error) {
-          await bank?.release()
-          throw error
-        }
-      })
-    const session =
-      provider === 'cuda'
-        ? await openDeviceSession(provider, graph, options, entries)
-        : await InferenceSession.create(serializeOnnx(graph), {
+    const openGraph = () =>
+      isDevice
+        ? openDeviceSession(provider, graph, options, entries)
+        : InferenceSession.create(serializeOnnx(graph), {
             ...options,
             executionProviders: [provider],
             extra: { session: entries },
           })
-    const word = numerics === 'float16' ? 'uint8' : 'uint16'
-    return new EngineSession(provider, session, shape && new Bank(shape.slots, shape.layers, shape.maskBytes, word))
+    const shape = prototype && { slots, layers: prototype.layers, maskBytes: prototype.maskBytes }
+    return onProvider(provider, async () => {
+      const bank = shape && (await openBank(provider, shape, traits.bank))
+      try {
+        return new EngineSession(provider, await openGraph(), bank)
+      } catch (error) {
+        await bank?.release()
+        throw error
+      }
+    })
   }
 
-  /** Whether the bank holds all planes of the masks in these slots; see Bank.holdsAll. */
   holdsAll(slots: Int32Array): boolean {
-    return !(this.bank instanceof Bank) || this.bank.holdsAll(slots)
+    return this.bank?.holdsAll(slots) ?? true
   }
 
   async load(loads: Loads): Promise<void> {
@@ -146,39 +113,25 @@ export class EngineSession implements ServingSession {
   }
 
   async run(rows: PackedRows, slots: Int32Array<ArrayBuffer>, withHidden: boolean): Promise<SessionResult> {
-    const all = { ...feedsOf(rows), ...(this.bank && this.#bankFeeds(this.bank, slots)) }
+    const all = { ...feedsOf(rows), ...this.bank?.feeds(slots) }
     const feeds = Object.fromEntries(Object.entries(all).filter(([name]) => this.#inputs.has(name)))
-    const { pooled, hidden } = await this.#use(() =>
+    const { pooled, hidden } = await onProvider(this.provider, () =>
       this.session.run(feeds, withHidden ? ['pooled', 'hidden'] : ['pooled']),
     )
     return { pooled: floats(pooled), ...(hidden && { hidden: floats(hidden) }) }
   }
 
   async release(): Promise<void> {
-    const { bank, session } = this
-    await this.#use(async () => {
-      if (bank instanceof DeviceBank) await bank.release()
-      await session.release()
+    await onProvider(this.provider, async () => {
+      await this.bank?.release()
+      await this.session.release()
     })
   }
-
-  /** Does the work; on WebGPU with the device lock. */
-  #use<T>(work: () => Promise<T>): Promise<T> {
-    return this.provider === 'webgpu' ? withDeviceLock(work) : work()
-  }
-
-  /**
-   * The CPU and WebGPU read the whole bank in place. CUDA copies its inputs to the device in every run, so it gets only the
-   * slots of the batch.
-   */
-  #bankFeeds(bank: Bank | DeviceBank, slots: Int32Array<ArrayBuffer>): InferenceSession.FeedsType {
-    const rowSlots = (places: Int32Array<ArrayBuffer>) => new Tensor('int32', places, [slots.length])
-    if (bank instanceof DeviceBank) return { bank: bank.words, row_slots: rowSlots(slots) }
-    const used = this.provider === 'cuda' ? bank.compact(slots) : { words: bank.words, slots, count: bank.slots }
-    const words = new Tensor(bank.word, used.words, [used.count, bank.layers, bank.maskBytes])
-    return { bank: words, row_slots: rowSlots(used.slots) }
-  }
 }
+
+/** Does the work; on a provider that is exclusive, with the device lock. */
+const onProvider = <T>(provider: Provider, work: () => Promise<T>): Promise<T> =>
+  providers[provider].isExclusive ? withDeviceLock(work) : work()
 
 /** The arrays of the rows as tensors, by the names of the graph's inputs. */
 export function feedsOf(rows: PackedRows): Readonly<Record<string, Tensor>> {

@@ -10,7 +10,7 @@ import { trainingGraph } from '../../src/learn/training-graph.js'
 import { petlModule } from '../../src/petl/kinds.js'
 import { elementCount } from '../../src/petl/module.js'
 import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
-import type { Numerics } from '../../src/runtime/execution-providers.js'
+import type { Numerics } from '../../src/runtime/numerics.js'
 import { servingGraph } from '../../src/runtime/serving-graph.js'
 import { directoryOf, expectedRows, wave } from './tiny.js'
 

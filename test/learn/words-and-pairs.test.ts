@@ -32,13 +32,14 @@ import { type ModulePlan, moduleParameters } from '../../src/learn/plan.js'
 import { problemTraits } from '../../src/learn/problem-traits.js'
 import { Random } from '../../src/learn/random.js'
 import { initialHead, initialModule } from '../../src/learn/tensors.js'
-import { maxRunTokens, Trainer } from '../../src/learn/trainer.js'
+import { Trainer } from '../../src/learn/trainer.js'
 import { trainingGraph } from '../../src/learn/training-graph.js'
 import { wordsBeginningIn } from '../../src/learn/word-spans.js'
 import { noToken } from '../../src/learn/word-table.js'
 import type { ProblemType } from '../../src/petl/task.js'
 import { GraphSession } from '../../src/runtime/graph-session.js'
 import { packRows } from '../../src/runtime/packed-rows.js'
+import { maxRunTokens } from '../../src/runtime/providers.js'
 import { modelDir } from '../material.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'propetl-units-'))
@@ -237,7 +238,7 @@ test('a batch that runs in parts has the mean loss of its halves', async () => {
     const examples = encodedExamples(wholeSet(data))
     const targets = problemTraits[space.problem].lossTargets(space, data.targets)
     assert.ok(
-      examples.reduce((sum, example) => sum + exampleTokens(example), 0) > maxRunTokens.cpu,
+      examples.reduce((sum, example) => sum + exampleTokens(example), 0) > maxRunTokens(),
       'the batch runs in parts',
     )
     const whole = await trainer.step(task, examples, targets, 1)

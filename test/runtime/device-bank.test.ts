@@ -27,7 +27,7 @@ async function wordsOf(bank: DeviceBank): Promise<number[][]> {
 describe('the bank on a WebGPU device', { skip }, () => {
   test('starts empty, and loads bitsets of one or two planes without changing other slots', async () => {
     // An odd number of words per slot, because words are uploaded in pairs.
-    const bank = await DeviceBank.open({ slots: 4, layers: 1, maskBytes: 3 })
+    const bank = await DeviceBank.open('webgpu', { slots: 4, layers: 1, maskBytes: 3 })
     try {
       const none = [0, 0, 0]
       assert.deepEqual(await wordsOf(bank), [none, none, none, none])
@@ -44,7 +44,7 @@ describe('the bank on a WebGPU device', { skip }, () => {
 
   test('holds the latest bitset of each slot after many loads', async () => {
     const [slots, layers, maskBytes] = [5, 3, 4]
-    const bank = await DeviceBank.open({ slots, layers, maskBytes })
+    const bank = await DeviceBank.open('webgpu', { slots, layers, maskBytes })
     const expected = Array.from({ length: slots }, () => new Array<number>(layers * maskBytes).fill(0))
     const byte = (load: number, at: number) => (load * 89 + at * 37 + 11) & 255
     for (let load = 0; load < 20; load++) {
@@ -61,7 +61,7 @@ describe('the bank on a WebGPU device', { skip }, () => {
 
   test('is rejected with its size if it does not fit into device memory', async () => {
     await assert.rejects(
-      DeviceBank.open({ slots: 65_536, layers: 24, maskBytes: 16_384 }),
+      DeviceBank.open('webgpu', { slots: 65_536, layers: 24, maskBytes: 16_384 }),
       /no room for a bank of 65536 slots \(103080 MB\); configure fewer slots/,
     )
   })

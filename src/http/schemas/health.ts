@@ -1,10 +1,12 @@
 // Schemas of health reports.
 
 import { Type } from 'typebox'
-import { numerics } from '../../settings.js'
+import { settings } from '../../settings.js'
 import { followingStates } from '../../store/store.js'
 import { oneOf } from './common.js'
 import { component } from './component.js'
+
+const numerics = settings.numerics.kind.choices.filter((name) => name !== 'auto')
 
 export const liveReport = component('LiveReport', Type.Object({ status: Type.Literal('live') }))
 

@@ -1,0 +1,15 @@
+// Single precision with dense layers of eight-bit integers, which are summed in 32 bits.
+
+import { floatsOf } from '../../backbones/weights.js'
+import { fuseTransposedProducts } from '../../graph/passes/fuse.js'
+import { quantizeDense } from '../../graph/passes/quantize.js'
+import { largestExactWeight } from '../int8-range.js'
+import type { NumberFormat } from './number-format.js'
+
+export const int8: NumberFormat = {
+  passes: async (_, { weightsFolder }) => [
+    quantizeDense(await largestExactWeight(), floatsOf(weightsFolder)),
+    fuseTransposedProducts,
+  ],
+  overflows: false,
+}

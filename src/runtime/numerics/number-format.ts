@@ -1,0 +1,26 @@
+// A number format as a change of the serving graph. Each file of this folder is one format.
+
+import type { Backbone } from '../../backbones/backbone.js'
+import type { Pass } from '../../graph/passes/rewrite.js'
+import type { GraphTraits } from '../serving-graph.js'
+
+/** How the graph depends on the execution provider. */
+export interface ProviderTraits extends GraphTraits {
+  /** Whether it has an operator that multiplies by a transposed matrix. */
+  readonly fusesTransposed: boolean
+}
+
+export interface NumberFormat {
+  /** What the graph is built with, if not the traits of the provider. */
+  readonly traits?: GraphTraits
+  /** The passes that turn the serving graph into a graph of this format. */
+  readonly passes: (
+    provider: ProviderTraits,
+    backbone: Pick<Backbone, 'weightsFolder'>,
+  ) => readonly Pass[] | Promise<readonly Pass[]>
+  /**
+   * Whether results can overflow. Rows that overflow are then computed again in float32, and `auto` takes the format only if
+   * a check at start finds it accurate.
+   */
+  readonly overflows: boolean
+}
