@@ -5,8 +5,10 @@ import { countOnes, intersectInto } from '../petl/bitset.js'
 import { effectiveBitset, type ServedModel } from '../petl/combining.js'
 import type { Prototype } from '../petl/prototype.js'
 import { plainModuleBits, taskBits } from '../petl/storage.js'
-import type { DenseLayer, Head, HeadActivation, InputKind, Linear, MaskFields, Thresholds } from '../petl/task.js'
+import type { Head, InputKind, Linear, MaskFields } from '../petl/task.js'
 import type { TaskFile } from '../petl/task-file.js'
+import type { ProblemDescription } from './problems/served-problem.js'
+import { describeProblem } from './problems.js'
 
 /** Absent if the task has no mask. */
 interface MaskDescription {
@@ -28,7 +30,7 @@ interface MaskDescription {
   }
 }
 
-export interface TaskDescription extends Partial<MaskDescription> {
+export interface TaskDescription extends Partial<MaskDescription>, ProblemDescription {
   readonly problem_type: TaskFile['problemType']
   readonly labels: readonly string[]
   readonly pooling: TaskFile['pooling']
@@ -43,16 +45,6 @@ export interface TaskDescription extends Partial<MaskDescription> {
     readonly outputs: number
     readonly weights: number
   }
-  /** Only of a multi-label classification with the same threshold for all labels. */
-  readonly threshold?: number
-  /** The threshold of each label, if they differ. */
-  readonly thresholds?: readonly number[]
-  /** Only of a feature extraction. */
-  readonly normalize?: boolean
-  /** Only of a feature extraction whose vectors are not the pooled vectors themselves. */
-  readonly projection?: { readonly inputs: number; readonly outputs: number; readonly activation: HeadActivation }
-  /** Only of a token classification: whether words are found by a rule of the task file, or by the tokenizer. */
-  readonly words?: 'rule' | 'tokenizer'
   readonly description?: string
   readonly metrics?: Readonly<Record<string, unknown>>
   readonly range?: readonly [number, number]
@@ -69,18 +61,12 @@ export function describeTask(task: TaskFile, { prototype }: Pick<ServedModel, 'p
     ...(task.inputs && { inputs: task.inputs }),
     ...(task.head && { head: describeHead(task.head) }),
     ...(task.mask && prototype && describeMask(task, prototype)),
-    ...('thresholds' in task && describeThresholds(task.thresholds)),
-    ...(task.problemType === 'feature_extraction' && { normalize: task.normalize }),
-    ...(task.problemType === 'token_classification' && { words: task.words ? 'rule' : 'tokenizer' }),
-    ...(task.problemType === 'feature_extraction' &&
-      task.projection && { projection: describeProjection(task.projection) }),
+    ...describeProblem(task),
     ...(task.description !== undefined && { description: task.description }),
     ...(task.metrics !== undefined && { metrics: task.metrics }),
     ...(task.range !== undefined && { range: task.range }),
   }
 }
-
-const describeProjection = ({ inputs, outputs, activation }: DenseLayer) => ({ inputs, outputs, activation })
 
 function describeMask(task: MaskFields, prototype: Prototype): MaskDescription {
   const { maskableWeights: n, maskBytes, layers, layerMasks } = prototype
@@ -127,11 +113,6 @@ function shared(a: Uint8Array, b: Uint8Array): Uint8Array {
   const both = new Uint8Array(a)
   intersectInto(both, b)
   return both
-}
-
-const describeThresholds = (thresholds: Thresholds | undefined): Pick<TaskDescription, 'threshold' | 'thresholds'> => {
-  if (thresholds === undefined) return {}
-  return typeof thresholds === 'number' ? { threshold: thresholds } : { thresholds: Array.from(thresholds) }
 }
 
 const share = (part: number, whole: number) => (whole === 0 ? 0 : part / whole)

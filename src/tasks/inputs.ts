@@ -3,6 +3,7 @@
 import type { Text, TextTokenizer } from '../backbones/tokenizer.js'
 import { takesPairs } from '../petl/task.js'
 import { Problem } from '../problem.js'
+import { typesWithThreshold } from './problems.js'
 import type { Task, TaskInUse } from './ready-tasks.js'
 
 export interface PredictionInput extends Text {
@@ -66,10 +67,10 @@ function checkInputKind({ input, task }: InputAndTask, index: number): void {
  */
 export function checkThreshold(tasks: ReadonlyMap<string, TaskInUse>): void {
   const types = Array.from(tasks, ([id, { task }]) => ({ id, type: task.file.problemType }))
-  if (types.some(({ type }) => type === 'multi_label_classification')) return
+  if (types.some(({ type }) => typesWithThreshold.includes(type))) return
   throw new Problem(
     'threshold_not_taken',
-    'threshold is only for multi_label_classification; remove it: ' +
+    `threshold is only for ${typesWithThreshold.join(' and ')}; remove it: ` +
       types.map(({ id, type }) => `"${id}" is a ${type}`).join(', '),
   )
 }

@@ -1,6 +1,6 @@
 // The cost of a prediction, known before anything is computed: multiply-adds of the head, values and bytes of the response.
 
-import type { TaskFile } from '../petl/task-file.js'
+import type { Head } from '../petl/task.js'
 import type { Steps } from '../steps.js'
 import { multiplyAddsOf } from './heads.js'
 
@@ -23,10 +23,8 @@ export interface LabelBytes {
 const multiplyAddsOfValue = 50
 /** `{"label":,"score":0.12345678901234567},` */
 const bytesOfScore = 48
-/** One number of a vector. */
-const bytesOfNumber = 24
 /** JSON around the values of a text or a word. */
-const bytesAround = 200
+export const bytesAround = 200
 
 const labelsAtOnce = 2_000
 
@@ -42,37 +40,18 @@ export function* labelBytesInSteps(labels: readonly string[]): Steps<LabelBytes>
   return { all, longest }
 }
 
-/**
- * The cost of a prediction for one text.
- * @param units how often the head is applied: number of words for a token classification, else 1
- * @param hiddenSize size of a vector
- */
-export function predictionCost(
-  { file, labelBytes }: { readonly file: TaskFile; readonly labelBytes: LabelBytes },
-  units: number,
+/** The cost of a head with a score for each label. */
+export function classificationCost(
+  { head, labels }: { readonly head: Head; readonly labels: readonly string[] },
+  { all, longest }: LabelBytes,
   topK: number | undefined,
-  hiddenSize: number,
 ): PredictionCost {
-  switch (file.problemType) {
-    case 'feature_extraction': {
-      const { inputs, outputs } = file.projection ?? { inputs: 0, outputs: hiddenSize }
-      return { multiplyAdds: inputs * outputs, values: outputs, bytes: bytesAround + bytesOfNumber * outputs }
-    }
-    case 'regression':
-      return { multiplyAdds: multiplyAddsOf(file.head), values: 1, bytes: bytesAround }
-    case 'single_label_classification':
-    case 'multi_label_classification':
-    case 'token_classification': {
-      const { all, longest } = labelBytes
-      const listed = Math.min(topK ?? file.labels.length, file.labels.length)
-      // All labels of a multi-label task can reach its threshold; then `labels` lists them again.
-      const reaching = file.problemType === 'multi_label_classification' ? all + file.labels.length : 0
-      const bytes = bytesAround + longest + Math.min(all, listed * longest) + bytesOfScore * listed + reaching
-      // Every score is computed, even if the response does not contain it.
-      const values = file.labels.length
-      const multiplyAdds = multiplyAddsOf(file.head) + multiplyAddsOfValue * values
-      return { multiplyAdds: units * multiplyAdds, values: units * values, bytes: units * bytes }
-    }
+  const listed = Math.min(topK ?? labels.length, labels.length)
+  return {
+    // Every score is computed, even if the response does not contain it.
+    multiplyAdds: multiplyAddsOf(head) + multiplyAddsOfValue * labels.length,
+    values: labels.length,
+    bytes: bytesAround + longest + Math.min(all, listed * longest) + bytesOfScore * listed,
   }
 }
 

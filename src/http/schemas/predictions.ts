@@ -1,6 +1,7 @@
 // Schemas of prediction requests and responses.
 
-import { Type } from 'typebox'
+import { type TSchema, Type } from 'typebox'
+import type { ProblemType } from '../../petl/task.js'
 import { list, taskId } from './common.js'
 import { component, documentedAs } from './component.js'
 
@@ -131,18 +132,29 @@ const truncated = Type.Boolean({
 const kindOfPrediction = (name: string, description: string, fields: Parameters<typeof Type.Object>[0]) =>
   component(name, Type.Object({ ...fields, truncated: Type.Optional(truncated) }, { description }))
 
+const predictionOf: Readonly<Record<ProblemType, TSchema>> = {
+  single_label_classification: kindOfPrediction(
+    'SingleLabelPrediction',
+    'Of a single_label_classification',
+    classification,
+  ),
+  multi_label_classification: kindOfPrediction('MultiLabelPrediction', 'Of a multi_label_classification', {
+    ...classification,
+    labels,
+  }),
+  regression: kindOfPrediction('RegressionPrediction', 'Of a regression', { score: value }),
+  token_classification: kindOfPrediction('TokenPrediction', 'Of a token_classification', {
+    words,
+    entities: Type.Optional(entities),
+  }),
+  feature_extraction: kindOfPrediction('EmbeddingPrediction', 'Of a feature_extraction', { embedding }),
+}
+
 const anyPrediction = component(
   'Prediction',
-  Type.Union(
-    [
-      kindOfPrediction('SingleLabelPrediction', 'Of a single_label_classification', classification),
-      kindOfPrediction('MultiLabelPrediction', 'Of a multi_label_classification', { ...classification, labels }),
-      kindOfPrediction('RegressionPrediction', 'Of a regression', { score: value }),
-      kindOfPrediction('TokenPrediction', 'Of a token_classification', { words, entities: Type.Optional(entities) }),
-      kindOfPrediction('EmbeddingPrediction', 'Of a feature_extraction', { embedding }),
-    ],
-    { description: 'What a task returns for one input. The problem type of the task decides which kind it is.' },
-  ),
+  Type.Union(Object.values(predictionOf), {
+    description: 'What a task returns for one input. The problem type of the task decides which kind it is.',
+  }),
 )
 
 /** The fields of all kinds of predictions. One object is serialised much faster than a choice of five. */
