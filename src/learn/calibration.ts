@@ -3,6 +3,7 @@
 // slope and the intercept of the least squares line.
 
 import type { ProblemType } from '../petl/task.js'
+import { sigmoid } from './probabilities.js'
 import type { Tensor } from './tensors.js'
 
 export interface Calibration {
@@ -130,8 +131,6 @@ function correctedShifts(
     return correction
   })
 }
-
-export const sigmoid = (output: number): number => 1 / (1 + Math.exp(-output))
 
 /** The line with the least squared error from outputs to targets, one of each per row. It does not fall. */
 export function leastSquares(known: HeldOutOutputs): Calibration {

@@ -7,6 +7,7 @@ import type { Evaluation, Values } from './evaluated-examples.js'
 import { scoreOf } from './evaluation.js'
 import { merit } from './metric-table.js'
 import type { Metric } from './metrics.js'
+import { sigmoid } from './probabilities.js'
 import { problemTraits } from './problem-traits.js'
 
 /**

@@ -1,5 +1,5 @@
 // What is known about each metric: how it is computed from an evaluation, and whether a larger value is better.
-// problem-traits.ts says which metrics apply to which problem type.
+// problems/ says which metrics apply to which problem type.
 
 import { type LabelSpace, labelCount, outputCount } from '../data/label-space.js'
 import { tagsOf } from '../formats/iob.js'

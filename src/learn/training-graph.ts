@@ -36,7 +36,8 @@ import {
   type Parameter,
   weightName,
 } from './plan.js'
-import { problemTraits, type Unit } from './problem-traits.js'
+import { problemTraits } from './problem-traits.js'
+import type { Unit } from './problems/learned-problem.js'
 
 /** The outputs of a graph for a batch with N labels. */
 export type Step =

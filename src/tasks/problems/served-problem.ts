@@ -1,5 +1,5 @@
-// What serving must know of a problem type: each file of this folder says it of one type. learn/problem-traits.ts says what
-// training must know; a server does not load that.
+// What serving must know of a problem type: each file of this folder says it of one type. learn/problems says what training
+// must know; a server does not load that.
 
 import type { Word } from '../../backbones/words.js'
 import type { RowResult } from '../../engine/engine.js'
