@@ -1,8 +1,8 @@
 // The columns of the results tables: the compared methods, and the settings that each is trained with.
 
 import type { Rates } from '../../src/learn/trainer.js'
-import { methodDefaults, weightRates } from '../../src/learn/training-methods.js'
-import type { ModuleConfig } from '../../src/petl/kinds.js'
+import { methodDefaults } from '../../src/learn/training-methods.js'
+import { type ModuleConfig, petlKinds } from '../../src/petl/kinds.js'
 import type { Combining, Pooling } from '../../src/petl/task.js'
 import { headOnlyDefaults } from './head-only.js'
 
@@ -162,7 +162,7 @@ export function settingsOf(
     default: {
       const { module, learning } = moduleMethods[method]
       const { density, scoreRate } = methodDefaults[learning]
-      const rates = { weights: weightRates[module.kind], scores: scoreRate, heads: 0.005 }
+      const rates = { weights: petlKinds[module.kind].weightRate, scores: scoreRate, heads: 0.005 }
       const settings = { method, ...common, module, density, rates }
       return method === 'multi' ? { ...settings, ...splitEpochs(epochs) } : settings
     }

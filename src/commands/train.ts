@@ -7,16 +7,16 @@ import { defaultPooling, defaultTextPrefix, loadModelForTraining } from '../lear
 import { type NamedTrainingData, type Trained, trainPrototype } from '../learn/prototype-training.js'
 import { backboneBits } from '../learn/tensors.js'
 import { loadNamedTrainingData } from '../learn/training-folder.js'
-import { methodDefaults, type TrainingMethod, weightRates } from '../learn/training-methods.js'
-import { completeConfig, type ModuleConfig, type ModuleKind } from '../petl/kinds.js'
+import { methodDefaults, type TrainingMethod } from '../learn/training-methods.js'
+import { type ModuleKind, petlKinds } from '../petl/kinds.js'
 import { prototypeName } from '../petl/prototype-file.js'
 import type { Combining } from '../petl/task.js'
 import { Problem } from '../problem.js'
-import { flagOf } from '../settings.js'
 import { describeError } from '../store/causes.js'
 import { type Fact, factLines, listed } from './fact-lines.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
 import { findModelFiles } from './model-directory.js'
+import { moduleOf } from './module-options.js'
 import { checkWritable, writeAtomically } from './output-file.js'
 import { duration, ProgressLine } from './progress-line.js'
 import { type CommonTrainingFlags, columnsOf } from './training-options.js'
@@ -27,11 +27,6 @@ export interface TrainFlags extends Omit<CommonTrainingFlags, 'dev' | 'problemTy
   readonly combine: Exclude<Combining, 'none'>
   readonly finishEpochs: number
   readonly module: ModuleKind
-  readonly bottleneck?: number
-  readonly activation?: ModuleConfig<'adapter'>['activation']
-  readonly rank?: number
-  readonly alpha?: number
-  readonly prefixLength?: number
   readonly density?: number
   readonly scoreRate?: number
   readonly weightRate?: number
@@ -89,7 +84,7 @@ export async function train(paths: readonly string[], flags: TrainFlags): Promis
           module,
           density: flags.density ?? defaults.density,
           rates: {
-            weights: flags.weightRate ?? weightRates[flags.module],
+            weights: flags.weightRate ?? petlKinds[flags.module].weightRate,
             scores: flags.scoreRate ?? defaults.scoreRate,
             heads: flags.headRate ?? 0.005,
           },
@@ -104,25 +99,6 @@ export async function train(paths: readonly string[], flags: TrainFlags): Promis
   const written = flags.out === undefined ? [] : await writeFiles(flags.out, trained)
   const run = { method, backbone: model.backbone, written, took: performance.now() - start }
   return flags.json ? jsonReport(trained, run) : report(trained, run)
-}
-
-const flagsOfModule = {
-  adapter: ['bottleneck', 'activation'],
-  lora: ['rank', 'alpha'],
-  prefix: ['prefixLength'],
-} as const
-
-/** @throws Problem `invalid_setting` for an option of another kind of module */
-function moduleOf(flags: TrainFlags): ModuleConfig {
-  for (const [kind, names] of Object.entries(flagsOfModule))
-    for (const name of names)
-      if (kind !== flags.module && flags[name] !== undefined)
-        throw new Problem(
-          'invalid_setting',
-          `${flagOf(name)} needs --module ${kind}; this run has --module ${flags.module}`,
-        )
-  const { bottleneck, activation, rank, alpha, prefixLength: length } = flags
-  return completeConfig(flags.module, { bottleneck, activation, rank, alpha, length })
 }
 
 async function prepareFolder(folder: string): Promise<void> {

@@ -2,12 +2,14 @@
 
 import { type Command, Option } from 'commander'
 import { classWeightings } from '../learn/decisions.js'
-import { methodDefaults, trainingMethods, weightRates } from '../learn/training-methods.js'
+import { methodDefaults, trainingMethods } from '../learn/training-methods.js'
+import { moduleKinds, petlKinds } from '../petl/kinds.js'
 import { combinings, problemTypes } from '../petl/task.js'
 import type { CheckFlags } from './check.js'
 import { exitCodes } from './exit-codes.js'
 import { addHelp } from './help-text.js'
 import type { LearnFlags } from './learn.js'
+import { addModuleOptions } from './module-options.js'
 import type { TrainFlags } from './train.js'
 import {
   addColumnOptions,
@@ -139,6 +141,7 @@ export function addLearn(program: Command): void {
 export function addTrain(program: Command): void {
   const byMethod = (what: 'density' | 'scoreRate') =>
     `multi ${methodDefaults.multi[what]}, single ${methodDefaults.single[what]}`
+  const weightRates = moduleKinds.map((kind) => `${kind} ${petlKinds[kind].weightRate}`).join(', ')
   const train = program
     .command('train')
     .description('train a prototype on one or several tasks, or a baseline to compare it with')
@@ -150,16 +153,8 @@ export function addTrain(program: Command): void {
     .option('--out <dir>', 'folder for prototype.safetensors and masks/<task>.safetensors')
     .option('--json', 'print the report as JSON')
   addDataOptions(train)
-  addModelOptions(train, 'directory or Hub name of the backbone')
-    .optionsGroup(optionGroups.module)
-    .addOption(new Option('--module <kind>', 'kind of module').choices(Object.keys(weightRates)).default('adapter'))
-    .option('--bottleneck <size>', 'inner size of an adapter (default: 32)', whole(1, 100_000))
-    .addOption(
-      new Option('--activation <name>', 'activation of an adapter (default: relu)').choices(['relu', 'gelu', 'tanh']),
-    )
-    .option('--rank <size>', 'rank of LoRA (default: 16)', whole(1, 100_000))
-    .option('--alpha <number>', 'LoRA is scaled by alpha/rank (default: 1.5 × rank)', positive)
-    .option('--prefix-length <tokens>', 'keys and values of a prefix (default: 32)', whole(1, 100_000))
+  addModelOptions(train, 'directory or Hub name of the backbone').optionsGroup(optionGroups.module)
+  addModuleOptions(train)
     .optionsGroup(optionGroups.masks)
     .option('--density <share>', `share of mask bits that are 1 (default: ${byMethod('density')})`, share)
     .addOption(
@@ -175,11 +170,7 @@ export function addTrain(program: Command): void {
           'plain: separate weights in every layer; head: no module (default: multi for several tasks, else single)',
       ).choices(trainingMethods),
     )
-    .option(
-      '--weight-rate <rate>',
-      `learning rate of module weights (default: ${weightRates.adapter}; for a prefix ${weightRates.prefix})`,
-      positive,
-    )
+    .option('--weight-rate <rate>', `learning rate of module weights (default: ${weightRates})`, positive)
     .option('--score-rate <rate>', `learning rate of the masks' scores (default: ${byMethod('scoreRate')})`, positive)
     .option(
       '--finish-epochs <number>',

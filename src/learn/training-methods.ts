@@ -1,8 +1,6 @@
 // The names and defaults of the training methods. They are apart from the code of the methods, because the command line
 // needs them before it loads that code.
 
-import type { ModuleKind } from '../petl/kinds.js'
-
 /**
  * `multi`: one prototype with a mask per layer and a mask per task, combined. `single`: one prototype with a mask per
  * layer, for one task. `plain`: separate weights in every layer, for one task. `head`: no module, for one task.
@@ -22,6 +20,3 @@ export const methodDefaults: Readonly<
   plain: { density: 1, scoreRate: 0, deviation: 0.05 },
   head: { density: 1, scoreRate: 0, deviation: 0 },
 }
-
-/** Default learning rates of weights, by kind of module. */
-export const weightRates: Readonly<Record<ModuleKind, number>> = { adapter: 0.003, lora: 0.003, prefix: 0.01 }

@@ -25,6 +25,16 @@ export const adapter: PetlKind<typeof schema> = {
   schema,
   expected: '{"bottleneck", "activation", "scaling"} with a whole number from 1 as bottleneck',
 
+  options: {
+    bottleneck: { flags: '--bottleneck <size>', meaning: 'inner size of an adapter (default: 32)', value: 'size' },
+    activation: {
+      flags: '--activation <name>',
+      meaning: 'activation of an adapter (default: relu)',
+      value: Object.keys(adapterActivations),
+    },
+  },
+  weightRate: 0.003,
+
   complete: ({ bottleneck = 32, activation = 'relu', scaling = 1 }) => ({ bottleneck, activation, scaling }),
 
   build: ({ bottleneck: r, activation, scaling }, H) => ({

@@ -17,6 +17,16 @@ export const lora: PetlKind<typeof schema> = {
   schema,
   expected: '{"rank", "alpha"} with a whole number from 1 as rank',
 
+  options: {
+    rank: { flags: '--rank <size>', meaning: 'rank of LoRA (default: 16)', value: 'size' },
+    alpha: {
+      flags: '--alpha <number>',
+      meaning: 'LoRA is scaled by alpha/rank (default: 1.5 × rank)',
+      value: 'positive',
+    },
+  },
+  weightRate: 0.003,
+
   complete: ({ rank = 16, alpha = 1.5 * rank }) => ({ rank, alpha }),
 
   build: ({ rank: r, alpha }, H) => ({

@@ -33,12 +33,25 @@ export interface PetlModule {
 /** Settings with some of them missing. */
 export type GivenSettings<T> = { readonly [P in keyof T]?: T[P] | undefined }
 
-/** A kind of module: how its settings are stored, completed and built. */
+/** An option of `propetl train` for a setting of a module. */
+export interface ModuleOption {
+  /** As in the help: `--rank <size>`. */
+  readonly flags: string
+  readonly meaning: string
+  /** What it takes: a whole number from 1, a positive number, or one of some names. */
+  readonly value: 'size' | 'positive' | readonly string[]
+}
+
+/** A kind of module: how its settings are given, stored, completed and built. */
 export interface PetlKind<S extends TSchema = TSchema> {
   /** The settings, as JSON in the prototype file. */
   readonly schema: S
   /** The schema in words, for errors. */
   readonly expected: string
+  /** The options for its settings. */
+  readonly options: { readonly [P in keyof Static<S>]?: ModuleOption }
+  /** Default learning rate of its weights. */
+  readonly weightRate: number
   /** Adds the defaults of the settings that are not given. */
   complete(given: GivenSettings<Static<S>>): Static<S>
   /** @param hiddenSize of the backbone */

@@ -20,6 +20,15 @@ export const prefix: PetlKind<typeof schema> = {
   schema,
   expected: '{"length"}, a whole number from 1',
 
+  options: {
+    length: {
+      flags: '--prefix-length <tokens>',
+      meaning: 'keys and values of a prefix (default: 32)',
+      value: 'size',
+    },
+  },
+  weightRate: 0.01,
+
   complete: ({ length = 32 }) => ({ length }),
 
   build: ({ length: P }, H) => ({
