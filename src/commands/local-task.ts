@@ -7,7 +7,7 @@ import { outputCount } from '../data/label-space.js'
 import { Engine } from '../engine/engine.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
 import { servedModel } from '../petl/combining.js'
-import { takesPairs } from '../petl/task.js'
+import { takesPairs } from '../petl/problem-files.js'
 import type { Numerics } from '../runtime/numerics.js'
 import { hostProvider, maxRunTokens } from '../runtime/providers.js'
 import { CostModel } from '../scheduler/cost.js'
@@ -64,7 +64,7 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
   const { problemType: problem, labels } = file
   return {
     space: { problem, labels, ...('thresholds' in file && { thresholds: file.thresholds }) },
-    takesPairs: takesPairs[problem] && file.inputs !== 'text',
+    takesPairs: takesPairs(problem) && file.inputs !== 'text',
     metrics: file.metrics ?? {},
     maxTexts: Math.max(1, Math.min(256, Math.floor(mostScores / outputCount({ problem, labels })))),
     maxCharacters: unlimited,

@@ -2,7 +2,8 @@
 
 import { setTimeout } from 'node:timers/promises'
 import type { Text } from '../backbones/tokenizer.js'
-import { type InputKind, type ProblemType, problemTypes, takesPairs } from '../petl/task.js'
+import { takesPairs } from '../petl/problem-files.js'
+import { type InputKind, type ProblemType, problemTypes } from '../petl/task.js'
 import { Problem, reasonOf } from '../problem.js'
 import type { ScoreOptions } from '../tasks/heads.js'
 import type { Prediction } from '../tasks/predictions.js'
@@ -70,7 +71,7 @@ export async function openServerTask(url: string, onWarning: (what: string) => v
     }
   }
   return {
-    takesPairs: takesPairs[problem] && description.inputs !== 'text',
+    takesPairs: takesPairs(problem) && description.inputs !== 'text',
     space: { problem, labels, ...(thresholds !== undefined && { thresholds }) },
     metrics,
     maxTexts: 32,

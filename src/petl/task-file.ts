@@ -15,10 +15,10 @@ import { defaultWordRule, type WordRule, wordRuleLimits } from '../formats/word-
 import { quoted } from '../problem.js'
 import { finish, type Steps } from '../steps.js'
 import { throwInvalidTaskFile } from './invalid-task-file.js'
+import { problemFiles, takesPairs } from './problem-files.js'
 import {
   type BareFields,
   combinings,
-  defaultThreshold,
   heldOutDigestBytes,
   inputKinds,
   type MaskFields,
@@ -28,9 +28,8 @@ import {
   problemTypes,
   type Task,
   type TextFields,
-  takesPairs,
 } from './task.js'
-import { readDense, readHead, readMask, readThresholds, taskTensors, tensorNames } from './task-tensors.js'
+import { readMask, taskTensors, tensorNames } from './task-tensors.js'
 
 export const taskFormat = 'propetl-task/1'
 
@@ -58,7 +57,6 @@ const mostLength = 1_000_000
 
 const lengthNumber = Type.Integer({ minimum: leastLength, maximum: mostLength })
 const rangePair = Type.Tuple([Type.Number(), Type.Number()])
-const thresholdNumber = Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1 })
 const wordRuleObject = Type.Object(
   {
     leading: Type.Optional(Type.String({ maxLength: wordRuleLimits.characters })),
@@ -129,7 +127,7 @@ function checkLength(key: string, text: string | undefined, most: number): void 
 /** Writes a task file: the mask as packed bits, the head as float32. {@link readTaskFile} reads back an equal task. */
 export function serializeTaskFile(task: Task): Uint8Array {
   const { head } = task
-  const projection = task.problemType === 'feature_extraction' ? task.projection : undefined
+  const projection = 'projection' in task ? task.projection : undefined
   const metadata = {
     format: taskFormat,
     ...(task.mask ? { prototype: task.prototype, combine: task.combine } : { backbone: task.backbone }),
@@ -139,9 +137,7 @@ export function serializeTaskFile(task: Task): Uint8Array {
     ...(task.textPrefix !== undefined && { text_prefix: task.textPrefix }),
     ...(task.inputs && { inputs: task.inputs }),
     ...(task.labels.length > 0 && { labels: JSON.stringify(task.labels) }),
-    ...('thresholds' in task && typeof task.thresholds === 'number' && { threshold: String(task.thresholds) }),
-    ...(task.problemType === 'regression' && task.offset !== 0 && { offset: String(task.offset) }),
-    ...(task.problemType === 'feature_extraction' && { normalize: String(task.normalize) }),
+    ...problemFiles[task.problemType].write(task),
     ...(task.description !== undefined && { description: task.description }),
     ...(task.metrics && { metrics: JSON.stringify(task.metrics) }),
     ...(task.words && { words: JSON.stringify(task.words) }),
@@ -155,50 +151,22 @@ export function serializeTaskFile(task: Task): Uint8Array {
 
 function* readProblemFields(file: Uint8Array, header: SafetensorsHeader, metadata: Metadata): Steps<ProblemFields> {
   const problemType = metadata.choice('problem_type', problemTypes)
-  const onlyOf = (key: string, owner: ProblemType) => {
-    if (problemType !== owner && metadata.fields.has(key))
-      throwInvalidTaskFile(`metadata "${key}" is present, but only ${owner} has one; this task is ${problemType}`)
-  }
-  onlyOf('threshold', 'multi_label_classification')
-  onlyOf('normalize', 'feature_extraction')
-  onlyOf('projection_activation', 'feature_extraction')
-  const other = problemType === 'feature_extraction' ? 'head.' : 'projection.'
-  const misplaced = [...header.tensors.keys()].find((name) => name.startsWith(other))
+  for (const owner of problemTypes.filter((other) => other !== problemType))
+    for (const key of problemFiles[owner].ownMetadata)
+      if (metadata.fields.has(key))
+        throwInvalidTaskFile(`metadata "${key}" is present, but only ${owner} has one; this task is ${problemType}`)
+  const { layers, hasThresholds, readInSteps } = problemFiles[problemType]
+  const other = layers === 'head' ? 'projection' : 'head'
+  const misplaced = [...header.tensors.keys()].find((name) => name.startsWith(`${other}.`))
   if (misplaced !== undefined)
-    throwInvalidTaskFile(`tensor ${quoted(misplaced)} is present, but ${problemType} has no ${other.slice(0, -1)}`)
-  onlyOf('offset', 'regression')
-  const labelled = problemType === 'single_label_classification' || problemType === 'multi_label_classification'
-  if (header.tensors.has('thresholds') && !labelled)
+    throwInvalidTaskFile(`tensor ${quoted(misplaced)} is present, but ${problemType} has no ${other}`)
+  if (header.tensors.has('thresholds') && !hasThresholds) {
+    const owners = problemTypes.filter((type) => problemFiles[type].hasThresholds).join(' and ')
     throwInvalidTaskFile(
-      'tensor "thresholds" is present, but only single_label_classification and multi_label_classification have ' +
-        `thresholds; this task is ${problemType}`,
+      `tensor "thresholds" is present, but only ${owners} have thresholds; this task is ${problemType}`,
     )
-  onlyOf('words', 'token_classification')
-  switch (problemType) {
-    case 'feature_extraction': {
-      const normalize = metadata.choice('normalize', ['true', 'false'], 'true') === 'true'
-      const projection = yield* readDense(file, header, metadata, 'projection', 'projection_activation')
-      return { problemType, normalize, ...(projection && { projection }) }
-    }
-    case 'single_label_classification': {
-      const head = yield* readHead(file, header, metadata)
-      const thresholds = yield* readThresholds(file, header, head)
-      return { problemType, head, ...(thresholds && { thresholds }) }
-    }
-    case 'multi_label_classification': {
-      const head = yield* readHead(file, header, metadata)
-      const threshold = metadata.fields.has('threshold')
-        ? metadata.json('threshold', thresholdNumber, 'a number above 0 and below 1')
-        : defaultThreshold
-      return { problemType, head, thresholds: (yield* readThresholds(file, header, head)) ?? threshold }
-    }
-    case 'regression': {
-      const offset = metadata.fields.has('offset') ? metadata.json('offset', Type.Number(), 'a number') : 0
-      return { problemType, head: yield* readHead(file, header, metadata), offset }
-    }
-    case 'token_classification':
-      return { problemType, head: yield* readHead(file, header, metadata) }
   }
+  return yield* readInSteps(file, header, metadata)
 }
 
 function readTextFields(metadata: Metadata, problemType: ProblemType): TextFields {
@@ -209,7 +177,7 @@ function readTextFields(metadata: Metadata, problemType: ProblemType): TextField
   const textPrefix = fields.get('text_prefix')
   checkLength('text_prefix', textPrefix, taskFileLimits.textPrefixLength)
   const inputs = fields.has('inputs') ? metadata.choice('inputs', inputKinds) : undefined
-  if (inputs === 'pair' && !takesPairs[problemType])
+  if (inputs === 'pair' && !takesPairs(problemType))
     throwInvalidTaskFile(`metadata "inputs" is "pair", but a ${problemType} takes single texts`)
   return {
     ...(maxLength !== undefined && { maxLength }),
@@ -219,9 +187,7 @@ function readTextFields(metadata: Metadata, problemType: ProblemType): TextField
 }
 
 function* readLabels(metadata: Metadata, { problemType, head }: ProblemFields): Steps<readonly string[]> {
-  if (problemType === 'regression' || problemType === 'feature_extraction') {
-    if (problemType === 'regression' && head.output.outputs !== 1)
-      throwInvalidTaskFile(`head.weight has ${head.output.outputs} rows, but a regression has exactly one output`)
+  if (head === undefined || !problemFiles[problemType].hasLabels) {
     if (metadata.fields.has('labels'))
       throwInvalidTaskFile(`metadata "labels" is present, but ${problemType} has no labels`)
     return []

@@ -25,7 +25,7 @@ export const tensorNames = new Set([
 /** The tensors of a task: the mask as packed bits, the others as float32. */
 export function taskTensors(task: Task): Record<string, TensorData> {
   const { mask, head } = task
-  const projection = task.problemType === 'feature_extraction' ? task.projection : undefined
+  const projection = 'projection' in task ? task.projection : undefined
   return {
     ...(mask && { mask: { dtype: 'U8', shape: [mask.layers, mask.bits.byteLength / mask.layers], data: mask.bits } }),
     ...(head && linearTensors('head', head.output)),

@@ -114,16 +114,6 @@ export interface TextFields extends TextForm {
   readonly inputs?: InputKind
 }
 
-/** Whether tasks of a problem type can be trained on pairs that are encoded together. */
-export const takesPairs: Readonly<Record<ProblemType, boolean>> = {
-  single_label_classification: true,
-  multi_label_classification: true,
-  regression: true,
-  token_classification: false,
-  // Texts are compared by their separate vectors.
-  feature_extraction: false,
-}
-
 /** The fields that every task has. */
 interface CommonFields extends TextFields {
   readonly pooling: Pooling

@@ -1,7 +1,7 @@
 // The inputs of a request: checks them against their tasks before they are tokenised.
 
 import type { Text, TextTokenizer } from '../backbones/tokenizer.js'
-import { takesPairs } from '../petl/task.js'
+import { takesPairs } from '../petl/problem-files.js'
 import { Problem } from '../problem.js'
 import { typesWithThreshold } from './problems.js'
 import type { Task, TaskInUse } from './ready-tasks.js'
@@ -54,8 +54,8 @@ function checkInputKind({ input, task }: InputAndTask, index: number): void {
       { input: index },
     )
   }
-  if (takesPairs[problemType] && inputs !== 'text') return
-  const reason = takesPairs[problemType] ? 'was trained on single texts' : `is a ${problemType} and takes one text`
+  if (takesPairs(problemType) && inputs !== 'text') return
+  const reason = takesPairs(problemType) ? 'was trained on single texts' : `is a ${problemType} and takes one text`
   throw new Problem('text_pair_not_taken', `inputs[${index}]: task "${input.task}" ${reason}; remove text_pair`, {
     input: index,
   })

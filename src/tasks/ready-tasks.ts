@@ -180,7 +180,7 @@ const jsonFactor = 16
 
 /** Memory of a task, in bytes. */
 function bytesOf(file: TaskFile, bitset: Uint8Array, labelBytes: LabelBytes): number {
-  const projection = file.problemType === 'feature_extraction' ? file.projection : undefined
+  const projection = 'projection' in file ? file.projection : undefined
   const linears = [file.head?.output, file.head?.dense, projection].filter((linear) => linear !== undefined)
   const arrays = [
     ...(file.mask ? [bitset, file.mask.bits] : []),
