@@ -15,7 +15,8 @@ import { trainPrototype } from '../../src/learn/prototype-training.js'
 import { labelledVectors } from '../../src/learn/starting-point.js'
 import { Trainer } from '../../src/learn/trainer.js'
 import { loadTrainingData, type TrainingData } from '../../src/learn/training-data.js'
-import { methodDefaults, weightRates } from '../../src/learn/training-methods.js'
+import { methodDefaults } from '../../src/learn/training-methods.js'
+import { petlKinds } from '../../src/petl/kinds.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { readTaskFile, type TaskFile } from '../../src/petl/task-file.js'
 import { finish } from '../../src/steps.js'
@@ -176,7 +177,7 @@ export async function accuracyOfPlainAdapter(material: Material, train: string, 
     {
       ...learnDefaults,
       ...{ method: 'plain', combine: 'or', module: moduleMethods.plain.module, density, epochs: plainEpochs },
-      rates: { weights: weightRates.adapter, scores: scoreRate, heads: 0.005 },
+      rates: { weights: petlKinds.adapter.weightRate, scores: scoreRate, heads: 0.005 },
       pooling: defaultPooling(backbone),
     },
     control(),

@@ -2,7 +2,7 @@
 // stay as they are, so they remain calibrated.
 
 import { type LabelSpace, outputCount } from '../data/label-space.js'
-import { leastSquares, sigmoid } from './calibration.js'
+import { leastSquares } from './calibration.js'
 import type { Evaluation, Values } from './evaluated-examples.js'
 import { scoreOf } from './evaluation.js'
 import { merit } from './metric-table.js'
