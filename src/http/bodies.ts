@@ -48,7 +48,7 @@ export function bodyReader(onBytes: OnBytes): ReadBody {
         }
         if (bytes > held.byteLength) held = grown(held.subarray(0, start), Math.max(bytes, Math.min(2 * bytes, most)))
         piece.copy(held, start)
-        if (bytes < most) turns.pieceRead(request.caller?.owner ?? '', request.raw.socket)
+        if (bytes < most && request.raw instanceof Request) turns.pieceRead(request.caller?.owner ?? '', request.raw)
       }
       const leave = () =>
         reject(

@@ -7,10 +7,12 @@ import type { Owner } from '../owner.js'
 /** Pieces that are read in one turn of the event loop. A piece has at most 64 KiB. */
 export const piecesPerTurn = 4
 
-/** A socket. */
+/** A request with a body. */
 interface Pausable {
-  pause(): unknown
-  resume(): unknown
+  /** Whether its socket is read. */
+  readonly isReading: boolean
+  pauseReading(): void
+  resumeReading(): void
 }
 
 export class BodyTurns {
@@ -18,12 +20,13 @@ export class BodyTurns {
   #left = piecesPerTurn
   #planned = false
 
-  /** Call it after each piece of a body that is not complete. Pauses the socket until it is the owner's turn. */
-  pieceRead(owner: Owner, socket: Pausable): void {
+  /** Call it after each piece of a body that is not complete. Pauses the request until it is the owner's turn. */
+  pieceRead(owner: Owner, request: Pausable): void {
     this.#left--
-    if (this.#left < 0) {
-      socket.pause()
-      this.#waiting.add(owner, socket)
+    // Further small pieces of the same read arrive even if it is paused.
+    if (this.#left < 0 && request.isReading) {
+      request.pauseReading()
+      this.#waiting.add(owner, request)
     }
     this.#plan()
   }
@@ -34,13 +37,15 @@ export class BodyTurns {
     setImmediate(() => {
       this.#planned = false
       this.#left = piecesPerTurn
-      for (let resumed = 0; resumed < piecesPerTurn && !this.#waiting.isEmpty; resumed++) this.#resumeNext()
+      while (this.#left > 0 && !this.#waiting.isEmpty) this.#resumeNext()
       if (!this.#waiting.isEmpty) this.#plan()
     })
   }
 
+  /** The request will read at least one piece in this turn. */
   #resumeNext(): void {
+    this.#left--
     const [owner] = this.#waiting.first() ?? []
-    if (owner !== undefined) this.#waiting.take(owner)?.resume()
+    if (owner !== undefined) this.#waiting.take(owner)?.resumeReading()
   }
 }

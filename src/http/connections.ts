@@ -56,7 +56,7 @@ export class Request extends IncomingMessage {
   private asksForUpgrade: boolean | null = null
   #pieces = 0
   #bytes = 0
-  #isResting = false
+  #isReading = true
 
   /** Whether the body arrives in tiny pieces, which are discarded. */
   get hasTinyPieces(): boolean {
@@ -69,24 +69,36 @@ export class Request extends IncomingMessage {
     this.#pieces++
     this.#bytes += piece.length
     if (!this.hasTinyPieces) return super.push(piece, encoding)
-    this.#rest()
+    this.#readLater()
     // The first tiny piece is passed on, so that the reader of the body sees it and rejects the request.
     return wasTiny || super.push(piece, encoding)
   }
 
-  /** Asks the socket for more. */
-  override _read(bytes: number): void {
-    if (!this.#isResting) super._read(bytes)
+  /** Whether the socket is read. */
+  get isReading(): boolean {
+    return this.#isReading
   }
 
-  #rest(): void {
-    if (this.#isResting) return
-    this.#isResting = true
+  /** Pausing only the socket has no effect: the reader of the body would resume it in the same turn. */
+  pauseReading(): void {
+    this.#isReading = false
     this.socket.pause()
-    setTimeout(() => {
-      this.#isResting = false
-      this.socket.resume()
-    }, tinyPiecesPace.take()).unref()
+  }
+
+  resumeReading(): void {
+    this.#isReading = true
+    this.socket.resume()
+  }
+
+  /** Asks the socket for more. */
+  override _read(bytes: number): void {
+    if (this.#isReading) super._read(bytes)
+  }
+
+  #readLater(): void {
+    if (!this.#isReading) return
+    this.pauseReading()
+    setTimeout(() => this.resumeReading(), tinyPiecesPace.take()).unref()
   }
 
   get upgrade(): boolean | null {

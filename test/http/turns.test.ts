@@ -1,12 +1,17 @@
 // How much of one kind of work a turn of the event loop does.
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { describe, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { BodyTurns, piecesPerTurn } from '../../src/http/body-turns.js'
+import { Request } from '../../src/http/connections.js'
 import { LaterTurns } from '../../src/http/later-turns.js'
 import { Metrics } from '../../src/http/metrics.js'
 import { Lifecycle } from '../../src/http/services.js'
+import { RawClient, request } from '../raw-client.js'
 
 describe('long bodies', () => {
   test('are read a few pieces per turn, and owners take turns', async () => {
@@ -14,8 +19,9 @@ describe('long bodies', () => {
     const resumed: string[] = []
     const read = (owner: string, body: string) =>
       turns.pieceRead(owner, {
-        pause: () => paused.push(body),
-        resume: () => resumed.push(body),
+        isReading: true,
+        pauseReading: () => paused.push(body),
+        resumeReading: () => resumed.push(body),
       })
     const paused: string[] = []
     for (let piece = 0; piece < piecesPerTurn; piece++) read('a', 'first')
@@ -28,6 +34,40 @@ describe('long bodies', () => {
     assert.deepEqual(resumed.splice(0), ['a0', 'b0', 'a1', 'a2'])
     await nextTurn()
     assert.deepEqual(resumed, ['a3', 'a4', 'a5'])
+  })
+
+  test('that arrive on many sockets are read a few pieces per turn', async () => {
+    const [bodies, bytes] = [8, 2 * 1024 * 1024]
+    const turns = new BodyTurns()
+    const received: number[] = []
+    let [pieces, most] = [0, 0]
+    const server = createServer({ IncomingMessage: Request }, (body, response) => {
+      const at = received.push(0) - 1
+      body.on('data', (piece: Buffer) => {
+        received[at] = (received[at] ?? 0) + piece.length
+        most = Math.max(most, ++pieces)
+        turns.pieceRead('a', body)
+      })
+      body.on('end', () => response.end())
+    })
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const head = request('PUT', '/', '', { 'content-length': String(bytes), connection: 'close' })
+    const answered = Array.from({ length: bodies }, () =>
+      new RawClient(url).send(head).send(Buffer.alloc(bytes)).responses(),
+    )
+    const responses = Promise.all(answered).finally(() => server.close())
+    while (server.listening) {
+      await nextTurn()
+      pieces = 0
+    }
+    await responses
+    assert.deepEqual(
+      received,
+      Array.from({ length: bodies }, () => bytes),
+    )
+    // A body that has just arrived has a piece before it is paused.
+    assert.ok(most <= piecesPerTurn + bodies, `${most} pieces in one turn`)
   })
 })
 
