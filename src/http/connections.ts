@@ -56,19 +56,22 @@ export class Request extends IncomingMessage {
   private asksForUpgrade: boolean | null = null
   #pieces = 0
   #bytes = 0
+  #hasTinyPieces = false
   #isReading = true
 
-  /** Whether the body arrives in tiny pieces, which are discarded. */
+  /** Whether the body arrived in tiny pieces. From then on all pieces are discarded. */
   get hasTinyPieces(): boolean {
-    return areTiny(this.#pieces, this.#bytes)
+    return this.#hasTinyPieces
   }
 
   override push(piece: Buffer | string | null, encoding?: BufferEncoding): boolean {
     if (piece === null) return super.push(piece)
-    const wasTiny = this.hasTinyPieces
+    const wasTiny = this.#hasTinyPieces
     this.#pieces++
     this.#bytes += piece.length
-    if (!this.hasTinyPieces) return super.push(piece, encoding)
+    // A body with discarded pieces stays rejected, even if larger pieces follow.
+    this.#hasTinyPieces ||= areTiny(this.#pieces, this.#bytes)
+    if (!this.#hasTinyPieces) return super.push(piece, encoding)
     this.#readLater()
     // The first tiny piece is passed on, so that the reader of the body sees it and rejects the request.
     return wasTiny || super.push(piece, encoding)

@@ -162,32 +162,46 @@ describe('a body of unknown length', () => {
 })
 
 describe('a body in many small chunks', () => {
+  const chunk = (bytes: Buffer) => [Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from('\r\n')]
+  const inChunks = (bytes: Buffer, size: number) =>
+    Buffer.concat(
+      Array.from({ length: Math.ceil(bytes.length / size) }, (_, at) =>
+        chunk(bytes.subarray(at * size, (at + 1) * size)),
+      ).flat(),
+    )
+  const file = taskBytes('sst2')
+  /** More than Node reads at once, in chunks of one byte. */
+  const long = Buffer.alloc(20_000)
+  const end = '0\r\n\r\n'
+  const headers = { 'content-type': 'application/octet-stream', 'transfer-encoding': 'chunked' }
+  const client = () => new RawClient(running.server.address)
+  const close = { connection: 'close' }
+  const upload = (more: Record<string, string> = {}) => request('PUT', '/tasks/chunked', '', { ...headers, ...more })
+
   test('is accepted unless the chunks are tiny', async () => {
-    const bytes = taskBytes('sst2')
-    const inChunks = (size: number) => {
-      const pieces: Buffer[] = []
-      for (let at = 0; at < bytes.byteLength; at += size) {
-        const piece = bytes.subarray(at, at + size)
-        pieces.push(Buffer.from(`${piece.length.toString(16)}\r\n`), Buffer.from(piece), Buffer.from('\r\n'))
-      }
-      return Buffer.concat([...pieces, Buffer.from('0\r\n\r\n')])
-    }
-    const type = { 'content-type': 'application/octet-stream', 'transfer-encoding': 'chunked', connection: 'close' }
     for (const [size, status] of [
       [17, 200],
       [1_000, 200],
       [1, 400],
     ] as const) {
-      const client = new RawClient(running.server.address).send(request('PUT', '/tasks/chunked', '', type))
-      const [response] = await client.send(inChunks(size)).responses()
+      const [response] = await client().send(upload(close)).send(inChunks(file, size)).send(end).responses()
       assert.equal(response?.status, status, `${size} bytes per chunk: ${response?.body}`)
     }
-    // The rest of the body is read, slowly, so the connection can be reused.
-    const { connection: _, ...keptAlive } = type
-    const client = new RawClient(running.server.address).send(request('PUT', '/tasks/chunked', '', keptAlive))
-    client.send(inChunks(1)).send(request('GET', '/health/live', '', { connection: 'close' }))
+  })
+
+  test('is rejected even if larger chunks follow before it is read', async () => {
+    const chunks = [inChunks(long.subarray(0, 1_100), 1), ...chunk(long.subarray(1_100))]
+    const whole = Buffer.concat([Buffer.from(upload(close)), ...chunks, Buffer.from(end)])
+    const [response] = await client().send(whole).responses()
+    assert.equal(response?.status, 400, response?.body)
+    assert.match(response?.body ?? '', /too many tiny chunks/)
+  })
+
+  test('is read slowly but to its end, so that the connection can be reused', async () => {
+    const one = client().send(upload()).send(inChunks(long, 1)).send(end)
+    one.send(request('GET', '/health/live', '', close))
     assert.deepEqual(
-      (await client.responses()).map(({ status }) => status),
+      (await one.responses()).map(({ status }) => status),
       [400, 200],
     )
   })
