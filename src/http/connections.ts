@@ -7,7 +7,7 @@ import type { Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { pausedMsWithin } from '../running-time.js'
 import { LaterTurns } from './later-turns.js'
-import { Pace } from './pace.js'
+import { SlowReads } from './slow-reads.js'
 
 interface Exchange {
   readonly request: IncomingMessage
@@ -44,8 +44,7 @@ const rejectedSockets = new WeakSet<Socket>()
 /** Even a tiny piece of a body costs a pass through the parser. Usual clients send few large pieces. */
 const areTiny = (pieces: number, bytes: number): boolean => pieces > 1_000 && bytes < 16 * pieces
 
-/** Time between two reads from sockets that send tiny pieces, in milliseconds. One read takes up to 10 ms. */
-const tinyPiecesPace = new Pace(500)
+const slowReads = new SlowReads()
 
 /**
  * Node parses everything that it has read from a socket in one turn of the event loop: thousands of requests or pieces of a
@@ -101,7 +100,7 @@ export class Request extends IncomingMessage {
   #readLater(): void {
     if (!this.#isReading) return
     this.pauseReading()
-    setTimeout(() => this.resumeReading(), tinyPiecesPace.take()).unref()
+    slowReads.wait(this.socket, () => this.resumeReading())
   }
 
   get upgrade(): boolean | null {

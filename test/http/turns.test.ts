@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect, createServer as createNetServer } from 'node:net'
 import { describe, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { BodyTurns, piecesPerTurn } from '../../src/http/body-turns.js'
@@ -11,6 +11,7 @@ import { Request } from '../../src/http/connections.js'
 import { LaterTurns } from '../../src/http/later-turns.js'
 import { Metrics } from '../../src/http/metrics.js'
 import { Lifecycle } from '../../src/http/services.js'
+import { SlowReads } from '../../src/http/slow-reads.js'
 import { RawClient, request } from '../raw-client.js'
 
 describe('long bodies', () => {
@@ -68,6 +69,30 @@ describe('long bodies', () => {
     )
     // A body that has just arrived has a piece before it is paused.
     assert.ok(most <= piecesPerTurn + bodies, `${most} pieces in one turn`)
+  })
+})
+
+describe('sockets with tiny pieces', () => {
+  test('are read one after another, and those that close lose their turns', async () => {
+    const server = createNetServer()
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    const { port } = server.address() as AddressInfo
+    const reads = new SlowReads()
+    const sockets = Array.from({ length: 4 }, () => connect(port, '127.0.0.1'))
+    await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+    const read: number[] = []
+    const last = new Promise<void>((resolve) => {
+      for (const [at, socket] of sockets.entries())
+        reads.wait(socket, () => {
+          read.push(at)
+          if (at === 3) resolve()
+        })
+    })
+    for (const socket of sockets.slice(1, 3)) socket.destroy()
+    await last
+    assert.deepEqual(read, [0, 3])
+    for (const socket of sockets) socket.destroy()
+    server.close()
   })
 })
 
