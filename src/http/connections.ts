@@ -181,7 +181,8 @@ export class Connections {
       else
         this.#firstRequests.add(() => {
           connection.isUsed = true
-          if (!response.destroyed) listener(request, response)
+          // Otherwise the client has disconnected, or its body is not HTTP and the problem response is sent already.
+          if (socket.writable) listener(request, response)
         })
     }
     // Node emits it for idle connections, between requests.

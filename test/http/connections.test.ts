@@ -158,6 +158,16 @@ describe('a connection', () => {
     assert.deepEqual([begun.length, parsed()], [0, 1])
   })
 
+  test('starts no first request whose body is not HTTP', async () => {
+    const { begun, client } = await listening()
+    client.send(`${request('POST', '/a', '', { 'transfer-encoding': 'chunked' })}no size\r\n`)
+    assert.deepEqual(
+      (await client.responses()).map(({ status }) => status),
+      [400],
+    )
+    assert.equal(begun.length, 0)
+  })
+
   test('above the limit replaces the connection that has been idle longest', async () => {
     const { begun, client, connect } = await listening(60_000, 3)
     client.send(get('/active'))
