@@ -22,6 +22,8 @@ export interface StartingPoint {
   readonly module: readonly ModuleTensor[]
   /** Absent if the problem type has no head. */
   readonly head?: StartingHead
+  /** The names of labels, if the head is fitted to them too. */
+  readonly names?: Subset | undefined
   /** Loss of the held-out examples; without a head, 1 − their score. */
   readonly loss: number
 }
@@ -89,7 +91,7 @@ export async function selectStart(
   masks: readonly StartingMask[],
   options: StartOptions,
 ): Promise<SelectedStart> {
-  const { space, signal, deadline, onFirst, onProgress } = options
+  const { space, signal, deadline, names, onFirst, onProgress } = options
   const [firstMask, ...otherMasks] = masks
   if (firstMask === undefined) throw new Error('there is no mask to start from')
   const stop = AbortSignal.any([signal, ...timeoutAt(deadline)])
@@ -99,28 +101,22 @@ export async function selectStart(
   }
   /** Points of all examples. */
   const points: StartingPoint[] = []
-  let { names } = options
   try {
-    const startFirst = (names?: Subset) =>
-      startAt(trainer, heads, firstMask, { ...options, names }, { signal, stop }, onAllExamples(firstMask))
-    let first = await startFirst(names)
-    if (names !== undefined) {
-      const plain = await startFirst()
-      if (plain.loss <= first.loss) [first, names] = [plain, undefined]
-    }
+    const bothWays = { ...options, namings: names ? [undefined, names] : [undefined] }
+    const first = await startAt(trainer, heads, firstMask, bothWays, { signal, stop }, onAllExamples(firstMask))
     points.push(first)
     if (otherMasks.length > 0) onFirst?.(first)
     const limits = { signal: stop, stop }
+    const known = { ...options, namings: [first.names] }
     const parts = comparedParts(options)
     const compared = parts.train === options.train ? points : []
     for (const [at, mask] of otherMasks.entries()) {
-      compared.push(await startAt(trainer, heads, mask, { ...options, ...parts, names }, limits))
+      compared.push(await startAt(trainer, heads, mask, { ...known, ...parts }, limits))
       onProgress({ what: 'masks', done: at + 2, all: masks.length })
     }
     // The best one gets a head of all examples, by which it is compared with the first one.
     const best = compared === points ? undefined : lowest(compared)
-    if (best)
-      points.push(await startAt(trainer, heads, best.mask, { ...options, names }, limits, onAllExamples(best.mask)))
+    if (best) points.push(await startAt(trainer, heads, best.mask, known, limits, onAllExamples(best.mask)))
   } catch (error) {
     if (!stop.aborted || points.length === 0) throw error
   } finally {
@@ -165,17 +161,22 @@ async function headsFor({ backbone, options }: Trainer, space: LabelSpace): Prom
   return LinearHeads.open(backbone.dims.hiddenSize, outputCount(space), loss, options.threads ?? 0)
 }
 
-/** @param limits `signal` ends the work by its reason */
+interface PointOptions extends Omit<StartOptions, 'names'> {
+  /** What heads are fitted to as well: names of labels, or nothing. The head with the lowest loss is kept. */
+  readonly namings: readonly (Subset | undefined)[]
+}
+
+/** @param limits `signal` ends the work by its reason; after the first head `stop` ends it, and the best head is kept */
 async function startAt(
   trainer: Trainer,
   heads: LinearHeads | undefined,
   mask: StartingMask,
-  { space, metric, random, folds, names, ...options }: StartOptions,
-  limits: PenaltyLimits,
+  { space, metric, random, folds, namings, ...options }: PointOptions,
+  { signal, stop }: PenaltyLimits,
   onExamples: OnExamplesDone = () => {},
 ): Promise<StartingPoint> {
   const onDone: OnExamplesDone = (done, all) => {
-    limits.signal.throwIfAborted()
+    signal.throwIfAborted()
     onExamples(done, all)
   }
   const module = mask.isBare ? [] : options.module(mask.bits)
@@ -191,23 +192,36 @@ async function startAt(
   }
   const train = sample(options.train, examplesWithinVectors(options.train.set), random)
   const all = await labelledVectors(own, space, train, onDone)
-  const named = names && (await labelledVectors(own, space, names))
-  const withNames = (data: LabelledVectors) => (named ? joinVectors([data, named]) : data)
   const parts: HeadFold[] = []
   for (const fold of folds) {
     const isWithin = fold.heldOut.set === train.set && folds.length > 1
     parts.push({
-      fitted: withNames(pickVectors(all, targetPlaces(train, fold.train))),
+      fitted: pickVectors(all, targetPlaces(train, fold.train)),
       heldOut: isWithin
         ? pickVectors(all, targetPlaces(train, fold.heldOut))
         : await labelledVectors(own, space, fold.heldOut, onDone),
     })
   }
-  const selected = await selectPenalty(heads, problem, parts, limits)
-  // A dev part scores the very head that the task file gets. Another fit would differ a little.
-  const [only] = selected.heads
-  const head = only && folds.length === 1 ? only : await heads.fit(withNames(all), selected.penalty, only)
-  return { mask, module, head: { head, ...selected }, loss: selected.calibration.loss }
+  const startWith = async (names: Subset | undefined, limits: PenaltyLimits): Promise<StartingPoint> => {
+    const named = names && (await labelledVectors(own, space, names, () => limits.signal.throwIfAborted()))
+    const withNames = (data: LabelledVectors) => (named ? joinVectors([data, named]) : data)
+    const namedParts = parts.map(({ fitted, heldOut }) => ({ fitted: withNames(fitted), heldOut }))
+    const selected = await selectPenalty(heads, problem, namedParts, limits)
+    // A dev part scores the very head that the task file gets. Another fit would differ a little.
+    const [only] = selected.heads
+    const head = only && folds.length === 1 ? only : await heads.fit(withNames(all), selected.penalty, only)
+    return { mask, module, head: { head, ...selected }, names, loss: selected.calibration.loss }
+  }
+  const points: StartingPoint[] = []
+  try {
+    for (const names of namings)
+      points.push(await startWith(names, { signal: points.length > 0 ? stop : signal, stop }))
+  } catch (error) {
+    if (!stop.aborted || points.length === 0) throw error
+  }
+  const best = lowest(points)
+  if (best === undefined) throw new Error('there is no head to start from')
+  return best
 }
 
 /** The vectors of a subset under the masks of a trainer, with their targets. */

@@ -11,6 +11,7 @@ import { loadModel } from '../../src/learn/model.js'
 import { type NewTaskOptions, trainNewTask } from '../../src/learn/new-task.js'
 import type { Progress } from '../../src/learn/run-progress.js'
 import { noMask } from '../../src/learn/starting-masks.js'
+import type { StartProgress } from '../../src/learn/starting-point.js'
 import { loadTrainingData, type TrainingData } from '../../src/learn/training-data.js'
 import { checkTaskFits, modelOf } from '../../src/petl/combining.js'
 import { readTaskFile, type TaskFile } from '../../src/petl/task-file.js'
@@ -37,6 +38,11 @@ await writeFile(path, examples.map((example) => JSON.stringify(example)).join('\
 const noisy = examples.map(({ text, label }, i) => ({ text, label: i % 3 > 0 ? label : 'tool' }))
 const noisyPath = join(folder, 'noisy.jsonl')
 await writeFile(noisyPath, noisy.map((example) => JSON.stringify(example)).join('\n'))
+
+// Every text has the label "old" or "new" too.
+const severalPath = join(folder, 'several.jsonl')
+const several = examples.map(({ text, label }, i) => ({ text, label: [label, i % 2 ? 'old' : 'new'] }))
+await writeFile(severalPath, several.map((example) => JSON.stringify(example)).join('\n'))
 
 const options: NewTaskOptions = { ...smallRun, rates: { scores: 0.05, heads: 0.005 }, baseline: false }
 const load = (data = path) =>
@@ -160,6 +166,39 @@ test('reports the head without a mask first, and keeps it if there is no time fo
   assert.equal(result.start, noMask)
   assert.equal(result.stopped, false)
   assert.ok(result.score > 0.8)
+})
+
+test('a multi-label run that is stopped while names of labels are tried keeps the head that is ready', async () => {
+  const data = await load(severalPath)
+  const { names } = data
+  assert.ok(names)
+  const stop = new AbortController()
+  const stopping = {
+    set: names.set,
+    get examples() {
+      stop.abort()
+      return names.examples
+    },
+  }
+  const { result } = await learn({}, stop.signal, { ...data, names: stopping })
+  assert.deepEqual([result.start, result.stopped], [noMask, true])
+  assert.ok(result.score > 0.3)
+})
+
+test('a multi-label run computes the examples without a mask once', async () => {
+  const shown: StartProgress[] = []
+  await trainNewTask(
+    model,
+    undefined,
+    await load(severalPath),
+    { ...options, epochs: 1 },
+    {
+      onProgress: () => {},
+      onStartProgress: (progress) => shown.push(progress),
+      signal: new AbortController().signal,
+    },
+  )
+  assert.equal(shown.filter(({ done, all }) => done === all).length, 1)
 })
 
 test('a resumed run starts with the score of the task file and never ends with a lower one', async () => {
