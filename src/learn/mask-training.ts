@@ -120,9 +120,10 @@ class MaskTraining {
     const trial = this.#run(train, this.head.head, 'trial', epochs)
     await trial.steps(1)
     const start = performance.now()
-    await trial.steps(trialSteps)
+    // Few examples make only one step.
+    const done = await trial.steps(trialSteps)
     const now = performance.now()
-    const perStep = (now - start) / trialSteps
+    const perStep = (now - start) / Math.max(1, done)
     const steps = stepsOfFoldEpoch(this.options) + stepsOfFinalEpoch(this.options)
     return Math.max(0, Math.min(epochs, Math.floor((deadline - now) / (perStep * steps))))
   }
@@ -274,17 +275,19 @@ class MaskRun {
     }
   }
 
-  /** The first steps of a pass over the examples; fewer if the run is interrupted. */
-  async steps(most = Number.POSITIVE_INFINITY): Promise<void> {
+  /** The first steps of a pass over the examples. @returns their number; fewer if the run is interrupted */
+  async steps(most = Number.POSITIVE_INFINITY): Promise<number> {
     const { space, batchRows, epochs, signal } = this.options
     const steps = epochs * stepsOfEpoch([{ train: this.subset }], batchRows)
+    const before = this.#step
     for (const examples of shuffledBatches(this.subset, batchRows, this.random).slice(0, most)) {
-      if (signal.aborted) return
+      if (signal.aborted) break
       const batch = { set: this.subset.set, examples }
       const share = rateShare(this.#step++, steps)
       const loss = await trainBatch(this.#trainer, this.#task, space, batch, share)
       this.progress?.stepped(loss)
     }
+    return this.#step - before
   }
 
   /** A copy of the tensors as they are now. */

@@ -130,7 +130,8 @@ export async function trainNewTask(
   const module = (mask?: Uint8Array) =>
     prototype ? initialModule(parameters, prototype, random('beginning'), mask) : []
   const isFitted = !resume && canBeFitted(space, options)
-  const rates = ratesFrom(isFitted || resume ? ratesFromStart : ratesFromScratch, options)
+  // A fitted head is trained with other rates, which depend on the mask.
+  const rates = ratesFrom(resume ? ratesFromStart : ratesFromScratch, options)
   const trainer = new Trainer(backbone, plan, module(), { ...options, rates })
   const masks = startingMasks(prototype, { maskLayers, combine }, known)
   const deadline = performance.now() + (options.timeBudget ?? Number.POSITIVE_INFINITY)

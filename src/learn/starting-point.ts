@@ -125,11 +125,14 @@ export async function selectStart(
   return selected(points)
 }
 
-/** @returns no signal if there is no deadline */
-export const timeoutAt = (deadline: number): AbortSignal[] =>
-  deadline === Number.POSITIVE_INFINITY
-    ? []
-    : [AbortSignal.timeout(Math.max(0, Math.ceil(deadline - performance.now())))]
+/** The longest delay of a timer, in milliseconds: 24 days. A longer one would fire at once. */
+const longestDelay = 2 ** 31 - 1
+
+/** @returns no signal if there is no deadline, or none that a timer can wait for */
+export function timeoutAt(deadline: number): AbortSignal[] {
+  const delay = Math.max(0, Math.ceil(deadline - performance.now()))
+  return delay > longestDelay ? [] : [AbortSignal.timeout(delay)]
+}
 
 function selected(points: readonly StartingPoint[]): SelectedStart {
   const [first] = points

@@ -128,6 +128,14 @@ test('a time budget that allows no epoch keeps the starting point', async () => 
   assert.ok(result.score > 0.6)
 })
 
+test('a time budget of months is no limit', async () => {
+  const data = await load(noisyPath)
+  for (const timeBudget of [3e9, 1e13]) {
+    const { result } = await learn({ timeBudget, epochs: 1 }, undefined, data)
+    assert.equal(result.epochs, 1)
+  }
+})
+
 test('reports the score of a head without a mask', async () => {
   const { headOnly } = await learn({ baseline: true, epochs: 1 })
   assert.ok(headOnly !== undefined && headOnly > 0.8)
