@@ -122,7 +122,7 @@ export function byStratum({ set, examples }: Subset, space: LabelSpace): Iterabl
 
 /**
  * Splits a set into a training part and a dev part. Every label of texts gets the same dev share, and keeps at least one
- * training example.
+ * training example. If that is no example of any label, the most frequent labels give one each.
  */
 export function split(
   set: ExampleSet,
@@ -130,10 +130,14 @@ export function split(
   devShare: number,
   random: Random,
 ): { train: Subset; dev: Subset } {
+  const order = random.order(exampleCount(set))
+  const shareOf = ({ length }: ArrayLike<number>) => Math.min(length - 1, Math.round(devShare * length))
+  const groups = Array.from(byStratum({ set, examples: order }, space)).sort((a, b) => b.length - a.length)
+  const isTooSmall = groups.every((group) => shareOf(group) === 0)
   const train: number[] = []
   const dev: number[] = []
-  for (const group of byStratum({ set, examples: random.order(exampleCount(set)) }, space)) {
-    const count = Math.min(group.length - 1, Math.round(devShare * group.length))
+  for (const [place, group] of groups.entries()) {
+    const count = isTooSmall && place < shareOf(order) ? Math.min(group.length - 1, 1) : shareOf(group)
     for (const [at, example] of group.entries()) (at < count ? dev : train).push(example)
   }
   const subset = (examples: number[]): Subset => ({ set, examples: Int32Array.from(examples).sort() })

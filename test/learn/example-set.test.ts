@@ -75,6 +75,16 @@ test('a split gives each label the same dev share, and keeps a training example 
   assert.deepEqual([count(dev, 0), count(dev, 1), count(dev, 2)], [20, 10, 0])
 })
 
+test('a split of labels with few examples takes one each of the most frequent labels', () => {
+  const space: LabelSpace = { problem: 'single_label_classification', labels: ['a', 'b', 'c', 'd', 'e'] }
+  const labels = [1, 3, 2, 3, 2].flatMap((count, label) => new Array<number>(count).fill(label))
+  const data = setOf(new Array(labels.length).fill(3), (example) => labels[example] ?? 0)
+  // 0.15 · 3 rounds to 0, and 0.15 · 11 to 2.
+  const { train, dev } = split(data, space, 0.15, new Random(1, 'test'))
+  assert.deepEqual(sorted([...train.examples, ...dev.examples]), everyIndex(labels.length))
+  assert.deepEqual(sorted(Array.from(dev.examples, (example) => labels[example] ?? 0)), [1, 3])
+})
+
 test('a sample has the requested number of different examples', () => {
   const drawn = sample(wholeSet(setOf(new Array(50).fill(1))), 20, new Random(1, 'test'))
   assert.equal(new Set(drawn.examples).size, 20)
