@@ -197,11 +197,12 @@ const describeHead = (mask: string, metric: Metric, score: number): string =>
 const describeMask = (name: string): string => (name === noMask ? 'the bare backbone' : `the mask of ${name}`)
 
 /** Where the mask of a task file comes from. */
-function maskOrigin({ start, bestEpoch, epochs }: NewTaskResult): string {
-  const epoch = `epoch ${bestEpoch} of ${epochs}`
-  if (bestEpoch > 0) return start === undefined ? epoch : `started from ${start}, ${epoch}`
-  if (start === undefined) return 'as before; no epoch was better'
-  return start === noMask ? 'none; no mask was better than a head alone' : `that of ${start}; no epoch was better`
+function maskOrigin({ start, bestEpoch, epochs, stopped }: NewTaskResult): string {
+  const because = (nothingBetter: string) => (stopped ? ', interrupted' : nothingBetter)
+  if (bestEpoch > 0)
+    return `${start === undefined ? '' : `started from ${start}, `}epoch ${bestEpoch} of ${epochs}${because('')}`
+  if (start === noMask) return `none${because('; no mask was better than a head alone')}`
+  return `${start === undefined ? 'as before' : `that of ${start}`}${because('; no epoch was better')}`
 }
 
 const maxShownConfusions = 5
@@ -218,7 +219,7 @@ function report(
     ['held out', `${heldOut} examples, ${by}; 95 % confidence intervals in parentheses`],
     ...scores.map((score): Fact => [score.metric, shownScore(score)]),
     ...(calibrationError === undefined ? [] : [['calibration error', calibrationError.toFixed(4)] as const]),
-    ['mask', `${maskOrigin(result)}${result.stopped ? ', interrupted' : ''}`],
+    ['mask', maskOrigin(result)],
     ...(headOnly === undefined
       ? []
       : [[hasHead(problem) ? 'head without mask' : 'bare backbone', headOnly.toFixed(4)] as const]),
