@@ -100,7 +100,8 @@ export async function trainBundledTasks(options: BundledOptions): Promise<readon
       )
       await appendLine(store, taskLines, result)
       results.set(task, result)
-      print(`${results.size} of ${tasks.length}: ${describe(result)}`)
+      const count = tasks.filter((task) => results.has(task)).length
+      print(`${count} of ${tasks.length}: ${describe(result)}`)
     }
   } finally {
     await rm(folder, { recursive: true })
