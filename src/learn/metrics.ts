@@ -274,10 +274,11 @@ export function pearson(predicted: ArrayLike<number>, actual: ArrayLike<number>)
 export const spearman = (predicted: ArrayLike<number>, actual: ArrayLike<number>): number =>
   pearson(ranks(predicted), ranks(actual))
 
+/** The values minus their mean. Without the first shift, equal values such as 0.1 would not become exactly 0. */
 function centred(values: ArrayLike<number>): Float64Array {
-  const all = Float64Array.from(values)
-  const mean = total(all) / all.length
-  return all.map((value) => value - mean)
+  const shifted = Float64Array.from(values, (value) => value - (values[0] ?? 0))
+  const mean = total(shifted) / shifted.length
+  return shifted.map((value) => value - mean)
 }
 
 function ranks(values: ArrayLike<number>): Float64Array {

@@ -8,6 +8,7 @@ import {
   macroF1,
   matthews,
   pearson,
+  r2,
   spanCounts,
   spanF1,
   spearman,
@@ -59,6 +60,13 @@ function spans(...texts: readonly string[]): number {
   }
   return spanF1(spanCounts(sides[1], sides[0], starts, tagsOf(labels) ?? []))
 }
+
+test('R² and Pearson are 0 for equal numbers that binary fractions do not have', () => {
+  const equal = new Array<number>(7).fill(0.1)
+  const predicted = [1, 2, 3, 4, 5, 6, 8]
+  assert.equal(r2(predicted, equal), 0)
+  assert.equal(pearson(predicted, equal), 0)
+})
 
 test('span F1 requires the type and both ends, over all texts together', () => {
   close(spans('B-PER I-PER O B-LOC / B-PER I-PER O B-LOC'), 1)
