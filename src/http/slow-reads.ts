@@ -3,7 +3,7 @@
 import type { Socket } from 'node:net'
 import { Pace } from './pace.js'
 
-/** Time between two reads, in milliseconds. One read takes up to 10 ms. */
+/** Time between two reads, in milliseconds. One read has up to 11,000 pieces, which take some tens of milliseconds. */
 const everyMs = 500
 
 export class SlowReads {
