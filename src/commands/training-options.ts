@@ -200,7 +200,11 @@ export const addTrainingOptions = (command: Command): Command =>
     .optionsGroup(optionGroups.training)
     .option('--epochs <number>', 'passes over the data (default: by the number of examples)', whole(1, 10_000))
     .option('--batch-rows <number>', 'examples of a batch', whole(1, 100_000), 32)
-    .option('--head-rate <rate>', 'learning rate of heads (default: 0.001 for learn, 0.005 for train)', positive)
+    .option(
+      '--head-rate <rate>',
+      'learning rate of heads (default: 0.005; 0.001 for learn with a linear head or --resume)',
+      positive,
+    )
     .option('--weight-decay <number>', 'weight decay of AdamW', decay, 0.1)
     .option('--seed <number>', 'the same seed gives the same result on the same machine', whole(0, 2 ** 31 - 1), 1)
     .optionsGroup(optionGroups.machine)
