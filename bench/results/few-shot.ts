@@ -1,24 +1,20 @@
 // Few labelled examples: what the commands learn and evaluate give users, compared with other methods on the same rows. The
 // tasks are ones that the prototype was not trained on, and only masks of tasks that it was trained on are known.
 
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import { text } from 'node:stream/consumers'
-import { fileURLToPath } from 'node:url'
 import { knownTasks } from '../../src/commands/learn.js'
 import { duration } from '../../src/commands/progress-line.js'
 import { wholeSet } from '../../src/learn/example-set.js'
 import { defaultTextPrefix, loadModelForTraining, loadPrototypeFor } from '../../src/learn/model.js'
 import { Random } from '../../src/learn/random.js'
 import { noMask } from '../../src/learn/starting-masks.js'
-import { inPackage } from '../../src/package.js'
 import { prototypeName } from '../../src/petl/prototype-file.js'
 import { Problem } from '../../src/problem.js'
 import { settings } from '../../src/settings.js'
 import { describeVersion } from '../report.js'
+import { propetl } from './command.js'
 import {
   accuracyOfHead,
   accuracyOfLogisticRegression,
@@ -46,8 +42,6 @@ import {
 } from './few-shot-run.js'
 import { shortDigest } from './run.js'
 import { checkStoreWritable } from './store.js'
-
-const cli = fileURLToPath(inPackage('dist/cli.js'))
 
 export interface FewShotOptions {
   readonly data: string
@@ -298,24 +292,4 @@ async function runMethods(
     ...(secondsToHead !== undefined && { secondsToHead }),
     seconds,
   }
-}
-
-/** What `learn` prints when it has a head. */
-const headReady = /is ready/
-
-/** Runs a command. @returns its report, and the time until it ended and until it reported a head */
-async function propetl(...args: readonly string[]) {
-  const start = performance.now()
-  const passed = () => (performance.now() - start) / 1000
-  const child = spawn(process.execPath, [cli, ...args, '--json'], { stdio: ['ignore', 'pipe', 'pipe'] })
-  let secondsToHead: number | undefined
-  let messages = ''
-  child.stderr.on('data', (chunk: Buffer) => {
-    messages += chunk
-    if (secondsToHead === undefined && headReady.test(messages)) secondsToHead = passed()
-  })
-  const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')])
-  if (code !== 0) throw new Error(`propetl ${args.join(' ')} failed: ${messages}`)
-  const report = JSON.parse(output) as Readonly<Record<string, unknown>>
-  return { report, secondsToHead, seconds: passed() }
 }

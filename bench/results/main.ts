@@ -14,6 +14,7 @@ import { type ComparedMethod, comparedMethods } from './compared-methods.js'
 import { type FewShotOptions, runFewShot } from './few-shot.js'
 import { fewShotPage } from './few-shot-page.js'
 import { readFewShot, type SampleSize } from './few-shot-run.js'
+import { compareLinearModels, type LinearModelsOptions, linearModelsTable } from './linear-models.js'
 import { writePage } from './page.js'
 import { type RunnerOptions, runAll } from './runner.js'
 
@@ -157,6 +158,19 @@ program
   .addHelpText('after', '\nExample:\n  $ npm run results -- bundled --data data --out new-masks')
   .action(async (options: Omit<BundledOptions, 'print'>) => {
     console.log(bundledTable(await trainBundledTasks({ ...options, print: console.error })))
+  })
+
+program
+  .command('linear-models')
+  .description('learn several labels per text, and numbers, and compare with linear models on the bare vectors')
+  .requiredOption('--data <dir>', 'folder with NAME-train.jsonl and NAME-test.jsonl for each data set')
+  .requiredOption('--sets <names>', 'names of the data sets', names)
+  .option('--rows <number>', 'training rows: the first ones of each training file', whole(2, 1e9), 600)
+  .option('--splits <number>', 'the split of the files, and further ones at random', whole(1, 1000), 1)
+  .option('--threads <number>', 'CPU threads; 0 means one per core', whole(0, 1024), 0)
+  .addHelpText('after', '\nExample:\n  $ npm run results -- linear-models --data data --sets ml,ms,rlog --splits 3')
+  .action(async (options: Omit<LinearModelsOptions, 'print'>) => {
+    console.log(linearModelsTable(await compareLinearModels({ ...options, print: console.error })))
   })
 
 async function run(options: RunnerOptions): Promise<void> {
