@@ -67,7 +67,7 @@ export class LinearHeads {
       }
       return { value, gradient }
     }
-    const { point } = await minimise(slope, start ? scaledHead(start, scaling) : new Float64Array(C * H + C), {
+    const { point } = await minimise(slope, start ? scaledHead(start, scaling) : this.#constant(data), {
       iterations: mostIterations(data.counted.length, H, C),
       tolerance: 1e-3 * this.loss.weight(1, C),
       signal,
@@ -80,6 +80,24 @@ export class LinearHeads {
     const point = Float64Array.from([...head.weight, ...head.bias])
     const results = await this.session.run({ ...this.#inputs(data), ...this.#head(point) })
     return { loss: results.get('loss')?.[0] ?? Number.NaN, logits: results.get('logits') ?? new Float32Array() }
+  }
+
+  /** Where a fit starts: no weights, and the best biases without weights. They would need many steps otherwise. */
+  #constant({ targets, counted }: LabelledVectors): Float64Array {
+    const { hiddenSize: H, outputs: C } = this
+    const sums = new Float64Array(C)
+    for (const [at, target] of targets.entries())
+      sums[at % C] = (sums[at % C] ?? 0) + target * (counted[Math.floor(at / C)] ?? 0)
+    const all = Math.max(
+      1,
+      counted.reduce((sum, one) => sum + one, 0),
+    )
+    const point = new Float64Array(C * H + C)
+    point.set(
+      sums.map((sum) => this.loss.constant(sum / all)),
+      C * H,
+    )
+    return point
   }
 
   #inputs({ vectors, targets, counted }: LabelledVectors) {
