@@ -206,7 +206,8 @@ async function startAt(
     })
   }
   const startWith = async (names: Subset | undefined, limits: PenaltyLimits): Promise<StartingPoint> => {
-    const named = names && (await labelledVectors(own, space, names, () => limits.signal.throwIfAborted()))
+    const checkGoing = () => limits.signal.throwIfAborted()
+    const named = names && weighted(await labelledVectors(own, space, names, checkGoing), nameWeight)
     const withNames = (data: LabelledVectors) => (named ? joinVectors([data, named]) : data)
     const namedParts = parts.map(({ fitted, heldOut }) => ({ fitted: withNames(fitted), heldOut }))
     const selected = await selectPenalty(heads, problem, namedParts, limits)
@@ -226,6 +227,14 @@ async function startAt(
   if (best === undefined) throw new Error('there is no head to start from')
   return best
 }
+
+/** How much the name of a label counts. An example of the data has several labels; its name says what one of them means. */
+const nameWeight = 3
+
+const weighted = ({ counted, ...data }: LabelledVectors, weight: number): LabelledVectors => ({
+  ...data,
+  counted: counted.map((one) => weight * one),
+})
 
 /** The vectors of a subset under the masks of a trainer, with their targets. */
 export async function labelledVectors(
