@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { minimise } from '../../src/learn/lbfgs.js'
 import { LinearHeads } from '../../src/learn/linear-head.js'
-import { crossEntropy, squaredError } from '../../src/learn/losses.js'
+import { binaryCrossEntropy, crossEntropy, squaredError } from '../../src/learn/losses.js'
 
 const [N, H, C] = [24, 4, 3]
 const vectors = Float32Array.from({ length: N * H }, (_, at) => {
@@ -35,6 +35,16 @@ test('finds the minimum of a curved valley', async () => {
   )
   near(point, [1, 1], 1e-6)
   assert.ok(value < 1e-12)
+})
+
+test('a head without weights predicts the frequencies of labels, also of rare ones', async () => {
+  const heads = await LinearHeads.open(H, C, binaryCrossEntropy, 1)
+  const targets = Float32Array.from({ length: N * C }, (_, at) => Number(at === 0 || (at % C === 1 && at % 2 === 0)))
+  const { weight, bias } = await heads.fit({ vectors, targets, counted }, 1e6)
+  await heads.release()
+  near(weight, [...weight].fill(0), 1e-4)
+  near(bias, [Math.log(1 / 23), 0], 1e-4)
+  assert.ok((bias[2] ?? 0) < -9)
 })
 
 test('stops where the value cannot fall any further', async () => {
