@@ -11,6 +11,7 @@ import { defaultPooling, type Model } from '../../src/learn/model.js'
 import { loadTrainingData } from '../../src/learn/training-data.js'
 import { defaultThreshold, type ProblemFields } from '../../src/petl/task.js'
 import { serializeTaskFile } from '../../src/petl/task-file.js'
+import { Problem } from '../../src/problem.js'
 import { bareVectors } from './few-shot-methods.js'
 
 /** A linear model as a task file without a mask. */
@@ -19,7 +20,10 @@ export interface Rival {
   readonly file: Uint8Array
 }
 
-/** Fits the linear models for a data file of a multi-label classification or a regression. */
+/**
+ * Fits the linear models for the task of a data file.
+ * @throws Problem `invalid_data` unless its rows have several labels or numbers
+ */
 export async function fitRivals(model: Model, data: string): Promise<readonly Rival[]> {
   const { backbone } = model
   const { hiddenSize: H } = backbone.dims
@@ -45,7 +49,7 @@ export async function fitRivals(model: Model, data: string): Promise<readonly Ri
       ]
     }
     default:
-      throw new Error(`${data} is a ${space.problem}; expected several labels per text, or numbers`)
+      throw new Problem('invalid_data', `${data} is a ${space.problem}; expected several labels per text, or numbers`)
   }
 }
 
