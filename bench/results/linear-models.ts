@@ -1,5 +1,5 @@
-// Several labels per text, and numbers: what the commands learn and evaluate give users, compared with linear models on the
-// vectors of the bare backbone that are fitted to the same rows.
+// Several labels per text, and numbers: what the commands learn and evaluate give users, compared with linear models
+// that are fitted to the vectors of the bare backbone for the same rows.
 
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -8,7 +8,7 @@ import { loadModelForTraining } from '../../src/learn/model.js'
 import { Random } from '../../src/learn/random.js'
 import { settings } from '../../src/settings.js'
 import { propetl } from './command.js'
-import { fitRivals } from './linear-rivals.js'
+import { scoreRivals } from './linear-rivals.js'
 
 export interface LinearModelsOptions {
   /** A folder with NAME-train.jsonl and NAME-test.jsonl for each data set. */
@@ -39,10 +39,6 @@ export async function compareLinearModels(options: LinearModelsOptions): Promise
   const model = await loadModelForTraining(settings.modelDir.value, undefined)
   const folder = await mkdtemp(join(tmpdir(), 'propetl-linear-models-'))
   const file = (name: string) => join(folder, name)
-  const scores = async (task: string) => {
-    const { report } = await propetl('evaluate', task, file('test.jsonl'), '--threads', String(threads))
-    return report.scores as Readonly<Record<string, { readonly score: number }>>
-  }
   const found: Comparison[] = []
   try {
     for (const set of sets) {
@@ -56,14 +52,13 @@ export async function compareLinearModels(options: LinearModelsOptions): Promise
         const learn = ['learn', file('train.jsonl'), '--out', task, '--no-baseline', '--threads', String(threads)]
         const { report, seconds } = await propetl(...learn)
         print(`${set}, split ${split}: learn took ${seconds.toFixed(0)} s, ${report.start}, epoch ${report.epoch}`)
-        const learned = await scores(task)
-        for (const rival of await fitRivals(model, file('train.jsonl'))) {
-          await writeFile(file('rival.safetensors'), rival.file)
-          const other = await scores(file('rival.safetensors'))
+        const evaluated = await propetl('evaluate', task, file('test.jsonl'), '--threads', String(threads))
+        const learned = evaluated.report.scores as Readonly<Record<string, { readonly score: number }>>
+        for (const rival of await scoreRivals(model, file('train.jsonl'), file('test.jsonl'))) {
           for (const metric of metrics) {
-            const [own, theirs] = [learned[metric], other[metric]]
+            const [own, theirs] = [learned[metric]?.score, rival.scores[metric]]
             if (own === undefined || theirs === undefined) continue
-            const result = { set, split, metric, learn: own.score, rival: rival.name, rivalScore: theirs.score }
+            const result = { set, split, metric, learn: own, rival: rival.name, rivalScore: theirs }
             found.push(result)
             print(linearModelsRow(`${set}, split ${split}`, [result]))
           }

@@ -1,65 +1,79 @@
 // Linear models on the vectors of the bare backbone, as users would fit them with scikit-learn: balanced logistic regression
-// for each label, and ridge regression for numbers. They are written as task files, so that `evaluate` scores them too.
+// for each label, and ridge regression for numbers.
 
 import { defaultColumns } from '../../src/data/columns.js'
-import { type LabelSpace, outputCount } from '../../src/data/label-space.js'
-import { wholeSet } from '../../src/learn/example-set.js'
+import { UnlearnedLabels } from '../../src/data/unlearned-labels.js'
+import { evaluationOf, scoreOf } from '../../src/learn/evaluation.js'
+import { type Subset, wholeSet } from '../../src/learn/example-set.js'
 import { pickVectors } from '../../src/learn/head-selection.js'
 import { type LabelledVectors, type LinearHead, LinearHeads, scalingOf } from '../../src/learn/linear-head.js'
+import { loadExampleSet } from '../../src/learn/load-example-set.js'
 import { binaryCrossEntropy } from '../../src/learn/losses.js'
-import { defaultPooling, type Model } from '../../src/learn/model.js'
+import type { Model } from '../../src/learn/model.js'
+import { problemTraits } from '../../src/learn/problem-traits.js'
 import { loadTrainingData } from '../../src/learn/training-data.js'
-import { defaultThreshold, type ProblemFields } from '../../src/petl/task.js'
-import { serializeTaskFile } from '../../src/petl/task-file.js'
 import { Problem } from '../../src/problem.js'
 import { bareVectors } from './few-shot-methods.js'
 
-/** A linear model as a task file without a mask. */
+/** A linear model, and its scores on the test rows. */
 export interface Rival {
   readonly name: string
-  readonly file: Uint8Array
+  readonly scores: Readonly<Record<string, number>>
 }
 
 /**
- * Fits the linear models for the task of a data file.
- * @throws Problem `invalid_data` unless its rows have several labels or numbers
+ * Fits linear models to the vectors of the rows of one file, and scores them on another one. The vectors have a norm of 1, as
+ * embeddings usually have, because the models are better on those.
+ * @throws Problem `invalid_data` unless the rows have several labels or numbers
  */
-export async function fitRivals(model: Model, data: string): Promise<readonly Rival[]> {
-  const { backbone } = model
-  const { hiddenSize: H } = backbone.dims
-  const options = { data, devShare: 0.1, columns: defaultColumns, seed: 1 }
-  const { space, train, texts } = await loadTrainingData(model, options, () => {})
-  const examples = await bareVectors({ model }, space, wholeSet(train.set))
-  const rival = (name: string, head: LinearHead): Rival => ({
-    name,
-    file: serializeTaskFile({
-      ...{ backbone: backbone.digest, pooling: defaultPooling(backbone), labels: space.labels },
-      ...texts,
-      ...problemFields(space, H, head),
-    }),
-  })
+export async function scoreRivals(model: Model, train: string, test: string): Promise<readonly Rival[]> {
+  const { backbone, tokenizer } = model
+  const { hiddenSize: H, vocabulary } = backbone.dims
+  const options = { data: train, devShare: 0.1, columns: defaultColumns, seed: 1 }
+  const { space: learned, texts, ...data } = await loadTrainingData(model, options, () => {})
+  const space = { ...learned, unlearned: new UnlearnedLabels() }
+  const form = { maxLength: tokenizer.maxTokens, ...texts }
+  const testRows = wholeSet(await loadExampleSet(test, defaultColumns, space, tokenizer, form, vocabulary))
+  const vectorsOf = async (rows: Subset) => withUnitNorm(await bareVectors({ model }, space, rows), H)
+  const fitted = await vectorsOf(wholeSet(data.train.set))
+  const { vectors } = await vectorsOf(testRows)
+  const rival = (name: string, head: LinearHead): Rival => {
+    const evaluation = evaluationOf(outputsOf(head, vectors, H), space, testRows)
+    const metrics = problemTraits[space.problem].metrics(space)
+    return { name, scores: Object.fromEntries(metrics.map((metric) => [metric, scoreOf(metric, space, evaluation)])) }
+  }
   switch (space.problem) {
     case 'multi_label_classification':
-      return [rival('balanced logistic regression', await fitBalanced(examples, space.labels.length, H))]
-    case 'regression': {
-      const alpha = selectAlpha(examples, H)
+      return [rival('balanced logistic regression', await fitBalanced(fitted, space.labels.length, H))]
+    case 'regression':
       return [
-        rival('ridge, α = 1', fitRidge(examples, H, 1)),
-        rival('ridge, α by cross-validation', fitRidge(examples, H, alpha)),
+        rival('ridge, α = 1', fitRidge(fitted, H, 1)),
+        rival('ridge, α by cross-validation', fitRidge(fitted, H, selectAlpha(fitted, H))),
       ]
-    }
     default:
-      throw new Problem('invalid_data', `${data} is a ${space.problem}; expected several labels per text, or numbers`)
+      throw new Problem('invalid_data', `${train} is a ${space.problem}; expected several labels per text, or numbers`)
   }
 }
 
-function problemFields(space: LabelSpace, inputs: number, { weight, bias }: LinearHead): ProblemFields {
-  const { mean, deviation } = space.spread ?? { mean: 0, deviation: 1 }
-  const scaled = (values: Float32Array) => values.map((value) => value * deviation)
-  const head = { output: { inputs, outputs: outputCount(space), weight: scaled(weight), bias: scaled(bias) } }
-  return space.problem === 'regression'
-    ? { problemType: 'regression', head, offset: mean }
-    : { problemType: 'multi_label_classification', head, thresholds: defaultThreshold }
+function withUnitNorm({ vectors, ...data }: LabelledVectors, H: number): LabelledVectors {
+  const scaled = vectors.slice()
+  for (let start = 0; start < scaled.length; start += H) {
+    const vector = scaled.subarray(start, start + H)
+    const norm = Math.hypot(...vector)
+    vector.set(vector.map((value) => value / norm))
+  }
+  return { ...data, vectors: scaled }
+}
+
+/** The outputs of a head, [N, C]. */
+function outputsOf({ weight, bias }: LinearHead, vectors: Float32Array, H: number): Float32Array {
+  const C = bias.length
+  return Float32Array.from({ length: (vectors.length / H) * C }, (_, at) => {
+    const [row, output] = [Math.floor(at / C), at % C]
+    let sum = bias[output] ?? 0
+    for (let i = 0; i < H; i++) sum += (weight[output * H + i] ?? 0) * (vectors[row * H + i] ?? 0)
+    return sum
+  })
 }
 
 /** `OneVsRestClassifier(LogisticRegression(C=1, class_weight='balanced'))` of scikit-learn. */
@@ -135,7 +149,7 @@ function solvePositive(A: Float64Array, b: Float64Array): Float64Array {
   return x
 }
 
-const alphas = [1, 3, 10, 30, 100, 300, 1_000, 3_000]
+const alphas = [0.1, 0.3, 1, 3, 10, 30, 100, 300]
 const folds = 5
 
 /** The penalty with the lowest squared error in cross-validation, in which every fifth row is held out together. */
@@ -151,8 +165,5 @@ function selectAlpha(examples: LabelledVectors, H: number): number {
   return alphas[errors.indexOf(Math.min(...errors))] ?? 1
 }
 
-const squaredError = ({ weight, bias: [bias = 0] }: LinearHead, { vectors, targets }: LabelledVectors, H: number) =>
-  targets.reduce((sum, target, row) => {
-    const output = weight.reduce((total, value, i) => total + value * (vectors[row * H + i] ?? 0), bias)
-    return sum + (output - target) ** 2
-  }, 0)
+const squaredError = (head: LinearHead, { vectors, targets }: LabelledVectors, H: number) =>
+  outputsOf(head, vectors, H).reduce((sum, output, row) => sum + (output - (targets[row] ?? 0)) ** 2, 0)
