@@ -6,8 +6,6 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { alternate, type Figure, median, summary } from '../support/figures.js'
 
-/** A round is one warm-up run, and the mean of this number of further runs. */
-const runsPerRound = 5
 /** Threads of a side may spin for a while after their work. The other side waits until they sleep. */
 const settleMs = 300
 
@@ -53,11 +51,15 @@ export async function startPyTorch(
   }
 }
 
-/** The time of PyTorch divided by ours, in rounds that alternate. @param ours runs once and returns milliseconds */
+/**
+ * The time of PyTorch divided by ours, in rounds that alternate.
+ * @param ours runs once and returns milliseconds
+ * @param runsPerRound a round is one warm-up run, and the mean of this number of further runs
+ */
 export async function againstPyTorch(
   peer: PyTorchPeer,
   ours: () => Promise<number>,
-  rounds: number,
+  { rounds, runsPerRound }: { readonly rounds: number; readonly runsPerRound: number },
 ): Promise<Pick<Figure, 'value' | 'spread' | 'repeats' | 'notes'>> {
   const round = async (run: () => Promise<number>) => {
     await pause(settleMs)

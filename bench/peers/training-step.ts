@@ -5,7 +5,7 @@ import { modelDir } from '../support/material.js'
 import { openStep } from '../training/training-step.js'
 import { againstPyTorch, startPyTorch } from './pytorch-peer.js'
 
-const rounds = 12
+const schedule = { rounds: 12, runsPerRound: 5 }
 
 /** @param python an interpreter with bench/peers/requirements.txt installed */
 export const trainingStepAgainstPyTorch =
@@ -15,7 +15,7 @@ export const trainingStepAgainstPyTorch =
     const version = peer.ready.join()
     log(version)
     const ours = await openStep()
-    const compared = await againstPyTorch(peer, ours.step, rounds)
+    const compared = await againstPyTorch(peer, ours.step, schedule)
     peer.close()
     await ours.release()
     return [

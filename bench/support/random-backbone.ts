@@ -54,6 +54,7 @@ function modernBertBase(): BackboneShape {
       num_hidden_layers: layers,
       num_attention_heads: 12,
       max_position_embeddings: 8192,
+      pad_token_id: 0,
       global_attn_every_n_layers: 3,
       local_attention: 128,
     },
