@@ -138,7 +138,7 @@ export const catalogue: readonly CatalogueEntry[] = [
     {
       name: 'random-backbones',
       measures: 'mixed-batch with an adapter on random weights in the shape of ModernBERT-base and DeBERTa-v3-small',
-      duration: '8 min',
+      duration: '3 min',
     },
     [],
     () => randomBackbones,
