@@ -3,6 +3,7 @@
 
 import { OwnerQueues } from '../costs/owner-queues.js'
 import type { Owner } from '../owner.js'
+import { oncePerTurn } from './once-per-turn.js'
 
 /** Pieces that are read in one turn of the event loop. A piece has at most 64 KiB. */
 export const piecesPerTurn = 4
@@ -18,7 +19,7 @@ interface Pausable {
 export class BodyTurns {
   readonly #waiting = new OwnerQueues<Pausable>()
   #left = piecesPerTurn
-  #planned = false
+  readonly #plan = oncePerTurn(() => this.#readNext())
 
   /** Call it after each piece of a body that is not complete. Pauses the request until it is the owner's turn. */
   pieceRead(owner: Owner, request: Pausable): void {
@@ -31,15 +32,10 @@ export class BodyTurns {
     this.#plan()
   }
 
-  #plan(): void {
-    if (this.#planned) return
-    this.#planned = true
-    setImmediate(() => {
-      this.#planned = false
-      this.#left = piecesPerTurn
-      while (this.#left > 0 && !this.#waiting.isEmpty) this.#resumeNext()
-      if (!this.#waiting.isEmpty) this.#plan()
-    })
+  #readNext(): void {
+    this.#left = piecesPerTurn
+    while (this.#left > 0 && !this.#waiting.isEmpty) this.#resumeNext()
+    if (!this.#waiting.isEmpty) this.#plan()
   }
 
   /** The request will read at least one piece in this turn. */

@@ -1,5 +1,7 @@
-// Work that may wait for a later turn of the event loop, of which a turn does only a little: many clients that connect at the
-// same time must not hold the event loop.
+// Work that may wait for a later turn of the event loop. A turn does only a little of it: many clients that connect at the same
+// time must not hold the event loop.
+
+import { oncePerTurn } from './once-per-turn.js'
 
 /** Pieces of work in one turn. */
 const perTurn = 8
@@ -8,7 +10,7 @@ export class LaterTurns {
   /** Work that came in this turn, and work that came before. */
   #new: (() => void)[] = []
   #ready: (() => void)[] = []
-  #planned = false
+  readonly #plan = oncePerTurn(() => this.#doNext())
 
   /** Does the work after the sockets were polled at least once more. */
   add(work: () => void): void {
@@ -16,15 +18,10 @@ export class LaterTurns {
     this.#plan()
   }
 
-  #plan(): void {
-    if (this.#planned) return
-    this.#planned = true
-    setImmediate(() => {
-      this.#planned = false
-      for (const work of this.#ready.splice(0, perTurn)) work()
-      this.#ready.push(...this.#new)
-      this.#new = []
-      if (this.#ready.length > 0) this.#plan()
-    })
+  #doNext(): void {
+    for (const work of this.#ready.splice(0, perTurn)) work()
+    this.#ready.push(...this.#new)
+    this.#new = []
+    if (this.#ready.length > 0) this.#plan()
   }
 }
