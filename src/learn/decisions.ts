@@ -7,7 +7,7 @@ import type { Evaluation, Values } from './evaluated-examples.js'
 import { scoreOf } from './evaluation.js'
 import { merit } from './metric-table.js'
 import type { Metric } from './metrics.js'
-import { sigmoid } from './probabilities.js'
+import { logOdds, sigmoid } from './probabilities.js'
 import { problemTraits } from './problem-traits.js'
 
 /**
@@ -57,7 +57,8 @@ function labelThresholds(space: LabelSpace, metric: Metric, outputs: Values): Fl
   const { factor, shifts } = leastSquares({ outputs: frequencies, targets: own, width: 1 })
   return own.map((odds, label) => {
     const usual = factor * (frequencies[label] ?? 0) + (shifts[0] ?? 0)
-    const share = (positives[label] ?? 0) / ((positives[label] ?? 0) + sharedPositives)
+    const count = positives[label] ?? 0
+    const share = count / (count + sharedPositives)
     return withinBounds(sigmoid(share * odds + (1 - share) * usual))
   })
 }
@@ -68,8 +69,6 @@ function labelThresholds(space: LabelSpace, metric: Metric, outputs: Values): Fl
  * positive examples say little about where a threshold should be.
  */
 const sharedPositives = 20
-
-const logOdds = (probability: number): number => Math.log(probability / (1 - probability))
 
 /** Thresholds are within these bounds, so that they stay above 0 and below 1 as float32. */
 const thresholdBounds = [1e-6, 1 - 1e-6] as const

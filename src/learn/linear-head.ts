@@ -88,10 +88,7 @@ export class LinearHeads {
     const sums = new Float64Array(C)
     for (const [at, target] of targets.entries())
       sums[at % C] = (sums[at % C] ?? 0) + target * (counted[Math.floor(at / C)] ?? 0)
-    const all = Math.max(
-      1,
-      counted.reduce((sum, one) => sum + one, 0),
-    )
+    const all = countOf(counted)
     const point = new Float64Array(C * H + C)
     point.set(
       sums.map((sum) => this.loss.constant(sum / all)),
@@ -101,13 +98,7 @@ export class LinearHeads {
   }
 
   #inputs({ vectors, targets, counted }: LabelledVectors) {
-    const share = this.loss.weight(
-      Math.max(
-        1,
-        counted.reduce((sum, one) => sum + one, 0),
-      ),
-      this.outputs,
-    )
+    const share = this.loss.weight(countOf(counted), this.outputs)
     return {
       vectors: { shape: [vectors.length / this.hiddenSize, this.hiddenSize], data: vectors },
       ...targetInputs(
@@ -125,6 +116,13 @@ export class LinearHeads {
     }
   }
 }
+
+/** What the vectors count in all; 1 if none counts, so that a mean is finite. */
+const countOf = (counted: Float32Array): number =>
+  Math.max(
+    1,
+    counted.reduce((sum, one) => sum + one, 0),
+  )
 
 /** Most updates of a fit. With thousands of labels they are few, because each costs about (N + 500)·H·C. */
 const mostIterations = (N: number, H: number, C: number): number =>

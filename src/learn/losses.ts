@@ -2,6 +2,7 @@
 
 import type { GraphBuilder, Value } from '../graph/graph.js'
 import { logSoftmax, mul, scale, softplus, sub } from '../graph/operators.js'
+import { logOdds } from './probabilities.js'
 
 export interface Loss {
   /** Terms [N,C] from outputs and targets [N,C]. The loss is their sum, in which each of the N targets has its weight. */
@@ -23,7 +24,7 @@ export const crossEntropy: Loss = {
 export const binaryCrossEntropy: Loss = {
   terms: (g, outputs, targets) => sub(g, softplus(g, outputs), mul(g, outputs, targets)),
   weight: (targets, outputs) => 1 / (targets * outputs),
-  constant: (mean) => Math.log(inside(mean) / (1 - inside(mean))),
+  constant: (mean) => logOdds(inside(mean)),
 }
 
 /** For a number. */

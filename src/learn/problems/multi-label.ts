@@ -1,10 +1,10 @@
-// Several labels, each of which may apply.
+// Several labels. Any number of them may apply to a text.
 
 import { throwInvalidData } from '../../data/invalid-data.js'
 import { labelIndex, outputCount } from '../../data/label-space.js'
 import { defaultThreshold, thresholdOf } from '../../petl/task.js'
 import { binaryCrossEntropy } from '../losses.js'
-import { sigmoid } from '../probabilities.js'
+import { logOdds, sigmoid } from '../probabilities.js'
 import { rawScores } from './classes.js'
 import type { ProblemTraits } from './learned-problem.js'
 
@@ -25,10 +25,7 @@ export const multiLabel: ProblemTraits = {
   predictions: (space, outputs) => {
     const { thresholds = defaultThreshold } = space
     const C = outputCount(space)
-    const minOutputs = Float64Array.from({ length: C }, (_, label) => {
-      const threshold = thresholdOf(thresholds, label)
-      return Math.log(threshold / (1 - threshold))
-    })
+    const minOutputs = Float64Array.from({ length: C }, (_, label) => logOdds(thresholdOf(thresholds, label)))
     return Float32Array.from(outputs, (output, at) => (output >= (minOutputs[at % C] ?? 0) ? 1 : 0))
   },
   metrics: () => ['macro_f1', 'micro_f1', 'average_precision'],

@@ -1,4 +1,4 @@
-// Several labels, each of which may apply.
+// Several labels. Any number of them may apply to a text.
 
 import { Type } from 'typebox'
 import { defaultThreshold } from '../task.js'

@@ -1,4 +1,4 @@
-// Several labels, each of which may apply.
+// Several labels. Any number of them may apply to a text.
 
 import { classifyEach, labelsReaching, logitsInSteps } from '../heads.js'
 import { classificationCost } from '../prediction-costs.js'
