@@ -1,24 +1,20 @@
 // Trains the bundled tasks with the defaults of `learn`, and compares each with the file that is bundled now.
 
-import { execFile } from 'node:child_process'
 import { copyFile, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
+import { basename, join } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { readFileAs } from '../../src/formats/file.js'
 import { readTaskDescription } from '../../src/learn/training-folder.js'
-import { inPackage } from '../../src/package.js'
 import { prototypeName, readPrototypeFile } from '../../src/petl/prototype-file.js'
 import { readTaskFile } from '../../src/petl/task-file.js'
 import { Problem } from '../../src/problem.js'
 import { settings } from '../../src/settings.js'
+import { propetl } from './command.js'
+import { masksFolder } from './known-masks.js'
+import { signed } from './points.js'
 import { shortDigest } from './run.js'
 import { appendLine, checkStoreWritable, readLines } from './store.js'
-
-const run = promisify(execFile)
-const cli = fileURLToPath(inPackage('dist/cli.js'))
 
 export interface BundledOptions {
   /** A folder with a folder per task: train.jsonl, dev.jsonl, and optionally task.json. */
@@ -70,7 +66,7 @@ export async function trainBundledTasks(options: BundledOptions): Promise<readon
   const { data, out, print } = options
   const bundledDir = settings.masksDir.value
   const path = options.prototype ?? join(settings.modelDir.value, prototypeName)
-  const source = options.masksDir ?? (options.prototype === undefined ? bundledDir : join(dirname(path), 'masks'))
+  const source = masksFolder(options)
   const store = join(out, 'bundled.jsonl')
   await mkdir(out, { recursive: true })
   await checkStoreWritable(store)
@@ -148,18 +144,16 @@ async function trainBundledTask(
   const { description } = await readFileAs(bundledFile, 'unreadable_file', (bytes) => readTaskFile(bytes))
   const { problem, metric } = await readTaskDescription(join(data, 'task.json'))
   const dev = join(data, 'dev.jsonl')
-  const start = performance.now()
   const unfinished = `${file}.part`
-  const learned = await propetl(
+  const { report: learned, seconds } = await propetl(
     ...['learn', join(data, 'train.jsonl'), '--dev', dev, '--out', unfinished, '--max-rows', String(maxRows)],
     ...['--prototype', path, '--start-masks', masks, '--no-baseline'],
     ...(problem === undefined ? [] : ['--problem-type', problem]),
     ...(metric === undefined ? [] : ['--metric', metric]),
     ...(description === undefined ? [] : ['--description', description]),
   )
-  const seconds = (performance.now() - start) / 1000
   const evaluate = async (taskFile: string, flags: readonly string[]) =>
-    (await propetl('evaluate', taskFile, dev, '--metric', learned.metric as string, ...flags)).score as number
+    (await propetl('evaluate', taskFile, dev, '--metric', learned.metric as string, ...flags)).report.score as number
   const score = await evaluate(unfinished, ['--prototype', path])
   if (score !== learned.score)
     print(`warning: ${task}: learn reports ${learned.score}, but evaluate on its file ${score}`)
@@ -173,11 +167,6 @@ async function trainBundledTask(
   }
   await rename(unfinished, file)
   return result
-}
-
-async function propetl(...args: readonly string[]): Promise<Readonly<Record<string, unknown>>> {
-  const { stdout } = await run(process.execPath, [cli, ...args, '--json'], { maxBuffer: 2 ** 28 })
-  return JSON.parse(stdout)
 }
 
 const describe = ({ task, metric, score, bundledScore, calibrationError, start, epoch, seconds }: BundledRun): string =>
@@ -196,7 +185,7 @@ export function bundledTable(results: readonly BundledRun[]): string {
         metric.replaceAll('_', ' '),
         score.toFixed(4),
         bundledScore.toFixed(4),
-        `${gain < 0 ? '−' : '+'}${Math.abs(gain).toFixed(1)}`,
+        signed(gain),
         (calibrationError ?? 0) > maxCalibrationError ? `**${error}**` : error,
         `${start}, epoch ${epoch}`,
         seconds.toFixed(0),

@@ -2,6 +2,7 @@
 
 import { noMask } from '../../src/learn/starting-masks.js'
 import { type FewShotRun, hasMask, type Section, type Setup, sectionsOf, sizeText } from './few-shot-run.js'
+import { signed } from './points.js'
 
 type Scored = 'learn' | 'headAlone' | 'mask' | 'logisticRegression' | 'plainAdapter'
 
@@ -163,8 +164,6 @@ const gainText = ({ mean, error }: Gain): string =>
   error === undefined ? signed(mean) : `${signed(mean)} ± ${error.toFixed(1)}`
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
-
-const signed = (points: number): string => `${points < 0 ? '−' : '+'}${Math.abs(points).toFixed(1)}`
 
 const distinct = <T>(values: readonly T[]): readonly T[] => Array.from(new Set(values))
 

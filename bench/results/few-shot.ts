@@ -1,9 +1,9 @@
 // Few labelled examples: what the commands learn and evaluate give users, compared with other methods on the same rows. The
 // tasks are ones that the prototype was not trained on, and only masks of tasks that it was trained on are known.
 
-import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { basename, join } from 'node:path'
 import { knownTasks } from '../../src/commands/learn.js'
 import { duration } from '../../src/commands/progress-line.js'
 import { wholeSet } from '../../src/learn/example-set.js'
@@ -12,7 +12,6 @@ import { Random } from '../../src/learn/random.js'
 import { noMask } from '../../src/learn/starting-masks.js'
 import { prototypeName } from '../../src/petl/prototype-file.js'
 import { Problem } from '../../src/problem.js'
-import { settings } from '../../src/settings.js'
 import { describeVersion } from '../report.js'
 import { propetl } from './command.js'
 import {
@@ -40,8 +39,9 @@ import {
   sizeText,
   versionOf,
 } from './few-shot-run.js'
+import { masksFolder } from './known-masks.js'
 import { shortDigest } from './run.js'
-import { checkStoreWritable } from './store.js'
+import { checkStoreWritable, linesOf } from './store.js'
 
 export interface FewShotOptions {
   readonly data: string
@@ -181,8 +181,7 @@ async function loadMaterial(options: FewShotOptions, folder: string): Promise<Lo
       'invalid_setting',
       `the prototype was trained on ${seen}; name tasks that are new to it with --tasks`,
     )
-  const source =
-    options.masksDir ?? (options.prototype === undefined ? settings.masksDir.value : join(dirname(path), 'masks'))
+  const source = masksFolder(options)
   const masks = join(folder, 'masks')
   await mkdir(masks)
   const digests: Record<string, string> = {}
@@ -211,11 +210,10 @@ interface TaskRows {
   readonly test: readonly string[]
 }
 
-async function readTaskRows(folder: string): Promise<TaskRows> {
-  const lines = async (name: string) =>
-    (await readFile(join(folder, name), 'utf8')).split('\n').filter((line) => line !== '')
-  return { train: await lines('train.jsonl'), test: (await lines('dev.jsonl')).slice(0, testRows) }
-}
+const readTaskRows = async (folder: string): Promise<TaskRows> => ({
+  train: await linesOf(join(folder, 'train.jsonl')),
+  test: (await linesOf(join(folder, 'dev.jsonl'))).slice(0, testRows),
+})
 
 const labelOf = (line: string): string => String((JSON.parse(line) as { label: unknown }).label)
 

@@ -1,7 +1,7 @@
 // Several labels per text, and numbers: what the commands learn and evaluate give users, compared with linear models
 // that are fitted to the vectors of the bare backbone for the same rows.
 
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { loadModelForTraining } from '../../src/learn/model.js'
@@ -9,6 +9,8 @@ import { Random } from '../../src/learn/random.js'
 import { settings } from '../../src/settings.js'
 import { propetl } from './command.js'
 import { scoreRivals } from './linear-rivals.js'
+import { signed } from './points.js'
+import { linesOf } from './store.js'
 
 export interface LinearModelsOptions {
   /** A folder with NAME-train.jsonl and NAME-test.jsonl for each data set. */
@@ -71,9 +73,6 @@ export async function compareLinearModels(options: LinearModelsOptions): Promise
   return found
 }
 
-const linesOf = async (path: string): Promise<readonly string[]> =>
-  (await readFile(path, 'utf8')).split('\n').filter((line) => line !== '')
-
 /** The first split is that of the files. Further ones divide all rows at random, into parts of the same sizes. */
 export function splitLines(train: readonly string[], test: readonly string[], split: number) {
   if (split === 1) return { train, test }
@@ -100,8 +99,7 @@ export function linearModelsTable(comparisons: readonly Comparison[]): string {
 function linearModelsRow(title: string, group: readonly Comparison[]): string {
   const mean = (value: (one: Comparison) => number) => group.reduce((sum, one) => sum + value(one), 0) / group.length
   const [learn, rival] = [mean((one) => one.learn), mean((one) => one.rivalScore)]
-  const points = 100 * (learn - rival)
-  const gain = `${points < 0 ? '−' : '+'}${Math.abs(points).toFixed(1)}`
+  const gain = signed(100 * (learn - rival))
   const [first] = group
   return `| ${title} | ${first?.metric} | ${learn.toFixed(4)} | ${first?.rival} | ${rival.toFixed(4)} | ${gain} |`
 }

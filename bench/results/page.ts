@@ -6,6 +6,7 @@ import { writeAtomically } from '../../src/commands/output-file.js'
 import { Problem } from '../../src/problem.js'
 import { tables, titles } from './compared-methods.js'
 import { type PlotPoint, plot } from './plot.js'
+import { signed } from './points.js'
 import type { FinishedRun } from './run.js'
 import { readRuns } from './store.js'
 import { type Cell, type Column, type Table, tableOf } from './table.js'
@@ -172,7 +173,6 @@ const shown = (cell: Cell | undefined): string => {
 }
 
 const scoreText = (value: number): string => value.toFixed(3)
-const signed = (points: number): string => `${points < 0 ? '−' : '+'}${Math.abs(points).toFixed(1)}`
 const percent = (share: number): string => `${(100 * share).toPrecision(3)} %`
 const whole = (value: number): string => value.toLocaleString('en-US')
 const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`

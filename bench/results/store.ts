@@ -24,6 +24,10 @@ const runLines = { format: runFormat, schema: runSchema, command: 'results run' 
  */
 export const readRuns = (path: string): Promise<readonly FinishedRun[]> => readLines(path, runLines)
 
+/** The lines of a JSON Lines file that users wrote. */
+export const linesOf = async (path: string): Promise<readonly string[]> =>
+  (await readFile(path, 'utf8')).split('\n').filter((line) => line !== '')
+
 /** Adds a finished run. When this returns, the run is on the disk. @throws Problem `unreadable_file`, `invalid_data` */
 export const appendRun = (path: string, run: FinishedRun): Promise<void> => appendLine(path, runLines, run)
 
