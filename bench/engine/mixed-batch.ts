@@ -6,16 +6,8 @@ import { readBackbone } from '../../src/backbones/backbone.js'
 import type { Engine, EngineRow } from '../../src/engine/engine.js'
 import type { ModuleConfig } from '../../src/petl/kinds.js'
 import { alternate, type Benchmark, type Figure, median, summary } from '../support/figures.js'
-import {
-  loadModel,
-  type Model,
-  randomPrototype,
-  randomRows,
-  startEngine,
-  timeBatches,
-  withTemporaryDirectory,
-} from '../support/material.js'
-import { largeBatches, largeShapes, writeRandomBackbone } from '../support/random-backbone.js'
+import { largeBatches, withLargeModels } from '../support/large-models.js'
+import { loadModel, type Model, randomPrototype, randomRows, startEngine, timeBatches } from '../support/material.js'
 
 const rounds = 40
 
@@ -54,17 +46,13 @@ const largeModelRounds = 8
 /** Backbones in the shape of published models, with random weights and a random adapter. */
 export const randomBackbones: Benchmark = async (log) => {
   const figures: Figure[] = []
-  for (const shape of largeShapes())
-    await withTemporaryDirectory(async (directory) => {
-      const backbone = await writeRandomBackbone(directory, shape)
-      const module = { kind: 'adapter', bottleneck: 64, activation: 'relu', scaling: 1 } as const
-      const model = { backbone, prototype: randomPrototype(backbone, module) }
-      const name = `adapter of 64 on random weights in the shape of ${shape.name}`
-      for (const size of largeBatches) {
-        log(`random-backbones: ${shape.name}, ${size.rows} × ${size.tokens}`)
-        figures.push(await figureOf(model, name, 1.08, size, largeModelRounds))
-      }
-    })
+  await withLargeModels(async (model) => {
+    const name = `adapter of 64 on random weights in the shape of ${model.name}`
+    for (const size of largeBatches) {
+      log(`random-backbones: ${model.name}, ${size.rows} × ${size.tokens}`)
+      figures.push(await figureOf(model, name, 1.08, size, largeModelRounds))
+    }
+  })
   return figures
 }
 

@@ -4,8 +4,8 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Engine, EngineRow } from '../../src/engine/engine.js'
 import type { Benchmark, Figure } from '../support/figures.js'
-import { randomPrototype, randomRows, startEngine, timeBatches, withTemporaryDirectory } from '../support/material.js'
-import { largeBatches, largeShapes, writeRandomBackbone } from '../support/random-backbone.js'
+import { largeBatches, withLargeModels } from '../support/large-models.js'
+import { randomRows, startEngine, timeBatches } from '../support/material.js'
 import { againstPyTorch, startPyTorch } from './pytorch-peer.js'
 
 /** A run takes seconds. */
@@ -18,34 +18,31 @@ export const forwardAgainstPyTorch =
   (python: string): Benchmark =>
   async (log) => {
     const figures: Figure[] = []
-    for (const shape of largeShapes())
-      await withTemporaryDirectory(async (directory) => {
-        const backbone = await writeRandomBackbone(directory, shape)
-        const adapter = { kind: 'adapter', bottleneck: 64, activation: 'relu', scaling: 1 } as const
-        const model = { backbone, prototype: randomPrototype(backbone, adapter) }
-        const engine = await startEngine(model, { bare: true })
-        try {
-          for (const size of largeBatches) {
-            log(`pytorch-forward: ${shape.name}, ${size.rows} × ${size.tokens}`)
-            const rows = randomRows(model, size.rows, size.tokens)
-            const idsFile = join(directory, 'ids.json')
-            await writeFile(idsFile, JSON.stringify(rows.map(({ inputIds }) => inputIds)))
-            const peer = await startPyTorch(python, 'forward.py', [directory, idsFile], 2)
-            const [vectors = '', version = ''] = peer.ready
-            await checkSameVectors(engine, rows, JSON.parse(vectors))
-            const compared = await againstPyTorch(peer, () => timeBatches(engine, [rows]), schedule)
-            peer.close()
-            figures.push({
-              name: `Bare batch of ${size.rows} rows × ${size.tokens} tokens, random weights in the shape of ${shape.name}: time of ${version} against ours`,
-              unit: '×',
-              ...compared,
-              ...(shape.name === 'ModernBERT-base' && size.tokens === 64 && { target: { atLeast: 1.2 } }),
-            })
-          }
-        } finally {
-          await engine.close()
+    await withLargeModels(async (model) => {
+      const { name, directory } = model
+      const engine = await startEngine(model, { bare: true })
+      try {
+        for (const size of largeBatches) {
+          log(`pytorch-forward: ${name}, ${size.rows} × ${size.tokens}`)
+          const rows = randomRows(model, size.rows, size.tokens)
+          const idsFile = join(directory, 'ids.json')
+          await writeFile(idsFile, JSON.stringify(rows.map(({ inputIds }) => inputIds)))
+          const peer = await startPyTorch(python, 'forward.py', [directory, idsFile], 2)
+          const [vectors = '', version = ''] = peer.ready
+          await checkSameVectors(engine, rows, JSON.parse(vectors))
+          const compared = await againstPyTorch(peer, () => timeBatches(engine, [rows]), schedule)
+          peer.close()
+          figures.push({
+            name: `Bare batch of ${size.rows} rows × ${size.tokens} tokens, random weights in the shape of ${name}: time of ${version} against ours`,
+            unit: '×',
+            ...compared,
+            ...(name === 'ModernBERT-base' && size.tokens === 64 && { target: { atLeast: 1.2 } }),
+          })
         }
-      })
+      } finally {
+        await engine.close()
+      }
+    })
     return figures
   }
 

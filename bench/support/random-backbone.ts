@@ -15,6 +15,15 @@ export interface BackboneShape {
   readonly tensors: Readonly<Record<string, readonly number[]>>
 }
 
+const dense = (name: string, outputs: number, inputs: number): BackboneShape['tensors'] => ({
+  [`${name}.weight`]: [outputs, inputs],
+  [`${name}.bias`]: [outputs],
+})
+const norm = (name: string, H: number): BackboneShape['tensors'] => ({
+  [`${name}.weight`]: [H],
+  [`${name}.bias`]: [H],
+})
+
 // In layers as wide as these, numbers between 1/64 and 1/32 of both signs keep the size of hidden states.
 const exponent = 121 << 7
 const signAndMantissa = 0x807f
@@ -42,7 +51,7 @@ export async function writeRandomBackbone(directory: string, { config, tensors }
 }
 
 /** ModernBERT-base (Warner et al. 2024) with fewer words, whose number does not change the time of a batch. */
-function modernBertBase(): BackboneShape {
+export function modernBertBase(): BackboneShape {
   const [H, intermediate, layers, vocabulary] = [768, 1152, 22, 4096]
   return {
     name: 'ModernBERT-base',
@@ -77,22 +86,17 @@ const layerTensors = (layer: number, H: number, intermediate: number): BackboneS
 })
 
 /** DeBERTa-v3-small (He et al. 2021) with fewer words, as {@link modernBertBase}. */
-function debertaV3Small(): BackboneShape {
+export function debertaV3Small(): BackboneShape {
   const [H, intermediate, layers, vocabulary, buckets] = [768, 3072, 6, 4096, 256]
-  const dense = (name: string, outputs: number, inputs: number) => ({
-    [`${name}.weight`]: [outputs, inputs],
-    [`${name}.bias`]: [outputs],
-  })
-  const norm = (name: string) => ({ [`${name}.weight`]: [H], [`${name}.bias`]: [H] })
   const layer = (name: string): BackboneShape['tensors'] => ({
     ...dense(`${name}.attention.self.query_proj`, H, H),
     ...dense(`${name}.attention.self.key_proj`, H, H),
     ...dense(`${name}.attention.self.value_proj`, H, H),
     ...dense(`${name}.attention.output.dense`, H, H),
-    ...norm(`${name}.attention.output.LayerNorm`),
+    ...norm(`${name}.attention.output.LayerNorm`, H),
     ...dense(`${name}.intermediate.dense`, intermediate, H),
     ...dense(`${name}.output.dense`, H, intermediate),
-    ...norm(`${name}.output.LayerNorm`),
+    ...norm(`${name}.output.LayerNorm`, H),
   })
   return {
     name: 'DeBERTa-v3-small',
@@ -114,29 +118,17 @@ function debertaV3Small(): BackboneShape {
     },
     tensors: {
       'embeddings.word_embeddings.weight': [vocabulary, H],
-      ...norm('embeddings.LayerNorm'),
+      ...norm('embeddings.LayerNorm', H),
       'encoder.rel_embeddings.weight': [2 * buckets, H],
-      ...norm('encoder.LayerNorm'),
+      ...norm('encoder.LayerNorm', H),
       ...Object.assign({}, ...Array.from({ length: layers }, (_, at) => layer(`encoder.layer.${at}`))),
     },
   }
 }
 
-/** The shapes and batches that benchmarks of large models measure. */
-export const largeShapes = (): readonly BackboneShape[] => [modernBertBase(), debertaV3Small()]
-export const largeBatches = [
-  { rows: 16, tokens: 64 },
-  { rows: 8, tokens: 256 },
-] as const
-
 /** BERT with one narrow layer and the words of the bundled model, to measure what a command does besides computing. */
 export function tinyBert(): BackboneShape {
   const [H, intermediate, vocabulary, positions] = [64, 128, 30_522, 512]
-  const dense = (name: string, outputs: number, inputs: number) => ({
-    [`${name}.weight`]: [outputs, inputs],
-    [`${name}.bias`]: [outputs],
-  })
-  const norm = (name: string) => ({ [`${name}.weight`]: [H], [`${name}.bias`]: [H] })
   const layer = 'encoder.layer.0'
   return {
     name: 'one-layer BERT',
@@ -154,15 +146,15 @@ export function tinyBert(): BackboneShape {
       'embeddings.word_embeddings.weight': [vocabulary, H],
       'embeddings.position_embeddings.weight': [positions, H],
       'embeddings.token_type_embeddings.weight': [2, H],
-      ...norm('embeddings.LayerNorm'),
+      ...norm('embeddings.LayerNorm', H),
       ...dense(`${layer}.attention.self.query`, H, H),
       ...dense(`${layer}.attention.self.key`, H, H),
       ...dense(`${layer}.attention.self.value`, H, H),
       ...dense(`${layer}.attention.output.dense`, H, H),
-      ...norm(`${layer}.attention.output.LayerNorm`),
+      ...norm(`${layer}.attention.output.LayerNorm`, H),
       ...dense(`${layer}.intermediate.dense`, intermediate, H),
       ...dense(`${layer}.output.dense`, H, intermediate),
-      ...norm(`${layer}.output.LayerNorm`),
+      ...norm(`${layer}.output.LayerNorm`, H),
     },
   }
 }
