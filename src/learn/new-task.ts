@@ -12,10 +12,11 @@ import { type Confusion, findConfusions } from './confusions.js'
 import { type ClassWeighting, type Decided, decide } from './decisions.js'
 import type { Evaluation, Values } from './evaluated-examples.js'
 import { evaluationOf, headOutputs, scoreOf } from './evaluation.js'
-import { type Subset, targetsOf } from './example-set.js'
+import { targetsOf } from './example-set.js'
 import { trainMask } from './mask-training.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
+import { defaultEpochs, ratesFrom, ratesFromRandomMask, ratesFromScratch, ratesFromStart } from './new-task-schedule.js'
 import { type HeadKind, type MaskForm, moduleParameters, taskPlan } from './plan.js'
 import { hasHead, problemTraits } from './problem-traits.js'
 import { Random } from './random.js'
@@ -131,7 +132,7 @@ export async function trainNewTask(
     prototype ? initialModule(parameters, prototype, random('beginning'), mask) : []
   const isFitted = !resume && canBeFitted(space, options)
   // A fitted head is trained with other rates, which depend on the mask.
-  const rates = ratesFrom(resume ? ratesFromStart : ratesFromScratch, options)
+  const rates = ratesFrom(resume ? ratesFromStart : ratesFromScratch, options.rates)
   const trainer = new Trainer(backbone, plan, module(), { ...options, rates })
   const masks = startingMasks(prototype, { maskLayers, combine }, known)
   const deadline = performance.now() + (options.timeBudget ?? Number.POSITIVE_INFINITY)
@@ -174,7 +175,7 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
   onStart(best.mask.name, startScore(run, validation, best))
 
   const rates = trainable.mask.bits ? ratesFromStart : ratesFromRandomMask
-  const trained = await trainMask(trainer.withRates(ratesFrom(rates, options)), trainable, best, {
+  const trained = await trainMask(trainer.withRates(ratesFrom(rates, options.rates)), trainable, best, {
     ...{ space, train, folds, random, signal, onProgress, deadline },
     batchRows: options.batchRows,
     epochs: !trainable.mask.isBare ? (options.epochs ?? defaultEpochs(train, options.batchRows)) : 0,
@@ -317,26 +318,6 @@ function newTask(
     ...(calibrationError !== undefined && { calibrationError }),
     ...(headOnly !== undefined && { headOnly }),
   }
-}
-
-/** A fitted head and a known mask are near a good solution already. Larger steps would flip much of the mask at once. */
-const ratesFromStart = { scores: 0.003, heads: 0.001 } as const
-const ratesFromRandomMask = { scores: 0.01, heads: 0.001 } as const
-const ratesFromScratch = { scores: 0.05, heads: 0.005 } as const
-
-const ratesFrom = (defaults: Omit<Rates, 'weights'>, { rates }: Pick<NewTaskOptions, 'rates'>): Rates => ({
-  weights: 0,
-  ...defaults,
-  ...rates,
-})
-
-/** Steps that are enough for most tasks, within bounds on epochs. */
-const enoughSteps = 300
-const epochBounds = [3, 12] as const
-
-function defaultEpochs({ examples }: Subset, batchRows: number): number {
-  const steps = Math.ceil(examples.length / batchRows)
-  return Math.min(Math.max(Math.ceil(enoughSteps / steps), epochBounds[0]), epochBounds[1])
 }
 
 const canBeFitted = ({ problem }: LabelSpace, { head }: Pick<NewTaskOptions, 'head'>): boolean =>
