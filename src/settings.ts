@@ -3,8 +3,9 @@
 
 import { fileURLToPath } from 'node:url'
 import { bundledModelDir, inPackage } from './package.js'
-import { numberFormats, numerics } from './runtime/numerics.js'
-import { providerNames, providers } from './runtime/providers.js'
+import { numerics } from './runtime/numerics.js'
+import { providerNames } from './runtime/providers.js'
+import { restrictedNumerics } from './runtime/restricted-numerics.js'
 
 export type SettingKind =
   | { readonly kind: 'text' }
@@ -105,17 +106,6 @@ const file = (group: SettingGroup, meaning: string): SettingOf<string | undefine
 export const minSecretLength = 32
 
 const MiB = 1024 * 1024
-
-/** Which numerics not all providers support: "`float16` runs on CUDA only; …". */
-function restrictedNumerics(): string {
-  const clauses = numerics.flatMap((name) => {
-    const { note } = numberFormats[name]
-    const on = providerNames.filter((provider) => providers[provider].numerics.includes(name))
-    const labels = on.map((provider) => providers[provider].label).join(' and ')
-    return on.length === providerNames.length ? [] : [`\`${name}\`${note ? ` (${note})` : ''} runs on ${labels} only`]
-  })
-  return clauses.join('; ')
-}
 
 export const settings = {
   host: text(
