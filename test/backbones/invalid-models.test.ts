@@ -105,6 +105,11 @@ const configs: [ModelType, Fields, RegExp][] = [
   ['gte', { rope_parameters: { rope_type: 'linear' } }, /rope_parameters\.factor is missing/],
   [
     'gte',
+    { rope_scaling: { type: 'linear', factor: 2 } },
+    /rope_scaling is \{"type":"linear","factor":2\}; expected null/,
+  ],
+  [
+    'gte',
     { rope_parameters: undefined, rope_scaling: { type: 'dynamic', factor: 2 } },
     /rope_scaling\.type is "dynamic"; expected default \| linear \| ntk/,
   ],

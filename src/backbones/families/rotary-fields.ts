@@ -27,7 +27,10 @@ interface Scaling {
  * @param theta if the config has none
  */
 export function readRotary(config: ConfigFile, headSize: number, theta: number): readonly number[] {
-  const scaling = config.below(config.has('rope_parameters') ? 'rope_parameters' : 'rope_scaling')
+  const isNewer = config.has('rope_parameters')
+  // With both, a reader could take either of them.
+  if (isNewer) config.only('rope_scaling')
+  const scaling = config.below(isNewer ? 'rope_parameters' : 'rope_scaling')
   return frequenciesOf(scaling, headSize, config.positive('rope_theta', theta))
 }
 
