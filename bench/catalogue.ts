@@ -22,6 +22,7 @@ import type { Group } from './report.js'
 import { flood } from './scheduling/flood.js'
 import { overload } from './scheduling/overload.js'
 import { queue } from './scheduling/queue.js'
+import { tail } from './scheduling/tail.js'
 import { http } from './serving/http.js'
 import { httpReal } from './serving/http-real.js'
 import { manyTasks, millionTasks } from './serving/many-tasks.js'
@@ -213,6 +214,15 @@ export const catalogue: readonly CatalogueEntry[] = [
     'Limits and attacks',
     { name: 'queue', measures: 'processor time of the scheduler with 100,000 waiting rows', duration: '30 s' },
     queue,
+  ),
+  byDefault(
+    'Limits and attacks',
+    {
+      name: 'tail',
+      measures: 'the longest waits of simulated clients of tasks with short and long texts, and next to a flood',
+      duration: '10 s',
+    },
+    tail,
   ),
   byDefault(
     'Limits and attacks',

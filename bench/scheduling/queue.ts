@@ -11,6 +11,7 @@ const tasks = 10_000
 const tenants = 100
 const rounds = 5
 const estimates = 1_000
+const limits = { maxTokens: 1024, maxMasks: 256 }
 
 export const queue: Benchmark = async (log) => {
   const perRow: number[] = []
@@ -31,7 +32,7 @@ export const queue: Benchmark = async (log) => {
         deadline: index,
       }
     })
-    const queue = new RowQueue<SchedulableRow>()
+    const queue = new RowQueue<SchedulableRow>(limits)
     const adding = cpuMicroseconds(() => {
       for (const row of waiting) queue.add(row)
     })
@@ -44,7 +45,7 @@ export const queue: Benchmark = async (log) => {
         )
     })
     const taking = cpuMicroseconds(() => {
-      while (queue.size > 0) queue.next(0, { maxTokens: 1024, maxMasks: 256 })
+      while (queue.size > 0) queue.next(0, limits)
     })
     perRow.push((adding + taking) / rows)
     perEstimate.push(estimating / estimates)

@@ -29,7 +29,7 @@ const longRowFactor = 1.5
 const flood = { ms: 10, share: 0.25 }
 
 export class Dispatcher {
-  readonly #queue = new RowQueue<QueuedRow>()
+  readonly #queue: RowQueue<QueuedRow>
   readonly #feedback = new FeedbackByTenant()
   readonly #activeTenants = new ActiveOwners()
   readonly #engines: readonly EngineState[]
@@ -48,6 +48,7 @@ export class Dispatcher {
     readonly cost: CostModel,
     readonly clock: Clock = realClock,
   ) {
+    this.#queue = new RowQueue(options)
     this.#engines = runners.map((runner) => new EngineState(runner))
     const limits = () => this.#queue.limitsNow(this.#limits(clock.now()))
     this.#admission = new Admission(this.#queue, this.#engines, options.maxQueueRows, limits, cost, clock)

@@ -1,6 +1,6 @@
 // The data of the queue. A flow, in the sense of fair queueing, is a stream of rows that shares a resource with others: a
 // tenant is a flow among tenants, and a task is a flow among its tenant's tasks. A task keeps its rows by length and
-// deadline.
+// deadline, and a tenant keeps the rows of all its tasks by age.
 
 import type { IndexedHeap, Placed } from './indexed-heap.js'
 import type { Flow, Turns } from './turns.js'
@@ -29,7 +29,10 @@ export interface Load {
 /** Rows of one length class differ by less than a factor of √2. A batch of one class is less than a third padding. */
 export const lengthClassOf = (tokens: number) => Math.floor(2 * Math.log2(Math.max(tokens, 1)))
 
-export const shortestOf = (lengthClass: number) => 2 ** (lengthClass / 2)
+/** The shortest length of each class up to a million tokens. A power would be computed several times per row. */
+const shortestLengths = Array.from({ length: 42 }, (_, lengthClass) => 2 ** (lengthClass / 2))
+
+export const shortestOf = (lengthClass: number) => shortestLengths[lengthClass] ?? Number.POSITIVE_INFINITY
 
 /** A waiting row, in the heap of its task and length class. */
 export interface Entry<Row> extends Placed {
@@ -38,6 +41,13 @@ export interface Entry<Row> extends Placed {
   readonly lengthClass: number
   /** Of two rows with the same deadline, the one with the lower number goes first. */
   readonly order: number
+}
+
+/** A waiting row, in the heap of its tenant and length class; see age.ts. */
+export interface AgeEntry<Row> extends Placed {
+  readonly entry: Entry<Row>
+  /** The row is overdue once its tenant was served this cost. */
+  readonly due: number
 }
 
 export const byDeadline = <Row extends SchedulableRow>(a: Entry<Row>, b: Entry<Row>) =>
@@ -52,6 +62,10 @@ interface RowFlow extends Flow {
 
 export interface TenantFlow<Row> extends RowFlow {
   readonly tasks: Turns<TaskFlow<Row>>
+  /** By length class: its rows by the time at which they become overdue. */
+  readonly byAge: (IndexedHeap<AgeEntry<Row>> | undefined)[]
+  /** The cost that it was served since it last was without rows. */
+  served: number
 }
 
 export interface TaskFlow<Row> extends RowFlow {
@@ -97,6 +111,8 @@ export const newTenant = <Row>(id: string, weight: number, tasks: Turns<TaskFlow
   cost: 0,
   rowsOfLength: [],
   tasks,
+  byAge: [],
+  served: 0,
 })
 
 export const newTask = <Row>(id: string, tenant: TenantFlow<Row>): TaskFlow<Row> => ({

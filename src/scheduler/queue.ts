@@ -4,9 +4,12 @@
 // the earliest deadline goes first, so an urgent row overtakes only rows of its own task. The row whose turn it is leads the
 // next batch, and rows of about its length fill it. A flow stays out of that batch if its turn is far ahead of the leader's,
 // or if it is ahead and has most of the waiting tokens. A tenant that sends little does not wait for the rows of a flood.
+// Between the tasks of a tenant, rows that are overdue go first (age.ts).
 
+import { ageEntryOf, byDue, isOverdue, mostOverdue, overdueOfLength } from './age.js'
 import { Batch, type BatchLimits, limitsDuringFlood, nextToJoin, taskTokensOf } from './batch.js'
 import {
+  type AgeEntry,
   byDeadline,
   type Entry,
   earliest,
@@ -37,18 +40,24 @@ export interface Decision<Row> {
 /** A waiting row, in the heap of all rows by deadline. */
 interface DeadlineEntry<Row> extends Placed {
   readonly entry: Entry<Row>
+  readonly age: AgeEntry<Row>
+  readonly deadline: number
 }
 
 export class RowQueue<Row extends SchedulableRow> {
   readonly #idleTasks = new IdleFlows<TaskFlow<Row>>(maxIdleTasks)
   readonly #tenants = new Turns<TenantFlow<Row>>(new IdleFlows(maxIdleTenants), ({ tasks }) => tasks.forgetIdle())
   readonly #rows = new Map<Row, DeadlineEntry<Row>>()
-  readonly #deadlines = new IndexedHeap<DeadlineEntry<Row>>((a, b) => byDeadline(a.entry, b.entry))
+  readonly #deadlines = new IndexedHeap<DeadlineEntry<Row>>(
+    (a, b) => a.deadline - b.deadline || a.entry.order - b.entry.order,
+  )
   #tokens = 0
   #tasks = 0
   #order = 0
   /** The tenant that most recently had more than half of the waiting tokens. */
   #flooding: TenantFlow<Row> | undefined
+
+  constructor(readonly limits: Pick<BatchLimits, 'maxTokens'>) {}
 
   /** Number of waiting rows. */
   get size(): number {
@@ -107,10 +116,13 @@ export class RowQueue<Row extends SchedulableRow> {
     const entry = { row, flow, lengthClass, order: this.#order++, position: -1 }
     flow.byLength[lengthClass] ??= new IndexedHeap<Entry<Row>>(byDeadline)
     flow.byLength[lengthClass].push(entry)
-    const deadline = { entry, position: -1 }
+    this.#count(entry, 1)
+    const age = ageEntryOf(entry, this.limits)
+    tenant.byAge[lengthClass] ??= new IndexedHeap<AgeEntry<Row>>(byDue)
+    tenant.byAge[lengthClass].push(age)
+    const deadline = { entry, age, deadline: row.deadline, position: -1 }
     this.#deadlines.push(deadline)
     this.#rows.set(row, deadline)
-    this.#count(entry, 1)
   }
 
   /** Removes a row. @returns false if it does not wait */
@@ -124,7 +136,7 @@ export class RowQueue<Row extends SchedulableRow> {
   }
 
   /**
-   * Removes and returns the next batch, which the row whose turn it is leads.
+   * Removes and returns the next batch, which an overdue row leads, or the row whose turn it is.
    * @param endsAt when a batch that is sent now would end: rows with an earlier deadline are late
    */
   next(endsAt: number, limits: BatchLimits): Decision<Row> {
@@ -133,10 +145,11 @@ export class RowQueue<Row extends SchedulableRow> {
     return { batch: leader ? this.#fill(leader, limits) : [], late }
   }
 
-  /** The row whose turn it is, of those with at most `maxTokens` tokens. */
+  /** An overdue row of the tenant whose turn it is, or the row whose turn it is, with at most `maxTokens` tokens. */
   #leader(maxTokens: number): Entry<Row> | undefined {
-    const flow = this.#tenants.lead()?.tasks.lead()
-    const leader = flow && earliest(flow)
+    const tenant = this.#tenants.lead()
+    const flow = tenant?.tasks.lead()
+    const leader = (tenant && mostOverdue(tenant)) ?? (flow && earliest(flow))
     return leader === undefined || leader.row.tokens <= maxTokens ? leader : this.#shortLeader(maxTokens)
   }
 
@@ -195,13 +208,15 @@ export class RowQueue<Row extends SchedulableRow> {
   }
 
   /**
-   * The row of a length class whose turn is next, of those that may join the batch.
+   * A row of a length class that may join the batch: an overdue one, or the one whose turn is next.
    * @param flooding a tenant whose rows may not join another tenant's batch, which would become longer
    */
   #candidate(batch: Batch<Row>, lengthClass: number, flooding: TenantFlow<Row> | undefined): Entry<Row> | undefined {
     if (batch.masksAreFull) return batch.next(lengthClass)
     const tenant = nextToJoin(this.#tenants, batch.tenant, lengthClass, this.#tokens + batch.tokens)
     if (tenant === undefined || (tenant === flooding && tenant !== batch.tenant.flow)) return undefined
+    const overdue = overdueOfLength(tenant, lengthClass)
+    if (overdue !== undefined && batch.accepts(overdue)) return overdue
     const flow =
       tenant === batch.tenant.flow
         ? nextToJoin(tenant.tasks, batch.task, lengthClass, tenant.tokens + batch.tokens)
@@ -234,24 +249,32 @@ export class RowQueue<Row extends SchedulableRow> {
   }
 
   #serve({ row, flow }: Entry<Row>): void {
-    flow.tenant.tasks.served(flow, row.cost)
-    this.#tenants.served(flow.tenant, row.cost)
-    this.#take(row)
+    const waiting = this.#rows.get(row)
+    if (waiting === undefined) return
+    const { tenant } = flow
+    tenant.tasks.served(flow, row.cost, isOverdue(waiting.age))
+    this.#tenants.served(tenant, row.cost)
+    tenant.served += row.cost
+    this.#takeEntry(waiting)
   }
 
   /** Removes a row from the queue and its flows. */
   #take(row: Row): boolean {
-    const deadline = this.#rows.get(row)
-    if (deadline === undefined) return false
-    const { entry } = deadline
-    const { flow, lengthClass } = entry
+    const waiting = this.#rows.get(row)
+    if (waiting !== undefined) this.#takeEntry(waiting)
+    return waiting !== undefined
+  }
+
+  #takeEntry(waiting: DeadlineEntry<Row>): void {
+    const { entry, age } = waiting
+    const { row, flow, lengthClass } = entry
     this.#rows.delete(row)
-    this.#deadlines.remove(deadline)
+    this.#deadlines.remove(waiting)
     flow.byLength[lengthClass]?.remove(entry)
+    flow.tenant.byAge[lengthClass]?.remove(age)
     this.#count(entry, -1)
     flow.tenant.tasks.leave(flow, lengthClass)
     this.#tenants.leave(flow.tenant, lengthClass)
-    return true
   }
 
   #count({ row, flow, lengthClass }: Entry<Row>, rows: 1 | -1): void {
@@ -266,6 +289,10 @@ export class RowQueue<Row extends SchedulableRow> {
       each.rowsOfLength[lengthClass] = (each.rowsOfLength[lengthClass] ?? 0) + rows
     }
     if (flow.rows === 0) flow.byLength.length = 0
+    if (flow.tenant.rows === 0) {
+      flow.tenant.byAge.length = 0
+      flow.tenant.served = 0
+    }
     if (this.#tokens === 0) this.#flooding = undefined
     else if (2 * flow.tenant.tokens > this.#tokens) this.#flooding = flow.tenant
   }

@@ -115,6 +115,11 @@ export class Turns<F extends Flow> {
     readonly onForgotten: (flow: F) => void = () => {},
   ) {}
 
+  /** Number of flows that have rows. */
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
   /** The turn of a flow, or the turn that it would have if it got a row now. */
   turnOf(flow: F | undefined): number {
     return flow === undefined ? this.#now : flow.rows > 0 ? flow.turn : Math.max(flow.turn, this.#now)
@@ -141,11 +146,16 @@ export class Turns<F extends Flow> {
     this.#orderOf(lengthClass).add(flow)
   }
 
-  /** Called when a row of the flow is served, before it is removed. */
-  served(flow: F, cost: number): void {
+  /**
+   * Called when a row of the flow is served, before it is removed.
+   * @param outOfTurn the row did not wait for the turn of the flow. It does not put the flow ahead of the virtual time:
+   *   otherwise the flow would wait for its turn long after the others have stopped sending.
+   */
+  served(flow: F, cost: number, outOfTurn = false): void {
     // A flow behind the virtual time catches up first. What it is served until then does not advance the time.
     const due = Math.max(0, this.#next - flow.turn) * flow.weight
-    flow.turn += cost / flow.weight
+    const latest = outOfTurn ? Math.max(flow.turn, this.#next) : Number.POSITIVE_INFINITY
+    flow.turn = Math.min(flow.turn + cost / flow.weight, latest)
     let left = Math.max(0, cost - due)
     for (let first = this.#ahead.first(); first !== undefined; first = this.#ahead.first()) {
       const until = Math.max(0, first.turn - this.#next) * this.#weights

@@ -59,7 +59,7 @@ describe('the queue keeps nothing', () => {
     [120, 5, 5],
   ] as const)
     test(`of 20,000 served rows of ${tokens} tokens, ${tenants} tenants and ${tasks} tasks`, async () => {
-      const queue = new RowQueue<Row>()
+      const queue = new RowQueue<Row>(auto)
       const before = await heapBytes()
       for (let i = 0; i < 20_000; i++) {
         queue.add(row(tokens, { tenant: `t${i % tenants}`, task: `k${i % tasks}` }))
@@ -72,7 +72,7 @@ describe('the queue keeps nothing', () => {
   /** Adds rows, and takes out most of them in every way. It is a function so that its own variables keep no row. */
   function fillAndServe() {
     const whole = wholeNumbers(7)
-    const queue = new RowQueue<Row>()
+    const queue = new RowQueue<Row>(auto)
     const waiting = new Set<Row>()
     const all: WeakRef<Row>[] = []
     let now = 0
@@ -104,8 +104,8 @@ describe('the queue keeps nothing', () => {
 
   test('of tasks and tenants that come once, while another always waits', async () => {
     for (const each of ['task', 'tenant'] as const) {
-      const queue = new RowQueue<Row>()
       const batch = { maxTokens: 400, maxMasks: 4 }
+      const queue = new RowQueue<Row>(batch)
       const addOnce = (from: number, to: number) => {
         for (let i = from; i < to; i++) {
           while (queue.size < 3) queue.add(row(300, { task: 'waits', maskKey: 'waits' }))

@@ -107,6 +107,8 @@ export interface Simulation {
 
 export interface SimulationOptions extends Partial<DispatcherOptions> {
   readonly engines?: number
+  /** How long a batch takes, in milliseconds. */
+  readonly batchMs?: (tokens: number) => number
   /** The real time of a batch divided by the time of the cost model, by the number of the batch. */
   readonly pace?: (batch: number) => number
   /** Whether an engine cannot compute a batch. */
@@ -119,7 +121,7 @@ export const cost = { fixedMs: 5, tokenMs: 0.25 }
 export const batchMs = (tokens: number) => cost.fixedMs + cost.tokenMs * tokens
 
 export function simulate(options: SimulationOptions = {}, clock = new VirtualClock()): Simulation {
-  const { engines = 1, pace = () => 1, fails = () => false, loses = () => false } = options
+  const { engines = 1, batchMs: msOf = batchMs, pace = () => 1, fails = () => false, loses = () => false } = options
   const batches: Simulation['batches'] = []
   const outcomes: Outcome[] = []
   const engine = (index: number): SimulatedRunner => {
@@ -128,7 +130,7 @@ export function simulate(options: SimulationOptions = {}, clock = new VirtualClo
       available: true,
       run: (rows: readonly EngineRow[]): Promise<BatchResult> => {
         const tokens = rows.reduce((sum, { inputIds }) => sum + inputIds.length, 0)
-        const runMs = batchMs(tokens) * pace(batches.length)
+        const runMs = msOf(tokens) * pace(batches.length)
         batches.push({ at: clock.now(), engine: index, rows })
         if (loses(index, rows))
           return Promise.reject(new EngineLost({ cause: 'failed', reason: 'the thread ended' }, true))
@@ -150,7 +152,7 @@ export function simulate(options: SimulationOptions = {}, clock = new VirtualClo
   const dispatcher = new Dispatcher(
     runners,
     { maxTokens: 128, maxMasks: 64, maxQueueRows: 100_000, ...options },
-    new CostModel([32, 128].map((tokens) => ({ tokens, ms: batchMs(tokens) }))),
+    new CostModel([32, 128].map((tokens) => ({ tokens, ms: msOf(tokens) }))),
     clock,
   )
   return {
@@ -202,11 +204,20 @@ export const rowOf = (task: string, tokens: number): EngineRow => ({
   withHidden: false,
 })
 
-/** Clients that send one request after another until a time. */
-export function flood({ send, clock }: Simulation, clients: number, what: SimulatedRequest, untilMs: number): void {
+/**
+ * Clients that send one request after another until a time.
+ * @param what the request, or a function that returns the next request of any client
+ */
+export function flood(
+  { send, clock }: Simulation,
+  clients: number,
+  what: SimulatedRequest | (() => SimulatedRequest),
+  untilMs: number,
+): void {
+  const next = typeof what === 'function' ? what : () => what
   const client = async () => {
     while (clock.now() < untilMs) {
-      const { endedAt, arrivedAt } = await send(what)
+      const { endedAt, arrivedAt } = await send(next())
       // A client that was rejected at once tries again 10 ms later.
       if (endedAt === arrivedAt) await new Promise<void>((resolve) => void clock.after(10, resolve))
     }
