@@ -11,11 +11,11 @@ import type { BatchLimits } from './batch.js'
 import type { AgeEntry, Entry, TenantFlow } from './flows.js'
 
 /** A row is overdue after this multiple of the wait that it should have. */
-const patience = 1.4
+const patience = 1.5
 /** How many rows of each task a row waits for, for each waiting row of its own task. */
 const rowsPerRow = 2
 /** How many of the largest batches a task gets in a round. Its other rows become overdue in later rounds. */
-const batchesPerRound = 4
+const batchesPerRound = 6
 
 /** A row that has just been added to its flows, with the time at which it becomes overdue. */
 export function ageEntryOf<Row>(entry: Entry<Row>, { maxTokens }: Pick<BatchLimits, 'maxTokens'>): AgeEntry<Row> {

@@ -244,10 +244,10 @@ describe('fairness', () => {
   })
 
   test('keeps flows that flood within some batches of each other, for any rows (the bound of VTC)', () => {
-    // Tenants differ by two batches. Of a task, four batches go by age in addition, and 30 rows are more than that.
+    // Tenants differ by two batches. Of a task, six batches go by age in addition, and 30 rows are more than that.
     for (const { each, shortest, batches } of [
       { each: 'tenant', shortest: 1, batches: 2 },
-      { each: 'task', shortest: 20, batches: 6 },
+      { each: 'task', shortest: 30, batches: 8 },
     ] as const) {
       const lengths = fc.array(fc.integer({ min: shortest, max: 100 }), { minLength: 1, maxLength: 8 })
       fc.assert(
