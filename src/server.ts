@@ -249,8 +249,10 @@ async function loadServices(
       throw new Problem('engine_lost', `${reason}; only a new process can start an engine`)
     }
     const { timings } = engines
-    const limits = { ...batchTokens(maxBatchTokens, timings), maxMasks: slots, maxQueueRows }
-    const dispatcher = new Dispatcher(engines.all, limits, new CostModel(timings))
+    const cost = new CostModel(timings)
+    const sizes = batchTokens(maxBatchTokens, timings)
+    const freePlaces = Math.min(cost.tokensPerStart, sizes.maxTokens)
+    const dispatcher = new Dispatcher(engines.all, { ...sizes, freePlaces, maxMasks: slots, maxQueueRows }, cost)
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
     dispatcher.onRejected = (reason) => metrics.rejected(reason)

@@ -18,6 +18,11 @@ export interface BatchLimits {
    * long for the batches of a single task.
    */
   readonly taskTokens?: number
+  /**
+   * Padded positions that cost no more than another batch. A device computes thousands of positions in the time that it takes
+   * to start a batch. Default: none.
+   */
+  readonly freePlaces?: number
   /** Most different masks in a batch. */
   readonly maxMasks: number
   /** Most tokens of a batch while a tenant floods: it has most of the waiting tokens, and more than one batch of them. */
@@ -45,7 +50,10 @@ export function limitsDuringFlood(limits: BatchLimits): BatchLimits {
   }
 }
 
-/** Attention pads all rows to the longest one. A row may join while at most half of the padded positions are padding. */
+/**
+ * Attention pads all rows to the longest one. A row may join while at most half of the padded positions are padding, not
+ * counting those that are free.
+ */
 const maxPlacesPerToken = 2
 
 /** The flow that leads a batch, and how far the turns of other flows may be ahead of it. */
@@ -107,7 +115,8 @@ export class Batch<Row extends SchedulableRow> {
   #acceptsFrom(shortest: number, longest: number, further: number): boolean {
     const most = largestBatch(this.limits, this.#flows.size + further)
     const places = (this.entries.length + 1) * Math.max(this.#longest, shortest)
-    return this.#tokens + shortest <= most && places <= maxPlacesPerToken * (this.#tokens + longest)
+    const { freePlaces = 0 } = this.limits
+    return this.#tokens + shortest <= most && places - freePlaces <= maxPlacesPerToken * (this.#tokens + longest)
   }
 
   add(entry: Entry<Row>): void {

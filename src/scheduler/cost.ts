@@ -61,6 +61,11 @@ export class CostModel {
     this.fixedMs = ms - this.tokenMs * tokens
   }
 
+  /** Tokens that are computed in the time that it takes to start a batch: a few on a CPU, thousands on a GPU. */
+  get tokensPerStart(): number {
+    return Math.floor(this.fixedMs / this.tokenMs)
+  }
+
   /** Milliseconds that a batch takes at the current pace. */
   batchMs(tokens: number): number {
     return this.#pace * (this.fixedMs + this.tokenMs * tokens)

@@ -11,6 +11,11 @@ describe('the cost of a batch', () => {
     assert.ok(Math.abs(model.batchMs(1_000) - 258) < 1e-9)
   })
 
+  test('says how many tokens take as long as the start of a batch', () => {
+    assert.equal(new CostModel([32, 64, 128].map(line(8, 0.25))).tokensPerStart, 32)
+    assert.equal(new CostModel([32, 64, 128].map(line(0, 0.25))).tokensPerStart, 0)
+  })
+
   test('is never negative and grows with the tokens, for any measurements', () => {
     const timing = fc.record({
       tokens: fc.integer({ min: 1, max: 4096 }),

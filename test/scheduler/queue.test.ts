@@ -44,6 +44,13 @@ describe('a batch', () => {
     assert.deepEqual(tokens(), [])
   })
 
+  test('holds rows of any length while their padding costs no more than another batch', () => {
+    const rows = [row(10), row(60), row(12)]
+    // Padded to the longest row, they have 180 positions: twice their 82 tokens and 16 more.
+    const taken = (freePlaces: number) => queueOf(rows).next(0, { ...limits, freePlaces }).batch.length
+    assert.deepEqual([taken(15), taken(16)], [2, 3])
+  })
+
   test('is a single row if the row is longer than the token budget', () => {
     const queue = queueOf([row(500), row(490), row(5)])
     assert.deepEqual(
