@@ -5,7 +5,7 @@ import { EngineLost } from '../engine/engine-lost.js'
 import type { Clock } from './clock.js'
 import type { CostModel } from './cost.js'
 import type { EngineState } from './engine-state.js'
-import { failRow, type QueuedRow, textFailsEngines } from './queued-row.js'
+import { type QueuedRow, textFailsEngines } from './queued-row.js'
 import { SuspectTexts } from './suspect-texts.js'
 
 /** What the metrics need to know about a batch. */
@@ -66,7 +66,7 @@ export class BatchRunner {
       if (fault === undefined) continue
       const middle = rows.length >> 1
       if (rows.length > 1) parts.push(rows.slice(middle), rows.slice(0, middle))
-      else for (const row of rows) failRow(row, fault)
+      else for (const row of rows) row.request.fail(fault)
     }
     this.#parts.onFree()
   }
@@ -87,8 +87,8 @@ export class BatchRunner {
       for (const { engineRow } of rows) this.#suspects.clear(engineRow)
       rows.forEach((row, index) => {
         const result = results[index]
-        if (result) row.resolve(result)
-        else failRow(row, new Error('the engine returned no result for a row'))
+        if (result) row.request.complete(row.index, result)
+        else row.request.fail(new Error('the engine returned no result for a row'))
       })
       this.onBatch({
         ...figures,
@@ -105,7 +105,7 @@ export class BatchRunner {
         const rejected = this.#suspects.recordLoss(rows.map(({ engineRow }) => engineRow))
         if (rejected > 0) this.onTextsRejected(rejected)
       }
-      for (const row of rows) failRow(row, error)
+      for (const row of rows) row.request.fail(error)
       return undefined
     }
   }
@@ -115,7 +115,7 @@ export class BatchRunner {
     const now = this.#parts.clock.now()
     const wanted = rows.filter((row) => {
       if (row.request.failed) return false
-      if (this.rejects(row)) failRow(row, textFailsEngines())
+      if (this.rejects(row)) row.request.fail(textFailsEngines())
       else if (row.deadline > now) return true
       else this.#parts.drop(row)
       return false

@@ -5,14 +5,46 @@ import { Problem } from '../problem.js'
 import type { Feedback } from './feedback.js'
 import type { SchedulableRow } from './flows.js'
 
-/** The request that a row belongs to. */
-export interface RequestState {
+/** The request that rows belong to. One promise for all of them costs much less than one for each. */
+export class PendingRequest {
+  /** In the order of the rows. Rejected with the error of the first row that fails. */
+  readonly results: Promise<RowResult[]>
+  readonly #results: RowResult[] = []
+  #left: number
+  #failed = false
+  #resolve: (results: RowResult[]) => void = () => {}
+  #reject: (error: Error) => void = () => {}
+
+  constructor(rows: number) {
+    this.#left = rows
+    this.results = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    if (rows === 0) this.#resolve([])
+  }
+
   /** One row has failed, so the others need not be computed. */
-  failed: boolean
+  get failed(): boolean {
+    return this.#failed
+  }
+
+  /** Called once for each row that is computed. */
+  complete(row: number, result: RowResult): void {
+    this.#results[row] = result
+    if (--this.#left === 0) this.#resolve(this.#results)
+  }
+
+  fail(error: Error): void {
+    this.#failed = true
+    this.#reject(error)
+  }
 }
 
 export interface QueuedRow extends SchedulableRow {
-  readonly request: RequestState
+  readonly request: PendingRequest
+  /** Its place in the request. */
+  readonly index: number
   readonly feedback: Feedback
   readonly engineRow: EngineRow
   /** When it was queued, in milliseconds of the clock. */
@@ -21,14 +53,6 @@ export interface QueuedRow extends SchedulableRow {
   readonly pausedMs: number
   /** An engine has started to compute it. */
   started: boolean
-  readonly resolve: (result: RowResult) => void
-  readonly reject: (error: Error) => void
-}
-
-/** Fails a row and its request. */
-export function failRow({ request, reject }: QueuedRow, error: Error): void {
-  request.failed = true
-  reject(error)
 }
 
 export const textFailsEngines = (): Problem =>
