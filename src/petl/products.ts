@@ -5,7 +5,7 @@ import type { GraphBuilder, Value } from '../graph/graph.js'
 import { add, gemm, linear, matmulTransposed } from '../graph/operators.js'
 import { type Packing, pack, pad } from '../graph/packing.js'
 
-const isOfEachRow = (weight: Value) => weight.shape.length === 3
+const isOfEachRow = ({ shape }: Value) => shape.length === 3
 
 /** Packed tokens in the layout that a product with the weight needs. */
 export const layOutFor = (g: GraphBuilder, x: Value, weight: Value, packing: Packing): Value =>
@@ -25,5 +25,8 @@ export function product(g: GraphBuilder, x: Value, weight: Value, bias?: Value):
 /** {@link product}, converted back to packed tokens [T,O]. */
 export function packedProduct(g: GraphBuilder, x: Value, weight: Value, packing: Packing, bias?: Value): Value {
   if (!isOfEachRow(weight)) return product(g, x, weight, bias)
-  return pack(g, product(g, x, weight, bias), packing)
+  if (bias && isOfEachRow(bias)) return pack(g, product(g, x, weight, bias), packing)
+  // Added to packed tokens, a bias of all rows can be fused with a normalisation that follows.
+  const packed = pack(g, product(g, x, weight), packing)
+  return bias ? add(g, packed, bias) : packed
 }

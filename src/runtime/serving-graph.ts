@@ -21,6 +21,16 @@ export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf'> {
   readonly bank: Extract<DataType, 'uint8' | 'uint16' | 'float32'>
 }
 
+/** What the batches of a graph may contain or ask for. A graph without it has fewer operators. */
+export interface GraphScope {
+  /** Rows without a module. */
+  readonly bareRows: boolean
+  /** Hidden states as results. */
+  readonly hidden: boolean
+}
+
+const everything: GraphScope = { bareRows: true, hidden: true }
+
 /** The input of pooling. Pooling is always computed in float32. */
 export const poolWeightsName = 'pool_weights'
 /** The input that switches the module off for bare rows. */
@@ -28,19 +38,24 @@ export const hasModuleName = 'has_module'
 
 /**
  * Builds the graph. Inputs: those of PackedRows, `bank` [slots, layers, ⌈n/8⌉] and `row_slots` int32 [B]. The slot of a
- * bare row must hold zeros. Outputs: `pooled` [B,H] and `hidden` [T,H], float32.
+ * bare row must hold zeros. Outputs: `pooled` [B,H] and, if in scope, `hidden` [T,H], float32.
  * @param prototype if undefined, the graph is the bare backbone without bank and slots
  * @throws Problem `prototype_mismatch` or `invalid_prototype` if the prototype does not belong to the backbone
  */
-export function servingGraph(backbone: Backbone, prototype: Prototype | undefined, traits: GraphTraits): Graph {
+export function servingGraph(
+  backbone: Backbone,
+  prototype: Prototype | undefined,
+  traits: GraphTraits,
+  scope: GraphScope = everything,
+): Graph {
   const g = new GraphBuilder()
   const inputs = encoderInputs(g)
   const { packing } = inputs
   const poolWeights = g.input(poolWeightsName, 'float32', ['B', 1, 'S'])
-  const hooks = prototype && maskedModules(g, backbone, prototype, packing, traits)
+  const hooks = prototype && maskedModules(g, backbone, prototype, packing, traits, scope)
   const hidden = encoder(g, backbone, inputs, { ...traits, ...(hooks && { hooks }) })
   const pooled = reshape(g, matmul(g, poolWeights, pad(g, hidden, packing)), ['B', backbone.dims.hiddenSize])
-  return g.build([g.output('pooled', pooled), g.output('hidden', hidden)])
+  return g.build([g.output('pooled', pooled), ...(scope.hidden ? [g.output('hidden', hidden)] : [])])
 }
 
 /** The prototype modules of all layers. Their weights are masked for each row with the mask in the row's slot. */
@@ -50,6 +65,7 @@ function maskedModules(
   prototype: Prototype,
   packing: Packing,
   traits: GraphTraits,
+  { bareRows }: GraphScope,
 ): EncoderHooks {
   checkPrototypeFitsBackbone(prototype, backbone)
   const { module: config, layers, maskBytes, hiddenSize } = prototype
@@ -58,9 +74,10 @@ function maskedModules(
   const rowSlots = g.input('row_slots', 'int32', ['B'])
   const masked = (traits.bank === 'uint8' ? unpackSlots : unpackRows)(g, prototype, module, bank, rowSlots)
   // Masks of zeros switch the masked weights of bare rows off. The rest of the module needs a switch of its own.
-  const hasModule = g.input(hasModuleName, 'float32', ['B', 1, 1])
+  const hasModule = bareRows ? g.input(hasModuleName, 'float32', ['B', 1, 1]) : undefined
   const unmasked = module.unmasked.map((tensor) => {
-    return [tensor.name, mul(g, hasModule, constantOf(g, prototype, tensor))] as const
+    const value = constantOf(g, prototype, tensor)
+    return [tensor.name, hasModule ? mul(g, hasModule, value) : value] as const
   })
   return (layer) => {
     const own = module.maskable.map(({ name }, at) => [name, masked(layer, at)] as const)

@@ -11,7 +11,7 @@ import { openDeviceSession } from './device-session.js'
 import { type Numerics, numberFormats } from './numerics.js'
 import type { PackedRows } from './packed-rows.js'
 import { type Provider, providers } from './providers.js'
-import { hasModuleName, poolWeightsName, servingGraph } from './serving-graph.js'
+import { type GraphScope, hasModuleName, poolWeightsName, servingGraph } from './serving-graph.js'
 import { openBank, type SessionBank } from './session-bank.js'
 
 export interface SessionOptions {
@@ -47,17 +47,14 @@ export interface ServingSession {
 }
 
 export class EngineSession implements ServingSession {
-  /** Names of the inputs that the graph uses; onnxruntime rejects others. */
-  readonly #inputs: ReadonlySet<string>
-
   private constructor(
     readonly provider: Provider,
     readonly session: InferenceSession,
+    /** A smaller graph for batches in which all rows have a module and no row needs hidden states. */
+    readonly usual: InferenceSession | undefined,
     /** Undefined for a bare backbone. */
     readonly bank: SessionBank | undefined,
-  ) {
-    this.#inputs = new Set(session.inputNames)
-  }
+  ) {}
 
   static async open(
     provider: Provider,
@@ -68,7 +65,6 @@ export class EngineSession implements ServingSession {
     const format = await numberFormats[numerics].load()
     const traits = format.traits ?? providerTraits
     const passes = await format.passes(providerTraits, backbone)
-    const graph = applyAll(servingGraph(backbone, prototype, traits), passes)
     const options = {
       intraOpNumThreads: hostThreads ?? threads,
       // Besides constant folding, the extended fusions gain nothing on these graphs, and cost 45 MB on the CPU.
@@ -84,20 +80,26 @@ export class EngineSession implements ServingSession {
       // Work is split into pieces of decreasing size, so that the others need not wait for a thread that HTTP has delayed.
       dynamic_block_base: '4',
     }
-    const openGraph = () =>
-      isDevice
+    const openGraph = (scope: GraphScope) => {
+      const graph = applyAll(servingGraph(backbone, prototype, traits, scope), passes)
+      return isDevice
         ? openDeviceSession(provider, graph, options, entries)
         : InferenceSession.create(serializeOnnx(graph), {
             ...options,
             executionProviders: [provider],
             extra: { session: entries },
           })
+    }
     const shape = prototype && { slots, layers: prototype.layers, maskBytes: prototype.maskBytes }
     return onProvider(provider, async () => {
       const bank = shape && (await openBank(provider, shape, traits.bank))
+      let session: InferenceSession | undefined
       try {
-        return new EngineSession(provider, await openGraph(), bank)
+        session = await openGraph({ bareRows: true, hidden: true })
+        const usual = format.hasUsualGraph ? await openGraph({ bareRows: false, hidden: false }) : undefined
+        return new EngineSession(provider, session, usual, bank)
       } catch (error) {
+        await session?.release()
         await bank?.release()
         throw error
       }
@@ -113,10 +115,13 @@ export class EngineSession implements ServingSession {
   }
 
   async run(rows: PackedRows, slots: Int32Array<ArrayBuffer>, withHidden: boolean): Promise<SessionResult> {
+    const isUsual = !withHidden && !rows.hasModule.includes(0)
+    const session = isUsual ? (this.usual ?? this.session) : this.session
     const all = { ...feedsOf(rows), ...this.bank?.feeds(slots) }
-    const feeds = Object.fromEntries(Object.entries(all).filter(([name]) => this.#inputs.has(name)))
+    // onnxruntime rejects inputs that the graph does not use.
+    const feeds = Object.fromEntries(Object.entries(all).filter(([name]) => session.inputNames.includes(name)))
     const { pooled, hidden } = await onProvider(this.provider, () =>
-      this.session.run(feeds, withHidden ? ['pooled', 'hidden'] : ['pooled']),
+      session.run(feeds, withHidden ? ['pooled', 'hidden'] : ['pooled']),
     )
     return { pooled: floats(pooled), ...(hidden && { hidden: floats(hidden) }) }
   }
@@ -124,6 +129,7 @@ export class EngineSession implements ServingSession {
   async release(): Promise<void> {
     await onProvider(this.provider, async () => {
       await this.bank?.release()
+      await this.usual?.release()
       await this.session.release()
     })
   }

@@ -11,10 +11,7 @@ import { TextTokenizer } from '../../src/backbones/tokenizer.js'
 import { bareMaskKey, Engine, type EngineRow, type RowResult } from '../../src/engine/engine.js'
 import { Engines } from '../../src/engine/engines.js'
 import { serializeSafetensors } from '../../src/formats/safetensors.js'
-import { petlModule } from '../../src/petl/kinds.js'
-import { elementCount } from '../../src/petl/module.js'
 import type { Prototype } from '../../src/petl/prototype.js'
-import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
 import { distance, temporaryDirectory, testProvider } from '../material.js'
 import {
   changeJson,
@@ -23,11 +20,11 @@ import {
   type ExpectedRow,
   expectedRows,
   type Fields,
+  prototypeFor,
   tensorsOf,
   texts,
   tinyBackbones,
   tinyVariants,
-  wave,
 } from './tiny.js'
 
 const startEngine = (backbone: Backbone, prototype?: Prototype): Promise<Engine> =>
@@ -52,7 +49,7 @@ async function bareRows(backbone: Backbone, expected: readonly ExpectedRow[]): P
 
 /** All rows with the mask of a module, and then every second row bare. */
 async function moduleRows(backbone: Backbone, module: Module, expected: readonly ExpectedRow[]) {
-  const prototype = prototypeWith(module, backbone)
+  const prototype = prototypeFor(backbone, module)
   const engine = await startEngine(backbone, prototype)
   try {
     const { rows: masked } = await engine.run(expected.map((row) => engineRow(row, prototype)))
@@ -83,15 +80,6 @@ type Module = (typeof allModules)[number]
 
 /** A software renderer would take minutes. With PROPETL_TEST_MODULES=1 all tests run on any device. */
 const skip = testProvider === 'webgpu' && !process.env.PROPETL_TEST_MODULES && 'set PROPETL_TEST_MODULES=1 to run it'
-
-function prototypeWith(module: Module, { dims, digest }: Backbone): Prototype {
-  const { hiddenSize, layers } = dims
-  const { maskable, unmasked } = petlModule(module, hiddenSize)
-  const tensors = new Map(
-    [...maskable, ...unmasked].map(({ name, shape }, at) => [name, wave(elementCount(shape), at)]),
-  )
-  return readPrototype(serializePrototype({ backbone: digest, module, layers, hiddenSize, tensors }))
-}
 
 for (const name of [...tinyBackbones, ...tinyVariants])
   describe(`a tiny ${name} on ${testProvider}`, () => {
@@ -151,7 +139,7 @@ for (const name of [...tinyBackbones, ...tinyVariants])
 
 test(`two engines on ${testProvider} that run at the same time with their own banks give the outputs of PyTorch`, async () => {
   const backbone = await readBackbone(directoryOf('bert'))
-  const prototype = prototypeWith(modules[0], backbone)
+  const prototype = prototypeFor(backbone, modules[0])
   const options = { provider: testProvider, numerics: 'float32', slots: 2, threads: 2, runTimeoutMs: 600_000 } as const
   const lost = () => assert.fail('an engine was lost')
   const report = { lost, replaced: lost, notReplaced: lost }

@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { copyFile, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Backbone } from '../../src/backbones/backbone.js'
 import type { ModelType } from '../../src/backbones/families.js'
 import type { Text } from '../../src/backbones/tokenizer.js'
 import {
@@ -12,6 +13,10 @@ import {
   tensorBytes,
   tensorFloats,
 } from '../../src/formats/safetensors.js'
+import { type ModuleConfig, petlModule } from '../../src/petl/kinds.js'
+import { elementCount } from '../../src/petl/module.js'
+import type { Prototype } from '../../src/petl/prototype.js'
+import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
 import { root, temporaryDirectory } from '../material.js'
 
 export type Fields = Readonly<Record<string, unknown>>
@@ -88,6 +93,16 @@ export function expectedRows(name: string): readonly ExpectedRow[] {
 /** The numbers with which make.py fills the tensors of its modules. */
 export const wave = (count: number, seed: number): Float32Array =>
   Float32Array.from({ length: count }, (_, i) => 0.3 * Math.sin(1.7 * i + seed))
+
+/** A prototype with numbers of {@link wave} for a backbone. */
+export function prototypeFor({ digest, dims }: Backbone, module: ModuleConfig): Prototype {
+  const { hiddenSize, layers } = dims
+  const { maskable, unmasked } = petlModule(module, hiddenSize)
+  const tensors = new Map(
+    [...maskable, ...unmasked].map(({ name, shape }, seed) => [name, wave(elementCount(shape), seed)]),
+  )
+  return readPrototype(serializePrototype({ backbone: digest, module, layers, hiddenSize, tensors }))
+}
 
 /** A copy of a backbone's directory that a test may change. */
 export async function copyOf(name: string): Promise<string> {

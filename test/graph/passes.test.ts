@@ -15,16 +15,20 @@ import { fuseEmbeddings, fuseGelu, fuseNorms, fuseTransposedProducts } from '../
 import { toFloat16 } from '../../src/graph/passes/half.js'
 import { quantizeDense } from '../../src/graph/passes/quantize.js'
 import { applyAll, type Pass, rewrite } from '../../src/graph/passes/rewrite.js'
-import { type ModuleConfig, petlModule } from '../../src/petl/kinds.js'
-import { elementCount } from '../../src/petl/module.js'
+import type { ModuleConfig } from '../../src/petl/kinds.js'
 import type { Prototype } from '../../src/petl/prototype.js'
-import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
 import { Problem } from '../../src/problem.js'
 import { float16Passes } from '../../src/runtime/numerics/float16.js'
 import { packRows, type TokenRow } from '../../src/runtime/packed-rows.js'
-import { type GraphTraits, poolWeightsName, servingGraph } from '../../src/runtime/serving-graph.js'
+import {
+  type GraphScope,
+  type GraphTraits,
+  hasModuleName,
+  poolWeightsName,
+  servingGraph,
+} from '../../src/runtime/serving-graph.js'
 import { feedsOf } from '../../src/runtime/session.js'
-import { directoryOf, expectedRows, tinyBackbones, wave } from '../backbones/tiny.js'
+import { directoryOf, expectedRows, prototypeFor, tinyBackbones } from '../backbones/tiny.js'
 import { distance } from '../material.js'
 
 const modules: readonly (ModuleConfig | undefined)[] = [
@@ -38,15 +42,7 @@ const modules: readonly (ModuleConfig | undefined)[] = [
 
 const wordsTraits: GraphTraits = { bank: 'uint16', gatherHalf: true }
 const bytesTraits: GraphTraits = { bank: 'uint8', gatherHalf: false }
-
-function prototypeOf({ digest, dims }: Backbone, module: ModuleConfig): Prototype {
-  const { hiddenSize, layers } = dims
-  const { maskable, unmasked } = petlModule(module, hiddenSize)
-  const tensors = new Map(
-    [...maskable, ...unmasked].map(({ name, shape }, seed) => [name, wave(elementCount(shape), seed)]),
-  )
-  return readPrototype(serializePrototype({ backbone: digest, module, layers, hiddenSize, tensors }))
-}
+const usualScope: GraphScope = { bareRows: false, hidden: false }
 
 /** Rows of different lengths and poolings. The first and the last have the same mask. */
 const rows = (name: string): TokenRow[] =>
@@ -71,10 +67,13 @@ async function run(graph: Graph, backbone: Backbone, prototype: Prototype | unde
     row_slots: new Tensor('int32', Int32Array.from(slots), [slots.length]),
   }
   const feeds = Object.fromEntries(Object.entries(all).filter(([name]) => session.inputNames.includes(name)))
-  const { pooled, hidden } = await session.run(feeds)
+  const outputs = await session.run(feeds)
   await session.release()
-  assert.ok(pooled?.data instanceof Float32Array && hidden?.data instanceof Float32Array)
-  return [...pooled.data, ...hidden.data]
+  return graph.outputs.flatMap(({ name }) => {
+    const data = outputs[name]?.data
+    assert.ok(data instanceof Float32Array)
+    return Array.from(data)
+  })
 }
 
 /** ‖a − b‖ / ‖b‖ */
@@ -192,7 +191,7 @@ for (const name of tinyBackbones)
   for (const module of modules)
     describe(`a tiny ${name} with ${module ? `${module.kind} ${JSON.stringify(module)}` : 'no module'}`, async () => {
       const backbone = await readBackbone(directoryOf(name))
-      const prototype = module && prototypeOf(backbone, module)
+      const prototype = module && prototypeFor(backbone, module)
       const texts = rows(name)
       const reason = refusal(backbone, prototype)
       if (reason) {
@@ -214,6 +213,25 @@ for (const name of tinyBackbones)
         const graph = servingGraph(backbone, prototype, bytesTraits)
         assert.ok(distance(await run(graph, backbone, prototype, texts), expected) < 1e-5)
       })
+
+      test('computes the same vectors for batches without bare rows and hidden states', async () => {
+        const passes = [fuseTransposedProducts, fuseNorms]
+        const usual = applyAll(servingGraph(backbone, prototype, bytesTraits, usualScope), passes)
+        assert.deepEqual(
+          usual.outputs.map(({ name }) => name),
+          ['pooled'],
+        )
+        const pooled = await run(usual, backbone, prototype, texts)
+        assert.ok(distance(pooled, expected.slice(0, pooled.length)) < 1e-5)
+      })
+
+      if (module?.kind === 'adapter' && module.scaling === 1)
+        test('adds the bias of an adapter in the normalisation that follows, if no row is bare', () => {
+          const general = applyAll(servingGraph(backbone, prototype, bytesTraits), float16Passes)
+          const usual = applyAll(servingGraph(backbone, prototype, bytesTraits, usualScope), float16Passes)
+          assert.equal(countOf(general, 'Add') - countOf(usual, 'Add'), backbone.dims.layers)
+          assert.ok(usual.inputs.every(({ name }) => name !== hasModuleName))
+        })
 
       test('computes the same with packed attention, if only padding has a bias', async () => {
         const passes = [packAttention(keyBiasName), padByOffset]

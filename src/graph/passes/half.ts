@@ -5,7 +5,7 @@ import type { DataType, Graph, Node, Value } from '../graph.js'
 import { cast } from '../operators.js'
 import { type Pass, rewrite, withOthers } from './rewrite.js'
 
-/** Operators that only move data. They can work in the type that their users need. */
+/** Operators that only move data. Of constants, they move the type that their users need. */
 const dataMovement = new Set(['Gather', 'Reshape', 'RestorePadding'])
 /** Operators whose result from constants is no better in float32. */
 const keepsValues = new Set([...dataMovement, 'Cast', 'Concat', 'Slice', 'Split', 'Transpose'])
@@ -62,9 +62,12 @@ function exactNodes({ nodes, outputs, constants }: Graph, inputs: ReadonlySet<st
     for (const output of node.outputs) if (output) exactValues.add(output)
   }
   for (const node of nodes.toReversed()) {
+    const [x] = node.inputs
     const [y] = node.outputs
+    // Values that are computed in float16 are moved before they are converted: this moves fewer bytes.
+    if (!dataMovement.has(node.operator) || !x || !constantValues.has(x)) continue
     const users = nodes.filter(({ inputs }) => inputs.includes(y))
-    if (dataMovement.has(node.operator) && users.length > 0 && users.every((user) => exact.has(user))) exact.add(node)
+    if (users.length > 0 && users.every((user) => exact.has(user))) exact.add(node)
   }
   return exact
 }

@@ -24,5 +24,6 @@ export const float16: NumberFormat = {
   // The embedding tables are float16 already, so lookups need no conversion.
   traits: { bank: 'uint8', gatherHalf: false },
   passes: () => float16Passes,
+  hasUsualGraph: true,
   overflows: true,
 }

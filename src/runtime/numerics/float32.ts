@@ -5,5 +5,6 @@ import type { NumberFormat } from './number-format.js'
 
 export const float32: NumberFormat = {
   passes: ({ fusesTransposed }) => (fusesTransposed ? [fuseTransposedProducts] : []),
+  hasUsualGraph: false,
   overflows: false,
 }

@@ -11,5 +11,6 @@ export const int8: NumberFormat = {
     quantizeDense(await largestExactWeight(), floatsOf(weightsFolder)),
     fuseTransposedProducts,
   ],
+  hasUsualGraph: false,
   overflows: false,
 }

@@ -19,6 +19,11 @@ export interface NumberFormat {
     backbone: Pick<Backbone, 'weightsFolder'>,
   ) => readonly Pass[] | Promise<readonly Pass[]>
   /**
+   * Whether usual batches, in which all rows have a module and no row needs hidden states, have a graph of their own. It
+   * has fewer operators, but its weights take memory too.
+   */
+  readonly hasUsualGraph: boolean
+  /**
    * Whether results can overflow. Rows that overflow are then computed again in float32, and `auto` takes the format only if
    * a check at start finds it accurate.
    */
