@@ -4,7 +4,7 @@
 
 import type { GraphBuilder, Value } from '../graph/graph.js'
 import { bytesOf } from '../graph/graph.js'
-import { cast, gather, mul, reshape, slice, split } from '../graph/operators.js'
+import { add, cast, gather, mul, reshape, slice, split } from '../graph/operators.js'
 import { elementCount } from './module.js'
 
 /**
@@ -38,15 +38,16 @@ export function maskedWeight(g: GraphBuilder, table: Value, masks: Value, weight
 }
 
 /**
- * The masked weights of each row, for masks of one plane. Each mask is unpacked and multiplied once, even if several rows
- * of the batch use it, and for all layers and tensors together.
+ * The masked weights of each row, for masks of one plane and for all layers and tensors together. A mask byte looks up the
+ * products of its eight bits with their weights, so that nothing is multiplied at run time. The table of these products
+ * takes 512 bytes for each weight in float16.
  * @param masks uint8 [slots, layers, ⌈n/8⌉]
  * @param rowMasks int32 [B]: the slot of each row's mask
  * @param weights the maskable tensors one after the other, and zeros up to a whole byte: [8 · ⌈n/8⌉]
  * @param shapes of the maskable tensors
  * @returns the tensors of each layer, [B, …shape] each
  */
-export function maskedWeightsBySlot(
+export function maskedWeightsOfLayers(
   g: GraphBuilder,
   masks: Value,
   rowMasks: Value,
@@ -54,6 +55,13 @@ export function maskedWeightsBySlot(
   layers: number,
   shapes: readonly (readonly number[])[],
 ): readonly (readonly Value[])[] {
+  const maskBytes = weights.length / 8
+  const bytes = cast(g, reshape(g, gather(g, masks, rowMasks), ['B', layers * maskBytes]), 'int32')
+  // The products of byte 0 of a layer with all values of the byte come first, then those of byte 1.
+  const starts = Int32Array.from({ length: layers * maskBytes }, (_, at) => 256 * (at % maskBytes))
+  const index = add(g, bytes, g.constant('first_product_of_byte', 'int32', [starts.length], bytesOf(starts)))
+  const products = gather(g, productTable(g, weights), index)
+
   const sizes = shapes.map(elementCount)
   const padding = weights.length - sizes.reduce((sum, size) => sum + size, 0)
   const layerSizes = padding === 0 ? sizes : [...sizes, padding]
@@ -64,12 +72,8 @@ export function maskedWeightsBySlot(
   const lengths = Array.from({ length: layers }, () =>
     haveOneSize ? layerSizes.map(() => axisLength) : layerSizes,
   ).flat()
-  const shape = [lengths.reduce((sum, length) => sum + length, 0), ...otherAxes]
-  const tiled = new Float32Array(layers * weights.length)
-  for (let layer = 0; layer < layers; layer++) tiled.set(weights, layer * weights.length)
-  const entries = reshape(g, gather(g, entryTable(g, 8), cast(g, masks, 'int32')), ['slots', ...shape])
-  const masked = mul(g, entries, g.constant('module.maskable', 'float32', shape, bytesOf(tiled)))
-  const parts = split(g, gather(g, masked, rowMasks), 1, lengths)
+  const total = lengths.reduce((sum, length) => sum + length, 0)
+  const parts = split(g, reshape(g, products, ['B', total, ...otherAxes]), 1, lengths)
   return Array.from({ length: layers }, (_, layer) =>
     shapes.map((wanted, tensor) => {
       const part = parts[layer * layerSizes.length + tensor]
@@ -78,4 +82,13 @@ export function maskedWeightsBySlot(
       return part.shape.join() === target.join() ? part : reshape(g, part, target)
     }),
   )
+}
+
+/** The products of each eight consecutive weights with the entries of all bytes: [256 · bytes, 8]. */
+function productTable(g: GraphBuilder, weights: Float32Array): Value {
+  const maskBytes = weights.length / 8
+  // onnxruntime computes this once, when it loads the model.
+  const entries = reshape(g, entryTable(g, 8), [1, 256, 8])
+  const products = mul(g, entries, g.constant('module.maskable', 'float32', [maskBytes, 1, 8], bytesOf(weights)))
+  return reshape(g, products, [256 * maskBytes, 8])
 }

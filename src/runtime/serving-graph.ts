@@ -9,14 +9,14 @@ import { type Packing, pad } from '../graph/packing.js'
 import { petlModule } from '../petl/kinds.js'
 import { maskRange, type NamedShape, type PetlModule } from '../petl/module.js'
 import { type Prototype, prototypeTensor } from '../petl/prototype.js'
-import { entryTable, maskedWeight, maskedWeightsBySlot } from '../petl/unpacking.js'
+import { entryTable, maskedWeight, maskedWeightsOfLayers } from '../petl/unpacking.js'
 import { Problem } from '../problem.js'
 
 /** How the graph depends on the execution provider and the numerics. */
 export interface GraphTraits extends Pick<EncoderOptions, 'gatherHalf'> {
   /**
    * Element type of the bank's words. `uint16` is the default; `float32` is for providers that can slice nothing else. With
-   * `uint8` masks have one plane, and each mask is unpacked once per batch instead of once per row.
+   * `uint8` masks have one plane, and all layers are unpacked together.
    */
   readonly bank: Extract<DataType, 'uint8' | 'uint16' | 'float32'>
 }
@@ -72,7 +72,7 @@ function maskedModules(
   const module = petlModule(config, hiddenSize)
   const bank = g.input('bank', traits.bank, ['slots', layers, maskBytes])
   const rowSlots = g.input('row_slots', 'int32', ['B'])
-  const masked = (traits.bank === 'uint8' ? unpackSlots : unpackRows)(g, prototype, module, bank, rowSlots)
+  const masked = (traits.bank === 'uint8' ? unpackLayers : unpackRows)(g, prototype, module, bank, rowSlots)
   // Masks of zeros switch the masked weights of bare rows off. The rest of the module needs a switch of its own.
   const hasModule = bareRows ? g.input(hasModuleName, 'float32', ['B', 1, 1]) : undefined
   const unmasked = module.unmasked.map((tensor) => {
@@ -112,13 +112,13 @@ const unpackRows: Unpacking = (g, prototype, module, bank, rowSlots) => {
   }
 }
 
-/** Unpacks the mask of each slot once, and looks the result up for each row. */
-const unpackSlots: Unpacking = (g, prototype, module, bank, rowSlots) => {
+/** Unpacks the mask of each row for all layers together. */
+const unpackLayers: Unpacking = (g, prototype, module, bank, rowSlots) => {
   const { layers, maskBytes } = prototype
   const flat = new Float32Array(8 * maskBytes)
   for (const { name } of module.maskable) flat.set(prototypeTensor(prototype, name), maskRange(module, name).first)
   const shapes = module.maskable.map(({ shape }) => shape)
-  const parts = maskedWeightsBySlot(g, bank, rowSlots, flat, layers, shapes)
+  const parts = maskedWeightsOfLayers(g, bank, rowSlots, flat, layers, shapes)
   return (layer, tensor) => at(at(parts, layer), tensor)
 }
 
