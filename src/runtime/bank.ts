@@ -31,6 +31,8 @@ export class Bank {
     readonly layers: number,
     readonly maskBytes: number,
     readonly word: 'uint8' | 'uint16' = 'uint16',
+    /** Allocates zeros. */
+    readonly allocate: (bytes: number) => ArrayBuffer = (bytes) => new ArrayBuffer(bytes),
   ) {
     this.words = this.#wordsFor(slots)
     this.#compact = this.#wordsFor(0)
@@ -84,7 +86,7 @@ export class Bank {
         slots: Int32Array.from(slots, (slot) => slot - first),
         count: span,
       }
-    if (this.#compact.length < used * size) this.#compact = this.#wordsFor(used)
+    if (this.#compact.length < used * size) this.#compact = this.#wordsFor(Math.min(2 * used, this.slots))
     const words = this.#compact.subarray(0, used * size)
     for (const [slot, place] of renumbered) words.set(this.words.subarray(slot * size, (slot + 1) * size), place * size)
     return { words, slots: Int32Array.from(slots, (slot) => renumbered.get(slot) ?? 0), count: used }
@@ -92,6 +94,8 @@ export class Bank {
 
   #wordsFor(slots: number): Words {
     const length = slots * this.slotWords
-    return this.word === 'uint8' ? new Uint8Array(length) : new Uint16Array(length)
+    return this.word === 'uint8'
+      ? new Uint8Array(this.allocate(length), 0, length)
+      : new Uint16Array(this.allocate(2 * length), 0, length)
   }
 }

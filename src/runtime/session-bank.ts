@@ -3,6 +3,7 @@
 import { type InferenceSession, Tensor } from 'onnxruntime-node'
 import { Bank, type Loads } from './bank.js'
 import { type BankShape, DeviceBank } from './device-bank.js'
+import { PinnedMemory } from './pinned-memory.js'
 import { type Provider, providers } from './providers.js'
 import type { GraphTraits } from './serving-graph.js'
 
@@ -23,7 +24,9 @@ export async function openBank(provider: Provider, shape: BankShape, word: Graph
   const place = providers[provider].bank
   if (place !== 'device') {
     if (word === 'float32') throw new Error('a bank on the host has no float32 words')
-    return hostBank(new Bank(shape.slots, shape.layers, shape.maskBytes, word), place)
+    const memory = place === 'used' ? await PinnedMemory.open() : undefined
+    const allocate = (bytes: number) => memory?.allocate(bytes) ?? new ArrayBuffer(bytes)
+    return hostBank(new Bank(shape.slots, shape.layers, shape.maskBytes, word, allocate), place, memory)
   }
   const bank = await DeviceBank.open(provider, shape)
   return {
@@ -34,7 +37,7 @@ export async function openBank(provider: Provider, shape: BankShape, word: Graph
   }
 }
 
-const hostBank = (bank: Bank, fed: 'whole' | 'used'): SessionBank => ({
+const hostBank = (bank: Bank, fed: 'whole' | 'used', memory: PinnedMemory | undefined): SessionBank => ({
   load: async (loads) => bank.load(loads),
   holdsAll: (slots) => bank.holdsAll(slots),
   feeds: (slots) => {
@@ -42,7 +45,7 @@ const hostBank = (bank: Bank, fed: 'whole' | 'used'): SessionBank => ({
     const words = new Tensor(bank.word, used.words, [used.count, bank.layers, bank.maskBytes])
     return { bank: words, row_slots: rowSlots(used.slots) }
   },
-  release: async () => {},
+  release: async () => memory?.release(),
 })
 
 const rowSlots = (slots: Int32Array<ArrayBuffer>): Tensor => new Tensor('int32', slots, [slots.length])

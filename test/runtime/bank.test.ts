@@ -36,6 +36,25 @@ describe('bank and slots', () => {
     )
   })
 
+  test('takes its memory from the given allocator, and seldom more of it for batches that grow', () => {
+    const sizes: number[] = []
+    const bank = new Bank(64, 2, 3, 'uint8', (bytes) => {
+      sizes.push(bytes)
+      return new ArrayBuffer(bytes + 10)
+    })
+    assert.equal(bank.words.length, 64 * 6)
+    // Every second slot: too few of the range to feed it in place.
+    for (let count = 2; count <= 32; count++) {
+      const slots = Int32Array.from({ length: count }, (_, at) => 2 * at)
+      bank.load({ slots: [2 * count - 2], planes: [1], bitsets: new Uint8Array(6).fill(count) })
+      assert.deepEqual(Array.from(bank.compact(slots).words.subarray(-6)), new Array(6).fill(count))
+    }
+    assert.deepEqual(
+      sizes.filter((bytes) => bytes > 0).map((bytes) => bytes / 6),
+      [64, 4, 10, 22, 46],
+    )
+  })
+
   test('a second plane becomes the high bytes of its slot, and a later load removes it', () => {
     const bank = new Bank(2, 1, 2)
     bank.load({ slots: [1, 0], planes: [2, 1], bitsets: Uint8Array.of(1, 2, 3, 4, 5, 6) })
