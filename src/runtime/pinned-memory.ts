@@ -13,8 +13,8 @@ export class PinnedMemory {
   }
 
   /**
-   * Zeros in memory that belongs to CUDA. A thread that ends without release() leaks it. If it belonged to the thread, it would be
-   * reused while CUDA still regards it as page-locked.
+   * Zeros in memory that belongs to CUDA. A thread that ends without release() leaks it. If it belonged to the thread, it
+   * would be reused while CUDA still regards it as page-locked.
    * @returns undefined if the system does not allow to lock so much
    */
   allocate(bytes: number): ArrayBuffer | undefined {
