@@ -1,6 +1,6 @@
 // An onnxruntime session that serves batches on one execution provider, with the bank that it reads.
 
-import { env, InferenceSession, Tensor } from 'onnxruntime-node'
+import { env, InferenceSession, type Tensor } from 'onnxruntime-node'
 import type { Backbone } from '../backbones/backbone.js'
 import { serializeOnnx } from '../graph/onnx.js'
 import { applyAll } from '../graph/passes/rewrite.js'
@@ -8,10 +8,11 @@ import type { Prototype } from '../petl/prototype.js'
 import type { Loads } from './bank.js'
 import { withDeviceLock } from './device-lock.js'
 import { openDeviceSession } from './device-session.js'
+import { feedsFor } from './feeds.js'
 import { type Numerics, numberFormats } from './numerics.js'
 import type { PackedRows } from './packed-rows.js'
 import { type Provider, providers } from './providers.js'
-import { type GraphScope, hasModuleName, poolWeightsName, servingGraph } from './serving-graph.js'
+import { type GraphScope, servingGraph } from './serving-graph.js'
 import { openBank, type SessionBank } from './session-bank.js'
 
 export interface SessionOptions {
@@ -117,9 +118,7 @@ export class EngineSession implements ServingSession {
   async run(rows: PackedRows, slots: Int32Array<ArrayBuffer>, withHidden: boolean): Promise<SessionResult> {
     const isUsual = !withHidden && !rows.hasModule.includes(0)
     const session = isUsual ? (this.usual ?? this.session) : this.session
-    const all = { ...feedsOf(rows), ...this.bank?.feeds(slots) }
-    // onnxruntime rejects inputs that the graph does not use.
-    const feeds = Object.fromEntries(Object.entries(all).filter(([name]) => session.inputNames.includes(name)))
+    const feeds = feedsFor(session, rows, this.bank?.feeds(slots))
     const { pooled, hidden } = await onProvider(this.provider, () =>
       session.run(feeds, withHidden ? ['pooled', 'hidden'] : ['pooled']),
     )
@@ -138,23 +137,6 @@ export class EngineSession implements ServingSession {
 /** Does the work; on a provider that is exclusive, with the device lock. */
 const onProvider = <T>(provider: Provider, work: () => Promise<T>): Promise<T> =>
   providers[provider].isExclusive ? withDeviceLock(work) : work()
-
-/** The arrays of the rows as tensors, by the names of the graph's inputs. */
-export function feedsOf(rows: PackedRows): Readonly<Record<string, Tensor>> {
-  const { rows: B, longest: S, tokens: T } = rows
-  return {
-    input_ids: new Tensor('int32', rows.inputIds, [T]),
-    token_type_ids: new Tensor('int32', rows.tokenTypeIds, [T]),
-    position_ids: new Tensor('int32', rows.positionIds, [T]),
-    padded_index: new Tensor('int32', rows.paddedIndex, [B, S]),
-    packed_index: new Tensor('int32', rows.packedIndex, [T]),
-    token_offset: new Tensor('int32', rows.tokenOffset, [B, S]),
-    cumulative_lengths: new Tensor('int32', rows.cumulativeLengths, [B + 1]),
-    key_bias: new Tensor('float32', rows.keyBias, [B, 1, 1, S]),
-    [poolWeightsName]: new Tensor('float32', rows.poolWeights, [B, 1, S]),
-    [hasModuleName]: new Tensor('float32', rows.hasModule, [B, 1, 1]),
-  }
-}
 
 function floats(tensor: Tensor | undefined): Float32Array {
   if (!(tensor?.data instanceof Float32Array)) throw new Error('the session returned no float32 tensor')

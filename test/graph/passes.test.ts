@@ -18,6 +18,7 @@ import { applyAll, type Pass, rewrite } from '../../src/graph/passes/rewrite.js'
 import type { ModuleConfig } from '../../src/petl/kinds.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { Problem } from '../../src/problem.js'
+import { feedsOf } from '../../src/runtime/feeds.js'
 import { float16Passes } from '../../src/runtime/numerics/float16.js'
 import { packRows, type TokenRow } from '../../src/runtime/packed-rows.js'
 import {
@@ -27,7 +28,6 @@ import {
   poolWeightsName,
   servingGraph,
 } from '../../src/runtime/serving-graph.js'
-import { feedsOf } from '../../src/runtime/session.js'
 import { directoryOf, expectedRows, prototypeFor, tinyBackbones } from '../backbones/tiny.js'
 import { distance } from '../material.js'
 
