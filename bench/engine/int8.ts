@@ -83,7 +83,7 @@ export const int8Loss =
         value: all.reduce((sum, loss) => sum + loss, 0) / all.length,
         spread: [Math.min(...all), Math.max(...all)],
         repeats: all.length,
-        target: { atMost: 0.3 },
+        target: { atMost: 0.15 },
         notes: losses,
       },
     ]

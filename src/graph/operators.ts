@@ -50,22 +50,31 @@ export const linear = (g: GraphBuilder, x: Value, weight: Value, bias: Value): V
   )
 
 /**
- * x [T,I] · weight + bias in 8-bit integers with 32-bit sums. At run time, x is quantised with one scale and zero point,
- * from its smallest and its largest element. The operator has no gradient.
+ * The uint8 integers round(x / scale) + zero. Integers that do not fit become 0 or 255. The operator has no gradient.
+ * @param scale a scalar, or [T] with a scale for each row of x [T,I]
+ * @param zero uint8, of the shape of the scale
+ */
+export const quantizeLinear = (g: GraphBuilder, x: Value, scale: Value, zero: Value): Value =>
+  g.node('QuantizeLinear', [x, scale, zero], { dtype: 'uint8', shape: x.shape }, { attributes: { axis: 0 } })
+
+/**
+ * (x − zero) · scale [T,I] times weight · scales, plus the bias. The products are summed in 32-bit integers. The operator
+ * has no gradient.
+ * @param x uint8 [T,I], with a scalar scale and a scalar zero
  * @param weight int8 [I,O]
  * @param scales float32 [O]: the scale of each column of the weight
  */
-export const quantizedLinear = (
+export const integerProduct = (
   g: GraphBuilder,
-  x: Value,
+  { integers, scale, zero }: { readonly integers: Value; readonly scale: Value; readonly zero: Value },
   weight: Value,
   scales: Value,
-  bias: Value | undefined,
+  bias?: Value,
 ): Value =>
   g.node(
-    'DynamicQuantizeMatMul',
-    [x, weight, scales, undefined, bias],
-    { dtype: x.dtype, shape: [at(x.shape, 0), at(weight.shape, 1)] },
+    'MatMulIntegerToFloat',
+    [integers, weight, scale, scales, zero, undefined, bias],
+    { dtype: 'float32', shape: [at(integers.shape, 0), at(weight.shape, 1)] },
     { domain: 'com.microsoft' },
   )
 
@@ -112,6 +121,10 @@ export const add = (g: GraphBuilder, a: Value, b: Value): Value => elementwise(g
 export const sub = (g: GraphBuilder, a: Value, b: Value): Value => elementwise(g, 'Sub', a, b)
 export const mul = (g: GraphBuilder, a: Value, b: Value): Value => elementwise(g, 'Mul', a, b)
 export const div = (g: GraphBuilder, a: Value, b: Value): Value => elementwise(g, 'Div', a, b)
+
+/** The largest of a, b and a number at each place. */
+export const largestOf = (g: GraphBuilder, a: Value, b: Value, number: number): Value =>
+  g.node('Max', [a, b, g.scalar(number)], { dtype: a.dtype, shape: broadcast('Max', a.shape, b.shape) })
 
 /** x multiplied by a number. */
 export const scale = (g: GraphBuilder, x: Value, factor: number): Value => mul(g, x, g.scalar(factor))
@@ -184,6 +197,8 @@ export function reshape(g: GraphBuilder, x: Value, shape: Shape, rest: Dimension
 export function sizes(g: GraphBuilder, shape: Shape): Value {
   if (shape.every((dim) => typeof dim === 'number')) return g.integers(shape)
   const parts = shape.map((dim) => (typeof dim === 'number' ? g.integers([dim]) : sizeOf(g, dim)))
+  const [first] = parts
+  if (first && parts.length === 1) return first
   return g.node('Concat', parts, { dtype: 'int64', shape: [shape.length] }, { attributes: { axis: 0 } })
 }
 
@@ -206,6 +221,10 @@ const reduced = ({ dtype, shape }: Value, axes: readonly number[], keep: boolean
 /** Largest element over the given axes, which must not be empty. They are removed unless `keep` is true. */
 export const reduceMax = (g: GraphBuilder, x: Value, axes: readonly number[], keep = false): Value =>
   g.node('ReduceMax', [x, g.integers(axes)], reduced(x, axes, keep), { attributes: { keepdims: keep ? 1 : 0 } })
+
+/** Smallest element over the given axes, which must not be empty. They are removed. */
+export const reduceMin = (g: GraphBuilder, x: Value, axes: readonly number[]): Value =>
+  g.node('ReduceMin', [x, g.integers(axes)], reduced(x, axes, false), { attributes: { keepdims: 0 } })
 
 /** Repeats x along axes of size 1 and along new leading axes. */
 export function expand(g: GraphBuilder, x: Value, shape: Shape): Value {

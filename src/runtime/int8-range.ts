@@ -4,7 +4,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { bytesOf, GraphBuilder } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
-import { quantizedLinear } from '../graph/operators.js'
+import { integerProduct } from '../graph/operators.js'
 
 // The sizes of the test product.
 const inputs = 64
@@ -14,17 +14,17 @@ const batch = 8
 /** The largest absolute weight with which onnxruntime's integer products are exact on this processor: 127 or 63. */
 export async function largestExactWeight(): Promise<127 | 63> {
   const g = new GraphBuilder()
-  const x = g.input('x', 'float32', [batch, inputs])
+  const integers = g.input('x', 'uint8', [batch, inputs])
   const weight = g.constant('weight', 'int8', [inputs, outputs], bytesOf(new Int8Array(inputs * outputs).fill(127)))
   const scales = g.constant('scales', 'float32', [outputs], bytesOf(new Float32Array(outputs).fill(1)))
-  const bias = g.constant('bias', 'float32', [outputs], bytesOf(new Float32Array(outputs)))
-  const sums = g.output('sums', quantizedLinear(g, x, weight, scales, bias))
+  const zero = g.constant('zero', 'uint8', [], Uint8Array.of(0))
+  const sums = g.output('sums', integerProduct(g, { integers, scale: g.scalar(1), zero }, weight, scales))
   const options = { intraOpNumThreads: 1, graphOptimizationLevel: 'basic', logSeverityLevel: 4 } as const
   const session = await InferenceSession.create(serializeOnnx(g.build([sums])), options)
   try {
-    const ones = new Tensor('float32', new Float32Array(batch * inputs).fill(1), [batch, inputs])
-    const found = Array.from((await session.run({ x: ones })).sums?.data as Float32Array)
-    const exact = found.length === batch * outputs && found.every((sum) => Math.abs(sum - inputs * 127) < 1)
+    const x = new Tensor('uint8', new Uint8Array(batch * inputs).fill(255), [batch, inputs])
+    const found = Array.from((await session.run({ x })).sums?.data as Float32Array)
+    const exact = found.length === batch * outputs && found.every((sum) => sum === inputs * 255 * 127)
     return exact ? 127 : 63
   } finally {
     await session.release()

@@ -2,6 +2,7 @@
 
 import { env, InferenceSession, type Tensor } from 'onnxruntime-node'
 import type { Backbone } from '../backbones/backbone.js'
+import type { Graph } from '../graph/graph.js'
 import { serializeOnnx } from '../graph/onnx.js'
 import { applyAll } from '../graph/passes/rewrite.js'
 import type { Prototype } from '../petl/prototype.js'
@@ -12,7 +13,7 @@ import { feedsFor } from './feeds.js'
 import { type Numerics, numberFormats } from './numerics.js'
 import type { PackedRows } from './packed-rows.js'
 import { type Provider, providers } from './providers.js'
-import { type GraphScope, servingGraph } from './serving-graph.js'
+import { servingGraph } from './serving-graph.js'
 import { openBank, type SessionBank } from './session-bank.js'
 
 export interface SessionOptions {
@@ -65,7 +66,8 @@ export class EngineSession implements ServingSession {
     const { graph: providerTraits, hostThreads, isDevice } = providers[provider]
     const format = await numberFormats[numerics].load()
     const traits = format.traits ?? providerTraits
-    const passes = await format.passes(providerTraits, backbone)
+    const exact = servingGraph(backbone, prototype, traits)
+    const passes = await format.passes(providerTraits, { graph: exact, backbone, prototype, threads })
     const options = {
       intraOpNumThreads: hostThreads ?? threads,
       // Besides constant folding, the extended fusions gain nothing on these graphs, and cost 45 MB on the CPU.
@@ -81,8 +83,8 @@ export class EngineSession implements ServingSession {
       // Work is split into pieces of decreasing size, so that the others need not wait for a thread that HTTP has delayed.
       dynamic_block_base: '4',
     }
-    const openGraph = (scope: GraphScope) => {
-      const graph = applyAll(servingGraph(backbone, prototype, traits, scope), passes)
+    const openGraph = (plain: Graph) => {
+      const graph = applyAll(plain, passes)
       return isDevice
         ? openDeviceSession(provider, graph, options, entries)
         : InferenceSession.create(serializeOnnx(graph), {
@@ -96,8 +98,10 @@ export class EngineSession implements ServingSession {
       const bank = shape && (await openBank(provider, shape, traits.bank))
       let session: InferenceSession | undefined
       try {
-        session = await openGraph({ bareRows: true, hidden: true })
-        const usual = format.hasUsualGraph ? await openGraph({ bareRows: false, hidden: false }) : undefined
+        session = await openGraph(exact)
+        const usual = format.hasUsualGraph
+          ? await openGraph(servingGraph(backbone, prototype, traits, { bareRows: false, hidden: false }))
+          : undefined
         return new EngineSession(provider, session, usual, bank)
       } catch (error) {
         await session?.release()

@@ -11,6 +11,7 @@ import type { Dimension, Graph, GraphBuilder, Node, Value } from '../../src/grap
 import { serializeOnnx } from '../../src/graph/onnx.js'
 import { add, cast, matmul, mul, reshape, scale, slice, softmax, sub, transpose } from '../../src/graph/operators.js'
 import { fuseAttention, packAttention, padByOffset } from '../../src/graph/passes/attention.js'
+import { type ChannelRanges, denseInputs, rangeName, withChannelRanges } from '../../src/graph/passes/dense-inputs.js'
 import { fuseEmbeddings, fuseGelu, fuseNorms, fuseTransposedProducts } from '../../src/graph/passes/fuse.js'
 import { toFloat16 } from '../../src/graph/passes/half.js'
 import { quantizeDense } from '../../src/graph/passes/quantize.js'
@@ -51,7 +52,12 @@ const rows = (name: string): TokenRow[] =>
     .map(({ inputIds, tokenTypeIds }, at) => ({ inputIds, tokenTypeIds, pooling: at === 1 ? 'cls' : 'mean' }))
 const slots = [0, 1, 1, 0]
 
-async function run(graph: Graph, backbone: Backbone, prototype: Prototype | undefined, texts: readonly TokenRow[]) {
+async function outputsOf(
+  graph: Graph,
+  backbone: Backbone,
+  prototype: Prototype | undefined,
+  texts: readonly TokenRow[],
+) {
   const session = await InferenceSession.create(serializeOnnx(graph), {
     executionProviders: ['cpu'],
     logSeverityLevel: 4,
@@ -69,6 +75,11 @@ async function run(graph: Graph, backbone: Backbone, prototype: Prototype | unde
   const feeds = Object.fromEntries(Object.entries(all).filter(([name]) => session.inputNames.includes(name)))
   const outputs = await session.run(feeds)
   await session.release()
+  return outputs
+}
+
+async function run(graph: Graph, ...model: [Backbone, Prototype | undefined, readonly TokenRow[]]) {
+  const outputs = await outputsOf(graph, ...model)
   return graph.outputs.flatMap(({ name }) => {
     const data = outputs[name]?.data
     assert.ok(data instanceof Float32Array)
@@ -248,9 +259,17 @@ for (const name of tinyBackbones)
 
       test('computes nearly the same with dense layers in 8-bit integers', async () => {
         // Weights of 7 bits do not overflow on any processor.
-        const passes = [quantizeDense(63, floatsOf(backbone.weightsFolder)), fuseTransposedProducts]
-        const quantized = applyAll(servingGraph(backbone, prototype, wordsTraits), passes)
-        assert.ok(operatorsOf(quantized).has('DynamicQuantizeMatMul') && !operatorsOf(quantized).has('Gemm'))
+        const graph = servingGraph(backbone, prototype, wordsTraits)
+        const outputs = await outputsOf(withChannelRanges(graph), backbone, prototype, texts)
+        const part = (name: keyof ChannelRanges, input: string) => outputs[rangeName(name, input)]?.data as Float32Array
+        const ranges = new Map(
+          Array.from(denseInputs(graph).keys(), ({ name }) => {
+            return [name, { low: part('low', name), high: part('high', name), mean: part('mean', name) }] as const
+          }),
+        )
+        const read = floatsOf(backbone.weightsFolder)
+        const quantized = applyAll(graph, [quantizeDense({ largest: 63, read, ranges }), fuseTransposedProducts])
+        assert.ok(operatorsOf(quantized).has('MatMulIntegerToFloat') && !operatorsOf(quantized).has('Gemm'))
         const error = relative(await run(quantized, backbone, prototype, texts), expected)
         assert.ok(error > 0 && error < 0.1, `the error is ${error}`)
       })

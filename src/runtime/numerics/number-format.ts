@@ -1,7 +1,9 @@
 // A number format as a change of the serving graph. Each file of this folder is one format.
 
 import type { Backbone } from '../../backbones/backbone.js'
+import type { Graph } from '../../graph/graph.js'
 import type { Pass } from '../../graph/passes/rewrite.js'
+import type { Prototype } from '../../petl/prototype.js'
 import type { GraphTraits } from '../serving-graph.js'
 
 /** How the graph depends on the execution provider. */
@@ -10,14 +12,22 @@ export interface ProviderTraits extends GraphTraits {
   readonly fusesTransposed: boolean
 }
 
+/** What a format can choose its passes by. */
+export interface ServedModel {
+  /** Before the passes. */
+  readonly graph: Graph
+  readonly backbone: Backbone
+  /** Undefined for a bare backbone. */
+  readonly prototype: Prototype | undefined
+  /** Intra-operator threads of the CPU provider; 0 leaves the choice to onnxruntime. */
+  readonly threads: number
+}
+
 export interface NumberFormat {
   /** What the graph is built with, if not the traits of the provider. */
   readonly traits?: GraphTraits
   /** The passes that turn the serving graph into a graph of this format. */
-  readonly passes: (
-    provider: ProviderTraits,
-    backbone: Pick<Backbone, 'weightsFolder'>,
-  ) => readonly Pass[] | Promise<readonly Pass[]>
+  readonly passes: (provider: ProviderTraits, model: ServedModel) => readonly Pass[] | Promise<readonly Pass[]>
   /**
    * Whether usual batches, in which all rows have a module and no row needs hidden states, have a graph of their own. It
    * has fewer operators, but its weights take memory too.
