@@ -18,6 +18,8 @@ import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
 import type { FetchOptions } from './hub/fetch-model.js'
 import { findModel, howToMakePrototype, prototypeIn } from './hub/find-model.js'
+import type { Inference } from './inference/inference.js'
+import { LocalInference } from './inference/local-inference.js'
 import { servedModel } from './petl/combining.js'
 import { readPrototypeFile } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
@@ -35,6 +37,7 @@ import { finishRemovals } from './tasks/removal.js'
 import { TaskStore } from './tasks/store.js'
 import { type Access, KeyedAccess } from './tenants/access.js'
 import { Keys } from './tenants/keys.js'
+import { Rates } from './tenants/rates.js'
 import { operator } from './tenants/tenant.js'
 import { Tenants } from './tenants/tenants.js'
 
@@ -104,9 +107,14 @@ async function startOn(
 ): Promise<Server> {
   const lifecycle = new Lifecycle()
   const metrics = new Metrics(lifecycle, config.metricsTenants, certificate)
+  const inference = new LocalInference({
+    dispatcher: () => lifecycle.services.dispatcher,
+    rates: new Rates(),
+    onTokens: (tenant, tokens) => metrics.tenantTokens(tenant, tokens),
+  })
   // The engine's thread loads the model while this thread builds the HTTP application.
-  const loading = loadServices(store, config, costs, metrics, logger, signal)
-  const opening = listen({ config, costs, lifecycle, metrics, access, certificate, logger }, config)
+  const loading = loadServices(store, { config, costs, inference, metrics, logger, signal })
+  const opening = listen({ config, costs, lifecycle, metrics, access, inference, certificate, logger }, config)
   const [loaded, opened] = await Promise.allSettled([loading, opening])
   if (loaded.status === 'rejected' || opened.status === 'rejected') {
     if (loaded.status === 'fulfilled') await loaded.value.engines.close()
@@ -206,13 +214,14 @@ async function openStore(
   return PostgresStore.open({ url: databaseUrl, mirror, logger, acceptHistory, signal })
 }
 
+interface ServiceParts extends Pick<ServerParts, 'config' | 'costs' | 'logger' | 'signal'> {
+  readonly inference: Inference
+  readonly metrics: Metrics
+}
+
 async function loadServices(
   store: Store,
-  config: Config,
-  costs: Costs,
-  metrics: Metrics,
-  logger: Logger,
-  signal: AbortSignal | undefined,
+  { config, costs, inference, metrics, logger, signal }: ServiceParts,
 ): Promise<Services> {
   const { shares, pools, work } = costs
   const { masksDir, slots, threads, provider, numerics, maxBatchTokens, maxTextTokens, maxQueueRows } = config
@@ -261,7 +270,7 @@ async function loadServices(
     const predictor = new Predictor({
       registry,
       tokenizer,
-      dispatcher,
+      inference,
       work,
       hiddenSize: model.hiddenSize,
       // The gate must have room for two of the longest texts.

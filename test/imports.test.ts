@@ -20,13 +20,14 @@ const imports: Readonly<Record<string, string>> = {
   store: 'costs',
   hub: 'backbones formats petl store',
   tenants: 'store',
-  tasks: 'backbones costs engine formats petl scheduler store tenants',
-  http: 'costs engine formats petl scheduler store tasks tenants',
+  inference: 'engine scheduler tenants',
+  tasks: 'backbones costs engine formats inference petl scheduler store tenants',
+  http: 'costs engine formats inference petl scheduler store tasks tenants',
   data: 'backbones formats petl',
   learn: 'backbones data formats graph petl runtime',
   report: 'data formats learn',
   commands:
-    'backbones costs data engine formats http hub learn petl report runtime scheduler server shutdown signals store tasks tenants',
+    'backbones costs data engine formats http hub inference learn petl report runtime scheduler server shutdown signals store tasks tenants',
 }
 /**
  * Modules of src itself that all others may import, and what they import other than each other. The settings name the

@@ -5,6 +5,7 @@ import { Pool } from '../costs/pool.js'
 import { SlicedWork } from '../costs/sliced-work.js'
 import { outputCount } from '../data/label-space.js'
 import { Engine } from '../engine/engine.js'
+import { LocalInference } from '../inference/local-inference.js'
 import { loadModel, loadPrototypeFor, loadTaskFile } from '../learn/model.js'
 import { servedModel } from '../petl/combining.js'
 import { takesPairs } from '../petl/problem-files.js'
@@ -15,6 +16,7 @@ import { Dispatcher } from '../scheduler/dispatcher.js'
 import { finish } from '../steps.js'
 import { Predictor } from '../tasks/predictor.js'
 import { taskInSteps } from '../tasks/ready-tasks.js'
+import { Rates } from '../tenants/rates.js'
 import { operator } from '../tenants/tenant.js'
 import { findModelFiles, type ModelFlags } from './model-directory.js'
 import type { OpenedTask } from './opened-task.js'
@@ -54,7 +56,7 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
   const predictor = new Predictor({
     registry: { use: async () => ({ task, release: () => {} }) },
     tokenizer,
-    dispatcher,
+    inference: new LocalInference({ dispatcher: () => dispatcher, rates: new Rates() }),
     work: new SlicedWork(),
     hiddenSize: model.hiddenSize,
     gate: new Gate(64 * tokenizer.maxCharacters),
@@ -74,7 +76,7 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
       const inputs = texts.map((text) => ({ ...text, task: path }))
       const { predicted, holding } = await predictor.predict(inputs, {
         ...options,
-        account: { owner: operator, share: 1, spend: () => {}, giveBack: () => {}, checkAgain: () => {} },
+        account: { owner: operator, checkAgain: () => {} },
         truncate: true,
         deadline: unlimited,
         ...(signal && { signal }),

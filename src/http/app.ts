@@ -8,10 +8,10 @@ import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerO
 import type { Config } from '../config.js'
 import type { Costs } from '../costs/costs.js'
 import { LoopTurns } from '../costs/loop-turns.js'
+import type { Inference } from '../inference/inference.js'
 import { Problem, shortened } from '../problem.js'
 import type { Access } from '../tenants/access.js'
 import { actorOf } from '../tenants/audit.js'
-import { Rates } from '../tenants/rates.js'
 import { addBodyHooks, addJsonParser, bodyReader } from './bodies.js'
 import { reserveBodyMemory } from './body-memory.js'
 import { identifyCallers } from './callers.js'
@@ -52,6 +52,7 @@ export interface AppOptions {
   readonly lifecycle: Lifecycle
   readonly metrics: Metrics
   readonly access: Access
+  readonly inference: Inference
   /** For HTTPS; undefined for HTTP. */
   readonly certificate?: Certificate | undefined
   readonly logger?: NonNullable<FastifyServerOptions['loggerInstance']>
@@ -61,8 +62,7 @@ export interface AppOptions {
 const exposedHeaders = ['etag', 'location', 'x-request-id', 'retry-after', 'ratelimit', 'ratelimit-policy']
 
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
-  const { config, costs, lifecycle, metrics, access, certificate, logger } = options
-  const rates = new Rates()
+  const { config, costs, lifecycle, metrics, access, inference, certificate, logger } = options
   const headers = responseHeaders(certificate !== undefined)
   const connections = new Connections(problemWriter(headers, logger))
   const app = fastify({
@@ -94,7 +94,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   app.addHook('onRequest', async (request) => checkHeaders(request.raw))
   // Before authentication: a browser sends its preflight request without the API key.
   if (config.corsOrigins.length > 0) await app.register(cors, { delegator: corsOf(config.corsOrigins) })
-  identifyCallers(app, { access, rates, corsOrigins: config.corsOrigins, anyHost: config.insecure })
+  identifyCallers(app, { access, inference, corsOrigins: config.corsOrigins, anyHost: config.insecure })
   waitForTurns(app, new LoopTurns())
   addBodyHooks(app)
   const readBody = bodyReader(reserveBodyMemory(app, costs.pools.bodies))
@@ -132,7 +132,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const rejectOtherMethods = collectMethods(app)
   rejectUnknownParameters(app)
   await app.register(rootRoute)
-  await app.register(predictRoutes({ access, lifecycle, metrics, rates, limits: config }))
+  await app.register(predictRoutes({ access, lifecycle, inference, limits: config }))
   await app.register(taskRoutes(lifecycle, config, readBody))
   await app.register(tenantRoutes(lifecycle))
   await app.register(healthRoutes(lifecycle, metrics))

@@ -2,10 +2,11 @@
 
 import { isIP } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Inference } from '../inference/inference.js'
 import { Problem, quoted } from '../problem.js'
 import type { Access, Caller } from '../tenants/access.js'
 import { actorOf, audit, auditIfUnknown, type Change } from '../tenants/audit.js'
-import type { Rates } from '../tenants/rates.js'
+import type { RateStatus } from '../tenants/rates.js'
 import { operator, scraper } from '../tenants/tenant.js'
 
 /** Who may use a route. The default is tenants and the operator. */
@@ -23,14 +24,17 @@ declare module 'fastify' {
 
 export interface CallerOptions {
   readonly access: Access
-  readonly rates: Rates
+  readonly inference: Pick<Inference, 'takeRequest' | 'statuses'>
   /** Origins whose pages may call the server. */
   readonly corsOrigins: readonly string[]
   /** Whether a server without API keys accepts any Host header. */
   readonly anyHost: boolean
 }
 
-export function identifyCallers(app: FastifyInstance, { access, rates, corsOrigins, anyHost }: CallerOptions): void {
+export function identifyCallers(
+  app: FastifyInstance,
+  { access, inference, corsOrigins, anyHost }: CallerOptions,
+): void {
   app.decorateRequest('caller', null)
   app.addHook('onRequest', async (request) => {
     const audience = request.routeOptions.config.audience ?? 'tenants'
@@ -42,14 +46,14 @@ export function identifyCallers(app: FastifyInstance, { access, rates, corsOrigi
     }
     request.caller = caller
     checkAudience(caller, audience)
-    if (caller.tenant) rates.take(caller.tenant, 'requests', 1)
+    await inference.takeRequest(caller)
   })
   app.addHook('preHandler', async ({ caller, body }) => {
     // The body may have arrived slowly, and the tenant may have been deleted meanwhile.
     if (caller !== null && body !== undefined) access.checkAgain(caller)
   })
-  app.addHook('onSend', async (request, reply) => {
-    if (request.caller?.tenant) addRateHeaders(reply, rates.statuses(request.caller.tenant))
+  app.addHook('onSend', async ({ caller }, reply) => {
+    if (caller !== null) addRateHeaders(reply, inference.statuses(caller))
   })
 }
 
@@ -125,9 +129,9 @@ function isLocalName(host: string): boolean {
 }
 
 /** Adds RateLimit and RateLimit-Policy of draft-ietf-httpapi-ratelimit-headers-10. */
-function addRateHeaders(reply: FastifyReply, statuses: ReturnType<Rates['statuses']>): void {
+function addRateHeaders(reply: FastifyReply, statuses: readonly RateStatus[]): void {
   if (statuses.length === 0) return
-  const items = (write: (status: (typeof statuses)[number]) => string) => statuses.map(write).join(', ')
+  const items = (write: (status: RateStatus) => string) => statuses.map(write).join(', ')
   reply.header(
     'ratelimit-policy',
     items(({ rate, quota }) => `"${rate}";q=${quota};qu="${rate}";w=1`),

@@ -2,7 +2,9 @@
 
 import { readConfig } from '../config.js'
 import { openCosts } from '../costs/costs.js'
+import { LocalInference } from '../inference/local-inference.js'
 import { singleUser } from '../tenants/access.js'
+import { Rates } from '../tenants/rates.js'
 import { buildApp } from './app.js'
 import { Metrics } from './metrics.js'
 import { Lifecycle } from './services.js'
@@ -16,6 +18,7 @@ export async function describeApi(): Promise<string> {
     lifecycle,
     metrics: new Metrics(lifecycle, 0),
     access: singleUser,
+    inference: new LocalInference({ dispatcher: () => lifecycle.services.dispatcher, rates: new Rates() }),
   })
   await app.ready()
   const document = app.swagger()

@@ -41,6 +41,9 @@ export interface Demand {
   readonly byTask: ReadonlyMap<string, Load>
 }
 
+/** What a request asks for before its texts are known. */
+export const nothing: Demand = { rows: 0, byTask: new Map() }
+
 /** The least that a request for a task can ask for. */
 export const oneToken = (task: string): Demand => ({ rows: 1, byTask: new Map([[task, { tokens: 1, cost: 1 }]]) })
 

@@ -10,11 +10,10 @@ import type { Holding, Pool } from '../costs/pool.js'
 import { exceeds } from '../costs/resources.js'
 import type { SlicedWork } from '../costs/sliced-work.js'
 import { bareMaskKey, type EngineRow } from '../engine/engine.js'
+import type { Inference, InferenceOptions, Payer } from '../inference/inference.js'
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
-import { type Demand, oneToken } from '../scheduler/admission.js'
-import type { Dispatcher } from '../scheduler/dispatcher.js'
-import type { SubmitOptions } from '../scheduler/submission.js'
+import type { Demand } from '../scheduler/admission.js'
 import { finish } from '../steps.js'
 import { charactersOf, checkInput, checkThreshold, type InputAndTask, type PredictionInput } from './inputs.js'
 import { isSmall, type PredictionCost, sumOfCosts, tokensOfCost } from './prediction-costs.js'
@@ -24,24 +23,15 @@ import type { Task, TaskInUse } from './ready-tasks.js'
 import type { Registry } from './registry.js'
 
 /** Who a prediction is for: whose tasks it uses, and who is charged. */
-export interface Account {
-  readonly owner: Owner
-  /** Weight in fair queueing. */
-  readonly share: number
-  /** Charges the cost of an admitted request, in tokens. @throws Problem `rate_limited` to reject the request */
-  readonly spend: (tokens: number) => void
-  /** Refunds the tokens of rows that were admitted but not started. */
-  readonly giveBack: (tokens: number) => void
+export interface Account extends Payer {
   /** Throws if the owner has changed since the request arrived: a tenant can be deleted and created again. */
   readonly checkAgain: () => void
 }
 
-export interface PredictOptions extends PredictionOptions, Pick<SubmitOptions, 'deadline'> {
+export interface PredictOptions extends PredictionOptions, InferenceOptions {
   readonly account: Account
   /** Whether texts that are longer than their task reads are cut. Otherwise they are rejected. */
   readonly truncate: boolean
-  /** Aborts when the client disconnects. */
-  readonly signal?: AbortSignal
 }
 
 export interface Predicted {
@@ -73,7 +63,7 @@ export interface RequestLimits {
 export interface PredictorParts {
   readonly registry: Pick<Registry, 'use'>
   readonly tokenizer: TextTokenizer
-  readonly dispatcher: Dispatcher
+  readonly inference: Inference
   readonly work: SlicedWork
   /** Size of a vector. */
   readonly hiddenSize: number
@@ -104,18 +94,10 @@ export class Predictor {
   constructor(readonly parts: PredictorParts) {}
 
   /**
-   * Rejects a request that would miss its deadline, before its body is read.
-   * @throws Problem `overloaded`, `deadline_exceeded`
-   */
-  check(task: string, { owner, share }: Pick<Account, 'owner' | 'share'>, deadline: number): void {
-    this.parts.dispatcher.check({ tenant: owner, weight: share, deadline }, oneToken(task))
-  }
-
-  /**
    * Predictions in the order of the inputs. The caller releases `holding`.
    * @throws Problem `unknown_task`, `empty_text`, `text_too_long`, `text_pair_not_taken`, `text_pair_missing` with the index of
    *   the input; `threshold_not_taken`; `request_too_costly`, `answer_too_large`; `overloaded` if there is no memory for the tasks or
-   *   the response; those of the account and the dispatcher
+   *   the response; those of the account and of Inference.submit
    */
   async predict(inputs: readonly PredictionInput[], options: PredictOptions): Promise<Predictions> {
     const tasks = new Map<string, TaskInUse>()
@@ -130,7 +112,7 @@ export class Predictor {
       // Reject before tokenising what is too costly even if each text has only one word.
       this.#checkCost(sumOfCosts(inputsAndTasks.map(({ task }) => this.#costOf(task, 1, options))))
       const demand = this.#leastDemand(inputsAndTasks)
-      this.#checkDemand(demand, options)
+      await this.#checkDemand(demand, options)
       return await this.#predictTexts(inputsAndTasks, demand, options)
     } finally {
       for (const { release } of tasks.values()) release()
@@ -138,8 +120,8 @@ export class Predictor {
   }
 
   async #predictTexts(inputs: readonly InputAndTask[], demand: Demand, options: PredictOptions): Promise<Predictions> {
-    const { account, deadline, signal } = options
-    const { owner, share } = account
+    const { account, signal } = options
+    const { owner } = account
     const texts = await this.#encodeAll(inputs, demand, options)
     const cost = sumOfCosts(texts.map((text) => text.cost))
     this.#checkCost(cost)
@@ -150,14 +132,7 @@ export class Predictor {
         row: engineRow(text),
         cost: text.inputIds.length + tokensOfCost(text.cost),
       }))
-      const results = await this.parts.dispatcher.submit(rows, {
-        tenant: owner,
-        weight: share,
-        deadline,
-        ...(signal && { signal }),
-        onAdmitted: () => account.spend(rows.reduce((sum, row) => sum + row.cost, 0)),
-        onRefund: account.giveBack,
-      })
+      const results = await this.parts.inference.submit(account, rows, options)
       const predicted: Predicted[] = []
       for (const [index, { input, task, words, isCut, cost }] of texts.entries()) {
         const steps = predictionInSteps(task.file, { text: input.text, words }, present(results[index]), options)
@@ -194,8 +169,8 @@ export class Predictor {
       const some = await gate.pass(
         options.account.owner,
         amount,
-        () => {
-          this.#checkDemand(demand, options)
+        async () => {
+          await this.#checkDemand(demand, options)
           return Promise.all(texts.map((each, at) => this.#encode(each, first + at, options)))
         },
         options.signal,
@@ -248,8 +223,8 @@ export class Predictor {
     }
   }
 
-  #checkDemand(demand: Demand, { account, deadline }: PredictOptions): void {
-    this.parts.dispatcher.check({ tenant: account.owner, weight: account.share, deadline }, demand)
+  #checkDemand(demand: Demand, { account, deadline }: PredictOptions): void | Promise<void> {
+    return this.parts.inference.check(account, demand, { deadline })
   }
 
   /** The least that the texts need. Rejecting them now is cheaper than tokenising them first. */

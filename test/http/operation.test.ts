@@ -6,7 +6,9 @@ import { openCosts } from '../../src/costs/costs.js'
 import { buildApp } from '../../src/http/app.js'
 import { Metrics } from '../../src/http/metrics.js'
 import { Lifecycle } from '../../src/http/services.js'
+import { LocalInference } from '../../src/inference/local-inference.js'
 import { singleUser } from '../../src/tenants/access.js'
+import { Rates } from '../../src/tenants/rates.js'
 import { predict, type Running, startRunning } from './running.js'
 
 describe('health and metrics', () => {
@@ -74,7 +76,8 @@ describe('before the model is loaded', () => {
     const lifecycle = new Lifecycle()
     const metrics = new Metrics(lifecycle, 0)
     const config = readConfig({}, {})
-    const app = await buildApp({ config, costs: openCosts(config), lifecycle, metrics, access: singleUser })
+    const inference = new LocalInference({ dispatcher: () => lifecycle.services.dispatcher, rates: new Rates() })
+    const app = await buildApp({ config, costs: openCosts(config), lifecycle, metrics, access: singleUser, inference })
     assert.equal((await app.inject('/health/live')).statusCode, 200)
     for (const response of [
       await app.inject('/health/ready'),

@@ -3,16 +3,15 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
+import type { Inference } from '../../inference/inference.js'
 import { Problem } from '../../problem.js'
+import { type Demand, nothing, oneToken } from '../../scheduler/admission.js'
 import type { PredictionInput } from '../../tasks/inputs.js'
-import type { Account, Predicted } from '../../tasks/predictor.js'
-import type { Access, Caller } from '../../tenants/access.js'
-import type { Rates } from '../../tenants/rates.js'
-import { defaults } from '../../tenants/tenant.js'
+import type { Predicted } from '../../tasks/predictor.js'
+import type { Access } from '../../tenants/access.js'
 import { afterResponse } from '../after-response.js'
 import { callerOf } from '../callers.js'
 import { sendLarge, smallResponseValues } from '../large-responses.js'
-import type { Metrics } from '../metrics.js'
 import { problemResponses, responseOf } from '../schemas/common.js'
 import {
   predictManyRequest,
@@ -32,28 +31,19 @@ export interface PredictLimits {
 export interface PredictRoutesOptions {
   readonly access: Access
   readonly lifecycle: Lifecycle
-  readonly metrics: Metrics
-  readonly rates: Rates
+  readonly inference: Inference
   readonly limits: PredictLimits
 }
 
 export const predictRoutes =
-  ({ access, lifecycle, metrics, rates, limits }: PredictRoutesOptions): FastifyPluginAsyncTypebox =>
+  ({ access, lifecycle, inference, limits }: PredictRoutesOptions): FastifyPluginAsyncTypebox =>
   async (app) => {
-    const accountOf = (caller: Caller): Account => {
-      const { owner, tenant } = caller
-      const checkAgain = () => access.checkAgain(caller)
-      if (tenant === undefined) return { owner, share: defaults.share, spend: () => {}, giveBack: () => {}, checkAgain }
-      return {
-        owner,
-        checkAgain,
-        giveBack: (tokens) => rates.giveBack(tenant, 'tokens', tokens),
-        share: tenant.share,
-        spend: (tokens) => {
-          rates.take(tenant, 'tokens', tokens)
-          metrics.tenantTokens(owner, tokens)
-        },
-      }
+    /**
+     * Under load most requests are rejected here, which must be cheap. It also rejects a tenant over its rate of tokens before
+     * anything is computed.
+     */
+    const checkFirst = async (demand: Demand, request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+      if (lifecycle.current) await inference.check(callerOf(request), demand, { deadline: deadlineOf(request, reply) })
     }
 
     const predict = async <T extends object>(
@@ -73,12 +63,10 @@ export const predictRoutes =
             limit: limits.maxInputs,
           },
         )
-      const account = accountOf(callerOf(request))
-      // Rejects a tenant over its token rate before anything is computed.
-      account.spend(0)
+      const caller = callerOf(request)
       const signal = disconnectSignal(reply)
       const { predicted, cost, holding } = await predictor.predict(inputs, {
-        account,
+        account: { ...caller, checkAgain: () => access.checkAgain(caller) },
         topK: body.top_k,
         rawScores: body.raw_scores ?? false,
         threshold: body.threshold,
@@ -88,9 +76,7 @@ export const predictRoutes =
       })
       afterResponse(reply, holding.release)
       const response = toResponse(predicted)
-      return cost.values < smallResponseValues
-        ? response
-        : sendLarge(reply, costs.work, account.owner, response, signal)
+      return cost.values < smallResponseValues ? response : sendLarge(reply, costs.work, caller.owner, response, signal)
     }
 
     /** The timeout of the server or of the client, whichever is shorter, from the arrival of the request. */
@@ -117,13 +103,7 @@ export const predictRoutes =
             ...problemResponses(400, 401, 404, 409, 413, 415, 422, 429, 503, 504),
           },
         },
-        // Under load most requests are rejected here, which must be cheap.
-        onRequest: async (request, reply) =>
-          lifecycle.current?.predictor.check(
-            request.params.id,
-            accountOf(callerOf(request)),
-            deadlineOf(request, reply),
-          ),
+        onRequest: (request, reply) => checkFirst(oneToken(request.params.id), request, reply),
       },
       async (request, reply) => {
         const { inputs } = request.body
@@ -154,6 +134,7 @@ export const predictRoutes =
             ...problemResponses(400, 401, 404, 409, 413, 415, 422, 429, 503, 504),
           },
         },
+        onRequest: (request, reply) => checkFirst(nothing, request, reply),
       },
       async (request, reply) => {
         const list = request.body.inputs.map(

@@ -1,0 +1,59 @@
+// Inference in this process: the dispatcher, and the rate limits that are charged for its work.
+
+import type { RowResult } from '../engine/engine.js'
+import type { Owner } from '../owner.js'
+import type { Caller, Demand } from '../scheduler/admission.js'
+import type { Dispatcher } from '../scheduler/dispatcher.js'
+import type { Submission } from '../scheduler/submission.js'
+import type { RateStatus, Rates } from '../tenants/rates.js'
+import { defaults } from '../tenants/tenant.js'
+import type { Inference, InferenceOptions, Payer } from './inference.js'
+
+export interface LocalInferenceParts {
+  /** Throws Problem `not_ready` while the engines start. */
+  readonly dispatcher: () => Dispatcher
+  readonly rates: Rates
+  /** Called with the tokens of admitted work of a tenant. */
+  readonly onTokens?: (tenant: Owner, tokens: number) => void
+}
+
+export class LocalInference implements Inference {
+  constructor(readonly parts: LocalInferenceParts) {}
+
+  takeRequest({ tenant }: Payer): void {
+    if (tenant) this.parts.rates.take(tenant, 'requests', 1)
+  }
+
+  check(payer: Payer, demand: Demand, { deadline }: Pick<InferenceOptions, 'deadline'>): void {
+    const { dispatcher, rates } = this.parts
+    if (payer.tenant) rates.take(payer.tenant, 'tokens', 0)
+    if (demand.byTask.size > 0) dispatcher().check(callerOf(payer, deadline), demand)
+  }
+
+  submit(payer: Payer, rows: readonly Submission[], { deadline, signal }: InferenceOptions): Promise<RowResult[]> {
+    const { dispatcher, rates, onTokens } = this.parts
+    const { tenant } = payer
+    return dispatcher().submit(rows, {
+      ...callerOf(payer, deadline),
+      ...(signal && { signal }),
+      ...(tenant && {
+        onAdmitted: () => {
+          const tokens = rows.reduce((sum, { row, cost }) => sum + (cost ?? row.inputIds.length), 0)
+          rates.take(tenant, 'tokens', tokens)
+          onTokens?.(tenant.id, tokens)
+        },
+        onRefund: (cost) => rates.giveBack(tenant, 'tokens', cost),
+      }),
+    })
+  }
+
+  statuses({ tenant }: Payer): readonly RateStatus[] {
+    return tenant ? this.parts.rates.statuses(tenant) : []
+  }
+}
+
+const callerOf = ({ owner, tenant }: Payer, deadline: number): Caller => ({
+  tenant: owner,
+  weight: (tenant ?? defaults).share,
+  deadline,
+})
