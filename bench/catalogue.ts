@@ -19,6 +19,7 @@ import { peft } from './peers/peft.js'
 import { trainingStepAgainstPyTorch } from './peers/training-step.js'
 import { transformersJs } from './peers/transformers-js.js'
 import type { Group } from './report.js'
+import { channel } from './scheduling/channel.js'
 import { flood } from './scheduling/flood.js'
 import { overload } from './scheduling/overload.js'
 import { queue } from './scheduling/queue.js'
@@ -209,6 +210,16 @@ export const catalogue: readonly CatalogueEntry[] = [
       peer: peft(python, 'bfloat16'),
       targets: numerics === 'int8' ? { throughput: { tasks: 16, atLeast: 2.5 } } : {},
     }),
+  ),
+  onRequest(
+    'Serving',
+    {
+      name: 'channel',
+      measures: 'transports between HTTP workers and the process of the engines, and the cost of its host per text',
+      duration: '40 s',
+    },
+    [],
+    () => channel,
   ),
   byDefault(
     'Limits and attacks',

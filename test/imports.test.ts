@@ -20,7 +20,7 @@ const imports: Readonly<Record<string, string>> = {
   store: 'costs',
   hub: 'backbones formats petl store',
   tenants: 'store',
-  inference: 'engine scheduler tenants',
+  inference: 'engine petl scheduler tenants',
   tasks: 'backbones costs engine formats inference petl scheduler store tenants',
   http: 'costs engine formats inference petl scheduler store tasks tenants',
   data: 'backbones formats petl',

@@ -5,7 +5,7 @@
 import type { RowResult } from '../engine/engine.js'
 import type { Owner } from '../owner.js'
 import type { Demand } from '../scheduler/admission.js'
-import type { Submission } from '../scheduler/submission.js'
+import type { CancelSignal, Submission } from '../scheduler/submission.js'
 import type { RateStatus } from '../tenants/rates.js'
 import type { Tenant } from '../tenants/tenant.js'
 
@@ -20,7 +20,7 @@ export interface InferenceOptions {
   /** In milliseconds of this process's performance.now(). */
   readonly deadline: number
   /** Aborted when the client has disconnected. Rows that no engine runs yet then leave the queue. */
-  readonly signal?: AbortSignal
+  readonly signal?: CancelSignal
 }
 
 export interface Inference {

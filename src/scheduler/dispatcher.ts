@@ -141,7 +141,7 @@ export class Dispatcher {
       }
     })
     for (const row of rows) this.#queue.add(row)
-    const cancel = () => this.#cancel(rows)
+    const cancel = () => this.#cancel(rows, signal?.reason)
     signal?.addEventListener('abort', cancel, { once: true })
     // Requests that arrive in the same turn of the event loop share the first batch.
     this.#plan(since)
@@ -249,11 +249,11 @@ export class Dispatcher {
     )
   }
 
-  #cancel(rows: readonly QueuedRow[]): void {
+  #cancel(rows: readonly QueuedRow[], reason: unknown): void {
     for (const row of rows) {
       if (!this.#queue.remove(row)) continue
       this.onDropped('cancelled', 1)
-      row.request.fail(clientDisconnected())
+      row.request.fail(reason instanceof Problem ? reason : clientDisconnected())
     }
   }
 }

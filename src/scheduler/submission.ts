@@ -4,9 +4,20 @@ import type { EngineRow } from '../engine/engine.js'
 import type { Caller, Demand } from './admission.js'
 import type { Load } from './flows.js'
 
+/** What the dispatcher uses of an AbortSignal. */
+export interface CancelSignal {
+  readonly aborted: boolean
+  readonly reason: unknown
+  addEventListener(type: 'abort', listener: () => void, options: { readonly once: true }): void
+  removeEventListener(type: 'abort', listener: () => void): void
+}
+
 export interface SubmitOptions extends Caller {
-  /** Aborted when the client has disconnected. Rows that no engine runs yet then leave the queue. */
-  readonly signal?: AbortSignal
+  /**
+   * Aborted when the client has disconnected. Rows that no engine runs yet then leave the queue. If the reason is a Problem,
+   * the request fails with it: then the server is at fault, and refunds the request.
+   */
+  readonly signal?: CancelSignal
   /**
    * Called by submit() before it returns, once the request is admitted and before its rows enter the queue. The work is
    * charged here. It may throw to reject the request.

@@ -32,6 +32,8 @@ export interface PredictOptions extends PredictionOptions, InferenceOptions {
   readonly account: Account
   /** Whether texts that are longer than their task reads are cut. Otherwise they are rejected. */
   readonly truncate: boolean
+  /** Aborted when the client has disconnected. */
+  readonly signal?: AbortSignal
 }
 
 export interface Predicted {
