@@ -39,8 +39,8 @@ const plain = (name: string, transport: WorkerPlan['transport']): Variant => ({
   plan: { transport, textsPerRequest: 1 },
 })
 
-const host = (textsPerRequest: number): Variant => ({
-  name: `Requests of HTTP workers at the process of the engines, ${textsPerRequest} texts each, without the dispatcher: main-thread time per text`,
+const host = (size: string, textsPerRequest: number): Variant => ({
+  name: `Requests of HTTP workers with ${size} each, without the dispatcher: main-thread time of the process of the engines per text`,
   plan: { transport: 'host', textsPerRequest },
   target: { atMost: 15 },
 })
@@ -49,8 +49,8 @@ const variants = [
   plain('IPC of node:child_process with advanced serialisation', 'ipc'),
   plain('MessagePort between threads', 'threads'),
   plain('packets over a Unix socket', 'socket'),
-  host(1),
-  host(32),
+  host('one text', 1),
+  host('32 texts', 32),
 ]
 
 export const channel: Benchmark = async (log) => {

@@ -27,6 +27,9 @@ export interface HostOptions {
   readonly waitMs: () => number
 }
 
+/** The memory of an entry in addition to its bitset. */
+const entryBytes = 200
+
 const noResult: readonly Part<null>[] = [{ body: null }]
 
 export class InferenceHost {
@@ -37,7 +40,10 @@ export class InferenceHost {
     readonly inference: Inference,
     readonly options: HostOptions,
   ) {
-    this.#bitsets = new LRUCache({ maxSize: options.maskBytes, sizeCalculation: ({ byteLength }) => byteLength })
+    this.#bitsets = new LRUCache({
+      maxSize: options.maskBytes,
+      sizeCalculation: ({ byteLength }) => byteLength + entryBytes,
+    })
   }
 
   /**

@@ -64,7 +64,7 @@ export class RemoteInference implements Inference {
       channel.ready.then(() => true),
     )
     if (isReady) return inference
-    channel.close()
+    channel.close(`it has sent no greeting for ${maxGreetingMs} ms`)
     throw await channel.ended
   }
 
@@ -78,15 +78,16 @@ export class RemoteInference implements Inference {
   }
 
   takeRequest(payer: Payer): void | Promise<void> {
-    if ((payer.tenant?.limits.requestsPerSecond ?? null) === null) return
+    if (isUnlimited(payer, 'requestsPerSecond')) return
     return this.#asking(payer, async () => {
       await this.#channel.request(takeRequestCall, { body: sentPayer(payer) })
     })
   }
 
   check(payer: Payer, demand: Demand, { deadline }: Pick<InferenceOptions, 'deadline'>): void | Promise<void> {
-    if (this.#isCalm(payer, deadline)) return
     const { rows, byTask } = demand
+    if (byTask.size === 0 && isUnlimited(payer, 'tokensPerSecond')) return
+    if (this.#isCalm(payer, deadline)) return
     const tasks = Array.from(byTask, ([task, { tokens, cost }]): [string, number, number] => [task, tokens, cost])
     const body = { payer: sentPayer(payer), deadline: toMachineTime(deadline), rows, tasks }
     return this.#asking(payer, async () => {
@@ -129,7 +130,7 @@ export class RemoteInference implements Inference {
     if (now - at > freshMs || waitMs > calmShare * (deadline - now)) return false
     const heard = this.#payers.peek(payerKey(payer))
     if (heard !== undefined && now - heard.rejectedAt < cautiousMs) return false
-    if ((payer.tenant?.limits.tokensPerSecond ?? null) === null) return true
+    if (isUnlimited(payer, 'tokensPerSecond')) return true
     const tokens = heard?.statuses.find(({ rate }) => rate === 'tokens')
     return heard !== undefined && now - heard.at <= freshMs && tokens !== undefined && tokens.remaining > 0
   }
@@ -155,3 +156,6 @@ export class RemoteInference implements Inference {
     throw new Error(`no request of this process needs the mask ${maskKey} any more`)
   }
 }
+
+const isUnlimited = ({ tenant }: Payer, limit: 'requestsPerSecond' | 'tokensPerSecond'): boolean =>
+  tenant === undefined || tenant.limits[limit] === null

@@ -59,6 +59,7 @@ const rowsOfAllKinds = [
   submissionOf(9, { withHidden: true }),
   submissionOf(60, { withHidden: true, maskKey: 'one plane', bitset: () => filled(72, 5) }),
   submissionOf(8, { maskKey: 'two planes', bitset: () => filled(144, 9) }, 1_000),
+  submissionOf(3, { maskKey: 'no prototype', bitset: () => filled(0, 0) }),
 ]
 
 for (const implementation of ['local', 'remote'] as const satisfies readonly Implementation[])

@@ -38,7 +38,7 @@ describe('the host', () => {
   })
 
   test('asks again for a bitset that it had to forget', async (t) => {
-    const worker = await connectWorker(t, hostOf(setUpEngines(), 100))
+    const worker = await connectWorker(t, hostOf(setUpEngines(), 300))
     const [a, b] = [countedMask('a'), countedMask('b')]
     for (const { rows } of [a, a, b, a]) await worker.submit(operator, rows(), inTime())
     assert.deepEqual([a.asked.count, b.asked.count], [2, 1])
