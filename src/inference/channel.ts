@@ -31,7 +31,7 @@ export type ReceivedPart<Body> = Required<Part<Body>>
 export type Handler<Body, Reply> = (
   request: ReceivedPart<Body>,
   /** Aborted when the peer cancels the request or is lost. In the second case, the reason is a Problem. */
-  signal: Cancellation,
+  signal: CancelSignal,
 ) => readonly Part<Reply>[] | Promise<readonly Part<Reply>[]>
 
 export interface ChannelOptions {

@@ -100,19 +100,18 @@ export class InferenceHost {
       if (bitset === undefined) throw new Error(`the bitset of mask ${maskKey} is missing`)
       return bitset
     })
-    if (cancelled)
-      return sentResults(await this.inference.submit(payer, rows, { deadline, signal: AbortSignal.abort() }))
     const missing = [...bitsets.keys()].filter((maskKey) => bitsets.get(maskKey) === undefined)
-    if (missing.length > 0) {
+    if (missing.length > 0 && !cancelled) {
       // Do not ask for the bitsets of a request that is rejected.
       await this.inference.check(payer, demandOf(rows), { deadline })
-      for (const [index, bitset] of (await Promise.all(missing.map(fetch))).entries()) {
-        const maskKey = missing[index] ?? ''
+      const fetched = await Promise.all(missing.map(async (maskKey) => [maskKey, await fetch(maskKey)] as const))
+      for (const [maskKey, bitset] of fetched) {
         bitsets.set(maskKey, bitset)
         this.#bitsets.set(maskKey, bitset)
       }
     }
-    return sentResults(await this.inference.submit(payer, rows, { deadline, signal }))
+    const options = { deadline, signal: cancelled ? AbortSignal.abort() : signal }
+    return sentResults(await this.inference.submit(payer, rows, options))
   }
 }
 

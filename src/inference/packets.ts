@@ -53,6 +53,7 @@ export function encodePacket(messages: readonly PreparedMessage[]): Buffer {
   packet.writeUInt32LE(arrayBytes, 4)
   packet.write(json, prefixBytes)
   let at = packet.length - arrayBytes
+  packet.fill(0, prefixBytes + jsonBytes, at)
   for (const { arrays } of messages)
     for (const { buffer, byteOffset, byteLength } of arrays) {
       packet.set(new Uint8Array(buffer, byteOffset, byteLength), at)

@@ -10,6 +10,7 @@ import { MalformedMessage } from '../../src/inference/malformed-message.js'
 import { encodePacket, PacketReader, prepareMessage } from '../../src/inference/packets.js'
 import { version } from '../../src/package.js'
 import { Problem } from '../../src/problem.js'
+import type { CancelSignal } from '../../src/scheduler/submission.js'
 import { connectedSockets } from './sockets.js'
 
 const double = defineCall('double', Type.Number(), Type.Number())
@@ -117,7 +118,9 @@ describe('a channel', () => {
       double,
       (_, signal) =>
         new Promise((_resolve, reject) => {
-          signal.addEventListener('abort', () => reject(new Problem('client_closed_request', 'cancelled')))
+          signal.addEventListener('abort', () => reject(new Problem('client_closed_request', 'cancelled')), {
+            once: true,
+          })
         }),
     )
     const controller = new AbortController()
@@ -129,10 +132,8 @@ describe('a channel', () => {
   test('fails all requests of both sides when one side closes it, and cancels their work with the reason', async (t) => {
     const { client, server } = await connectedChannels(t)
     const reasons: unknown[] = []
-    const never = (
-      _: unknown,
-      signal: { addEventListener: (type: 'abort', listener: () => void) => void; reason: unknown },
-    ) => new Promise<never>(() => signal.addEventListener('abort', () => reasons.push(signal.reason)))
+    const never = (_: unknown, signal: CancelSignal) =>
+      new Promise<never>(() => signal.addEventListener('abort', () => reasons.push(signal.reason), { once: true }))
     server.serve(double, never)
     client.serve(double, never)
     const failures = Promise.all([
@@ -276,6 +277,15 @@ describe('a peer that reads slowly', () => {
     assert.match(rejected.message, /^the peer has not read \d+ bytes that were sent to it; the limit is 4194304/)
     channel.close()
     await Promise.all(pending)
+  })
+
+  test('is given up when it disconnects while it is not read', async (t) => {
+    const { channel, peer } = await channelAndPeer(t, { whenFull: 'pause', maxWaitingBytes: limit })
+    channel.serve(echo, () => [{ body: null, arrays: [megabyte] }])
+    peer.write(packet(...Array.from({ length: 16 }, (_, id) => ['request', id, 'echo', null])))
+    while (channel.waitingBytes <= limit) await wait(1)
+    peer.destroy()
+    assert.equal((await channel.ended).code, 'engine_lost')
   })
 
   test('is given up if it reads nothing for a long time', async (t) => {
