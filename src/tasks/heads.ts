@@ -160,7 +160,10 @@ function* linear(map: Linear, x: Float32Array | Float64Array): Steps<Float64Arra
   return y
 }
 
-/** y[o] = weight[o] · x + bias[o] for the outputs from `first` to `end`, exclusive. */
+/**
+ * y[o] = weight[o] · x + bias[o] for the outputs from `first` to `end`, exclusive. Four sums at a time: a single one waits for
+ * each addition to finish before the next.
+ */
 function multiply(
   { inputs, weight, bias }: Linear,
   x: Float32Array | Float64Array,
@@ -168,7 +171,24 @@ function multiply(
   first: number,
   end: number,
 ): void {
-  for (let o = first; o < end; o++) {
+  let o = first
+  for (; o + 4 <= end; o += 4) {
+    let [a, b, c, d] = [bias[o] ?? 0, bias[o + 1] ?? 0, bias[o + 2] ?? 0, bias[o + 3] ?? 0]
+    const offset = o * inputs
+    for (let i = 0; i < inputs; i++) {
+      const value = x[i] ?? 0
+      const at = offset + i
+      a += (weight[at] ?? 0) * value
+      b += (weight[at + inputs] ?? 0) * value
+      c += (weight[at + 2 * inputs] ?? 0) * value
+      d += (weight[at + 3 * inputs] ?? 0) * value
+    }
+    y[o] = a
+    y[o + 1] = b
+    y[o + 2] = c
+    y[o + 3] = d
+  }
+  for (; o < end; o++) {
     let sum = bias[o] ?? 0
     const offset = o * inputs
     for (let i = 0; i < inputs; i++) sum += (weight[offset + i] ?? 0) * (x[i] ?? 0)
