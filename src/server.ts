@@ -6,8 +6,6 @@ import { readBackbone } from './backbones/backbone.js'
 import { TextTokenizer } from './backbones/tokenizer.js'
 import type { Config } from './config.js'
 import { type Costs, openCosts } from './costs/costs.js'
-import { Gate } from './costs/gate.js'
-import { bytesPerCharacter } from './costs/memory.js'
 import { abandonedThreadCount } from './engine/abandoned-threads.js'
 import type { LossCause } from './engine/engine-lost.js'
 import { Engines } from './engine/engines.js'
@@ -30,9 +28,9 @@ import { LmdbStore } from './store/lmdb.js'
 import { Mirror } from './store/mirror.js'
 import { PostgresStore } from './store/postgres.js'
 import type { Store } from './store/store.js'
-import { Predictor } from './tasks/predictor.js'
+import { openPredictor } from './tasks/open-predictor.js'
 import { ReadyTasks } from './tasks/ready-tasks.js'
-import { Registry } from './tasks/registry.js'
+import { Registry, readBundled } from './tasks/registry.js'
 import { finishRemovals } from './tasks/removal.js'
 import { TaskStore } from './tasks/store.js'
 import { type Access, KeyedAccess } from './tenants/access.js'
@@ -245,14 +243,13 @@ async function loadServices(
     const tokenizer = await TextTokenizer.open(backbone, maxTextTokens)
     const model = servedModel(backbone, prototype)
     const ready = new ReadyTasks(model, work, pools.tasks, shares.cache)
-    const [engines, registry] = await Promise.all([
+    const [engines, tasks, { bundled, skipped }] = await Promise.all([
       starting,
-      TaskStore.open(store).then((tasks) =>
-        Registry.open(ready, tasks, masksDir, masksDir === settings.masksDir.value),
-      ),
+      TaskStore.open(store),
+      readBundled(model, masksDir, masksDir === settings.masksDir.value),
     ])
-    if (registry.skipped > 0)
-      logger.info({ skipped: registry.skipped }, 'the bundled tasks belong to another model and are not served')
+    const registry = new Registry(ready, tasks, bundled)
+    if (skipped > 0) logger.info({ skipped }, 'the bundled tasks belong to another model and are not served')
     engines.onStuck = (reason) => {
       // Nothing catches this error: the process exits, and its supervisor starts a new one.
       throw new Problem('engine_lost', `${reason}; only a new process can start an engine`)
@@ -267,21 +264,8 @@ async function loadServices(
     dispatcher.onRejected = (reason) => metrics.rejected(reason)
     dispatcher.onTextsRejected = (texts) =>
       logger.error({ texts }, 'texts are rejected: two engines were lost with them')
-    const predictor = new Predictor({
-      registry,
-      tokenizer,
-      inference,
-      work,
-      hiddenSize: model.hiddenSize,
-      // The gate must have room for two of the longest texts.
-      gate: new Gate(Math.max(Math.floor(shares.texts / bytesPerCharacter), 2 * tokenizer.maxCharacters)),
-      answers: pools.answers,
-      limits: {
-        maxTaskBytes: config.maxTaskBytes,
-        maxMultiplyAdds: config.maxHeadMultiplyAdds,
-        maxAnswerBytes: config.maxAnswerBytes,
-      },
-    })
+    const { hiddenSize } = model
+    const predictor = openPredictor({ registry, tokenizer, inference, hiddenSize, costs, config })
     const [tenants, keys] = [new Tenants(store), new Keys(store)]
     return { costs, store, registry, engines, dispatcher, predictor, tenants, keys }
   } catch (error) {

@@ -176,6 +176,14 @@ export class Environment {
     return database
   }
 
+  /**
+   * Makes the next read see everything that other processes have committed. lmdb reads from a snapshot, which it otherwise
+   * renews after a millisecond.
+   */
+  refresh(): void {
+    if (this.#readable) this.#root.resetReadTxn()
+  }
+
   /** Loads a record into memory. Resolves early if the file is closed in the meantime. */
   prefetch(name: string, key: string): Promise<void> {
     const database = this.database(name)

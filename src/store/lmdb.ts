@@ -1,13 +1,14 @@
 // The store of one machine: one lmdb file. Its records take no memory of this process except for the pages that are
 // being read. Several processes of the machine may share it.
 
+import { statSync } from 'node:fs'
 import { Problem } from '../problem.js'
 import { asBuffer } from './bytes.js'
 import { Environment, type StorageOptions } from './environment.js'
 import { FileTables } from './file-tables.js'
 import { PendingChange } from './pending.js'
 import type { Records } from './records.js'
-import { forTables, type Store, type StoreWriter, type Table } from './store.js'
+import { forTables, type SharedFile, type Store, type StoreWriter, type Table } from './store.js'
 
 export const storePath = (directory: string): string => `${directory}/tasks.lmdb`
 
@@ -16,6 +17,9 @@ const schema = '1'
 
 export class LmdbStore extends FileTables implements Store {
   readonly following = undefined
+  /** The file never changes, so that this is never called. */
+  onSharedFile = (): void => {}
+  readonly sharedFile: SharedFile
   readonly #waiting: PendingChange[] = []
   #committing: Promise<void> | undefined
 
@@ -25,6 +29,9 @@ export class LmdbStore extends FileTables implements Store {
     readonly about: Records,
   ) {
     super(records)
+    const { path } = environment
+    const { dev, ino } = statSync(path)
+    this.sharedFile = { kind: 'store', path, dev, ino }
   }
 
   /**

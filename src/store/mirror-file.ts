@@ -83,7 +83,8 @@ export class MirrorFile extends FileTables {
     const state = environment.records(stateTable)
     const side = stateOf(state.get('current')?.toString())?.side ?? 'a'
     const records = forTables((table) => environment.records(lmdbTableName(side, table)))
-    return new MirrorFile(path, environment, side, records, state, statSync(path))
+    const { dev, ino } = statSync(path)
+    return new MirrorFile(path, environment, side, records, state, { dev, ino })
   }
 
   /** Undefined until the copy is complete. */

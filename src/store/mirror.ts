@@ -29,7 +29,7 @@ import {
   removeFile,
 } from './mirror-file.js'
 import { Overlay, type Write } from './overlay.js'
-import { isSmallTable, type RecordRange, type StoreReader, type Table } from './store.js'
+import { isSmallTable, type RecordRange, type SharedFile, type StoreReader, type Table } from './store.js'
 
 /** The most that is kept in memory while the file cannot be written. */
 const maxUnwritten = { bytes: 32 * 1024 * 1024, records: 20_000 }
@@ -58,6 +58,8 @@ export class Mirror implements StoreReader {
   /** Since the start: full copies that were completed, and how often the mirror was found damaged. */
   copies = 0
   damaged = 0
+  /** Called when `sharedFile` has changed. */
+  onSharedFile: () => void = () => {}
   #file: MirrorFile | undefined
   #unwritten: UnwrittenChanges | undefined
   #defect: Defect | undefined
@@ -94,6 +96,12 @@ export class Mirror implements StoreReader {
   /** Whether the mirror can be read. */
   get readable(): boolean {
     return this.#defect?.readable !== false && this.#file?.complete === true
+  }
+
+  /** The file that has all records; undefined while changes are only in memory, or the file cannot be read. */
+  get sharedFile(): SharedFile | undefined {
+    if (!this.readable || this.#unwritten !== undefined || this.#file === undefined) return undefined
+    return { kind: 'mirror', path: this.#file.path, ...this.#file.identity }
   }
 
   /** The change after which the database had the mirror's state; undefined if the mirror cannot be read. */
@@ -183,6 +191,7 @@ export class Mirror implements StoreReader {
         if (this.#handleDamage(error)) return
         this.logger.warn({ reason: (error as Error).message }, 'the mirror cannot be written; changes stay in memory')
         this.#unwritten = { from, to: from, overlay: new Overlay(file), records: 0 }
+        this.onSharedFile()
         this.#retry = { ms: retryMs.first, at: performance.now() + retryMs.first }
       }
     if (!isSamePosition(from, this.#unwritten.to)) return
@@ -290,6 +299,7 @@ export class Mirror implements StoreReader {
     this.#defect = undefined
     this.#history = file.history
     this.#bytes = 0
+    this.onSharedFile()
     before?.close().catch((error: Error) => this.logger.warn({ reason: error.message }, 'the old mirror stays open'))
   }
 
@@ -322,6 +332,7 @@ export class Mirror implements StoreReader {
     try {
       await file.advance(unwritten.from, unwritten.to, unwritten.overlay.writes)
       this.#unwritten = undefined
+      this.onSharedFile()
       this.logger.info({ change: unwritten.to.number }, 'the mirror can be written again')
     } catch (error) {
       if (this.#handleDamage(error)) return
@@ -368,6 +379,7 @@ export class Mirror implements StoreReader {
     if (this.#defect?.readable === false) return
     this.damaged++
     this.#defect = { reason, readable: false }
+    this.onSharedFile()
     this.logger.warn(
       { reason: `${this.#link} is damaged: ${reason}` },
       'the mirror of the database is damaged: it is not read until it has been rebuilt',

@@ -11,7 +11,7 @@ import { Database } from './database.js'
 import { isLasting } from './database-errors.js'
 import { Follower } from './follower.js'
 import type { Mirror } from './mirror.js'
-import type { Following, RecordRange, Store, StoreWriter, Table } from './store.js'
+import type { Following, RecordRange, SharedFile, Store, StoreWriter, Table } from './store.js'
 
 /** Delay before an attempt to connect, in milliseconds. It doubles from the first to the last; up to half is random. */
 const retryMs = { first: 100, last: 2_000 }
@@ -84,6 +84,14 @@ export class PostgresStore implements Store {
       upToDateAt: this.#follower.upToDateAt,
       mirror: { copies, damaged, unwrittenBytes },
     }
+  }
+
+  get sharedFile(): SharedFile | undefined {
+    return this.#mirror.sharedFile
+  }
+
+  set onSharedFile(report: () => void) {
+    this.#mirror.onSharedFile = report
   }
 
   get(table: Table, key: string): Buffer | undefined {

@@ -40,6 +40,21 @@ export interface StoreReader {
   count(table: Table): number
 }
 
+/** A store that can load records ahead of reading them. */
+export interface ReadableStore extends StoreReader {
+  /** Loads a record from the disk into memory on another thread, so that `get` does not wait for the disk. */
+  prefetch(table: Table, key: string): Promise<void>
+}
+
+/** A file with the records of a store, which other processes of this machine may read (shared-reader.ts). */
+export interface SharedFile {
+  readonly kind: 'store' | 'mirror'
+  readonly path: string
+  /** Which file it is. Another one may be put in its place. */
+  readonly dev: number
+  readonly ino: number
+}
+
 /** Reads see the earlier writes of the same change. */
 export interface StoreWriter extends StoreReader {
   put(table: Table, key: string, value: Uint8Array): void
@@ -75,7 +90,7 @@ export interface Following {
 /** For how many seconds there may have been changes that the mirror does not have. */
 export const secondsBehind = ({ upToDateAt }: Following): number => Math.max(0, Date.now() - upToDateAt) / 1000
 
-export interface Store extends StoreReader {
+export interface Store extends ReadableStore {
   /**
    * Makes a change. No other change comes between its reads and its writes. Small changes may overtake large ones.
    * @param change reads and writes synchronously. It may throw before its first write; then nothing changes. It runs
@@ -86,8 +101,10 @@ export interface Store extends StoreReader {
    *   changes; `outcome_unknown` if it may have been made or not; errors of `change`. With all others it was not made
    */
   change<T>(change: (records: StoreWriter) => T, owner?: string): Promise<T>
-  /** Loads a record from the disk into memory on another thread, so that `get` does not wait for the disk. */
-  prefetch(table: Table, key: string): Promise<void>
+  /** The file with all records that can be read here; undefined while there is none. */
+  readonly sharedFile: SharedFile | undefined
+  /** Called when `sharedFile` has changed. */
+  onSharedFile: () => void
   /** Why the local files cannot be read or accept no changes; undefined while they work. */
   readonly failure: string | undefined
   /** Undefined for a store that is not a mirror. */

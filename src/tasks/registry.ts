@@ -12,7 +12,7 @@ import type { Steps } from '../steps.js'
 import { ownerOf, type TaskOwner } from '../tenants/tenant.js'
 import { nearestId } from './near-ids.js'
 import type { ReadyTasks, Task, TaskInUse } from './ready-tasks.js'
-import type { Precondition, StoredTask, TaskStore } from './store.js'
+import type { Precondition, StoredTask, TaskReader, TaskStore } from './store.js'
 
 export const taskIdPattern = '^[a-z0-9][a-z0-9._-]{0,63}$'
 const taskId = new RegExp(taskIdPattern)
@@ -30,44 +30,88 @@ const mostSuggested = 50
 /** Tasks of a list between two pauses. */
 const listedAtOnce = 50
 
-export class Registry {
-  private constructor(
+/** The bundled files by id, in the order of the ids. */
+export type BundledTasks = ReadonlyMap<string, { readonly digest: string; readonly bytes: Uint8Array }>
+
+/** Finds the tasks that requests use. */
+export class ServedTasks<S extends TaskReader = TaskReader> {
+  constructor(
     readonly ready: ReadyTasks,
-    readonly store: TaskStore,
-    /** The bundled files by id, in the order of the ids. */
-    readonly bundled: ReadonlyMap<string, { readonly digest: string; readonly bytes: Uint8Array }>,
-    /** Number of files of the directory that belong to another model. */
-    readonly skipped: number,
+    readonly store: S,
+    readonly bundled: BundledTasks,
   ) {}
 
   /**
-   * @param masksDir directory of task files; the name of a file is the id of its task
-   * @param skipsOthers whether tasks of another model are left out, instead of being an error
-   * @throws Problem with the name of the file that is not a task of this model
+   * Gets the current version of a task for a request, until it is released.
+   * @throws Problem `invalid_task_id`; `unknown_task`, even if another owner has such a task; `prototype_mismatch` or
+   *   `backbone_mismatch` if it was uploaded for another model; `overloaded` if there is no memory for it
    */
-  static async open(ready: ReadyTasks, store: TaskStore, masksDir: string, skipsOthers = false): Promise<Registry> {
-    const names = await readdir(masksDir).catch((error: Error) => {
-      throw new Problem(
-        'invalid_setting',
-        `the masks directory ${masksDir} cannot be read: ${error.message}; see --masks-dir`,
-      )
-    })
-    const bundled = new Map<string, { digest: string; bytes: Uint8Array }>()
-    let skipped = 0
-    for (const name of names.filter((name) => name.endsWith(extension)).sort()) {
-      const path = join(masksDir, name)
-      const entry = await readFileAs(path, 'unreadable_file', (bytes) => {
-        const file = readTaskFile(bytes)
-        if (skipsOthers && !wasTrainedOn(file, ready.model)) return undefined
-        checkTaskFits(file, ready.model)
-        return { id: checkTaskId(name.slice(0, -extension.length)), digest: file.digest, bytes }
-      })
-      if (entry) bundled.set(entry.id, entry)
-      else skipped++
-    }
-    return new Registry(ready, store, bundled, skipped)
+  async use(owner: Owner, id: string): Promise<TaskInUse> {
+    if (this.ready.mustRead(owner, this.version(owner, id))) await this.store.prefetch(owner, id)
+    // The task may have been replaced meanwhile.
+    const digest = this.version(owner, id)
+    return this.ready.use(owner, { digest, read: () => this.file(owner, id) })
   }
 
+  /** Digest of the current version of a task. @throws Problem `invalid_task_id`, `unknown_task` */
+  version(owner: Owner, id: string): string {
+    const digest = this.store.digest(owner, checkTaskId(id)) ?? this.bundled.get(id)?.digest
+    if (digest === undefined) throw this.unknownTask(owner, id)
+    return digest
+  }
+
+  /** The file of a task, as it was uploaded. @throws Problem `invalid_task_id`, `unknown_task` */
+  file(owner: Owner, id: string): Uint8Array {
+    const bytes = this.store.file(owner, checkTaskId(id)) ?? this.bundled.get(id)?.bytes
+    if (bytes === undefined) throw this.unknownTask(owner, id)
+    return bytes
+  }
+
+  /** Suggests only ids that the owner can see. */
+  protected unknownTask(owner: Owner, id: string): Problem {
+    const start = id.slice(0, 1)
+    const bundled = [...this.bundled.keys()].filter((each) => each.startsWith(start))
+    const near = nearestId(id, [...bundled, ...this.store.list(owner, start, mostSuggested).map((task) => task.id)])
+    const advice = near === undefined ? '' : `did you mean "${near}"? `
+    return new Problem('unknown_task', `there is no task "${id}"; ${advice}GET /tasks lists the tasks`, { task: id })
+  }
+}
+
+/**
+ * Reads the bundled task files.
+ * @param masksDir directory of task files; the name of a file is the id of its task
+ * @param skipsOthers whether tasks of another model are left out, instead of being an error
+ * @returns the files, and the number of files that belong to another model
+ * @throws Problem with the name of the file that is not a task of the model
+ */
+export async function readBundled(
+  model: ServedModel,
+  masksDir: string,
+  skipsOthers = false,
+): Promise<{ readonly bundled: BundledTasks; readonly skipped: number }> {
+  const names = await readdir(masksDir).catch((error: Error) => {
+    throw new Problem(
+      'invalid_setting',
+      `the masks directory ${masksDir} cannot be read: ${error.message}; see --masks-dir`,
+    )
+  })
+  const bundled = new Map<string, { digest: string; bytes: Uint8Array }>()
+  let skipped = 0
+  for (const name of names.filter((name) => name.endsWith(extension)).sort()) {
+    const path = join(masksDir, name)
+    const entry = await readFileAs(path, 'unreadable_file', (bytes) => {
+      const file = readTaskFile(bytes)
+      if (skipsOthers && !wasTrainedOn(file, model)) return undefined
+      checkTaskFits(file, model)
+      return { id: checkTaskId(name.slice(0, -extension.length)), digest: file.digest, bytes }
+    })
+    if (entry) bundled.set(entry.id, entry)
+    else skipped++
+  }
+  return { bundled, skipped }
+}
+
+export class Registry extends ServedTasks<TaskStore> {
   get model(): ServedModel {
     return this.ready.model
   }
@@ -85,32 +129,6 @@ export class Registry {
   /** Number of tasks that an owner sees: its own and the bundled ones. */
   countOf(owner: Owner): number {
     return this.bundled.size + this.store.countOf(owner) - this.shadowed(owner).length
-  }
-
-  /**
-   * Gets the current version of a task for a request, until it is released.
-   * @throws Problem `invalid_task_id`; `unknown_task`, even if another owner has such a task; `prototype_mismatch` or
-   *   `backbone_mismatch` if it was uploaded for another model; `overloaded` if there is no memory for it
-   */
-  async use(owner: Owner, id: string): Promise<TaskInUse> {
-    if (this.ready.mustRead(owner, this.version(owner, id))) await this.store.prefetch(owner, id)
-    // The task may have been replaced meanwhile.
-    const digest = this.version(owner, id)
-    return this.ready.use(owner, { digest, read: () => this.file(owner, id) })
-  }
-
-  /** Digest of the current version of a task. @throws Problem `invalid_task_id`, `unknown_task` */
-  version(owner: Owner, id: string): string {
-    const digest = this.store.digest(owner, checkTaskId(id)) ?? this.bundled.get(id)?.digest
-    if (digest === undefined) throw this.#unknownTask(owner, id)
-    return digest
-  }
-
-  /** The file of a task, as it was uploaded. @throws Problem `invalid_task_id`, `unknown_task` */
-  file(owner: Owner, id: string): Uint8Array {
-    const bytes = this.store.file(owner, checkTaskId(id)) ?? this.bundled.get(id)?.bytes
-    if (bytes === undefined) throw this.#unknownTask(owner, id)
-    return bytes
   }
 
   origin(owner: Owner, id: string): Origin {
@@ -166,18 +184,9 @@ export class Registry {
   async delete(owner: TaskOwner, id: string, precondition: Precondition): Promise<string | undefined> {
     this.#checkWritable(ownerOf(owner), id)
     return this.store.delete(owner, id, (current) => {
-      if (current === undefined) throw this.#unknownTask(ownerOf(owner), id)
+      if (current === undefined) throw this.unknownTask(ownerOf(owner), id)
       precondition(current)
     })
-  }
-
-  /** Suggests only ids that the owner can see. */
-  #unknownTask(owner: Owner, id: string): Problem {
-    const start = id.slice(0, 1)
-    const bundled = [...this.bundled.keys()].filter((each) => each.startsWith(start))
-    const near = nearestId(id, [...bundled, ...this.store.list(owner, start, mostSuggested).map((task) => task.id)])
-    const advice = near === undefined ? '' : `did you mean "${near}"? `
-    return new Problem('unknown_task', `there is no task "${id}"; ${advice}GET /tasks lists the tasks`, { task: id })
   }
 
   #checkWritable(owner: Owner, id: string): void {

@@ -2,7 +2,7 @@
 // usage. They change in one transaction.
 
 import type { Owner } from '../owner.js'
-import { type RecordRange, recordsIn, type Store, type StoreWriter } from '../store/store.js'
+import { type ReadableStore, type RecordRange, recordsIn, type Store, type StoreWriter } from '../store/store.js'
 import { isLeaving, operator, ownerOf, type TaskOwner, type TenantIdentity } from '../tenants/tenant.js'
 import { charge, limitsOf, setUsage, type Usage, usageAfter, usageOf } from '../tenants/usage.js'
 
@@ -18,20 +18,9 @@ export type Precondition = (current: string | undefined) => void
 /** Most tasks that one transaction of a deletion removes, so that other requests are served in between. */
 const removedTogether = 500
 
-export class TaskStore {
-  private constructor(readonly store: Store) {}
-
-  /** Counts the usage of the operator if an older version of the program wrote the store, without this record. */
-  static async open(store: Store): Promise<TaskStore> {
-    if (store.get('usage', operator) === undefined)
-      await store.change((records) => {
-        let usage: Usage = { tasks: 0, bytes: 0 }
-        for (const [, file] of records.range('files', rangeOf(operator)))
-          usage = { tasks: usage.tasks + 1, bytes: usage.bytes + file.byteLength }
-        setUsage(records, operator, usage)
-      })
-    return new TaskStore(store)
-  }
+/** Reads tasks from a store. */
+export class TaskReader<S extends ReadableStore = ReadableStore> {
+  constructor(readonly store: S) {}
 
   digest(owner: Owner, id: string): string | undefined {
     return this.store.get('versions', recordKey(owner, id))?.toString()
@@ -46,6 +35,27 @@ export class TaskStore {
     return this.store.prefetch('files', recordKey(owner, id))
   }
 
+  /** Lists up to `limit` tasks of an owner with ids after `after`, in the order of their ids. */
+  list(owner: Owner, after: string, limit: number): StoredTask[] {
+    const records = this.store.range('versions', { ...rangeOf(owner, after), limit })
+    const prefix = recordKey(owner, '').length
+    return Array.from(records, ([key, digest]) => ({ id: key.slice(prefix), digest: digest.toString() }))
+  }
+}
+
+export class TaskStore extends TaskReader<Store> {
+  /** Counts the usage of the operator if an older version of the program wrote the store, without this record. */
+  static async open(store: Store): Promise<TaskStore> {
+    if (store.get('usage', operator) === undefined)
+      await store.change((records) => {
+        let usage: Usage = { tasks: 0, bytes: 0 }
+        for (const [, file] of records.range('files', rangeOf(operator)))
+          usage = { tasks: usage.tasks + 1, bytes: usage.bytes + file.byteLength }
+        setUsage(records, operator, usage)
+      })
+    return new TaskStore(store)
+  }
+
   /** Number of tasks of all owners. */
   get count(): number {
     return this.store.count('versions')
@@ -53,13 +63,6 @@ export class TaskStore {
 
   countOf(owner: Owner): number {
     return usageOf(this.store, owner).tasks
-  }
-
-  /** Lists up to `limit` tasks of an owner with ids after `after`, in the order of their ids. */
-  list(owner: Owner, after: string, limit: number): StoredTask[] {
-    const records = this.store.range('versions', { ...rangeOf(owner, after), limit })
-    const prefix = recordKey(owner, '').length
-    return Array.from(records, ([key, digest]) => ({ id: key.slice(prefix), digest: digest.toString() }))
   }
 
   /**

@@ -3,8 +3,8 @@
 
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
-import type { Store } from '../store/store.js'
-import { Keys } from './keys.js'
+import type { StoreReader } from '../store/store.js'
+import { findKey } from './keys.js'
 import { hashKey, isKeyWithHash } from './secret.js'
 import { operator, readSameTenant, scraper, type TaskOwner, type Tenant } from './tenant.js'
 
@@ -54,16 +54,14 @@ export interface AccessOptions {
 }
 
 export class KeyedAccess implements Access {
-  readonly keys: Keys
   readonly #operatorKeyHash: Buffer | undefined
   /** A server that has had keys never becomes open again, because a proxy on this machine may expose it. */
   #wasEverConfigured = false
 
   constructor(
-    readonly store: Store,
+    readonly store: StoreReader,
     readonly options: AccessOptions,
   ) {
-    this.keys = new Keys(store)
     this.#operatorKeyHash = options.operatorKey === undefined ? undefined : hashKey(options.operatorKey)
   }
 
@@ -101,7 +99,7 @@ export class KeyedAccess implements Access {
   #callerOf(text: string): Caller | undefined {
     if (this.#operatorKeyHash !== undefined && isKeyWithHash(this.#operatorKeyHash, text))
       return { owner: operator, key: 'environment' }
-    const key = this.keys.find(text)
+    const key = findKey(this.store, text)
     if (key === undefined) return undefined
     const { owner, incarnation } = key
     const caller = { owner, key: key.id }

@@ -84,19 +84,15 @@ export class Keys {
     await this.store.change((records) => {
       const keys = keysOf(records, owner, incarnationOf(records, owner))
       if (!keys.some((key) => key.id === id)) throw new Problem('unknown_key', `"${owner}" has no key ${quoted(id)}`)
-      if (owner === operator && !keys.some((key) => key.id !== id && this.#isLive(key)))
+      if (owner === operator && !keys.some((key) => key.id !== id && isLive(key, this.now())))
         throw new Problem('last_operator_key', `key "${id}" is the operator's last valid key; create another one first`)
       records.remove('keys', recordKey({ owner, id }))
     })
   }
 
-  /** The valid key with this text, if any. The caller has to compare its incarnation with that of the tenant. */
+  /** See findKey. */
   find(text: string): FoundKey | undefined {
-    const name = parseKey(text)
-    const record = name && readKey(this.store, name)
-    const right = isKeyWithHash(record ? Buffer.from(record.hash, 'hex') : noHash, text)
-    if (name === undefined || record === undefined || !right || !this.#isLive(record)) return undefined
-    return { ...name, ...termsOf(record), incarnation: record.incarnation }
+    return findKey(this.store, text, this.now())
   }
 
   #parseExpiry(text: string): string {
@@ -107,11 +103,19 @@ export class Keys {
       `a key cannot expire at ${quoted(text)}; expected a time in the future, such as ${new Date(this.now() + 90 * dayMs).toISOString()}`,
     )
   }
-
-  #isLive({ expires }: Pick<Key, 'expires'>): boolean {
-    return expires === null || Date.parse(expires) > this.now()
-  }
 }
+
+/** The valid key with this text, if any. The caller has to compare its incarnation with that of the tenant. */
+export function findKey(records: StoreReader, text: string, now = Date.now()): FoundKey | undefined {
+  const name = parseKey(text)
+  const record = name && readKey(records, name)
+  const right = isKeyWithHash(record ? Buffer.from(record.hash, 'hex') : noHash, text)
+  if (name === undefined || record === undefined || !right || !isLive(record, now)) return undefined
+  return { ...name, ...termsOf(record), incarnation: record.incarnation }
+}
+
+const isLive = ({ expires }: Pick<Key, 'expires'>, now: number): boolean =>
+  expires === null || Date.parse(expires) > now
 
 /** Removes all keys of an owner, of any incarnation, as part of a change. */
 export function removeKeys(records: StoreWriter, owner: Owner): void {

@@ -284,7 +284,10 @@ describe('the mirror of a database', { skip: withoutPostgres }, () => {
     const [full, other] = [await replica(url, { directory: disk.directory }), await replica(url)]
     for (let i = 0; i < 20; i++)
       await other.tasks.put(operator, `big-${i}`, `b${i}`, Buffer.alloc(100_000, i), anyVersion)
+    assert.notEqual(full.store.sharedFile, undefined)
     await until(() => full.store.following.mirror.unwrittenBytes > 0, 'its disk is full')
+    // Other processes would miss the changes.
+    assert.equal(full.store.sharedFile, undefined)
     assert.match(
       full.log.join('\n'),
       /the mirror cannot be written; changes stay in memory .*no space left on device \(ENOSPC\)/,
@@ -296,6 +299,7 @@ describe('the mirror of a database', { skip: withoutPostgres }, () => {
     assert.equal(full.store.following.connected, true)
     disk.makeRoom(undefined)
     await until(() => full.store.following.mirror.unwrittenBytes === 0, 'the changes are written')
+    assert.notEqual(full.store.sharedFile, undefined)
     const again = await replica(url, { directory: await closed(full) })
     assert.equal(again.tasks.count, 21)
     assert.equal(String(again.tasks.file(operator, 'own')), 'one')

@@ -34,6 +34,8 @@ const withGate = (store: Store, pass: <T>(make: () => Promise<T>) => Promise<T>)
   range: (table, range) => store.range(table, range),
   count: (table) => store.count(table),
   change: (change) => pass(() => store.change(change)),
+  sharedFile: undefined,
+  onSharedFile: () => {},
   failure: undefined,
   following: undefined,
   abortChanges: () => store.abortChanges(),
