@@ -1,6 +1,8 @@
 // The server, assembled: it opens the store, listens, loads the model, serves, and shuts down without losing a request.
 
 import { isIPv4 } from 'node:net'
+import { availableParallelism } from 'node:os'
+import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { readBackbone } from './backbones/backbone.js'
 import { TextTokenizer } from './backbones/tokenizer.js'
@@ -12,6 +14,7 @@ import { Engines } from './engine/engines.js'
 import type { SupervisorReport } from './engine/supervised-engine.js'
 import { type AppOptions, buildApp } from './http/app.js'
 import { Certificate } from './http/certificate.js'
+import { listen, listeningLine } from './http/listening.js'
 import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
 import type { FetchOptions } from './hub/fetch-model.js'
@@ -38,6 +41,10 @@ import { Keys } from './tenants/keys.js'
 import { Rates } from './tenants/rates.js'
 import { operator } from './tenants/tenant.js'
 import { Tenants } from './tenants/tenants.js'
+import type { WorkerModel } from './workers/messages.js'
+import { workerCountOf } from './workers/worker-count.js'
+import type { Workers } from './workers/workers.js'
+import { WorkersFront } from './workers/workers-front.js'
 
 export interface Server {
   readonly app: Awaited<ReturnType<typeof buildApp>>
@@ -46,8 +53,12 @@ export interface Server {
   readonly address: string
   /** Reads the certificate files again. Errors are logged. */
   reloadCertificate(): Promise<void>
+  /** Changes the level of the logs of other processes. The caller changes that of the logger. */
+  setLogLevel(level: Config['logLevel']): void
   /** Rejects new work, finishes accepted work, and releases all resources. */
   close(): Promise<void>
+  /** Ends the server's other processes at once. */
+  kill(): void
   /** What `close` still waits for. */
   readonly unfinished: readonly ShutdownStep[]
 }
@@ -60,12 +71,22 @@ const changesShare = 0.5
 /** Share of the shutdown timeout after which hung engines are no longer waited for. */
 const enginesShare = 0.9
 
+export interface StartOptions {
+  /** Cancels a start that waits for the database. */
+  readonly signal?: AbortSignal
+  /** Writes log lines of other processes of the server, in JSON. */
+  readonly writeLines?: (lines: string) => void
+}
+
 /**
  * Starts a server. Resolves once it is ready.
- * @param signal cancels a start that waits for the database
  * @throws Problem if settings, model or files are invalid
  */
-export async function startServer(config: Config, logger: Logger, signal?: AbortSignal): Promise<Server> {
+export async function startServer(
+  config: Config,
+  logger: Logger,
+  { signal, writeLines = (lines) => process.stdout.write(lines) }: StartOptions = {},
+): Promise<Server> {
   const { tlsCert: cert, tlsKey: key } = config
   const certificate = cert === undefined || key === undefined ? undefined : await Certificate.open({ cert, key })
   // Watched from here, because the start may wait long for the database.
@@ -76,11 +97,14 @@ export async function startServer(config: Config, logger: Logger, signal?: Abort
   })
   let store: Store | undefined
   try {
-    const costs = openCosts(config)
+    const workers = workerCountOf(config)
+    if (workers > availableParallelism())
+      logger.warn({ workers, cores: availableParallelism() }, 'there are more HTTP workers than cores')
+    const costs = openCosts(config, workers === 1 ? 1 : workers + 1)
     // Listen only after the store is open, because it holds the API keys.
     store = await openStore(config, logger, signal)
     const access = guardedAccess(store, config)
-    return await startOn(store, { access, certificate, config, costs, logger, signal })
+    return await startOn(store, { access, certificate, config, costs, logger, signal, workers, writeLines })
   } catch (error) {
     certificate?.close()
     await store?.close()
@@ -96,12 +120,15 @@ interface ServerParts {
   readonly logger: Logger
   /** Cancels the start. */
   readonly signal: AbortSignal | undefined
+  /** Number of processes that serve HTTP; 1 is this process. */
+  readonly workers: number
+  readonly writeLines: (lines: string) => void
 }
 
 /** @param store closed by the returned server; after an error it is still open */
 async function startOn(
   store: Store,
-  { access, certificate, config, costs, logger, signal }: ServerParts,
+  { access, certificate, config, costs, logger, signal, workers: count, writeLines }: ServerParts,
 ): Promise<Server> {
   const lifecycle = new Lifecycle()
   const metrics = new Metrics(lifecycle, config.metricsTenants, certificate)
@@ -110,17 +137,24 @@ async function startOn(
     rates: new Rates(),
     onTokens: (tenant, tokens) => metrics.tenantTokens(tenant, tokens),
   })
-  // The engine's thread loads the model while this thread builds the HTTP application.
-  const loading = loadServices(store, { config, costs, inference, metrics, logger, signal })
-  const opening = listen({ config, costs, lifecycle, metrics, access, inference, certificate, logger }, config)
-  const [loaded, opened] = await Promise.allSettled([loading, opening])
-  if (loaded.status === 'rejected' || opened.status === 'rejected') {
+  // The engine's thread loads the model while this thread builds the HTTP application, and the HTTP workers start.
+  const finding = findFiles(config, logger, signal)
+  const loading = finding.then((files) => loadServices(store, files, { config, costs, inference, metrics, logger }))
+  const appOptions = { config, costs, lifecycle, metrics, access, inference, certificate, logger }
+  const opening: Promise<Front> =
+    count === 1
+      ? listenHere(appOptions)
+      : WorkersFront.open(appOptions, { count, mayBeOpen: mayBeOpen(config), store, writeLines })
+  const warming = Promise.all([finding, opening]).then(([files, { workers }]) => workers?.load(files))
+  const [loaded, opened, warmed] = await Promise.allSettled([loading, opening, warming])
+  if (loaded.status === 'rejected' || opened.status === 'rejected' || warmed.status === 'rejected') {
     if (loaded.status === 'fulfilled') await loaded.value.engines.close()
-    if (opened.status === 'fulfilled') await opened.value.app.close()
-    throw opened.status === 'rejected' ? opened.reason : (loaded as PromiseRejectedResult).reason
+    if (opened.status === 'fulfilled') await opened.value.close()
+    throw [opened, loaded, warmed].find((result) => result.status === 'rejected')?.reason
   }
-  const services = loaded.value
-  const { app, address } = opened.value
+  const front = opened.value
+  const { app, address, workers } = front
+  const services: Services = { ...loaded.value, workers }
   for (const id of services.registry.shadowed(operator))
     logger.warn(
       { task: id },
@@ -129,10 +163,21 @@ async function startOn(
   if (access.open && config.insecure)
     logger.warn('there are no API keys: anyone who can reach the server has full access')
   lifecycle.ready(services)
+  workers?.serve()
   const { choice } = services.engines
   const { maxTokens } = services.dispatcher.options
   const keys = access.open ? 'none' : 'required'
-  logger.info({ address, ...choice, batchTokens: maxTokens, tasks: services.registry.count, keys }, 'ready')
+  logger.info(
+    {
+      address,
+      ...choice,
+      batchTokens: maxTokens,
+      tasks: services.registry.count,
+      keys,
+      ...(workers && { workers: count }),
+    },
+    'ready',
+  )
   const stop = new AbortController()
   const stores = { tenants: services.tenants, tasks: services.registry.store }
   const removing = finishRemovals(stores, { actor: 'server', logger }, stop.signal)
@@ -147,13 +192,15 @@ async function startOn(
     services,
     address,
     reloadCertificate: async () => certificate?.reload(),
+    setLogLevel: (level) => workers?.setLogLevel(level),
+    kill: () => workers?.kill(),
     async close() {
       const until = performance.now() + enginesShare * config.shutdownTimeoutMs
       lifecycle.stop()
       stop.abort()
       certificate?.close()
       const endingChanges = setTimeout(() => store.abortChanges(), changesShare * config.shutdownTimeoutMs)
-      await finish('requests', () => app.close())
+      await finish('requests', () => front.close())
       // A hung engine must not keep the store open.
       await Promise.all([
         finish('engines', () => services.engines.close(Math.max(0, until - performance.now()))),
@@ -168,8 +215,9 @@ async function startOn(
 }
 
 /** @throws Problem `invalid_setting` if other machines could reach a server without API keys */
-function guardedAccess(store: Store, { host, dataDir, operatorKey, insecure }: Config): Access {
-  const access = new KeyedAccess(store, { operatorKey, mayBeOpen: insecure || isLoopback(host) })
+function guardedAccess(store: Store, config: Config): Access {
+  const { host, dataDir, operatorKey } = config
+  const access = new KeyedAccess(store, { operatorKey, mayBeOpen: mayBeOpen(config) })
   if (access.open || access.configured) return access
   throw new Problem(
     'invalid_setting',
@@ -178,28 +226,27 @@ function guardedAccess(store: Store, { host, dataDir, operatorKey, insecure }: C
   )
 }
 
-/**
- * Most connections that wait to be accepted; the kernel may allow fewer (net.core.somaxconn). If there are more, the kernel
- * ignores them, and their clients try again only after a second.
- */
-const backlog = 4_096
-
 const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 
-async function listen(options: AppOptions, { host, port }: Pick<Config, 'host' | 'port'>) {
+/** Whether the server may run without API keys. */
+const mayBeOpen = ({ host, insecure }: Pick<Config, 'host' | 'insecure'>): boolean => insecure || isLoopback(host)
+
+/** How the server is reached: through this process, or through HTTP workers. */
+interface Front {
+  /** The whole application. */
+  readonly app: FastifyInstance
+  /** `http://host:port` */
+  readonly address: string
+  readonly workers?: Workers
+  /** Finishes accepted requests. */
+  close(): Promise<void>
+}
+
+async function listenHere(options: AppOptions & { readonly config: Config }): Promise<Front> {
   const app = await buildApp(options)
-  // Fastify uses our listener, so it does not know whether it is HTTPS.
-  const schemed = (address: string) => (options.certificate ? address.replace(/^http:/, 'https:') : address)
-  const listenTextResolver = (address: string) => `listening on ${schemed(address)}; loading the model`
-  const address = await app
-    .listen({ host, port, backlog, listenTextResolver })
-    .catch((error: NodeJS.ErrnoException) => {
-      const remedy =
-        error.code === 'EADDRINUSE' ? `. Another process uses the port: stop it, or set another ${flagOf('port')}` : ''
-      throw new Problem('invalid_setting', `cannot listen on ${host}:${port}: ${error.message}${remedy}`)
-    })
-  return { app, address: schemed(address) }
+  const address = await listen(app, options.config, listeningLine)
+  return { app, address, close: () => app.close() }
 }
 
 async function openStore(
@@ -212,20 +259,24 @@ async function openStore(
   return PostgresStore.open({ url: databaseUrl, mirror, logger, acceptHistory, signal })
 }
 
-interface ServiceParts extends Pick<ServerParts, 'config' | 'costs' | 'logger' | 'signal'> {
+async function findFiles(config: Config, logger: Logger, signal: AbortSignal | undefined): Promise<WorkerModel> {
+  const directory = await findModel(config.modelDir, { signal, ...downloadLog(config.modelDir, logger) })
+  return { directory, prototypeFile: config.prototype ?? prototypeIn(directory) }
+}
+
+interface ServiceParts extends Pick<ServerParts, 'config' | 'costs' | 'logger'> {
   readonly inference: Inference
   readonly metrics: Metrics
 }
 
 async function loadServices(
   store: Store,
-  { config, costs, inference, metrics, logger, signal }: ServiceParts,
+  { directory, prototypeFile }: WorkerModel,
+  { config, costs, inference, metrics, logger }: ServiceParts,
 ): Promise<Services> {
   const { shares, pools, work } = costs
   const { masksDir, slots, threads, provider, numerics, maxBatchTokens, maxTextTokens, maxQueueRows } = config
-  const directory = await findModel(config.modelDir, { signal, ...downloadLog(config.modelDir, logger) })
   const backbone = await readBackbone(directory)
-  const prototypeFile = config.prototype ?? prototypeIn(directory)
   const prototype = prototypeFile === undefined ? undefined : await readPrototypeFile(prototypeFile)
   if (prototype === undefined)
     logger.warn(

@@ -114,6 +114,11 @@ export const settings = {
     'Address to listen on. Any address except loopback requires API keys or `--insecure`.',
   ),
   port: whole('Network', 8080, [0, 65_535], 'TCP port to listen on; 0 chooses a free port and logs it.'),
+  httpWorkers: wholeOrAuto(
+    'Network',
+    [1, 64],
+    'Number of processes that serve HTTP. They read requests, tokenise texts and write responses; one further process runs the engines. With 1, a single process does everything. `auto` is 1, except beside a GPU on a machine with 8 or more cores, where it is two fifths of the cores.',
+  ),
   modelDir: text(
     'Model and engines',
     bundledModelDir,
@@ -221,7 +226,7 @@ export const settings = {
   memoryBytes: wholeOrAuto(
     'Capacity',
     [64 * MiB, 1024 * 1024 * MiB],
-    "Memory that the process may use, in bytes; the bounds of the cache and of requests are shares of it. `auto` is the container's limit, or all memory of the machine.",
+    "Memory that the server may use with all of its processes, in bytes; the bounds of the cache and of requests are shares of it. `auto` is the container's limit, or all memory of the machine.",
   ),
   cacheBytes: wholeOrAuto(
     'Capacity',
@@ -276,7 +281,7 @@ export const settings = {
     'Capacity',
     4_096,
     [1, 1_000_000],
-    'Most open connections. A further one replaces the one that has been idle longest; if none is idle, it is closed.',
+    'Most open connections. A further one replaces the one that has been idle longest; if none is idle, it is closed. HTTP workers have an equal share each.',
   ),
   maxHeaderBytes: whole('Capacity', 16 * 1024, [1024, MiB], "Most bytes of a request's line and headers together."),
   headersTimeoutMs: whole(

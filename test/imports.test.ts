@@ -23,6 +23,7 @@ const imports: Readonly<Record<string, string>> = {
   inference: 'engine petl scheduler tenants',
   tasks: 'backbones costs engine formats inference petl scheduler store tenants',
   http: 'costs engine formats inference petl scheduler store tasks tenants',
+  workers: 'backbones costs http inference petl runtime store tasks tenants',
   data: 'backbones formats petl',
   learn: 'backbones data formats graph petl runtime',
   report: 'data formats learn',

@@ -39,6 +39,7 @@ export async function serve(config: Config, reload: () => Config): Promise<void>
   const kill = async (fields: object, message: string) => {
     logCause(fields, message)
     await log.flush()
+    server?.kill()
     killNow()
   }
   /** From this call on, the process ends within the shutdown timeout, even if a thread hangs. */
@@ -73,12 +74,13 @@ export async function serve(config: Config, reload: () => Config): Promise<void>
     stop: beginStop,
     reload: async () => {
       reloadSettings(config, reload, logger)
+      server?.setLogLevel(logger.level as Config['logLevel'])
       await server?.reloadCertificate()
     },
     ignore: (signal) => logger.info({ signal }, 'signal ignored'),
   })
   try {
-    server = await startServer(config, logger, stop.signal)
+    server = await startServer(config, logger, { signal: stop.signal, writeLines: log.writeLines })
     if (!stop.signal.aborted) await once(stop.signal, 'abort')
     await server.close()
   } catch (error) {

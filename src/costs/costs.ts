@@ -7,21 +7,36 @@ import {
   type MemoryPools,
   type MemorySettings,
   type MemoryShares,
+  type MemoryUse,
   memoryLimit,
   poolsOf,
 } from './memory.js'
 import { SlicedWork } from './sliced-work.js'
 
 export interface Costs {
+  /** Of the whole server. */
   readonly memory: MemoryLimit
+  /** Processes of the server, which share the memory. */
+  readonly processes: number
+  /** Of this process. */
   readonly shares: MemoryShares
   readonly pools: MemoryPools
   readonly work: SlicedWork
 }
 
-/** @throws Problem `invalid_setting` if the sizes that the settings allow do not fit into the memory */
-export function openCosts(settings: MemorySettings): Costs {
+/**
+ * @param processes of the server, which share the memory
+ * @throws Problem `invalid_setting` if the sizes that the settings allow do not fit into the memory
+ */
+export function openCosts(settings: MemorySettings, processes = 1): Costs {
   const memory = memoryLimit(settings.memoryBytes)
-  const shares = divideMemory(memory, settings)
-  return { memory, shares, pools: poolsOf(shares), work: new SlicedWork() }
+  const shares = divideMemory(memory, settings, processes)
+  return { memory, processes, shares, pools: poolsOf(shares), work: new SlicedWork() }
+}
+
+/** The shares of all processes together. */
+export function sharesOfServer({ processes, shares }: Costs): MemoryShares {
+  const all: Record<MemoryUse, number> = { ...shares }
+  for (const use of Object.keys(all) as MemoryUse[]) all[use] *= processes
+  return all
 }

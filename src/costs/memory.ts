@@ -64,27 +64,30 @@ export function memoryLimit(setting: number | 'auto'): MemoryLimit {
 }
 
 /**
- * Divides the limit.
+ * Divides the limit among the uses, and each share among the processes of the server. The shares that the settings require are
+ * required of each process.
  * @throws Problem `invalid_setting` if the shares that the settings require do not fit into half of the limit
  */
-export function divideMemory({ bytes: limit }: MemoryLimit, settings: MemorySettings): MemoryShares {
-  const shareOf = (use: MemoryUse) => Math.min(Math.floor(limit * shares[use].share), shares[use].most)
+export function divideMemory({ bytes: limit }: MemoryLimit, settings: MemorySettings, processes = 1): MemoryShares {
+  const shareOf = (use: MemoryUse) => Math.floor(Math.min(limit * shares[use].share, shares[use].most) / processes)
   // A pool gives one owner at most half of itself, so the largest request has to fit into half.
   const largestBody = Math.max(bodyFactor.file * settings.maxUploadBytes, bodyFactor.json * settings.maxBodyBytes)
   const divided: MemoryShares = {
-    cache: settings.cacheBytes === 'auto' ? shareOf('cache') : settings.cacheBytes,
+    cache: settings.cacheBytes === 'auto' ? shareOf('cache') : Math.floor(settings.cacheBytes / processes),
     tasks: Math.max(shareOf('tasks'), 2 * bodyFactor.file * settings.maxUploadBytes),
     bodies: Math.max(shareOf('bodies'), 2 * largestBody),
     texts: shareOf('texts'),
     answers: Math.max(shareOf('answers'), 2 * answerFactor * settings.maxAnswerBytes),
   }
-  const sum = Object.values(divided).reduce((a: number, b: number) => a + b, 0)
+  const sum = processes * Object.values(divided).reduce((a: number, b: number) => a + b, 0)
   if (sum > limit / 2) {
+    const several = processes > 1
     const names = (['maxUploadBytes', 'maxBodyBytes', 'maxAnswerBytes', 'cacheBytes'] as const).map(flagOf)
+    const lowered = several ? [flagOf('httpWorkers'), ...names] : names
     throw new Problem(
       'invalid_setting',
-      `the settings reserve ${sum} bytes for requests and the cache; with ${limit} bytes of memory at most half of them may ` +
-        `be reserved. Lower one of ${names.join(', ')}, or raise ${flagOf('memoryBytes')}`,
+      `the settings reserve ${sum} bytes for requests and the cache${several ? ` of ${processes} processes` : ''}; with ` +
+        `${limit} bytes of memory at most half of them may be reserved. Lower one of ${lowered.join(', ')}, or raise ${flagOf('memoryBytes')}`,
     )
   }
   return divided

@@ -25,7 +25,8 @@ export const resources = {
   connections: {
     what: 'Connections',
     perRequest: 'A connection runs one request at a time. At most 16 further requests wait on it',
-    inProgress: '`--max-connections`. A further connection replaces the one that has been idle longest',
+    inProgress:
+      '`--max-connections`, an equal share for each HTTP worker. A further connection replaces the one that has been idle longest',
     charged: '',
     settings: ['maxConnections', 'keepAliveTimeoutMs'],
     codes: ['invalid_request'],
@@ -66,7 +67,7 @@ export const resources = {
   rejectedBodies: {
     what: 'Body of a rejected request, which is read and discarded so that the client can read the response',
     perRequest: '64 MiB and 10 s; without an API key 1 MiB and 1 s. Then the connection is closed',
-    inProgress: '64 MiB per second on all connections. Nothing is kept in memory',
+    inProgress: '64 MiB per second on all connections of a process. Nothing is kept in memory',
     charged: '',
     settings: [],
     codes: [],

@@ -1,6 +1,7 @@
 // The HTTP application: limits, request ids, authentication, logs, errors, and the routes. Tests inject requests without a
 // socket.
 
+import type { IncomingMessage, RequestListener, Server } from 'node:http'
 import cors, { type FastifyCorsOptions } from '@fastify/cors'
 import swagger from '@fastify/swagger'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
@@ -16,14 +17,15 @@ import { addBodyHooks, addJsonParser, bodyReader } from './bodies.js'
 import { reserveBodyMemory } from './body-memory.js'
 import { identifyCallers } from './callers.js'
 import type { Certificate } from './certificate.js'
-import { Connections } from './connections.js'
+import { Connections, type Origin } from './connections.js'
 import { docs } from './docs.js'
-import { createListener, type ListenerLimits } from './listener.js'
+import { createListener, type ListenerLimits, limitsForWorkers } from './listener.js'
 import type { Metrics } from './metrics.js'
 import { collectMethods } from './other-methods.js'
 import { waitForTurns } from './owner-turns.js'
 import { sendProblem } from './problems.js'
 import { checkHeaders, requestIdOf } from './request-headers.js'
+import type { RequestMetrics } from './request-metrics.js'
 import { addResponseHeaders, responseHeaders } from './response-headers.js'
 import { healthRoutes } from './routes/health.js'
 import { predictRoutes } from './routes/predict.js'
@@ -32,11 +34,12 @@ import { taskRoutes } from './routes/tasks.js'
 import { tenantRoutes } from './routes/tenants.js'
 import { withComponents } from './schemas/component.js'
 import { openapiDocument } from './schemas/document.js'
-import type { Lifecycle } from './services.js'
+import type { Lifecycle, PredictionServices } from './services.js'
 import { problemWriter } from './socket-problems.js'
 import { rejectUnknownParameters, validatorCompiler } from './validation.js'
 
-export interface AppOptions {
+/** What the applications of all processes need. */
+export interface CommonOptions {
   readonly config: ListenerLimits &
     Pick<
       Config,
@@ -49,8 +52,6 @@ export interface AppOptions {
       | 'insecure'
     >
   readonly costs: Costs
-  readonly lifecycle: Lifecycle
-  readonly metrics: Metrics
   readonly access: Access
   readonly inference: Inference
   /** For HTTPS; undefined for HTTP. */
@@ -58,15 +59,78 @@ export interface AppOptions {
   readonly logger?: NonNullable<FastifyServerOptions['loggerInstance']>
 }
 
+export interface AppOptions extends CommonOptions {
+  readonly lifecycle: Lifecycle
+  readonly metrics: Metrics
+  /** Where requests come from. Default: the network. */
+  readonly origin?: Origin
+}
+
+export interface WorkerAppOptions extends CommonOptions {
+  readonly lifecycle: Lifecycle<PredictionServices>
+  readonly metrics: RequestMetrics
+  /** Serves a request in another process. */
+  readonly forward: RequestListener
+  /** Called for each prediction: whether it is served here, and not forwarded like all other requests. */
+  readonly predicts: () => boolean
+}
+
 /** Response headers that pages of other origins may read. */
 const exposedHeaders = ['etag', 'location', 'x-request-id', 'retry-after', 'ratelimit', 'ratelimit-policy']
 
+/** The whole application. */
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
-  const { config, costs, lifecycle, metrics, access, inference, certificate, logger } = options
+  const { config, access, certificate, inference, lifecycle, metrics, origin = 'network' } = options
+  const limits = origin === 'workers' ? limitsForWorkers(config) : config
+  const { app, readBody } = await newApp(options, origin, (handler, connections) =>
+    createListener(limits, origin === 'workers' ? undefined : certificate, connections, handler),
+  )
+  await app.register(swagger, {
+    openapi: openapiDocument,
+    transformObject: (documents) =>
+      'openapiObject' in documents ? withComponents(documents.openapiObject) : documents.swaggerObject,
+  })
+  await app.register(docs)
+  const rejectOtherMethods = collectMethods(app)
+  rejectUnknownParameters(app)
+  await app.register(rootRoute)
+  await app.register(predictRoutes({ access, lifecycle, inference, limits: config }))
+  await app.register(taskRoutes(lifecycle, config, readBody))
+  await app.register(tenantRoutes(lifecycle))
+  await app.register(healthRoutes(lifecycle, metrics))
+  rejectOtherMethods()
+  return app
+}
+
+/** The application of an HTTP worker: the routes of predictions. All other requests are forwarded as they are. */
+export async function buildWorkerApp(options: WorkerAppOptions): Promise<FastifyInstance> {
+  const { config, access, certificate, inference, lifecycle, forward, predicts } = options
+  const { app } = await newApp(options, 'network', (handler, connections) =>
+    createListener(config, certificate, connections, (request, response) =>
+      (isPrediction(request) && predicts() ? handler : forward)(request, response),
+    ),
+  )
+  rejectUnknownParameters(app)
+  await app.register(predictRoutes({ access, lifecycle, inference, limits: config }))
+  return app
+}
+
+/** Whether a route of predictions serves the request for certain. */
+const isPrediction = ({ method, url = '' }: IncomingMessage): boolean =>
+  method === 'POST' && /^\/(tasks\/[^/?%]+\/)?predict(\?|$)/.test(url)
+
+type NewListener = (handler: RequestListener, connections: Connections) => Server
+
+/** An application without routes. */
+async function newApp(
+  { config, costs, lifecycle, metrics, access, inference, certificate, logger }: AppOptions | WorkerAppOptions,
+  origin: Origin,
+  newListener: NewListener,
+) {
   const headers = responseHeaders(certificate !== undefined)
-  const connections = new Connections(problemWriter(headers, logger))
+  const connections = new Connections(problemWriter(headers, logger), origin)
   const app = fastify({
-    serverFactory: (handler) => createListener(config, certificate, connections, handler),
+    serverFactory: (handler) => newListener(handler, connections),
     ...(logger ? { loggerInstance: logger } : { logger: false }),
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     bodyLimit: config.maxBodyBytes,
@@ -123,21 +187,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     )
   })
 
-  await app.register(swagger, {
-    openapi: openapiDocument,
-    transformObject: (documents) =>
-      'openapiObject' in documents ? withComponents(documents.openapiObject) : documents.swaggerObject,
-  })
-  await app.register(docs)
-  const rejectOtherMethods = collectMethods(app)
-  rejectUnknownParameters(app)
-  await app.register(rootRoute)
-  await app.register(predictRoutes({ access, lifecycle, inference, limits: config }))
-  await app.register(taskRoutes(lifecycle, config, readBody))
-  await app.register(tenantRoutes(lifecycle))
-  await app.register(healthRoutes(lifecycle, metrics))
-  rejectOtherMethods()
-  return app
+  return { app, readBody }
 }
 
 /** What is wrong with an address that no route has, and where to look. */

@@ -69,7 +69,7 @@ function grown(held: Buffer, bytes: number): Buffer<ArrayBuffer> {
 
 const hasTinyPieces = ({ raw }: FastifyRequest): boolean => raw instanceof Request && raw.hasTinyPieces
 
-const tooTiny = (): Problem =>
+export const tooTiny = (): Problem =>
   new Problem('invalid_request', 'the body arrives in too many tiny chunks; send larger ones')
 
 export const tooLarge = (limit: number): Problem =>

@@ -14,7 +14,7 @@ export interface CertificateFiles {
   readonly key: string
 }
 
-interface Pair {
+export interface CertificatePair {
   readonly cert: Buffer
   readonly key: Buffer
 }
@@ -28,8 +28,10 @@ export interface CertificateReport {
 }
 
 export class Certificate {
-  #pair: Pair
+  #pair: CertificatePair
   readonly #servers = new Set<Server>()
+  /** Called with a new certificate. */
+  onReplaced: (pair: CertificatePair) => void = () => {}
   #report: CertificateReport = { renewed: () => {}, rejected: () => {} }
   /** The last reported error: it is not reported twice. */
   #reported: string | undefined
@@ -37,8 +39,9 @@ export class Certificate {
   #timer: NodeJS.Timeout | undefined
 
   private constructor(
-    readonly files: CertificateFiles,
-    pair: Pair,
+    /** Undefined if another process reads them. */
+    readonly files: CertificateFiles | undefined,
+    pair: CertificatePair,
   ) {
     this.#pair = pair
   }
@@ -50,7 +53,12 @@ export class Certificate {
     return new Certificate(files, pair)
   }
 
-  get pair(): Pair {
+  /** A certificate that another process has read. */
+  static of(pair: CertificatePair): Certificate {
+    return new Certificate(undefined, pair)
+  }
+
+  get pair(): CertificatePair {
     return this.#pair
   }
 
@@ -63,6 +71,12 @@ export class Certificate {
   use(server: Server): void {
     this.#servers.add(server)
     server.once('close', () => this.#servers.delete(server))
+  }
+
+  replace(pair: CertificatePair): void {
+    this.#pair = pair
+    for (const server of this.#servers) server.setSecureContext(pair)
+    this.onReplaced(pair)
   }
 
   /** Reloads the files when they change. In the middle of a renewal they do not match, which is reported once. */
@@ -91,14 +105,15 @@ export class Certificate {
   }
 
   async #take(): Promise<void> {
+    const { files } = this
+    if (files === undefined) return
     try {
-      const pair = await readPair(this.files)
+      const pair = await readPair(files)
       const isSame = pair.cert.equals(this.#pair.cert) && pair.key.equals(this.#pair.key)
-      if (!isSame) checkPair(this.files, pair)
+      if (!isSame) checkPair(files, pair)
       this.#reported = undefined
       if (isSame) return
-      this.#pair = pair
-      for (const server of this.#servers) server.setSecureContext(pair)
+      this.replace(pair)
       this.#report.renewed()
     } catch (error) {
       if (!(error instanceof Problem)) throw error
@@ -108,7 +123,7 @@ export class Certificate {
   }
 }
 
-async function readPair({ cert, key }: CertificateFiles): Promise<Pair> {
+async function readPair({ cert, key }: CertificateFiles): Promise<CertificatePair> {
   const read = (file: string) =>
     readFile(file).catch((error: Error) => {
       throw new Problem('invalid_setting', `${file} cannot be read: ${error.message}`)
@@ -117,7 +132,7 @@ async function readPair({ cert, key }: CertificateFiles): Promise<Pair> {
   return { cert: certBytes, key: keyBytes }
 }
 
-function checkPair({ cert, key }: CertificateFiles, pair: Pair): void {
+function checkPair({ cert, key }: CertificateFiles, pair: CertificatePair): void {
   try {
     createSecureContext(pair)
   } catch (error) {

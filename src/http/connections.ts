@@ -123,20 +123,29 @@ const maxExamined = 64
 export interface ConnectionLimits {
   /** Most open connections. Beyond, the one that has been idle longest is closed for a new one. */
   readonly maxConnections: number
-  /** How long a client may leave its response unread. */
+  /** How long a client may leave its response unread; 0: for ever. */
   readonly sendTimeoutMs: number
 }
 
+/** Where connections come from. Those of a Unix socket come from HTTP workers, and have no addresses. */
+export type Origin = 'network' | 'workers'
+
 export class Connections {
-  /** By the address of the client: a TLS socket replaces the socket below it. The least recently used comes first. */
-  readonly #open = new Map<string, Socket>()
+  /**
+   * By the address of the client: a TLS socket replaces the socket below it. The least recently used comes first. Without
+   * addresses, the key is the socket.
+   */
+  readonly #open = new Map<string | Socket, Socket>()
   readonly #connections = new WeakMap<Socket, Connection>()
   readonly #writeProblem: WriteProblem
   /** They wait, so that a client that has sent a request and disconnected at once is noticed first. */
   readonly #firstRequests = new LaterTurns()
   #opened = 0
 
-  constructor(writeProblem: WriteProblem) {
+  constructor(
+    writeProblem: WriteProblem,
+    readonly origin: Origin = 'network',
+  ) {
     this.#writeProblem = writeProblem
   }
 
@@ -195,7 +204,7 @@ export class Connections {
     server.on('checkExpectation', take)
     // The TLS socket is unusable then, but the client can read a response from the socket below it.
     server.on('tlsClientError', (error: NodeJS.ErrnoException, secure: Socket) => {
-      const socket = this.#open.get(addressOf(secure))
+      const socket = this.#open.get(this.#keyOf(secure))
       if (error.code === 'ERR_SSL_HTTP_REQUEST' && socket) this.#writeProblem(socket, error)
     })
     // Node no longer handles this socket, nor its errors.
@@ -249,14 +258,14 @@ export class Connections {
   #add(socket: Socket): void {
     this.#opened++
     // Only the socket of a client that has disconnected, while it waited to be accepted, has no address.
-    if (socket.remoteAddress === undefined) {
+    if (this.origin === 'network' && socket.remoteAddress === undefined) {
       socket.destroy()
       return
     }
-    const address = addressOf(socket)
-    this.#open.set(address, socket)
+    const key = this.#keyOf(socket)
+    this.#open.set(key, socket)
     socket.once('close', () => {
-      if (this.#open.get(address) === socket) this.#open.delete(address)
+      if (this.#open.get(key) === socket) this.#open.delete(key)
     })
   }
 
@@ -272,8 +281,12 @@ export class Connections {
   }
 
   #moveToEnd(socket: Socket): void {
-    const address = addressOf(socket)
-    if (this.#open.delete(address)) this.#open.set(address, socket)
+    const key = this.#keyOf(socket)
+    if (this.#open.delete(key)) this.#open.set(key, socket)
+  }
+
+  #keyOf(socket: Socket): string | Socket {
+    return this.origin === 'workers' ? socket : `${socket.remoteAddress} ${socket.remotePort}`
   }
 
   /** Queues a pipelined request. The socket is still read, because that is how a disconnect is noticed. */
@@ -303,7 +316,8 @@ export class Connections {
       waiting: [],
       waitingChars: 0,
       failure: undefined,
-      isUsed: false,
+      // A worker opens a connection for each request, whose client it watches.
+      isUsed: this.origin === 'workers',
     }
     this.#connections.set(socket, connection)
     return connection
@@ -320,8 +334,6 @@ function endUnlessPaused(socket: Socket, timeoutMs: number): void {
   if (pausedMsWithin(timeoutMs) > 0) socket.setTimeout(timeoutMs)
   else socket.destroy()
 }
-
-const addressOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`
 
 const charsOf = ({ url = '', rawHeaders }: IncomingMessage): number =>
   rawHeaders.reduce((sum, text) => sum + text.length, url.length)

@@ -74,16 +74,6 @@ export function addGauges(
     watch((s) => Number(s.store.failure === undefined)),
   )
   gauge(
-    'cache_bytes',
-    'Bytes of cached tasks',
-    watch((s) => s.registry.ready.cached.bytes),
-  )
-  gauge(
-    'cache_tasks',
-    'Number of cached tasks',
-    watch((s) => s.registry.ready.cached.tasks),
-  )
-  gauge(
     'engines_available',
     'Engines that run',
     watch((s) => s.engines.available),
@@ -111,34 +101,15 @@ export function addGauges(
     )
   gauge(
     'memory_limit_bytes',
-    'Memory that the process may use',
+    'Memory that the server may use',
     watch((s) => s.costs.memory.bytes),
   )
-  new Gauge({
-    name: 'propetl_memory_share_bytes',
-    help: 'Most memory for each use',
-    labelNames: ['use'],
-    registers,
-    collect() {
-      for (const [use, bytes] of Object.entries(lifecycle.current?.costs.shares ?? {})) this.set({ use }, bytes)
-    },
-  })
-  new Gauge({
-    name: 'propetl_memory_held_bytes',
-    help: 'Memory in use, for each use',
-    labelNames: ['use'],
-    registers,
-    collect() {
-      if (lifecycle.current === undefined) return
-      const { costs, registry } = lifecycle.current
-      this.set({ use: 'cache' }, registry.ready.cached.bytes)
-      for (const [use, { held }] of Object.entries(costs.pools)) this.set({ use }, held)
-    },
-  })
-  gauge(
-    'sliced_work_waiting',
-    'Unfinished pieces of work that the event loop does in slices',
-    watch((s) => s.costs.work.waiting),
+  gauge('http_workers_configured', 'HTTP workers that should run', () => lifecycle.current?.workers?.configured)
+  gauge('http_workers_available', 'HTTP workers that run', () => lifecycle.current?.workers?.available)
+  runningTotal(
+    'http_workers_lost_total',
+    'HTTP workers that ended unexpectedly',
+    watch((s) => s.workers?.lost ?? 0),
   )
   const following = () => lifecycle.current?.store.following
   gauge('database_connected', '1 while this replica can write to the shared database and follows its changes', () => {

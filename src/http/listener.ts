@@ -13,6 +13,19 @@ export type ListenerLimits = Pick<
   'maxConnections' | 'maxHeaderBytes' | 'headersTimeoutMs' | 'receiveTimeoutMs' | 'sendTimeoutMs' | 'keepAliveTimeoutMs'
 >
 
+/**
+ * The limits of the listener for HTTP workers. The workers enforce the limits on clients; a client that is slow within them must
+ * not end the connection between the processes.
+ */
+export const limitsForWorkers = (limits: ListenerLimits): ListenerLimits => ({
+  maxHeaderBytes: limits.maxHeaderBytes,
+  maxConnections: Number.POSITIVE_INFINITY,
+  headersTimeoutMs: 0,
+  receiveTimeoutMs: 0,
+  sendTimeoutMs: 0,
+  keepAliveTimeoutMs: 0,
+})
+
 /** How often Node checks the timeouts of requests, in milliseconds: a request can last this much longer. */
 const checkEveryMs = 1_000
 
@@ -28,7 +41,7 @@ export function createListener(
     headersTimeout: limits.headersTimeoutMs,
     requestTimeout: limits.receiveTimeoutMs,
     keepAliveTimeout: limits.keepAliveTimeoutMs,
-    connectionsCheckingInterval: Math.min(checkEveryMs, limits.headersTimeoutMs),
+    connectionsCheckingInterval: Math.min(checkEveryMs, limits.headersTimeoutMs || checkEveryMs),
     // checkHeaders rejects a request without one, with a problem response.
     requireHostHeader: false,
   }

@@ -9,6 +9,8 @@ import type { Config } from '../config.js'
 
 export interface Log {
   readonly logger: Logger
+  /** Writes lines that another process of the server has logged, in JSON. */
+  writeLines(lines: string): void
   /** A fatal line as the log would write it, with `<time>` instead of the time; undefined if the level is silent. */
   lineOf(fields: object, message: string): string | undefined
   /** Call it before the process ends. Resolves once all lines are written, or cannot be written. */
@@ -17,15 +19,19 @@ export interface Log {
 
 export function openLog(level: Config['logLevel'], terminal: boolean): Log {
   const options = { level, timestamp: pino.stdTimeFunctions.isoTime }
-  if (terminal)
+  if (terminal) {
+    const output = onTerminal()
     return {
-      logger: pino(options, onTerminal()),
+      logger: pino(options, output),
+      writeLines: (lines) => void output.write(lines),
       lineOf: (_fields, message) => (level === 'silent' ? undefined : `${message}\n`),
       flush: async () => {},
     }
+  }
   const output = new LineWriter(1)
   return {
     logger: pino(options, output),
+    writeLines: (lines) => output.write(lines),
     lineOf(fields, message) {
       let line: string | undefined
       const write = (text: string) => {

@@ -6,27 +6,41 @@ import { Problem } from '../problem.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
 import type { Store } from '../store/store.js'
 import type { Predictor } from '../tasks/predictor.js'
-import type { Registry } from '../tasks/registry.js'
+import type { Registry, ServedTasks } from '../tasks/registry.js'
 import type { Keys } from '../tenants/keys.js'
 import type { Tenants } from '../tenants/tenants.js'
 
-export interface Services {
+/** What predictions need. */
+export interface PredictionServices {
   readonly costs: Costs
+  readonly registry: ServedTasks
+  readonly predictor: Predictor
+}
+
+export interface Services extends PredictionServices {
   readonly store: Store
   readonly registry: Registry
   readonly engines: Engines
   readonly dispatcher: Dispatcher
-  readonly predictor: Predictor
   readonly tenants: Tenants
   readonly keys: Keys
+  /** Undefined if this process serves HTTP itself. */
+  readonly workers?: WorkerCounts | undefined
 }
 
-export class Lifecycle {
-  #services: Services | undefined
+/** HTTP workers: those that should run, those that do, and how many ended unexpectedly. */
+export interface WorkerCounts {
+  readonly configured: number
+  readonly available: number
+  readonly lost: number
+}
+
+export class Lifecycle<S extends PredictionServices = Services> {
+  #services: S | undefined
   #stopping = false
 
   /** Call it once the engines have computed a warm-up batch. */
-  ready(services: Services): void {
+  ready(services: S): void {
     this.#services = services
   }
 
@@ -40,12 +54,12 @@ export class Lifecycle {
   }
 
   /** Undefined while the server starts. */
-  get current(): Services | undefined {
+  get current(): S | undefined {
     return this.#services
   }
 
   /** @throws Problem `not_ready` */
-  get services(): Services {
+  get services(): S {
     if (this.#services) return this.#services
     throw new Problem(
       'not_ready',

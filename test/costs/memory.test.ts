@@ -5,8 +5,8 @@ import { readConfig } from '../../src/config.js'
 import { divideMemory, memoryLimit } from '../../src/costs/memory.js'
 
 const MiB = 1024 * 1024
-const divided = (bytes: number, flags: Record<string, string> = {}) =>
-  divideMemory({ bytes, source: 'setting' }, readConfig(flags, {}))
+const divided = (bytes: number, flags: Record<string, string> = {}, processes = 1) =>
+  divideMemory({ bytes, source: 'setting' }, readConfig(flags, {}), processes)
 
 describe('the memory of a server', () => {
   test('is the setting, or else the limit of the container, or the memory of the machine', () => {
@@ -50,5 +50,17 @@ describe('the memory of a server', () => {
       message:
         /^the settings reserve \d+ bytes .* with 1073741824 bytes of memory .* Lower one of --max-upload-bytes, .*or raise --memory-bytes$/,
     })
+  })
+
+  test('is divided evenly among processes, each of which has room for the largest request', () => {
+    const shares = divided(4096 * MiB, {}, 4)
+    assert.deepEqual(shares, {
+      cache: 64 * MiB,
+      tasks: 64 * MiB,
+      bodies: 64 * MiB,
+      texts: 16 * MiB,
+      answers: 96 * MiB,
+    })
+    assert.throws(() => divided(1024 * MiB, {}, 4), { message: /of 4 processes; .*Lower one of --http-workers, / })
   })
 })

@@ -2,6 +2,7 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { sharesOfServer } from '../../costs/costs.js'
 import { abandonedThreadCount } from '../../engine/abandoned-threads.js'
 import type { LossCause } from '../../engine/engine-lost.js'
 import type { Outage } from '../../engine/supervised-engine.js'
@@ -54,7 +55,7 @@ export const healthRoutes =
       },
       async () => {
         if (lifecycle.stopping) throw new Problem('shutting_down', 'the server is shutting down')
-        const { costs, engines, registry, store } = lifecycle.services
+        const { costs, engines, registry, store, workers } = lifecycle.services
         if (engines.available === 0) throw new Problem('engine_lost', describeAbsence(engines.outage))
         if (store.failure !== undefined) throw new Problem('storage_unavailable', store.failure)
         const { backbone } = engines.all[0].options
@@ -79,7 +80,12 @@ export const healthRoutes =
             ? { prototype: { kind: prototype.module.kind, digest: prototype.digest } }
             : { advice: withoutPrototype }),
           tasks: registry.countOf(operator),
-          memory: { limit_bytes: costs.memory.bytes, source: costs.memory.source, shares_bytes: costs.shares },
+          memory: {
+            limit_bytes: costs.memory.bytes,
+            source: costs.memory.source,
+            shares_bytes: sharesOfServer(costs),
+          },
+          ...(workers && { http_workers: { configured: workers.configured, available: workers.available } }),
           ...(following && {
             database: {
               connected: following.connected,

@@ -21,7 +21,7 @@ import {
   predictResponse,
   timeoutHeaders,
 } from '../schemas/predictions.js'
-import type { Lifecycle } from '../services.js'
+import type { Lifecycle, PredictionServices } from '../services.js'
 
 export interface PredictLimits {
   readonly maxInputs: number
@@ -30,7 +30,7 @@ export interface PredictLimits {
 
 export interface PredictRoutesOptions {
   readonly access: Access
-  readonly lifecycle: Lifecycle
+  readonly lifecycle: Lifecycle<PredictionServices>
   readonly inference: Inference
   readonly limits: PredictLimits
 }

@@ -46,7 +46,7 @@ export const healthReport = component(
     tasks: Type.Integer({ description: 'Tasks of the operator, with the bundled ones' }),
     memory: Type.Object(
       {
-        limit_bytes: Type.Integer({ description: 'Memory that the process may use' }),
+        limit_bytes: Type.Integer({ description: 'Memory that the server may use' }),
         source: oneOf(['setting', 'container', 'machine'], { description: 'Where the limit comes from' }),
         shares_bytes: Type.Object({
           cache: Type.Integer({ description: 'Recently used tasks' }),
@@ -57,6 +57,15 @@ export const healthReport = component(
         }),
       },
       { description: 'How memory is divided. The rest is for the model, the engines and the heap.' },
+    ),
+    http_workers: Type.Optional(
+      Type.Object(
+        {
+          configured: Type.Integer({ description: 'Processes that should serve HTTP' }),
+          available: Type.Integer({ description: 'Processes that serve HTTP' }),
+        },
+        { description: 'Absent if a single process does everything' },
+      ),
     ),
     database: Type.Optional(
       Type.Object(
