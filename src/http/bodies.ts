@@ -55,7 +55,11 @@ export function bodyReader(onBytes: OnBytes): ReadBody {
           new Problem('client_closed_request', 'the client closed the connection before the whole request arrived'),
         )
       body.on('data', take)
-      body.once('end', () => resolve(held.subarray(0, bytes)))
+      body.once('end', () => {
+        // An error takes some microseconds to make, and every body closes.
+        body.off('close', leave)
+        resolve(held.subarray(0, bytes))
+      })
       body.once('error', leave)
       body.once('close', leave)
     })
