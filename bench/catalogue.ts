@@ -26,6 +26,7 @@ import { queue } from './scheduling/queue.js'
 import { tail } from './scheduling/tail.js'
 import { http } from './serving/http.js'
 import { httpReal } from './serving/http-real.js'
+import { httpWorkers } from './serving/http-workers.js'
 import { manyTasks, millionTasks } from './serving/many-tasks.js'
 import { memory, start } from './serving/start.js'
 import { upload } from './serving/upload.js'
@@ -37,9 +38,10 @@ export interface BenchmarkOptions {
   readonly python: string
   readonly modelDir: string
   readonly data: string
-  readonly provider: Provider
+  readonly provider?: Provider
   readonly numerics: Numerics
   readonly tasks: readonly number[]
+  readonly workers: readonly number[]
   readonly minutes: number
   readonly engines?: number
   readonly keys?: true
@@ -158,6 +160,16 @@ export const catalogue: readonly CatalogueEntry[] = [
       duration: '2 min',
     },
     httpReal,
+  ),
+  onRequest(
+    'Serving',
+    {
+      name: 'http-workers',
+      measures: 'HTTP throughput and latency with one text and with 32 texts a request, for each number of --workers',
+      duration: '1 min',
+    },
+    ['provider', 'workers'],
+    ({ provider = 'cpu', workers }) => httpWorkers(provider, workers),
   ),
   byDefault('Serving', { name: 'start', measures: 'start-up time', duration: '20 s' }, start),
   byDefault('Serving', { name: 'memory', measures: 'resident memory of a warm server', duration: '1 min' }, memory),
@@ -328,6 +340,6 @@ export const catalogue: readonly CatalogueEntry[] = [
       duration: '3 min',
     },
     ['provider', 'numerics'],
-    ({ provider, numerics }) => device(provider, numerics),
+    ({ provider = 'webgpu', numerics }) => device(provider, numerics),
   ),
 ]

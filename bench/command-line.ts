@@ -2,7 +2,7 @@
 
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { numerics } from '../src/runtime/numerics.js'
-import { deviceNames } from '../src/runtime/providers.js'
+import { providerNames } from '../src/runtime/providers.js'
 import { attackNames } from './attacks/benchmark.js'
 import { type BenchmarkOptions, type CatalogueEntry, catalogue, type OptionName } from './catalogue.js'
 import { faultNames } from './faults/benchmark.js'
@@ -37,9 +37,9 @@ function positiveNumber(text: string): number {
   throw new InvalidArgumentError('Expected a number above 0.')
 }
 
-function taskCounts(list: string): number[] {
-  const counts = list.split(',').map(Number)
-  if (counts.every((count, i) => Number.isInteger(count) && count > (counts[i - 1] ?? 0))) return counts
+function counts(list: string): number[] {
+  const numbers = list.split(',').map(Number)
+  if (numbers.every((count, i) => Number.isInteger(count) && count > (numbers[i - 1] ?? 0))) return numbers
   throw new InvalidArgumentError('Expected whole numbers above 0 in ascending order, such as 1,16.')
 }
 
@@ -107,13 +107,22 @@ function createProgram(): Command {
     ),
   )
   add(
-    'Options of device:',
-    new Option('--provider <name>', 'execution provider').choices(deviceNames).default('webgpu'),
+    'Options of device and http-workers:',
+    new Option(
+      '--provider <name>',
+      'execution provider; webgpu for device and cpu for http-workers unless given',
+    ).choices(providerNames),
+  )
+  add(
+    'Options of http-workers:',
+    new Option('--workers <counts>', 'numbers of HTTP workers, separated by commas')
+      .argParser(counts)
+      .default([1, 2], '1,2'),
   )
   add(
     'Options of the comparisons with others:',
     new Option('--tasks <counts>', 'numbers of tasks, separated by commas')
-      .argParser(taskCounts)
+      .argParser(counts)
       .default([1, 16, 256, 4096], '1,16,256,4096'),
     new Option('--python <path>', 'Python with bench/peers/requirements.txt, also for pytorch-step').default('python3'),
   )

@@ -22,6 +22,8 @@ export interface ClosedLoopResult {
   readonly perSecond: number
   readonly p50Ms: number
   readonly p99Ms: number
+  /** Of every request. */
+  readonly latenciesMs: readonly number[]
 }
 
 process.on('disconnect', () => process.exit())
@@ -64,5 +66,6 @@ async function run({ url, clients, requests, count }: ClosedLoopRequest): Promis
     perSecond: (1000 * receivedWhileBusy) / (busyUntil - start),
     p50Ms: quantile(latenciesMs, 0.5),
     p99Ms: quantile(latenciesMs, 0.99),
+    latenciesMs,
   }
 }
