@@ -418,7 +418,7 @@ describe('a server with two HTTP workers, when parts of it are lost', () => {
     assert.deepEqual([status, json.code], [503, 'engine_lost'])
   })
 
-  test('leaves no worker behind when it is killed under load', async () => {
+  test('leaves no worker and no socket behind when it is killed under load', async () => {
     const workers = childrenOf(server.process.pid)
     assert.equal(workers.length, 2)
     const { stop } = load(server.url, 4)
@@ -426,6 +426,10 @@ describe('a server with two HTTP workers, when parts of it are lost', () => {
     server.process.kill('SIGKILL')
     await untilEnded(workers)
     await stop()
+    assert.deepEqual(
+      readdirSync(temporary).filter((name) => name.startsWith('propetl-')),
+      [],
+    )
   })
 })
 

@@ -1,7 +1,9 @@
 // The program of an HTTP worker. It reads requests and tokenises texts, has the rows computed by the primary process, and
 // applies the heads. Requests that are not predictions are passed to the primary process.
 
+import { rmSync } from 'node:fs'
 import { Socket } from 'node:net'
+import { dirname } from 'node:path'
 import { openLog } from '../http/logger.js'
 import { Problem, reasonOf } from '../problem.js'
 import { type FromWorker, inferenceFd, type ToWorker, type WorkerStart } from './messages.js'
@@ -44,6 +46,10 @@ async function run(start: WorkerStart): Promise<(message: ToWorker) => Promise<v
     return exit(1)
   }
   process.on('uncaughtException', fail)
+  // A primary process that was killed leaves its directory.
+  process.once('exit', () => {
+    if (!process.connected) rmSync(dirname(start.appSocket), { recursive: true, force: true })
+  })
   let server: WorkerServer
   try {
     server = await WorkerServer.open(start, new Socket({ fd: inferenceFd }), logger)
