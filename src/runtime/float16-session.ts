@@ -87,6 +87,7 @@ export class Float16Session implements ServingSession {
 
   /** The rows with results that are infinite or NaN. */
   #rowsWithout({ pooled, hidden }: SessionResult, rows: PackedRows): number[] {
+    if (areNumbers(pooled) && (hidden === undefined || areNumbers(hidden))) return []
     const H = this.hiddenSize
     return Array.from({ length: rows.rows }, (_, row) => row).filter((row) => {
       const [start, end] = tokensOf(rows, row)
@@ -98,12 +99,17 @@ export class Float16Session implements ServingSession {
   }
 }
 
-/** Whether all values are finite. */
+/** Whether all values are finite. A sum in float64 of finite values in float32 is finite, and a sum with any other is not. */
 function areNumbers(values: Float32Array): boolean {
-  // 0 times a finite number is 0; 0 times an infinity or NaN is NaN, and so is every sum with it.
-  let zero = 0
-  for (let i = 0; i < values.length; i++) zero += 0 * (values[i] ?? 0)
-  return zero === 0
+  // Four sums: a single one waits for each addition.
+  let [a, b, c, d] = [0, 0, 0, 0]
+  for (let i = 0; i < values.length; i += 4) {
+    a += values[i] ?? 0
+    b += values[i + 1] ?? 0
+    c += values[i + 2] ?? 0
+    d += values[i + 3] ?? 0
+  }
+  return Number.isFinite(a + b + c + d)
 }
 
 const tokensOf = ({ cumulativeLengths }: PackedRows, row: number): readonly [first: number, end: number] => [

@@ -21,7 +21,7 @@ const maxBatches = 2
  * The second batch is sent when this much of the first one is left, as a share or in milliseconds, whichever is more. Until
  * then, rows that arrive can still join it.
  */
-const readyAhead = { share: 0.25, ms: 2 }
+const readyAhead = { share: 0.25, ms: 0.5 }
 /**
  * An engine that is lost repeatedly gets no batches for a while, so that other engines take the rows. The pause doubles
  * with each loss. In milliseconds.

@@ -14,6 +14,9 @@ const program = fileURLToPath(new URL('./worker.js', import.meta.url))
 /** A worker that has sent nothing for this long hangs and is killed, in milliseconds. Workers report every second. */
 const silenceMs = 30_000
 
+/** Threads of a worker that tokenise. With fewer of them, each is woken up less often. */
+const poolThreads = 2
+
 export class WorkerProcess {
   readonly startedAt = performance.now()
   /** Resolves with the address. Rejects if the worker ends before it listens. */
@@ -44,7 +47,7 @@ export class WorkerProcess {
       serialization: 'advanced',
       stdio: ['ignore', 'pipe', 'inherit', 'ipc', 'pipe'],
     })
-    const worker = cluster.fork()
+    const worker = cluster.fork({ UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? poolThreads })
     this.#worker = worker
     this.ended = once(worker, 'exit').then(([code, signal]) => this.#end(code, signal))
     this.listening = this.#unlessEnded(
