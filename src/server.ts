@@ -24,6 +24,7 @@ import { LocalInference } from './inference/local-inference.js'
 import { servedModel } from './petl/combining.js'
 import { readPrototypeFile } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
+import { providers } from './runtime/providers.js'
 import { batchTokens, CostModel } from './scheduler/cost.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
 import { environmentVariableOf, flagOf, settings } from './settings.js'
@@ -308,7 +309,9 @@ async function loadServices(
     const { timings } = engines
     const cost = new CostModel(timings)
     const sizes = batchTokens(maxBatchTokens, timings)
-    const freePlaces = Math.min(cost.tokensPerStart, sizes.maxTokens)
+    // On the CPU padding costs as much as in a batch of its own.
+    const isDevice = providers[engines.choice.provider].isDevice
+    const freePlaces = isDevice ? Math.min(cost.tokensPerStart, sizes.maxTokens) : 0
     const dispatcher = new Dispatcher(engines.all, { ...sizes, freePlaces, maxMasks: slots, maxQueueRows }, cost)
     dispatcher.onBatch = (report) => metrics.batch(report)
     dispatcher.onDropped = (reason, rows) => metrics.dropped(reason, rows)
