@@ -89,6 +89,8 @@ class Client {
     const isFile = body instanceof Uint8Array
     const sent = sendRequest(`${this.url}${path}`, {
       agent: this.#agent,
+      // A connection that is being handed to a worker when that worker is killed gets no response.
+      signal: AbortSignal.timeout(20_000),
       method: method ?? (body === undefined ? 'GET' : 'POST'),
       headers: {
         authorization: `Bearer ${key}`,
