@@ -17,6 +17,7 @@ import { type ModuleConfig, petlModule } from '../../src/petl/kinds.js'
 import { elementCount } from '../../src/petl/module.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { readPrototype, serializePrototype } from '../../src/petl/prototype-file.js'
+import type { TokenRow } from '../../src/runtime/packed-rows.js'
 import { root, temporaryDirectory } from '../material.js'
 
 export type Fields = Readonly<Record<string, unknown>>
@@ -40,6 +41,16 @@ export const tinyVariants: readonly string[] = names.filter((name) => typeOf(nam
 /** @param name a family, or a variant of one: the name of a folder */
 export const directoryOf = (name: string): string => join(folder, name)
 
+/** One of each kind of module, and none. */
+export const tinyModules: readonly (ModuleConfig | undefined)[] = [
+  undefined,
+  { kind: 'adapter', bottleneck: 4, activation: 'relu', scaling: 1 },
+  // The bits of its masks do not fill whole bytes.
+  { kind: 'adapter', bottleneck: 3, activation: 'gelu', scaling: 0.5 },
+  { kind: 'lora', rank: 3, alpha: 5 },
+  { kind: 'prefix', length: 5 },
+]
+
 export const texts: readonly Text[] = (
   JSON.parse(readFileSync(join(folder, 'texts.json'), 'utf8')) as { text: string; text_pair?: string }[]
 ).map(({ text, text_pair }) => ({ text, ...(text_pair !== undefined && { textPair: text_pair }) }))
@@ -54,6 +65,12 @@ export interface ExpectedRow {
   /** [H]: mean of the hidden states with the LoRA of make.py. */
   readonly lora: Float32Array
 }
+
+/** Four rows of different lengths and poolings. */
+export const tinyRows = (name: string): TokenRow[] =>
+  expectedRows(name)
+    .slice(0, 4)
+    .map(({ inputIds, tokenTypeIds }, at) => ({ inputIds, tokenTypeIds, pooling: at === 1 ? 'cls' : 'mean' }))
 
 /** The outputs of `transformers` for each of the texts. */
 export function expectedRows(name: string): readonly ExpectedRow[] {

@@ -8,6 +8,8 @@ const MiB = 1024 * 1024
 const divided = (bytes: number, flags: Record<string, string> = {}, processes = 1) =>
   divideMemory({ bytes, source: 'setting' }, readConfig(flags, {}), processes)
 
+const sharesOfGiB = { cache: 64 * MiB, tasks: 64 * MiB, bodies: 64 * MiB, texts: 16 * MiB, answers: 96 * MiB }
+
 describe('the memory of a server', () => {
   test('is the setting, or else the limit of the container, or the memory of the machine', () => {
     assert.deepEqual(memoryLimit(512 * MiB), { bytes: 512 * MiB, source: 'setting' })
@@ -17,14 +19,7 @@ describe('the memory of a server', () => {
   })
 
   test('of 1 GiB is divided so that more than two thirds remain for the model, the engines and the heap', () => {
-    const shares = divided(1024 * MiB)
-    assert.deepEqual(shares, {
-      cache: 64 * MiB,
-      tasks: 64 * MiB,
-      bodies: 64 * MiB,
-      texts: 16 * MiB,
-      answers: 96 * MiB,
-    })
+    assert.deepEqual(divided(1024 * MiB), sharesOfGiB)
   })
 
   test('gives requests and the cache more on larger machines, up to a limit', () => {
@@ -53,14 +48,7 @@ describe('the memory of a server', () => {
   })
 
   test('is divided evenly among processes, each of which has room for the largest request', () => {
-    const shares = divided(4096 * MiB, {}, 4)
-    assert.deepEqual(shares, {
-      cache: 64 * MiB,
-      tasks: 64 * MiB,
-      bodies: 64 * MiB,
-      texts: 16 * MiB,
-      answers: 96 * MiB,
-    })
+    assert.deepEqual(divided(4096 * MiB, {}, 4), sharesOfGiB)
     assert.throws(() => divided(1024 * MiB, {}, 4), { message: /of 4 processes; .*Lower one of --http-workers, / })
   })
 })

@@ -16,10 +16,9 @@ import { fuseEmbeddings, fuseGelu, fuseNorms, fuseTransposedProducts } from '../
 import { toFloat16 } from '../../src/graph/passes/half.js'
 import { quantizeDense } from '../../src/graph/passes/quantize.js'
 import { applyAll, type Pass, rewrite } from '../../src/graph/passes/rewrite.js'
-import type { ModuleConfig } from '../../src/petl/kinds.js'
 import type { Prototype } from '../../src/petl/prototype.js'
 import { Problem } from '../../src/problem.js'
-import { feedsOf } from '../../src/runtime/feeds.js'
+import { feedsFor } from '../../src/runtime/feeds.js'
 import { float16Passes } from '../../src/runtime/numerics/float16.js'
 import { packRows, type TokenRow } from '../../src/runtime/packed-rows.js'
 import {
@@ -29,27 +28,14 @@ import {
   poolWeightsName,
   servingGraph,
 } from '../../src/runtime/serving-graph.js'
-import { directoryOf, expectedRows, prototypeFor, tinyBackbones } from '../backbones/tiny.js'
+import { directoryOf, prototypeFor, tinyBackbones, tinyModules, tinyRows } from '../backbones/tiny.js'
 import { distance } from '../material.js'
-
-const modules: readonly (ModuleConfig | undefined)[] = [
-  undefined,
-  { kind: 'adapter', bottleneck: 4, activation: 'relu', scaling: 1 },
-  // The bits of its masks do not fill whole bytes.
-  { kind: 'adapter', bottleneck: 3, activation: 'gelu', scaling: 0.5 },
-  { kind: 'lora', rank: 3, alpha: 5 },
-  { kind: 'prefix', length: 5 },
-]
 
 const wordsTraits: GraphTraits = { bank: 'uint16', gatherHalf: true }
 const bytesTraits: GraphTraits = { bank: 'uint8', gatherHalf: false }
 const usualScope: GraphScope = { bareRows: false, hidden: false }
 
-/** Rows of different lengths and poolings. The first and the last have the same mask. */
-const rows = (name: string): TokenRow[] =>
-  expectedRows(name)
-    .slice(0, 4)
-    .map(({ inputIds, tokenTypeIds }, at) => ({ inputIds, tokenTypeIds, pooling: at === 1 ? 'cls' : 'mean' }))
+/** The first and the last row have the same mask. */
 const slots = [0, 1, 1, 0]
 
 async function outputsOf(
@@ -67,13 +53,11 @@ async function outputsOf(
   const bytes = Uint8Array.from({ length: 2 * layers * maskBytes }, (_, i) => (i * 167 + (i >> 3) * 29 + 11) & 255)
   const shape = [2, layers, maskBytes]
   const hasByteBank = graph.inputs.some(({ name, dtype }) => name === 'bank' && dtype === 'uint8')
-  const all: Readonly<Record<string, Tensor>> = {
-    ...feedsOf(packRows(texts)),
+  const bank = {
     bank: hasByteBank ? new Tensor('uint8', bytes, shape) : new Tensor('uint16', Uint16Array.from(bytes), shape),
     row_slots: new Tensor('int32', Int32Array.from(slots), [slots.length]),
   }
-  const feeds = Object.fromEntries(Object.entries(all).filter(([name]) => session.inputNames.includes(name)))
-  const outputs = await session.run(feeds)
+  const outputs = await session.run(feedsFor(session, packRows(texts), bank))
   await session.release()
   return outputs
 }
@@ -199,11 +183,11 @@ function packedAttention(g: GraphBuilder, parts: readonly Value[], lengths: Valu
 }
 
 for (const name of tinyBackbones)
-  for (const module of modules)
+  for (const module of tinyModules)
     describe(`a tiny ${name} with ${module ? `${module.kind} ${JSON.stringify(module)}` : 'no module'}`, async () => {
       const backbone = await readBackbone(directoryOf(name))
       const prototype = module && prototypeFor(backbone, module)
-      const texts = rows(name)
+      const texts = tinyRows(name)
       const reason = refusal(backbone, prototype)
       if (reason) {
         test('rejects the module by its name', () => assert.match(reason, new RegExp(`${module?.kind} does not fit`)))

@@ -4,23 +4,13 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { readBackbone } from '../../src/backbones/backbone.js'
-import type { ModuleConfig } from '../../src/petl/kinds.js'
 import { relativeDistance } from '../../src/runtime/float16-session.js'
-import { packRows, type TokenRow } from '../../src/runtime/packed-rows.js'
+import { packRows } from '../../src/runtime/packed-rows.js'
 import { EngineSession } from '../../src/runtime/session.js'
-import { directoryOf, expectedRows, prototypeFor, tinyBackbones } from '../backbones/tiny.js'
+import { directoryOf, prototypeFor, tinyBackbones, tinyModules, tinyRows } from '../backbones/tiny.js'
 import { testProvider } from '../material.js'
 
 const skip = testProvider !== 'cuda' && 'needs the CUDA provider'
-
-const modules: readonly (ModuleConfig | undefined)[] = [
-  undefined,
-  { kind: 'adapter', bottleneck: 4, activation: 'relu', scaling: 1 },
-  // The bits of its masks do not fill whole bytes.
-  { kind: 'adapter', bottleneck: 3, activation: 'gelu', scaling: 0.5 },
-  { kind: 'lora', rank: 3, alpha: 5 },
-  { kind: 'prefix', length: 5 },
-]
 
 /** Differs by less than this from float32, as ‖a − b‖ / ‖b‖ over all rows. */
 const bound = 0.01
@@ -32,15 +22,11 @@ const bitsets = (size: number): Uint8Array<ArrayBuffer> =>
 for (const name of tinyBackbones)
   describe(`a tiny ${name} in float16 on CUDA`, { skip }, () => {
     // disentangled.test.ts shows that a prefix does not fit DeBERTa.
-    for (const module of modules.filter((each) => each?.kind !== 'prefix' || !name.startsWith('deberta')))
+    for (const module of tinyModules.filter((each) => each?.kind !== 'prefix' || !name.startsWith('deberta')))
       test(`computes what float32 does: ${module ? JSON.stringify(module) : 'no module'}`, async () => {
         const backbone = await readBackbone(directoryOf(name))
         const prototype = module && prototypeFor(backbone, module)
-        const texts = expectedRows(name)
-          .slice(0, 4)
-          .map(({ inputIds, tokenTypeIds }, at): TokenRow => {
-            return { inputIds, tokenTypeIds, pooling: at === 1 ? 'cls' : 'mean' }
-          })
+        const texts = tinyRows(name)
         const withBareRow = texts.map((text, at) => ({ ...text, bare: at === 3 }))
         const outputs = []
         for (const [provider, numerics] of [
