@@ -90,11 +90,6 @@ export class Keys {
     })
   }
 
-  /** See findKey. */
-  find(text: string): FoundKey | undefined {
-    return findKey(this.store, text, this.now())
-  }
-
   #parseExpiry(text: string): string {
     const time = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : Number.NaN
     if (time > this.now()) return new Date(time).toISOString()
