@@ -13,8 +13,8 @@ export function feedsFor(
   rows: PackedRows,
   bank?: InferenceSession.FeedsType,
 ): InferenceSession.FeedsType {
-  const used = new Set(inputNames)
-  return Object.fromEntries(Object.entries({ ...feedsOf(rows), ...bank }).filter(([name]) => used.has(name)))
+  const all = { ...feedsOf(rows), ...bank }
+  return Object.fromEntries(Object.entries(all).filter(([name]) => inputNames.includes(name)))
 }
 
 /** The arrays of the rows as tensors, by the names of the graph's inputs. */

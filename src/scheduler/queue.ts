@@ -41,16 +41,13 @@ export interface Decision<Row> {
 interface DeadlineEntry<Row> extends Placed {
   readonly entry: Entry<Row>
   readonly age: AgeEntry<Row>
-  readonly deadline: number
 }
 
 export class RowQueue<Row extends SchedulableRow> {
   readonly #idleTasks = new IdleFlows<TaskFlow<Row>>(maxIdleTasks)
   readonly #tenants = new Turns<TenantFlow<Row>>(new IdleFlows(maxIdleTenants), ({ tasks }) => tasks.forgetIdle())
   readonly #rows = new Map<Row, DeadlineEntry<Row>>()
-  readonly #deadlines = new IndexedHeap<DeadlineEntry<Row>>(
-    (a, b) => a.deadline - b.deadline || a.entry.order - b.entry.order,
-  )
+  readonly #deadlines = new IndexedHeap<DeadlineEntry<Row>>((a, b) => byDeadline(a.entry, b.entry))
   #tokens = 0
   #tasks = 0
   #order = 0
@@ -120,7 +117,7 @@ export class RowQueue<Row extends SchedulableRow> {
     const age = ageEntryOf(entry, this.limits)
     tenant.byAge[lengthClass] ??= new IndexedHeap<AgeEntry<Row>>(byDue)
     tenant.byAge[lengthClass].push(age)
-    const deadline = { entry, age, deadline: row.deadline, position: -1 }
+    const deadline = { entry, age, position: -1 }
     this.#deadlines.push(deadline)
     this.#rows.set(row, deadline)
   }

@@ -39,12 +39,13 @@ const parts = Object.keys(reductions) as readonly (keyof ChannelRanges)[]
 export const rangeName = (part: keyof ChannelRanges, input: string): string => `${part} of ${input}`
 
 /** The graph with the ranges of the inputs of its dense layers as outputs, instead of its own outputs. */
-export function withChannelRanges({ inputs, constants, nodes }: Graph): Graph {
+export function withChannelRanges(graph: Graph): Graph {
+  const { inputs, constants, nodes } = graph
   const overRows: Constant = {
     value: { name: 'over_rows', dtype: 'int64', shape: [1] },
     data: bytesOf(BigInt64Array.of(0n)),
   }
-  const ranges = Array.from(denseInputs({ inputs, constants, nodes, outputs: [] }).keys()).flatMap((x) =>
+  const ranges = Array.from(denseInputs(graph).keys()).flatMap((x) =>
     parts.map((part) => {
       const output: Value = { name: rangeName(part, x.name), dtype: 'float32', shape: x.shape.slice(1) }
       return { part, x, output }
