@@ -9,15 +9,12 @@ import { TextTokenizer } from './backbones/tokenizer.js'
 import type { Config } from './config.js'
 import { type Costs, openCosts } from './costs/costs.js'
 import { abandonedThreadCount } from './engine/abandoned-threads.js'
-import type { LossCause } from './engine/engine-lost.js'
 import { Engines } from './engine/engines.js'
-import type { SupervisorReport } from './engine/supervised-engine.js'
 import { type AppOptions, buildApp } from './http/app.js'
 import { Certificate } from './http/certificate.js'
 import { listen, listeningLine } from './http/listening.js'
 import { Metrics } from './http/metrics.js'
 import { Lifecycle, type Services } from './http/services.js'
-import type { FetchOptions } from './hub/fetch-model.js'
 import { findModel, howToMakePrototype, prototypeIn } from './hub/find-model.js'
 import type { Inference } from './inference/inference.js'
 import { LocalInference } from './inference/local-inference.js'
@@ -27,6 +24,7 @@ import { Problem } from './problem.js'
 import { providers } from './runtime/providers.js'
 import { batchTokens, CostModel } from './scheduler/cost.js'
 import { Dispatcher } from './scheduler/dispatcher.js'
+import { downloadLog, supervision } from './server-reports.js'
 import { environmentVariableOf, flagOf, settings } from './settings.js'
 import { LmdbStore } from './store/lmdb.js'
 import { Mirror } from './store/mirror.js'
@@ -327,46 +325,4 @@ async function loadServices(
     await engines?.close()
     throw error
   }
-}
-
-/** Reports the download of a model from time to time. */
-function downloadLog(model: string, logger: Logger): Pick<FetchOptions, 'onProgress' | 'onWarning'> {
-  const pauseMs = 5_000
-  let last = Number.NEGATIVE_INFINITY
-  return {
-    onProgress({ done, total }) {
-      const now = performance.now()
-      if (done < total && now - last < pauseMs) return
-      last = now
-      const percent = Math.floor((100 * done) / total)
-      logger.info({ model, bytes: done, total_bytes: total }, `downloading the model: ${percent} %`)
-    },
-    onWarning: (reason) => logger.warn({ model, reason }, 'the model was not checked for changes'),
-  }
-}
-
-/** Writes the engine's number into each line. A child logger would not follow later changes of the log level. */
-const supervision = (engine: number, logger: Logger, metrics: Metrics): SupervisorReport => ({
-  lost({ cause, reason }) {
-    metrics.engineLost(cause)
-    logger.error({ engine, cause, reason }, `${lossLines[cause]}: its batches fail, and a new engine is started`)
-  },
-  replaced(ms) {
-    logger.info({ engine, after_ms: Math.round(ms) }, 'a new engine has started')
-  },
-  notReplaced(cause, reason, retryMs) {
-    metrics.engineNotReplaced(cause)
-    const what = {
-      start_failed: 'a new engine did not start; the start is retried',
-      left_behind: 'no new engine is started while abandoned threads have not ended; the start is retried',
-    }
-    logger.error({ engine, cause, reason, retry_ms: retryMs }, what[cause])
-  },
-})
-
-const lossLines: Readonly<Record<LossCause, string>> = {
-  hung: 'an engine hangs and is abandoned',
-  failed: 'an engine failed',
-  out_of_memory: 'an engine ran out of memory',
-  provider_lost: 'an engine lost its device',
 }
