@@ -7,7 +7,7 @@ import { open, type RootDatabase } from 'lmdb'
  * visible, and would be there after a restart.
  */
 export function openLmdb(path: string, { overlappingSync = false } = {}): RootDatabase {
-  const options = { path, maxDbs: 32, permissionsMode: 0o600, overlappingSync }
+  const options = { path, maxDbs: 64, permissionsMode: 0o600, overlappingSync }
   // With event turn batching, lmdb rejects promises that no caller can catch.
   return open({ ...options, eventTurnBatching: false })
 }

@@ -6,7 +6,7 @@ import { Tally } from './digest.js'
 import { type FileContents, stateTable, storeTableName } from './mirror-file.js'
 
 const [path = ''] = process.argv.slice(2)
-const root = open({ path, readOnly: true, maxDbs: 32 })
+const root = open({ path, readOnly: true, maxDbs: 64 })
 const names = Array.from(root.getKeys(), String)
 const tables = names.map((name) => ({ name, records: root.openDB<Buffer, string>({ name, encoding: 'binary' }) }))
 // One transaction for all tables, because another process may be writing. Tables cannot be opened within it.

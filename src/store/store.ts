@@ -4,9 +4,31 @@
 /**
  * `versions`: a task's key → the digest of its file. `files`: a task's key → its file.
  * `tenants`: a tenant's id → the tenant. `keys`: an API key's owner and id → its hash and terms, but not the key.
- * `usage`: an owner → how many tasks and bytes it has stored.
+ * `usage`: an owner → how much it has stored.
+ * `history`: a task's key and the number of a version → who made it, when, and from what.
+ * `kept`: a task's key and a digest → the file of a version that is not the current one. `reports`: a task's key and the
+ * number of a version → the report of its training.
+ * `datasets`: a task's key → how many examples it has. `examples`: a task's key, a dataset and an example → the example.
+ * `removals`: a task's key and a dataset that is being removed. `recent`: a task's key and a text → a text that was
+ * predicted lately.
+ * `jobs`: an owner and a job → the job. `unfinished`: the same for jobs that wait or run.
  */
-export const tables = ['versions', 'files', 'tenants', 'keys', 'usage'] as const
+export const tables = [
+  'versions',
+  'files',
+  'tenants',
+  'keys',
+  'usage',
+  'history',
+  'kept',
+  'reports',
+  'datasets',
+  'examples',
+  'removals',
+  'recent',
+  'jobs',
+  'unfinished',
+] as const
 export type Table = (typeof tables)[number]
 
 /** Tables of small records, which decide what callers may do. A replica updates them before large task files arrive. */

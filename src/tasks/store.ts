@@ -2,9 +2,10 @@
 // usage. They change in one transaction.
 
 import type { Owner } from '../owner.js'
-import { type ReadableStore, type RecordRange, recordsIn, type Store, type StoreWriter } from '../store/store.js'
+import type { ReadableStore, Store, StoreWriter } from '../store/store.js'
 import { isLeaving, operator, ownerOf, type TaskOwner, type TenantIdentity } from '../tenants/tenant.js'
 import { charge, limitsOf, setUsage, type Usage, usageAfter, usageOf } from '../tenants/usage.js'
+import { taskKey, tasksOf } from './task-key.js'
 
 export interface StoredTask {
   readonly id: string
@@ -23,22 +24,22 @@ export class TaskReader<S extends ReadableStore = ReadableStore> {
   constructor(readonly store: S) {}
 
   digest(owner: Owner, id: string): string | undefined {
-    return this.store.get('versions', recordKey(owner, id))?.toString()
+    return this.store.get('versions', taskKey(owner, id))?.toString()
   }
 
   file(owner: Owner, id: string): Uint8Array | undefined {
-    return this.store.get('files', recordKey(owner, id))
+    return this.store.get('files', taskKey(owner, id))
   }
 
   /** Reads the file of a task from disk into memory, on another thread. */
   prefetch(owner: Owner, id: string): Promise<void> {
-    return this.store.prefetch('files', recordKey(owner, id))
+    return this.store.prefetch('files', taskKey(owner, id))
   }
 
   /** Lists up to `limit` tasks of an owner with ids after `after`, in the order of their ids. */
   list(owner: Owner, after: string, limit: number): StoredTask[] {
-    const records = this.store.range('versions', { ...rangeOf(owner, after), limit })
-    const prefix = recordKey(owner, '').length
+    const records = this.store.range('versions', { ...tasksOf(owner, after), limit })
+    const prefix = taskKey(owner, '').length
     return Array.from(records, ([key, digest]) => ({ id: key.slice(prefix), digest: digest.toString() }))
   }
 }
@@ -49,7 +50,7 @@ export class TaskStore extends TaskReader<Store> {
     if (store.get('usage', operator) === undefined)
       await store.change((records) => {
         let usage: Usage = { tasks: 0, bytes: 0 }
-        for (const [, file] of records.range('files', rangeOf(operator)))
+        for (const [, file] of records.range('files', tasksOf(operator)))
           usage = { tasks: usage.tasks + 1, bytes: usage.bytes + file.byteLength }
         setUsage(records, operator, usage)
       })
@@ -93,7 +94,7 @@ export class TaskStore extends TaskReader<Store> {
     precondition: Precondition,
   ): Promise<string | undefined> {
     const owner = ownerOf(by)
-    const key = recordKey(owner, id)
+    const key = taskKey(owner, id)
     const put = (records: StoreWriter) => {
       const limits = limitsOf(records, by)
       const current = records.get('versions', key)?.toString()
@@ -114,7 +115,7 @@ export class TaskStore extends TaskReader<Store> {
    */
   async delete(by: TaskOwner, id: string, precondition: Precondition): Promise<string | undefined> {
     const owner = ownerOf(by)
-    const key = recordKey(owner, id)
+    const key = taskKey(owner, id)
     return this.store.change((records) => {
       const limits = limitsOf(records, by)
       const current = records.get('versions', key)?.toString()
@@ -136,7 +137,7 @@ export class TaskStore extends TaskReader<Store> {
     for (;;) {
       const removed = await this.store.change((records) => {
         const keys = isLeaving(records, leaving)
-          ? Array.from(records.range('versions', { ...rangeOf(owner), limit: removedTogether }), ([key]) => key)
+          ? Array.from(records.range('versions', { ...tasksOf(owner), limit: removedTogether }), ([key]) => key)
           : []
         for (const key of keys) {
           records.remove('versions', key)
@@ -149,9 +150,3 @@ export class TaskStore extends TaskReader<Store> {
     }
   }
 }
-
-/** Keys of the operator's tasks are bare ids. They sort before all others, because "~" sorts after every character of an id. */
-const recordKey = (owner: Owner, id: string): string => (owner === operator ? id : `~${owner}/${id}`)
-
-const rangeOf = (owner: Owner, after = ''): RecordRange =>
-  owner === operator ? { after, before: '~' } : recordsIn(`~${owner}`, after)
