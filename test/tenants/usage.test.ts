@@ -23,7 +23,7 @@ describe('what a tenant has stored', () => {
     assert.deepEqual(
       [tenants.usage('acme'), tenants.usage(operator)],
       [
-        { tasks: 2, bytes: 80 },
+        { tasks: 2, bytes: 180 },
         { tasks: 1, bytes: 7 },
       ],
     )
@@ -31,7 +31,7 @@ describe('what a tenant has stored', () => {
     await tasks.delete(acme, 'none', anyVersion)
     await store.close()
     const again = await openStore(directory)
-    assert.deepEqual(again.tenants.usage('acme'), { tasks: 1, bytes: 30 })
+    assert.deepEqual(again.tenants.usage('acme'), { tasks: 1, bytes: 130 })
     await again.store.close()
   })
 
@@ -48,10 +48,10 @@ describe('what a tenant has stored', () => {
     await assert.rejects(tasks.put(acme, 'c', 'd', file(0), anyVersion), {
       details: { quota: 'tasks', used: 2, limit: 2 },
     })
-    await assert.rejects(tasks.put(acme, 'b', 'd', file(41), anyVersion), { code: 'quota_exceeded' })
+    await assert.rejects(tasks.put(acme, 'b', 'd1', file(41), anyVersion), { code: 'quota_exceeded' })
     await tenants.set('acme', limited({ tasks: 0, bytes: 0 }))
     await tasks.put(acme, 'b', 'd2', file(39), anyVersion)
-    await assert.rejects(tasks.put(acme, 'b', 'd2', file(40), anyVersion), { code: 'quota_exceeded' })
+    await assert.rejects(tasks.put(acme, 'b', 'd3', file(40), anyVersion), { code: 'quota_exceeded' })
     await tasks.delete(acme, 'a', anyVersion)
     assert.deepEqual(tenants.usage('acme'), { tasks: 1, bytes: 39 })
     await store.close()
