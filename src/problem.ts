@@ -42,6 +42,9 @@ export type ProblemCode =
   | 'too_many_inputs'
   | 'request_too_costly'
   | 'text_fails_engines'
+  | 'no_version'
+  | 'unknown_example'
+  | 'examples_deleted'
   | 'answer_too_large'
   // tenants
   | 'unauthenticated'

@@ -48,7 +48,8 @@ export function addTenantCommands(program: Command): void {
     examples: ['propetl tenants set acme --tasks 1000 --requests-per-second 50'],
   })
     .option('--tasks <number>', 'most tasks', limit(0))
-    .option('--bytes <number>', 'most bytes of all its task files', limit(0))
+    .option('--bytes <number>', 'most bytes of all its task files and examples', limit(0))
+    .option('--examples <number>', 'most examples of all its tasks', limit(0))
     .option('--requests-per-second <number>', 'requests per second, at each replica of the server', limit(1))
     .option('--tokens-per-second <number>', 'tokens of texts per second, at each replica of the server', limit(1))
     .option(

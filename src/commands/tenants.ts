@@ -138,12 +138,13 @@ const definedLimits = (flags: TenantFlags): Partial<Limits> =>
   )
 
 function tenantRow(tenants: Tenants, { id, created, share, limits }: Tenant) {
-  const { tasks, bytes } = tenants.usage(id)
+  const { tasks, bytes, examples } = tenants.usage(id)
   const of = (used: number, limit: number | null) => (limit === null ? `${used}` : `${used} of ${limit}`)
   return {
     id,
     tasks: of(tasks, limits.tasks),
     bytes: of(bytes, limits.bytes),
+    examples: of(examples, limits.examples),
     'requests/s': limits.requestsPerSecond,
     'tokens/s': limits.tokensPerSecond,
     share,

@@ -4,7 +4,8 @@
 import type { Owner } from '../owner.js'
 import type { ReadableStore, Store, StoreWriter } from '../store/store.js'
 import { isLeaving, operator, ownerOf, type TaskOwner, type TenantIdentity } from '../tenants/tenant.js'
-import { charge, limitsOf, setUsage, type Usage, usageAfter, usageOf } from '../tenants/usage.js'
+import { charge, limitsOf, noUsage, setUsage, usageAfter, usageOf } from '../tenants/usage.js'
+import { removeDataset } from './datasets.js'
 import { taskKey, tasksOf } from './task-key.js'
 import {
   type ActiveVersion,
@@ -116,10 +117,12 @@ export class TaskStore extends TaskReader<Store> {
   static async open(store: Store, versionsKept = defaultVersionsKept): Promise<TaskStore> {
     if (store.get('usage', operator) === undefined)
       await store.change((records) => {
-        let usage: Usage = { tasks: 0, bytes: 0 }
-        for (const [, file] of records.range('files', tasksOf(operator)))
-          usage = { tasks: usage.tasks + 1, bytes: usage.bytes + file.byteLength }
-        setUsage(records, operator, usage)
+        let [tasks, bytes] = [0, 0]
+        for (const [, file] of records.range('files', tasksOf(operator))) {
+          tasks++
+          bytes += file.byteLength
+        }
+        setUsage(records, operator, { ...noUsage, tasks, bytes })
       })
     return new TaskStore(store, versionsKept)
   }
@@ -202,7 +205,9 @@ export class TaskStore extends TaskReader<Store> {
     const key = taskKey(owner, id)
     return this.#change(by, id, precondition, (records, current) => {
       if (!taskExists(records, key)) return undefined
-      charge(records, owner, limitsOf(records, by), { tasks: -1, bytes: -removeVersions(records, key) })
+      const { bytes = 0, examples = 0 } = removeDataset(records, owner, id)
+      const removed = removeVersions(records, key)
+      charge(records, owner, limitsOf(records, by), { tasks: -1, bytes: bytes - removed, examples })
       return current
     })
   }

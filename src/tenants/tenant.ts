@@ -19,8 +19,10 @@ const tenantId = new RegExp(tenantIdPattern)
 /** A tenant's limits. Null is unlimited. */
 export interface Limits {
   readonly tasks: number | null
-  /** Of all task files together. */
+  /** Of all task files and examples together. */
   readonly bytes: number | null
+  /** Of all tasks together. */
+  readonly examples: number | null
   readonly requestsPerSecond: number | null
   /** Including special tokens. */
   readonly tokensPerSecond: number | null
@@ -52,7 +54,7 @@ export type TaskOwner = typeof operator | TenantIdentity
 export const ownerOf = (owner: TaskOwner): Owner => (owner === operator ? operator : owner.id)
 
 export const defaults: TenantSettings = {
-  limits: { tasks: null, bytes: null, requestsPerSecond: null, tokensPerSecond: null },
+  limits: { tasks: null, bytes: null, examples: null, requestsPerSecond: null, tokensPerSecond: null },
   share: 1,
 }
 
@@ -79,10 +81,11 @@ export interface TenantRecord extends Omit<Tenant, 'id'> {
   readonly leaving?: true
 }
 
-export const parseRecord = (bytes: Buffer): TenantRecord => ({
-  incarnation: '',
-  ...(JSON.parse(bytes.toString()) as Omit<TenantRecord, 'incarnation'> & Partial<TenantRecord>),
-})
+/** Records of earlier versions of the program may lack the incarnation and some limits. */
+export function parseRecord(bytes: Buffer): TenantRecord {
+  const record = JSON.parse(bytes.toString()) as Omit<TenantRecord, 'incarnation'> & Partial<TenantRecord>
+  return { incarnation: '', ...record, limits: { ...defaults.limits, ...record.limits } }
+}
 
 /** The record of an id, if there is one. A text that cannot be an id is not looked up. */
 export function readRecord(records: StoreReader, id: string): TenantRecord | undefined {

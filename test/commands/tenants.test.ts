@@ -43,7 +43,13 @@ describe('propetl tenants', () => {
     await run('set', 'acme', '--tasks', 'none', '--tokens-per-second', '9000')
     assert.equal((await upload(app, 'two', undefined, acme)).statusCode, 201)
     const { limits, share } = (await operator('GET', '/tenants/acme')).json<{ limits: object; share: number }>()
-    assert.deepEqual(limits, { tasks: null, bytes: null, requests_per_second: null, tokens_per_second: 9000 })
+    assert.deepEqual(limits, {
+      tasks: null,
+      bytes: null,
+      examples: null,
+      requests_per_second: null,
+      tokens_per_second: 9000,
+    })
     assert.equal(share, 3)
     assert.match((await run('list')).out, /^id +tasks .*\nacme +2 /)
     assert.match((await run('keys', 'acme')).out, new RegExp(`\\nacme +${id} .*web shop$`))

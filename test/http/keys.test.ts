@@ -134,7 +134,11 @@ describe('API keys', () => {
     const again = await newTenant(running.app, 'gone')
     assert.equal(await status(key), 401)
     assert.equal((await again('GET', '/tasks/mine')).statusCode, 404)
-    assert.deepEqual((await again('GET', '/tenants/gone')).json<{ usage: object }>().usage, { tasks: 0, bytes: 0 })
+    assert.deepEqual((await again('GET', '/tenants/gone')).json<{ usage: object }>().usage, {
+      tasks: 0,
+      bytes: 0,
+      examples: 0,
+    })
   })
 })
 
@@ -165,7 +169,7 @@ describe('the audit trail', () => {
       ],
     )
     assert.deepEqual([lines[0]?.request_id, lines[2]?.after, lines[3]?.before], ['first', version, version])
-    assert.deepEqual(lines[6]?.before, { tasks: 0, bytes: 0 })
+    assert.deepEqual(lines[6]?.before, { tasks: 0, bytes: 0, examples: 0 })
     const incarnations = [lines[0], lines[5], lines[6]].map((line) => line?.incarnation)
     assert.match(String(incarnations[0]), /^[0-9a-f-]{36}$/)
     assert.equal(new Set(incarnations).size, 1)

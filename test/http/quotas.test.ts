@@ -31,8 +31,13 @@ describe('quotas over HTTP', () => {
     assert.equal((await acme('DELETE', '/tasks/one')).statusCode, 204)
     assert.equal((await put('three')).statusCode, 201)
     const described = (await acme('GET', '/tenants/acme')).json<Record<string, unknown>>()
-    assert.deepEqual(described.limits, { ...limits, requests_per_second: null, tokens_per_second: null })
-    assert.deepEqual(described.usage, { tasks: 2, bytes: 2 * sst2.byteLength })
+    assert.deepEqual(described.limits, {
+      ...limits,
+      examples: null,
+      requests_per_second: null,
+      tokens_per_second: null,
+    })
+    assert.deepEqual(described.usage, { tasks: 2, bytes: 2 * sst2.byteLength, examples: 0 })
   })
 
   test('of requests per second say when to try again, and do not affect other tenants', async () => {

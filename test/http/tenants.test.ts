@@ -18,11 +18,12 @@ describe('PATCH of a tenant', () => {
     const patched = await send('PATCH', { limits: { tasks: 7 } })
     assert.deepEqual(
       [patched.status, patched.limits, patched.share],
-      [200, { tasks: 7, bytes: 1_000, requests_per_second: null, tokens_per_second: null }, 3],
+      [200, { tasks: 7, bytes: 1_000, examples: null, requests_per_second: null, tokens_per_second: null }, 3],
     )
     assert.deepEqual((await send('PATCH', { limits: { bytes: null }, share: 2 })).limits, {
       tasks: 7,
       bytes: null,
+      examples: null,
       requests_per_second: null,
       tokens_per_second: null,
     })

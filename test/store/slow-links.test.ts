@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test'
 import pg from 'pg'
 import type { Problem } from '../../src/problem.js'
 import { findKey, Keys } from '../../src/tenants/keys.js'
-import { operator } from '../../src/tenants/tenant.js'
+import { defaults, operator } from '../../src/tenants/tenant.js'
 import { Tenants } from '../../src/tenants/tenants.js'
 import { PostgresServer, sql, withoutPostgres } from '../postgres.js'
 import { TcpProxy } from '../tcp-proxy.js'
@@ -14,7 +14,6 @@ import { anyVersion, file, type Replica, replica, until } from './replica.js'
 
 const large = randomBytes(2 * 1024 * 1024)
 const bytesPerSecond = 500_000
-const defaults = { limits: { tasks: null, bytes: null, requestsPerSecond: null, tokensPerSecond: null }, share: 1 }
 
 describe('a replica on a slow link', { skip: withoutPostgres }, () => {
   let server: PostgresServer

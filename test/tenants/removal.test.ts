@@ -77,7 +77,7 @@ describe('a tenant that is removed', () => {
       by.lines.map(({ actor, action, tenant, incarnation, before }) => [actor, action, tenant, incarnation, before]),
       [
         ['someone', 'tenant.close', 'acme', incarnation, { limits: acme.limits, share: 1 }],
-        ['someone', 'tenant.delete', 'acme', incarnation, { tasks: many.length, bytes: 3 * many.length }],
+        ['someone', 'tenant.delete', 'acme', incarnation, { tasks: many.length, bytes: 3 * many.length, examples: 0 }],
       ],
     )
     await assert.rejects(removeTenant({ tenants, tasks }, 'acme', by), { code: 'unknown_tenant' })
@@ -254,7 +254,7 @@ describe('a tenant that is removed', () => {
     const failingPrecondition = (current: string | undefined) => assert.fail(`the precondition saw ${current}`)
     await assert.rejects(tasks.put(old, 'mine', 'd', file(3), failingPrecondition), { code: 'unknown_tenant' })
     await assert.rejects(tasks.delete(old, 'mine', failingPrecondition), { code: 'unknown_tenant' })
-    assert.deepEqual(usageOf(store, 'acme'), { tasks: 1, bytes: 3 })
+    assert.deepEqual(usageOf(store, 'acme'), { tasks: 1, bytes: 3, examples: 0 })
     await store.close()
   })
 })
@@ -364,7 +364,7 @@ function checkRace(store: Store, { history, by }: Awaited<ReturnType<typeof race
   })
   assert.deepEqual(new Map(listed), expected)
   const bytes = listed.reduce((sum, [, bytes]) => sum + bytes, 0)
-  assert.deepEqual(usageOf(store, 'acme'), { tasks: listed.length, bytes })
+  assert.deepEqual(usageOf(store, 'acme'), { tasks: listed.length, bytes, examples: 0 })
   for (const { text, incarnation } of history.keys)
     if (incarnation === current) assert.equal(accessTo(store).identify(`Bearer ${text}`).owner, 'acme')
     else assertRejected(text, { store })

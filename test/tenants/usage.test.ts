@@ -23,15 +23,15 @@ describe('what a tenant has stored', () => {
     assert.deepEqual(
       [tenants.usage('acme'), tenants.usage(operator)],
       [
-        { tasks: 2, bytes: 180 },
-        { tasks: 1, bytes: 7 },
+        { tasks: 2, bytes: 180, examples: 0 },
+        { tasks: 1, bytes: 7, examples: 0 },
       ],
     )
     await tasks.delete(acme, 'b', anyVersion)
     await tasks.delete(acme, 'none', anyVersion)
     await store.close()
     const again = await openStore(directory)
-    assert.deepEqual(again.tenants.usage('acme'), { tasks: 1, bytes: 130 })
+    assert.deepEqual(again.tenants.usage('acme'), { tasks: 1, bytes: 130, examples: 0 })
     await again.store.close()
   })
 
@@ -53,7 +53,7 @@ describe('what a tenant has stored', () => {
     await tasks.put(acme, 'b', 'd2', file(39), anyVersion)
     await assert.rejects(tasks.put(acme, 'b', 'd3', file(40), anyVersion), { code: 'quota_exceeded' })
     await tasks.delete(acme, 'a', anyVersion)
-    assert.deepEqual(tenants.usage('acme'), { tasks: 1, bytes: 39 })
+    assert.deepEqual(tenants.usage('acme'), { tasks: 1, bytes: 39, examples: 0 })
     await store.close()
   })
 
@@ -64,7 +64,7 @@ describe('what a tenant has stored', () => {
       Array.from({ length: 40 }, (_, i) => tasks.put(acme, `t${i}`, 'd', file(10), anyVersion)),
     )
     assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 5)
-    assert.deepEqual(tenants.usage('acme'), { tasks: 5, bytes: 50 })
+    assert.deepEqual(tenants.usage('acme'), { tasks: 5, bytes: 50, examples: 0 })
     assert.equal(tasks.list('acme', '', 100).length, 5)
     await store.close()
   })
@@ -82,7 +82,7 @@ describe('what a tenant has stored', () => {
       }
     })
     const tasks = await TaskStore.open(old)
-    assert.deepEqual(usageOf(old, operator), { tasks: 2, bytes: 42 })
+    assert.deepEqual(usageOf(old, operator), { tasks: 2, bytes: 42, examples: 0 })
     assert.deepEqual(
       tasks.list(operator, '', 10).map(({ id }) => id),
       ['a', 'zz'],

@@ -247,10 +247,11 @@ function settingsOf({ limits = {}, share }: Static<typeof tenantSettings>, other
   const {
     tasks = others.limits.tasks,
     bytes = others.limits.bytes,
+    examples = others.limits.examples,
     requests_per_second: requestsPerSecond = others.limits.requestsPerSecond,
     tokens_per_second: tokensPerSecond = others.limits.tokensPerSecond,
   } = limits
-  return { limits: { tasks, bytes, requestsPerSecond, tokensPerSecond }, share: share ?? others.share }
+  return { limits: { tasks, bytes, examples, requestsPerSecond, tokensPerSecond }, share: share ?? others.share }
 }
 
 const changeOf = (id: string, after: object) => ({ action: 'tenant.put', tenant: id, object: id, after }) as const
@@ -266,13 +267,13 @@ function recordSettings(request: FastifyRequest, tenant: Tenant, previous: Tenan
 }
 
 function tenantResponse({ id, created, share, limits }: Tenant, usage: Usage): Static<typeof tenantSchema> {
-  const { tasks, bytes, requestsPerSecond, tokensPerSecond } = limits
+  const { tasks, bytes, examples, requestsPerSecond, tokensPerSecond } = limits
   return {
     id,
     created,
     share,
-    limits: { tasks, bytes, requests_per_second: requestsPerSecond, tokens_per_second: tokensPerSecond },
-    usage: { tasks: usage.tasks, bytes: usage.bytes },
+    limits: { tasks, bytes, examples, requests_per_second: requestsPerSecond, tokens_per_second: tokensPerSecond },
+    usage: { tasks: usage.tasks, bytes: usage.bytes, examples: usage.examples },
   }
 }
 

@@ -31,7 +31,8 @@ const limit = (minimum: number, description: string) =>
 
 const limits = {
   tasks: limit(0, 'Quota: number of tasks'),
-  bytes: limit(0, 'Quota: bytes of all task files together'),
+  bytes: limit(0, 'Quota: bytes of all task files and examples together'),
+  examples: limit(0, 'Quota: number of examples of all tasks together'),
   requests_per_second: limit(1, 'Rate limit: requests per second at each replica of the server'),
   tokens_per_second: limit(1, 'Rate limit: tokens per second at each replica of the server'),
 }
@@ -52,7 +53,16 @@ export const tenantSettings = component(
     {
       additionalProperties: false,
       examples: [
-        { limits: { tasks: 100, bytes: 10_000_000, requests_per_second: 50, tokens_per_second: 20_000 }, share: 1 },
+        {
+          limits: {
+            tasks: 100,
+            bytes: 10_000_000,
+            examples: 100_000,
+            requests_per_second: 50,
+            tokens_per_second: 20_000,
+          },
+          share: 1,
+        },
       ],
     },
   ),
@@ -70,7 +80,8 @@ export const tenantSchema = component(
       Type.Object(
         {
           tasks: Type.Integer({ description: 'Number of tasks' }),
-          bytes: Type.Integer({ description: 'Their bytes' }),
+          bytes: Type.Integer({ description: 'Bytes of their files and examples' }),
+          examples: Type.Integer({ description: 'Number of their examples' }),
         },
         { description: 'What the tenant has stored' },
       ),
