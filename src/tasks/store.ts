@@ -2,10 +2,11 @@
 // versions and the usage change in one transaction.
 
 import type { Owner } from '../owner.js'
-import type { ReadableStore, Store, StoreWriter } from '../store/store.js'
+import { type ReadableStore, recordsIn, type Store, type StoreWriter, type Table } from '../store/store.js'
 import { isLeaving, operator, ownerOf, type TaskOwner, type TenantIdentity } from '../tenants/tenant.js'
 import { charge, limitsOf, noUsage, setUsage, usageAfter, usageOf } from '../tenants/usage.js'
 import { removeDataset } from './datasets.js'
+import { removePage } from './record-pages.js'
 import { taskKey, tasksOf } from './task-key.js'
 import {
   type ActiveVersion,
@@ -21,7 +22,6 @@ import {
   readReport,
   readVersion,
   readVersions,
-  removeHistoryRecord,
   removeVersions,
   startTrial,
   type Trial,
@@ -213,29 +213,31 @@ export class TaskStore extends TaskReader<Store> {
   }
 
   /**
-   * Deletes all tasks of a tenant that is being deleted, in many transactions. Stops if another process has finished the
-   * deletion. Yields the number of tasks of each transaction. The usage record stays, for the audit trail.
+   * Deletes all tasks, examples and jobs of a tenant that is being deleted, in many transactions. Stops if another process
+   * has finished the deletion. Yields the number of tasks of each transaction. The usage record stays, for the audit trail.
    */
   async *clear(leaving: TenantIdentity): AsyncIterable<number> {
-    const remove = {
-      versions: (records: StoreWriter, key: string) => {
-        records.remove('versions', key)
-        records.remove('files', key)
-      },
-      history: removeHistoryRecord,
+    const owner = leaving.id
+    for (;;) {
+      const { removed, isLast } = await this.store.change((records) => {
+        if (!isLeaving(records, leaving)) return { removed: 0, isLast: true }
+        const keys = Array.from(
+          records.range('versions', { ...tasksOf(owner), limit: removedTogether }),
+          ([key]) => key,
+        )
+        for (const key of keys) {
+          records.remove('versions', key)
+          records.remove('files', key)
+        }
+        let isLast = keys.length < removedTogether
+        for (const table of isLast ? tablesOfTasks : []) if (isLast) isLast = removePage(records, table, tasksOf(owner))
+        for (const table of isLast ? tablesOfJobs : [])
+          if (isLast) isLast = removePage(records, table, recordsIn(owner))
+        return { removed: keys.length, isLast }
+      })
+      yield removed
+      if (isLast) return
     }
-    for (const table of ['versions', 'history'] as const)
-      for (;;) {
-        const removed = await this.store.change((records) => {
-          const found = isLeaving(records, leaving)
-            ? [...records.range(table, { ...tasksOf(leaving.id), limit: removedTogether })]
-            : []
-          for (const [key, record] of found) remove[table](records, key, record)
-          return found.length
-        })
-        yield table === 'versions' ? removed : 0
-        if (removed < removedTogether) break
-      }
   }
 
   #bytesOfVersions(owner: Owner, id: string): number {
@@ -258,3 +260,7 @@ export class TaskStore extends TaskReader<Store> {
     }, owner)
   }
 }
+
+/** Tables with keys that begin with that of a task, apart from the tasks themselves. */
+const tablesOfTasks: readonly Table[] = ['history', 'kept', 'reports', 'datasets', 'examples', 'removals', 'recent']
+const tablesOfJobs: readonly Table[] = ['jobs', 'unfinished']

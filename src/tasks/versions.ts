@@ -255,13 +255,6 @@ export function removeVersions(records: StoreWriter, key: string): number {
   return sumOfBytes(versions)
 }
 
-/** Removes what belongs to a record of the table `history`, and the record. */
-export function removeHistoryRecord(records: StoreWriter, key: string, record: Buffer): void {
-  const version = parseVersion(record)
-  if (version === undefined) records.remove('history', key)
-  else removeVersion(records, key.slice(0, key.lastIndexOf('/')), version)
-}
-
 /** Whether a task has examples or versions, even if none is active. */
 export const taskExists = (records: StoreReader, key: string): boolean =>
   records.get('versions', key) !== undefined || records.get('datasets', key) !== undefined || hasHistory(records, key)
