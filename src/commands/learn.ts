@@ -1,32 +1,21 @@
 // `propetl learn`: trains a task on a data file and writes its task file.
 
-import { readdir } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
 import { checkDataFile, isDataFileName } from '../data/file-rows.js'
 import type { LabelSpace } from '../data/label-space.js'
 import { describeFile, describeTags } from '../data/survey-report.js'
-import { readFileAs } from '../formats/file.js'
 import { howToMakePrototype } from '../hub/find-model.js'
 import { describeConfusion } from '../learn/confusions.js'
 import type { ClassWeighting } from '../learn/decisions.js'
+import { learnTask } from '../learn/learn-task.js'
 import type { Metric } from '../learn/metrics.js'
-import {
-  defaultPooling,
-  defaultTextPrefix,
-  loadModelForTraining,
-  loadPrototypeFor,
-  loadTaskFile,
-} from '../learn/model.js'
-import { type NewTask, type NewTaskControl, type NewTaskResult, trainNewTask } from '../learn/new-task.js'
+import type { NewTask, NewTaskResult } from '../learn/new-task.js'
 import { hasHead } from '../learn/problem-traits.js'
 import { scoresAsJson, shownScore } from '../learn/score-table.js'
 import { noMask } from '../learn/starting-masks.js'
-import { loadTrainingData } from '../learn/training-data.js'
+import type { TrainingData } from '../learn/training-data.js'
 import type { Fold } from '../learn/validation.js'
-import { checkTaskFits, servedModel } from '../petl/combining.js'
-import type { Prototype } from '../petl/prototype.js'
 import type { Combining } from '../petl/task.js'
-import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 import { Problem } from '../problem.js'
 import { settings } from '../settings.js'
 import { type Fact, factLines, listed } from './fact-lines.js'
@@ -88,95 +77,58 @@ async function trainFrom(
   line: ProgressLine,
   signal: AbortSignal,
 ): Promise<{ readonly task: NewTask; readonly space: LabelSpace }> {
-  const model = await loadModelForTraining(files.directory, flags.maxLength)
-  const prototype = files.prototype === undefined ? undefined : await loadPrototypeFor(model.backbone, files.prototype)
-  const served = servedModel(model.backbone, prototype)
-  const resume = flags.resume === undefined ? undefined : await loadTaskFile(flags.resume, served)
-  const known = prototype && (await knownTasks(flags.startMasks ?? settings.masksDir.value, prototype))
-  const textPrefix = flags.textPrefix ?? defaultTextPrefix(model.backbone)
-  const data = await loadTrainingData(
-    model,
+  const { resume, timeBudget, scoreRate, headRate, problemType, startMasks, prototype: _, ...rest } = flags
+  const { task, data } = await learnTask(
     {
+      ...rest,
+      directory: files.directory,
+      prototypeFile: files.prototype,
+      startMasks: startMasks ?? settings.masksDir.value,
+      resumeFile: resume,
       data: path,
-      devShare: flags.devShare,
       columns: columnsOf(flags),
-      seed: flags.seed,
-      ...(flags.dev !== undefined && { dev: flags.dev }),
-      ...(flags.problemType && { problem: flags.problemType }),
-      ...(flags.metric && { metric: flags.metric }),
-      ...(flags.maxRows !== undefined && { maxRows: flags.maxRows }),
-      ...(flags.threshold !== undefined && { threshold: flags.threshold }),
-      ...(textPrefix !== undefined && { textPrefix }),
-      ...(resume && { resume }),
+      ...(problemType && { problem: problemType }),
+      rates: {
+        ...(scoreRate !== undefined && { scores: scoreRate }),
+        ...(headRate !== undefined && { heads: headRate }),
+      },
+      ...(timeBudget !== undefined && { timeBudget: timeBudget * 1000 }),
     },
-    (warning) => line.print(`warning: ${warning}`),
-    (file, rows) => {
-      signal.throwIfAborted()
-      line.reading(file, rows)
+    {
+      onWarning: (warning) => line.print(`warning: ${warning}`),
+      onReading: (file, rows) => line.reading(file, rows),
+      onSurvey: (survey) => line.print(describeFile(survey)),
+      onData: (data) => {
+        if (files.prototype === undefined)
+          line.print(
+            `${flags.modelDir} has no prototype, so the task gets a head without a mask. ${howToMakePrototype(flags.modelDir)}`,
+          )
+        line.print(describeData(data))
+      },
+      onValidation: ({ train, folds }) => line.print(describeValidation(train.examples.length, folds)),
+      onProgress: (progress) => line.show(progress),
+      onStartProgress: (progress) => line.comparing(progress),
+      onBaseline: (mask, score, metric) =>
+        line.print(`${describeHead(mask, metric, score)}; next, known masks are compared`),
+      onStart: (mask, score, metric) =>
+        line.print(`${describeHead(mask, metric, score)}${files.prototype ? '; next, a mask is trained' : ''}`),
+      signal,
     },
-    (survey) => line.print(describeFile(survey)),
   )
-  signal.throwIfAborted()
-  if (prototype === undefined)
-    line.print(
-      `${flags.modelDir} has no prototype, so the task gets a head without a mask. ${howToMakePrototype(flags.modelDir)}`,
-    )
-  const { train, dev, space } = data
+  return { task, space: data.space }
+}
+
+function describeData({ train, dev, space }: TrainingData): string {
   const problem = space.problem.replaceAll('_', ' ')
   const labels = space.range ? `labels from ${space.range.join(' to ')}` : `${space.labels.length} labels`
   const scheme = space.tagScheme === undefined ? '' : `; tags in ${describeTags(space.tagScheme)}`
-  line.print(`${train.examples.length + dev.examples.length} examples; ${problem}, ${labels}${scheme}`)
-
-  const { description, resume: _, timeBudget, scoreRate, headRate, ...rest } = flags
-  const options = {
-    ...rest,
-    pooling: flags.pooling ?? defaultPooling(model.backbone),
-    rates: {
-      ...(scoreRate !== undefined && { scores: scoreRate }),
-      ...(headRate !== undefined && { heads: headRate }),
-    },
-    ...(timeBudget !== undefined && { timeBudget: timeBudget * 1000 }),
-    ...(description !== undefined && { description }),
-    ...(resume && { resume }),
-  }
-  const control: NewTaskControl = {
-    onValidation: ({ train, folds }) => line.print(describeValidation(train.examples.length, folds)),
-    onProgress: (progress) => line.show(progress),
-    onStartProgress: (progress) => line.comparing(progress),
-    onBaseline: (mask, score) =>
-      line.print(`${describeHead(mask, data.metric, score)}; next, known masks are compared`),
-    onStart: (mask, score) =>
-      line.print(`${describeHead(mask, data.metric, score)}${prototype ? '; next, a mask is trained' : ''}`),
-    signal,
-  }
-  const task = await trainNewTask(model, prototype, data, options, control, known)
-  checkTaskFits(readTaskFile(task.file), served)
-  return { task, space }
+  return `${train.examples.length + dev.examples.length} examples; ${problem}, ${labels}${scheme}`
 }
 
 const describeValidation = (examples: number, folds: readonly Fold[]): string =>
   folds.length > 1
     ? `few examples: ${folds.length}-fold cross-validation instead of a dev part`
     : `${examples} to train on, ${folds[0]?.heldOut.examples.length} held out as the dev part`
-
-/**
- * The tasks of a folder that belong to a prototype, by id.
- * @throws Problem `invalid_setting`, `unreadable_file`, `invalid_task_file`
- */
-export async function knownTasks(folder: string, prototype: Prototype): Promise<Map<string, TaskFile>> {
-  const names = await readdir(folder).catch((error: Error) => {
-    throw new Problem(
-      'invalid_setting',
-      `--start-masks ${shellWord(folder)} cannot be read: ${error.message}; name a folder of task files`,
-    )
-  })
-  const known = new Map<string, TaskFile>()
-  for (const name of names.filter((name) => extname(name) === '.safetensors').sort()) {
-    const task = await readFileAs(join(folder, name), 'unreadable_file', (bytes) => readTaskFile(bytes))
-    if (task.prototype === prototype.digest) known.set(basename(name, '.safetensors'), task)
-  }
-  return known
-}
 
 /** @throws Problem `invalid_setting`, `unwritable_file` */
 async function checkOut(data: string, out: string): Promise<void> {

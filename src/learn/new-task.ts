@@ -100,9 +100,9 @@ export interface NewTaskControl extends RunControl {
   readonly onValidation?: (validation: Validation) => void
   readonly onStartProgress?: (progress: StartProgress) => void
   /** Receives the score of the head without a mask, before known masks are compared with it. */
-  readonly onBaseline?: (start: string, score: number) => void
+  readonly onBaseline?: (start: string, score: number, metric: Metric) => void
   /** Receives the score of the head at the starting point, before its mask is trained. */
-  readonly onStart?: (start: string, score: number) => void
+  readonly onStart?: (start: string, score: number, metric: Metric) => void
 }
 
 /**
@@ -168,11 +168,11 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
   const { train, folds } = validation
   const selection = await selectRunStart(run, validation, {
     deadline,
-    onFirst: (point) => onBaseline(point.mask.name, startScore(run, validation, point)),
+    onFirst: (point) => onBaseline(point.mask.name, startScore(run, validation, point), metric),
   })
   const { trainable = selection.best, first } = selection
   const best = options.requireMask ? trainable : selection.best
-  onStart(best.mask.name, startScore(run, validation, best))
+  onStart(best.mask.name, startScore(run, validation, best), metric)
 
   const rates = trainable.mask.bits ? ratesFromStart : ratesFromRandomMask
   const trained = await trainMask(trainer.withRates(ratesFrom(rates, options.rates)), trainable, best, {
@@ -212,7 +212,7 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
   control.onValidation?.(validation)
   const selection = resume ? undefined : await selectRunStart(run, validation, { deadline: Number.POSITIVE_INFINITY })
   const start = selection?.trainable
-  if (selection && start) onStart(start.mask.name, startScore(run, validation, start))
+  if (selection && start) onStart(start.mask.name, startScore(run, validation, start), data.metric)
   const isBare = resume !== undefined && resume.mask === undefined
   const module = run.module(resume ? resume.mask?.bits : start?.mask.bits)
   const tensors = initialHead(space, trainer.backbone.dims.hiddenSize, head, random('head'))

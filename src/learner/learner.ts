@@ -91,7 +91,7 @@ class LearnerProcess {
     readonly request: LearnerRequest,
     readonly program: LearnerProgram,
   ) {
-    const { data, out, memoryBytes, threads } = request
+    const { data, memoryBytes, threads } = request
     const heapMiB = Math.min(Math.max(Math.floor(memoryBytes / 2 / 2 ** 20), leastHeapMiB), mostHeapMiB)
     this.#child = spawn(process.execPath, [`--max-old-space-size=${heapMiB}`, program.path], {
       // Messages to users name the data file as the learner sees it.
