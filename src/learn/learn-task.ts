@@ -3,6 +3,7 @@
 
 import { readdir } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
+import type { Example } from '../data/examples.js'
 import type { FileSurvey } from '../data/file-survey.js'
 import { readFileAs } from '../formats/file.js'
 import { checkTaskFits, servedModel } from '../petl/combining.js'
@@ -29,6 +30,8 @@ export interface LearnTaskOptions
   readonly pooling?: Pooling | undefined
   /** A task file to resume. */
   readonly resumeFile?: string | undefined
+  /** When training must end, as performance.now() counts. */
+  readonly deadline?: number
 }
 
 /** How the caller follows and stops the learning of a task. */
@@ -39,6 +42,8 @@ export interface LearnTaskControl extends NewTaskControl {
   readonly onReading: (path: string, rows: number) => void
   /** Receives what is in the data file. */
   readonly onSurvey?: (survey: FileSurvey) => void
+  /** Receives the examples of the data file, in the order of its set. */
+  readonly onExample?: (example: Example) => void
   readonly onData?: (data: TrainingData) => void
 }
 
@@ -50,8 +55,8 @@ export async function learnTask(
   options: LearnTaskOptions,
   control: LearnTaskControl,
 ): Promise<{ readonly task: NewTask; readonly data: TrainingData }> {
-  const { directory, prototypeFile, resumeFile, startMasks, maxLength, ...rest } = options
-  const { signal, onWarning, onReading, onSurvey, onData } = control
+  const { directory, prototypeFile, resumeFile, startMasks, maxLength, deadline, ...rest } = options
+  const { signal, onWarning, onReading, onSurvey, onExample, onData } = control
   const model = await loadModelForTraining(directory, maxLength)
   const prototype = prototypeFile === undefined ? undefined : await loadPrototypeFor(model.backbone, prototypeFile)
   const served = servedModel(model.backbone, prototype)
@@ -73,10 +78,12 @@ export async function learnTask(
       onReading(file, rows)
     },
     onSurvey,
+    onExample,
   )
   signal.throwIfAborted()
   onData?.(data)
-  const task = await trainNewTask(model, prototype, data, all, control, known)
+  const budget = deadline === undefined ? {} : { timeBudget: Math.max(0, deadline - performance.now()) }
+  const task = await trainNewTask(model, prototype, data, { ...all, ...budget }, control, known)
   checkTaskFits(readTaskFile(task.file), served)
   return { task, data }
 }

@@ -19,6 +19,11 @@ import { noToken, WordTable } from './word-table.js'
 /** Examples that are tokenised concurrently, off the main thread. */
 const tokenizerBatch = 512
 
+export interface LoadWatch extends ExampleWatch {
+  /** Receives each example, in the order of the set. */
+  readonly onExample?: (example: Example) => void
+}
+
 /**
  * Reads and tokenises a file.
  * @param form how texts become tokens
@@ -33,7 +38,7 @@ export async function loadExampleSet(
   tokenizer: TextTokenizer,
   form: TextForm,
   vocabulary: number,
-  watch: ExampleWatch = {},
+  watch: LoadWatch = {},
 ): Promise<ExampleSet> {
   const traits = problemTraits[space.problem]
   const tokens = new TokenTable(vocabulary)
@@ -61,6 +66,7 @@ export async function loadExampleSet(
     pending = []
   }
   for await (const example of readExamples(path, columnsFor(space.problem, columns), watch)) {
+    watch.onExample?.(example)
     pending.push(example)
     if (pending.length === tokenizerBatch) await flush()
   }

@@ -36,6 +36,8 @@ export interface MaskTrainingOptions {
   /** If aborted, training ends after the current step, and the best epoch of a dev part is kept. */
   readonly signal: AbortSignal
   readonly onProgress: (progress: Progress) => void
+  /** Receives the calibrated loss of the held-out examples after an epoch. */
+  readonly onEpoch?: (epoch: number, heldOutLoss: number) => void
 }
 
 /** The tensors of a module and a head. */
@@ -141,7 +143,7 @@ class MaskTraining {
 
   /** Trains all folds epoch by epoch, so that the loss of all held-out examples decides when to stop. */
   async #bestEpoch({ epochs, losses, progress }: Plan, lossToBeat: number): Promise<BestEpoch | undefined> {
-    const { folds, deadline } = this.options
+    const { folds, deadline, onEpoch } = this.options
     const runs = folds.map((fold, at) => this.#foldRun(fold, at, epochs, progress))
     const start = performance.now()
     let best: BestEpoch | undefined
@@ -155,6 +157,7 @@ class MaskTraining {
       }
       const calibration = this.#calibration(outputs)
       losses.push(calibration.loss)
+      onEpoch?.(epoch, calibration.loss)
       if (calibration.loss < lowest) {
         lowest = calibration.loss
         const tensors = runs.length === 1 ? runs[0]?.run.tensors() : undefined
@@ -203,7 +206,7 @@ class MaskTraining {
   }
 }
 
-function headTensors({ weight, bias }: LinearHead, space: LabelSpace, hiddenSize: number): readonly Tensor[] {
+export function headTensors({ weight, bias }: LinearHead, space: LabelSpace, hiddenSize: number): readonly Tensor[] {
   const [weights, biases] = headParameters(outputCount(space), hiddenSize, 'linear')
   return [
     { ...weights, values: weight.slice() },

@@ -12,8 +12,8 @@ import { type Confusion, findConfusions } from './confusions.js'
 import { type ClassWeighting, type Decided, decide } from './decisions.js'
 import type { Evaluation, Values } from './evaluated-examples.js'
 import { evaluationOf, headOutputs, scoreOf } from './evaluation.js'
-import { targetsOf } from './example-set.js'
-import { trainMask } from './mask-training.js'
+import { type Subset, targetsOf } from './example-set.js'
+import { headTensors, trainMask } from './mask-training.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
 import { defaultEpochs, ratesFrom, ratesFromRandomMask, ratesFromScratch, ratesFromStart } from './new-task-schedule.js'
@@ -25,6 +25,7 @@ import { allScores, type Score } from './score-table.js'
 import { noMask, type StartingMask, startingMasks } from './starting-masks.js'
 import {
   type SelectedStart,
+  type StartingHead,
   type StartingPoint,
   type StartOptions,
   type StartProgress,
@@ -36,7 +37,7 @@ import { taskMask, trainedTaskFile } from './trained-task-file.js'
 import { type Rates, Trainer } from './trainer.js'
 import { type RunControl, type Schedule, train } from './training.js'
 import type { TrainingData } from './training-data.js'
-import { evaluateHeldOut, type Validation, validationOf } from './validation.js'
+import { evaluateHeldOut, heldOutOf, type Validation, validationOf } from './validation.js'
 
 export interface NewTaskOptions extends Schedule, Compute, MaskForm {
   readonly density: number
@@ -73,6 +74,13 @@ export interface NewTask {
   readonly headOnly?: number
   /** Most frequent first. */
   readonly confusions: readonly Confusion[]
+  readonly judged: JudgedTask
+}
+
+/** What the scores of a task are of. */
+export interface JudgedTask extends Decided {
+  /** The held-out examples, in the order of the evaluation. */
+  readonly heldOut: Subset
 }
 
 export interface NewTaskResult {
@@ -99,6 +107,10 @@ export interface NewTaskControl extends RunControl {
   /** Receives what the task is judged by. */
   readonly onValidation?: (validation: Validation) => void
   readonly onStartProgress?: (progress: StartProgress) => void
+  /** Receives the head without a mask as a finished task, as soon as it is known; not for tasks without a linear head. */
+  readonly onHead?: (head: NewTask) => void
+  /** Receives the calibrated loss of the held-out examples after an epoch, if epochs are compared by it. */
+  readonly onEpoch?: (epoch: number, heldOutLoss: number) => void
   /** Receives the score of the head without a mask, before known masks are compared with it. */
   readonly onBaseline?: (start: string, score: number, metric: Metric) => void
   /** Receives the score of the head at the starting point, before its mask is trained. */
@@ -162,13 +174,16 @@ interface Run {
 async function trainFittedTask(run: Run): Promise<NewTask> {
   const { trainer, data, options, control, random, deadline } = run
   const { space, metric } = data
-  const { signal, onProgress, onBaseline = () => {}, onStart = () => {} } = control
+  const { signal, onProgress, onEpoch, onHead, onBaseline = () => {}, onStart = () => {} } = control
   const validation = validationOf(data, random('folds'))
   control.onValidation?.(validation)
   const { train, folds } = validation
   const selection = await selectRunStart(run, validation, {
     deadline,
-    onFirst: (point) => onBaseline(point.mask.name, startScore(run, validation, point), metric),
+    onFirst: (point, isOnly) => {
+      onHead?.(headTask(run, validation, point))
+      if (!isOnly) onBaseline(point.mask.name, startScore(run, validation, point), metric)
+    },
   })
   const { trainable = selection.best, first } = selection
   const best = options.requireMask ? trainable : selection.best
@@ -180,11 +195,10 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
     batchRows: options.batchRows,
     epochs: !trainable.mask.isBare ? (options.epochs ?? defaultEpochs(train, options.batchRows)) : 0,
     initialModule: () => run.module(trainable.mask.bits),
+    ...(onEpoch && { onEpoch }),
   })
-  const judged = judge(run, evaluateHeldOut(trained.outputs, trained.calibration, space, validation))
+  const judged = judgeFitted(run, validation, trained)
   const { evaluation } = judged
-  const identity = { factor: 1, shifts: trained.calibration.shifts.map(() => 0) }
-  const { outputs: uncalibrated } = evaluateHeldOut(trained.outputs, identity, space, validation)
   const result = {
     score: scoreOf(metric, judged.space, evaluation),
     folds: folds.length,
@@ -199,7 +213,38 @@ async function trainFittedTask(run: Run): Promise<NewTask> {
   const headOnly = options.baseline ? startScore(run, validation, first) : undefined
   const module = result.start === noMask ? undefined : trained.module
   const tensors = calibratedHead(trained.head, trained.calibration)
-  return newTask(run, result, { ...judged, uncalibrated }, module, tensors, headOnly)
+  return newTask(run, result, judged, module, tensors, headOnly)
+}
+
+/** The head of a starting point without a mask, as a task. */
+function headTask(run: Run, validation: Validation, { mask, head }: StartingPoint): NewTask {
+  if (head === undefined) throw new Error('a task without a head has no baseline')
+  const { space, metric } = run.data
+  const judged = judgeFitted(run, validation, head)
+  const result = {
+    score: scoreOf(metric, judged.space, judged.evaluation),
+    folds: validation.folds.length,
+    heldOut: judged.heldOut.examples.length,
+    start: mask.name,
+    ...{ bestEpoch: 0, epochs: 0, steps: 0, stopped: false },
+  }
+  const tensors = headTensors(head.head, space, run.trainer.backbone.dims.hiddenSize)
+  return newTask(run, result, judged, undefined, calibratedHead(tensors, head.calibration), result.score)
+}
+
+/** @param fitted outputs for the held-out examples of each fold, and their calibration */
+function judgeFitted(
+  run: Run,
+  validation: Validation,
+  { outputs, calibration }: Pick<StartingHead, 'outputs' | 'calibration'>,
+): Judged {
+  const { space } = run.data
+  const identity = { factor: 1, shifts: calibration.shifts.map(() => 0) }
+  return {
+    ...judge(run, evaluateHeldOut(outputs, calibration, space, validation)),
+    uncalibrated: evaluateHeldOut(outputs, identity, space, validation).outputs,
+    heldOut: heldOutOf(validation),
+  }
 }
 
 /** For tasks that have no linear head to fit, and for resumed ones: the epoch with the best dev score is kept. */
@@ -247,7 +292,7 @@ async function trainTaskByScore(run: Run): Promise<NewTask> {
   return newTask(
     run,
     result,
-    { ...judged, uncalibrated: outputs },
+    { ...judged, uncalibrated: outputs, heldOut: data.dev },
     isBare ? undefined : module,
     tensorsOfTask,
     headOnly,
@@ -281,7 +326,7 @@ const judge = ({ data: { space, metric }, options }: Run, evaluation: Evaluation
   decide(space, metric, options.classWeights ?? 'auto', evaluation)
 
 /** How the held-out examples are decided, and their outputs before calibration. */
-interface Judged extends Decided {
+interface Judged extends JudgedTask {
   readonly uncalibrated: Values
 }
 
@@ -289,7 +334,7 @@ interface Judged extends Decided {
 function newTask(
   { trainer, prototype, data: { metric, texts, heldOut }, options, random }: Run,
   result: NewTaskResult,
-  { space, evaluation, uncalibrated }: Judged,
+  { space, evaluation, uncalibrated, ...judged }: Judged,
   module: readonly ModuleTensor[] | undefined,
   tensors: readonly Tensor[],
   headOnly: number | undefined,
@@ -315,6 +360,7 @@ function newTask(
     ...{ file, result, metric },
     scores: allScores(metric, space, evaluation, options.seed),
     confusions: findConfusions(space, evaluation),
+    judged: { space, evaluation, ...judged },
     ...(calibrationError !== undefined && { calibrationError }),
     ...(headOnly !== undefined && { headOnly }),
   }

@@ -55,8 +55,8 @@ export interface StartOptions {
   readonly signal: AbortSignal
   /** When the selection must end, as performance.now() counts. The point of the first mask is computed in any case. */
   readonly deadline: number
-  /** Receives the point of the first mask, if others follow. */
-  readonly onFirst?: ((first: StartingPoint) => void) | undefined
+  /** Receives the point of the first mask, before the others are compared with it. */
+  readonly onFirst?: ((first: StartingPoint, isOnly: boolean) => void) | undefined
   readonly onProgress: (progress: StartProgress) => void
 }
 
@@ -105,7 +105,7 @@ export async function selectStart(
     const bothWays = { ...options, namings: names ? [undefined, names] : [undefined] }
     const first = await startAt(trainer, heads, firstMask, bothWays, { signal, stop }, onAllExamples(firstMask))
     points.push(first)
-    if (otherMasks.length > 0) onFirst?.(first)
+    onFirst?.(first, otherMasks.length === 0)
     const limits = { signal: stop, stop }
     const known = { ...options, namings: [first.names] }
     const parts = comparedParts(options)

@@ -2,7 +2,7 @@
 
 import type { TextForm, TextTokenizer } from '../backbones/tokenizer.js'
 import type { Columns } from '../data/columns.js'
-import type { ExampleWatch, OnReading } from '../data/examples.js'
+import type { Example, OnReading } from '../data/examples.js'
 import { type FileSurvey, surveyFile } from '../data/file-survey.js'
 import { throwInvalidData } from '../data/invalid-data.js'
 import type { LabelSpace } from '../data/label-space.js'
@@ -17,7 +17,7 @@ import { countDuplicates, type ExampleSet, exampleCount, type Subset, sample, sp
 import { hasRecorded, recordHeldOut, splitByRecord } from './held-out.js'
 import { labelNameExamples } from './label-names.js'
 import { labelWarnings } from './label-warnings.js'
-import { loadExampleSet } from './load-example-set.js'
+import { type LoadWatch, loadExampleSet } from './load-example-set.js'
 import type { Metric } from './metrics.js'
 import type { Model } from './model.js'
 import { Random } from './random.js'
@@ -63,6 +63,7 @@ export interface TrainingData {
  * @param onWarning receives what looks wrong in the data but does not prevent training
  * @param onReading receives the number of rows read so far; the data file is read twice, for its labels and its texts
  * @param onSurvey receives what is in the data file, before warnings about it
+ * @param onExample receives the examples of the data file, in the order of the set
  * @throws Problem `invalid_data`, `unreadable_file`
  */
 export async function loadTrainingData(
@@ -71,6 +72,7 @@ export async function loadTrainingData(
   onWarning: (warning: string) => void,
   onReading?: OnReading,
   onSurvey: (survey: FileSurvey) => void = () => {},
+  onExample: (example: Example) => void = () => {},
 ): Promise<TrainingData> {
   const { data, columns, problem, threshold, seed, resume } = options
   const survey = await surveyFile(data, { columns, ...(problem && { problem }), ...(onReading && { onReading }) })
@@ -101,14 +103,14 @@ export async function loadTrainingData(
   }
   await checkTextPrefix(tokenizer, form)
   if (resume) checkSameForm(resume, form)
-  const load = (path: string, watch: ExampleWatch): Promise<ExampleSet> =>
+  const load = (path: string, watch: LoadWatch): Promise<ExampleSet> =>
     loadExampleSet(path, columns, space, tokenizer, form, backbone.dims.vocabulary, {
       onWarning,
       ...(onReading && { onReading }),
       ...watch,
     })
   // The survey has reported the rows that are skipped.
-  const whole = await load(data, { onSkip: () => {} })
+  const whole = await load(data, { onSkip: () => {}, onExample })
   const parts =
     options.dev === undefined
       ? splitWhole(whole, space, options, onWarning)

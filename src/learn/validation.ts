@@ -56,6 +56,13 @@ export function validationOf(
   return { train: all, folds: foldsOf(all, space, Math.min(count, count < 100 ? 5 : 3), random) }
 }
 
+/** The held-out examples of all folds, in the order of the examples. */
+export function heldOutOf({ train, folds }: Validation): Subset {
+  const subset = folds.length > 1 ? train : folds[0]?.heldOut
+  if (subset === undefined) throw new Error('there is nothing to judge by')
+  return subset
+}
+
 /**
  * How a model does on the held-out examples of all folds, in the order of the examples.
  * @param outputs [N, C] of the held-out examples of each fold, not calibrated
@@ -64,13 +71,12 @@ export function evaluateHeldOut(
   outputs: readonly Float32Array[],
   { factor, shifts }: Pick<Calibration, 'factor' | 'shifts'>,
   space: LabelSpace,
-  { train, folds }: Validation,
+  validation: Validation,
 ): Evaluation {
   const C = outputCount(space)
-  const subset = folds.length > 1 ? train : folds[0]?.heldOut
-  if (subset === undefined) throw new Error('there is nothing to judge by')
+  const subset = heldOutOf(validation)
   const inOrder = new Float32Array(outputs.reduce((sum, { length }) => sum + length, 0))
-  for (const [at, fold] of folds.entries()) {
+  for (const [at, fold] of validation.folds.entries()) {
     const own = outputs[at] ?? new Float32Array()
     for (const [from, place] of targetPlaces(subset, fold.heldOut).entries())
       for (let i = 0; i < C; i++) inOrder[place * C + i] = factor * (own[from * C + i] ?? 0) + (shifts[i] ?? 0)
