@@ -24,12 +24,14 @@ const imports: Readonly<Record<string, string>> = {
   inference: 'engine petl scheduler tenants',
   tasks: 'backbones costs engine formats inference petl scheduler store tenants',
   examples: 'data store tasks tenants',
-  http: 'costs engine formats inference petl scheduler store tasks tenants',
-  workers: 'backbones costs http inference petl runtime store tasks tenants',
   learn: 'backbones data formats graph petl runtime',
   report: 'data formats learn',
+  evaluation: 'backbones costs data engine inference learn petl report runtime scheduler tasks tenants',
+  learner: 'data evaluation learn petl report',
+  http: 'costs engine formats inference petl scheduler store tasks tenants',
+  workers: 'backbones costs http inference petl runtime store tasks tenants',
   commands:
-    'backbones costs data engine formats http hub inference learn petl report runtime scheduler server shutdown signals store tasks tenants',
+    'backbones data evaluation formats http hub learn petl report runtime server shutdown signals store tasks tenants',
 }
 /**
  * Modules of src itself that all others may import, and what they import other than each other. The settings name the

@@ -1,29 +1,21 @@
 // `propetl evaluate`: scores a task on labelled examples, from its file or on a server. A file runs through the same code
 // as in a server, so that both give the same score.
 
-import { type Columns, columnsFor } from '../data/columns.js'
-import { type Example, type OnReading, readExamples } from '../data/examples.js'
 import { checkDataFile } from '../data/file-rows.js'
 import { throwInvalidData } from '../data/invalid-data.js'
-import { type LabelSpace, outputCount, shownLabels } from '../data/label-space.js'
+import { type LabelSpace, shownLabels } from '../data/label-space.js'
 import { UnlearnedLabels } from '../data/unlearned-labels.js'
+import { evaluateFile } from '../evaluation/evaluate-file.js'
 import { describeConfusion, findConfusions } from '../learn/confusions.js'
 import type { Evaluation } from '../learn/evaluated-examples.js'
 import { metricFor } from '../learn/evaluation.js'
-import { GrowingArray } from '../learn/growing-array.js'
-import { problemTraits } from '../learn/problem-traits.js'
-import { noClass } from '../learn/problems/classes.js'
 import { reliabilityOf } from '../learn/reliability.js'
 import { allScores, scoresAsJson, shownScore } from '../learn/score-table.js'
-import { asServed, outputsOfPredictions, textsToPredict } from '../learn/served-predictions.js'
 import { Problem, quoted } from '../problem.js'
-import { type JudgedExample, judge, type ShownLabel, WorstExamples } from '../report/judged-examples.js'
+import { type JudgedExample, type ShownLabel, WorstExamples } from '../report/judged-examples.js'
 import { type LabelTable, labelTable, type Scores } from '../report/label-scores.js'
 import { matrixOf, type PageFacts, reportPage } from '../report/page.js'
-import type { Prediction } from '../tasks/predictions.js'
 import { type Fact, factLines, listed } from './fact-lines.js'
-import type { OpenedTask } from './opened-task.js'
-import { predictInOrder } from './ordered-predictions.js'
 import { type Append, checkWritable, writeAtomically, writePiecesAtomically } from './output-file.js'
 import { roundedScore } from './prediction-fields.js'
 import { ProgressLine } from './progress-line.js'
@@ -59,7 +51,7 @@ export async function evaluate(task: string, path: string, flags: EvaluateFlags)
     const metric = metricFor(space, flags.metric)
     const worst = new WorstExamples(maxWorst)
     const evaluateAll = (onJudged: (example: JudgedExample) => Promise<void>) =>
-      predictAll(
+      evaluateFile(
         { ...opened, space },
         path,
         columnsOf(flags),
@@ -195,46 +187,4 @@ function checkSomeLearned(
       path,
       `none of its labels, such as ${quoted(name)}, is a label of the task; expected ${shownLabels(labels)}`,
     )
-}
-
-async function predictAll(
-  task: OpenedTask,
-  path: string,
-  columns: Columns,
-  onWarning: (what: string) => void,
-  onReading: OnReading,
-  onJudged: (example: JudgedExample) => Promise<void>,
-): Promise<Evaluation> {
-  const { space } = task
-  const traits = problemTraits[space.problem]
-  const width = traits.width(space)
-  const outputs = new GrowingArray(new Float64Array())
-  const predictions = new GrowingArray(new Float64Array())
-  const actual = new GrowingArray(new Float64Array())
-  const starts = new GrowingArray(Int32Array.of(0))
-  const examples = readExamples(path, columnsFor(space.problem, columns), { onWarning, onReading })
-  const work = {
-    rawScores: true,
-    textsOf: (example: Example) => textsToPredict(space, example),
-    sizeOf: ({ text, textPair = '' }: Example) => text.length + textPair.length,
-    resultOf: (example: Example, predictions: readonly Prediction[]) => {
-      const labelled = asServed(space, example, predictions)
-      return { example: labelled, outputs: Float64Array.from(outputsOfPredictions(space, labelled, predictions)) }
-    },
-  }
-  for await (const { example, outputs: own } of predictInOrder(task, examples, work)) {
-    const targets = Float64Array.from(traits.targets(space, example))
-    if (own.length * width !== targets.length * outputCount(space))
-      throw new Problem('server_failed', `the prediction for ${example.place} does not have the scores of all labels`)
-    const predicted = traits.predictions(space, own)
-    outputs.append(own)
-    predictions.append(predicted)
-    actual.append(targets)
-    starts.append([actual.length / width])
-    await onJudged(judge(space, example, { outputs: own, predictions: predicted, actual: targets }))
-  }
-  const missing = predictions.view().reduce((count, value) => count + (value === noClass ? 1 : 0), 0)
-  if (traits.unit === 'word' && missing > 0)
-    onWarning(`${path}: ${missing} words have no prediction; they count as wrong`)
-  return { outputs: outputs.view(), predictions: predictions.view(), actual: actual.view(), starts: starts.view() }
 }

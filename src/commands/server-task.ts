@@ -2,12 +2,12 @@
 
 import { setTimeout } from 'node:timers/promises'
 import type { Text } from '../backbones/tokenizer.js'
+import type { OpenedTask } from '../evaluation/opened-task.js'
 import { takesPairs } from '../petl/problem-files.js'
 import { type InputKind, type ProblemType, problemTypes } from '../petl/task.js'
 import { Problem, reasonOf } from '../problem.js'
 import type { ScoreOptions } from '../tasks/heads.js'
 import type { Prediction } from '../tasks/predictions.js'
-import type { OpenedTask } from './opened-task.js'
 
 /** The API key comes from the environment, because other users of the machine can see command lines. */
 const keyVariable = 'PROPETL_KEY'

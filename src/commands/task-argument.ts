@@ -1,9 +1,10 @@
 // The argument of evaluate and predict that names a task: a task file, or the URL of a task on a server.
 
 import { isDataFileName } from '../data/file-rows.js'
+import { type LocalTaskOptions, openTaskFile } from '../evaluation/local-task.js'
+import type { OpenedTask } from '../evaluation/opened-task.js'
 import { Problem } from '../problem.js'
-import { type LocalTaskOptions, openTaskFile } from './local-task.js'
-import type { OpenedTask } from './opened-task.js'
+import { findModelFiles, type ModelFlags } from './model-directory.js'
 import { openServerTask } from './server-task.js'
 import { shellWord } from './upload-command.js'
 
@@ -28,8 +29,11 @@ export function checkIsTask(task: string): void {
  * @param onWarning receives that a server is overloaded or not available, and that requests are repeated
  * @throws Problem
  */
-export const openTask = (
+export const openTask = async (
   task: string,
-  options: LocalTaskOptions,
+  options: Omit<LocalTaskOptions, 'directory' | 'prototype'> & ModelFlags,
   onWarning: (what: string) => void,
-): Promise<OpenedTask> => (isAddress(task) ? openServerTask(task, onWarning) : openTaskFile(task, options))
+): Promise<OpenedTask> =>
+  isAddress(task)
+    ? openServerTask(task, onWarning)
+    : openTaskFile(task, { ...options, ...(await findModelFiles(options)) })

@@ -135,6 +135,7 @@ const textKey = ({ text, textPair }: Example): string =>
 const labelKey = ({ label, words, spans }: Example): string =>
   spans ? JSON.stringify(spans) : String(typeof label === 'object' && !words ? label.toSorted() : label)
 
-const placeNumber = (place: string): number => Number(place.slice(place.search(/\d+$/)))
+/** The number of a line, row or element at the end of a place. */
+export const placeNumber = (place: string): number => Number(place.slice(place.search(/\d+$/)))
 
 const placeNameOf = (place: string): string => /(row|element) \d+$/.exec(place)?.[1] ?? 'line'

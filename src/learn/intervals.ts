@@ -62,7 +62,8 @@ function bootstrap(metric: Metric, space: LabelSpace, evaluation: Evaluation, ra
 /** Fewer samples of many outputs, to limit the time. */
 const sampleCount = (outputs: number): number => Math.min(Math.max(Math.ceil(5e7 / outputs), 200), 1000)
 
-function resampled({ outputs, predictions, actual, starts }: Evaluation, picks: Int32Array): Evaluation {
+/** Some examples of an evaluation, each as often as it is picked. */
+export function resampled({ outputs, predictions, actual, starts }: Evaluation, picks: Int32Array): Evaluation {
   const ends = new Int32Array(picks.length + 1)
   for (const [at, pick] of picks.entries())
     ends[at + 1] = (ends[at] ?? 0) + (starts[pick + 1] ?? 0) - (starts[pick] ?? 0)

@@ -14,6 +14,7 @@ import {
   type LearnerRequest,
   type LearnerResult,
   maxMessageBytes,
+  messagesFd,
   readMessage,
   taskFileNames,
 } from './messages.js'
@@ -74,9 +75,6 @@ export async function startLearner(
 
 type Messages = Readable & AsyncIterable<Buffer>
 
-/** Of the child. Descriptor 4 ends when this process does. */
-const messagesFd = 3
-
 class LearnerProcess {
   readonly #child: ChildProcess
   readonly #ended: Promise<string>
@@ -97,6 +95,7 @@ class LearnerProcess {
       // Messages to users name the data file as the learner sees it.
       cwd: dirname(resolve(data)),
       env: learnerEnvironment(threads),
+      // The request, errors, messages, and the lifeline.
       stdio: ['pipe', 'ignore', 'pipe', 'pipe', 'pipe'],
       // Its own process group, so that nothing of it is left when it is killed.
       detached: true,

@@ -64,6 +64,10 @@ export const reportLimits = {
 /** Bound of a message in bytes: `done` has the report and the wrong predictions. */
 export const maxMessageBytes = 1024 * 1024
 
+/** Descriptors of the learner: for its messages, and one that ends when the server does. */
+export const messagesFd = 3
+export const lifelineFd = 4
+
 /** The task files in the folder `out`: the head alone, and the final task. */
 export const taskFileNames = { head: 'head.safetensors', done: 'task.safetensors' } as const
 

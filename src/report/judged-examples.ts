@@ -23,7 +23,7 @@ const noPrediction = '?'
 /** @param scored outputs, predictions and labels of the example: [N, C], [N, width] and [N, width] */
 export function judge(
   space: LabelSpace,
-  { place, text, textPair }: Example,
+  { place, text, textPair }: Pick<Example, 'place' | 'text' | 'textPair'>,
   scored: Pick<Evaluation, 'outputs' | 'predictions' | 'actual'>,
 ): JudgedExample {
   const { predictions, actual } = scored

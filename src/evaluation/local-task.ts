@@ -18,10 +18,12 @@ import { Predictor } from '../tasks/predictor.js'
 import { taskInSteps } from '../tasks/ready-tasks.js'
 import { Rates } from '../tenants/rates.js'
 import { operator } from '../tenants/tenant.js'
-import { findModelFiles, type ModelFlags } from './model-directory.js'
 import type { OpenedTask } from './opened-task.js'
 
-export interface LocalTaskOptions extends ModelFlags {
+export interface LocalTaskOptions {
+  /** Hugging Face directory of the backbone, and the prototype file if there is one. */
+  readonly directory: string
+  readonly prototype: string | undefined
   readonly maxLength?: number
   readonly numerics: Numerics
   readonly threads: number
@@ -31,19 +33,18 @@ export interface LocalTaskOptions extends ModelFlags {
 const mostScores = 1_000_000
 
 /** @throws Problem */
-export async function openTaskFile(path: string, flags: LocalTaskOptions): Promise<OpenedTask> {
-  const files = await findModelFiles(flags)
-  const { backbone, tokenizer } = await loadModel(files.directory, flags.maxLength)
-  const prototype = files.prototype === undefined ? undefined : await loadPrototypeFor(backbone, files.prototype)
+export async function openTaskFile(path: string, options: LocalTaskOptions): Promise<OpenedTask> {
+  const { backbone, tokenizer } = await loadModel(options.directory, options.maxLength)
+  const prototype = options.prototype === undefined ? undefined : await loadPrototypeFor(backbone, options.prototype)
   const model = servedModel(backbone, prototype)
   const file = await loadTaskFile(path, model)
   const engine = await Engine.start({
     backbone,
     prototype,
     provider: hostProvider,
-    numerics: flags.numerics,
+    numerics: options.numerics,
     slots: 1,
-    threads: flags.threads,
+    threads: options.threads,
   })
   const dispatcher = new Dispatcher(
     [{ available: true, run: (rows) => engine.run(rows) }],
@@ -72,10 +73,10 @@ export async function openTaskFile(path: string, flags: LocalTaskOptions): Promi
     maxCharacters: unlimited,
     // One call is tokenised while the other is computed.
     concurrency: 2,
-    predict: async (texts, options, signal) => {
+    predict: async (texts, scores, signal) => {
       const inputs = texts.map((text) => ({ ...text, task: path }))
       const { predicted, holding } = await predictor.predict(inputs, {
-        ...options,
+        ...scores,
         account: { owner: operator, checkAgain: () => {} },
         truncate: true,
         deadline: unlimited,

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import type { Text } from '../../src/backbones/tokenizer.js'
-import type { OpenedTask } from '../../src/commands/opened-task.js'
-import { predictInOrder } from '../../src/commands/ordered-predictions.js'
+import type { OpenedTask } from '../../src/evaluation/opened-task.js'
+import { predictInOrder } from '../../src/evaluation/ordered-predictions.js'
 import { Problem } from '../../src/problem.js'
 
 interface Item {

@@ -1,4 +1,4 @@
-// A task to predict with. local-task.ts opens a task file, and server-task.ts a task on a server.
+// A task to predict with. local-task.ts opens a task file, and the commands also open a task on a server.
 
 import type { Text } from '../backbones/tokenizer.js'
 import type { LabelSpace } from '../data/label-space.js'
