@@ -9,7 +9,7 @@ import { Problem } from '../../src/problem.js'
 import { LmdbStore } from '../../src/store/lmdb.js'
 import { Mirror } from '../../src/store/mirror.js'
 import { PostgresStore } from '../../src/store/postgres.js'
-import type { Store } from '../../src/store/store.js'
+import { recordsIn, type Store } from '../../src/store/store.js'
 import { finishRemovals, removeTenant, type TenantStores } from '../../src/tasks/removal.js'
 import { TaskStore } from '../../src/tasks/store.js'
 import { KeyedAccess, taskOwnerOf } from '../../src/tenants/access.js'
@@ -319,7 +319,7 @@ async function race(stores: readonly Store[], order: TurnOrder) {
         history.keys.push({ text, incarnation })
         const owner = taskOwnerOf(caller)
         const [id, bytes] = [`task-${actor}`, 10 * actor + times]
-        await tasks.put(owner, id, incarnation, file(bytes), anyVersion)
+        await tasks.put(owner, id, `${incarnation}.${bytes}`, file(bytes), anyVersion)
         history.stored.set(`${incarnation}/${id}`, bytes)
         if (actor % 2 === 0) continue
         await tasks.delete(owner, id, anyVersion)
@@ -358,12 +358,14 @@ function checkRace(store: Store, { history, by }: Awaited<ReturnType<typeof race
   assert.equal(record && JSON.parse(String(record)).incarnation, current, 'the remaining tenant is missing')
 
   const expected = new Map([...history.stored].filter(([name]) => name.startsWith(`${current}/`)))
-  const listed = Array.from(store.range('files', { after: '~acme/', before: '~acme0' }), ([key, bytes]) => {
-    const name = `${store.get('versions', key)}/${key.slice('~acme/'.length)}`
-    return [name, bytes.byteLength] as const
+  const sizes = (table: 'files' | 'kept') =>
+    Array.from(store.range(table, recordsIn('~acme')), ([key, bytes]) => [key, bytes.byteLength] as const)
+  const listed = sizes('files').map(([key, bytes]) => {
+    const [incarnation] = String(store.get('versions', key)).split('.')
+    return [`${incarnation}/${key.slice('~acme/'.length)}`, bytes] as const
   })
   assert.deepEqual(new Map(listed), expected)
-  const bytes = listed.reduce((sum, [, bytes]) => sum + bytes, 0)
+  const bytes = [...listed, ...sizes('kept')].reduce((sum, [, bytes]) => sum + bytes, 0)
   assert.deepEqual(usageOf(store, 'acme'), { tasks: listed.length, bytes, examples: 0 })
   for (const { text, incarnation } of history.keys)
     if (incarnation === current) assert.equal(accessTo(store).identify(`Bearer ${text}`).owner, 'acme')
