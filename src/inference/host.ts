@@ -92,7 +92,7 @@ export class InferenceHost {
     signal: CancelSignal,
     fetch: (maskKey: string) => Promise<Uint8Array>,
   ): Promise<Part<number[]>[]> {
-    const { kinds, cancelled } = request.body
+    const { kinds, cancelled, background } = request.body
     const deadline = fromMachineTime(request.body.deadline)
     const bitsets = new Map(kinds.map(({ maskKey }) => [maskKey, this.#bitsets.get(maskKey)]))
     const rows = receivedRows(request, (maskKey) => {
@@ -103,14 +103,14 @@ export class InferenceHost {
     const missing = [...bitsets.keys()].filter((maskKey) => bitsets.get(maskKey) === undefined)
     if (missing.length > 0 && !cancelled) {
       // Do not ask for the bitsets of a request that is rejected.
-      await this.inference.check(payer, demandOf(rows), { deadline })
+      await this.inference.check(payer, demandOf(rows), { deadline, background })
       const fetched = await Promise.all(missing.map(async (maskKey) => [maskKey, await fetch(maskKey)] as const))
       for (const [maskKey, bitset] of fetched) {
         bitsets.set(maskKey, bitset)
         this.#bitsets.set(maskKey, bitset)
       }
     }
-    const options = { deadline, signal: cancelled ? AbortSignal.abort() : signal }
+    const options = { deadline, background, signal: cancelled ? AbortSignal.abort() : signal }
     return sentResults(await this.inference.submit(payer, rows, options))
   }
 }

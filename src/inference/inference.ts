@@ -21,7 +21,14 @@ export interface InferenceOptions {
   readonly deadline: number
   /** Aborted when the client has disconnected. Rows that no engine runs yet then leave the queue. */
   readonly signal?: CancelSignal
+  /**
+   * Nobody waits for the results. The rows are computed only if no others wait and the payer has at least half of its rate of
+   * tokens left, and all others take precedence over them. Otherwise they are rejected as `overloaded`.
+   */
+  readonly background?: boolean
 }
+
+export type CheckOptions = Pick<InferenceOptions, 'deadline' | 'background'>
 
 export interface Inference {
   /**
@@ -35,7 +42,7 @@ export interface Inference {
    * @param demand the least that the request can ask for; without tasks, only the payer's rate of tokens is checked
    * @throws Problem `rate_limited` if the payer's tokens are used up; `overloaded`, `deadline_exceeded`
    */
-  check(payer: Payer, demand: Demand, options: Pick<InferenceOptions, 'deadline'>): void | Promise<void>
+  check(payer: Payer, demand: Demand, options: CheckOptions): void | Promise<void>
   /**
    * Computes rows. Charges the cost of admitted rows to the payer's rate of tokens, and refunds it if the server failed
    * the request: the cost of the rows that no engine started. The results are in the order of the rows.

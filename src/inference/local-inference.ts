@@ -2,12 +2,16 @@
 
 import type { RowResult } from '../engine/engine.js'
 import type { Owner } from '../owner.js'
+import { Problem } from '../problem.js'
 import type { Caller, Demand } from '../scheduler/admission.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
 import type { Submission } from '../scheduler/submission.js'
 import type { RateStatus, Rates } from '../tenants/rates.js'
 import { defaults } from '../tenants/tenant.js'
-import type { Inference, InferenceOptions, Payer } from './inference.js'
+import type { CheckOptions, Inference, InferenceOptions, Payer } from './inference.js'
+
+/** Who rows in the background are computed for: all of them share one small weight. No tenant can have this id. */
+const backgroundCaller = { tenant: '~background', weight: 0.001, background: true }
 
 export interface LocalInferenceParts {
   /** Throws Problem `not_ready` while the engines start. */
@@ -24,17 +28,23 @@ export class LocalInference implements Inference {
     if (tenant) this.parts.rates.take(tenant, 'requests', 1)
   }
 
-  check(payer: Payer, demand: Demand, { deadline }: Pick<InferenceOptions, 'deadline'>): void {
+  check(payer: Payer, demand: Demand, { deadline, background }: CheckOptions): void {
     const { dispatcher, rates } = this.parts
+    if (background) {
+      this.#checkBackground(payer)
+      return
+    }
     if (payer.tenant) rates.take(payer.tenant, 'tokens', 0)
     if (demand.byTask.size > 0) dispatcher().check(callerOf(payer, deadline), demand)
   }
 
-  submit(payer: Payer, rows: readonly Submission[], { deadline, signal }: InferenceOptions): Promise<RowResult[]> {
+  async submit(payer: Payer, rows: readonly Submission[], options: InferenceOptions): Promise<RowResult[]> {
     const { dispatcher, rates, onTokens } = this.parts
     const { tenant } = payer
+    const { deadline, signal } = options
+    if (options.background) this.#checkBackground(payer)
     return dispatcher().submit(rows, {
-      ...callerOf(payer, deadline),
+      ...(options.background ? { ...backgroundCaller, deadline } : callerOf(payer, deadline)),
       ...(signal && { signal }),
       ...(tenant && {
         onAdmitted: () => {
@@ -49,6 +59,15 @@ export class LocalInference implements Inference {
 
   statuses({ tenant }: Payer): readonly RateStatus[] {
     return tenant ? this.parts.rates.statuses(tenant) : []
+  }
+
+  /** @throws Problem `overloaded` */
+  #checkBackground(payer: Payer): void {
+    if (this.parts.dispatcher().queuedRows > 0)
+      throw new Problem('overloaded', 'other texts wait, and work in the background takes no turns from them')
+    const tokens = this.statuses(payer).find(({ rate }) => rate === 'tokens')
+    if (tokens !== undefined && tokens.remaining < tokens.quota / 2)
+      throw new Problem('overloaded', 'less than half of the rate of tokens is left, which requests may need')
   }
 }
 

@@ -23,6 +23,7 @@ export type SentPayer = Static<typeof payer>
 
 /** In milliseconds of the machine's clock; see machine-clock.ts. */
 const deadline = Type.Number()
+const background = Type.Boolean()
 const nothing = Type.Null()
 const count = Type.Integer({ minimum: 0 })
 
@@ -48,6 +49,7 @@ const kind = Type.Object({
 const submission = Type.Object({
   payer,
   deadline,
+  background,
   /** The client had disconnected before the request was sent. */
   cancelled: Type.Boolean(),
   kinds: Type.Array(kind),

@@ -9,7 +9,7 @@ import type { Demand } from '../scheduler/admission.js'
 import type { Submission } from '../scheduler/submission.js'
 import type { RateStatus } from '../tenants/rates.js'
 import { Channel } from './channel.js'
-import type { Inference, InferenceOptions, Payer } from './inference.js'
+import type { CheckOptions, Inference, InferenceOptions, Payer } from './inference.js'
 import { toMachineTime } from './machine-clock.js'
 import { MalformedMessage } from './malformed-message.js'
 import { payerKey, sentPayer } from './payers.js'
@@ -84,7 +84,9 @@ export class RemoteInference implements Inference {
     })
   }
 
-  check(payer: Payer, demand: Demand, { deadline }: Pick<InferenceOptions, 'deadline'>): void | Promise<void> {
+  check(payer: Payer, demand: Demand, { deadline, background }: CheckOptions): void | Promise<void> {
+    // `submit` decides, and nobody waits for it.
+    if (background) return
     const { rows, byTask } = demand
     if (byTask.size === 0 && isUnlimited(payer, 'tokensPerSecond')) return
     if (this.#isCalm(payer, deadline)) return
@@ -95,12 +97,14 @@ export class RemoteInference implements Inference {
     })
   }
 
-  submit(payer: Payer, rows: readonly Submission[], { deadline, signal }: InferenceOptions): Promise<RowResult[]> {
-    return this.#asking(payer, async () => {
+  submit(payer: Payer, rows: readonly Submission[], options: InferenceOptions): Promise<RowResult[]> {
+    const { deadline, signal, background = false } = options
+    const submit = async () => {
       const { body, arrays } = sentRows(rows)
       const request = {
         payer: sentPayer(payer),
         deadline: toMachineTime(deadline),
+        background,
         cancelled: signal?.aborted ?? false,
         ...body,
       }
@@ -116,7 +120,9 @@ export class RemoteInference implements Inference {
       } finally {
         this.#submitted.delete(submitted)
       }
-    })
+    }
+    // The rejection of work in the background says nothing about requests.
+    return background ? submit() : this.#asking(payer, submit)
   }
 
   statuses(payer: Payer): readonly RateStatus[] {

@@ -115,7 +115,7 @@ export class Dispatcher {
     options.onAdmitted?.()
     const since = this.clock.now()
     const pausedMs = this.clock.pausedMs()
-    this.#activeTenants.record(tenant, since)
+    if (!options.background) this.#activeTenants.record(tenant, since)
     // A late event loop writes responses late. Results are due earlier by that much, but by at most half of the time left.
     const early = Math.min(feedback.lag.allowanceMs, Math.max(0, deadline - since) / 2)
     const request = new PendingRequest(submissions.length)

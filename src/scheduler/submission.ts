@@ -13,6 +13,8 @@ export interface CancelSignal {
 }
 
 export interface SubmitOptions extends Caller {
+  /** The caller does not count as an active tenant, for whose sake batches are short. */
+  readonly background?: boolean
   /**
    * Aborted when the client has disconnected. Rows that no engine runs yet then leave the queue. If the reason is a Problem,
    * the request fails with it: then the server is at fault, and refunds the request.
