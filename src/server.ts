@@ -34,6 +34,7 @@ import { openPredictor } from './tasks/open-predictor.js'
 import { ReadyTasks } from './tasks/ready-tasks.js'
 import { Registry, readBundled } from './tasks/registry.js'
 import { finishRemovals } from './tasks/removal.js'
+import { Shadows, storeCounts } from './tasks/shadows.js'
 import { TaskStore } from './tasks/store.js'
 import { type Access, KeyedAccess } from './tenants/access.js'
 import { Keys } from './tenants/keys.js'
@@ -180,6 +181,7 @@ async function startOn(
   const stop = new AbortController()
   const stores = { tenants: services.tenants, tasks: services.registry.store }
   const removing = finishRemovals(stores, { actor: 'server', logger }, stop.signal)
+  const counting = storeCounts(services.shadows.counts, store, logger, stop.signal)
   const unfinished = new Set<ShutdownStep>(['requests', 'engines', 'store', 'threads'])
   const finish = async (step: ShutdownStep, work: () => Promise<unknown>) => {
     await work()
@@ -203,7 +205,7 @@ async function startOn(
       // A hung engine must not keep the store open.
       await Promise.all([
         finish('engines', () => services.engines.close(Math.max(0, until - performance.now()))),
-        finish('store', () => removing.then(() => store.close())),
+        finish('store', () => Promise.all([removing, counting]).then(() => store.close())),
       ])
       clearTimeout(endingChanges)
     },
@@ -295,7 +297,7 @@ async function loadServices(
     const ready = new ReadyTasks(model, work, pools.tasks, shares.cache)
     const [engines, tasks, { bundled, skipped }] = await Promise.all([
       starting,
-      TaskStore.open(store),
+      TaskStore.open(store, config.versions),
       readBundled(model, masksDir, masksDir === settings.masksDir.value),
     ])
     const registry = new Registry(ready, tasks, bundled)
@@ -319,7 +321,9 @@ async function loadServices(
     const { hiddenSize } = model
     const predictor = openPredictor({ registry, tokenizer, inference, hiddenSize, costs, config })
     const [tenants, keys] = [new Tenants(store), new Keys(store)]
-    return { costs, store, registry, engines, dispatcher, predictor, tenants, keys }
+    const shadows = new Shadows(predictor)
+    shadows.onOutcome = (outcome, texts) => metrics.shadow(outcome, texts)
+    return { costs, store, registry, engines, dispatcher, predictor, shadows, tenants, keys }
   } catch (error) {
     const engines = await starting.catch(() => undefined)
     await engines?.close()

@@ -220,6 +220,12 @@ export const settings = {
     [1, 3_600_000],
     'Longest time for a response, in milliseconds. A request that would take longer is rejected with 429. A client may ask for less.',
   ),
+  versions: whole(
+    'Capacity',
+    10,
+    [1, 100],
+    'Versions of a task that are kept, with the active one and the candidate. The oldest one is removed when another is added.',
+  ),
   maxInputs: whole('Capacity', 256, [1, 1_000_000], 'Most texts in one request.'),
   maxBodyBytes: whole('Capacity', MiB, [1, 1024 * MiB], 'Largest body of a JSON request, in bytes.'),
   maxUploadBytes: whole('Capacity', 16 * MiB, [1, 1024 * MiB], 'Largest uploaded task file, in bytes.'),

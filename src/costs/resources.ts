@@ -58,7 +58,7 @@ export const resources = {
   },
   jsonValues: {
     what: 'JSON body: number of values and depth, counted before it is parsed',
-    perRequest: '4 · `--max-inputs` + 100 values; 8 levels. A large body is parsed in slices',
+    perRequest: '5 · `--max-inputs` + 100 values; 8 levels. A large body is parsed in slices',
     inProgress: 'The limit of request bodies',
     charged: '',
     settings: ['maxInputs'],

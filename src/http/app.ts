@@ -32,6 +32,7 @@ import { predictRoutes } from './routes/predict.js'
 import { rootRoute } from './routes/root.js'
 import { taskRoutes } from './routes/tasks.js'
 import { tenantRoutes } from './routes/tenants.js'
+import { versionRoutes } from './routes/versions.js'
 import { withComponents } from './schemas/component.js'
 import { openapiDocument } from './schemas/document.js'
 import type { Lifecycle, PredictionServices } from './services.js'
@@ -96,6 +97,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(rootRoute)
   await app.register(predictRoutes({ access, lifecycle, inference, limits: config }))
   await app.register(taskRoutes(lifecycle, config, readBody))
+  await app.register(versionRoutes(lifecycle))
   await app.register(tenantRoutes(lifecycle))
   await app.register(healthRoutes(lifecycle, metrics))
   rejectOtherMethods()

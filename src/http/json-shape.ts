@@ -8,7 +8,7 @@ const [bracket, closingBracket, brace, closingBrace] = [0x5b, 0x5d, 0x7b, 0x7d]
 export const maxDepth = 8
 
 /** An input has at most three fields, and there are few options. */
-export const maxValues = (maxInputs: number): number => 4 * maxInputs + 100
+export const maxValues = (maxInputs: number): number => 5 * maxInputs + 100
 
 /**
  * Counts values by the commas and brackets outside of strings. In UTF-8 these bytes have no other meaning.

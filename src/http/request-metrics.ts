@@ -3,6 +3,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricRegistry } from 'prom-client'
 import type { Owner } from '../owner.js'
+import { type ShadowOutcome, shadowOutcomes } from '../tasks/shadows.js'
 import { otherTenants } from '../tenants/tenant.js'
 import type { Lifecycle, PredictionServices } from './services.js'
 
@@ -24,6 +25,11 @@ export class RequestMetrics {
     'tenant',
     'status',
   ])
+  readonly #shadows = this.counter(
+    'shadow_predictions_total',
+    'Texts that candidates were to predict in the background: the prediction was that of the active version (same) or another one (different), there was too much load (dropped), or the candidate cannot predict the text (failed)',
+    ['outcome'],
+  )
   readonly #namedTenants = new Set<Owner>()
 
   constructor(
@@ -33,6 +39,7 @@ export class RequestMetrics {
   ) {
     collectDefaultMetrics({ register: this.registry })
     addMemoryGauges(this.registry, lifecycle)
+    for (const outcome of shadowOutcomes) this.#shadows.inc({ outcome }, 0)
   }
 
   request(method: string, route: string, status: number, seconds: number): void {
@@ -41,6 +48,10 @@ export class RequestMetrics {
 
   tenantRequest(tenant: Owner, status: number): void {
     this.#tenantRequests.inc({ tenant: this.nameOf(tenant), status })
+  }
+
+  shadow(outcome: ShadowOutcome, texts: number): void {
+    this.#shadows.inc({ outcome }, texts)
   }
 
   /** The first tenants get their own series; the others share one, because the number of series must be bounded. */

@@ -7,6 +7,7 @@ import type { Dispatcher } from '../scheduler/dispatcher.js'
 import type { Store } from '../store/store.js'
 import type { Predictor } from '../tasks/predictor.js'
 import type { Registry, ServedTasks } from '../tasks/registry.js'
+import type { Shadows } from '../tasks/shadows.js'
 import type { Keys } from '../tenants/keys.js'
 import type { Tenants } from '../tenants/tenants.js'
 
@@ -15,6 +16,7 @@ export interface PredictionServices {
   readonly costs: Costs
   readonly registry: ServedTasks
   readonly predictor: Predictor
+  readonly shadows: Shadows
 }
 
 export interface Services extends PredictionServices {

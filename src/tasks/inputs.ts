@@ -5,9 +5,12 @@ import { takesPairs } from '../petl/problem-files.js'
 import { Problem } from '../problem.js'
 import { typesWithThreshold } from './problems.js'
 import type { Task, TaskInUse } from './ready-tasks.js'
+import type { VersionChoice } from './versions.js'
 
 export interface PredictionInput extends Text {
   readonly task: string
+  /** The version of the task to use: its number, or the digest of its file. By default the server chooses. */
+  readonly version?: VersionChoice
 }
 
 /** An input and its task. */

@@ -19,8 +19,8 @@ import { charactersOf, checkInput, checkThreshold, type InputAndTask, type Predi
 import { isSmall, type PredictionCost, sumOfCosts, tokensOfCost } from './prediction-costs.js'
 import type { Prediction, PredictionOptions } from './predictions.js'
 import { predictionCost, predictionInSteps, readsHidden } from './problems.js'
-import type { Task, TaskInUse } from './ready-tasks.js'
-import type { Registry } from './registry.js'
+import type { Task } from './ready-tasks.js'
+import type { Registry, UsedVersion } from './registry.js'
 
 /** Who a prediction is for: whose tasks it uses, and who is charged. */
 export interface Account extends Payer {
@@ -45,9 +45,18 @@ export interface Predicted {
   readonly truncated: boolean
 }
 
+/** An input that was predicted, and the digest of a candidate to compare the prediction with. */
+export interface Shadowed {
+  readonly input: PredictionInput
+  readonly prediction: Prediction
+  readonly candidate: string
+}
+
 /** Predictions, and the memory that is reserved for the response until it is sent. */
 export interface Predictions {
   readonly predicted: readonly Predicted[]
+  /** Inputs that a candidate is to predict, too. */
+  readonly shadowed: readonly Shadowed[]
   /** An estimate, never too low. */
   readonly cost: PredictionCost
   readonly holding: Holding
@@ -83,6 +92,10 @@ const charactersAround = 200
 /** Most texts of a request that are tokenised together. */
 const textsTogether = 32
 
+interface ShadowedInput extends InputAndTask {
+  readonly shadow?: string | undefined
+}
+
 interface EncodedInput extends InputAndTask {
   readonly inputIds: Int32Array
   readonly tokenTypeIds: Int32Array
@@ -102,12 +115,15 @@ export class Predictor {
    *   the response; those of the account and of Inference.submit
    */
   async predict(inputs: readonly PredictionInput[], options: PredictOptions): Promise<Predictions> {
-    const tasks = new Map<string, TaskInUse>()
+    const tasks = new Map<string, UsedVersion>()
     try {
       await this.#useTasks(inputs, options.account.owner, tasks)
       // Loading tasks takes time.
       options.account.checkAgain()
-      const inputsAndTasks = inputs.map((input) => ({ input, task: present(tasks.get(input.task)).task }))
+      const inputsAndTasks = inputs.map((input) => {
+        const { task, shadow } = present(tasks.get(nameOf(input)))
+        return { input, task, shadow }
+      })
       const { tokenizer } = this.parts
       for (const [index, each] of inputsAndTasks.entries()) checkInput(each, index, tokenizer, options)
       if (options.threshold !== undefined) checkThreshold(tasks)
@@ -121,7 +137,7 @@ export class Predictor {
     }
   }
 
-  async #predictTexts(inputs: readonly InputAndTask[], demand: Demand, options: PredictOptions): Promise<Predictions> {
+  async #predictTexts(inputs: readonly ShadowedInput[], demand: Demand, options: PredictOptions): Promise<Predictions> {
     const { account, signal } = options
     const { owner } = account
     const texts = await this.#encodeAll(inputs, demand, options)
@@ -141,20 +157,21 @@ export class Predictor {
         const prediction = isSmall(cost) ? finish(steps) : await this.parts.work.run(owner, steps, signal)
         predicted.push({ task: input.task, version: task.file.digest, prediction, truncated: isCut })
       }
-      return { predicted, cost, holding }
+      return { predicted, shadowed: shadowedOf(inputs, predicted), cost, holding }
     } catch (error) {
       holding.release()
       throw error
     }
   }
 
-  async #useTasks(inputs: readonly PredictionInput[], owner: Owner, tasks: Map<string, TaskInUse>): Promise<void> {
+  async #useTasks(inputs: readonly PredictionInput[], owner: Owner, tasks: Map<string, UsedVersion>): Promise<void> {
     const { registry, limits } = this.parts
     let bytes = 0
-    for (const { task: id } of inputs) {
-      if (tasks.has(id)) continue
-      const used = await registry.use(owner, id)
-      tasks.set(id, used)
+    for (const input of inputs) {
+      const name = nameOf(input)
+      if (tasks.has(name)) continue
+      const used = await registry.use(owner, input.task, input)
+      tasks.set(name, used)
       bytes += used.task.bytes
       if (bytes > limits.maxTaskBytes && tasks.size > 1)
         throw exceeds('taskBytes', bytes, limits.maxTaskBytes, `the first ${tasks.size} tasks of the request`)
@@ -263,6 +280,18 @@ function engineRow({ task: { file, bitset }, inputIds, tokenTypeIds }: EncodedIn
     bitset: () => bitset,
     withHidden: readsHidden(file.problemType),
   }
+}
+
+/** A name for the version of a task that an input asks for. */
+function nameOf({ task, version }: PredictionInput): string {
+  if (version === undefined) return task
+  return `${task} ${typeof version === 'number' ? version : version.digest}`
+}
+
+function shadowedOf(inputs: readonly ShadowedInput[], predicted: readonly Predicted[]): Shadowed[] {
+  return inputs.flatMap(({ input, shadow }, index) =>
+    shadow === undefined ? [] : [{ input, candidate: shadow, prediction: present(predicted[index]).prediction }],
+  )
 }
 
 function present<T>(value: T | undefined): T {

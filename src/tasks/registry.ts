@@ -1,18 +1,28 @@
 // The tasks of the server: bundled ones, which are read-only files of a directory that all callers share, and uploads in the
 // store, which only their owner sees. ready-tasks.ts prepares a task when a request uses it.
 
+import { createHash } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readFileAs } from '../formats/file.js'
 import type { Owner } from '../owner.js'
 import { checkTaskFits, type ServedModel, wasTrainedOn } from '../petl/combining.js'
-import { readTaskFile } from '../petl/task-file.js'
+import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 import { Problem, quoted } from '../problem.js'
 import type { Steps } from '../steps.js'
 import { ownerOf, type TaskOwner } from '../tenants/tenant.js'
 import { nearestId } from './near-ids.js'
 import type { ReadyTasks, Task, TaskInUse } from './ready-tasks.js'
-import type { Precondition, StoredTask, TaskReader, TaskStore } from './store.js'
+import type { Precondition, StoredTask, TaskReader, TaskStore, UploadDetails } from './store.js'
+import {
+  type ActiveVersion,
+  type Trial,
+  unknownVersion,
+  type VersionChange,
+  type VersionChoice,
+  type VersionRecord,
+  type VersionSource,
+} from './versions.js'
 
 export const taskIdPattern = '^[a-z0-9][a-z0-9._-]{0,63}$'
 const taskId = new RegExp(taskIdPattern)
@@ -22,6 +32,36 @@ export type Origin = 'bundled' | 'uploaded'
 
 export interface ListedTask extends StoredTask {
   readonly origin: Origin
+}
+
+/** What decides which version of a task a request uses. */
+export interface UseOptions {
+  readonly version?: VersionChoice | undefined
+  /** The first text of the request for the task. It decides whether a candidate gets the request. */
+  readonly text?: string | undefined
+}
+
+/** The version of a task that a request uses, and the digest of a candidate to compare it with. */
+interface ChosenVersion {
+  readonly digest: string
+  readonly shadow?: string
+}
+
+export interface ListedVersion extends Omit<VersionRecord, 'source'> {
+  readonly source: VersionSource | { readonly kind: 'bundled' }
+}
+
+export interface TaskVersions {
+  /** Undefined if no version is active. */
+  readonly active: ActiveVersion | undefined
+  /** Oldest first. */
+  readonly versions: readonly ListedVersion[]
+}
+
+const ofBundled = { number: 1, created: null, by: null, source: { kind: 'bundled' } } as const
+
+export interface UsedVersion extends TaskInUse {
+  readonly shadow?: string | undefined
 }
 
 /** Most uploaded tasks that are compared with a misspelt id. */
@@ -42,29 +82,62 @@ export class ServedTasks<S extends TaskReader = TaskReader> {
   ) {}
 
   /**
-   * Gets the current version of a task for a request, until it is released.
-   * @throws Problem `invalid_task_id`; `unknown_task`, even if another owner has such a task; `prototype_mismatch` or
-   *   `backbone_mismatch` if it was uploaded for another model; `overloaded` if there is no memory for it
+   * Gets a version of a task for a request, until it is released: the given one, or the active one. A candidate gets its share
+   * of the texts instead.
+   * @throws Problem `invalid_task_id`; `unknown_task`, even if another owner has such a task; `unknown_version`;
+   *   `prototype_mismatch` or `backbone_mismatch` if it was uploaded for another model; `overloaded` if there is no memory for it
    */
-  async use(owner: Owner, id: string): Promise<TaskInUse> {
-    if (this.ready.mustRead(owner, this.version(owner, id))) await this.store.prefetch(owner, id)
+  async use(owner: Owner, id: string, options: UseOptions = {}): Promise<UsedVersion> {
+    const first = this.#choose(owner, id, options)
+    if (this.ready.mustRead(owner, first.digest)) await this.store.prefetch(owner, id, first.digest)
     // The task may have been replaced meanwhile.
-    const digest = this.version(owner, id)
-    return this.ready.use(owner, { digest, read: () => this.file(owner, id) })
+    const { digest, shadow } = this.#choose(owner, id, options)
+    const { task, release } = await this.ready.use(owner, { digest, read: () => this.file(owner, id, digest) })
+    return { task, release, shadow }
   }
 
-  /** Digest of the current version of a task. @throws Problem `invalid_task_id`, `unknown_task` */
-  version(owner: Owner, id: string): string {
-    const digest = this.store.digest(owner, checkTaskId(id)) ?? this.bundled.get(id)?.digest
-    if (digest === undefined) throw this.unknownTask(owner, id)
-    return digest
+  /**
+   * Digest of the active version of a task, or of another one.
+   * @throws Problem `invalid_task_id`, `unknown_task`, `unknown_version`
+   */
+  version(owner: Owner, id: string, version?: VersionChoice): string {
+    return this.#choose(owner, id, { version }).digest
   }
 
-  /** The file of a task, as it was uploaded. @throws Problem `invalid_task_id`, `unknown_task` */
-  file(owner: Owner, id: string): Uint8Array {
-    const bytes = this.store.file(owner, checkTaskId(id)) ?? this.bundled.get(id)?.bytes
+  /** The file of a version of a task, as it was stored. @throws Problem `invalid_task_id`, `unknown_task` */
+  file(owner: Owner, id: string, digest: string): Uint8Array {
+    const bundled = this.bundled.get(id)
+    const bytes =
+      this.store.file(owner, checkTaskId(id), digest) ?? (bundled?.digest === digest ? bundled.bytes : undefined)
     if (bytes === undefined) throw this.unknownTask(owner, id)
     return bytes
+  }
+
+  /** Predictions call it: it reads one record, and more only if the request names a version. */
+  #choose(owner: Owner, id: string, { version, text }: UseOptions): ChosenVersion {
+    checkTaskId(id)
+    if (typeof version === 'object') return version
+    if (version !== undefined) return { digest: this.#numbered(owner, id, version) }
+    const active = this.store.active(owner, id)
+    const digest = active?.digest ?? this.bundled.get(id)?.digest
+    if (digest === undefined) throw this.unknownTask(owner, id)
+    if (active?.candidate === undefined || text === undefined) return { digest }
+    const { candidate } = active
+    if (candidate.trial === 'shadow') return { digest, shadow: candidate.digest }
+    return { digest: placeOf(text, candidate.digest) < candidate.trial ? candidate.digest : digest }
+  }
+
+  /** Digest of the version with a number. A bundled task has only version 1. */
+  #numbered(owner: Owner, id: string, number: number): string {
+    const bundled = this.bundled.get(id)
+    if (this.store.exists(owner, id)) {
+      const digest = this.store.digestOf(owner, id, number)
+      if (digest === undefined) throw unknownVersion(id, number)
+      return digest
+    }
+    if (bundled === undefined) throw this.unknownTask(owner, id)
+    if (number !== 1) throw unknownVersion(id, number)
+    return bundled.digest
   }
 
   /** Suggests only ids that the owner can see. */
@@ -159,7 +232,8 @@ export class Registry extends ServedTasks<TaskStore> {
   }
 
   /**
-   * Stores a task file and makes it live. Resolves once the file is stored durably.
+   * Stores a task file as a version and makes it live. Resolves once the file is stored durably.
+   * @param actor who makes it, as in the audit trail
    * @returns the task, and the version that it replaced
    * @throws Problem if the file is not a task of this model; `task_read_only`, `unknown_tenant`, `quota_exceeded`; those
    *   of the precondition
@@ -169,12 +243,65 @@ export class Registry extends ServedTasks<TaskStore> {
     id: string,
     bytes: Uint8Array,
     precondition: Precondition,
+    actor: string,
   ): Promise<{ task: Task; previous: string | undefined }> {
-    this.#checkWritable(ownerOf(owner), id)
+    this.checkWritable(ownerOf(owner), id)
     const task = await this.ready.make(ownerOf(owner), bytes)
-    const previous = await this.store.put(owner, id, task.file.digest, bytes, precondition)
+    const details = { by: actor, ...detailsOf(task.file) }
+    const previous = await this.store.put(owner, id, task.file.digest, bytes, precondition, details)
     this.ready.keep(task)
     return { task, previous }
+  }
+
+  /**
+   * The versions of a task, oldest first. A bundled task has one.
+   * @throws Problem `invalid_task_id`, `unknown_task`
+   */
+  async versions(owner: Owner, id: string): Promise<TaskVersions> {
+    checkTaskId(id)
+    const bundled = this.bundled.get(id)
+    if (!this.store.exists(owner, id) && bundled) {
+      const { digest, bytes } = bundled
+      return { active: { digest }, versions: [{ ...ofBundled, digest, bytes: bytes.byteLength }] }
+    }
+    // The size of a file without a history is that of its record.
+    if (!this.store.hasHistory(owner, id)) await this.store.prefetch(owner, id)
+    const versions = this.store.versions(owner, id)
+    if (versions.length === 0 && !this.store.exists(owner, id)) throw this.unknownTask(owner, id)
+    return { active: this.store.active(owner, id), versions }
+  }
+
+  /**
+   * Makes a version the active one, if it can be served.
+   * @throws Problem `unknown_task`, `unknown_version`, `task_read_only`, `prototype_mismatch`, `backbone_mismatch`,
+   *   `unknown_tenant`, those of the precondition
+   */
+  async activate(by: TaskOwner, id: string, number: number, precondition: Precondition): Promise<VersionChange> {
+    await this.#checkServable(ownerOf(by), id, number)
+    return this.store.activate(by, id, number, precondition)
+  }
+
+  /** Makes a version the candidate, if it can be served. @throws Problem `no_version`, those of `activate` */
+  async startTrial(by: TaskOwner, id: string, number: number, trial: Trial, precondition: Precondition) {
+    await this.#checkServable(ownerOf(by), id, number)
+    return this.store.startTrial(by, id, number, trial, precondition)
+  }
+
+  /**
+   * @throws Problem `unknown_task`, `unknown_version`, `version_in_use`, `task_read_only`, `unknown_tenant`, those of the
+   *   precondition
+   */
+  async deleteVersion(by: TaskOwner, id: string, number: number, precondition: Precondition): Promise<VersionRecord> {
+    this.checkWritable(ownerOf(by), id)
+    if (!this.store.exists(ownerOf(by), id)) throw this.unknownTask(ownerOf(by), id)
+    return this.store.deleteVersion(by, id, number, precondition)
+  }
+
+  /** The model may have been replaced since the version was stored. */
+  async #checkServable(owner: Owner, id: string, version: number): Promise<void> {
+    this.checkWritable(owner, id)
+    const { release } = await this.use(owner, id, { version })
+    release()
   }
 
   /**
@@ -182,20 +309,31 @@ export class Registry extends ServedTasks<TaskStore> {
    * @throws Problem `unknown_task`, `task_read_only`, `unknown_tenant`, those of the precondition
    */
   async delete(owner: TaskOwner, id: string, precondition: Precondition): Promise<string | undefined> {
-    this.#checkWritable(ownerOf(owner), id)
+    this.checkWritable(ownerOf(owner), id)
     return this.store.delete(owner, id, (current) => {
       if (current === undefined) throw this.unknownTask(ownerOf(owner), id)
       precondition(current)
     })
   }
 
-  #checkWritable(owner: Owner, id: string): void {
+  /** @throws Problem `invalid_task_id`; `task_read_only` for a bundled task */
+  checkWritable(owner: Owner, id: string): void {
     if (this.bundled.has(checkTaskId(id)) && this.store.digest(owner, id) === undefined)
       throw new Problem('task_read_only', `task "${id}" is bundled with the server and read-only; choose another id`, {
         task: id,
       })
   }
 }
+
+/** What a task file says of its training: `propetl learn` writes the score of the held-out examples first. */
+function detailsOf({ problemType, metrics = {} }: TaskFile): UploadDetails {
+  const [metric, score] = Object.entries(metrics.dev ?? metrics.cross_validation ?? {})[0] ?? []
+  return { problemType, ...(typeof score === 'number' && metric !== undefined && { metric, score }) }
+}
+
+/** A number from 0 to 1, evenly distributed over texts, that is the same for the same text and candidate. */
+const placeOf = (text: string, candidate: string): number =>
+  createHash('sha256').update(candidate).update(text).digest().readUIntBE(0, 6) / 2 ** 48
 
 /** @throws Problem `invalid_task_id` */
 export function checkTaskId(id: string): string {

@@ -15,6 +15,7 @@ import {
   bytesOf,
   deleteVersion,
   digestOfVersion,
+  hasHistory,
   type NewVersion,
   parseActive,
   placeOfFile,
@@ -60,6 +61,16 @@ export class TaskReader<S extends ReadableStore = ReadableStore> {
   /** Digest of the active version. */
   digest(owner: Owner, id: string): string | undefined {
     return this.active(owner, id)?.digest
+  }
+
+  /** Whether there is a task with versions or examples. */
+  exists(owner: Owner, id: string): boolean {
+    return taskExists(this.store, taskKey(owner, id))
+  }
+
+  /** Whether there is a record of each version. Tasks that earlier versions of this program stored have none. */
+  hasHistory(owner: Owner, id: string): boolean {
+    return hasHistory(this.store, taskKey(owner, id))
   }
 
   /** Digest of a version. */

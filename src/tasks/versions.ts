@@ -65,6 +65,9 @@ export interface ActiveVersion {
   readonly candidate?: Candidate
 }
 
+/** A version that a request asks for: its number, or the digest of its file. */
+export type VersionChoice = number | { readonly digest: string }
+
 export interface VersionChange {
   /** Digest of the active version. Undefined if there was none. */
   readonly before: string | undefined
@@ -271,7 +274,7 @@ export const unknownVersion = (id: string, number: number): Problem =>
 const sumOfBytes = (versions: readonly VersionRecord[]): number =>
   versions.reduce((sum, version) => sum + bytesOf(version), 0)
 
-const hasHistory = (records: StoreReader, key: string): boolean =>
+export const hasHistory = (records: StoreReader, key: string): boolean =>
   [...records.range('history', { ...recordsIn(key), limit: 1 })].length > 0
 
 interface History {

@@ -11,6 +11,9 @@ export interface Change {
   readonly action:
     | 'task.put'
     | 'task.delete'
+    | 'version.activate'
+    | 'version.candidate'
+    | 'version.delete'
     | 'tenant.put'
     | 'tenant.close'
     | 'tenant.delete'

@@ -6,6 +6,7 @@ import type { CertificatePair } from '../http/certificate.js'
 import type { Snapshot } from '../http/merged-metrics.js'
 import type { ProblemCode } from '../problem.js'
 import type { SharedFile } from '../store/store.js'
+import type { ShadowCount } from '../tasks/shadows.js'
 
 /** The worker's descriptor of its stream to the inference. */
 export const inferenceFd = 4
@@ -54,6 +55,8 @@ export type FromWorker =
   | {
       readonly kind: 'metrics'
       readonly metrics: Snapshot
+      /** Comparisons of candidates since the last report. */
+      readonly shadows: readonly ShadowCount[]
       /** Connections that the worker has got since its start. */
       readonly connections: number
     }

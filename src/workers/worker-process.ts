@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import type { Snapshot } from '../http/merged-metrics.js'
 import { Problem } from '../problem.js'
 import { afterRunning } from '../running-time.js'
+import type { ShadowCount } from '../tasks/shadows.js'
 import { type FromWorker, inferenceFd, type ToWorker } from './messages.js'
 
 const program = fileURLToPath(new URL('./worker.js', import.meta.url))
@@ -28,6 +29,7 @@ export class WorkerProcess {
   /** The last report. */
   metrics: Snapshot = []
   connections = 0
+  onShadows: (counts: readonly ShadowCount[]) => void = () => {}
   readonly #worker: Worker
   readonly #waiting: { listening?: (address: string) => void; loaded?: () => void } = {}
   readonly #reported = new Set<() => void>()
@@ -114,6 +116,7 @@ export class WorkerProcess {
       case 'metrics':
         this.metrics = message.metrics
         this.connections = message.connections
+        this.onShadows(message.shadows)
         for (const resolve of this.#reported) resolve()
         this.#reported.clear()
     }

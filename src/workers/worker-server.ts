@@ -23,6 +23,7 @@ import type { SharedFile } from '../store/store.js'
 import { openPredictor } from '../tasks/open-predictor.js'
 import { ReadyTasks } from '../tasks/ready-tasks.js'
 import { readBundled, ServedTasks } from '../tasks/registry.js'
+import { type ShadowCount, Shadows } from '../tasks/shadows.js'
 import { TaskReader } from '../tasks/store.js'
 import { KeyedAccess } from '../tenants/access.js'
 import type { WorkerModel, WorkerStart } from './messages.js'
@@ -97,7 +98,7 @@ export class WorkerServer {
 
   /** @throws Problem `invalid_backbone` and other errors of the files of the model */
   async load({ directory, prototypeFile }: WorkerModel): Promise<void> {
-    const { config, costs, inference, store } = this.parts
+    const { config, costs, inference, metrics, store } = this.parts
     const backbone = await readBackbone(directory)
     const prototype = prototypeFile === undefined ? undefined : await readPrototypeFile(prototypeFile)
     const model = servedModel(backbone, prototype)
@@ -107,7 +108,14 @@ export class WorkerServer {
     const registry = new ServedTasks(ready, new TaskReader(store), bundled)
     const { hiddenSize } = model
     const predictor = openPredictor({ registry, tokenizer, inference, hiddenSize, costs, config })
-    this.#loaded = { costs, registry, predictor }
+    const shadows = new Shadows(predictor)
+    shadows.onOutcome = (outcome, texts) => metrics.shadow(outcome, texts)
+    this.#loaded = { costs, registry, predictor, shadows }
+  }
+
+  /** Comparisons of candidates since the last call. */
+  takeShadows(): ShadowCount[] {
+    return this.#loaded?.shadows.counts.take() ?? []
   }
 
   /** Predicts from now on. Call it after `load`. */

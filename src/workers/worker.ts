@@ -58,7 +58,7 @@ async function run(start: WorkerStart): Promise<(message: ToWorker) => Promise<v
   }
   const report = async () => {
     const metrics = await server.parts.metrics.registry.getMetricsAsJSON()
-    await send({ kind: 'metrics', metrics, connections: server.connections })
+    await send({ kind: 'metrics', metrics, shadows: server.takeShadows(), connections: server.connections })
   }
   const reporting = setInterval(report, reportEveryMs)
   let stopping = false

@@ -50,6 +50,7 @@ export class WorkersFront {
       host,
       logger,
       certificate: certificate?.pair,
+      onShadows: (counts) => lifecycle.current?.shadows.counts.add(...counts),
       processes: front.count + 1,
       store: store.sharedFile,
     })

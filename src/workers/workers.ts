@@ -9,6 +9,7 @@ import type { WorkerCounts } from '../http/services.js'
 import type { InferenceHost } from '../inference/host.js'
 import { within } from '../running-time.js'
 import type { SharedFile } from '../store/store.js'
+import type { ShadowCount } from '../tasks/shadows.js'
 import type { ToWorker, WorkerModel, WorkerStart } from './messages.js'
 import { WorkerProcess } from './worker-process.js'
 
@@ -26,6 +27,8 @@ export interface WorkersOptions extends WorkerStart {
   /** Serves the workers' predictions. */
   readonly host: InferenceHost
   readonly logger: Logger
+  /** Called with comparisons of candidates that a worker has made. */
+  readonly onShadows: (counts: readonly ShadowCount[]) => void
   /** Writes lines of the workers' logs. */
   readonly writeLines: (lines: string) => void
 }
@@ -48,7 +51,7 @@ export class Workers implements WorkerCounts {
   #endedMetrics: Promise<Snapshot> = Promise.resolve([])
 
   constructor(readonly options: WorkersOptions) {
-    const { count, host, logger, writeLines, ...start } = options
+    const { count, host, logger, onShadows, writeLines, ...start } = options
     const { config } = start
     this.#start = { ...start, config: { ...config, maxConnections: Math.ceil(config.maxConnections / count) } }
   }
@@ -136,6 +139,7 @@ export class Workers implements WorkerCounts {
     if (this.#running.size === 0 && this.#address !== undefined && config.port === 0)
       this.#start = { ...this.#start, config: { ...config, port: Number(new URL(this.#address).port) } }
     const worker = new WorkerProcess(this.options.writeLines)
+    worker.onShadows = this.options.onShadows
     this.#running.add(worker)
     this.options.host.serve(worker.inference, `HTTP worker ${worker.pid}`)
     worker.tell({ kind: 'start', start: this.#start })

@@ -21,6 +21,7 @@ import {
   predictResponse,
   timeoutHeaders,
 } from '../schemas/predictions.js'
+import { versionQuery } from '../schemas/tasks.js'
 import type { Lifecycle, PredictionServices } from '../services.js'
 
 export interface PredictLimits {
@@ -53,7 +54,7 @@ export const predictRoutes =
       reply: FastifyReply,
       toResponse: (predicted: readonly Predicted[]) => T,
     ): Promise<T> => {
-      const { predictor, costs } = lifecycle.services
+      const { predictor, shadows, costs } = lifecycle.services
       if (inputs.length > limits.maxInputs)
         throw new Problem(
           'too_many_inputs',
@@ -65,7 +66,7 @@ export const predictRoutes =
         )
       const caller = callerOf(request)
       const signal = disconnectSignal(reply)
-      const { predicted, cost, holding } = await predictor.predict(inputs, {
+      const options = {
         account: { ...caller, checkAgain: () => access.checkAgain(caller) },
         topK: body.top_k,
         rawScores: body.raw_scores ?? false,
@@ -73,8 +74,10 @@ export const predictRoutes =
         truncate: body.truncate ?? true,
         deadline: deadlineOf(request, reply),
         signal,
-      })
+      }
+      const { predicted, shadowed, cost, holding } = await predictor.predict(inputs, options)
       afterResponse(reply, holding.release)
+      if (shadowed.length > 0) afterResponse(reply, () => shadows.compare(shadowed, options))
       const response = toResponse(predicted)
       return cost.values < smallResponseValues ? response : sendLarge(reply, costs.work, caller.owner, response, signal)
     }
@@ -96,6 +99,7 @@ export const predictRoutes =
           tags: ['predictions'],
           summary: 'Predicts with one task, for one or several texts',
           params: predictParams,
+          querystring: versionQuery,
           headers: timeoutHeaders,
           body: predictRequest,
           response: {
@@ -108,9 +112,12 @@ export const predictRoutes =
       async (request, reply) => {
         const { inputs } = request.body
         const task = request.params.id
+        const chosen = { task, ...choiceOf(request.query.version) }
         const list = (Array.isArray(inputs) ? inputs : [inputs]).map(
           (input): PredictionInput =>
-            typeof input === 'string' ? { task, text: input } : { task, ...textOf(input.text, input.text_pair) },
+            typeof input === 'string'
+              ? { ...chosen, text: input }
+              : { ...chosen, ...textOf(input.text, input.text_pair) },
         )
         return predict(list, request.body, request, reply, (predicted) => ({
           task,
@@ -140,6 +147,7 @@ export const predictRoutes =
         const list = request.body.inputs.map(
           (input): PredictionInput => ({
             task: input.task,
+            ...choiceOf(input.version),
             ...textOf(input.text, input.text_pair),
           }),
         )
@@ -165,5 +173,7 @@ function disconnectSignal(reply: FastifyReply): AbortSignal {
 
 const servedPrediction = ({ prediction, truncated }: Predicted) =>
   truncated ? { ...prediction, truncated } : prediction
+
+const choiceOf = (version: number | undefined) => (version === undefined ? {} : { version })
 
 const textOf = (text: string, textPair: string | undefined) => ({ text, ...(textPair !== undefined && { textPair }) })

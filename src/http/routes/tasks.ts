@@ -11,6 +11,7 @@ import { describeTask } from '../../tasks/description.js'
 import type { Task } from '../../tasks/ready-tasks.js'
 import { checkTaskId, type Origin, type Registry } from '../../tasks/registry.js'
 import { taskOwnerOf } from '../../tenants/access.js'
+import { actorOf } from '../../tenants/audit.js'
 import { afterResponse } from '../after-response.js'
 import type { ReadBody } from '../bodies.js'
 import { callerOf, recordChange, recordIfUnknown } from '../callers.js'
@@ -30,6 +31,7 @@ import {
   taskListSchema,
   taskParams,
   taskSchema,
+  versionQuery,
 } from '../schemas/tasks.js'
 import type { Lifecycle } from '../services.js'
 import { expectFile, expectForm, fileType, formBytes, formLimits, formType, uploadOf } from '../task-uploads.js'
@@ -83,6 +85,7 @@ export const taskRoutes =
           tags: ['tasks'],
           summary: 'Describes a task: problem type, labels, head, mask, storage',
           params: taskParams,
+          querystring: versionQuery,
           headers: conditionHeaders,
           response: {
             200: responseOf(taskSchema, 'The description of the task', etagHeader),
@@ -95,10 +98,11 @@ export const taskRoutes =
         const { registry } = lifecycle.services
         const { owner } = callerOf(request)
         const { id } = request.params
-        const version = registry.version(owner, id)
-        reply.header('etag', etagOf(version))
-        if (isUnchanged(request.headers, version)) return notModified(reply)
-        const { task, release } = await registry.use(owner, id)
+        const { version } = request.query
+        const digest = registry.version(owner, id, version)
+        reply.header('etag', etagOf(digest))
+        if (isUnchanged(request.headers, digest)) return notModified(reply)
+        const { task, release } = await registry.use(owner, id, { version })
         afterResponse(reply, release)
         reply.header('etag', etagOf(task.file.digest))
         return describe(id, task, registry.origin(owner, id), reply, owner)
@@ -113,6 +117,7 @@ export const taskRoutes =
           tags: ['tasks'],
           summary: 'Downloads the task file, byte for byte',
           params: taskParams,
+          querystring: versionQuery,
           headers: conditionHeaders,
           response: {
             200: { description: 'The task file', headers: etagHeader, content: { [fileType]: { schema: taskFile } } },
@@ -125,13 +130,13 @@ export const taskRoutes =
         const { costs, registry } = lifecycle.services
         const { owner } = callerOf(request)
         const { id } = request.params
-        const digest = registry.version(owner, id)
+        const digest = registry.version(owner, id, request.query.version)
         reply.header('etag', etagOf(digest))
         if (isUnchanged(request.headers, digest)) return notModified(reply)
         // The size is known only after reading: reject now if the largest file would not fit.
         const held = costs.pools.answers.take(owner, limits.maxUploadBytes)
         held.release()
-        const file = registry.file(owner, id)
+        const file = registry.file(owner, id, digest)
         hold(reply, owner, file.byteLength)
         reply.header('content-disposition', `attachment; filename="${id}.safetensors"`)
         return sendInChunks(reply.type(fileType), file)
@@ -221,7 +226,7 @@ export const taskRoutes =
       const { registry } = lifecycle.services
       const caller = callerOf(request)
       const change = { action: 'task.put', tenant: caller.owner, object: id } as const
-      const putting = registry.put(taskOwnerOf(caller), id, bytes, preconditionOf(request.headers))
+      const putting = registry.put(taskOwnerOf(caller), id, bytes, preconditionOf(request.headers), actorOf(caller))
       const { task, previous } = await recordIfUnknown(request, putting, () => ({ ...change, after: digestOf(bytes) }))
       recordChange(request, {
         ...change,

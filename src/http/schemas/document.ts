@@ -25,6 +25,10 @@ export const openapiDocument = {
   tags: [
     { name: 'predictions', description: 'Send texts; get labels, values or vectors' },
     { name: 'tasks', description: 'A task is a file: a mask over the shared module, and in most cases a head' },
+    {
+      name: 'versions',
+      description: 'Every upload and every job makes a version of a task. One is active; the last ones are kept.',
+    },
     { name: 'tenants', description: 'Tenants with their limits and API keys. Each tenant sees only its own tasks.' },
     { name: 'operation', description: 'Health and metrics' },
   ],

@@ -73,9 +73,16 @@ export const predictRequest = component(
   ),
 )
 
+const version = Type.Optional(
+  Type.Integer({ minimum: 1, description: 'Number of the version of the task to use. By default the server chooses.' }),
+)
+
 const taskTextInput = component(
   'TaskTextInput',
-  Type.Object({ task: taskId, ...textFields }, { additionalProperties: false, description: 'A text and its task' }),
+  Type.Object(
+    { task: taskId, version, ...textFields },
+    { additionalProperties: false, description: 'A text and its task' },
+  ),
 )
 
 export const predictManyRequest = component(

@@ -8,6 +8,16 @@ import { component } from './component.js'
 
 export const taskParams = Type.Object({ id: taskId })
 
+/** The query of routes that use one version of a task. */
+export const versionQuery = Type.Object(
+  {
+    version: Type.Optional(
+      Type.Integer({ minimum: 1, description: 'Number of the version to use. By default the active one.' }),
+    ),
+  },
+  { additionalProperties: false },
+)
+
 /** Of a task that the caller uploaded or is to upload: those that come with the server cannot be changed. */
 const ownTaskId = Type.String({ ...taskId, examples: ['my-task'] })
 export const ownTaskParams = Type.Object({ id: ownTaskId })
