@@ -9,9 +9,13 @@ import { describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import openapiTS from 'openapi-typescript'
 import { Type } from 'typebox'
+import { digestOf } from '../../src/formats/digest.js'
 import { describeApi } from '../../src/http/openapi.js'
 import { component, documentedAs, withComponents } from '../../src/http/schemas/component.js'
-import { root, taskBytes, temporaryDirectory } from '../material.js'
+import type { StoreWriter } from '../../src/store/store.js'
+import { addVersion } from '../../src/tasks/versions.js'
+import { operator } from '../../src/tenants/tenant.js'
+import { root, shiftedTask, taskBytes, temporaryDirectory } from '../material.js'
 import { operatorKey, startRunning } from './running.js'
 
 interface Content {
@@ -55,6 +59,7 @@ describe('the OpenAPI document', () => {
   test('has every route', () => {
     assert.deepEqual(operations.map(({ name }) => name).toSorted(), [
       'delete /tasks/{id}',
+      'delete /tasks/{id}/versions/{version}',
       'delete /tenants/{id}',
       'delete /tenants/{id}/keys/{key_id}',
       'get /health/live',
@@ -63,6 +68,8 @@ describe('the OpenAPI document', () => {
       'get /tasks',
       'get /tasks/{id}',
       'get /tasks/{id}/file',
+      'get /tasks/{id}/versions',
+      'get /tasks/{id}/versions/{version}/report',
       'get /tenants',
       'get /tenants/{id}',
       'get /tenants/{id}/keys',
@@ -72,6 +79,7 @@ describe('the OpenAPI document', () => {
       'post /tasks/{id}/predict',
       'post /tenants/{id}/keys',
       'put /tasks/{id}',
+      'put /tasks/{id}/active',
       'put /tenants/{id}',
     ])
   })
@@ -116,10 +124,23 @@ describe('the OpenAPI document of a running server', () => {
     'application/octet-stream': ['application/octet-stream', taskBytes('sst2')],
     'multipart/form-data': ['multipart/form-data; boundary=cut', form(taskBytes('sst2'))],
   }
+  /** Version 1 with a report, and version 2, which is active. */
+  const addExampleVersions = (records: StoreWriter): void => {
+    const trained = {
+      by: operator,
+      source: { kind: 'job', job: 'j1', stage: 'final' },
+      report: { examples: 8 },
+    } as const
+    for (const file of [shiftedTask(taskBytes('sst2'), 1), taskBytes('sst2')]) {
+      const version = { ...trained, digest: digestOf(file), file }
+      addVersion(records, operator, 'my-task', version, { activate: true, keep: 10 })
+    }
+  }
   const order = ['put', 'post', 'patch', 'get', 'delete']
 
   test('has examples that succeed on every operation', async () => {
-    const { app } = await startRunning({ operatorKey })
+    const { app, server } = await startRunning({ operatorKey })
+    await server.services.store.change(addExampleVersions)
     // Create first and delete last; delete the API keys of a tenant before the tenant.
     const ordered = operations.toSorted(
       (a, b) => order.indexOf(a.method) - order.indexOf(b.method) || b.path.length - a.path.length,
