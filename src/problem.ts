@@ -44,6 +44,7 @@ export type ProblemCode =
   | 'text_fails_engines'
   | 'no_version'
   | 'unknown_example'
+  | 'unknown_request'
   | 'examples_deleted'
   | 'answer_too_large'
   // tenants

@@ -10,6 +10,8 @@ import type { Config } from './config.js'
 import { type Costs, openCosts } from './costs/costs.js'
 import { abandonedThreadCount } from './engine/abandoned-threads.js'
 import { Engines } from './engine/engines.js'
+import { ExampleStore } from './examples/example-store.js'
+import { UploadFolder } from './examples/upload-folder.js'
 import { type AppOptions, buildApp } from './http/app.js'
 import { Certificate } from './http/certificate.js'
 import { listen, listeningLine } from './http/listening.js'
@@ -34,6 +36,7 @@ import { openPredictor } from './tasks/open-predictor.js'
 import { ReadyTasks } from './tasks/ready-tasks.js'
 import { Registry, readBundled } from './tasks/registry.js'
 import { finishRemovals } from './tasks/removal.js'
+import { sweepDatasets } from './tasks/removed-datasets.js'
 import { Shadows, storeCounts } from './tasks/shadows.js'
 import { TaskStore } from './tasks/store.js'
 import { type Access, KeyedAccess } from './tenants/access.js'
@@ -180,8 +183,11 @@ async function startOn(
   )
   const stop = new AbortController()
   const stores = { tenants: services.tenants, tasks: services.registry.store }
-  const removing = finishRemovals(stores, { actor: 'server', logger }, stop.signal)
-  const counting = storeCounts(services.shadows.counts, store, logger, stop.signal)
+  const background = [
+    finishRemovals(stores, { actor: 'server', logger }, stop.signal),
+    storeCounts(services.shadows.counts, store, logger, stop.signal),
+    sweepDatasets(store, logger, stop.signal),
+  ]
   const unfinished = new Set<ShutdownStep>(['requests', 'engines', 'store', 'threads'])
   const finish = async (step: ShutdownStep, work: () => Promise<unknown>) => {
     await work()
@@ -205,7 +211,7 @@ async function startOn(
       // A hung engine must not keep the store open.
       await Promise.all([
         finish('engines', () => services.engines.close(Math.max(0, until - performance.now()))),
-        finish('store', () => Promise.all([removing, counting]).then(() => store.close())),
+        finish('store', () => Promise.all(background).then(() => store.close())),
       ])
       clearTimeout(endingChanges)
     },
@@ -323,7 +329,10 @@ async function loadServices(
     const [tenants, keys] = [new Tenants(store), new Keys(store)]
     const shadows = new Shadows(predictor)
     shadows.onOutcome = (outcome, texts) => metrics.shadow(outcome, texts)
-    return { costs, store, registry, engines, dispatcher, predictor, shadows, tenants, keys }
+    const examples = new ExampleStore(store)
+    const uploads = await UploadFolder.open(config.dataDir, config.maxExamplesBytes)
+    const served = { costs, store, registry, engines, dispatcher, predictor }
+    return { ...served, shadows, tenants, keys, examples, uploads }
   } catch (error) {
     const engines = await starting.catch(() => undefined)
     await engines?.close()

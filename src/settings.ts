@@ -229,6 +229,12 @@ export const settings = {
   maxInputs: whole('Capacity', 256, [1, 1_000_000], 'Most texts in one request.'),
   maxBodyBytes: whole('Capacity', MiB, [1, 1024 * MiB], 'Largest body of a JSON request, in bytes.'),
   maxUploadBytes: whole('Capacity', 16 * MiB, [1, 1024 * MiB], 'Largest uploaded task file, in bytes.'),
+  maxExamplesBytes: whole(
+    'Capacity',
+    256 * MiB,
+    [1024, 64 * 1024 * MiB],
+    'Largest file of examples, in bytes. It is kept on the disk of `--data-dir` while it is received and read.',
+  ),
   memoryBytes: wholeOrAuto(
     'Capacity',
     [64 * MiB, 1024 * 1024 * MiB],

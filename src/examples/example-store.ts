@@ -6,15 +6,9 @@ import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import type { Steps } from '../steps.js'
 import { recordsIn, type Store, type StoreReader, type StoreWriter } from '../store/store.js'
-import {
-  type Dataset,
-  datasetKey,
-  isCounted,
-  newDataset,
-  readDataset,
-  removeDataset,
-  writeDataset,
-} from '../tasks/datasets.js'
+import { type Dataset, datasetKey, newDataset, readDataset, removeDataset, writeDataset } from '../tasks/datasets.js'
+import { taskKey } from '../tasks/task-key.js'
+import { taskExists } from '../tasks/versions.js'
 import { type Limits, ownerOf, type TaskOwner } from '../tenants/tenant.js'
 import { charge, limitsOf, type UsageChange, usageAfter } from '../tenants/usage.js'
 import { exampleId, labelsOf, type NewExample, type StoredExample } from './example.js'
@@ -55,7 +49,11 @@ export interface ExamplePage {
   readonly examples: readonly StoredExample[]
   /** The last example that was looked at, if there may be more. The page may have fewer examples than asked for. */
   readonly next: string | null
+  /** Of the records of the page. */
+  readonly bytes: number
 }
+
+const emptyPage: ExamplePage = { examples: [], next: null, bytes: 0 }
 
 /** Most records, and bytes of them, in one transaction or one page of an export. */
 const perChange = { records: 500, bytes: 2 << 20 } as const
@@ -100,6 +98,22 @@ export class ExampleStore {
     return { ...counts, incarnation: expected }
   }
 
+  /** Adds one example, or replaces its label. @throws Problem as `put` */
+  async putOne(
+    by: TaskOwner,
+    id: string,
+    example: NewExample,
+  ): Promise<{ readonly stored: StoredExample; readonly counts: PutCounts }> {
+    const owner = ownerOf(by)
+    return this.store.change((records) => {
+      const { counts, incarnation } = putBatch(records, by, id, [example], undefined)
+      const key = `${datasetKey(owner, id, incarnation)}/${exampleId(example)}`
+      const bytes = records.get('examples', key)
+      if (bytes === undefined) throw new Error('an example that was written cannot be read')
+      return { stored: parseExample(exampleId(example), bytes), counts }
+    }, owner)
+  }
+
   /** What `put` would do, if no text occurs twice. */
   compare(owner: Owner, id: string, examples: readonly NewExample[]): PutCounts & { readonly bytes: number } {
     const { counts, change } = planOf(this.store, owner, id, this.dataset(owner, id), examples, 0)
@@ -112,7 +126,7 @@ export class ExampleStore {
    */
   checkRoom(by: TaskOwner, id: string, change: Pick<UsageChange, 'bytes' | 'examples'>): void {
     const owner = ownerOf(by)
-    const tasks = isCounted(this.store, owner, id) ? 0 : 1
+    const tasks = taskExists(this.store, taskKey(owner, id)) ? 0 : 1
     usageAfter(this.store, owner, limitsOf(this.store, by), { ...change, tasks })
   }
 
@@ -186,7 +200,7 @@ export class ExampleStore {
       const { keepTexts } = dataset
       const change = removeDataset(records, owner, id)
       if (keepTexts) writeDataset(records, owner, id, { ...next, keepTexts })
-      charge(records, owner, limits, { ...change, tasks: isCounted(records, owner, id) ? 0 : -1 })
+      charge(records, owner, limits, { ...change, tasks: taskExists(records, taskKey(owner, id)) ? 0 : -1 })
       return dataset
     }, owner)
   }
@@ -194,11 +208,10 @@ export class ExampleStore {
   /** A page of the examples of a task, in the order of their ids. It looks at a bounded number of them. */
   *page(owner: Owner, id: string, query: ExampleQuery): Steps<ExamplePage> {
     const dataset = this.dataset(owner, id)
-    if (dataset === undefined) return { examples: [], next: null }
+    if (dataset === undefined) return emptyPage
     const { label, limit } = query
     // Counts are kept of all labels, unless there are too many.
-    if (label !== undefined && !dataset.truncated && !Object.hasOwn(dataset.labels, label))
-      return { examples: [], next: null }
+    if (label !== undefined && !dataset.truncated && !Object.hasOwn(dataset.labels, label)) return emptyPage
     const found: StoredExample[] = []
     const seen = { records: 0, bytes: 0, found: 0 }
     const matches = matcher(query)
@@ -220,11 +233,11 @@ export class ExampleStore {
           break
         }
       }
-      if (isComplete) return { examples: found, next: null }
+      if (isComplete) return { examples: found, next: null, bytes: seen.found }
       seen.records += step.records
       seen.bytes += step.bytes
       if (found.length === limit || seen.found >= pageBytes || isFull(seen, perPage))
-        return { examples: found, next: last }
+        return { examples: found, next: last, bytes: seen.found }
       yield
     }
   }
@@ -412,7 +425,7 @@ const tooLong = (bytes: number): Problem =>
 
 function writePlan(records: StoreWriter, owner: Owner, limits: Limits, id: string, dataset: Dataset, plan: Plan): void {
   const { writes, labels, change } = plan
-  const tasks = isCounted(records, owner, id) ? 0 : 1
+  const tasks = taskExists(records, taskKey(owner, id)) ? 0 : 1
   charge(records, owner, limits, { ...change, tasks })
   const folder = datasetKey(owner, id, dataset.incarnation)
   for (const [example, record] of writes) records.put('examples', `${folder}/${example}`, record)

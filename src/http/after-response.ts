@@ -27,3 +27,12 @@ function listen(raw: FastifyReply['raw']): Pending {
   })
   return made
 }
+
+/** A signal that aborts when the client disconnects before its response is sent. */
+export function disconnectSignal(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController()
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) controller.abort()
+  })
+  return controller.signal
+}

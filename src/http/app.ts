@@ -27,6 +27,7 @@ import { sendProblem } from './problems.js'
 import { checkHeaders, requestIdOf } from './request-headers.js'
 import type { RequestMetrics } from './request-metrics.js'
 import { addResponseHeaders, responseHeaders } from './response-headers.js'
+import { exampleRoutes } from './routes/examples.js'
 import { healthRoutes } from './routes/health.js'
 import { predictRoutes } from './routes/predict.js'
 import { rootRoute } from './routes/root.js'
@@ -46,6 +47,7 @@ export interface CommonOptions {
       Config,
       | 'maxBodyBytes'
       | 'maxUploadBytes'
+      | 'maxExamplesBytes'
       | 'maxInputs'
       | 'requestTimeoutMs'
       | 'shutdownTimeoutMs'
@@ -98,6 +100,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(predictRoutes({ access, lifecycle, inference, limits: config }))
   await app.register(taskRoutes(lifecycle, config, readBody))
   await app.register(versionRoutes(lifecycle))
+  await app.register(exampleRoutes(lifecycle, config))
   await app.register(tenantRoutes(lifecycle))
   await app.register(healthRoutes(lifecycle, metrics))
   rejectOtherMethods()

@@ -12,6 +12,10 @@ declare module 'fastify' {
     /** Null for a request without a body or without a caller. */
     bodyMemory: Holding | null
   }
+  interface FastifyContextConfig {
+    /** The body is not kept in memory. */
+    isStreamed?: boolean
+  }
 }
 
 /**
@@ -23,7 +27,7 @@ export function reserveBodyMemory(app: FastifyInstance, bodies: Pool): OnBytes {
   app.decorateRequest('bodyMemory', null)
   app.addHook('onRequest', async (request, reply) => {
     const { caller, headers } = request
-    if (caller === null || !hasBody(request)) return
+    if (caller === null || !hasBody(request) || request.routeOptions.config.isStreamed) return
     const held = bodies.take(caller.owner, factorOf(request) * Number(headers['content-length'] ?? 0))
     request.bodyMemory = held
     afterResponse(reply, held.release)

@@ -24,6 +24,7 @@ export const problems = {
   unknown_task: { status: 404, title: 'There is no such task' },
   unknown_version: { status: 404, title: 'There is no such version' },
   no_report: { status: 404, title: 'The version has no report' },
+  unknown_request: { status: 404, title: 'No text of the request is kept' },
   unknown_example: { status: 404, title: 'There is no such example' },
   unknown_tenant: { status: 404, title: 'There is no such tenant' },
   unknown_key: { status: 404, title: 'There is no such API key' },

@@ -2,6 +2,10 @@
 
 import type { Costs } from '../costs/costs.js'
 import type { Engines } from '../engine/engines.js'
+import type { ExampleText, NewExample, StoredPrediction } from '../examples/example.js'
+import type { ExampleStore } from '../examples/example-store.js'
+import type { UploadFolder } from '../examples/upload-folder.js'
+import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
 import type { Store } from '../store/store.js'
@@ -26,6 +30,17 @@ export interface Services extends PredictionServices {
   readonly dispatcher: Dispatcher
   readonly tenants: Tenants
   readonly keys: Keys
+  readonly examples: ExampleStore
+  readonly uploads: UploadFolder
+  /** Examples that the newest training of a task held out and predicted otherwise. */
+  readonly disagreements?: (owner: Owner, task: string) => readonly ({ readonly id: string } & StoredPrediction)[]
+  /** A text that a request sent and that the server has kept. */
+  readonly keptText?: (
+    owner: Owner,
+    task: string,
+    requestId: string,
+    index: number,
+  ) => (ExampleText & Pick<NewExample, 'predicted'>) | undefined
   /** Undefined if this process serves HTTP itself. */
   readonly workers?: WorkerCounts | undefined
 }

@@ -54,7 +54,3 @@ export function removeDataset(records: StoreWriter, owner: Owner, id: string): U
   records.put('removals', datasetKey(owner, id, dataset.incarnation), new Uint8Array())
   return { bytes: -dataset.bytes, examples: -dataset.examples }
 }
-
-/** Whether an owner has a task or a draft with this id. It counts as one task. */
-export const isCounted = (records: StoreReader, owner: Owner, id: string): boolean =>
-  records.get('versions', taskKey(owner, id)) !== undefined || records.get('datasets', taskKey(owner, id)) !== undefined

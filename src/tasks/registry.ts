@@ -11,9 +11,10 @@ import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 import { Problem, quoted } from '../problem.js'
 import type { Steps } from '../steps.js'
 import { ownerOf, type TaskOwner } from '../tenants/tenant.js'
+import { readDataset } from './datasets.js'
 import { nearestId } from './near-ids.js'
 import type { ReadyTasks, Task, TaskInUse } from './ready-tasks.js'
-import type { Precondition, StoredTask, TaskReader, TaskStore, UploadDetails } from './store.js'
+import type { Precondition, TaskReader, TaskStore, UploadDetails } from './store.js'
 import {
   type ActiveVersion,
   type Trial,
@@ -30,8 +31,13 @@ const extension = '.safetensors'
 
 export type Origin = 'bundled' | 'uploaded'
 
-export interface ListedTask extends StoredTask {
-  readonly origin: Origin
+export interface ListedTask {
+  readonly id: string
+  /** Of the active version; null for a draft. */
+  readonly digest: string | null
+  /** `draft`: it has examples and no active version. */
+  readonly origin: Origin | 'draft'
+  readonly examples: number
 }
 
 /** What decides which version of a task a request uses. */
@@ -64,11 +70,20 @@ export interface UsedVersion extends TaskInUse {
   readonly shadow?: string | undefined
 }
 
+export interface TaskPage {
+  readonly tasks: readonly ListedTask[]
+  /** The last id that was looked at, if there may be more tasks. */
+  readonly next: string | null
+}
+
+/** Most ids that a search looks at before it returns what it has found. */
+const mostSearched = 10_000
+
 /** Most uploaded tasks that are compared with a misspelt id. */
 const mostSuggested = 50
 
 /** Tasks of a list between two pauses. */
-const listedAtOnce = 50
+const listedAtOnce = 25
 
 /** The bundled files by id, in the order of the ids. */
 export type BundledTasks = ReadonlyMap<string, { readonly digest: string; readonly bytes: Uint8Array }>
@@ -141,7 +156,11 @@ export class ServedTasks<S extends TaskReader = TaskReader> {
   }
 
   /** Suggests only ids that the owner can see. */
-  protected unknownTask(owner: Owner, id: string): Problem {
+  unknownTask(owner: Owner, id: string): Problem {
+    if (this.store.isDraft(owner, id))
+      return new Problem('no_version', `task "${id}" has examples but no version yet; POST /tasks/${id}/learn`, {
+        task: id,
+      })
     const start = id.slice(0, 1)
     const bundled = [...this.bundled.keys()].filter((each) => each.startsWith(start))
     const near = nearestId(id, [...bundled, ...this.store.list(owner, start, mostSuggested).map((task) => task.id)])
@@ -208,27 +227,42 @@ export class Registry extends ServedTasks<TaskStore> {
     return this.store.digest(owner, id) === undefined ? 'bundled' : 'uploaded'
   }
 
-  /** Lists up to `limit` tasks that an owner sees, with ids after `after`, in the order of their ids. */
-  *list(owner: Owner, after: string, limit: number): Steps<ListedTask[]> {
-    const listed: ListedTask[] = []
-    while (listed.length < limit) {
-      const most = Math.min(limit - listed.length, listedAtOnce)
-      const some = this.#listAtOnce(owner, listed.at(-1)?.id ?? after, most)
-      listed.push(...some)
-      if (some.length < most) break
+  /**
+   * A page of the tasks and drafts that an owner sees, with ids after `after`, in the order of their ids.
+   * @param search only ids that contain this; the page can then have fewer tasks than `limit`
+   */
+  *page(owner: Owner, after: string, limit: number, search = ''): Steps<TaskPage> {
+    const tasks: ListedTask[] = []
+    let last = after
+    for (let seen = 0; seen < mostSearched; ) {
+      const some = this.#listAtOnce(owner, last, listedAtOnce)
+      for (const task of some) {
+        seen++
+        if (task.id.includes(search)) {
+          if (tasks.length === limit) return { tasks, next: last }
+          const dataset = task.origin === 'bundled' ? undefined : readDataset(this.store.store, owner, task.id)
+          tasks.push({ ...task, examples: dataset?.examples ?? 0 })
+        }
+        last = task.id
+      }
+      if (some.length < listedAtOnce) return { tasks, next: null }
       yield
     }
-    return listed
+    return { tasks, next: last }
   }
 
-  #listAtOnce(owner: Owner, after: string, limit: number): ListedTask[] {
-    const uploaded = this.store.list(owner, after, limit).map((task): ListedTask => ({ ...task, origin: 'uploaded' }))
-    const bundled: ListedTask[] = []
+  #listAtOnce(owner: Owner, after: string, limit: number): Omit<ListedTask, 'examples'>[] {
+    const uploaded = this.store.list(owner, after, limit).map((task) => ({ ...task, origin: 'uploaded' }) as const)
+    const before = uploaded.length === limit ? uploaded.at(-1)?.id : undefined
+    const drafts = this.store
+      .drafts(owner, after, limit, before)
+      .flatMap((id) => (this.bundled.has(id) ? [] : [{ id, digest: null, origin: 'draft' } as const]))
+    const bundled: Omit<ListedTask, 'examples'>[] = []
     for (const [id, { digest }] of this.bundled) {
       if (bundled.length === limit) break
       if (id > after && this.store.digest(owner, id) === undefined) bundled.push({ id, digest, origin: 'bundled' })
     }
-    return [...uploaded, ...bundled].sort((a, b) => (a.id < b.id ? -1 : 1)).slice(0, limit)
+    return [...uploaded, ...drafts, ...bundled].sort((a, b) => (a.id < b.id ? -1 : 1)).slice(0, limit)
   }
 
   /**
@@ -311,7 +345,7 @@ export class Registry extends ServedTasks<TaskStore> {
   async delete(owner: TaskOwner, id: string, precondition: Precondition): Promise<string | undefined> {
     this.checkWritable(ownerOf(owner), id)
     return this.store.delete(owner, id, (current) => {
-      if (current === undefined) throw this.unknownTask(ownerOf(owner), id)
+      if (current === undefined && !this.store.isDraft(ownerOf(owner), id)) throw this.unknownTask(ownerOf(owner), id)
       precondition(current)
     })
   }

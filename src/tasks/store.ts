@@ -78,6 +78,11 @@ export class TaskReader<S extends ReadableStore = ReadableStore> {
     return digestOfVersion(this.store, taskKey(owner, id), number)
   }
 
+  /** Whether the task has examples, or versions of which none is active. */
+  isDraft(owner: Owner, id: string): boolean {
+    return this.digest(owner, id) === undefined && taskExists(this.store, taskKey(owner, id))
+  }
+
   /** The file of the active version, or of another one. */
   file(owner: Owner, id: string, digest?: string): Uint8Array | undefined {
     return this.store.get(...this.#place(owner, id, digest))
@@ -107,6 +112,22 @@ export class TaskReader<S extends ReadableStore = ReadableStore> {
     const records = this.store.range('versions', { ...tasksOf(owner, after), limit })
     const prefix = taskKey(owner, '').length
     return Array.from(records, ([key, record]) => ({ id: key.slice(prefix), digest: parseActive(record).digest }))
+  }
+
+  /** Lists up to `limit` ids of an owner's tasks that have examples and no active version, from `after` to before `before`. */
+  drafts(owner: Owner, after: string, limit: number, before?: string): string[] {
+    const range = tasksOf(owner, after)
+    const prefix = taskKey(owner, '').length
+    const found: string[] = []
+    for (const [key] of this.store.range('datasets', {
+      ...range,
+      ...(before !== undefined && { before: taskKey(owner, before) }),
+    })) {
+      const id = key.slice(prefix)
+      if (this.digest(owner, id) === undefined) found.push(id)
+      if (found.length === limit) break
+    }
+    return found
   }
 
   #place(owner: Owner, id: string, digest: string | undefined) {

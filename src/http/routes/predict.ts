@@ -9,7 +9,7 @@ import { type Demand, nothing, oneToken } from '../../scheduler/admission.js'
 import type { PredictionInput } from '../../tasks/inputs.js'
 import type { Predicted } from '../../tasks/predictor.js'
 import type { Access } from '../../tenants/access.js'
-import { afterResponse } from '../after-response.js'
+import { afterResponse, disconnectSignal } from '../after-response.js'
 import { callerOf } from '../callers.js'
 import { sendLarge, smallResponseValues } from '../large-responses.js'
 import { problemResponses, responseOf } from '../schemas/common.js'
@@ -161,15 +161,6 @@ export const predictRoutes =
       },
     )
   }
-
-/** A signal that aborts when the client disconnects before its response is sent. */
-function disconnectSignal(reply: FastifyReply): AbortSignal {
-  const controller = new AbortController()
-  reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) controller.abort()
-  })
-  return controller.signal
-}
 
 const servedPrediction = ({ prediction, truncated }: Predicted) =>
   truncated ? { ...prediction, truncated } : prediction

@@ -20,7 +20,6 @@ import { etagOf, isUnchanged, preconditionOf } from '../etags.js'
 import { type FormPart, readForm } from '../forms.js'
 import { sendLarge, smallResponseValues } from '../large-responses.js'
 import { curlType, readMediaType } from '../media-types.js'
-import { pageOf } from '../page.js'
 import { etagHeader, locationHeader, noContent, problemResponses, responseOf } from '../schemas/common.js'
 import {
   conditionHeaders,
@@ -66,12 +65,12 @@ export const taskRoutes =
       async (request, reply) => {
         const { costs, registry } = lifecycle.services
         const { owner } = callerOf(request)
-        const { after = '', limit = 100 } = request.query
-        const found = await costs.work.run(owner, registry.list(owner, after, limit + 1))
-        const { page, next } = pageOf(limit, found)
-        const tasks = page.map(({ id, digest, origin }) => ({ id, version: digest, origin }))
+        const { after = '', limit = 100, search } = request.query
+        const page = await costs.work.run(owner, registry.page(owner, after, limit, search?.toLowerCase()))
+        const { next } = page
+        const tasks = page.tasks.map(({ id, digest, origin, examples }) => ({ id, version: digest, origin, examples }))
         const response = { total: registry.countOf(owner), tasks, next }
-        if (3 * tasks.length < smallResponseValues) return response
+        if (4 * tasks.length < smallResponseValues) return response
         hold(reply, owner, answerFactor * bytesOfListed * tasks.length)
         return sendLarge(reply, costs.work, owner, response)
       },

@@ -29,6 +29,7 @@ export const openapiDocument = {
       name: 'versions',
       description: 'Every upload and every job makes a version of a task. One is active; the last ones are kept.',
     },
+    { name: 'examples', description: 'Labelled texts, which a task is trained on, and corrections of predictions' },
     { name: 'tenants', description: 'Tenants with their limits and API keys. Each tenant sees only its own tasks.' },
     { name: 'operation', description: 'Health and metrics' },
   ],

@@ -3,7 +3,7 @@
 import { type TSchema, Type } from 'typebox'
 import { combinings, headActivationNames, inputKinds, poolings, problemTypes } from '../../petl/task.js'
 import { etagsPattern } from '../etags.js'
-import { list, nextPage, oneOf, pageQuery, taskId } from './common.js'
+import { list, nextPage, oneOf, orNull, pageQuery, taskId } from './common.js'
 import { component } from './component.js'
 
 export const taskParams = Type.Object({ id: taskId })
@@ -155,13 +155,37 @@ export const taskSchema = component(
   }),
 )
 
-const taskSummary = component('TaskSummary', Type.Object({ id: Type.String(), version, origin }))
+const taskSummary = component(
+  'TaskSummary',
+  Type.Object({
+    id: Type.String(),
+    version: orNull(Type.String(), 'SHA-256 of the task file; null for a draft'),
+    origin: Type.Enum(['bundled', 'uploaded', 'draft'], {
+      description:
+        'bundled: a read-only file of the server; uploaded: over this API; draft: it has examples and no version yet',
+    }),
+    examples: Type.Integer({ description: 'Number of its examples' }),
+  }),
+)
 
-export const taskListQuery = pageQuery('^[a-z0-9._-]{0,64}$')
+export const taskListQuery = Type.Object(
+  {
+    ...pageQuery('^[a-z0-9._-]{0,64}$').properties,
+    search: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 64,
+        description:
+          'Only tasks whose ids contain this. A page looks at a bounded number of tasks: it can have few of them, and a next page',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
 export const taskListSchema = component(
   'TaskList',
   Type.Object({
-    total: Type.Integer({ description: 'Number of tasks on all pages' }),
+    total: Type.Integer({ description: 'Number of all tasks, also of those that a search leaves out' }),
     tasks: list(taskSummary),
     next: nextPage,
   }),
