@@ -23,14 +23,17 @@ import {
 export interface LearnerProgram {
   /** A program in JavaScript. */
   readonly path: string
+  /** As nice(1) has it, from 0 to 19, the lowest one. */
+  readonly priority: number
   /** A learner that has sent nothing for this long after its start hangs, in milliseconds. */
   readonly startMs: number
   /** A learner that sends nothing for this long hangs, in milliseconds. */
   readonly silenceMs: number
 }
 
-const learnerProgram: LearnerProgram = {
+export const learnerProgram: LearnerProgram = {
   path: fileURLToPath(new URL('./main.js', import.meta.url)),
+  priority: 19,
   // At the lowest priority on a busy machine, a start takes many times as long as on a free one.
   startMs: 120_000,
   silenceMs: 600_000,
@@ -47,7 +50,7 @@ const memoryEveryMs = 250
 const maxLog = 8_192
 
 /** After its last message a learner has this long to exit, in milliseconds. */
-const exitMs = 10_000
+const exitMs = 2_000
 
 /**
  * Trains a task in a child process.
@@ -91,7 +94,7 @@ class LearnerProcess {
   ) {
     const { data, memoryBytes, threads } = request
     const heapMiB = Math.min(Math.max(Math.floor(memoryBytes / 2 / 2 ** 20), leastHeapMiB), mostHeapMiB)
-    this.#child = spawn(process.execPath, [`--max-old-space-size=${heapMiB}`, program.path], {
+    this.#child = spawn(process.execPath, [`--max-old-space-size=${heapMiB}`, program.path, `${program.priority}`], {
       // Messages to users name the data file as the learner sees it.
       cwd: dirname(resolve(data)),
       env: learnerEnvironment(threads),
@@ -107,7 +110,7 @@ class LearnerProcess {
         resolve(how)
       }
       this.#child.once('error', (error) => end(`it could not be started: ${error.message}`))
-      this.#child.once('close', (code, by) => end(by === null ? `it exited with code ${code}` : `${by} ended it`))
+      this.#child.once('close', (code, by) => end(by === null ? `it exited with code ${code}` : killedBy(by)))
     })
     for (const stream of this.#child.stdio) stream?.on('error', () => {})
     stderr?.on('data', (piece: Buffer) => {
@@ -217,6 +220,9 @@ function requestInFolderOfData(request: LearnerRequest): LearnerRequest {
     ...(active !== undefined && { active: resolve(active) }),
   }
 }
+
+const killedBy = (signal: NodeJS.Signals): string =>
+  `it was killed by ${signal}${signal === 'SIGKILL' ? ', as the system does when memory is short' : ''}`
 
 /** Bounds of the JavaScript heap. Most memory of training is outside it. */
 const leastHeapMiB = 128

@@ -9,7 +9,7 @@ import { Worker } from 'node:worker_threads'
 import { Problem } from '../problem.js'
 import { type LearnerMessage, type LearnerRequest, messagesFd } from './messages.js'
 
-yieldToOthers()
+yieldToOthers(Number(process.argv[2]))
 // A thread of its own notices the end of the server even while this one computes.
 new Worker(new URL('./lifeline.js', import.meta.url)).unref()
 
@@ -30,14 +30,13 @@ try {
 }
 messages.end(() => process.exit(0))
 
-/** Lowers the priority as far as this process may, and makes it the first one to be killed when memory is short. */
-function yieldToOthers(): void {
-  const lowest = 19
+/** Lowers the priority, and makes this process the first one to be killed when memory is short. */
+function yieldToOthers(priority: number): void {
   // On Linux each thread has a priority of its own. New threads take that of the thread that starts them.
   const threads = tryTo(() => readdirSync('/proc/self/task').map(Number)) ?? [0]
-  for (const thread of threads) tryTo(() => setPriority(thread, lowest))
+  for (const thread of threads) tryTo(() => setPriority(thread, priority))
   // Where sessions are scheduled as groups, priorities count within a group only.
-  tryTo(() => writeFileSync('/proc/self/autogroup', String(lowest)))
+  tryTo(() => writeFileSync('/proc/self/autogroup', String(priority)))
   tryTo(() => writeFileSync('/proc/self/oom_score_adj', '1000'))
 }
 
