@@ -107,7 +107,10 @@ export interface NewTaskControl extends RunControl {
   /** Receives what the task is judged by. */
   readonly onValidation?: (validation: Validation) => void
   readonly onStartProgress?: (progress: StartProgress) => void
-  /** Receives the head without a mask as a finished task, as soon as it is known; not for tasks without a linear head. */
+  /**
+   * Receives the head without a mask as a finished task, as soon as it is known, with the chosen metric alone; not for
+   * tasks without a linear head.
+   */
   readonly onHead?: (head: NewTask) => void
   /** Receives the calibrated loss of the held-out examples after an epoch, if epochs are compared by it. */
   readonly onEpoch?: (epoch: number, heldOutLoss: number) => void
@@ -229,7 +232,7 @@ function headTask(run: Run, validation: Validation, { mask, head }: StartingPoin
     ...{ bestEpoch: 0, epochs: 0, steps: 0, stopped: false },
   }
   const tensors = headTensors(head.head, space, run.trainer.backbone.dims.hiddenSize)
-  return newTask(run, result, judged, undefined, calibratedHead(tensors, head.calibration), result.score)
+  return newTask(run, result, judged, undefined, calibratedHead(tensors, head.calibration), result.score, true)
 }
 
 /** @param fitted outputs for the held-out examples of each fold, and their calibration */
@@ -330,7 +333,10 @@ interface Judged extends JudgedTask {
   readonly uncalibrated: Values
 }
 
-/** @param module undefined for a task without a mask */
+/**
+ * @param module undefined for a task without a mask
+ * @param isFast whether to leave out what takes time: other metrics, and the calibration error
+ */
 function newTask(
   { trainer, prototype, data: { metric, texts, heldOut }, options, random }: Run,
   result: NewTaskResult,
@@ -338,6 +344,7 @@ function newTask(
   module: readonly ModuleTensor[] | undefined,
   tensors: readonly Tensor[],
   headOnly: number | undefined,
+  isFast = false,
 ): NewTask {
   const { combine, pooling, normalize, description } = options
   const file = trainedTaskFile(
@@ -355,10 +362,12 @@ function newTask(
       ...(description !== undefined && { description }),
     },
   )
-  const calibrationError = crossFittedCalibrationError(space, uncalibrated, evaluation, random('calibration'))
+  const calibrationError = isFast
+    ? undefined
+    : crossFittedCalibrationError(space, uncalibrated, evaluation, random('calibration'))
   return {
     ...{ file, result, metric },
-    scores: allScores(metric, space, evaluation, options.seed),
+    scores: allScores(metric, space, evaluation, options.seed, isFast ? [] : undefined),
     confusions: findConfusions(space, evaluation),
     judged: { space, evaluation, ...judged },
     ...(calibrationError !== undefined && { calibrationError }),

@@ -15,9 +15,15 @@ export interface Score {
   readonly interval?: Interval
 }
 
-/** The scores of all metrics that apply, the given one first. */
-export const allScores = (metric: Metric, space: LabelSpace, evaluation: Evaluation, seed: number): readonly Score[] =>
-  [...new Set([metric, ...problemTraits[space.problem].metrics(space)])].map((metric) => {
+/** The scores of a metric and of others, by default all that apply. */
+export const allScores = (
+  metric: Metric,
+  space: LabelSpace,
+  evaluation: Evaluation,
+  seed: number,
+  others: readonly Metric[] = problemTraits[space.problem].metrics(space),
+): readonly Score[] =>
+  [...new Set([metric, ...others])].map((metric) => {
     const interval = confidenceInterval(metric, space, evaluation, new Random(seed, 'interval'))
     return { metric, score: scoreOf(metric, space, evaluation), ...(interval && { interval }) }
   })

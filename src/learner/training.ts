@@ -1,7 +1,7 @@
 // What a learner does: trains the task that the server asks for, and reports how it goes. The head alone is reported as a
 // complete task within seconds, the trained mask later.
 
-import { writeFile } from 'node:fs/promises'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { defaultColumns } from '../data/columns.js'
 import { placeNumber } from '../data/file-survey.js'
@@ -50,7 +50,6 @@ export async function trainFor(
   /** Of each example of the data. */
   const lines: number[] = []
   let data: TrainingData | undefined
-  let head: Promise<void> | undefined
   const { task } = await learnTask(
     {
       ...defaults,
@@ -79,7 +78,8 @@ export async function trainFor(
         if (data) send(describeData(data, train.examples.length, folds, warnings))
       },
       onHead: (task) => {
-        head = writeFile(join(out, taskFileNames.head), task.file).then(() => send(describeHead(task)))
+        writeFileSync(join(out, taskFileNames.head), task.file)
+        send(describeHead(task))
         reports.enter('comparing')
       },
       onStartProgress: ({ done, all }) => reports.within(done / all),
@@ -88,9 +88,8 @@ export async function trainFor(
       onEpoch: (epoch, loss) => reports.epoch(epoch, loss),
     },
   )
-  await head
   reports.enter('evaluating')
-  await writeFile(join(out, taskFileNames.done), task.file)
+  writeFileSync(join(out, taskFileNames.done), task.file)
   const activeScore = await activeScoreOf(request, task, lines, (warning) => warnings.push(warning))
   const { result, metric: chosen, scores } = task
   return {
