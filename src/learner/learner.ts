@@ -4,8 +4,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { reasonOf } from '../problem.js'
 import { afterRunning } from '../running-time.js'
 import {
   type LearnerDone,
@@ -66,7 +67,16 @@ export async function startLearner(
   program: LearnerProgram = learnerProgram,
 ): Promise<LearnerResult> {
   if (signal.aborted) return { kind: 'cancelled' }
-  const learner = new LearnerProcess(request, program)
+  let learner: LearnerProcess
+  try {
+    learner = new LearnerProcess(request, program)
+  } catch (error) {
+    return {
+      kind: 'crashed',
+      message: `the process that trains the task could not be started: ${reasonOf(error)}`,
+      log: '',
+    }
+  }
   const onAbort = () => learner.kill({ kind: 'cancelled' })
   signal.addEventListener('abort', onAbort)
   try {
@@ -80,6 +90,7 @@ type Messages = Readable & AsyncIterable<Buffer>
 
 class LearnerProcess {
   readonly #child: ChildProcess
+  readonly #messages: Messages
   readonly #ended: Promise<string>
   #log = ''
   /** Its process id may belong to another process then. */
@@ -103,7 +114,6 @@ class LearnerProcess {
       // Its own process group, so that nothing of it is left when it is killed.
       detached: true,
     })
-    const { stdin, stderr } = this.#child
     this.#ended = new Promise((resolve) => {
       const end = (how: string) => {
         this.#hasEnded = true
@@ -112,11 +122,14 @@ class LearnerProcess {
       this.#child.once('error', (error) => end(`it could not be started: ${error.message}`))
       this.#child.once('close', (code, by) => end(by === null ? `it exited with code ${code}` : killedBy(by)))
     })
-    for (const stream of this.#child.stdio) stream?.on('error', () => {})
-    stderr?.on('data', (piece: Buffer) => {
+    // Without free descriptors there are no streams.
+    const streams: ChildProcess['stdio'] | undefined = this.#child.stdio
+    for (const stream of streams ?? []) stream?.on('error', () => {})
+    this.#messages = (streams?.[messagesFd] ?? Readable.from([])) as Messages
+    this.#child.stderr?.on('data', (piece: Buffer) => {
       this.#log = `${this.#log}${piece}`.slice(-maxLog)
     })
-    stdin?.end(JSON.stringify(requestInFolderOfData(request)))
+    this.#child.stdin?.end(JSON.stringify(requestInFolderOfData(request)))
   }
 
   /** Kills the process and all that it started. @param result why */
@@ -146,6 +159,7 @@ class LearnerProcess {
       stopWatching()
       this.#cancelSilence()
       this.kill({ kind: 'cancelled' })
+      await this.#ended
     }
   }
 
@@ -154,7 +168,7 @@ class LearnerProcess {
     const { out } = this.request
     const start = performance.now()
     let count = 0
-    for await (const line of linesOf(this.#child.stdio[messagesFd] as Messages)) {
+    for await (const line of linesOf(this.#messages)) {
       const message = line === undefined ? undefined : readMessage(line)
       const most = messageBurst + (messagesPerSecond * (performance.now() - start)) / 1000
       if (message === undefined || ++count > most) {

@@ -2,12 +2,13 @@
 // their place send what no learner should send.
 
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { type LearnerProgram, learnerProgram, startLearner } from '../../src/learner/learner.js'
 import type { LearnerEvent, LearnerRequest, LearnerResult } from '../../src/learner/messages.js'
 import { root, temporaryDirectory } from '../material.js'
@@ -15,6 +16,7 @@ import { exampleRows, requestFor, toLines } from './material.js'
 
 const request = await requestFor(toLines(exampleRows('tickets.csv')), { timeBudgetS: 60 })
 const folder = await temporaryDirectory()
+const run = promisify(execFile)
 const never = new AbortController().signal
 const usualPriority = { ...learnerProgram, priority: 0 }
 
@@ -178,4 +180,21 @@ test('reports a crash if there is no such program', async () => {
   const result = await startLearner(request, () => {}, never, program)
   assert.ok(result.kind === 'crashed')
   assert.match(result.log, /none\.mjs/)
+})
+
+test('reports a crash if the system has no descriptors left for a child', async () => {
+  const path = join(folder, 'exhausted.mjs')
+  const learner = JSON.stringify(join(root, 'build/src/learner/learner.js'))
+  writeFileSync(
+    path,
+    `import fs from 'node:fs'
+import { startLearner } from ${learner}
+try { for (;;) fs.openSync('/dev/null', 'r') } catch {}
+const result = await startLearner(${JSON.stringify(request)}, () => {}, new AbortController().signal)
+console.log(JSON.stringify(result))`,
+  )
+  const { stdout } = await run('sh', ['-c', 'ulimit -n 1000; exec "$0" "$1"', process.execPath, path])
+  const { kind, message } = JSON.parse(stdout) as { kind: string; message: string }
+  assert.equal(kind, 'crashed')
+  assert.match(message, /could not be started/)
 })
