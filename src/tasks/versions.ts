@@ -130,8 +130,9 @@ export const readReport = (records: StoreReader, key: string, number: number): B
   records.get('reports', keyOfNumber(key, number))
 
 /**
- * Adds a version. If a version has the same digest already, it adds nothing. Beyond `keep` versions, and while the quota of
- * bytes has no room for the new one, it drops the oldest ones: never the active one, the candidate or the new one.
+ * Adds a version. If a version has the same digest already, it adds only a report that is missing. Beyond `keep` versions,
+ * and while the quota of bytes has no room for the new one, it drops the oldest ones: never the active one, the candidate or
+ * the new one.
  * @returns the number of the version
  * @throws Problem `unknown_tenant`, `quota_exceeded`; nothing is written then
  */
@@ -148,12 +149,18 @@ export function addVersion(
   const active = readActive(records, key)
   const { versions, last, isRecorded } = readHistory(records, key)
   const known = versions.find(({ digest }) => digest === version.digest)
+  const { file, report, ...about } = version
+  const reportText = textOfReport(report)
   if (known) {
+    // The head alone was the result of a job: its report comes last.
+    if (reportText && known.reportBytes === undefined && isRecorded) {
+      charge(records, owner, limits, { bytes: reportText.byteLength })
+      writeVersion(records, key, { ...known, ...about, source: known.source, reportBytes: reportText.byteLength })
+      records.put('reports', keyOfNumber(key, known.number), reportText)
+    }
     if (activate) makeActive(records, key, active, known.digest)
     return known.number
   }
-  const { file, report, ...about } = version
-  const reportText = textOfReport(report)
   const added: VersionRecord = {
     ...about,
     number: last + 1,
