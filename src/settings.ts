@@ -27,6 +27,7 @@ export const settingGroups = [
   'Model and engines',
   'Storage',
   'Capacity',
+  'Learning',
   'Security',
   'Timeouts',
   'Logging and operation',
@@ -262,6 +263,34 @@ export const settings = {
     16 * MiB,
     [64 * 1024, 1024 * MiB],
     'Largest response, in bytes, as estimated before the work begins.',
+  ),
+  learningJobs: whole(
+    'Learning',
+    1,
+    [0, 64],
+    'Most jobs that train tasks at the same time, each in a process of its own; 0 switches learning off.',
+  ),
+  learningThreads: wholeOrAuto(
+    'Learning',
+    [1, 1024],
+    'CPU threads of each job that trains a task. They run at the lowest priority. `auto` is half of the cores, at least 1.',
+  ),
+  learningMemoryBytes: wholeOrAuto(
+    'Learning',
+    [64 * MiB, 1024 * 1024 * MiB],
+    'Memory that each job which trains a task may use, in bytes; one that needs more fails. `auto` is 1/4 of the memory, divided among the jobs that may run at the same time.',
+  ),
+  learningTimeBudgetS: whole(
+    'Learning',
+    300,
+    [1, 86_400],
+    'Most time that a job may train, in seconds; fewer epochs are planned if they would take longer. A request may ask for less.',
+  ),
+  learningExamples: whole(
+    'Learning',
+    20_000,
+    [10, 10_000_000],
+    'Most examples that a job learns from. Of a task with more, it takes a random sample. A request may ask for fewer.',
   ),
   operatorKey: {
     group: 'Security',

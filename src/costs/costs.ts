@@ -3,6 +3,9 @@
 
 import {
   divideMemory,
+  type LearningMemory,
+  type LearningSettings,
+  learningMemory,
   type MemoryLimit,
   type MemoryPools,
   type MemorySettings,
@@ -18,6 +21,8 @@ export interface Costs {
   readonly memory: MemoryLimit
   /** Processes of the server, which share the memory. */
   readonly processes: number
+  /** Of the processes that train tasks. */
+  readonly learning: LearningMemory
   /** Of this process. */
   readonly shares: MemoryShares
   readonly pools: MemoryPools
@@ -28,10 +33,12 @@ export interface Costs {
  * @param processes of the server, which share the memory
  * @throws Problem `invalid_setting` if the sizes that the settings allow do not fit into the memory
  */
-export function openCosts(settings: MemorySettings, processes = 1): Costs {
+export function openCosts(settings: MemorySettings & LearningSettings, processes = 1): Costs {
   const memory = memoryLimit(settings.memoryBytes)
   const shares = divideMemory(memory, settings, processes)
-  return { memory, processes, shares, pools: poolsOf(shares), work: new SlicedWork() }
+  const reserved = processes * Object.values(shares).reduce((a: number, b: number) => a + b, 0)
+  const learning = learningMemory(memory, settings, reserved)
+  return { memory, processes, learning, shares, pools: poolsOf(shares), work: new SlicedWork() }
 }
 
 /** The shares of all processes together. */

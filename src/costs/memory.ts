@@ -14,6 +14,11 @@ export interface MemorySettings {
   readonly maxAnswerBytes: number
 }
 
+export interface LearningSettings {
+  readonly learningJobs: number
+  readonly learningMemoryBytes: number | 'auto'
+}
+
 export interface MemoryLimit {
   readonly bytes: number
   readonly source: 'setting' | 'container' | 'machine'
@@ -91,6 +96,41 @@ export function divideMemory({ bytes: limit }: MemoryLimit, settings: MemorySett
     )
   }
   return divided
+}
+
+/** Share of the limit that the processes which train tasks may use together. */
+const learningShare = 1 / 4
+/** Share of the limit that everything may use that is reserved. The rest is for the model, the engines and the heap. */
+const reservedShare = 3 / 4
+
+/** Memory of the processes that train tasks, in bytes. */
+export interface LearningMemory {
+  /** Of one job; 0 if learning is off. */
+  readonly perJob: number
+  readonly all: number
+}
+
+/**
+ * The memory for learning. It is apart from the shares of requests.
+ * @param reserved by the shares of all processes
+ * @throws Problem `invalid_setting` if it does not fit into the limit with them
+ */
+export function learningMemory(
+  { bytes: limit }: MemoryLimit,
+  { learningJobs: jobs, learningMemoryBytes: setting }: LearningSettings,
+  reserved: number,
+): LearningMemory {
+  if (jobs === 0) return { perJob: 0, all: 0 }
+  const perJob = setting === 'auto' ? Math.floor((learningShare * limit) / jobs) : setting
+  const all = jobs * perJob
+  if (reserved + all > reservedShare * limit)
+    throw new Problem(
+      'invalid_setting',
+      `the settings reserve ${all} bytes for learning and ${reserved} for requests and the cache; with ${limit} bytes of ` +
+        `memory at most three quarters of them may be reserved. Lower ${flagOf('learningMemoryBytes')} or ` +
+        `${flagOf('learningJobs')}, or raise ${flagOf('memoryBytes')}`,
+    )
+  return { perJob, all }
 }
 
 /** The pools that requests take memory from. The cache has its own bound. */

@@ -83,7 +83,10 @@ export const healthRoutes =
           memory: {
             limit_bytes: costs.memory.bytes,
             source: costs.memory.source,
-            shares_bytes: sharesOfServer(costs),
+            shares_bytes: {
+              ...sharesOfServer(costs),
+              ...(costs.learning.all > 0 && { learning: costs.learning.all }),
+            },
           },
           ...(workers && { http_workers: { configured: workers.configured, available: workers.available } }),
           ...(following && {

@@ -54,6 +54,9 @@ export const healthReport = component(
           bodies: Type.Integer({ description: 'Request bodies' }),
           texts: Type.Integer({ description: 'Texts that are being tokenised' }),
           answers: Type.Integer({ description: 'Responses that are being written or sent' }),
+          learning: Type.Optional(
+            Type.Integer({ description: 'Processes that train tasks. Absent if learning is switched off.' }),
+          ),
         }),
       },
       { description: 'How memory is divided. The rest is for the model, the engines and the heap.' },
