@@ -47,6 +47,14 @@ export type ProblemCode =
   | 'unknown_request'
   | 'examples_deleted'
   | 'answer_too_large'
+  // jobs
+  | 'unknown_job'
+  | 'no_examples'
+  | 'job_exists'
+  | 'job_finished'
+  | 'too_many_jobs'
+  | 'too_many_streams'
+  | 'learning_disabled'
   // tenants
   | 'unauthenticated'
   | 'forbidden'

@@ -2,6 +2,7 @@
 
 import { isIPv4 } from 'node:net'
 import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { readBackbone } from './backbones/backbone.js'
@@ -20,6 +21,10 @@ import { Lifecycle, type Services } from './http/services.js'
 import { findModel, howToMakePrototype, prototypeIn } from './hub/find-model.js'
 import type { Inference } from './inference/inference.js'
 import { LocalInference } from './inference/local-inference.js'
+import { Jobs } from './jobs/jobs.js'
+import { Learning } from './jobs/learning.js'
+import { Runner } from './jobs/runner.js'
+import { startLearner } from './learner/learner.js'
 import { servedModel } from './petl/combining.js'
 import { readPrototypeFile } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
@@ -167,6 +172,7 @@ async function startOn(
     logger.warn('there are no API keys: anyone who can reach the server has full access')
   lifecycle.ready(services)
   workers?.serve()
+  services.learning.runner.start()
   const { choice } = services.engines
   const { maxTokens } = services.dispatcher.options
   const keys = access.open ? 'none' : 'required'
@@ -205,13 +211,14 @@ async function startOn(
       const until = performance.now() + enginesShare * config.shutdownTimeoutMs
       lifecycle.stop()
       stop.abort()
+      const stopping = services.learning.runner.stop()
       certificate?.close()
       const endingChanges = setTimeout(() => store.abortChanges(), changesShare * config.shutdownTimeoutMs)
       await finish('requests', () => front.close())
       // A hung engine must not keep the store open.
       await Promise.all([
         finish('engines', () => services.engines.close(Math.max(0, until - performance.now()))),
-        finish('store', () => Promise.all(background).then(() => store.close())),
+        finish('store', () => Promise.all([...background, stopping]).then(() => store.close())),
       ])
       clearTimeout(endingChanges)
     },
@@ -291,7 +298,7 @@ async function loadServices(
       'the model has no prototype: only tasks without a mask are served',
     )
   const { engineTimeoutMs: runTimeoutMs, engineStartTimeoutMs: startTimeoutMs } = config
-  const { bytes: memoryBytes } = costs.memory
+  const memoryBytes = costs.memory.bytes - costs.learning.all
   const starting = Engines.start(
     config.engines,
     { backbone, prototype, provider, numerics, slots, threads, runTimeoutMs, startTimeoutMs, memoryBytes },
@@ -332,10 +339,39 @@ async function loadServices(
     const examples = new ExampleStore(store)
     const uploads = await UploadFolder.open(config.dataDir, config.maxExamplesBytes)
     const served = { costs, store, registry, engines, dispatcher, predictor }
-    return { ...served, shadows, tenants, keys, examples, uploads }
+    const learning = openLearning(registry, { directory, prototypeFile }, { config, costs, metrics, logger })
+    return { ...served, shadows, tenants, keys, examples, uploads, learning }
   } catch (error) {
     const engines = await starting.catch(() => undefined)
     await engines?.close()
     throw error
   }
+}
+
+function openLearning(
+  { ready, store: tasks }: Registry,
+  { directory, prototypeFile }: WorkerModel,
+  { config, costs, metrics, logger }: Pick<ServiceParts, 'config' | 'costs' | 'metrics' | 'logger'>,
+): Learning {
+  const { dataDir, masksDir, learningJobs: atOnce, learningThreads, learningTimeBudgetS, learningExamples } = config
+  const jobs = new Jobs(tasks.store, tasks.versionsKept)
+  const runner = new Runner({
+    jobs,
+    examples: new ExampleStore(tasks.store),
+    learner: startLearner,
+    model: { directory, prototypeFile, masksDir },
+    check: async (owner, file) => (await ready.make(owner, file)).file,
+    atOnce,
+    limits: {
+      threads: learningThreads === 'auto' ? Math.max(1, Math.floor(availableParallelism() / 2)) : learningThreads,
+      memoryBytes: costs.learning.perJob,
+      timeBudgetS: learningTimeBudgetS,
+      examples: learningExamples,
+    },
+    directory: join(dataDir, 'learning'),
+    work: costs.work,
+    log: logger,
+    onEnd: (state, seconds) => metrics.jobEnded(state, seconds),
+  })
+  return new Learning(jobs, runner)
 }

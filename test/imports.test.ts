@@ -28,7 +28,8 @@ const imports: Readonly<Record<string, string>> = {
   report: 'data formats learn',
   evaluation: 'backbones costs data engine inference learn petl report runtime scheduler tasks tenants',
   learner: 'data evaluation learn petl report',
-  http: 'costs data engine examples formats inference petl scheduler store tasks tenants',
+  jobs: 'costs examples learn learner petl store tasks tenants',
+  http: 'costs data engine examples formats inference jobs learn petl scheduler store tasks tenants',
   workers: 'backbones costs http inference petl runtime store tasks tenants',
   commands:
     'backbones data evaluation formats http hub learn petl report runtime server shutdown signals store tasks tenants',

@@ -29,6 +29,7 @@ import type { RequestMetrics } from './request-metrics.js'
 import { addResponseHeaders, responseHeaders } from './response-headers.js'
 import { exampleRoutes } from './routes/examples.js'
 import { healthRoutes } from './routes/health.js'
+import { jobRoutes } from './routes/jobs.js'
 import { predictRoutes } from './routes/predict.js'
 import { rootRoute } from './routes/root.js'
 import { taskRoutes } from './routes/tasks.js'
@@ -101,6 +102,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(taskRoutes(lifecycle, config, readBody))
   await app.register(versionRoutes(lifecycle))
   await app.register(exampleRoutes(lifecycle, config))
+  await app.register(jobRoutes(lifecycle, access))
   await app.register(tenantRoutes(lifecycle))
   await app.register(healthRoutes(lifecycle, metrics))
   rejectOtherMethods()

@@ -69,6 +69,16 @@ export function addGauges(
     watch((s) => whileReadable(() => s.registry.count)),
   )
   gauge(
+    'jobs_running',
+    'Jobs that run in this process',
+    watch((s) => s.learning.runner.running),
+  )
+  gauge(
+    'jobs_unfinished',
+    'Jobs that wait or run, of all replicas',
+    watch((s) => whileReadable(() => s.store.count('unfinished'))),
+  )
+  gauge(
     'storage_available',
     '1 while the files of the data directory are in place and can be written',
     watch((s) => Number(s.store.failure === undefined)),

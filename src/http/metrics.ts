@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type LossCause, lossCauses } from '../engine/engine-lost.js'
 import { type NotReplacedCause, notReplacedCauses } from '../engine/supervised-engine.js'
+import { isUnfinished, type JobState, jobStates } from '../jobs/job.js'
 import type { Owner } from '../owner.js'
 import type { BatchReport } from '../scheduler/batch-runner.js'
 import type { Certificate } from './certificate.js'
@@ -14,6 +15,8 @@ import type { Lifecycle } from './services.js'
 
 /** Least time between two times that the metrics are written as text, in milliseconds. It takes some milliseconds. */
 const writeEveryMs = 100
+
+const endStates = jobStates.filter((state) => !isUnfinished(state))
 
 const powersOfTwo = (first: number, last: number) =>
   Array.from({ length: Math.log2(last / first) + 1 }, (_, i) => first * 2 ** i)
@@ -53,6 +56,10 @@ export class Metrics extends RequestMetrics {
     'Failed attempts to replace an engine: the start failed (start_failed), or abandoned threads left no room for it (left_behind)',
     ['cause'],
   )
+  readonly #jobs = this.counter('jobs_total', 'Jobs that have ended, by their state', ['state'])
+  readonly #learning = this.histogram('learning_seconds', 'Time from the last start of a job to its end', {
+    buckets: [1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500],
+  })
   readonly #tenantTokens = this.counter('tenant_tokens_total', 'Tokens of admitted texts by tenant', ['tenant'])
   readonly #pace = new Pace(writeEveryMs)
   #nextText: Promise<string> | undefined
@@ -64,6 +71,7 @@ export class Metrics extends RequestMetrics {
     // increase() would miss the first loss if the series began with it.
     for (const cause of lossCauses) this.#lost.inc({ cause }, 0)
     for (const cause of notReplacedCauses) this.#notReplaced.inc({ cause }, 0)
+    for (const state of endStates) this.#jobs.inc({ state }, 0)
     addGauges(this.registry, lifecycle, certificate)
   }
 
@@ -99,6 +107,12 @@ export class Metrics extends RequestMetrics {
 
   engineNotReplaced(cause: NotReplacedCause): void {
     this.#notReplaced.inc({ cause })
+  }
+
+  /** @param seconds of its last start; undefined if it never ran */
+  jobEnded(state: JobState, seconds: number | undefined): void {
+    this.#jobs.inc({ state })
+    if (seconds !== undefined) this.#learning.observe(seconds)
   }
 
   dropped(reason: string, rows: number): void {

@@ -5,6 +5,7 @@ import type { Engines } from '../engine/engines.js'
 import type { ExampleText, NewExample, StoredPrediction } from '../examples/example.js'
 import type { ExampleStore } from '../examples/example-store.js'
 import type { UploadFolder } from '../examples/upload-folder.js'
+import type { Learning } from '../jobs/learning.js'
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
@@ -41,6 +42,7 @@ export interface Services extends PredictionServices {
     requestId: string,
     index: number,
   ) => (ExampleText & Pick<NewExample, 'predicted'>) | undefined
+  readonly learning: Learning
   /** Undefined if this process serves HTTP itself. */
   readonly workers?: WorkerCounts | undefined
 }

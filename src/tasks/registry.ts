@@ -15,9 +15,11 @@ import { readDataset } from './datasets.js'
 import { nearestId } from './near-ids.js'
 import type { ReadyTasks, Task, TaskInUse } from './ready-tasks.js'
 import type { Precondition, TaskReader, TaskStore, UploadDetails } from './store.js'
+import { taskKey } from './task-key.js'
 import {
   type ActiveVersion,
   type Trial,
+  taskExists,
   unknownVersion,
   type VersionChange,
   type VersionChoice,
@@ -348,6 +350,12 @@ export class Registry extends ServedTasks<TaskStore> {
       if (current === undefined && !this.store.isDraft(ownerOf(owner), id)) throw this.unknownTask(ownerOf(owner), id)
       precondition(current)
     })
+  }
+
+  /** @throws Problem if the task cannot be trained: `invalid_task_id`, `unknown_task`, `task_read_only` */
+  checkLearnable(owner: Owner, id: string): void {
+    this.checkWritable(owner, id)
+    if (!taskExists(this.store.store, taskKey(owner, id))) throw this.unknownTask(owner, id)
   }
 
   /** @throws Problem `invalid_task_id`; `task_read_only` for a bundled task */

@@ -7,7 +7,7 @@ import { isLeaving, operator, ownerOf, type TaskOwner, type TenantIdentity } fro
 import { charge, limitsOf, noUsage, setUsage, usageAfter, usageOf } from '../tenants/usage.js'
 import { removeDataset } from './datasets.js'
 import { removePage } from './record-pages.js'
-import { taskKey, tasksOf } from './task-key.js'
+import { disagreementsKey, taskKey, tasksOf } from './task-key.js'
 import {
   type ActiveVersion,
   activate,
@@ -239,6 +239,7 @@ export class TaskStore extends TaskReader<Store> {
       if (!taskExists(records, key)) return undefined
       const { bytes = 0, examples = 0 } = removeDataset(records, owner, id)
       const removed = removeVersions(records, key)
+      records.remove('jobs', disagreementsKey(owner, id))
       charge(records, owner, limitsOf(records, by), { tasks: -1, bytes: bytes - removed, examples })
       return current
     })

@@ -10,3 +10,6 @@ export const taskKey = (owner: Owner, id: string): string => (owner === operator
 /** The tasks of an owner with ids after `after`, in a table with one record for each task. */
 export const tasksOf = (owner: Owner, after = ''): RecordRange =>
   owner === operator ? { after, before: '~' } : recordsIn(`~${owner}`, after)
+
+/** In the table `jobs`: the examples of a task that its newest version predicts otherwise than they are labelled. */
+export const disagreementsKey = (owner: Owner, id: string): string => `${owner}/~wrong/${id}`

@@ -17,6 +17,9 @@ export interface Change {
     | 'examples.put'
     | 'examples.delete'
     | 'example.patch'
+    | 'job.create'
+    | 'job.cancel'
+    | 'job.finish'
     | 'tenant.put'
     | 'tenant.close'
     | 'tenant.delete'
@@ -26,7 +29,7 @@ export interface Change {
   readonly tenant: Owner
   /** For changes of a tenant: another tenant may have had the same id before. */
   readonly incarnation?: string
-  /** The id of a task, key or tenant. */
+  /** The id of a task, job, key or tenant. */
   readonly object: string
   /** The old and the new state: a task's digest, or a tenant's settings. Absent if there is none. */
   readonly before?: unknown

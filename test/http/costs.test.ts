@@ -310,7 +310,14 @@ describe('the memory of requests', () => {
     assert.deepEqual(memory, {
       limit_bytes: 1024 * MiB,
       source: 'setting',
-      shares_bytes: { cache: 64 * MiB, tasks: 64 * MiB, bodies: 64 * MiB, texts: 16 * MiB, answers: 96 * MiB, learning: 256 * MiB },
+      shares_bytes: {
+        cache: 64 * MiB,
+        tasks: 64 * MiB,
+        bodies: 64 * MiB,
+        texts: 16 * MiB,
+        answers: 96 * MiB,
+        learning: 256 * MiB,
+      },
     })
     const held = server.services.costs.pools.bodies.take('someone', 12_345)
     const { body } = await app.inject('/metrics')

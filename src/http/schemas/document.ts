@@ -30,6 +30,7 @@ export const openapiDocument = {
       description: 'Every upload and every job makes a version of a task. One is active; the last ones are kept.',
     },
     { name: 'examples', description: 'Labelled texts, which a task is trained on, and corrections of predictions' },
+    { name: 'jobs', description: 'A job trains a task from its examples, in a process of its own' },
     { name: 'tenants', description: 'Tenants with their limits and API keys. Each tenant sees only its own tasks.' },
     { name: 'operation', description: 'Health and metrics' },
   ],
