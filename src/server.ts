@@ -21,6 +21,7 @@ import { Lifecycle, type Services } from './http/services.js'
 import { findModel, howToMakePrototype, prototypeIn } from './hub/find-model.js'
 import type { Inference } from './inference/inference.js'
 import { LocalInference } from './inference/local-inference.js'
+import type { Learner } from './jobs/job-run.js'
 import { Jobs } from './jobs/jobs.js'
 import { Learning } from './jobs/learning.js'
 import { Runner } from './jobs/runner.js'
@@ -84,6 +85,8 @@ export interface StartOptions {
   readonly signal?: AbortSignal
   /** Writes log lines of other processes of the server, in JSON. */
   readonly writeLines?: (lines: string) => void
+  /** Trains tasks. Default: in a child process. */
+  readonly learner?: Learner
 }
 
 /**
@@ -93,7 +96,7 @@ export interface StartOptions {
 export async function startServer(
   config: Config,
   logger: Logger,
-  { signal, writeLines = (lines) => process.stdout.write(lines) }: StartOptions = {},
+  { signal, writeLines = (lines) => process.stdout.write(lines), learner = startLearner }: StartOptions = {},
 ): Promise<Server> {
   const { tlsCert: cert, tlsKey: key } = config
   const certificate = cert === undefined || key === undefined ? undefined : await Certificate.open({ cert, key })
@@ -112,7 +115,7 @@ export async function startServer(
     // Listen only after the store is open, because it holds the API keys.
     store = await openStore(config, logger, signal)
     const access = guardedAccess(store, config)
-    return await startOn(store, { access, certificate, config, costs, logger, signal, workers, writeLines })
+    return await startOn(store, { access, certificate, config, costs, learner, logger, signal, workers, writeLines })
   } catch (error) {
     certificate?.close()
     await store?.close()
@@ -125,6 +128,7 @@ interface ServerParts {
   readonly certificate: Certificate | undefined
   readonly config: Config
   readonly costs: Costs
+  readonly learner: Learner
   readonly logger: Logger
   /** Cancels the start. */
   readonly signal: AbortSignal | undefined
@@ -136,7 +140,7 @@ interface ServerParts {
 /** @param store closed by the returned server; after an error it is still open */
 async function startOn(
   store: Store,
-  { access, certificate, config, costs, logger, signal, workers: count, writeLines }: ServerParts,
+  { access, certificate, config, costs, learner, logger, signal, workers: count, writeLines }: ServerParts,
 ): Promise<Server> {
   const lifecycle = new Lifecycle()
   const metrics = new Metrics(lifecycle, config.metricsTenants, certificate)
@@ -147,7 +151,9 @@ async function startOn(
   })
   // The engine's thread loads the model while this thread builds the HTTP application, and the HTTP workers start.
   const finding = findFiles(config, logger, signal)
-  const loading = finding.then((files) => loadServices(store, files, { config, costs, inference, metrics, logger }))
+  const loading = finding.then((files) =>
+    loadServices(store, files, { config, costs, inference, learner, metrics, logger }),
+  )
   const appOptions = { config, costs, lifecycle, metrics, access, inference, certificate, logger }
   const opening: Promise<Front> =
     count === 1
@@ -278,7 +284,7 @@ async function findFiles(config: Config, logger: Logger, signal: AbortSignal | u
   return { directory, prototypeFile: config.prototype ?? prototypeIn(directory) }
 }
 
-interface ServiceParts extends Pick<ServerParts, 'config' | 'costs' | 'logger'> {
+interface ServiceParts extends Pick<ServerParts, 'config' | 'costs' | 'learner' | 'logger'> {
   readonly inference: Inference
   readonly metrics: Metrics
 }
@@ -286,7 +292,7 @@ interface ServiceParts extends Pick<ServerParts, 'config' | 'costs' | 'logger'> 
 async function loadServices(
   store: Store,
   { directory, prototypeFile }: WorkerModel,
-  { config, costs, inference, metrics, logger }: ServiceParts,
+  { config, costs, inference, learner, metrics, logger }: ServiceParts,
 ): Promise<Services> {
   const { shares, pools, work } = costs
   const { masksDir, slots, threads, provider, numerics, maxBatchTokens, maxTextTokens, maxQueueRows } = config
@@ -339,7 +345,7 @@ async function loadServices(
     const examples = new ExampleStore(store)
     const uploads = await UploadFolder.open(config.dataDir, config.maxExamplesBytes)
     const served = { costs, store, registry, engines, dispatcher, predictor }
-    const learning = openLearning(registry, { directory, prototypeFile }, { config, costs, metrics, logger })
+    const learning = openLearning(registry, { directory, prototypeFile }, { config, costs, learner, metrics, logger })
     return { ...served, shadows, tenants, keys, examples, uploads, learning }
   } catch (error) {
     const engines = await starting.catch(() => undefined)
@@ -351,14 +357,14 @@ async function loadServices(
 function openLearning(
   { ready, store: tasks }: Registry,
   { directory, prototypeFile }: WorkerModel,
-  { config, costs, metrics, logger }: Pick<ServiceParts, 'config' | 'costs' | 'metrics' | 'logger'>,
+  { config, costs, learner, metrics, logger }: Omit<ServiceParts, 'inference'>,
 ): Learning {
   const { dataDir, masksDir, learningJobs: atOnce, learningThreads, learningTimeBudgetS, learningExamples } = config
   const jobs = new Jobs(tasks.store, tasks.versionsKept)
   const runner = new Runner({
     jobs,
     examples: new ExampleStore(tasks.store),
-    learner: startLearner,
+    learner,
     model: { directory, prototypeFile, masksDir },
     check: async (owner, file) => (await ready.make(owner, file)).file,
     atOnce,

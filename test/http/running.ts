@@ -5,7 +5,7 @@ import { after } from 'node:test'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import { type Config, readConfig } from '../../src/config.js'
-import { type Server, startServer } from '../../src/server.js'
+import { type Server, type StartOptions, startServer } from '../../src/server.js'
 import { masksDir, referenceModelDir, taskBytes, temporaryDirectory } from '../material.js'
 
 export interface Running {
@@ -19,12 +19,15 @@ const open: Server[] = []
 after(() => Promise.all(open.map((server) => server.close())))
 
 /** Starts a server with the reference tasks. It is closed after the tests of the file. */
-export async function startRunning(flags: Partial<Record<keyof Config, string>> = {}): Promise<Running> {
+export async function startRunning(
+  flags: Partial<Record<keyof Config, string>> = {},
+  options: StartOptions = {},
+): Promise<Running> {
   const log: Record<string, unknown>[] = []
   const logger = pino({ level: 'info' }, { write: (line: string) => void log.push(JSON.parse(line)) })
   const [modelDir, dataDir] = await Promise.all([referenceModelDir(), temporaryDirectory()])
   const config = readConfig({ port: '0', provider: 'cpu', engines: '1', modelDir, masksDir, dataDir, ...flags }, {})
-  const server = await startServer(config, logger)
+  const server = await startServer(config, logger, options)
   open.push(server)
   return { server, app: server.app, log }
 }

@@ -29,7 +29,7 @@ const program = {
 }
 export const tinyLearner: Learner = (request, onEvent, signal) => startLearner(request, onEvent, signal, program)
 
-const pauses = { look: 50, lease: 1_000, renew: 100, retry: 50 }
+export const pauses = { look: 50, lease: 1_000, renew: 100, retry: 50 }
 
 export interface Learning {
   readonly store: Store

@@ -2,10 +2,14 @@
 
 import { existsSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import type { LearnerMessage, LearnerRequest } from '../../src/learner/messages.js'
 import { taskFileNames } from '../../src/learner/messages.js'
 import { shiftedTask, taskBytes } from '../material.js'
 import { seeds } from './seeds.js'
+
+// It ends when the server does, like a real one.
+new Worker(new URL('../../src/learner/lifeline.js', import.meta.url)).unref()
 
 const request = JSON.parse(readFileSync(0, 'utf8')) as LearnerRequest
 const { seed, timeBudgetS = 0 } = request.options
