@@ -55,6 +55,9 @@ export type ProblemCode =
   | 'too_many_jobs'
   | 'too_many_streams'
   | 'learning_disabled'
+  | 'texts_not_kept'
+  | 'suggestions_unsupported'
+  | 'unknown_request'
   // tenants
   | 'unauthenticated'
   | 'forbidden'

@@ -38,6 +38,7 @@ import { LmdbStore } from './store/lmdb.js'
 import { Mirror } from './store/mirror.js'
 import { PostgresStore } from './store/postgres.js'
 import type { Store } from './store/store.js'
+import { Suggestions } from './suggestions/suggestions.js'
 import { openPredictor } from './tasks/open-predictor.js'
 import { ReadyTasks } from './tasks/ready-tasks.js'
 import { Registry, readBundled } from './tasks/registry.js'
@@ -199,6 +200,7 @@ async function startOn(
     finishRemovals(stores, { actor: 'server', logger }, stop.signal),
     storeCounts(services.shadows.counts, store, logger, stop.signal),
     sweepDatasets(store, logger, stop.signal),
+    services.suggestions.run(stop.signal),
   ]
   const unfinished = new Set<ShutdownStep>(['requests', 'engines', 'store', 'threads'])
   const finish = async (step: ShutdownStep, work: () => Promise<unknown>) => {
@@ -224,7 +226,11 @@ async function startOn(
       // A hung engine must not keep the store open.
       await Promise.all([
         finish('engines', () => services.engines.close(Math.max(0, until - performance.now()))),
-        finish('store', () => Promise.all([...background, stopping]).then(() => store.close())),
+        finish('store', async () => {
+          await Promise.all([...background, stopping])
+          await services.suggestions.flush()
+          await store.close()
+        }),
       ])
       clearTimeout(endingChanges)
     },
@@ -338,7 +344,9 @@ async function loadServices(
     dispatcher.onTextsRejected = (texts) =>
       logger.error({ texts }, 'texts are rejected: two engines were lost with them')
     const { hiddenSize } = model
-    const predictor = openPredictor({ registry, tokenizer, inference, hiddenSize, costs, config })
+    const suggestions = new Suggestions(store, logger)
+    const { collector } = suggestions
+    const predictor = openPredictor({ registry, tokenizer, inference, hiddenSize, costs, config, collector })
     const [tenants, keys] = [new Tenants(store), new Keys(store)]
     const shadows = new Shadows(predictor)
     shadows.onOutcome = (outcome, texts) => metrics.shadow(outcome, texts)
@@ -346,7 +354,7 @@ async function loadServices(
     const uploads = await UploadFolder.open(config.dataDir, config.maxExamplesBytes)
     const served = { costs, store, registry, engines, dispatcher, predictor }
     const learning = openLearning(registry, { directory, prototypeFile }, { config, costs, learner, metrics, logger })
-    return { ...served, shadows, tenants, keys, examples, uploads, learning }
+    return { ...served, shadows, tenants, keys, examples, uploads, learning, suggestions }
   } catch (error) {
     const engines = await starting.catch(() => undefined)
     await engines?.close()

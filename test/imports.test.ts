@@ -29,8 +29,9 @@ const imports: Readonly<Record<string, string>> = {
   evaluation: 'backbones costs data engine inference learn petl report runtime scheduler tasks tenants',
   learner: 'data evaluation learn petl report',
   jobs: 'costs examples learn learner petl store tasks tenants',
-  http: 'costs data engine examples formats inference jobs learn petl scheduler store tasks tenants',
-  workers: 'backbones costs http inference petl runtime store tasks tenants',
+  suggestions: 'backbones costs store tasks tenants',
+  http: 'costs data engine examples formats inference jobs learn petl scheduler store suggestions tasks tenants',
+  workers: 'backbones costs http inference petl runtime store suggestions tasks tenants',
   commands:
     'backbones data evaluation formats http hub learn petl report runtime server shutdown signals store tasks tenants',
 }

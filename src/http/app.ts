@@ -32,6 +32,7 @@ import { healthRoutes } from './routes/health.js'
 import { jobRoutes } from './routes/jobs.js'
 import { predictRoutes } from './routes/predict.js'
 import { rootRoute } from './routes/root.js'
+import { suggestionRoutes } from './routes/suggestions.js'
 import { taskRoutes } from './routes/tasks.js'
 import { tenantRoutes } from './routes/tenants.js'
 import { versionRoutes } from './routes/versions.js'
@@ -103,6 +104,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(versionRoutes(lifecycle))
   await app.register(exampleRoutes(lifecycle, config))
   await app.register(jobRoutes(lifecycle, access))
+  await app.register(suggestionRoutes(lifecycle))
   await app.register(tenantRoutes(lifecycle))
   await app.register(healthRoutes(lifecycle, metrics))
   rejectOtherMethods()

@@ -109,6 +109,16 @@ export function addGauges(
       bankMeanings[event],
       watch((s) => s.engines.bank[event]),
     )
+  runningTotal(
+    'kept_texts_total',
+    'Texts of recent requests that were written to the store, for suggestions',
+    watch((s) => s.suggestions.kept),
+  )
+  runningTotal(
+    'kept_texts_dropped_total',
+    'Texts of recent requests that were to be kept, and were not: no memory, no room in the quota, or no store',
+    watch((s) => s.suggestions.dropped),
+  )
   gauge(
     'memory_limit_bytes',
     'Memory that the server may use',

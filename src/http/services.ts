@@ -10,6 +10,7 @@ import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
 import type { Store } from '../store/store.js'
+import type { Suggestions } from '../suggestions/suggestions.js'
 import type { Predictor } from '../tasks/predictor.js'
 import type { Registry, ServedTasks } from '../tasks/registry.js'
 import type { Shadows } from '../tasks/shadows.js'
@@ -43,6 +44,7 @@ export interface Services extends PredictionServices {
     index: number,
   ) => (ExampleText & Pick<NewExample, 'predicted'>) | undefined
   readonly learning: Learning
+  readonly suggestions: Suggestions
   /** Undefined if this process serves HTTP itself. */
   readonly workers?: WorkerCounts | undefined
 }

@@ -103,7 +103,7 @@ function* rank(
   return { ...best, scores: all }
 }
 
-function firstOfLargest(scores: Float64Array): number {
+export function firstOfLargest(scores: Float64Array): number {
   let best = 0
   for (let c = 1; c < scores.length; c++) if ((scores[c] ?? 0) > (scores[best] ?? 0)) best = c
   return best
@@ -204,7 +204,7 @@ const headActivations = {
 
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x))
 
-function* softmax(logits: Float64Array): Steps<Float64Array> {
+export function* softmax(logits: Float64Array): Steps<Float64Array> {
   let highest = Number.NEGATIVE_INFINITY
   for (let c = 0; c < logits.length; c++) {
     highest = Math.max(highest, logits[c] ?? 0)
@@ -216,9 +216,9 @@ function* softmax(logits: Float64Array): Steps<Float64Array> {
   return yield* mapped(powers, (power) => power / sum)
 }
 
-const sigmoids = (logits: Float64Array): Steps<Float64Array> => mapped(logits, sigmoid)
+export const sigmoids = (logits: Float64Array): Steps<Float64Array> => mapped(logits, sigmoid)
 
-function* mapped(values: Float64Array, to: (value: number, at: number) => number): Steps<Float64Array> {
+export function* mapped(values: Float64Array, to: (value: number, at: number) => number): Steps<Float64Array> {
   const result = new Float64Array(values.length)
   for (let c = 0; c < values.length; c++) {
     result[c] = to(values[c] ?? 0, c)

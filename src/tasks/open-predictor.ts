@@ -8,6 +8,7 @@ import { bytesPerCharacter } from '../costs/memory.js'
 import type { Inference } from '../inference/inference.js'
 import { Predictor } from './predictor.js'
 import type { ServedTasks } from './registry.js'
+import type { TextCollector } from './text-collection.js'
 
 export interface PredictorOptions {
   readonly registry: Pick<ServedTasks, 'use'>
@@ -16,6 +17,7 @@ export interface PredictorOptions {
   /** Size of a vector. */
   readonly hiddenSize: number
   readonly costs: Costs
+  readonly collector: TextCollector
   readonly config: Pick<Config, 'maxTaskBytes' | 'maxHeadMultiplyAdds' | 'maxAnswerBytes'>
 }
 

@@ -1,6 +1,7 @@
 // What tasks predict. problems/ makes the predictions.
 
-import type { Classification, ScoreOptions } from './heads.js'
+import type { DecisionOptions } from './decisions.js'
+import type { Classification } from './heads.js'
 import type { TokenClassification } from './words.js'
 
 export interface MultiLabelClassification extends Classification {
@@ -24,7 +25,7 @@ export type Prediction =
   | TokenClassification
   | FeatureExtraction
 
-export interface PredictionOptions extends ScoreOptions {
+export interface PredictionOptions extends DecisionOptions {
   /** Replaces the thresholds of a multi-label task. */
   readonly threshold?: number | undefined
 }

@@ -2,7 +2,7 @@
 // cost of each step is known and bounded before it starts. One call uses one version of each task, even if a new version is
 // uploaded meanwhile.
 
-import type { TextTokenizer } from '../backbones/tokenizer.js'
+import type { Text, TextTokenizer } from '../backbones/tokenizer.js'
 import { splitWords, type Word } from '../backbones/words.js'
 import type { Gate } from '../costs/gate.js'
 import { answerFactor } from '../costs/memory.js'
@@ -15,12 +15,14 @@ import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import type { Demand } from '../scheduler/admission.js'
 import { finish } from '../steps.js'
+import type { Decision } from './decisions.js'
 import { charactersOf, checkInput, checkThreshold, type InputAndTask, type PredictionInput } from './inputs.js'
 import { isSmall, type PredictionCost, sumOfCosts, tokensOfCost } from './prediction-costs.js'
 import type { Prediction, PredictionOptions } from './predictions.js'
 import { predictionCost, predictionInSteps, readsHidden } from './problems.js'
 import type { Task } from './ready-tasks.js'
 import type { Registry, UsedVersion } from './registry.js'
+import type { TextCollector } from './text-collection.js'
 
 /** Who a prediction is for: whose tasks it uses, and who is charged. */
 export interface Account extends Payer {
@@ -32,6 +34,8 @@ export interface PredictOptions extends PredictionOptions, InferenceOptions {
   readonly account: Account
   /** Whether texts that are longer than their task reads are cut. Otherwise they are rejected. */
   readonly truncate: boolean
+  /** Under which the texts may be kept, if the owner of their task wants that. If undefined, they are not kept. */
+  readonly requestId?: string
   /** Aborted when the client has disconnected. */
   readonly signal?: AbortSignal
 }
@@ -82,6 +86,7 @@ export interface PredictorParts {
   readonly gate: Gate
   readonly answers: Pool
   readonly limits: RequestLimits
+  readonly collector?: TextCollector
 }
 
 /** Usual texts have 3 to 6 characters per token. For longer tokens the estimate of their number is too high. */
@@ -153,7 +158,14 @@ export class Predictor {
       const results = await this.parts.inference.submit(account, rows, options)
       const predicted: Predicted[] = []
       for (const [index, { input, task, words, isCut, cost }] of texts.entries()) {
-        const steps = predictionInSteps(task.file, { text: input.text, words }, present(results[index]), options)
+        const keep = this.#keeperOf(input, task.file.digest, index, options)
+        const predictionOptions = keep ? { ...options, onDecision: keep } : options
+        const steps = predictionInSteps(
+          task.file,
+          { text: input.text, words },
+          present(results[index]),
+          predictionOptions,
+        )
         const prediction = isSmall(cost) ? finish(steps) : await this.parts.work.run(owner, steps, signal)
         predicted.push({ task: input.task, version: task.file.digest, prediction, truncated: isCut })
       }
@@ -162,6 +174,18 @@ export class Predictor {
       holding.release()
       throw error
     }
+  }
+
+  /** What keeps a text once its task has decided; undefined if it is not kept. */
+  #keeperOf(
+    input: PredictionInput,
+    version: string,
+    index: number,
+    { account, requestId }: PredictOptions,
+  ): ((decision: Decision) => void) | undefined {
+    if (requestId === undefined) return undefined
+    const keep = this.parts.collector?.collects(account.owner, input.task)
+    return keep && ((decision) => keep({ ...decision, ...textOf(input), version, requestId, index }))
   }
 
   async #useTasks(inputs: readonly PredictionInput[], owner: Owner, tasks: Map<string, UsedVersion>): Promise<void> {
@@ -293,6 +317,8 @@ function shadowedOf(inputs: readonly ShadowedInput[], predicted: readonly Predic
     shadow === undefined ? [] : [{ input, candidate: shadow, prediction: present(predicted[index]).prediction }],
   )
 }
+
+const textOf = ({ text, textPair }: PredictionInput): Text => ({ text, ...(textPair !== undefined && { textPair }) })
 
 function present<T>(value: T | undefined): T {
   if (value === undefined) throw new Error('an input has no task or no result')

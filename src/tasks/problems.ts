@@ -29,6 +29,9 @@ export const readsHidden = (problemType: ProblemType): boolean => problems[probl
 /** The problem types of tasks whose thresholds requests can replace. */
 export const typesWithThreshold = problemTypes.filter((problemType) => problems[problemType].takesThreshold)
 
+/** The problem types of tasks that say how sure a prediction is. */
+export const typesThatDecide = problemTypes.filter((problemType) => problems[problemType].decides)
+
 /**
  * The prediction of a task for one text.
  * @param row output of the engine for the text, with hidden states if the problem type reads them

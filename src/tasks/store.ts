@@ -8,6 +8,7 @@ import { charge, limitsOf, noUsage, setUsage, usageAfter, usageOf } from '../ten
 import { removeDataset } from './datasets.js'
 import { removePage } from './record-pages.js'
 import { disagreementsKey, taskKey, tasksOf } from './task-key.js'
+import { stopKeeping } from './text-keeping.js'
 import {
   type ActiveVersion,
   activate,
@@ -238,7 +239,7 @@ export class TaskStore extends TaskReader<Store> {
     return this.#change(by, id, precondition, (records, current) => {
       if (!taskExists(records, key)) return undefined
       const { bytes = 0, examples = 0 } = removeDataset(records, owner, id)
-      const removed = removeVersions(records, key)
+      const removed = removeVersions(records, key) + stopKeeping(records, key)
       records.remove('jobs', disagreementsKey(owner, id))
       charge(records, owner, limitsOf(records, by), { tasks: -1, bytes: bytes - removed, examples })
       return current

@@ -13,3 +13,6 @@ export const tasksOf = (owner: Owner, after = ''): RecordRange =>
 
 /** In the table `jobs`: the examples of a task that its newest version predicts otherwise than they are labelled. */
 export const disagreementsKey = (owner: Owner, id: string): string => `${owner}/~wrong/${id}`
+
+/** The owner of the task with a key. */
+export const ownerOfKey = (key: string): Owner => (key.startsWith('~') ? key.slice(1, key.indexOf('/')) : operator)

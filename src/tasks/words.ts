@@ -5,7 +5,8 @@ import type { Word } from '../backbones/words.js'
 import { entitiesOf, type Tag, tagsOf } from '../formats/iob.js'
 import type { Head } from '../petl/task.js'
 import type { Steps } from '../steps.js'
-import { type Classification, classify, logitsInSteps, type ScoreOptions } from './heads.js'
+import { type Decision, type DecisionOptions, decideOne, decideWords } from './decisions.js'
+import { type Classification, classify, logitsInSteps } from './heads.js'
 
 interface TextSpan {
   /** The part of the text from `start` to `end`, which are UTF-16 offsets; `end` is exclusive. */
@@ -38,15 +39,18 @@ export function* labelWords(
   text: string,
   words: readonly Word[],
   hidden: Float32Array,
-  options: ScoreOptions,
+  options: DecisionOptions,
 ): Steps<TokenClassification> {
   const H = (head.dense ?? head.output).inputs
   const labelled: LabelledWord[] = []
+  const decisions: Decision[] = []
   for (const { token, start, end } of words) {
     const logits = yield* logitsInSteps(head, hidden.subarray(token * H, (token + 1) * H))
     labelled.push({ text: text.slice(start, end), start, end, ...(yield* classify(labels, logits, options)) })
+    if (options.onDecision) decisions.push(yield* decideOne(labels, logits))
     yield
   }
+  if (decisions.length > 0) options.onDecision?.(decideWords(labelled, decisions))
   const tags = tagsByLabel(labels)
   return tags ? { words: labelled, entities: joinWords(text, labelled, tags) } : { words: labelled }
 }

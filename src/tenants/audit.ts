@@ -20,6 +20,7 @@ export interface Change {
     | 'job.create'
     | 'job.cancel'
     | 'job.finish'
+    | 'task.settings'
     | 'tenant.put'
     | 'tenant.close'
     | 'tenant.delete'

@@ -6,6 +6,7 @@ import type { CertificatePair } from '../http/certificate.js'
 import type { Snapshot } from '../http/merged-metrics.js'
 import type { ProblemCode } from '../problem.js'
 import type { SharedFile } from '../store/store.js'
+import type { CollectedTexts } from '../suggestions/text-buffer.js'
 import type { ShadowCount } from '../tasks/shadows.js'
 
 /** The worker's descriptor of its stream to the inference. */
@@ -60,3 +61,5 @@ export type FromWorker =
       /** Connections that the worker has got since its start. */
       readonly connections: number
     }
+  /** Texts that are to be kept, and how many the worker has dropped since the last message. */
+  | { readonly kind: 'texts'; readonly collected: readonly CollectedTexts[]; readonly dropped: number }

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import type { Snapshot } from '../http/merged-metrics.js'
 import { Problem } from '../problem.js'
 import { afterRunning } from '../running-time.js'
+import type { CollectedTexts } from '../suggestions/text-buffer.js'
 import type { ShadowCount } from '../tasks/shadows.js'
 import { type FromWorker, inferenceFd, type ToWorker } from './messages.js'
 
@@ -30,6 +31,8 @@ export class WorkerProcess {
   metrics: Snapshot = []
   connections = 0
   onShadows: (counts: readonly ShadowCount[]) => void = () => {}
+  /** Receives texts that are to be kept, and how many the worker has dropped. */
+  onTexts: (collected: readonly CollectedTexts[], dropped: number) => void = () => {}
   readonly #worker: Worker
   readonly #waiting: { listening?: (address: string) => void; loaded?: () => void } = {}
   readonly #reported = new Set<() => void>()
@@ -112,6 +115,9 @@ export class WorkerProcess {
       case 'failed':
         this.#failure =
           message.code === undefined ? new Error(message.message) : new Problem(message.code, message.message)
+        break
+      case 'texts':
+        this.onTexts(message.collected, message.dropped)
         break
       case 'metrics':
         this.metrics = message.metrics

@@ -20,6 +20,8 @@ import { reasonOf } from '../problem.js'
 import { settings } from '../settings.js'
 import { SharedReader } from '../store/shared-reader.js'
 import type { SharedFile } from '../store/store.js'
+import { TextBuffer } from '../suggestions/text-buffer.js'
+import { BufferingCollector } from '../suggestions/text-collector.js'
 import { openPredictor } from '../tasks/open-predictor.js'
 import { ReadyTasks } from '../tasks/ready-tasks.js'
 import { readBundled, ServedTasks } from '../tasks/registry.js'
@@ -41,9 +43,14 @@ interface Parts {
   readonly store: SharedReader
 }
 
+/** Memory of texts that wait to be sent to the primary process, in bytes. */
+const textBytes = 2 ** 20
+
 export class WorkerServer {
   /** Connections since the start. */
   connections = 0
+  /** Texts that the primary process is to keep. */
+  readonly texts = new TextBuffer(textBytes)
   #loaded: PredictionServices | undefined
   #changingStore: Promise<void> = Promise.resolve()
 
@@ -107,7 +114,8 @@ export class WorkerServer {
     const ready = new ReadyTasks(model, costs.work, costs.pools.tasks, costs.shares.cache)
     const registry = new ServedTasks(ready, new TaskReader(store), bundled)
     const { hiddenSize } = model
-    const predictor = openPredictor({ registry, tokenizer, inference, hiddenSize, costs, config })
+    const collector = new BufferingCollector(store, this.texts)
+    const predictor = openPredictor({ registry, tokenizer, inference, hiddenSize, costs, config, collector })
     const shadows = new Shadows(predictor)
     shadows.onOutcome = (outcome, texts) => metrics.shadow(outcome, texts)
     this.#loaded = { costs, registry, predictor, shadows }

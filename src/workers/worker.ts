@@ -60,13 +60,33 @@ async function run(start: WorkerStart): Promise<(message: ToWorker) => Promise<v
     const metrics = await server.parts.metrics.registry.getMetricsAsJSON()
     await send({ kind: 'metrics', metrics, shadows: server.takeShadows(), connections: server.connections })
   }
-  const reporting = setInterval(report, reportEveryMs)
+  let dropped = 0
+  const sendCollected = async () => {
+    const newlyDropped = server.texts.dropped - dropped
+    const collected = server.texts.take()
+    if (collected.length === 0 && newlyDropped === 0) return
+    dropped += newlyDropped
+    await send({ kind: 'texts', collected, dropped: newlyDropped })
+  }
+  let sending: Promise<void> | undefined
+  const sendTexts = () => {
+    // While the channel is full, texts wait in their buffer, which is bounded.
+    sending ??= sendCollected().finally(() => {
+      sending = undefined
+    })
+  }
+  const reporting = setInterval(() => {
+    void report()
+    sendTexts()
+  }, reportEveryMs)
   let stopping = false
   const stop = async (code: number) => {
     if (stopping) return
     stopping = true
     await server.close()
     clearInterval(reporting)
+    await sending
+    await sendCollected()
     await report()
     await exit(code)
   }

@@ -53,6 +53,7 @@ export class WorkersFront {
       onShadows: (counts) => lifecycle.current?.shadows.counts.add(...counts),
       processes: front.count + 1,
       store: store.sharedFile,
+      onTexts: (collected, dropped) => lifecycle.current?.suggestions.receive(collected, dropped),
     })
     store.onSharedFile = () => workers.useStore(store.sharedFile)
     if (certificate) certificate.onReplaced = (pair) => workers.useCertificate(pair)

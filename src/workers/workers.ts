@@ -31,6 +31,8 @@ export interface WorkersOptions extends WorkerStart {
   readonly onShadows: (counts: readonly ShadowCount[]) => void
   /** Writes lines of the workers' logs. */
   readonly writeLines: (lines: string) => void
+  /** Receives texts that are to be kept. */
+  readonly onTexts: WorkerProcess['onTexts']
 }
 
 export class Workers implements WorkerCounts {
@@ -51,7 +53,7 @@ export class Workers implements WorkerCounts {
   #endedMetrics: Promise<Snapshot> = Promise.resolve([])
 
   constructor(readonly options: WorkersOptions) {
-    const { count, host, logger, onShadows, writeLines, ...start } = options
+    const { count, host, logger, onShadows, onTexts, writeLines, ...start } = options
     const { config } = start
     this.#start = { ...start, config: { ...config, maxConnections: Math.ceil(config.maxConnections / count) } }
   }
@@ -140,6 +142,7 @@ export class Workers implements WorkerCounts {
       this.#start = { ...this.#start, config: { ...config, port: Number(new URL(this.#address).port) } }
     const worker = new WorkerProcess(this.options.writeLines)
     worker.onShadows = this.options.onShadows
+    worker.onTexts = this.options.onTexts
     this.#running.add(worker)
     this.options.host.serve(worker.inference, `HTTP worker ${worker.pid}`)
     worker.tell({ kind: 'start', start: this.#start })

@@ -74,6 +74,8 @@ describe('the OpenAPI document', () => {
       'get /tasks/{id}/file',
       'get /tasks/{id}/versions',
       'get /tasks/{id}/versions/{version}/report',
+      'get /tasks/{id}/settings',
+      'get /tasks/{id}/suggestions',
       'get /tenants',
       'get /tenants/{id}',
       'get /tenants/{id}/keys',
@@ -87,6 +89,7 @@ describe('the OpenAPI document', () => {
       'post /tenants/{id}/keys',
       'put /tasks/{id}',
       'put /tasks/{id}/active',
+      'put /tasks/{id}/settings',
       'put /tenants/{id}',
     ])
   })
@@ -150,7 +153,9 @@ describe('the OpenAPI document of a running server', () => {
     await server.services.store.change(addExampleVersions)
     // Create first and delete last; delete the API keys of a tenant before the tenant.
     const ordered = operations.toSorted(
-      (a, b) => order.indexOf(a.method) - order.indexOf(b.method) || b.path.length - a.path.length,
+      (a, b) =>
+        order.indexOf(a.method) - order.indexOf(b.method) ||
+        (a.method === 'delete' ? b.path.length - a.path.length : a.path.length - b.path.length),
     )
     let keyId = ''
     for (const { path, method, operation } of ordered) {

@@ -73,6 +73,7 @@ export const predictRoutes =
         threshold: body.threshold,
         truncate: body.truncate ?? true,
         deadline: deadlineOf(request, reply),
+        requestId: request.id,
         signal,
       }
       const { predicted, shadowed, cost, holding } = await predictor.predict(inputs, options)

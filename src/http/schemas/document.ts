@@ -31,6 +31,7 @@ export const openapiDocument = {
     },
     { name: 'examples', description: 'Labelled texts, which a task is trained on, and corrections of predictions' },
     { name: 'jobs', description: 'A job trains a task from its examples, in a process of its own' },
+    { name: 'suggestions', description: 'Texts of recent requests that are worth labelling, if a task keeps them' },
     { name: 'tenants', description: 'Tenants with their limits and API keys. Each tenant sees only its own tasks.' },
     { name: 'operation', description: 'Health and metrics' },
   ],

@@ -11,6 +11,7 @@ const bytesOfNumber = 24
 export const featureExtraction: ServedProblem<TaskOf<'feature_extraction'>> = {
   readsHidden: false,
   takesThreshold: false,
+  decides: false,
   *predictInSteps(task, _, { pooled }) {
     return { embedding: yield* embeddingInSteps(task, pooled) }
   },

@@ -1,5 +1,6 @@
 // Several labels. Any number of them may apply to a text.
 
+import { decideEach } from '../decisions.js'
 import { classifyEach, labelsReaching, logitsInSteps } from '../heads.js'
 import { classificationCost } from '../prediction-costs.js'
 import type { ServedProblem, TaskOf } from './served-problem.js'
@@ -7,9 +8,12 @@ import type { ServedProblem, TaskOf } from './served-problem.js'
 export const multiLabel: ServedProblem<TaskOf<'multi_label_classification'>> = {
   readsHidden: false,
   takesThreshold: true,
+  decides: true,
   *predictInSteps(task, _, { pooled }, options) {
     const logits = yield* logitsInSteps(task.head, pooled)
-    const labels = yield* labelsReaching(options.threshold ?? task.thresholds, task.labels, logits)
+    const thresholds = options.threshold ?? task.thresholds
+    const labels = yield* labelsReaching(thresholds, task.labels, logits)
+    options.onDecision?.(yield* decideEach(labels, logits, thresholds))
     return { ...(yield* classifyEach(task.labels, logits, options)), labels }
   },
   costOf(task, labels, topK) {

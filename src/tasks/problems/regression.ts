@@ -7,6 +7,7 @@ import type { ServedProblem, TaskOf } from './served-problem.js'
 export const regression: ServedProblem<TaskOf<'regression'>> = {
   readsHidden: false,
   takesThreshold: false,
+  decides: false,
   *predictInSteps({ head, offset }, _, { pooled }) {
     return { score: ((yield* logitsInSteps(head, pooled))[0] ?? Number.NaN) + offset }
   },

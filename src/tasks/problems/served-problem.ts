@@ -37,6 +37,8 @@ export interface ServedProblem<T extends TaskFile> {
   readonly readsHidden: boolean
   /** Whether requests can replace the thresholds of a task. */
   readonly takesThreshold: boolean
+  /** Whether it decides on labels, and says how sure it is (decisions.ts). */
+  readonly decides: boolean
   /**
    * The prediction for one text.
    * @param row output of the engine for the text, with hidden states if the problem type reads them

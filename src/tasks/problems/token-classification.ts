@@ -7,6 +7,7 @@ import type { ServedProblem, TaskOf } from './served-problem.js'
 export const tokenClassification: ServedProblem<TaskOf<'token_classification'>> = {
   readsHidden: true,
   takesThreshold: false,
+  decides: true,
   *predictInSteps(task, { text, words }, { hidden }, options) {
     if (hidden === undefined) throw new Error('the engine returned no hidden states for a token classification')
     return yield* labelWords(task, text, words, hidden, options)
