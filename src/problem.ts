@@ -57,7 +57,6 @@ export type ProblemCode =
   | 'learning_disabled'
   | 'texts_not_kept'
   | 'suggestions_unsupported'
-  | 'unknown_request'
   // tenants
   | 'unauthenticated'
   | 'forbidden'
