@@ -174,8 +174,7 @@ export function addVersion(
   const isNew = !taskExists(records, key)
   charge(records, owner, limits, { tasks: isNew ? 1 : 0, bytes: bytesOf(added) - sumOfBytes(dropped) })
   if (!isRecorded) for (const each of versions) writeVersion(records, key, each)
-  // It marked the last number as used.
-  if (versions.at(-1)?.number !== last) records.remove('history', keyOfNumber(key, last))
+  removeMark(records, key, { versions, last })
   writeVersion(records, key, added)
   if (reportText) records.put('reports', keyOfNumber(key, added.number), reportText)
   if (activate) makeActive(records, key, active, added.digest, file)
@@ -257,12 +256,15 @@ export function deleteVersion(records: StoreWriter, by: TaskOwner, id: string, n
 
 /** Removes all versions of a task. @returns the bytes that they took */
 export function removeVersions(records: StoreWriter, key: string): number {
-  const { versions, last } = readHistory(records, key)
-  for (const version of versions) removeVersion(records, key, version)
-  records.remove('history', keyOfNumber(key, last))
-  records.remove('versions', key)
-  records.remove('files', key)
-  return sumOfBytes(versions)
+  const history = readHistory(records, key)
+  const active = readActive(records, key)?.digest
+  for (const version of history.versions) removeVersion(records, key, version, active)
+  removeMark(records, key, history)
+  if (active !== undefined) {
+    records.remove('versions', key)
+    records.remove('files', key)
+  }
+  return sumOfBytes(history.versions)
 }
 
 /** Whether a task has examples or versions, even if none is active. */
@@ -371,10 +373,21 @@ function writeActive(records: StoreWriter, key: string, { digest, candidate }: A
 const writeVersion = (records: StoreWriter, key: string, version: VersionRecord): void =>
   records.put('history', keyOfNumber(key, version.number), Buffer.from(JSON.stringify(version)))
 
-function removeVersion(records: StoreWriter, key: string, { number, digest }: VersionRecord): void {
+/** @param active the digest of the active version, whose file is not among those that are kept */
+function removeVersion(
+  records: StoreWriter,
+  key: string,
+  { number, digest, reportBytes = 0 }: VersionRecord,
+  active?: string,
+): void {
   records.remove('history', keyOfNumber(key, number))
-  records.remove('reports', keyOfNumber(key, number))
-  records.remove('kept', keyOfDigest(key, digest))
+  if (reportBytes > 0) records.remove('reports', keyOfNumber(key, number))
+  if (digest !== active) records.remove('kept', keyOfDigest(key, digest))
+}
+
+/** Removes the mark that the last number was given, if its version was deleted. */
+function removeMark(records: StoreWriter, key: string, { versions, last }: Pick<History, 'versions' | 'last'>): void {
+  if (last > 0 && versions.at(-1)?.number !== last) records.remove('history', keyOfNumber(key, last))
 }
 
 function textOfReport(report: object | undefined): Buffer | undefined {

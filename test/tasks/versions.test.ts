@@ -75,7 +75,7 @@ describe('the versions of a task', () => {
     assert.equal(tasks.file(operator, 'a')?.byteLength, 10)
     assert.equal(tasks.file(operator, 'a', 'd4'), undefined)
     assert.equal(storedBytes(tasks), 60)
-    assert.deepEqual(usageOf(store, operator), { tasks: 1, bytes: 60 })
+    assert.deepEqual(usageOf(store, operator), { tasks: 1, bytes: 60, examples: 0 })
     await store.close()
   })
 
@@ -84,7 +84,7 @@ describe('the versions of a task', () => {
     for (const digest of ['d1', 'd2', 'd1', 'd1']) await tasks.put(operator, 'a', digest, file(10), anyVersion)
     assert.deepEqual(numbers(tasks), [1, 2])
     assert.equal(tasks.digest(operator, 'a'), 'd1')
-    assert.deepEqual(usageOf(store, operator), { tasks: 1, bytes: 20 })
+    assert.deepEqual(usageOf(store, operator), { tasks: 1, bytes: 20, examples: 0 })
     await store.close()
   })
 
@@ -128,7 +128,7 @@ describe('the versions of a task', () => {
       ['a/00000001', 'a/00000002', 'a/00000004'],
     )
     assert.equal(storedBytes(tasks), 30)
-    assert.deepEqual(usageOf(store, operator), { tasks: 1, bytes: 30 })
+    assert.deepEqual(usageOf(store, operator), { tasks: 1, bytes: 30, examples: 0 })
     await store.close()
   })
 
@@ -138,7 +138,7 @@ describe('the versions of a task', () => {
     await old.change((records) => {
       records.put('versions', 'a', Buffer.from('d1'))
       records.put('files', 'a', file(10))
-      records.put('usage', operator, Buffer.from(JSON.stringify({ tasks: 1, bytes: 10 })))
+      records.put('usage', operator, Buffer.from(JSON.stringify({ tasks: 1, bytes: 10, examples: 0 })))
     })
     const tasks = await TaskStore.open(old)
     const first = { number: 1, digest: 'd1', bytes: 10, created: null, by: null, source: { kind: 'upload' } }
@@ -154,9 +154,9 @@ describe('the versions of a task', () => {
     assert.deepEqual(numbers(tasks), [1, 2])
     await tasks.activate(operator, 'a', 1, anyVersion)
     assert.equal(tasks.file(operator, 'a')?.byteLength, 10)
-    assert.deepEqual(usageOf(old, operator), { tasks: 1, bytes: 30 })
+    assert.deepEqual(usageOf(old, operator), { tasks: 1, bytes: 30, examples: 0 })
     await tasks.delete(operator, 'a', anyVersion)
-    assert.deepEqual(usageOf(old, operator), { tasks: 0, bytes: 0 })
+    assert.deepEqual(usageOf(old, operator), { tasks: 0, bytes: 0, examples: 0 })
     await old.close()
   })
 
@@ -165,7 +165,7 @@ describe('the versions of a task', () => {
     // A task with examples only counts as a task already.
     await store.change((records) => {
       records.put('datasets', 'a', Buffer.from('{}'))
-      records.put('usage', operator, Buffer.from(JSON.stringify({ tasks: 1, bytes: 0 })))
+      records.put('usage', operator, Buffer.from(JSON.stringify({ tasks: 1, bytes: 0, examples: 0 })))
     })
     await add(tasks, operator, learned('d1', file(10)))
     assert.equal(tasks.digest(operator, 'a'), undefined)
@@ -173,7 +173,7 @@ describe('the versions of a task', () => {
     await assert.rejects(tasks.startTrial(operator, 'a', 1, 'shadow', anyVersion), { code: 'no_version' })
     assert.deepEqual(await tasks.activate(operator, 'a', 1, anyVersion), { before: undefined, after: 'd1' })
     assert.equal(tasks.file(operator, 'a')?.byteLength, 10)
-    assert.deepEqual(usageOf(store, operator), { tasks: 1, bytes: 10 })
+    assert.deepEqual(usageOf(store, operator), { tasks: 1, bytes: 10, examples: 0 })
     await store.close()
   })
 
@@ -190,7 +190,7 @@ describe('the versions of a task', () => {
     tasks.checkRoom(acme, 'a', 100)
     await tasks.put(acme, 'a', 'd6', file(100), anyVersion)
     assert.deepEqual(numbers(tasks, 'acme'), [6])
-    assert.deepEqual(tenants.usage('acme'), { tasks: 1, bytes: 100 })
+    assert.deepEqual(tenants.usage('acme'), { tasks: 1, bytes: 100, examples: 0 })
     await store.close()
   })
 
@@ -198,10 +198,10 @@ describe('the versions of a task', () => {
     const { store, tasks } = await openStore()
     await add(tasks, operator, learned('d1', file(10), { report: { a: 1 } }))
     await add(tasks, operator, learned('d2', file(10), { report: { long: 'x'.repeat(maxReportBytes) } }))
-    assert.deepEqual(usageOf(store, operator), { tasks: 1, bytes: 27 })
+    assert.deepEqual(usageOf(store, operator), { tasks: 1, bytes: 27, examples: 0 })
     assert.equal(tasks.report(operator, 'a', 2), undefined)
     await tasks.delete(operator, 'a', anyVersion)
-    assert.deepEqual(usageOf(store, operator), { tasks: 0, bytes: 0 })
+    assert.deepEqual(usageOf(store, operator), { tasks: 0, bytes: 0, examples: 0 })
     for (const table of tables) assert.equal(store.count(table), table === 'usage' ? 1 : 0, table)
     await store.close()
   })
