@@ -12,6 +12,7 @@ import { text } from 'node:stream/consumers'
 import { before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connect as connectSecurely } from 'node:tls'
+import { digestOf } from '../src/formats/digest.js'
 import { root, shiftedTask, taskBytes, temporaryDirectory } from './material.js'
 import { PostgresServer, withoutPostgres } from './postgres.js'
 import { RawClient } from './raw-client.js'
@@ -259,6 +260,49 @@ describe('a server with two HTTP workers', () => {
     const removed = await each[0]?.send('/tasks/mine', { method: 'DELETE' })
     assert.equal(removed?.status, 204)
     for (const client of each) assert.equal((await client.predict('mine')).json.code, 'unknown_task')
+  })
+
+  test('serves versions and candidates in every worker, and counts the comparisons of all of them', async () => {
+    const [first] = each
+    assert.ok(first)
+    const files = [0, 1].map((shift) => shiftedTask(taskBytes('sst2'), shift))
+    const digests = files.map((file) => digestOf(file))
+    for (const file of files) await first.send('/tasks/versions', { method: 'PUT', body: file })
+    const put = (body: object) => first.send('/tasks/versions/active', { method: 'PUT', body })
+    const compared = async () => {
+      const { candidate } = (await first.send('/tasks/versions/versions')).json
+      return (candidate as { compared: number; differ: number }).compared
+    }
+    const versionAt = async (client: Client, query: string, inputs = 'a gorgeous film') =>
+      (await client.send(`/tasks/versions/predict${query}`, { body: { inputs } })).json.version
+    for (const client of each) {
+      assert.equal(await versionAt(client, '?version=1'), digests[0])
+      assert.equal(await versionAt(client, ''), digests[1])
+      assert.equal((await client.send('/tasks/versions/predict?version=3', { body: { inputs: 'a' } })).status, 404)
+    }
+    assert.equal((await put({ version: 1, share: 0.5 })).status, 200)
+    const texts = Array.from({ length: 20 }, (_, i) => `film ${i}`)
+    const shared = await Promise.all(
+      each.map((client) => Promise.all(texts.map((text) => versionAt(client, '', text)))),
+    )
+    assert.deepEqual(shared[0], shared[1])
+    assert.deepEqual(new Set(shared[0]), new Set(digests))
+    assert.equal((await put({ version: 1, shadow: true })).status, 200)
+    let total = 0
+    for (const client of each) {
+      assert.equal(await versionAt(client, ''), digests[1])
+      for (let tries = 0; (await compared()) === total && tries < 200; tries++) await delay(100)
+      total = await compared()
+    }
+    assert.equal(total, 2)
+    assert.match((await first.send('/metrics')).text, /^propetl_shadow_predictions_total\{outcome="same"\} 2$/m)
+    for (const client of each) {
+      await put({ version: 1 })
+      assert.equal(await versionAt(client, ''), digests[0])
+      await put({ version: 2 })
+      assert.equal(await versionAt(client, ''), digests[1])
+    }
+    assert.equal((await first.send('/tasks/versions', { method: 'DELETE' })).status, 204)
   })
 
   test('accepts an upload in chunks after 100 Continue, and rejects one in tiny pieces', async () => {

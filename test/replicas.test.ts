@@ -56,6 +56,41 @@ describe('two replicas', { skip: withoutPostgres }, () => {
     replicas = await Promise.all([replica(directories[0]), replica(directories[1])])
   })
 
+  test('activate versions for each other, and add up the comparisons with a candidate', async () => {
+    const [a, b] = replicas
+    const files = [0, 1].map((shift) => shiftedTask(sst2, shift))
+    const digests = files.map((file) => digestOf(file))
+    const active = ({ url }: ServerProcess, body: object) =>
+      fetch(`${url}/tasks/versions/active`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      })
+    const isAt = (replica: ServerProcess, digest: string | undefined) =>
+      until(async () => (await versionAt(replica, 'versions')) === digest, 'the version is active')
+    for (const file of files) await put(a.url, 'versions', file)
+    await isAt(b, digests[1])
+    assert.equal((await active(b, { version: 1 })).status, 200)
+    await isAt(a, digests[0])
+    assert.equal((await active(a, { version: 2, shadow: true })).status, 200)
+    const compared = async ({ url }: ServerProcess) => {
+      const list = (await (await fetch(`${url}/tasks/versions/versions`)).json()) as {
+        readonly candidate: { readonly compared: number } | null
+      }
+      return list.candidate?.compared ?? 0
+    }
+    for (const [index, replica] of replicas.entries()) {
+      await until(async () => {
+        await predict(replica.url, 'versions')
+        return (await compared(a)) > index
+      }, 'comparisons are counted')
+    }
+    const total = await compared(a)
+    await until(async () => (await compared(b)) >= total, 'both replicas have the sum')
+    assert.equal((await fetch(`${a.url}/tasks/versions`, { method: 'DELETE' })).status, 204)
+    await isAt(b, undefined)
+  })
+
   test('serve a task that is uploaded, replaced and removed on either of them', async () => {
     const [a, b] = replicas
     for (let round = 0; round < 4; round++) {
