@@ -12,6 +12,7 @@ import { type Costs, openCosts } from './costs/costs.js'
 import { abandonedThreadCount } from './engine/abandoned-threads.js'
 import { Engines } from './engine/engines.js'
 import { ExampleStore } from './examples/example-store.js'
+import { ReadingThreads } from './examples/reading-threads.js'
 import { UploadFolder } from './examples/upload-folder.js'
 import { type AppOptions, buildApp } from './http/app.js'
 import { Certificate } from './http/certificate.js'
@@ -222,7 +223,7 @@ async function startOn(
       const stopping = services.learning.runner.stop()
       certificate?.close()
       const endingChanges = setTimeout(() => store.abortChanges(), changesShare * config.shutdownTimeoutMs)
-      await finish('requests', () => front.close())
+      await finish('requests', () => front.close().then(() => services.readingThreads.close()))
       // A hung engine must not keep the store open.
       await Promise.all([
         finish('engines', () => services.engines.close(Math.max(0, until - performance.now()))),
@@ -352,9 +353,10 @@ async function loadServices(
     shadows.onOutcome = (outcome, texts) => metrics.shadow(outcome, texts)
     const examples = new ExampleStore(store)
     const uploads = await UploadFolder.open(config.dataDir, config.maxExamplesBytes)
+    const readingThreads = new ReadingThreads(memoryBytes)
     const served = { costs, store, registry, engines, dispatcher, predictor }
     const learning = openLearning(registry, { directory, prototypeFile }, { config, costs, learner, metrics, logger })
-    return { ...served, shadows, tenants, keys, examples, uploads, learning, suggestions }
+    return { ...served, shadows, tenants, keys, examples, uploads, readingThreads, learning, suggestions }
   } catch (error) {
     const engines = await starting.catch(() => undefined)
     await engines?.close()

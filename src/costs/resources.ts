@@ -153,7 +153,8 @@ export const resources = {
   },
   exampleReading: {
     what: 'Reading of a file of examples, in a thread of its own',
-    perRequest: '384 MiB of memory for objects, 300 s, 256 KiB for an example, 16 Mi characters for a row',
+    perRequest:
+      '1/32 of the memory for objects, at least 64 MiB and at most 384 MiB; 300 s, 256 KiB for an example, 16 Mi characters for a row',
     inProgress:
       'Two large files and four of at most 1 MiB. Others wait, and owners take turns; an owner gets at most half',
     charged: '',

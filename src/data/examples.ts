@@ -9,7 +9,7 @@ import { shownValue, throwInvalidData } from './invalid-data.js'
 import { isMissing, looksLikeList, parseList } from './label-cells.js'
 import { type LabelledSpan, spansInCell, spansOfText } from './label-spans.js'
 import { indicatorColumns, type Label, type LabelNotation, labelNotation, readLabel } from './row-labels.js'
-import type { FileRow, RowSource } from './row-reader.js'
+import type { FileRow, RowSource, RowsOptions } from './row-reader.js'
 import { describeSkipped, SkipCounter } from './skipped-rows.js'
 
 export interface Example extends Text {
@@ -43,6 +43,8 @@ export interface ExampleWatch {
   /** Receives the rows that cannot be used. By default, warnings count them. */
   readonly onSkip?: (place: string, reason: string) => void
   readonly onReading?: OnReading
+  /** See RowsOptions. */
+  readonly maxGroupBytes?: number | undefined
 }
 
 const rowsPerReport = 512
@@ -61,12 +63,15 @@ const sampleLength = 1 << 24
 export async function* readExamples(
   path: string,
   columns: Columns,
-  { onOpen = () => {}, onWarning = () => {}, onSkip, onReading = () => {} }: ExampleWatch = {},
+  { onOpen = () => {}, onWarning = () => {}, onSkip, onReading = () => {}, maxGroupBytes }: ExampleWatch = {},
 ): AsyncGenerator<Example> {
   const source = await openRows(path)
   const skipped = new SkipCounter()
   const skip = onSkip ?? ((place: string, reason: string) => skipped.add(place, reason))
-  const { sample, rest, found, names } = await openColumns(path, source, columns, onWarning)
+  const { sample, rest, found, names } = await openColumns(path, source, columns, {
+    onWarning,
+    ...(maxGroupBytes !== undefined && { maxGroupBytes }),
+  })
   onOpen({ format: source.format, columns: found, names })
   const notation = labelNotation(sample, found, source.labelNames?.[found.label], path)
   const warnOfSpan = firstOnly(maxSpanWarnings, onWarning)
@@ -97,10 +102,10 @@ async function openColumns(
   path: string,
   source: RowSource,
   columns: Columns,
-  onWarning: (what: string) => void,
+  options: Omit<RowsOptions, 'columns'>,
 ): Promise<{ sample: readonly FileRow[]; rest: AsyncGenerator<FileRow>; found: Columns; names: readonly string[] }> {
   const named = source.columns && hasLabel(columns, source.columns) && findColumns(columns, source.columns, path)
-  const rest = source.rows({ onWarning, ...(named && { columns: usedColumns(named) }) })
+  const rest = source.rows({ ...options, ...(named && { columns: usedColumns(named) }) })
   const sample: FileRow[] = []
   let length = 0
   while (sample.length < sampleRows && length < sampleLength) {

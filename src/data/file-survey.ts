@@ -45,6 +45,8 @@ export interface SurveyOptions {
   /** By default the labels decide. */
   readonly problem?: ProblemType
   readonly onReading?: OnReading
+  /** See RowsOptions. */
+  readonly maxGroupBytes?: number
   /** Called when reading begins. Its result receives each example, with the number of its line or row. */
   readonly begin?: () => OnExample
 }
@@ -53,7 +55,7 @@ export type OnExample = (example: Example, place: number) => void
 
 /** @throws Problem `unreadable_file`, `invalid_data` */
 export async function surveyFile(path: string, options: SurveyOptions): Promise<FileSurvey> {
-  const { columns, problem, onReading, begin } = options
+  const { columns, problem, onReading, begin, maxGroupBytes } = options
   const onExample = begin?.()
   const skipped = new SkipCounter()
   const labels = new LabelSurvey(path, problem)
@@ -73,6 +75,7 @@ export async function surveyFile(path: string, options: SurveyOptions): Promise<
     },
     onSkip: (place, reason) => skipped.add(place, reason),
     ...(onReading && { onReading }),
+    maxGroupBytes,
   }
   for await (const example of readExamples(path, columnsFor(problem, columns), watch)) {
     labels.add(example)

@@ -15,6 +15,8 @@ export interface RowsOptions {
   readonly onWarning: (what: string) => void
   /** Columns in use. A format that stores columns apart may leave out the others. */
   readonly columns?: readonly string[]
+  /** Most bytes in memory for the rows that a format stores together. The default is that of the format. */
+  readonly maxGroupBytes?: number
 }
 
 /** A file whose format and dialect are known. Its rows can be read several times. */

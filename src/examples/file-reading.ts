@@ -31,6 +31,8 @@ export interface FileToRead {
   readonly columns: FileColumns
   /** Who sent it, as in the audit log. */
   readonly by: string
+  /** Most bytes in memory for the rows that a format stores together. */
+  readonly maxGroupBytes: number
 }
 
 /** What is in a file. */
@@ -61,6 +63,9 @@ export interface FileReport {
 /** Most examples of one file. */
 export const maxFileExamples = 1_000_000
 
+/** Most bytes that the examples of one file take. A compressed file can have much more text than bytes. */
+const maxStoredBytes = 1 << 30
+
 const sampleRows = 20
 const sampleLength = 1_000
 const maxLabels = 200
@@ -77,8 +82,8 @@ export class FileReader {
 
   /** @throws Problem `invalid_data` that names the row and the column. Pass its message through `shown` */
   async survey(): Promise<FileReport> {
-    const { path, columns: asked, by } = this.file
-    this.#columns = await columnsOf(path, asked)
+    const { path, columns: asked, by, maxGroupBytes } = this.file
+    this.#columns = await columnsOf(this.file)
     let sample: NewExample[] = []
     let [examples, bytes] = [0, 0]
     const begin = () => {
@@ -97,12 +102,18 @@ export class FileReader {
         if (size > maxExampleBytes)
           throwInvalidData(example.place, `the example would take ${size} bytes; the limit is ${maxExampleBytes}`)
         bytes += size
+        if (bytes > maxStoredBytes)
+          throwInvalidData(
+            example.place,
+            `the examples up to here take more than ${maxStoredBytes} bytes; send the others in another request`,
+          )
         if (sample.length < sampleRows) sample.push(shortenedExample(stored))
       }
     }
     const survey = await surveyFile(path, {
       columns: this.#columns,
       ...(asked.problemType && { problem: asked.problemType }),
+      maxGroupBytes,
       begin,
     })
     this.#problem = survey.labels.problem
@@ -114,13 +125,13 @@ export class FileReader {
    * @param distinct whether examples whose texts occurred before are left out and counted
    */
   async *batches(distinct: boolean): AsyncGenerator<ExampleBatch> {
-    const { path, by } = this.file
+    const { path, by, maxGroupBytes } = this.file
     if (this.#columns === undefined) throw new Error('a file is read before its survey')
     const seen = distinct ? new TextIndex() : undefined
     let batch: NewExample[] = []
     let repeated = { same: 0, other: 0 }
     let length = 0
-    for await (const example of readExamples(path, columnsFor(this.#problem, this.#columns))) {
+    for await (const example of readExamples(path, columnsFor(this.#problem, this.#columns), { maxGroupBytes })) {
       const stored = exampleOf(example, { source: 'upload', by })
       if (seen) {
         const label = hashOfLabel(stored)
@@ -201,10 +212,10 @@ const parameterNames = [
 ] as const
 
 /** Columns that the caller does not name have the names of the default or, for words and their tags, those of the API. */
-async function columnsOf(path: string, asked: FileColumns): Promise<Columns> {
+async function columnsOf({ path, columns: asked, maxGroupBytes }: FileToRead): Promise<Columns> {
   const { textColumn, pairColumn, labelColumn, labelColumns, labelNames, labelSeparator } = asked
   const needsNames = textColumn === undefined || (labelColumn === undefined && labelColumns === undefined)
-  const names = new Set(needsNames ? await namesOf(path) : [])
+  const names = new Set(needsNames ? await namesOf(path, maxGroupBytes) : [])
   const found = (wanted: string, others: readonly string[]) =>
     names.has(wanted) ? wanted : (others.find((name) => names.has(name)) ?? wanted)
   return {
@@ -219,10 +230,10 @@ async function columnsOf(path: string, asked: FileColumns): Promise<Columns> {
 }
 
 /** The columns of the file or, if its format does not name them, of its first row. */
-async function namesOf(path: string): Promise<readonly string[]> {
+async function namesOf(path: string, maxGroupBytes: number): Promise<readonly string[]> {
   const source = await openRows(path)
   if (source.columns) return source.columns
-  const rows = source.rows({ onWarning: () => {} })
+  const rows = source.rows({ onWarning: () => {}, maxGroupBytes })
   try {
     const first = await rows.next()
     return first.done ? [] : Object.keys(first.value.values)

@@ -1,15 +1,19 @@
-// A worker thread that reads one file of examples. A file that takes long or needs much memory holds up nothing else.
+// A worker thread that reads files of examples, one after another. A file that takes long or needs much memory holds up
+// nothing else.
 
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import { Problem } from '../problem.js'
 import { type ExampleBatch, FileReader, type FileReport, type FileToRead } from './file-reading.js'
 
-/** Asks for the next batch. The first one after the survey, and after an end, begins at the start of the file. */
-export interface BatchRequest {
-  readonly distinct: boolean
-}
+/**
+ * `survey` opens another file. `next` asks for a batch; the first one after the survey, and after an end, begins at the start
+ * of the file. Each request has one response.
+ */
+export type ReadingRequest =
+  | { readonly kind: 'survey'; readonly file: FileToRead }
+  | { readonly kind: 'next'; readonly distinct: boolean }
 
-export type ReadingMessage =
+export type ReadingResponse =
   | { readonly kind: 'report'; readonly report: FileReport }
   | { readonly kind: 'batch'; readonly batch: ExampleBatch }
   | { readonly kind: 'end' }
@@ -17,27 +21,31 @@ export type ReadingMessage =
 
 const port = parentPort
 if (port === null) throw new Error('examples/reading-thread.js runs as a worker thread')
-const send = (message: ReadingMessage) => port.postMessage(message)
 
-const reader = new FileReader(workerData as FileToRead)
+let reader: FileReader | undefined
 let batches: AsyncGenerator<ExampleBatch> | undefined
 
-async function next(distinct: boolean): Promise<ReadingMessage> {
-  batches ??= reader.batches(distinct)
-  const { done, value } = await batches.next()
-  if (!done) return { kind: 'batch', batch: value }
+async function respond(request: ReadingRequest): Promise<ReadingResponse> {
+  if (request.kind === 'survey') {
+    reader = new FileReader(request.file)
+    batches = undefined
+    return { kind: 'report', report: await reader.survey() }
+  }
+  batches ??= reader?.batches(request.distinct)
+  const next = await batches?.next()
+  if (next?.done === false) return { kind: 'batch', batch: next.value }
   batches = undefined
   return { kind: 'end' }
 }
 
-const sendResult = (work: Promise<ReadingMessage>): Promise<void> =>
-  work
-    .catch((error: Error): ReadingMessage => {
-      return { kind: 'failed', message: reader.shown(error.message), isInvalid: error instanceof Problem }
-    })
-    .then(send)
+const failed = (error: Error): ReadingResponse => ({
+  kind: 'failed',
+  message: reader?.shown(error.message) ?? error.message,
+  isInvalid: error instanceof Problem,
+})
 
-let previous = sendResult(reader.survey().then((report) => ({ kind: 'report', report })))
-port.on('message', ({ distinct }: BatchRequest) => {
-  previous = previous.then(() => sendResult(next(distinct)))
+port.on('message', (request: ReadingRequest) => {
+  void respond(request)
+    .catch(failed)
+    .then((response) => port.postMessage(response))
 })

@@ -4,6 +4,7 @@ import type { Costs } from '../costs/costs.js'
 import type { Engines } from '../engine/engines.js'
 import type { ExampleText, NewExample, StoredPrediction } from '../examples/example.js'
 import type { ExampleStore } from '../examples/example-store.js'
+import type { ReadingThreads } from '../examples/reading-threads.js'
 import type { UploadFolder } from '../examples/upload-folder.js'
 import type { Learning } from '../jobs/learning.js'
 import type { Owner } from '../owner.js'
@@ -34,6 +35,7 @@ export interface Services extends PredictionServices {
   readonly keys: Keys
   readonly examples: ExampleStore
   readonly uploads: UploadFolder
+  readonly readingThreads: ReadingThreads
   /** Examples that the newest training of a task held out and predicted otherwise. */
   readonly disagreements?: (owner: Owner, task: string) => readonly ({ readonly id: string } & StoredPrediction)[]
   /** A text that a request sent and that the server has kept. */

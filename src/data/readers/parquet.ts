@@ -15,7 +15,7 @@ export const parquetReader: RowReader = {
 }
 
 /** Limits the memory for the columns in use of a row group, uncompressed, in bytes. */
-const maxGroupBytes = 1 << 29
+const defaultGroupBytes = 1 << 29
 
 async function openParquet({ path, head, bytes }: DataFile): Promise<RowSource> {
   if (!startsWith(head, 'PAR1'))
@@ -61,25 +61,27 @@ async function bufferOf(
 }
 
 /** The compressors, with a limit for what a page claims to contain. */
-const boundedCompressors = Object.fromEntries(
-  Object.entries(compressors).map(([codec, decompress]) => [
-    codec,
-    (input: Uint8Array, outputLength: number) => {
-      if (outputLength > maxGroupBytes) throw new Error(`a page has ${outputLength} bytes uncompressed`)
-      return decompress(input, outputLength)
-    },
-  ]),
-)
+const boundedCompressors = (maxBytes: number) =>
+  Object.fromEntries(
+    Object.entries(compressors).map(([codec, decompress]) => [
+      codec,
+      (input: Uint8Array, outputLength: number) => {
+        if (outputLength > maxBytes) throw new Error(`a page has ${outputLength} bytes uncompressed`)
+        return decompress(input, outputLength)
+      },
+    ]),
+  )
 
 async function* groupRows(
   path: string,
   bytes: number,
   metadata: FileMetaData,
   columns: readonly string[],
-  { columns: wanted = columns }: RowsOptions,
+  { columns: wanted = columns, maxGroupBytes = defaultGroupBytes }: RowsOptions,
 ): AsyncGenerator<FileRow> {
   const used = columns.filter((column) => wanted.includes(column))
   const { buffer, close } = await bufferOf(path, bytes)
+  const bounded = boundedCompressors(maxGroupBytes)
   try {
     let first = 0
     for (const group of metadata.row_groups) {
@@ -94,7 +96,7 @@ async function* groupRows(
           `the row group that begins at row ${first + 1} has ${size} bytes in the columns in use; ` +
             `the limit is ${maxGroupBytes}. Write the file with smaller row groups`,
         )
-      const values = await readGroup(path, buffer, metadata, used, first, rows)
+      const values = await readGroup(path, buffer, metadata, bounded, used, first, rows)
       for (let row = 0; row < rows; row++) {
         const named: Record<string, unknown> = {}
         for (const [at, column] of used.entries()) named[column] = plain(values[at]?.[row])
@@ -111,6 +113,7 @@ async function readGroup(
   path: string,
   file: AsyncBuffer,
   metadata: FileMetaData,
+  bounded: typeof compressors,
   columns: readonly string[],
   first: number,
   rows: number,
@@ -118,7 +121,7 @@ async function readGroup(
   if (rows === 0) return []
   try {
     // A scan keeps the columns that it has read, so that each group has its own.
-    const scan = await parquetScan({ file, metadata, columns: [...columns], compressors: boundedCompressors })
+    const scan = await parquetScan({ file, metadata, columns: [...columns], compressors: bounded })
     return await Promise.all(
       columns.map((column) => scan.readColumn({ column, rowStart: first, rowEnd: first + rows })),
     )

@@ -350,18 +350,18 @@ const postRoute =
       reply: FastifyReply,
       { path, bytes, remove }: ReceivedFile,
     ): Promise<Posted> {
-      const { examples } = lifecycle.services
+      const { examples, readingThreads } = lifecycle.services
       const caller = callerOf(request)
       const by = taskOwnerOf(caller)
       const signal = disconnectSignal(reply)
       const { name } = formatOf(request)
       const toRead = { path, name, columns: columnsOf(request.query), by: actorOf(caller) }
       const read = async () => {
-        const file = new ExampleFile(toRead, signal)
+        const file = new ExampleFile(toRead, readingThreads, signal)
         try {
           return await postFile(examples, by, request.params.id, file, request.query.dry_run === 'true')
         } finally {
-          await file.close()
+          file.close()
         }
       }
       try {

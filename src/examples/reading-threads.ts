@@ -1,0 +1,63 @@
+// The threads that read files of examples. An idle thread is kept for the next file, because a thread takes long to start.
+
+import { Worker } from 'node:worker_threads'
+
+const MiB = 1 << 20
+/** Part of the server's memory that one thread may use for objects, and its bounds in bytes. */
+const heap = { part: 1 / 32, least: 64 * MiB, most: 384 * MiB } as const
+
+export class ReadingThreads {
+  /** Most memory of a thread for objects, in bytes. */
+  readonly heapBytes: number
+  #idle: Worker | undefined
+  #closed = false
+
+  /** @param memoryBytes of the server */
+  constructor(memoryBytes: number) {
+    this.heapBytes = Math.floor(Math.min(heap.most, Math.max(heap.least, heap.part * memoryBytes)))
+  }
+
+  /** A thread that reads nothing. The caller gives it back, or terminates it. */
+  take(): Worker {
+    const idle = this.#idle
+    this.#idle = undefined
+    if (idle === undefined) return this.#start()
+    withoutListeners(idle)
+    idle.ref()
+    return idle
+  }
+
+  give(worker: Worker): void {
+    withoutListeners(worker)
+    if (this.#closed || this.#idle) {
+      void worker.terminate()
+      return
+    }
+    this.#idle = worker
+    worker.unref()
+    const forget = () => {
+      if (this.#idle === worker) this.#idle = undefined
+    }
+    worker.on('error', forget)
+    worker.on('exit', forget)
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#idle?.terminate()
+  }
+
+  #start(): Worker {
+    return new Worker(new URL('./reading-thread.js', import.meta.url), {
+      name: 'examples',
+      execArgv: [],
+      env: {},
+      resourceLimits: { maxOldGenerationSizeMb: Math.floor(this.heapBytes / MiB) },
+    })
+  }
+}
+
+/** Not all events: the worker itself has listeners. */
+function withoutListeners(worker: Worker): void {
+  for (const event of ['message', 'error', 'exit']) worker.removeAllListeners(event)
+}
