@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type FaultyServer, serveFaulty, until } from './faulty-server.js'
 
 const engineBytes = 80 * 1024 ** 2
+const threadsEndWithinMs = 20_000
 
 const abandonedThreadCount = async ({ get }: FaultyServer): Promise<number> =>
   Number(/^propetl_engine_threads_left_behind (\d+)$/m.exec((await get('/metrics')).text)?.[1])
@@ -77,8 +78,11 @@ test('a server that has lost many engines holds no more threads or memory than b
   await loseOne(0)
   const before = held(server)
   for (let number = 1; number <= 8; number++) await loseOne(number)
+  // The threads of the last engine end a little later than it is reported as lost.
+  const deadline = performance.now() + threadsEndWithinMs
+  await until(() => held(server).threads <= before.threads || performance.now() > deadline)
   const after = held(server)
-  assert.equal(after.threads, before.threads)
+  assert.ok(after.threads <= before.threads, `${before.threads} threads became ${after.threads}`)
   assert.ok(after.bytes < before.bytes + engineBytes, `${before.bytes} bytes became ${after.bytes}`)
   server.process.kill('SIGTERM')
   assert.deepEqual(await server.exit, [0, null])
