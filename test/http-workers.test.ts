@@ -1,9 +1,9 @@
 // A server with HTTP workers, as users run it: real processes and real sockets.
 
 import assert from 'node:assert/strict'
-import type { ChildProcess } from 'node:child_process'
+import { type ChildProcess, execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { copyFile, rm, writeFile } from 'node:fs/promises'
 import { Agent, type IncomingMessage, request as sendRequest } from 'node:http'
 import { join } from 'node:path'
@@ -90,8 +90,6 @@ class Client {
     const isFile = body instanceof Uint8Array
     const sent = sendRequest(`${this.url}${path}`, {
       agent: this.#agent,
-      // A connection that is being handed to a worker when that worker is killed gets no response.
-      signal: AbortSignal.timeout(20_000),
       method: method ?? (body === undefined ? 'GET' : 'POST'),
       headers: {
         authorization: `Bearer ${key}`,
@@ -137,14 +135,17 @@ async function clientsOf(server: RunningServer, count = 2): Promise<Map<number, 
   return clients
 }
 
-const isRunning = (pid: number): boolean => {
+/** What the kernel says about a process; empty after its end. */
+function statusOf(pid: number): string {
   try {
-    // A zombie has ended, too.
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+    return readFileSync(`/proc/${pid}/status`, 'utf8')
   } catch {
-    return false
+    return ''
   }
 }
+
+/** A zombie has ended, too. */
+const isRunning = (pid: number): boolean => /^State:\s+[^Z]/m.test(statusOf(pid))
 
 async function untilEnded(pids: Iterable<number>): Promise<void> {
   for (const pid of pids) while (isRunning(pid)) await delay(20)
@@ -479,12 +480,93 @@ describe('a server with two HTTP workers, when parts of it are lost', () => {
   })
 })
 
+type Outcome = 'served' | 'closed'
+
+/** What becomes of a request on a connection of its own. */
+async function outcomeAt(url: string): Promise<Outcome> {
+  const client = new Client(url)
+  try {
+    const { status } = await client.predict('sst2')
+    assert.equal(status, 200)
+    return 'served'
+  } catch (error) {
+    if (error instanceof assert.AssertionError) throw error
+    return 'closed'
+  } finally {
+    client.close()
+  }
+}
+
+describe('a connection that is being handed to a worker', { timeout: 120_000 }, () => {
+  let server: RunningServer
+  before(async () => {
+    server = await RunningServer.start([])
+  })
+  const workers = () => childrenOf(server.process.pid)
+  /** Kills workers, and waits until others have replaced them. */
+  const replace = async (pids: readonly number[]) => {
+    const started = () => server.lines.filter(({ msg }) => msg === 'a new HTTP worker has started').length
+    const before = started()
+    for (const pid of pids) process.kill(pid, 'SIGKILL')
+    while (started() < before + pids.length) await delay(50)
+  }
+
+  test('goes to another worker when that worker is killed', async () => {
+    const [stopped = 0] = workers()
+    process.kill(stopped, 'SIGSTOP')
+    const outcomes: Outcome[] = []
+    const all = Array.from({ length: 4 }, async () => outcomes.push(await outcomeAt(server.url)))
+    while (outcomes.length < 3) await delay(20)
+    await delay(200)
+    // The stopped worker was the next in turn for one of them.
+    assert.equal(outcomes.length, 3)
+    await replace([stopped])
+    await Promise.all(all)
+    assert.deepEqual(outcomes, ['served', 'served', 'served', 'served'])
+  })
+
+  test('gets a response or is closed while workers are killed under load', async () => {
+    const counts = { served: 0, closed: 0 }
+    let loading = true
+    const clients = Array.from({ length: 8 }, async () => {
+      while (loading) counts[await outcomeAt(server.url)]++
+    })
+    for (let round = 0; round < 2; round++) await replace(workers().slice(0, 1))
+    loading = false
+    await Promise.all(clients)
+    assert.ok(counts.served > counts.closed, JSON.stringify(counts))
+  })
+
+  test('is closed or served when all workers are killed', async () => {
+    const stopped = workers()
+    for (const pid of stopped) process.kill(pid, 'SIGSTOP')
+    const outcomes = Promise.all(Array.from({ length: 4 }, () => outcomeAt(server.url)))
+    await delay(200)
+    await replace(stopped)
+    assert.equal((await outcomes).length, 4)
+    assert.equal(await outcomeAt(server.url), 'served')
+  })
+
+  test('is closed if that worker has no free file descriptor, and the worker gets connections again later', async () => {
+    const [limited = 0] = workers()
+    const [, soft, hard] = /^Max open files +(\d+) +(\d+)/m.exec(readFileSync(`/proc/${limited}/limits`, 'utf8')) ?? []
+    const allowFiles = (count: string) => execFileSync('prlimit', ['--pid', `${limited}`, `--nofile=${count}:${hard}`])
+    allowFiles('3')
+    const outcomes = await Promise.all(Array.from({ length: 2 }, () => outcomeAt(server.url)))
+    assert.deepEqual(outcomes.sort(), ['closed', 'served'])
+    allowFiles(`${soft}`)
+    assert.ok((await clientsOf(server)).has(limited))
+    server.process.kill('SIGTERM')
+    assert.deepEqual(await server.exit, [0, null])
+  })
+})
+
 /** The processes that a process has started. */
 const childrenOf = (parent: number | undefined): number[] =>
   readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && existsSync(`/proc/${name}/status`))
-    .filter((name) => Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${name}/status`, 'utf8'))?.[1]) === parent)
+    .filter((name) => /^\d+$/.test(name))
     .map(Number)
+    .filter((pid) => Number(/^PPid:\s+(\d+)/m.exec(statusOf(pid))?.[1]) === parent)
 
 test('workers of a replica read its mirror, and the next one after it was rebuilt', {
   skip: withoutPostgres,

@@ -9,6 +9,7 @@ import { Problem } from '../problem.js'
 import { afterRunning } from '../running-time.js'
 import type { CollectedTexts } from '../suggestions/text-buffer.js'
 import type { ShadowCount } from '../tasks/shadows.js'
+import { recoverConnections } from './handoff.js'
 import { type FromWorker, inferenceFd, type ToWorker } from './messages.js'
 
 const program = fileURLToPath(new URL('./worker.js', import.meta.url))
@@ -54,6 +55,7 @@ export class WorkerProcess {
     })
     const worker = cluster.fork({ UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? poolThreads })
     this.#worker = worker
+    recoverConnections(worker)
     this.ended = once(worker, 'exit').then(([code, signal]) => this.#end(code, signal))
     this.listening = this.#unlessEnded(
       new Promise((resolve) => {
