@@ -6,10 +6,12 @@
 FROM node:22-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
+COPY console/package.json console/
 RUN npm ci --ignore-scripts
 COPY tsconfig.json ./
 COPY src src
-RUN npm run build && npm prune --omit=dev --ignore-scripts
+COPY console console
+RUN npm run build && npm prune --omit=dev --ignore-scripts && rm node_modules/propetl-console
 # onnxruntime-node contains the binaries of all platforms; the image needs one.
 RUN cd node_modules/onnxruntime-node/bin/napi-v6 && \
     arch="$(node -p process.arch)" && find . -mindepth 2 -maxdepth 2 -not -path "./linux/$arch" -exec rm -rf {} +

@@ -1,7 +1,8 @@
 // Writes the files that are derived from the source: openapi/openapi.json, and the tables in SECURITY.md, docs/settings.md,
-// docs/limits.md, docs/licences.md and masks/README.md.
+// docs/limits.md, docs/licences.md and masks/README.md, and the types of the API for the console.
 
 import { readdir, readFile, writeFile } from 'node:fs/promises'
+import openapiTypes from 'openapi-typescript'
 import { boundsTable, limitsTable } from './costs/resources.js'
 import { describeApi } from './http/openapi.js'
 import { type LockFile, licencesTable } from './licences.js'
@@ -9,7 +10,9 @@ import { inPackage } from './package.js'
 import { readTaskFile, type TaskFile } from './petl/task-file.js'
 import { settingsTables } from './settings-tables.js'
 
-await writeFile(inPackage('openapi/openapi.json'), await describeApi())
+const api = await describeApi()
+await writeFile(inPackage('openapi/openapi.json'), api)
+await writeFile(inPackage('console/src/api/openapi.ts'), await openapiTypes(JSON.parse(api), { immutableTypes: true }))
 await fill('docs/settings.md', 'settings', settingsTables())
 await fill('SECURITY.md', 'bounds', boundsTable())
 await fill('docs/limits.md', 'limits', limitsTable())

@@ -1,5 +1,5 @@
-// The licences of the packages that are installed with the server, from the lock file. docs/licences.md is generated from
-// it.
+// The licences of the packages that are installed with the server or built into its console, from the lock file.
+// docs/licences.md is generated from it.
 
 export interface LockFile {
   readonly packages: Readonly<Record<string, LockedPackage>>
@@ -12,6 +12,8 @@ interface LockedPackage {
   /** Only needed for development. */
   readonly dev?: boolean
   readonly devOptional?: boolean
+  /** The console, which is a part of this project. */
+  readonly link?: boolean
   readonly optional?: boolean
   readonly os?: readonly string[]
   readonly cpu?: readonly string[]
@@ -33,7 +35,7 @@ const folder = 'node_modules/'
 /** The packages of a production install, sorted by name and version, each version once. */
 function productionPackages({ packages }: LockFile): InstalledPackage[] {
   const installed = Object.entries(packages)
-    .filter(([path, { dev, devOptional }]) => path.includes(folder) && !dev && !devOptional)
+    .filter(([path, { dev, devOptional, link }]) => path.includes(folder) && !dev && !devOptional && !link)
     .map(([path, { version = '', license: licence = 'none', optional, os, cpu }]): InstalledPackage => {
       const platform = [os, cpu].map((names) => names?.join(', ')).filter((names) => names !== undefined)
       const only = platform.length > 0 ? platform.join(' ') : optional ? 'optional' : ''

@@ -1,0 +1,231 @@
+// A data file on its way to a task: what the server found in it, a choice of columns, and the upload.
+
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { path, sendFile } from '../api/client.js'
+import { asApiError, useAction } from '../api/query.js'
+import type { DataReport, PostedExamples } from '../api/types.js'
+import { bytes, count, plural, problemName } from '../format.js'
+import { LabelText } from '../ui/label.js'
+import { Bar, Button, Field, Loading, Notice, Problem, Progress, Table } from '../ui/parts.js'
+
+interface Columns {
+  readonly text_column?: string
+  readonly pair_column?: string
+  readonly label_column?: string
+}
+
+const types: Readonly<Record<string, string>> = {
+  csv: 'text/csv',
+  tsv: 'text/tab-separated-values',
+  json: 'application/json',
+  jsonl: 'application/x-ndjson',
+  ndjson: 'application/x-ndjson',
+  parquet: 'application/vnd.apache.parquet',
+  conll: 'text/plain',
+  txt: 'text/plain',
+}
+
+/** The name decides the format. Only its end is sent: a header cannot have all characters of a name. */
+function headersOf({ name }: File): Record<string, string> {
+  const [end = ''] = /(\.[a-z0-9]{1,10}){1,2}$/i.exec(name) ?? []
+  const extension = end.replace(/\.gz$/i, '').split('.').pop()?.toLowerCase() ?? ''
+  return {
+    'content-type': /\.gz$/i.test(end) ? 'application/octet-stream' : (types[extension] ?? 'application/octet-stream'),
+    'content-disposition': `attachment; filename="data${end}"`,
+  }
+}
+
+export function DataFile({
+  id,
+  file,
+  action,
+  onDone,
+  onCancel,
+}: {
+  readonly id: string
+  readonly file: File
+  /** What the button says, given the number of examples. */
+  readonly action: (examples: number) => string
+  readonly onDone: (posted: PostedExamples) => Promise<void> | void
+  readonly onCancel: () => void
+}) {
+  const [columns, setColumns] = useState<Columns>({})
+  const [found, setFound] = useState<PostedExamples>()
+  const [share, setShare] = useState(0)
+  const check = useAction()
+  const upload = useAction()
+  const stop = useRef(new AbortController())
+  const route = path('tasks', id, 'examples')
+
+  useEffect(() => {
+    const controller = new AbortController()
+    stop.current = controller
+    void check.run(async () => {
+      try {
+        const query = { ...columns, dry_run: true }
+        const posted = await sendFile<PostedExamples>(route, query, file, headersOf(file), () => {}, controller.signal)
+        if (!controller.signal.aborted) setFound(posted)
+      } catch (error) {
+        if (controller.signal.aborted) return
+        throw asApiError(error)
+      }
+    })
+    return () => controller.abort()
+  }, [route, file, columns])
+
+  const send = () =>
+    void upload.run(async () => {
+      setShare(0)
+      await onDone(
+        await sendFile<PostedExamples>(route, { ...columns }, file, headersOf(file), setShare, stop.current.signal),
+      )
+    })
+
+  const examples = found ? found.added + found.replaced + found.unchanged : 0
+  return (
+    <div class="data-file">
+      <p>
+        <strong>{file.name}</strong> <span class="soft">{bytes(file.size)}</span>
+      </p>
+      {check.busy && !found && <Loading what="what is in the file" />}
+      <Problem error={check.error} />
+      {found && <FileReport found={found} columns={columns} onColumns={setColumns} busy={check.busy} />}
+      <Problem error={upload.error} />
+      {upload.busy && <Progress label="Upload" share={share} />}
+      <div class="actions">
+        <Button onClick={onCancel}>Cancel</Button>
+        <Button
+          kind="primary"
+          onClick={send}
+          busy={upload.busy}
+          disabled={!found || check.busy || check.error !== undefined || examples === 0}
+        >
+          {action(examples)}
+        </Button>
+      </div>
+    </div>
+  )
+}
+
+function FileReport({
+  found: { report, skipped },
+  columns,
+  onColumns,
+  busy,
+}: {
+  readonly found: PostedExamples
+  readonly columns: Columns
+  readonly onColumns: (columns: Columns) => void
+  readonly busy: boolean
+}) {
+  return (
+    <div aria-busy={busy}>
+      <p>
+        {plural(report.rows, 'row')} of {report.format}. The task will predict:{' '}
+        <strong>{problemName(report.problem_type).toLowerCase()}</strong>.
+      </p>
+      <ColumnChoice report={report} columns={columns} onColumns={onColumns} />
+      {report.warnings.map((warning) => (
+        <Notice key={warning} kind="warn">
+          {warning}
+        </Notice>
+      ))}
+      {skipped.map(({ reason, count: rows, first_place }) => (
+        <Notice key={reason} kind="warn">
+          {plural(rows, 'row')} will be skipped: {reason} (first at {first_place})
+        </Notice>
+      ))}
+      {report.labels.length > 0 && <LabelCounts report={report} />}
+      <Sample report={report} />
+    </div>
+  )
+}
+
+function ColumnChoice({
+  report: { names, columns: found },
+  columns,
+  onColumns,
+}: {
+  readonly report: DataReport
+  readonly columns: Columns
+  readonly onColumns: (columns: Columns) => void
+}) {
+  if (names.length < 2) return null
+  const choices = [
+    { key: 'text_column', label: 'Column of the texts', value: found.text, optional: false },
+    { key: 'label_column', label: 'Column of the labels', value: found.label, optional: false },
+    { key: 'pair_column', label: 'Column of second texts', value: found.pair, optional: true },
+  ] as const
+  return (
+    <div class="columns">
+      {choices.map(({ key, label, value, optional }) => (
+        <Field key={key} label={label}>
+          {(props) => (
+            <select
+              {...props}
+              value={columns[key] ?? value ?? ''}
+              onChange={({ currentTarget }) => {
+                const { [key]: _, ...others } = columns
+                onColumns(currentTarget.value === '' ? others : { ...others, [key]: currentTarget.value })
+              }}
+            >
+              {(optional || value === undefined) && <option value="">none</option>}
+              {names.map((name) => (
+                <option key={name} value={name}>
+                  {name}
+                </option>
+              ))}
+            </select>
+          )}
+        </Field>
+      ))}
+    </div>
+  )
+}
+
+function LabelCounts({ report: { labels } }: { readonly report: DataReport }) {
+  const shown = labels.slice(0, 12)
+  const most = Math.max(...shown.map(({ count: value }) => value))
+  return (
+    <>
+      <h3>Labels</h3>
+      <ul class="bars">
+        {shown.map(({ label, count: value }) => (
+          <li key={label}>
+            <span class="name">{label}</span>
+            <Bar share={value / most} />
+            <span class="value">{count(value)}</span>
+          </li>
+        ))}
+      </ul>
+      {labels.length > shown.length && <p class="fine">and {labels.length - shown.length} more labels</p>}
+    </>
+  )
+}
+
+const Sample = ({ report: { sample } }: { readonly report: DataReport }) => (
+  <>
+    <h3>The first rows</h3>
+    <Table label="The first rows of the file">
+      <thead>
+        <tr>
+          <th scope="col">Text</th>
+          <th scope="col">Label</th>
+        </tr>
+      </thead>
+      <tbody>
+        {sample.slice(0, 5).map(({ text, text_pair, tokens, tags, label }, index) => (
+          <tr key={index}>
+            <td class="text">
+              {text ?? tokens?.join(' ')}
+              {text_pair !== undefined && <div class="soft">{text_pair}</div>}
+            </td>
+            <td>
+              <LabelText label={label ?? tags?.filter((tag) => tag !== 'O') ?? '–'} />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </Table>
+  </>
+)
