@@ -48,7 +48,7 @@ export function duration(seconds: number): string {
 }
 
 /** `single_label_classification` → `single label classification` */
-export const words = (name: string): string => name.replaceAll('_', ' ')
+export const words = (name: string): string => name.replaceAll('_', ' ').replace(/\bf1\b/, 'F1')
 
 const problemNames: Readonly<Record<string, string>> = {
   single_label_classification: 'One label per text',
@@ -57,4 +57,6 @@ const problemNames: Readonly<Record<string, string>> = {
   token_classification: 'A label per word',
   feature_extraction: 'A vector per text',
 }
+/** Those that can be learned from examples. */
+export const problemTypes = Object.keys(problemNames).filter((type) => type !== 'feature_extraction')
 export const problemName = (type: string): string => problemNames[type] ?? words(type)

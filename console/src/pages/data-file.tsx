@@ -4,14 +4,16 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { path, sendFile } from '../api/client.js'
 import { asApiError, useAction } from '../api/query.js'
 import type { DataReport, PostedExamples } from '../api/types.js'
-import { bytes, count, plural, problemName } from '../format.js'
+import { bytes, count, plural, problemName, problemTypes } from '../format.js'
 import { LabelText } from '../ui/label.js'
 import { Bar, Button, Field, Loading, Notice, Problem, Progress, Table } from '../ui/parts.js'
 
-interface Columns {
+/** What the reader chose in place of what the server found. */
+interface Choice {
   readonly text_column?: string
   readonly pair_column?: string
   readonly label_column?: string
+  readonly problem_type?: string
 }
 
 const types: Readonly<Record<string, string>> = {
@@ -46,10 +48,11 @@ export function DataFile({
   readonly file: File
   /** What the button says, given the number of examples. */
   readonly action: (examples: number) => string
-  readonly onDone: (posted: PostedExamples) => Promise<void> | void
+  /** @param problemType if it was chosen */
+  readonly onDone: (posted: PostedExamples, problemType: string | undefined) => Promise<void> | void
   readonly onCancel: () => void
 }) {
-  const [columns, setColumns] = useState<Columns>({})
+  const [choice, setChoice] = useState<Choice>({})
   const [found, setFound] = useState<PostedExamples>()
   const [share, setShare] = useState(0)
   const check = useAction()
@@ -62,7 +65,7 @@ export function DataFile({
     stop.current = controller
     void check.run(async () => {
       try {
-        const query = { ...columns, dry_run: true }
+        const query = { ...choice, dry_run: true }
         const posted = await sendFile<PostedExamples>(route, query, file, headersOf(file), () => {}, controller.signal)
         if (!controller.signal.aborted) setFound(posted)
       } catch (error) {
@@ -71,13 +74,14 @@ export function DataFile({
       }
     })
     return () => controller.abort()
-  }, [route, file, columns])
+  }, [route, file, choice])
 
   const send = () =>
     void upload.run(async () => {
       setShare(0)
       await onDone(
-        await sendFile<PostedExamples>(route, { ...columns }, file, headersOf(file), setShare, stop.current.signal),
+        await sendFile<PostedExamples>(route, { ...choice }, file, headersOf(file), setShare, stop.current.signal),
+        choice.problem_type,
       )
     })
 
@@ -89,7 +93,7 @@ export function DataFile({
       </p>
       {check.busy && !found && <Loading what="what is in the file" />}
       <Problem error={check.error} />
-      {found && <FileReport found={found} columns={columns} onColumns={setColumns} busy={check.busy} />}
+      {found && <FileReport found={found} choice={choice} onChoice={setChoice} busy={check.busy} />}
       <Problem error={upload.error} />
       {upload.busy && <Progress label="Upload" share={share} />}
       <div class="actions">
@@ -109,22 +113,21 @@ export function DataFile({
 
 function FileReport({
   found: { report, skipped },
-  columns,
-  onColumns,
+  choice,
+  onChoice,
   busy,
 }: {
   readonly found: PostedExamples
-  readonly columns: Columns
-  readonly onColumns: (columns: Columns) => void
+  readonly choice: Choice
+  readonly onChoice: (choice: Choice) => void
   readonly busy: boolean
 }) {
   return (
     <div aria-busy={busy}>
       <p>
-        {plural(report.rows, 'row')} of {report.format}. The task will predict:{' '}
-        <strong>{problemName(report.problem_type).toLowerCase()}</strong>.
+        {plural(report.rows, 'row')} of {report.format}.
       </p>
-      <ColumnChoice report={report} columns={columns} onColumns={onColumns} />
+      <ColumnChoice report={report} choice={choice} onChoice={onChoice} />
       {report.warnings.map((warning) => (
         <Notice key={warning} kind="warn">
           {warning}
@@ -142,15 +145,14 @@ function FileReport({
 }
 
 function ColumnChoice({
-  report: { names, columns: found },
-  columns,
-  onColumns,
+  report: { names, columns: found, problem_type: problemType },
+  choice,
+  onChoice,
 }: {
   readonly report: DataReport
-  readonly columns: Columns
-  readonly onColumns: (columns: Columns) => void
+  readonly choice: Choice
+  readonly onChoice: (choice: Choice) => void
 }) {
-  if (names.length < 2) return null
   const choices = [
     { key: 'text_column', label: 'Column of the texts', value: found.text, optional: false },
     { key: 'label_column', label: 'Column of the labels', value: found.label, optional: false },
@@ -158,27 +160,43 @@ function ColumnChoice({
   ] as const
   return (
     <div class="columns">
-      {choices.map(({ key, label, value, optional }) => (
-        <Field key={key} label={label}>
-          {(props) => (
-            <select
-              {...props}
-              value={columns[key] ?? value ?? ''}
-              onChange={({ currentTarget }) => {
-                const { [key]: _, ...others } = columns
-                onColumns(currentTarget.value === '' ? others : { ...others, [key]: currentTarget.value })
-              }}
-            >
-              {(optional || value === undefined) && <option value="">none</option>}
-              {names.map((name) => (
-                <option key={name} value={name}>
-                  {name}
-                </option>
-              ))}
-            </select>
-          )}
-        </Field>
-      ))}
+      <Field label="What a task predicts">
+        {(props) => (
+          <select
+            {...props}
+            value={choice.problem_type ?? problemType}
+            onChange={({ currentTarget }) => onChoice({ ...choice, problem_type: currentTarget.value })}
+          >
+            {problemTypes.map((name) => (
+              <option key={name} value={name}>
+                {problemName(name)}
+              </option>
+            ))}
+          </select>
+        )}
+      </Field>
+      {names.length > 1 &&
+        choices.map(({ key, label, value, optional }) => (
+          <Field key={key} label={label}>
+            {(props) => (
+              <select
+                {...props}
+                value={choice[key] ?? value ?? ''}
+                onChange={({ currentTarget }) => {
+                  const { [key]: _, ...others } = choice
+                  onChoice(currentTarget.value === '' ? others : { ...others, [key]: currentTarget.value })
+                }}
+              >
+                {(optional || value === undefined) && <option value="">none</option>}
+                {names.map((name) => (
+                  <option key={name} value={name}>
+                    {name}
+                  </option>
+                ))}
+              </select>
+            )}
+          </Field>
+        ))}
     </div>
   )
 }

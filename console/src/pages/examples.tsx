@@ -42,7 +42,7 @@ function OwnExamples({ open: { id, task, reload: reloadTask } }: { readonly open
   const route = path('tasks', id, 'examples')
   const { items, first, error, loading, more, reload, change } = usePages<Example, ExamplePage>(
     JSON.stringify([label, text, disagrees]),
-    (after, signal) => get(route, { after, limit: 50, label, search: text, disagrees }, signal),
+    (after, signal) => get(route, { after, limit: 25, label, search: text, disagrees }, signal),
     ({ examples }) => examples,
   )
   const labels = first?.labels ?? []
@@ -65,6 +65,11 @@ function OwnExamples({ open: { id, task, reload: reloadTask } }: { readonly open
           already. <a href={link(['tasks', id, 'learn'])}>Learn a version from them</a>
         </Notice>
       )}
+      <Dropzone
+        title="Drop a file with examples here"
+        hint="Texts that are there already get the label of the file"
+        onFile={setFile}
+      />
       {!none && (
         <div class="tools filters">
           <input
@@ -146,11 +151,6 @@ function OwnExamples({ open: { id, task, reload: reloadTask } }: { readonly open
         </Empty>
       )}
       <More more={more} loading={loading && items.length > 0} />
-      <Dropzone
-        title="Drop a file with examples here"
-        hint="Texts that are there already get the label of the file"
-        onFile={setFile}
-      />
       {task && <Suggested id={id} task={task} onAdded={reload} />}
       {file && (
         <Dialog title={`Add examples to ${id}`} onClose={() => setFile(undefined)} wide>

@@ -12,8 +12,8 @@ import { Chart } from '../ui/chart.js'
 import { Badge, Bar, Facts, Loading, Problem } from '../ui/parts.js'
 
 const everyMs = 2000
-/** Two minutes. */
-const mostPoints = 60
+const shownSeconds = 120
+const mostPoints = (shownSeconds * 1000) / everyMs
 
 export function HealthPage({ role }: { readonly role: Role }) {
   const { data, error, reload } = useLoaded('health', (signal) => get<HealthReport>('health/ready', {}, signal), 5000)
@@ -155,14 +155,16 @@ function useReadings(): {
   return { points: state.points, latest: state.latest, error: state.error }
 }
 
+const secondsAgo = (seconds: number): string => (seconds === 0 ? 'now' : `${seconds} s`)
 const ms = (value: number): string => `${short(value)} ms`
 
 function Live() {
   const { points, latest, error } = useReadings()
   if (error) return <Problem error={error} />
-  const x = points.map(({ time }) => time)
+  const now = points.at(-1)?.time ?? 0
+  const x = points.map(({ time }) => time - now)
   const of = (name: Exclude<keyof Point, 'time'>) => points.map((point) => point[name])
-  const common = { x, time: true, height: 150, yFromZero: true } as const
+  const common = { x, xRange: [-shownSeconds, 0], xFormat: secondsAgo, height: 150, yFromZero: true } as const
   return (
     <>
       <div class="charts">

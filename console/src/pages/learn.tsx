@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks'
 import { call, get, path } from '../api/client.js'
 import { useAction, useLoaded } from '../api/query.js'
 import { type ExamplePage, type Job, type JobList, phases } from '../api/types.js'
-import { ago, count, decimal, duration, plural, words } from '../format.js'
+import { ago, count, decimal, duration, plural, problemName, problemTypes, words } from '../format.js'
 import { link } from '../route.js'
 import { Chart } from '../ui/chart.js'
 import { JobTable } from '../ui/job-table.js'
@@ -70,14 +70,6 @@ function OwnLearn({ open: { id, reload: reloadTask } }: { readonly open: OpenTas
   )
 }
 
-const problemTypes = [
-  ['', 'from the examples'],
-  ['single_label_classification', 'one label per text'],
-  ['multi_label_classification', 'several labels per text'],
-  ['regression', 'a number per text'],
-  ['token_classification', 'a label per word'],
-] as const
-
 function Start({
   id,
   examples,
@@ -141,9 +133,10 @@ function Start({
                 value={problemType}
                 onChange={({ currentTarget }) => setProblemType(currentTarget.value)}
               >
-                {problemTypes.map(([value, name]) => (
-                  <option key={value} value={value}>
-                    {name}
+                <option value="">decided from the examples</option>
+                {problemTypes.map((name) => (
+                  <option key={name} value={name}>
+                    {problemName(name)}
                   </option>
                 ))}
               </select>

@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks'
 import { call, path } from '../api/client.js'
-import type { Job } from '../api/types.js'
+import type { Job, PostedExamples } from '../api/types.js'
 import { plural } from '../format.js'
 import { go } from '../route.js'
 import { Dropzone } from '../ui/dropzone.js'
@@ -30,8 +30,10 @@ export function NewTask({ file: dropped, onClose }: { readonly file?: File; read
     setFile(chosen)
     if (id === '') setId(idOf(chosen))
   }
-  const learn = async () => {
-    await call<Job>('POST', path('tasks', id, 'learn'), { json: {} })
+  const learn = async (_posted: PostedExamples, problemType: string | undefined) => {
+    await call<Job>('POST', path('tasks', id, 'learn'), {
+      json: { ...(problemType !== undefined && { problem_type: problemType }) },
+    })
     onClose()
     go(['tasks', id, 'learn'])
   }

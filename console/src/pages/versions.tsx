@@ -58,11 +58,7 @@ function OwnVersions({ open: { id, reload }, page }: { readonly open: OpenTask; 
             <th scope="col" class="number">
               Examples
             </th>
-            <th scope="col">From</th>
             <th scope="col">Made</th>
-            <th scope="col" class="number">
-              Size
-            </th>
             <th scope="col">
               <span class="hidden">Actions</span>
             </th>
@@ -140,14 +136,16 @@ function Row({
         )}
       </td>
       <td class="number">{examples === undefined ? '–' : count(examples)}</td>
-      <td>{source.kind === 'upload' ? 'an upload' : source.stage === 'head' ? 'a job, head alone' : 'a job'}</td>
-      <td class="soft">
+      <td>
+        {sourceName(source)},{' '}
         <time dateTime={created} title={when(created)}>
           {ago(created)}
         </time>
-        {by && ` by ${by}`}
+        <div class="fine">
+          {by && `${by}, `}
+          {bytes(size)}
+        </div>
       </td>
-      <td class="number soft">{bytes(size)}</td>
       <td class="row-actions">
         {state !== 'active' && (
           <>
@@ -185,6 +183,9 @@ function Row({
     </tr>
   )
 }
+
+const sourceName = ({ kind, stage }: Version['source']): string =>
+  kind === 'upload' ? 'uploaded' : stage === 'head' ? 'learned, a head alone' : 'learned'
 
 function ScoreChart({ versions }: { readonly versions: readonly Version[] }) {
   const scored = versions.filter(({ score }) => score !== undefined).toReversed()

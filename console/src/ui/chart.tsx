@@ -22,8 +22,9 @@ export interface ChartProps {
   readonly x: readonly number[]
   readonly lines: readonly Line[]
   readonly xLabel?: string
-  /** Whether x is in seconds since the epoch. */
-  readonly time?: boolean
+  /** The least and the greatest x. Default: those of the values. */
+  readonly xRange?: readonly [number, number]
+  readonly xFormat?: (value: number) => string
   readonly height?: number
   readonly format?: (value: number) => string
   readonly yFromZero?: boolean

@@ -6,24 +6,31 @@ import type { ChartProps } from './chart.js'
 
 type PlotOptions = ChartProps & { readonly height: number; readonly format: (value: number) => string }
 
+/** Steps and versions are whole numbers, and so are the marks of the axis. */
+const wholeSteps = [1, 2, 5]
+  .flatMap((digit) => [0, 1, 2, 3, 4, 5, 6].map((power) => digit * 10 ** power))
+  .sort((a, b) => a - b)
+
 export function newPlot(element: HTMLElement, options: PlotOptions, data: uPlot.AlignedData): uPlot {
   const style = getComputedStyle(element)
   const color = (name: string) => style.getPropertyValue(name).trim()
+  const font = `12px ${style.fontFamily}`
   const axis: uPlot.Axis = {
     stroke: color('--soft'),
     grid: { stroke: color('--line'), width: 1 },
     ticks: { show: false },
-    font: `12px ${style.fontFamily}`,
+    font,
   }
-  const { lines, time = false, height, format, xLabel, yFromZero = false } = options
+  const { lines, height, format, xLabel, xRange, xFormat = String, yFromZero = false } = options
   return new uPlot(
     {
       width: element.clientWidth,
       height,
+      padding: [10, 14, 0, 0],
       legend: { show: false },
       cursor: { drag: { x: false, y: false } },
       scales: {
-        x: { time },
+        x: { time: false, ...(xRange && { range: [...xRange] as [number, number] }) },
         y: {
           range: (_plot, low, high) => {
             const least = yFromZero ? 0 : low
@@ -35,13 +42,12 @@ export function newPlot(element: HTMLElement, options: PlotOptions, data: uPlot.
       axes: [
         {
           ...axis,
-          ...(xLabel !== undefined && { label: xLabel, labelSize: 20, labelFont: `12px ${style.fontFamily}` }),
-          ...(!time && {
-            values: (_plot: uPlot, splits: number[]) =>
-              splits.map((value) => (Number.isInteger(value) ? String(value) : '')),
-          }),
+          size: 28,
+          incrs: wholeSteps,
+          ...(xLabel !== undefined && { label: xLabel, labelSize: 18, labelFont: font }),
+          values: (_plot, splits) => splits.map(xFormat),
         },
-        { ...axis, size: 56, values: (_plot, splits) => splits.map(format) },
+        { ...axis, size: 58, values: (_plot, splits) => splits.map(format) },
       ],
       series: [
         {},
