@@ -7,7 +7,7 @@ import { temporaryDirectory } from '../material.js'
 import { ready, type ServerProcess, start } from '../server-process.js'
 
 /** Where Debian's package `chromium` puts it. */
-const program = '/usr/bin/chromium'
+export const program = '/usr/bin/chromium'
 
 /** Why tests with a browser are skipped here; false if they run. With PROPETL_TEST_BROWSER=1 they fail instead. */
 export const withoutBrowser: string | false =

@@ -34,7 +34,9 @@ describe('GET /', () => {
 
   test('allows the page only its own files and this server', () => {
     const policy = String(page.headers['content-security-policy'])
-    const directives = new Map(policy.split('; ').map((part) => [part.split(' ', 1)[0], part.split(' ').slice(1).join(' ')]))
+    const directives = new Map(
+      policy.split('; ').map((part) => [part.split(' ', 1)[0], part.split(' ').slice(1).join(' ')]),
+    )
     assert.deepEqual(Object.fromEntries(directives), {
       'default-src': "'none'",
       'script-src': "'self'",
@@ -86,13 +88,21 @@ describe('the files of the console', () => {
   test('are at most 60 KB for the first load', () => {
     const names = Array.from(page.body.matchAll(/console\/[\w.-]+\.(?:js|css)/g), ([name]) => name)
     const folder = join(root, 'dist/console')
-    const bytes = ['index.html', ...names.map((name) => `${name}.br`)].map((name) => readFileSync(join(folder, name)).length)
+    const bytes = ['index.html', ...names.map((name) => `${name}.br`)].map(
+      (name) => readFileSync(join(folder, name)).length,
+    )
     const total = bytes.reduce((sum, each) => sum + each, 0)
     assert.ok(total <= 60_000, `${total} bytes`)
   })
 
   test('are only those of the console', async () => {
-    for (const name of ['..%2findex.html', '%2e%2e%2f%2e%2e%2fcli.js', 'index.html', `${script.slice(8)}.br`, '__proto__'])
+    for (const name of [
+      '..%2findex.html',
+      '%2e%2e%2f%2e%2e%2fcli.js',
+      'index.html',
+      `${script.slice(8)}.br`,
+      '__proto__',
+    ])
       assert.equal((await get(`/console/${name}`)).statusCode, 404, name)
     assert.equal((await get('/console/')).statusCode, 404)
   })
@@ -100,7 +110,8 @@ describe('the files of the console', () => {
   test('name no other host to load from', () => {
     const folder = join(root, 'dist/console/console')
     for (const name of readdirSync(folder).filter((each) => /\.(js|css)$/.test(each))) {
-      const addresses = readFileSync(join(folder, name), 'utf8').match(/(?:https?:)?\/\/[\w-]+\.[\w.-]+[^\s"'`]*/g) ?? []
+      const addresses =
+        readFileSync(join(folder, name), 'utf8').match(/(?:https?:)?\/\/[\w-]+\.[\w.-]+[^\s"'`]*/g) ?? []
       const known = addresses.filter((address) => !/^http:\/\/www\.w3\.org\//.test(address))
       assert.deepEqual(known, [], name)
     }

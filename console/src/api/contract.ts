@@ -71,7 +71,7 @@ export interface TaskSettings {
 }
 
 export type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled'
-export const phases = ['reading', 'head', 'comparing', 'training', 'calibrating', 'evaluating'] as const
+export const phases = ['reading', 'head', 'comparing', 'training', 'evaluating'] as const
 export type Phase = (typeof phases)[number]
 
 export interface LossPoint {
@@ -97,7 +97,8 @@ export interface Job {
   readonly attempt?: number
   readonly activate?: 'if_better' | 'always' | 'never'
   readonly examples?: number
-  readonly subsampled?: number
+  /** Of how many examples those are a sample. */
+  readonly subsampled_of?: number
   readonly head?: { readonly version: number; readonly score: number }
   readonly metric?: string
   readonly score?: number
@@ -167,8 +168,8 @@ export interface Version {
   readonly version: number
   readonly digest: string
   readonly bytes: number
-  readonly created: string
-  readonly by?: string
+  readonly created: string | null
+  readonly by: string | null
   readonly source: { readonly kind: 'upload' | 'job'; readonly job?: string; readonly stage?: 'head' | 'final' }
   readonly problem_type?: string
   readonly metric?: string
@@ -188,7 +189,8 @@ export interface Candidate {
 }
 
 export interface VersionPage {
-  readonly active: number
+  /** null while no version is live. */
+  readonly active: number | null
   readonly candidate: Candidate | null
   readonly versions: readonly Version[]
   readonly next: string | null

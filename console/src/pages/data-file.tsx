@@ -160,7 +160,7 @@ function ColumnChoice({
   ] as const
   return (
     <div class="columns">
-      <Field label="What a task predicts">
+      <Field label="What the task predicts">
         {(props) => (
           <select
             {...props}

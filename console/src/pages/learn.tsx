@@ -11,7 +11,7 @@ import { JobTable } from '../ui/job-table.js'
 import { Badge, Button, Empty, Facts, Field, Loading, Notice, Problem, Progress } from '../ui/parts.js'
 import { ScoreText } from '../ui/score.js'
 import type { OpenTask } from './task.js'
-import { isFinished, useJob } from './use-job.js'
+import { heldOutByStep, isFinished, useJob } from './use-job.js'
 
 export function Learn({ open }: { readonly open: OpenTask }) {
   const { id, fixed } = open
@@ -185,7 +185,7 @@ function JobView({
   readonly onEnd: (job: Job) => void
   readonly onAgain: () => void
 }) {
-  const { job, curve, heldOut, error } = useJob(first, onEnd)
+  const { job, curve, epochs, epochStep, error } = useJob(first, onEnd)
   const cancel = useAction()
   const { state, phase, progress = 0, seconds_left: left, head, task } = job
   const finished = isFinished(job)
@@ -201,7 +201,7 @@ function JobView({
         {finished && <Button onClick={onAgain}>Learn again</Button>}
       </div>
       <Problem error={cancel.error ?? (finished ? undefined : error)} />
-      {state === 'queued' && <p class="soft">Another job runs. This one starts after it.</p>}
+      {state === 'queued' && <p class="soft">The job starts as soon as the server has room for it.</p>}
       {state === 'running' && (
         <>
           <ol class="phases">
@@ -228,7 +228,7 @@ function JobView({
           <a href={link(['tasks', task], { version: String(head.version) })}>Try it</a> while the rest is learned.
         </Notice>
       )}
-      {curve.length > 0 && <LossChart curve={curve} heldOut={heldOut} />}
+      {curve.length > 0 && <LossChart curve={curve} heldOut={heldOutByStep(epochs, epochStep)} />}
       {finished && <Result job={job} />}
       {job.warnings?.map((warning) => (
         <Notice key={warning} kind="warn">
@@ -252,7 +252,6 @@ const phaseNames = {
   head: 'Learning a head',
   comparing: 'Comparing starts',
   training: 'Training the mask',
-  calibrating: 'Calibrating scores',
   evaluating: 'Measuring',
 } as const
 
@@ -298,7 +297,7 @@ function Result({ job }: { readonly job: Job }) {
     score,
     interval,
     examples,
-    subsampled,
+    subsampled_of: all,
     started,
     finished,
   } = job
@@ -323,7 +322,7 @@ function Result({ job }: { readonly job: Job }) {
       : [
           {
             name: 'examples',
-            value: subsampled === undefined ? count(examples) : `${count(examples)} of ${count(subsampled)}`,
+            value: all === undefined ? count(examples) : `${count(examples)} of ${count(all)}`,
           },
         ]),
     ...(started && finished

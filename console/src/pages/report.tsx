@@ -9,6 +9,7 @@ import { Empty, Facts, Field, Loading, Notice, Problem, Table } from '../ui/part
 import { ScoreText } from '../ui/score.js'
 import { LossChart } from './learn.js'
 import type { OpenTask } from './task.js'
+import { heldOutByStep } from './use-job.js'
 
 export function Report({
   open: { id, versions, fixed },
@@ -30,7 +31,7 @@ export function Report({
         )}
       </Empty>
     )
-  const shown = version ?? String(versions.active)
+  const shown = version ?? String(versions.active ?? versions.versions[0]?.version)
   return (
     <div class="stack">
       <div class="columns">
@@ -111,12 +112,7 @@ function Parts({ report, version }: { readonly report: LearnReport; readonly ver
     { name: 'learned in', value: duration(seconds) },
     ...(head_only === undefined ? [] : [{ name: 'form', value: head_only ? 'a head alone' : 'a mask and a head' }]),
   ]
-  const lastStep = curve.at(-1)?.step ?? 0
-  const lastEpoch = Math.max(1, epochs.at(-1)?.epoch ?? 1)
-  const heldOut = epochs.map(({ epoch, held_out_loss }) => ({
-    step: Math.round((lastStep * epoch) / lastEpoch),
-    loss: held_out_loss,
-  }))
+  const heldOut = heldOutByStep(epochs, curve.at(-1)?.step ?? 0)
   return (
     <>
       <section class="card">

@@ -1,7 +1,7 @@
 // One task: its heading and tabs.
 
 import { useState } from 'preact/hooks'
-import { call, get, path } from '../api/client.js'
+import { ApiError, call, get, path } from '../api/client.js'
 import { type Loaded, useAction, useLoaded } from '../api/query.js'
 import type { Task, VersionPage } from '../api/types.js'
 import { problemName } from '../format.js'
@@ -34,9 +34,12 @@ async function open(id: string, signal: AbortSignal): Promise<Omit<OpenTask, 're
     const versions = fixed ? undefined : await get<VersionPage>(path('tasks', id, 'versions'), { limit: 100 }, signal)
     return { id, task, versions, fixed }
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'no_version')
-      return { id, task: undefined, versions: undefined, fixed: false }
-    throw error
+    if (!(error instanceof ApiError) || error.code !== 'no_version') throw error
+    // It may have versions of which none is live.
+    const versions = await get<VersionPage>(path('tasks', id, 'versions'), { limit: 100 }, signal).catch(
+      () => undefined,
+    )
+    return { id, task: undefined, versions: versions?.versions.length === 0 ? undefined : versions, fixed: false }
   }
 }
 
@@ -102,11 +105,13 @@ function Heading({ id, loaded: { data } }: { readonly id: string; readonly loade
         <h1>{id}</h1>
         {data && (
           <p class="soft">
-            {task ? problemName(task.problem_type) : 'Examples without a version'}
+            {task ? problemName(task.problem_type) : 'No version is live'}
             {task && task.labels.length > 0 && <>: {task.labels.slice(0, 6).join(', ')}</>}
             {task && task.labels.length > 6 && ` and ${task.labels.length - 6} more`}{' '}
             {data.fixed && <Badge>comes with the server</Badge>}
-            {data.versions && <Badge tone="good">version {data.versions.active} is live</Badge>}
+            {data.versions && data.versions.active !== null && (
+              <Badge tone="good">version {data.versions.active} is live</Badge>
+            )}
             {data.versions?.candidate && (
               <>
                 {' '}

@@ -105,7 +105,8 @@ function TryTask({
 function TextForm({ task, onTexts }: { readonly task: Task; readonly onTexts: (texts: Omit<Input, 'key'>[]) => void }) {
   const [text, setText] = useState('')
   const [pair, setPair] = useState('')
-  const pairs = task.inputs === 'pair'
+  // A task that was trained on neither kind alone accepts both.
+  const [pairs, setPairs] = useState(task.inputs === 'pair')
   const ready = text.trim() !== '' && (!pairs || pair.trim() !== '')
   const send = (event: Event) => {
     event.preventDefault()
@@ -152,6 +153,11 @@ function TextForm({ task, onTexts }: { readonly task: Task; readonly onTexts: (t
         </Field>
       )}
       <div class="actions">
+        {task.inputs === undefined && (
+          <Button kind="quiet" onClick={() => setPairs(!pairs)}>
+            {pairs ? 'One text' : 'A pair of texts'}
+          </Button>
+        )}
         <Button kind="primary" type="submit" disabled={!ready}>
           Predict
         </Button>

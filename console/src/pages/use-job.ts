@@ -8,8 +8,9 @@ import type { EpochScore, Job, JobProgress, LossPoint } from '../api/types.js'
 export interface Followed {
   readonly job: Job
   readonly curve: readonly LossPoint[]
-  /** Held-out losses by step. */
-  readonly heldOut: readonly LossPoint[]
+  readonly epochs: readonly EpochScore[]
+  /** The step at which the newest epoch ended. */
+  readonly epochStep: number
   readonly error: ApiError | undefined
 }
 
@@ -19,16 +20,17 @@ export const isFinished = ({ state }: Pick<Job, 'state'>): boolean => !unfinishe
 /** More points than a chart can show. */
 const mostPoints = 1000
 
-/** Adds a point, or replaces the one of its step. */
-const withPoint = (points: readonly LossPoint[], point: LossPoint): readonly LossPoint[] =>
-  [...points.filter(({ step }) => step !== point.step), point].sort((a, b) => a.step - b.step).slice(-mostPoints)
+/** Adds a point, or replaces the one at its place. */
+const withPoint = <P>(points: readonly P[], point: P, placeOf: (point: P) => number): readonly P[] =>
+  [...points.filter((each) => placeOf(each) !== placeOf(point)), point]
+    .sort((a, b) => placeOf(a) - placeOf(b))
+    .slice(-mostPoints)
 
-/** The step at which each epoch ended. */
-function stepsOf(epochs: readonly EpochScore[], curve: readonly LossPoint[]): LossPoint[] {
-  const lastStep = curve.at(-1)?.step ?? epochs.length
-  const last = epochs.at(-1)?.epoch ?? 1
+/** Held-out losses by step: epochs are equally long, and the newest one ended at `lastStep`. */
+export function heldOutByStep(epochs: readonly EpochScore[], lastStep: number): LossPoint[] {
+  const newest = Math.max(1, ...epochs.map(({ epoch }) => epoch))
   return epochs.map(({ epoch, held_out_loss }) => ({
-    step: Math.round((lastStep * epoch) / Math.max(1, last)),
+    step: Math.round((lastStep * epoch) / newest),
     loss: held_out_loss,
   }))
 }
@@ -41,22 +43,20 @@ export function useJob(first: Job, onEnd: (job: Job) => void): Followed {
     const route = path('jobs', first.id)
     const show = (job: Job) =>
       setState((old) => {
+        // Events of a job have no curve; a later response may have a shorter one than the events had.
         const next = followed(job)
-        return {
-          ...next,
-          curve: next.curve.length > old.curve.length ? next.curve : old.curve,
-          heldOut: next.heldOut.length > old.heldOut.length ? next.heldOut : old.heldOut,
-        }
+        return next.curve.length > old.curve.length ? next : { ...old, job, error: undefined }
       })
-    const progress = ({ step, loss, held_out_loss }: JobProgress) =>
+    const progress = ({ step, loss, epoch, held_out_loss }: JobProgress) =>
       setState((old) => {
-        const at = step ?? old.curve.at(-1)?.step ?? 0
-        return {
-          ...old,
-          curve: loss === undefined ? old.curve : withPoint(old.curve, { step: at, loss }),
-          heldOut:
-            held_out_loss === undefined ? old.heldOut : withPoint(old.heldOut, { step: at, loss: held_out_loss }),
-        }
+        const curve =
+          step === undefined || loss === undefined
+            ? old.curve
+            : withPoint(old.curve, { step, loss }, (point) => point.step)
+        if (epoch === undefined || held_out_loss === undefined) return { ...old, curve }
+        const epochs = withPoint(old.epochs, { epoch, held_out_loss }, (point) => point.epoch)
+        const isNewest = epochs.at(-1)?.epoch === epoch
+        return { ...old, curve, epochs, epochStep: isNewest ? (curve.at(-1)?.step ?? 0) : old.epochStep }
       })
     const follow = async (): Promise<void> => {
       if (isFinished(first)) return
@@ -84,6 +84,6 @@ export function useJob(first: Job, onEnd: (job: Job) => void): Followed {
 }
 
 function followed(job: Job): Followed {
-  const curve = job.curve ?? []
-  return { job, curve, heldOut: stepsOf(job.epochs ?? [], curve), error: undefined }
+  const { curve = [], epochs = [] } = job
+  return { job, curve, epochs, epochStep: curve.at(-1)?.step ?? 0, error: undefined }
 }

@@ -48,7 +48,9 @@ function OwnVersions({ open: { id, reload }, page }: { readonly open: OpenTask; 
   return (
     <div class="stack">
       {!asked && <Problem error={error} />}
-      {candidate && <CandidateCard id={id} active={active} candidate={candidate} busy={busy} onSet={setActive} />}
+      {candidate && active !== null && (
+        <CandidateCard id={id} active={active} candidate={candidate} busy={busy} onSet={setActive} />
+      )}
       <ScoreChart versions={versions} />
       <Table label="Versions">
         <thead>
@@ -112,11 +114,12 @@ function Row({
 }: {
   readonly id: string
   readonly version: Version
-  readonly active: number
+  readonly active: number | null
   readonly busy: boolean
   readonly onActivate: () => void
   readonly onAsk: (kind: Asked['kind']) => void
 }) {
+  const isOlder = active !== null && version < active
   return (
     <tr>
       <th scope="row">
@@ -137,12 +140,17 @@ function Row({
       </td>
       <td class="number">{examples === undefined ? '–' : count(examples)}</td>
       <td>
-        {sourceName(source)},{' '}
-        <time dateTime={created} title={when(created)}>
-          {ago(created)}
-        </time>
+        {sourceName(source)}
+        {created !== null && (
+          <>
+            ,{' '}
+            <time dateTime={created} title={when(created)}>
+              {ago(created)}
+            </time>
+          </>
+        )}
         <div class="fine">
-          {by && `${by}, `}
+          {by !== null && `${by}, `}
           {bytes(size)}
         </div>
       </td>
@@ -152,13 +160,13 @@ function Row({
             <Button
               busy={busy}
               onClick={onActivate}
-              aria-label={`${version < active ? 'Roll back to' : 'Activate'} version ${version}`}
+              aria-label={`${isOlder ? 'Roll back to' : 'Activate'} version ${version}`}
             >
-              {version < active ? 'Roll back' : 'Activate'}
+              {isOlder ? 'Roll back' : 'Activate'}
             </Button>
             <a
               class="button quiet"
-              href={link(['tasks', id, 'try'], { version: String(active), against: String(version) })}
+              href={link(['tasks', id, 'try'], { version: String(active ?? ''), against: String(version) })}
               aria-label={`Compare version ${version} with the live one`}
             >
               Compare
