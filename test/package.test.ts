@@ -49,7 +49,13 @@ describe('the npm package', () => {
     const compiled = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
       .filter((path) => path.endsWith('.ts') && path !== 'generate.ts')
       .map((path) => `dist/${path.replace(/\.ts$/, '.js')}`)
-    assert.deepEqual(under('dist'), compiled.sort())
+    const [console, program] = [under('dist/console'), under('dist').filter((path) => !path.startsWith('dist/console/'))]
+    assert.deepEqual(program, compiled.sort())
+    assert.ok(console.includes('dist/console/index.html'))
+    assert.deepEqual(
+      console.filter((path) => !/\.(html|js|css)(\.br|\.gz)?$/.test(path)),
+      [],
+    )
     assert.deepEqual(
       under('masks'),
       readdirSync(join(root, 'masks'))
@@ -82,11 +88,13 @@ describe('the npm package', () => {
     assert.match(output, /the bundled model is not in this installation.*Pass --model-dir with/)
   })
 
-  test('serves its tasks on a model directory that it is given', async () => {
+  test('serves its tasks and the console on a model directory that it is given', async () => {
     const script = join(await installed(), 'dist/cli.js')
     const flags = ['--data-dir', await temporaryDirectory(), '--model-dir', modelDir]
     const server = await ready(start([], flags, { script, stdio: ['ignore', 'pipe', 'pipe'] }))
     assert.equal((await predict(server.url, 'sst2')).status, 200)
+    const page = await fetch(server.url, { headers: { accept: 'text/html' } })
+    assert.match(await page.text(), /<div id="app">/)
     server.process.kill('SIGTERM')
     assert.deepEqual(await server.exit, [0, null])
   })

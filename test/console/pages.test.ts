@@ -1,13 +1,15 @@
 // The pages of the console in a real browser, against a server as users run it.
 
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { createServer, request as sendRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import axe from 'axe-core'
 import type { Page } from 'playwright-core'
-import { taskBytes } from '../material.js'
-import type { ServerProcess } from '../server-process.js'
+import { changedTask, floats, root } from '../material.js'
+import { put, type ServerProcess } from '../server-process.js'
 import { openPage, operatorKey, signIn, startServer, withoutBrowser } from './browser.js'
 
 /** What axe-core finds that keeps people from using the page. */
@@ -25,6 +27,15 @@ declare global {
     readonly axe: typeof axe
   }
 }
+
+/** A task of the bundled model, which the servers of these tests have. */
+const bundledTask = readFileSync(join(root, 'masks/sst2.safetensors'))
+
+/** A task that finds each word to be an entity. */
+const entityTask = changedTask(bundledTask, {
+  metadata: { problem_type: 'token_classification', labels: '["O","B-NAME"]' },
+  tensors: { 'head.bias': floats([2], [-50, 50]) },
+})
 
 describe('the console', { skip: withoutBrowser }, () => {
   let open: ServerProcess
@@ -50,11 +61,7 @@ describe('the console', { skip: withoutBrowser }, () => {
 
   for (const colorScheme of ['light', 'dark'] as const)
     test(`has no serious issue of accessibility, ${colorScheme}`, async () => {
-      await fetch(`${open.url}/tasks/mine`, {
-        method: 'PUT',
-        headers: { 'content-type': 'application/octet-stream' },
-        body: Uint8Array.from(taskBytes('sst2')),
-      })
+      assert.ok((await put(open.url, 'mine', bundledTask)).ok)
       const { page, complaints } = await openPage(open.url, { colorScheme, reducedMotion: 'reduce' })
       for (const [name, address] of Object.entries(addresses)) {
         await page.goto(`${open.url}/${address}`)
@@ -99,6 +106,24 @@ describe('the console', { skip: withoutBrowser }, () => {
     const [first, second] = [page.getByRole('article').nth(0), page.getByRole('article').nth(1)]
     assert.match((await first.locator('.chosen').textContent()) ?? '', /positive/)
     assert.match((await second.locator('.chosen').textContent()) ?? '', /negative/)
+
+    assert.ok((await put(open.url, 'names', entityTask)).ok)
+    await page.goto(`${open.url}/#/tasks/names`)
+    await page.getByLabel('Text').fill('Ada <b>Lovelace</b>')
+    await page.keyboard.press('Control+Enter')
+    await page.locator('mark').first().waitFor()
+    assert.deepEqual(
+      await page.locator('mark small').allTextContents(),
+      Array(await page.locator('mark').count()).fill('NAME'),
+    )
+    assert.equal(
+      (await page.locator('.marked').innerText())
+        .replaceAll(/NAME/g, '')
+        .replaceAll(/\s+/g, ' ')
+        .trim()
+        .includes('<b>'),
+      true,
+    )
 
     await page.goto(`${open.url}/#/tasks/mrpc`)
     await page.getByRole('button', { name: 'A pair of texts' }).click()
