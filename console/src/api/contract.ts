@@ -9,8 +9,14 @@ export interface LabelCount {
 
 export interface Guess {
   readonly label: Label
-  readonly score: number
+  readonly score?: number
   readonly version?: string
+}
+
+export interface Span {
+  readonly start: number
+  readonly end: number
+  readonly label: string
 }
 
 export interface Example {
@@ -19,6 +25,7 @@ export interface Example {
   readonly text_pair?: string
   readonly tokens?: readonly string[]
   readonly tags?: readonly string[]
+  readonly spans?: readonly Span[]
   readonly label?: Label
   readonly created: string
   readonly updated: string
@@ -39,10 +46,12 @@ export interface DataReport {
   readonly columns: { readonly text?: string; readonly pair?: string; readonly label?: string }
   readonly names: readonly string[]
   readonly rows: number
-  readonly problem_type: string
+  /** null if the rows do not decide it. */
+  readonly problem_type: string | null
   readonly labels: readonly LabelCount[]
+  readonly label_count: number
   readonly warnings: readonly string[]
-  readonly sample: readonly Pick<Example, 'text' | 'text_pair' | 'tokens' | 'tags' | 'label'>[]
+  readonly sample: readonly Pick<Example, 'text' | 'text_pair' | 'tokens' | 'tags' | 'spans' | 'label'>[]
 }
 
 export interface PostedExamples {
@@ -170,7 +179,11 @@ export interface Version {
   readonly bytes: number
   readonly created: string | null
   readonly by: string | null
-  readonly source: { readonly kind: 'upload' | 'job'; readonly job?: string; readonly stage?: 'head' | 'final' }
+  readonly source: {
+    readonly kind: 'upload' | 'job' | 'bundled'
+    readonly job?: string
+    readonly stage?: 'head' | 'final'
+  }
   readonly problem_type?: string
   readonly metric?: string
   readonly score?: number

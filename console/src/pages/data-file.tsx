@@ -5,7 +5,7 @@ import { path, sendFile } from '../api/client.js'
 import { asApiError, useAction } from '../api/query.js'
 import type { DataReport, PostedExamples } from '../api/types.js'
 import { bytes, count, plural, problemName, problemTypes } from '../format.js'
-import { LabelText } from '../ui/label.js'
+import { LabelText, labelOf } from '../ui/label.js'
 import { Bar, Button, Field, Loading, Notice, Problem, Progress, Table } from '../ui/parts.js'
 
 /** What the reader chose in place of what the server found. */
@@ -27,13 +27,14 @@ const types: Readonly<Record<string, string>> = {
   txt: 'text/plain',
 }
 
-/** The name decides the format. Only its end is sent: a header cannot have all characters of a name. */
+/** The name decides the format, and messages have it. */
 function headersOf({ name }: File): Record<string, string> {
-  const [end = ''] = /(\.[a-z0-9]{1,10}){1,2}$/i.exec(name) ?? []
-  const extension = end.replace(/\.gz$/i, '').split('.').pop()?.toLowerCase() ?? ''
+  const extension = /\.([a-z]+)$/i.exec(name)?.[1]?.toLowerCase() ?? ''
+  // RFC 8187: only some ASCII characters stand for themselves.
+  const encoded = encodeURIComponent(name).replaceAll(/['()*!]/g, (char) => `%${char.charCodeAt(0).toString(16)}`)
   return {
-    'content-type': /\.gz$/i.test(end) ? 'application/octet-stream' : (types[extension] ?? 'application/octet-stream'),
-    'content-disposition': `attachment; filename="data${end}"`,
+    'content-type': types[extension] ?? 'application/octet-stream',
+    'content-disposition': `attachment; filename*=UTF-8''${encoded}`,
   }
 }
 
@@ -125,7 +126,7 @@ function FileReport({
   return (
     <div aria-busy={busy}>
       <p>
-        {plural(report.rows, 'row')} of {report.format}.
+        {plural(report.rows, 'row')}, {report.format}.
       </p>
       <ColumnChoice report={report} choice={choice} onChoice={onChoice} />
       {report.warnings.map((warning) => (
@@ -164,9 +165,10 @@ function ColumnChoice({
         {(props) => (
           <select
             {...props}
-            value={choice.problem_type ?? problemType}
+            value={choice.problem_type ?? problemType ?? ''}
             onChange={({ currentTarget }) => onChoice({ ...choice, problem_type: currentTarget.value })}
           >
+            {problemType === null && <option value="">decided with more rows</option>}
             {problemTypes.map((name) => (
               <option key={name} value={name}>
                 {problemName(name)}
@@ -201,7 +203,7 @@ function ColumnChoice({
   )
 }
 
-function LabelCounts({ report: { labels } }: { readonly report: DataReport }) {
+function LabelCounts({ report: { labels, label_count: all } }: { readonly report: DataReport }) {
   const shown = labels.slice(0, 12)
   const most = Math.max(...shown.map(({ count: value }) => value))
   return (
@@ -216,7 +218,7 @@ function LabelCounts({ report: { labels } }: { readonly report: DataReport }) {
           </li>
         ))}
       </ul>
-      {labels.length > shown.length && <p class="fine">and {labels.length - shown.length} more labels</p>}
+      {all > shown.length && <p class="fine">and {count(all - shown.length)} more labels</p>}
     </>
   )
 }
@@ -232,14 +234,14 @@ const Sample = ({ report: { sample } }: { readonly report: DataReport }) => (
         </tr>
       </thead>
       <tbody>
-        {sample.slice(0, 5).map(({ text, text_pair, tokens, tags, label }, index) => (
+        {sample.slice(0, 5).map((row, index) => (
           <tr key={index}>
             <td class="text">
-              {text ?? tokens?.join(' ')}
-              {text_pair !== undefined && <div class="soft">{text_pair}</div>}
+              {row.text ?? row.tokens?.join(' ')}
+              {row.text_pair !== undefined && <div class="soft">{row.text_pair}</div>}
             </td>
             <td>
-              <LabelText label={label ?? tags?.filter((tag) => tag !== 'O') ?? '–'} />
+              <LabelText label={labelOf(row)} />
             </td>
           </tr>
         ))}

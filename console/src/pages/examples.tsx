@@ -3,11 +3,11 @@
 import { useState } from 'preact/hooks'
 import { call, get, path } from '../api/client.js'
 import { useAction, usePages } from '../api/query.js'
-import type { Example, ExamplePage, Label, PostedExamples } from '../api/types.js'
+import type { Example, ExamplePage, PostedExamples } from '../api/types.js'
 import { ago, count, percent, plural, when } from '../format.js'
 import { link } from '../route.js'
 import { Dropzone } from '../ui/dropzone.js'
-import { LabelText, labelText } from '../ui/label.js'
+import { LabelText, labelOf, labelText } from '../ui/label.js'
 import { kindOf, LabelInput, type LabelKind, parseLabel } from '../ui/label-editor.js'
 import { Badge, Button, Dialog, Empty, Field, Loading, More, Notice, Problem, Table } from '../ui/parts.js'
 import { useDebounced } from '../ui/use-debounced.js'
@@ -177,8 +177,6 @@ function OwnExamples({ open: { id, task, reload: reloadTask } }: { readonly open
   )
 }
 
-const labelOf = ({ label, tags }: Example): Label => label ?? tags?.filter((tag) => tag !== 'O') ?? ''
-
 function Row({
   route,
   example,
@@ -223,7 +221,7 @@ function Row({
           <button
             type="button"
             class="edit"
-            disabled={busy || tokens !== undefined}
+            disabled={busy || example.label === undefined}
             aria-label={`Label: ${labelText(labelOf(example))}. Change it`}
             onClick={() => setWritten(labelText(labelOf(example)))}
           >
@@ -244,7 +242,7 @@ function Row({
         {predicted ? (
           <>
             {differs ? <Badge tone="warn">{labelText(predicted.label)}</Badge> : labelText(predicted.label)}{' '}
-            <span class="soft">{percent(predicted.score)}</span>
+            {predicted.score !== undefined && <span class="soft">{percent(predicted.score)}</span>}
           </>
         ) : (
           <span class="soft">–</span>

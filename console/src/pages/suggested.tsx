@@ -155,7 +155,8 @@ function Row({
         <Problem error={error} />
       </td>
       <td>
-        {labelText(predicted.label)} <span class="soft">{percent(predicted.score)}</span>{' '}
+        {labelText(predicted.label)}{' '}
+        {predicted.score !== undefined && <span class="soft">{percent(predicted.score)}</span>}{' '}
         <Button kind="quiet" busy={busy} onClick={() => send(predicted.label)}>
           Right
         </Button>

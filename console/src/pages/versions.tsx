@@ -235,14 +235,20 @@ function CandidateCard({
         {share === undefined
           ? 'It computes the same texts as the live version, and its predictions are only compared.'
           : `It serves ${percent(share)} of the requests.`}{' '}
-        Since {ago(since)}, {plural(compared, 'prediction')} {compared === 1 ? 'was' : 'were'} compared
-        {compared > 0 && (
+        {share === undefined || compared > 0 ? (
           <>
-            {' '}
-            and <strong>{percent(differ / compared)}</strong> differ
+            Since {ago(since)}, {plural(compared, 'text')} {compared === 1 ? 'was' : 'were'} compared
+            {compared > 0 && (
+              <>
+                {' '}
+                and <strong>{percent(differ / compared)}</strong> of the predictions differ
+              </>
+            )}
+            .
           </>
+        ) : (
+          `Its trial began ${ago(since)}.`
         )}
-        .
       </p>
       <div class="actions">
         <a
