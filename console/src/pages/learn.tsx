@@ -1,6 +1,6 @@
 // Learns a version of a task: options, the progress of the job as it happens, its result, and earlier jobs.
 
-import { useState } from 'preact/hooks'
+import { useEffect, useState } from 'preact/hooks'
 import { call, get, path } from '../api/client.js'
 import { useAction, useLoaded } from '../api/query.js'
 import { type ExamplePage, type Job, type JobList, phases } from '../api/types.js'
@@ -43,6 +43,7 @@ function OwnLearn({ open: { id, reload: reloadTask } }: { readonly open: OpenTas
         <JobView
           key={shown.id}
           first={shown}
+          onHead={reloadTask}
           onEnd={(job) => {
             setStarted(job)
             ended()
@@ -178,10 +179,13 @@ function Start({
 
 function JobView({
   first,
+  onHead,
   onEnd,
   onAgain,
 }: {
   readonly first: Job
+  /** Called when a first version is ready. */
+  readonly onHead: () => void
   readonly onEnd: (job: Job) => void
   readonly onAgain: () => void
 }) {
@@ -189,6 +193,10 @@ function JobView({
   const cancel = useAction()
   const { state, phase, progress = 0, seconds_left: left, head, task } = job
   const finished = isFinished(job)
+  const version = head?.version
+  useEffect(() => {
+    if (version !== undefined && version !== first.head?.version) onHead()
+  }, [version])
   return (
     <section class="card" aria-labelledby="job">
       <div class="heading">
