@@ -213,10 +213,10 @@ function JobView({
       {state === 'running' && (
         <>
           <ol class="phases">
-            {phases.map((name) => (
+            {phases.map((name, place) => (
               <li
                 key={name}
-                class={phaseClass(name, phase)}
+                class={phaseClass(place, phase)}
                 {...(name === phase && { 'aria-current': 'step' as const })}
               >
                 {phaseNames[name]}
@@ -225,7 +225,7 @@ function JobView({
           </ol>
           <Progress label="Progress of the job" share={progress} />
           <p class="soft" role="status">
-            {phase ? phaseNames[phase] : 'Starting'}
+            {phaseName(phase)}
             {left !== undefined && `, about ${duration(left)} left`}
           </p>
         </>
@@ -263,10 +263,14 @@ const phaseNames = {
   evaluating: 'Measuring',
 } as const
 
-const phaseClass = (name: Job['phase'] & string, current: Job['phase']): string => {
-  if (current === undefined) return ''
-  const [at, now] = [phases.indexOf(name), phases.indexOf(current)]
-  return at < now ? 'done' : at === now ? 'now' : ''
+/** A later server may have others. */
+const phaseName = (phase: string | undefined): string =>
+  new Map<string, string>(Object.entries(phaseNames)).get(phase ?? '') ?? phase ?? 'Starting'
+
+/** Whether a phase is over, or the current one. */
+function phaseClass(place: number, current: string | undefined): string {
+  const now = phases.findIndex((name) => name === current)
+  return place < now ? 'done' : place === now ? 'now' : ''
 }
 
 type Points = readonly { readonly step: number; readonly loss: number }[]

@@ -7,15 +7,11 @@ export const ScoreText = ({
   interval,
 }: {
   readonly score: number
-  readonly interval?: readonly [number, number] | undefined
+  /** Its least and greatest value. */
+  readonly interval?: readonly number[] | undefined
 }) => (
   <span class="score">
     {decimal(score)}
-    {interval && (
-      <span class="soft">
-        {' '}
-        ({decimal(interval[0])} to {decimal(interval[1])})
-      </span>
-    )}
+    {interval && <span class="soft"> ({interval.map((bound) => decimal(bound)).join(' to ')})</span>}
   </span>
 )
