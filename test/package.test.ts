@@ -49,7 +49,10 @@ describe('the npm package', () => {
     const compiled = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
       .filter((path) => path.endsWith('.ts') && path !== 'generate.ts')
       .map((path) => `dist/${path.replace(/\.ts$/, '.js')}`)
-    const [console, program] = [under('dist/console'), under('dist').filter((path) => !path.startsWith('dist/console/'))]
+    const [console, program] = [
+      under('dist/console'),
+      under('dist').filter((path) => !path.startsWith('dist/console/')),
+    ]
     assert.deepEqual(program, compiled.sort())
     assert.ok(console.includes('dist/console/index.html'))
     assert.deepEqual(

@@ -34,6 +34,94 @@ export interface paths {
     /** Downloads the task file, byte for byte */
     get: operations["downloadTask"];
   };
+  "/tasks/{id}/versions": {
+    /** Lists the versions of a task, newest first, in pages */
+    get: operations["listVersions"];
+  };
+  "/tasks/{id}/versions/{version}/report": {
+    /** Gets the report of the training of a version */
+    get: operations["getReport"];
+  };
+  "/tasks/{id}/active": {
+    /** Activates a version, at once and for all requests; or tries it on a share or a copy of the texts */
+    put: operations["putActive"];
+  };
+  "/tasks/{id}/versions/{version}": {
+    /** Deletes a version that is not active */
+    delete: operations["deleteVersion"];
+  };
+  "/tasks/{id}/examples": {
+    /**
+     * Lists the examples of a task in the order of their ids, in pages
+     * @description The ids are hashes of the texts: the first examples are a random sample of all.
+     */
+    get: operations["listExamples"];
+    /**
+     * Adds examples to a task, or replaces the labels of texts that are there already
+     * @description The body is a file that `propetl learn` can read. Its format follows from the content type or, if there is one, from the file name in the header Content-Disposition. The whole file is checked before anything is stored. A post that was interrupted can be repeated: that has the same result as one post. The task needs no version yet.
+     */
+    post: operations["postExamples"];
+    /** Deletes all examples of a task; a task without a version ceases to exist */
+    delete: operations["deleteExamples"];
+  };
+  "/tasks/{id}/examples/{example}": {
+    /** Returns one example */
+    get: operations["getExample"];
+    /** Deletes one example */
+    delete: operations["deleteExample"];
+    /** Corrects the label of an example */
+    patch: operations["patchExample"];
+  };
+  "/tasks/{id}/feedback": {
+    /**
+     * Stores what the right label of a text is, as an example of the task
+     * @description The text is in the request, or in the texts that the server has kept: then `request_id` names its prediction.
+     */
+    post: operations["postFeedback"];
+  };
+  "/tasks/{id}/learn": {
+    /**
+     * Makes a job that trains the task from its examples
+     * @description The job learns from all examples that are stored when it starts. It makes a version with a new head alone within seconds, and then one with a mask, if that is better. While a job of the task runs, one further job can wait. GET /jobs/{id}/events shows how it goes.
+     */
+    post: operations["learnTask"];
+  };
+  "/jobs": {
+    /**
+     * Lists the jobs, newest first, in pages
+     * @description The newest 100 jobs that have ended are kept.
+     */
+    get: operations["listJobs"];
+  };
+  "/jobs/{id}": {
+    /** Describes a job: its state, progress, scores, and the version that it made */
+    get: operations["describeJob"];
+    /**
+     * Cancels a job that waits or runs
+     * @description A version with a new head alone that the job has made already is kept.
+     */
+    delete: operations["cancelJob"];
+  };
+  "/jobs/{id}/events": {
+    /** Streams what happens to a job, as server-sent events, until it has ended */
+    get: operations["followJob"];
+  };
+  "/tasks/{id}/settings": {
+    /** Whether texts of requests with the task are kept, and how many are */
+    get: operations["taskSettings"];
+    /**
+     * Switches on or off that texts of requests with the task are kept
+     * @description It is off for every task until its owner switches it on. Only the least sure texts of recent requests are kept: at most 2,000 for each task, of at most 8,192 bytes each. Switching it off deletes them.
+     */
+    put: operations["putTaskSettings"];
+  };
+  "/tasks/{id}/suggestions": {
+    /**
+     * Lists texts of recent requests that are worth labelling, the least sure first
+     * @description Only if the owner of the task has switched that on: PUT /tasks/{id}/settings. Texts that are examples of the task already are left out. Of several texts that differ only in case, punctuation or spaces, one is listed.
+     */
+    get: operations["suggestTexts"];
+  };
   "/tenants": {
     /** Lists the tenants in the order of their ids, in pages */
     get: operations["listTenants"];
@@ -85,6 +173,15 @@ export type webhooks = Record<string, never>;
 
 export interface components {
   schemas: {
+    /** @description Without `share` and `shadow`, the version becomes the active one. With one of them, it becomes the candidate. The active version without both ends the trial of the candidate. */
+    readonly ActiveVersion: {
+      /** @description Number of the version, from 1 */
+      readonly version: number;
+      /** @description Share of the requests that get the candidate. The first text of a request for the task decides: the same text always gets the same version. */
+      readonly share?: number;
+      /** @description true: the candidate predicts texts of requests in the background, nobody sees its predictions, and the server counts those that differ. Under load the server leaves texts out. */
+      readonly shadow?: boolean;
+    };
     readonly ApiKey: {
       /** @description Name of the key in logs and paths; it is not secret */
       readonly id: string;
@@ -97,6 +194,20 @@ export interface components {
     };
     readonly ApiKeyList: {
       readonly keys: readonly components["schemas"]["ApiKey"][];
+    };
+    readonly Candidate: {
+      /** @description Number of the version, from 1 */
+      readonly version: number;
+      /** @description Share of the requests that get the candidate. The first text of a request for the task decides: the same text always gets the same version. */
+      readonly share?: number;
+      /** @description true: the candidate predicts texts of requests in the background, nobody sees its predictions, and the server counts those that differ. Under load the server leaves texts out. */
+      readonly shadow?: boolean;
+      /** @description When its trial began, in ISO 8601 */
+      readonly since: string;
+      /** @description Texts that it predicted in the background */
+      readonly compared: number;
+      /** @description Texts for which its prediction differed from that of the active version */
+      readonly differ: number;
     };
     readonly CreatedApiKey: {
       /** @description Name of the key in logs and paths; it is not secret */
@@ -128,6 +239,110 @@ export interface components {
       readonly start: number;
       /** @description Last UTF-16 offset in the text, exclusive */
       readonly end: number;
+    };
+    readonly Example: {
+      /** @description The same for the same text */
+      readonly id: string;
+      /** @description Absent for words */
+      readonly text?: string;
+      /** @description The second text */
+      readonly text_pair?: string;
+      /** @description Words, each with a label in `tags` */
+      readonly tokens?: readonly string[];
+      /** @description A class, a number, or the classes that apply */
+      readonly label?: string | number | (readonly string[]);
+      /** @description The label of each word of `tokens` */
+      readonly tags?: readonly string[];
+      /** @description Labelled parts of the text: entities */
+      readonly spans?: readonly {
+          /** @description First UTF-16 offset in the text */
+          readonly start: number;
+          /** @description Last UTF-16 offset in the text, exclusive */
+          readonly end: number;
+          readonly label: string;
+        }[];
+      /** @description Time in ISO 8601 */
+      readonly created: string;
+      /** @description Time in ISO 8601 */
+      readonly updated: string;
+      /** @description Who sent it: owner and id of the API key */
+      readonly by?: string;
+      /** @enum {unknown} */
+      readonly source: "upload" | "feedback";
+      /** @description What the task predicted for the text */
+      readonly predicted?: {
+        /** @description A class, a number, or the classes that apply */
+        readonly label: string | number | (readonly string[]);
+        /** @description Probability, or the value of a regression */
+        readonly score?: number;
+        /** @description Digest of the version that predicted it */
+        readonly version?: string;
+      };
+    };
+    readonly ExampleList: {
+      /** @description Examples of the task */
+      readonly total: number;
+      /** @description The labels of all examples, the most frequent first */
+      readonly labels: readonly {
+          readonly label: string;
+          readonly count: number;
+        }[];
+      /** @description False if there are more than 1,000 labels, or very long ones */
+      readonly labels_complete: boolean;
+      /** @description A filter looks at a bounded number of examples: a page can have few of them, and a next page */
+      readonly examples: readonly components["schemas"]["Example"][];
+      /** @description Pass it as `after` to get the next page; null on the last page */
+      readonly next: string | null;
+    };
+    readonly ExamplePatch: {
+      /** @description A class, a number, or the classes that apply */
+      readonly label?: string | number | (readonly string[]);
+      /** @description The label of each word of `tokens` */
+      readonly tags?: readonly string[];
+      /** @description Labelled parts of the text: entities */
+      readonly spans?: readonly {
+          /** @description First UTF-16 offset in the text */
+          readonly start: number;
+          /** @description Last UTF-16 offset in the text, exclusive */
+          readonly end: number;
+          readonly label: string;
+        }[];
+    };
+    /** @description A file of examples, as `propetl learn` reads it */
+    readonly ExamplesFile: string;
+    readonly Feedback: {
+      readonly text?: string;
+      readonly text_pair?: string;
+      /** @description Words, instead of `text` */
+      readonly tokens?: readonly string[];
+      /** @description A class, a number, or the classes that apply */
+      readonly label?: string | number | (readonly string[]);
+      /** @description The label of each word of `tokens` */
+      readonly tags?: readonly string[];
+      /** @description Labelled parts of the text: entities */
+      readonly spans?: readonly {
+          /** @description First UTF-16 offset in the text */
+          readonly start: number;
+          /** @description Last UTF-16 offset in the text, exclusive */
+          readonly end: number;
+          readonly label: string;
+        }[];
+      /** @description What the task predicted for the text */
+      readonly predicted?: {
+        /** @description A class, a number, or the classes that apply */
+        readonly label: string | number | (readonly string[]);
+        /** @description Probability, or the value of a regression */
+        readonly score?: number;
+        /** @description Digest of the version that predicted it */
+        readonly version?: string;
+      };
+      /** @description The X-Request-Id of a prediction whose text was kept, instead of the text */
+      readonly request_id?: string;
+      /**
+       * @description Which text of that request
+       * @default 0
+       */
+      readonly index?: number;
     };
     readonly HealthReport: {
       /** @enum {string} */
@@ -189,6 +404,8 @@ export interface components {
           readonly texts: number;
           /** @description Responses that are being written or sent */
           readonly answers: number;
+          /** @description Processes that train tasks. Absent if learning is switched off. */
+          readonly learning?: number;
         };
       };
       /** @description Absent if a single process does everything */
@@ -213,6 +430,150 @@ export interface components {
         readonly unwritten_bytes: number;
       };
     };
+    readonly Job: {
+      /** @description Newer jobs have ids that sort first */
+      readonly id: string;
+      /** @description Id of the task */
+      readonly task: string;
+      /**
+       * @description queued and running jobs become succeeded, failed or cancelled. A running job may be queued again.
+       * @enum {unknown}
+       */
+      readonly state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
+      /** @description What it does: reading, head, comparing, training, evaluating */
+      readonly phase?: string;
+      /** @description Share of the work that is done, from 0 to 1 */
+      readonly progress: number;
+      /** @description Estimate; absent while there is none */
+      readonly seconds_left?: number;
+      /** @description When it was made, in ISO 8601 */
+      readonly created: string;
+      /** @description When it was last started, in ISO 8601 */
+      readonly started?: string;
+      /** @description When it ended, in ISO 8601 */
+      readonly finished?: string;
+      /** @description Who made it, as in the audit log */
+      readonly by: string;
+      /** @description How often it was started. A job whose server is killed starts again. */
+      readonly attempt: number;
+      /**
+       * @description When the new version becomes the active one. `if_better`: if it scores at least as well as the active one on the same held-out examples, or if there is no active one. A head alone, which takes seconds, becomes active first if the task has no version yet.
+       * @default if_better
+       * @enum {unknown}
+       */
+      readonly activate: "if_better" | "always" | "never";
+      /** @description Number of examples that it learns from */
+      readonly examples?: number;
+      /** @description Number of examples of the task, if it learns only from a random sample of them */
+      readonly subsampled_of?: number;
+      /** @description The version with a new head alone, which is made first */
+      readonly head?: {
+        readonly version: number;
+        /** @description On held-out examples */
+        readonly score: number;
+      };
+      /** @description What `score` is */
+      readonly metric?: string;
+      /** @description Of the new version, on held-out examples */
+      readonly score?: number;
+      /** @description Confidence interval of the score (95 %) */
+      readonly interval?: readonly number[];
+      /** @description Number of the version that it made */
+      readonly version?: number;
+      /** @description Whether that version became the active one */
+      readonly activated?: boolean;
+      /** @description Why it became the active version, or why not */
+      readonly reason?: string;
+      /** @description Why it failed, why it was cancelled by the server, or why it is queued again */
+      readonly error?: {
+        readonly code: string;
+        readonly message: string;
+      };
+      /** @description All metrics of the new version; empty until the job has succeeded */
+      readonly scores: readonly {
+          readonly metric: string;
+          readonly value: number;
+          readonly low?: number;
+          readonly high?: number;
+        }[];
+      /** @description Loss of the training examples, smoothed */
+      readonly curve: readonly {
+          readonly step: number;
+          readonly loss: number;
+        }[];
+      /** @description Loss of the held-out examples after each epoch */
+      readonly epochs: readonly {
+          readonly epoch: number;
+          readonly held_out_loss: number;
+        }[];
+      /** @description What is odd about the examples */
+      readonly warnings: readonly string[];
+    };
+    readonly JobList: {
+      readonly jobs: readonly components["schemas"]["JobSummary"][];
+      /** @description Pass it as `after` to get the next page; null on the last page */
+      readonly next: string | null;
+    };
+    readonly JobSummary: {
+      /** @description Newer jobs have ids that sort first */
+      readonly id: string;
+      /** @description Id of the task */
+      readonly task: string;
+      /**
+       * @description queued and running jobs become succeeded, failed or cancelled. A running job may be queued again.
+       * @enum {unknown}
+       */
+      readonly state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
+      /** @description What it does: reading, head, comparing, training, evaluating */
+      readonly phase?: string;
+      /** @description Share of the work that is done, from 0 to 1 */
+      readonly progress: number;
+      /** @description Estimate; absent while there is none */
+      readonly seconds_left?: number;
+      /** @description When it was made, in ISO 8601 */
+      readonly created: string;
+      /** @description When it was last started, in ISO 8601 */
+      readonly started?: string;
+      /** @description When it ended, in ISO 8601 */
+      readonly finished?: string;
+      /** @description Who made it, as in the audit log */
+      readonly by: string;
+      /** @description How often it was started. A job whose server is killed starts again. */
+      readonly attempt: number;
+      /**
+       * @description When the new version becomes the active one. `if_better`: if it scores at least as well as the active one on the same held-out examples, or if there is no active one. A head alone, which takes seconds, becomes active first if the task has no version yet.
+       * @default if_better
+       * @enum {unknown}
+       */
+      readonly activate: "if_better" | "always" | "never";
+      /** @description Number of examples that it learns from */
+      readonly examples?: number;
+      /** @description Number of examples of the task, if it learns only from a random sample of them */
+      readonly subsampled_of?: number;
+      /** @description The version with a new head alone, which is made first */
+      readonly head?: {
+        readonly version: number;
+        /** @description On held-out examples */
+        readonly score: number;
+      };
+      /** @description What `score` is */
+      readonly metric?: string;
+      /** @description Of the new version, on held-out examples */
+      readonly score?: number;
+      /** @description Confidence interval of the score (95 %) */
+      readonly interval?: readonly number[];
+      /** @description Number of the version that it made */
+      readonly version?: number;
+      /** @description Whether that version became the active one */
+      readonly activated?: boolean;
+      /** @description Why it became the active version, or why not */
+      readonly reason?: string;
+      /** @description Why it failed, why it was cancelled by the server, or why it is queued again */
+      readonly error?: {
+        readonly code: string;
+        readonly message: string;
+      };
+    };
     readonly LabelScore: {
       readonly label: string;
       /** @description Probability of the label, or its logit with `raw_scores` */
@@ -231,6 +592,33 @@ export interface components {
       readonly start: number;
       /** @description Last UTF-16 offset in the text, exclusive */
       readonly end: number;
+    };
+    readonly LearnRequest: {
+      /**
+       * @description When the new version becomes the active one. `if_better`: if it scores at least as well as the active one on the same held-out examples, or if there is no active one. A head alone, which takes seconds, becomes active first if the task has no version yet.
+       * @default if_better
+       * @enum {unknown}
+       */
+      readonly activate?: "if_better" | "always" | "never";
+      /**
+       * @description By default, the labels decide
+       * @enum {unknown}
+       */
+      readonly problem_type?: "single_label_classification" | "multi_label_classification" | "regression" | "token_classification" | "feature_extraction";
+      /**
+       * @description What is compared and reported. By default, the problem type decides
+       * @enum {unknown}
+       */
+      readonly metric?: "accuracy" | "macro_f1" | "micro_f1" | "average_precision" | "accuracy_and_f1" | "matthews_correlation" | "r2" | "rmse" | "mae" | "pearson" | "spearman" | "pearson_and_spearman" | "span_f1";
+      /** @description Most seconds that training may take, at most those of `--learning-time-budget-s` */
+      readonly time_budget_s?: number;
+      /** @description Most examples to learn from: a random sample of them, at most `--learning-examples` */
+      readonly max_examples?: number;
+      /**
+       * @description The same seed and the same examples give the same result on the same machine
+       * @default 1
+       */
+      readonly seed?: number;
     };
     readonly LiveReport: {
       /** @enum {string} */
@@ -254,6 +642,79 @@ export interface components {
       readonly expires?: string | null;
       /** @description A note for people, such as where the key is used */
       readonly description?: string | null;
+    };
+    readonly NewExamples: readonly ({
+        readonly text?: string;
+        readonly text_pair?: string;
+        /** @description Words, instead of `text` */
+        readonly tokens?: readonly string[];
+        /** @description A class, a number, or the classes that apply */
+        readonly label?: string | number | (readonly string[]);
+        /** @description The label of each word of `tokens` */
+        readonly tags?: readonly string[];
+      })[];
+    readonly PostedExamples: {
+      /** @description Texts that were new */
+      readonly added: number;
+      /** @description Texts that had another label */
+      readonly replaced: number;
+      /** @description Texts that had the same label */
+      readonly unchanged: number;
+      /** @description Rows without a text or a label */
+      readonly skipped: readonly {
+          readonly reason: string;
+          readonly count: number;
+          readonly first_place: string;
+        }[];
+      /** @description Examples that the task has now */
+      readonly total: number;
+      /** @description What was found in the file */
+      readonly report: {
+        /** @description Format and dialect of the file */
+        readonly format: string;
+        /** @description The columns in use */
+        readonly columns: {
+          readonly text: string;
+          readonly pair?: string;
+          readonly label?: string;
+          readonly labels?: readonly string[];
+        };
+        /** @description All columns of the file */
+        readonly names: readonly string[];
+        readonly rows: number;
+        readonly problem_type: ("single_label_classification" | "multi_label_classification" | "regression" | "token_classification" | "feature_extraction") | null;
+        /** @description The most frequent labels of the file */
+        readonly labels: readonly {
+            readonly label: string;
+            readonly count: number;
+          }[];
+        /** @description How many different labels the file has */
+        readonly label_count: number;
+        readonly warnings: readonly string[];
+        /** @description The first examples; long texts are cut */
+        readonly sample: readonly ({
+            /** @description Absent for words */
+            readonly text?: string;
+            /** @description The second text */
+            readonly text_pair?: string;
+            /** @description Words, each with a label in `tags` */
+            readonly tokens?: readonly string[];
+            /** @description A class, a number, or the classes that apply */
+            readonly label?: string | number | (readonly string[]);
+            /** @description The label of each word of `tokens` */
+            readonly tags?: readonly string[];
+            /** @description Labelled parts of the text: entities */
+            readonly spans?: readonly {
+                /** @description First UTF-16 offset in the text */
+                readonly start: number;
+                /** @description Last UTF-16 offset in the text, exclusive */
+                readonly end: number;
+                readonly label: string;
+              }[];
+          })[];
+      };
+      /** @description Whether nothing was stored */
+      readonly dry_run: boolean;
     };
     readonly PredictManyRequest: {
       readonly inputs: readonly components["schemas"]["TaskTextInput"][];
@@ -337,6 +798,29 @@ export interface components {
       readonly scores: readonly components["schemas"]["LabelScore"][];
       /** @description true: the text is longer than the task reads, and its end was cut. Absent for other texts. */
       readonly truncated?: boolean;
+    };
+    readonly Suggestion: {
+      readonly text: string;
+      readonly text_pair?: string;
+      /** @description token_classification: the words */
+      readonly tokens?: readonly string[];
+      readonly predicted: {
+        /** @description single_label_classification: the label. multi_label_classification: the labels that apply. token_classification: the label of each word */
+        readonly label: string | (readonly string[]);
+        /** @description Probability of the label; with several labels or words, that of the least sure one */
+        readonly score: number;
+        /** @description SHA-256 of the task file that made the prediction */
+        readonly version: string;
+      };
+      /** @description X-Request-Id of the last request with the text */
+      readonly request_id: string;
+      /** @description Place of the text among the inputs of that request */
+      readonly index: number;
+      /** @description How often the text was seen, at least */
+      readonly seen: number;
+    };
+    readonly Suggestions: {
+      readonly texts: readonly components["schemas"]["Suggestion"][];
     };
     readonly Task: {
       readonly id: string;
@@ -440,7 +924,7 @@ export interface components {
       readonly file: unknown;
     };
     readonly TaskList: {
-      /** @description Number of tasks on all pages */
+      /** @description Number of all tasks, also of those that a search leaves out */
       readonly total: number;
       readonly tasks: readonly components["schemas"]["TaskSummary"][];
       /** @description Pass it as `after` to get the next page; null on the last page */
@@ -453,20 +937,45 @@ export interface components {
       /** @description SHA-256 of the task file that made the prediction */
       readonly version: string;
     } & components["schemas"]["Prediction"];
+    readonly TaskSettings: {
+      /** @description Whether texts of requests are kept, so that GET /tasks/{id}/suggestions can list those that are worth labelling. null: no texts are kept, and those that were are deleted */
+      readonly keep_texts: {
+        /** @description A text is deleted this long after it was last seen */
+        readonly days: number;
+      } | null;
+      /** @description What is kept of this task. The bytes count in the quota */
+      readonly kept: {
+        /** @description Number of texts */
+        readonly texts: number;
+        /** @description Their bytes */
+        readonly bytes: number;
+      };
+    };
+    readonly TaskSettingsRequest: {
+      /** @description Whether texts of requests are kept, so that GET /tasks/{id}/suggestions can list those that are worth labelling. null: no texts are kept, and those that were are deleted */
+      readonly keep_texts: {
+        /** @description A text is deleted this long after it was last seen */
+        readonly days: number;
+      } | null;
+    };
     readonly TaskSummary: {
       readonly id: string;
-      /** @description SHA-256 of the task file */
-      readonly version: string;
+      /** @description SHA-256 of the task file; null for a draft */
+      readonly version: string | null;
       /**
-       * @description bundled: a read-only file of the server; uploaded: over this API
+       * @description bundled: a read-only file of the server; uploaded: over this API; draft: it has examples and no version yet
        * @enum {unknown}
        */
-      readonly origin: "bundled" | "uploaded";
+      readonly origin: "bundled" | "uploaded" | "draft";
+      /** @description Number of its examples */
+      readonly examples: number;
     };
     /** @description A text and its task */
     readonly TaskTextInput: {
       /** @description Id of the task */
       readonly task: string;
+      /** @description Number of the version of the task to use. By default the server chooses. */
+      readonly version?: number;
       /** @description The text */
       readonly text: string;
       /** @description Second text, for tasks that compare two texts */
@@ -487,8 +996,10 @@ export interface components {
     readonly TenantLimits: {
       /** @description Quota: number of tasks; null for no limit */
       readonly tasks: number | null;
-      /** @description Quota: bytes of all task files together; null for no limit */
+      /** @description Quota: bytes of all task files and examples together; null for no limit */
       readonly bytes: number | null;
+      /** @description Quota: number of examples of all tasks together; null for no limit */
+      readonly examples: number | null;
       /** @description Rate limit: requests per second at each replica of the server; null for no limit */
       readonly requests_per_second: number | null;
       /** @description Rate limit: tokens per second at each replica of the server; null for no limit */
@@ -503,8 +1014,10 @@ export interface components {
       readonly limits?: {
         /** @description Quota: number of tasks; null for no limit */
         readonly tasks?: number | null;
-        /** @description Quota: bytes of all task files together; null for no limit */
+        /** @description Quota: bytes of all task files and examples together; null for no limit */
         readonly bytes?: number | null;
+        /** @description Quota: number of examples of all tasks together; null for no limit */
+        readonly examples?: number | null;
         /** @description Rate limit: requests per second at each replica of the server; null for no limit */
         readonly requests_per_second?: number | null;
         /** @description Rate limit: tokens per second at each replica of the server; null for no limit */
@@ -520,8 +1033,10 @@ export interface components {
     readonly TenantUsage: {
       /** @description Number of tasks */
       readonly tasks: number;
-      /** @description Their bytes */
+      /** @description Bytes of their files and examples */
       readonly bytes: number;
+      /** @description Number of their examples */
+      readonly examples: number;
     };
     /** @description A text, or an object with a text and optionally a second one */
     readonly TextInput: string | {
@@ -538,6 +1053,62 @@ export interface components {
       readonly entities?: readonly components["schemas"]["Entity"][];
       /** @description true: the text is longer than the task reads, and its end was cut. Absent for other texts. */
       readonly truncated?: boolean;
+    };
+    /** @description What the job that trained the version reports: data, scores, losses */
+    readonly TrainingReport: {
+      [key: string]: unknown;
+    };
+    readonly Version: {
+      /** @description Number of the version, from 1 */
+      readonly version: number;
+      /** @description SHA-256 of the task file; predictions of the version have it as `version` */
+      readonly digest: string;
+      /** @description Size of the task file */
+      readonly bytes: number;
+      /** @description When it was stored, in ISO 8601. Null if it is not known. */
+      readonly created: string | null;
+      /** @description Who stored it: the owner and the id of an API key. Null if it is not known. */
+      readonly by: string | null;
+      /** @description Where the version comes from */
+      readonly source: {
+        /**
+         * @description upload: over this API; job: trained by this server; bundled: a read-only file of the server
+         * @enum {unknown}
+         */
+        readonly kind: "upload" | "job" | "bundled";
+        /** @description Id of the job */
+        readonly job?: string;
+        /**
+         * @description head: the head alone, made first; final: the result of the job
+         * @enum {unknown}
+         */
+        readonly stage?: "head" | "final";
+      };
+      /** @enum {unknown} */
+      readonly problem_type?: "single_label_classification" | "multi_label_classification" | "regression" | "token_classification" | "feature_extraction";
+      /** @description What `score` is, such as accuracy */
+      readonly metric?: string;
+      /** @description Score of held-out examples in training */
+      readonly score?: number;
+      /** @description Least and greatest value of the 95 % interval */
+      readonly interval?: readonly number[];
+      /** @description Number of examples that it was trained on */
+      readonly examples?: number;
+      /**
+       * @description active: predictions use it; candidate: on trial; kept: it can be activated
+       * @enum {unknown}
+       */
+      readonly state: "active" | "candidate" | "kept";
+    };
+    readonly VersionList: {
+      /** @description Number of the active version; null if no version is active */
+      readonly active: number | null;
+      /** @description The version on trial; null if there is none */
+      readonly candidate: components["schemas"]["Candidate"] | null;
+      /** @description Newest first */
+      readonly versions: readonly components["schemas"]["Version"][];
+      /** @description Pass it as `after` to get the next page; null on the last page */
+      readonly next: string | null;
     };
   };
   responses: never;
@@ -556,6 +1127,10 @@ export interface operations {
   /** Predicts with one task, for one or several texts */
   predict: {
     parameters: {
+      query?: {
+        /** @description Number of the version to use. By default the active one. */
+        version?: number;
+      };
       header?: {
         /**
          * @description Timeout in milliseconds, if it is shorter than that of the server. A request that would miss this deadline is rejected at once (429), or dropped later (504).
@@ -790,6 +1365,8 @@ export interface operations {
         after?: string;
         /** @description Most entries of a page */
         limit?: number;
+        /** @description Only tasks whose ids contain this. A page looks at a bounded number of tasks: it can have few of them, and a next page */
+        search?: string;
       };
     };
     responses: {
@@ -952,6 +1529,10 @@ export interface operations {
   /** Describes a task: problem type, labels, head, mask, storage */
   describeTask: {
     parameters: {
+      query?: {
+        /** @description Number of the version to use. By default the active one. */
+        version?: number;
+      };
       header?: {
         /** @description Only if the task is at one of these ETags, as in "v1", "v2"; * for any version */
         "if-match"?: string;
@@ -1252,6 +1833,10 @@ export interface operations {
   /** Downloads the task file, byte for byte */
   downloadTask: {
     parameters: {
+      query?: {
+        /** @description Number of the version to use. By default the active one. */
+        version?: number;
+      };
       header?: {
         /** @description Only if the task is at one of these ETags, as in "v1", "v2"; * for any version */
         "if-match"?: string;
@@ -1315,6 +1900,1618 @@ export interface operations {
       };
       /** @description The task is not at the expected version */
       412: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /** Lists the versions of a task, newest first, in pages */
+  listVersions: {
+    parameters: {
+      query?: {
+        /** @description Returns only ids after this one: the `next` of the previous page */
+        after?: string;
+        /** @description Most entries of a page */
+        limit?: number;
+      };
+      path: {
+        /**
+         * @description Id of the task
+         * @example sst2
+         */
+        id: string;
+      };
+    };
+    responses: {
+      /** @description A page of versions */
+      200: {
+        headers: {
+          /** @description SHA-256 of the task file */
+          readonly etag?: string;
+        };
+        content: {
+          readonly "application/json": components["schemas"]["VersionList"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The resource cannot be changed, or the task belongs to another prototype or backbone */
+      409: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /** Gets the report of the training of a version */
+  getReport: {
+    parameters: {
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+        /**
+         * @description Number of the version, from 1
+         * @example 1
+         */
+        version: number;
+      };
+    };
+    responses: {
+      /** @description The report */
+      200: {
+        headers: {
+        };
+        content: {
+          readonly "application/json": components["schemas"]["TrainingReport"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The resource cannot be changed, or the task belongs to another prototype or backbone */
+      409: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /** Activates a version, at once and for all requests; or tries it on a share or a copy of the texts */
+  putActive: {
+    parameters: {
+      header?: {
+        /** @description Only if the task is at one of these ETags, as in "v1", "v2"; * for any version */
+        "if-match"?: string;
+        /** @description Only if the task is at none of these ETags; * for: only if there is no such task */
+        "if-none-match"?: string;
+      };
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+      };
+    };
+    /** @description Without `share` and `shadow`, the version becomes the active one. With one of them, it becomes the candidate. The active version without both ends the trial of the candidate. */
+    readonly requestBody: {
+      readonly content: {
+        /**
+         * @example {
+         *   "version": 1
+         * }
+         */
+        readonly "application/json": components["schemas"]["ActiveVersion"];
+      };
+    };
+    responses: {
+      /** @description The versions of the task */
+      200: {
+        headers: {
+          /** @description SHA-256 of the task file */
+          readonly etag?: string;
+        };
+        content: {
+          readonly "application/json": components["schemas"]["VersionList"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The resource cannot be changed, or the task belongs to another prototype or backbone */
+      409: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The task is not at the expected version */
+      412: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The body is too large */
+      413: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The content type, charset or content encoding is not supported */
+      415: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The request is well-formed, but its content cannot be processed */
+      422: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /** Deletes a version that is not active */
+  deleteVersion: {
+    parameters: {
+      header?: {
+        /** @description Only if the task is at one of these ETags, as in "v1", "v2"; * for any version */
+        "if-match"?: string;
+        /** @description Only if the task is at none of these ETags; * for: only if there is no such task */
+        "if-none-match"?: string;
+      };
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+        /**
+         * @description Number of the version, from 1
+         * @example 1
+         */
+        version: number;
+      };
+    };
+    responses: {
+      /** @description The version was deleted */
+      204: {
+        headers: {
+        };
+        content: never;
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The resource cannot be changed, or the task belongs to another prototype or backbone */
+      409: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The task is not at the expected version */
+      412: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /**
+   * Lists the examples of a task in the order of their ids, in pages
+   * @description The ids are hashes of the texts: the first examples are a random sample of all.
+   */
+  listExamples: {
+    parameters: {
+      query?: {
+        /** @description The `next` of the previous page */
+        after?: string;
+        /** @description Most examples of a page */
+        limit?: number;
+        /** @description Only examples with this label */
+        label?: string;
+        /** @description Only examples whose texts contain this. Upper and lower case make no difference */
+        search?: string;
+        /** @description With `true`, only examples that the newest training held out and predicted otherwise, at most 1,000 */
+        disagrees?: "true" | "false";
+      };
+      path: {
+        /**
+         * @description Id of the task
+         * @example sst2
+         */
+        id: string;
+      };
+    };
+    responses: {
+      /** @description A page of examples */
+      200: {
+        headers: {
+        };
+        content: {
+          readonly "application/json": components["schemas"]["ExampleList"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /**
+   * Adds examples to a task, or replaces the labels of texts that are there already
+   * @description The body is a file that `propetl learn` can read. Its format follows from the content type or, if there is one, from the file name in the header Content-Disposition. The whole file is checked before anything is stored. A post that was interrupted can be repeated: that has the same result as one post. The task needs no version yet.
+   */
+  postExamples: {
+    parameters: {
+      query?: {
+        /** @description Column of the text; default: `text`, else `tokens` */
+        text_column?: string;
+        /** @description Column of the second text; default: `text_pair`, if the file has it */
+        pair_column?: string;
+        /** @description Column of the label; default: `label`, else `tags` */
+        label_column?: string;
+        /** @description Columns with 0 or 1 for each label, separated by commas, instead of one column */
+        label_columns?: string;
+        /** @description Names of labels that are stored as numbers from 0, separated by commas */
+        label_names?: string;
+        /** @description What separates the labels in a cell */
+        label_separator?: string;
+        /** @description How labels are read. Default: the labels decide */
+        problem_type?: "single_label_classification" | "multi_label_classification" | "regression" | "token_classification" | "feature_extraction";
+        /** @description With `true`, nothing is stored */
+        dry_run?: "true" | "false";
+      };
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+      };
+    };
+    readonly requestBody: {
+      readonly content: {
+        /**
+         * @example [
+         *   {
+         *     "text": "The parcel arrived broken",
+         *     "label": "damage"
+         *   },
+         *   {
+         *     "text": "When will it be delivered?",
+         *     "label": "delivery"
+         *   }
+         * ]
+         */
+        readonly "application/json": components["schemas"]["NewExamples"];
+        /**
+         * @example text,label
+         * "The parcel arrived broken",damage
+         */
+        readonly "application/x-ndjson": components["schemas"]["ExamplesFile"];
+        /**
+         * @example text,label
+         * "The parcel arrived broken",damage
+         */
+        readonly "text/csv": components["schemas"]["ExamplesFile"];
+        /**
+         * @example text,label
+         * "The parcel arrived broken",damage
+         */
+        readonly "text/tab-separated-values": components["schemas"]["ExamplesFile"];
+        /**
+         * @example text,label
+         * "The parcel arrived broken",damage
+         */
+        readonly "application/vnd.apache.parquet": components["schemas"]["ExamplesFile"];
+        /**
+         * @example text,label
+         * "The parcel arrived broken",damage
+         */
+        readonly "text/plain": components["schemas"]["ExamplesFile"];
+      };
+    };
+    responses: {
+      /** @description What was stored, and what was found in the file */
+      200: {
+        headers: {
+        };
+        content: {
+          readonly "application/json": components["schemas"]["PostedExamples"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key does not allow this, or the storage quota is exceeded */
+      403: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The resource cannot be changed, or the task belongs to another prototype or backbone */
+      409: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The body is too large */
+      413: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The content type, charset or content encoding is not supported */
+      415: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The request is well-formed, but its content cannot be processed */
+      422: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /** Deletes all examples of a task; a task without a version ceases to exist */
+  deleteExamples: {
+    parameters: {
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+      };
+    };
+    responses: {
+      /** @description The examples were deleted */
+      204: {
+        headers: {
+        };
+        content: never;
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The resource cannot be changed, or the task belongs to another prototype or backbone */
+      409: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /** Returns one example */
+  getExample: {
+    parameters: {
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+        /**
+         * @description Id of the example
+         * @example 7ccaa9a8a5a18c14a3f9
+         */
+        example: string;
+      };
+    };
+    responses: {
+      /** @description The example */
+      200: {
+        headers: {
+        };
+        content: {
+          readonly "application/json": components["schemas"]["Example"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /** Deletes one example */
+  deleteExample: {
+    parameters: {
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+        /**
+         * @description Id of the example
+         * @example 7ccaa9a8a5a18c14a3f9
+         */
+        example: string;
+      };
+    };
+    responses: {
+      /** @description The example was deleted */
+      204: {
+        headers: {
+        };
+        content: never;
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /** Corrects the label of an example */
+  patchExample: {
+    parameters: {
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+        /**
+         * @description Id of the example
+         * @example 7ccaa9a8a5a18c14a3f9
+         */
+        example: string;
+      };
+    };
+    readonly requestBody: {
+      readonly content: {
+        /**
+         * @example {
+         *   "label": "complaint"
+         * }
+         */
+        readonly "application/json": components["schemas"]["ExamplePatch"];
+      };
+    };
+    responses: {
+      /** @description The example was changed */
+      200: {
+        headers: {
+        };
+        content: {
+          readonly "application/json": components["schemas"]["Example"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key does not allow this, or the storage quota is exceeded */
+      403: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The body is too large */
+      413: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The content type, charset or content encoding is not supported */
+      415: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The request is well-formed, but its content cannot be processed */
+      422: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /**
+   * Stores what the right label of a text is, as an example of the task
+   * @description The text is in the request, or in the texts that the server has kept: then `request_id` names its prediction.
+   */
+  postFeedback: {
+    parameters: {
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+      };
+    };
+    readonly requestBody: {
+      readonly content: {
+        /**
+         * @example {
+         *   "text": "Where is my refund?",
+         *   "label": "refund",
+         *   "predicted": {
+         *     "label": "delivery",
+         *     "score": 0.61
+         *   }
+         * }
+         */
+        readonly "application/json": components["schemas"]["Feedback"];
+      };
+    };
+    responses: {
+      /** @description The example */
+      200: {
+        headers: {
+        };
+        content: {
+          readonly "application/json": components["schemas"]["Example"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key does not allow this, or the storage quota is exceeded */
+      403: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The resource cannot be changed, or the task belongs to another prototype or backbone */
+      409: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The body is too large */
+      413: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The content type, charset or content encoding is not supported */
+      415: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The request is well-formed, but its content cannot be processed */
+      422: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /**
+   * Makes a job that trains the task from its examples
+   * @description The job learns from all examples that are stored when it starts. It makes a version with a new head alone within seconds, and then one with a mask, if that is better. While a job of the task runs, one further job can wait. GET /jobs/{id}/events shows how it goes.
+   */
+  learnTask: {
+    parameters: {
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+      };
+    };
+    readonly requestBody: {
+      readonly content: {
+        readonly "application/json": components["schemas"]["LearnRequest"];
+      };
+    };
+    responses: {
+      /** @description The job waits or runs */
+      202: {
+        headers: {
+          /** @description Path of the new resource */
+          readonly location?: string;
+        };
+        content: {
+          readonly "application/json": components["schemas"]["Job"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The resource cannot be changed, or the task belongs to another prototype or backbone */
+      409: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The body is too large */
+      413: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The content type, charset or content encoding is not supported */
+      415: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /**
+   * Lists the jobs, newest first, in pages
+   * @description The newest 100 jobs that have ended are kept.
+   */
+  listJobs: {
+    parameters: {
+      query?: {
+        /** @description Returns only jobs that were made before this one: the `next` of the previous page */
+        after?: string;
+        /** @description Most entries of a page */
+        limit?: number;
+        /**
+         * @description Only jobs of this task
+         * @example my-task
+         */
+        task?: string;
+        /** @description Only jobs in this state */
+        state?: "queued" | "running" | "succeeded" | "failed" | "cancelled";
+      };
+    };
+    responses: {
+      /** @description A page of jobs */
+      200: {
+        headers: {
+        };
+        content: {
+          readonly "application/json": components["schemas"]["JobList"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key does not allow this, or the storage quota is exceeded */
+      403: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /** Describes a job: its state, progress, scores, and the version that it made */
+  describeJob: {
+    parameters: {
+      path: {
+        /**
+         * @description Id of the job
+         * @example 7vhbqil6g3k9d1r0s5t2u4nmoe
+         */
+        id: string;
+      };
+    };
+    responses: {
+      /** @description The job */
+      200: {
+        headers: {
+        };
+        content: {
+          readonly "application/json": components["schemas"]["Job"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key does not allow this, or the storage quota is exceeded */
+      403: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /**
+   * Cancels a job that waits or runs
+   * @description A version with a new head alone that the job has made already is kept.
+   */
+  cancelJob: {
+    parameters: {
+      path: {
+        /**
+         * @description Id of the job
+         * @example 7vhbqil6g3k9d1r0s5t2u4nmoe
+         */
+        id: string;
+      };
+    };
+    responses: {
+      /** @description The job was cancelled */
+      204: {
+        headers: {
+        };
+        content: never;
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key does not allow this, or the storage quota is exceeded */
+      403: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The resource cannot be changed, or the task belongs to another prototype or backbone */
+      409: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /** Streams what happens to a job, as server-sent events, until it has ended */
+  followJob: {
+    parameters: {
+      path: {
+        /**
+         * @description Id of the job
+         * @example 7vhbqil6g3k9d1r0s5t2u4nmoe
+         */
+        id: string;
+      };
+    };
+    responses: {
+      /** @description The events */
+      200: {
+        content: {
+          readonly "text/event-stream": string;
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key does not allow this, or the storage quota is exceeded */
+      403: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /** Whether texts of requests with the task are kept, and how many are */
+  taskSettings: {
+    parameters: {
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+      };
+    };
+    responses: {
+      /** @description The settings */
+      200: {
+        headers: {
+        };
+        content: {
+          readonly "application/json": components["schemas"]["TaskSettings"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /**
+   * Switches on or off that texts of requests with the task are kept
+   * @description It is off for every task until its owner switches it on. Only the least sure texts of recent requests are kept: at most 2,000 for each task, of at most 8,192 bytes each. Switching it off deletes them.
+   */
+  putTaskSettings: {
+    parameters: {
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+      };
+    };
+    readonly requestBody: {
+      readonly content: {
+        /**
+         * @example {
+         *   "keep_texts": {
+         *     "days": 7
+         *   }
+         * }
+         */
+        readonly "application/json": components["schemas"]["TaskSettingsRequest"];
+      };
+    };
+    responses: {
+      /** @description The new settings */
+      200: {
+        headers: {
+        };
+        content: {
+          readonly "application/json": components["schemas"]["TaskSettings"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The resource cannot be changed, or the task belongs to another prototype or backbone */
+      409: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The body is too large */
+      413: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The content type, charset or content encoding is not supported */
+      415: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The request is well-formed, but its content cannot be processed */
+      422: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The rate limit is exceeded, or the server is overloaded. Retry-After says when to try again. */
+      429: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The server is starting or stopping, or it cannot store changes. Nothing was changed, except with the code `outcome_unknown`: then the change may have been made. Retry-After says when to try again. */
+      503: {
+        headers: {
+          /** @description Seconds to wait before you try again */
+          readonly "retry-after"?: number;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  /**
+   * Lists texts of recent requests that are worth labelling, the least sure first
+   * @description Only if the owner of the task has switched that on: PUT /tasks/{id}/settings. Texts that are examples of the task already are left out. Of several texts that differ only in case, punctuation or spaces, one is listed.
+   */
+  suggestTexts: {
+    parameters: {
+      query?: {
+        /** @description Most texts */
+        limit?: number;
+      };
+      path: {
+        /**
+         * @description Id of the task
+         * @example my-task
+         */
+        id: string;
+      };
+    };
+    responses: {
+      /** @description The texts */
+      200: {
+        headers: {
+        };
+        content: {
+          readonly "application/json": components["schemas"]["Suggestions"];
+        };
+      };
+      /** @description The request is malformed */
+      400: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The API key is missing, unknown, expired or revoked */
+      401: {
+        headers: {
+          /** @description The expected authentication scheme */
+          readonly "www-authenticate"?: string;
+        };
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description There is no such resource, or the API key cannot see it */
+      404: {
+        content: {
+          readonly "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The resource cannot be changed, or the task belongs to another prototype or backbone */
+      409: {
         content: {
           readonly "application/problem+json": components["schemas"]["Problem"];
         };
@@ -1485,6 +3682,7 @@ export interface operations {
          *   "limits": {
          *     "tasks": 100,
          *     "bytes": 10000000,
+         *     "examples": 100000,
          *     "requests_per_second": 50,
          *     "tokens_per_second": 20000
          *   },
@@ -1644,6 +3842,7 @@ export interface operations {
          *   "limits": {
          *     "tasks": 100,
          *     "bytes": 10000000,
+         *     "examples": 100000,
          *     "requests_per_second": 50,
          *     "tokens_per_second": 20000
          *   },
