@@ -22,11 +22,13 @@ import { Lifecycle, type Services } from './http/services.js'
 import { findModel, howToMakePrototype, prototypeIn } from './hub/find-model.js'
 import type { Inference } from './inference/inference.js'
 import { LocalInference } from './inference/local-inference.js'
+import { disagreementsOf } from './jobs/disagreements.js'
 import type { Learner } from './jobs/job-run.js'
 import { Jobs } from './jobs/jobs.js'
 import { Learning } from './jobs/learning.js'
 import { Runner } from './jobs/runner.js'
 import { startLearner } from './learner/learner.js'
+import type { Owner } from './owner.js'
 import { servedModel } from './petl/combining.js'
 import { readPrototypeFile } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
@@ -355,8 +357,15 @@ async function loadServices(
     const uploads = await UploadFolder.open(config.dataDir, config.maxExamplesBytes)
     const readingThreads = new ReadingThreads(memoryBytes)
     const served = { costs, store, registry, engines, dispatcher, predictor }
-    const learning = openLearning(registry, { directory, prototypeFile }, { config, costs, learner, metrics, logger })
-    return { ...served, shadows, tenants, keys, examples, uploads, readingThreads, learning, suggestions }
+    const learning = openLearning(
+      registry,
+      examples,
+      { directory, prototypeFile },
+      { config, costs, learner, metrics, logger },
+    )
+    const disagreements = (owner: Owner, task: string) => disagreementsOf(store, owner, task)
+    const training = { examples, uploads, readingThreads, learning, suggestions, disagreements }
+    return { ...served, shadows, tenants, keys, ...training }
   } catch (error) {
     const engines = await starting.catch(() => undefined)
     await engines?.close()
@@ -366,6 +375,7 @@ async function loadServices(
 
 function openLearning(
   { ready, store: tasks }: Registry,
+  examples: ExampleStore,
   { directory, prototypeFile }: WorkerModel,
   { config, costs, learner, metrics, logger }: Omit<ServiceParts, 'inference'>,
 ): Learning {
@@ -373,7 +383,7 @@ function openLearning(
   const jobs = new Jobs(tasks.store, tasks.versionsKept)
   const runner = new Runner({
     jobs,
-    examples: new ExampleStore(tasks.store),
+    examples,
     learner,
     model: { directory, prototypeFile, masksDir },
     check: async (owner, file) => (await ready.make(owner, file)).file,

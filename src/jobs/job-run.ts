@@ -304,8 +304,8 @@ export class JobRun {
         warnings,
       },
       wrong: done.wrong.flatMap(({ line, predicted, score }) => {
-        const example = ids[line - 1]
-        return example === undefined ? [] : [{ example, label: predicted, score }]
+        const id = ids[line - 1]
+        return id === undefined ? [] : [{ id, label: predicted, score }]
       }),
     }
     return this.#insist(() => jobs.succeed(this.claim, learned))

@@ -32,6 +32,12 @@ export async function startRunning(
   return { server, app: server.app, log }
 }
 
+/** Closes a server before the tests of the file have ended. */
+export async function stopRunning({ server }: Running): Promise<void> {
+  open.splice(open.indexOf(server), 1)
+  await server.close()
+}
+
 export const upload = (app: FastifyInstance, id: string, file: Uint8Array = taskBytes('sst2'), headers: object = {}) =>
   app.inject({
     method: 'PUT',

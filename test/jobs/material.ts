@@ -132,7 +132,7 @@ export async function findLearner(directory: string): Promise<{ pid: number; fol
     for (const name of names) {
       const folder = join(directory, 'learning', name)
       const pid = readable(() => readFileSync(join(folder, 'pid'), 'utf8'))
-      if (pid) return { pid: Number(pid), folder }
+      if (pid && isAlive(Number(pid))) return { pid: Number(pid), folder }
     }
     await delay(10)
   }

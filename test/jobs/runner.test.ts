@@ -36,9 +36,9 @@ describe('a job', { timeout: 60_000 }, () => {
     assert.deepEqual(curve, [{ step: 1, loss: 0.7 }])
     assert.deepEqual(epochs, [{ epoch: 1, heldOutLoss: 0.6 }])
     assert.deepEqual([scores, warnings], [[{ metric: 'accuracy', value: 0.9 }], []])
-    const { wrong = [] } = disagreementsOf(store, operator, 'tickets') ?? {}
+    const wrong = disagreementsOf(store, operator, 'tickets')
     const ids = ['text 0', 'text 1', 'text 2', 'text 3'].map((text) => exampleId({ text })).sort()
-    assert.deepEqual(wrong, [{ example: ids[0], label: 'positive', score: 0.9 }])
+    assert.deepEqual(wrong, [{ id: ids[0], label: 'positive', score: 0.9, version: versions[1]?.digest }])
     await idle()
     assert.deepEqual(readdirSync(join(directory, 'learning')), [])
     const audited = log.filter(({ audit, action }) => audit && action === 'job.finish')
