@@ -169,6 +169,25 @@ export const resources = {
     settings: [],
     codes: ['overloaded'],
   },
+  jobs: {
+    what: 'Jobs that train tasks: number, time, threads, memory and examples',
+    perRequest:
+      '`--learning-time-budget-s`, `--learning-threads` at the lowest priority, `--learning-memory-bytes`, `--learning-examples`',
+    inProgress:
+      '`--learning-jobs` run at the same time, and owners take turns. 100 jobs of an owner wait or run, and two of a task',
+    charged:
+      "For the versions that they make: the tenant's quota of bytes. The newest 100 jobs that have ended are kept without a charge",
+    settings: ['learningJobs', 'learningTimeBudgetS', 'learningThreads', 'learningMemoryBytes', 'learningExamples'],
+    codes: ['too_many_jobs', 'job_exists', 'quota_exceeded'],
+  },
+  eventStreams: {
+    what: 'Streams of the events of jobs',
+    perRequest: 'Four events per second, `--send-timeout-ms`. A slow client gets fewer',
+    inProgress: '32 for each owner, 1,024 in all',
+    charged: '',
+    settings: ['sendTimeoutMs'],
+    codes: ['too_many_streams'],
+  },
   storage: {
     what: 'Stored tasks, examples, their bytes, and API keys',
     perRequest: '',
