@@ -121,13 +121,21 @@ export class ServedTasks<S extends TaskReader = TaskReader> {
     return this.#choose(owner, id, { version }).digest
   }
 
-  /** The file of a version of a task, as it was stored. @throws Problem `invalid_task_id`, `unknown_task` */
+  /**
+   * The file of a version of a task, as it was stored.
+   * @throws Problem `invalid_task_id`, `unknown_task`; `unknown_version` if the version was removed
+   */
   file(owner: Owner, id: string, digest: string): Uint8Array {
     const bundled = this.bundled.get(id)
     const bytes =
       this.store.file(owner, checkTaskId(id), digest) ?? (bundled?.digest === digest ? bundled.bytes : undefined)
-    if (bytes === undefined) throw this.unknownTask(owner, id)
-    return bytes
+    if (bytes !== undefined) return bytes
+    if (!this.store.exists(owner, id)) throw this.unknownTask(owner, id)
+    throw new Problem(
+      'unknown_version',
+      `the version of task "${id}" was removed; GET /tasks/${id}/versions lists the versions`,
+      { task: id },
+    )
   }
 
   /** Predictions call it: it reads one record, and more only if the request names a version. */

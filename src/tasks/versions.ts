@@ -107,14 +107,15 @@ export function readVersions(records: StoreReader, key: string): readonly Versio
 export function readVersion(records: StoreReader, key: string, number: number): VersionRecord | undefined {
   const record = records.get('history', keyOfNumber(key, number))
   if (record !== undefined) return parseVersion(record)
-  return number === 1 ? readVersions(records, key).find((version) => version.number === 1) : undefined
+  return readVersions(records, key).find((version) => version.number === number)
 }
 
 /** The digest of a version. Unlike `readVersion`, it never reads a file. */
 export function digestOfVersion(records: StoreReader, key: string, number: number): string | undefined {
   const record = records.get('history', keyOfNumber(key, number))
   if (record !== undefined) return parseVersion(record)?.digest
-  return number === 1 && !hasHistory(records, key) ? readActive(records, key)?.digest : undefined
+  const { last, unrecorded } = readRecords(records, key)
+  return number === last + 1 ? unrecorded : undefined
 }
 
 /** Where the file of a version is stored. */
@@ -143,27 +144,24 @@ export function addVersion(
   version: NewVersion,
   { activate, keep }: { readonly activate: boolean; readonly keep: number },
 ): number {
-  const owner = ownerOf(by)
-  const key = taskKey(owner, id)
-  const limits = limitsOf(records, by)
-  const active = readActive(records, key)
-  const { versions, last, isRecorded } = readHistory(records, key)
+  const { owner, key, limits, active, history, versions, repair } = openVersions(records, by, id)
   const known = versions.find(({ digest }) => digest === version.digest)
   const { file, report, ...about } = version
   const reportText = textOfReport(report)
   if (known) {
     // The head alone was the result of a job: its report comes last.
-    if (reportText && known.reportBytes === undefined && isRecorded) {
+    if (reportText && known.reportBytes === undefined) {
       charge(records, owner, limits, { bytes: reportText.byteLength })
       writeVersion(records, key, { ...known, ...about, source: known.source, reportBytes: reportText.byteLength })
       records.put('reports', keyOfNumber(key, known.number), reportText)
     }
+    repair()
     if (activate) makeActive(records, key, active, known.digest)
     return known.number
   }
   const added: VersionRecord = {
     ...about,
-    number: last + 1,
+    number: history.last + 1,
     bytes: file.byteLength,
     ...(reportText && { reportBytes: reportText.byteLength }),
     created: new Date().toISOString(),
@@ -173,8 +171,8 @@ export function addVersion(
   const dropped = versionsToDrop(versions, inUse, versions.length + 1 - keep, bytesOf(added) - room)
   const isNew = !taskExists(records, key)
   charge(records, owner, limits, { tasks: isNew ? 1 : 0, bytes: bytesOf(added) - sumOfBytes(dropped) })
-  if (!isRecorded) for (const each of versions) writeVersion(records, key, each)
-  removeMark(records, key, { versions, last })
+  repair()
+  for (const mark of history.marks) records.remove('history', mark)
   writeVersion(records, key, added)
   if (reportText) records.put('reports', keyOfNumber(key, added.number), reportText)
   if (activate) makeActive(records, key, active, added.digest, file)
@@ -188,7 +186,8 @@ export function addVersion(
  * @throws Problem `unknown_version`, `unknown_tenant`
  */
 export function activate(records: StoreWriter, by: TaskOwner, id: string, number: number): VersionChange {
-  const { key, active, version } = findVersion(records, by, id, number)
+  const { key, active, version, repair } = findVersion(records, by, id, number)
+  repair()
   makeActive(records, key, active, version.digest)
   return { before: active?.digest, after: version.digest }
 }
@@ -204,12 +203,13 @@ export function startTrial(
   number: number,
   trial: Trial,
 ): { readonly before: ActiveVersion; readonly after: ActiveVersion } {
-  const { key, active, version } = findVersion(records, by, id, number)
+  const { key, active, version, repair } = findVersion(records, by, id, number)
   if (active === undefined)
     throw new Problem('no_version', `task "${id}" has no active version; activate one without share and shadow`, {
       task: id,
     })
   const candidate = version.digest === active.digest ? undefined : { digest: version.digest, trial }
+  repair()
   const after: ActiveVersion = { digest: active.digest, ...(candidate && { candidate }) }
   writeActive(records, key, after)
   if (candidate)
@@ -238,17 +238,17 @@ export function countComparisons(
  * @throws Problem `unknown_version`, `unknown_tenant`; `version_in_use` for the active version
  */
 export function deleteVersion(records: StoreWriter, by: TaskOwner, id: string, number: number): VersionRecord {
-  const { owner, key, active, version } = findVersion(records, by, id, number)
+  const { owner, key, limits, active, history, version, repair } = findVersion(records, by, id, number)
   if (active?.digest === version.digest)
     throw new Problem('version_in_use', `version ${number} of task "${id}" is active; activate another one first`, {
       task: id,
       version: number,
     })
-  charge(records, owner, limitsOf(records, by), { tasks: 0, bytes: -bytesOf(version) })
-  const { last } = readHistory(records, key)
+  charge(records, owner, limits, { bytes: -bytesOf(version) })
+  repair()
   removeVersion(records, key, version)
   // The number must not be given to another version.
-  if (number === last)
+  if (number === history.last)
     records.put('history', keyOfNumber(key, number), Buffer.from(JSON.stringify({ number, deleted: true })))
   if (active?.candidate?.digest === version.digest) writeActive(records, key, { digest: active.digest })
   return version
@@ -257,14 +257,15 @@ export function deleteVersion(records: StoreWriter, by: TaskOwner, id: string, n
 /** Removes all versions of a task. @returns the bytes that they took */
 export function removeVersions(records: StoreWriter, key: string): number {
   const history = readHistory(records, key)
+  const lost = lostVersions(records, key, history)
   const active = readActive(records, key)?.digest
   for (const version of history.versions) removeVersion(records, key, version, active)
-  removeMark(records, key, history)
+  for (const mark of history.marks) records.remove('history', mark)
   if (active !== undefined) {
     records.remove('versions', key)
     records.remove('files', key)
   }
-  return sumOfBytes(history.versions)
+  return sumOfBytes(history.versions) - lost.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
 /** Whether a task has examples or versions, even if none is active. */
@@ -286,27 +287,78 @@ const sumOfBytes = (versions: readonly VersionRecord[]): number =>
 export const hasHistory = (records: StoreReader, key: string): boolean =>
   [...records.range('history', { ...recordsIn(key), limit: 1 })].length > 0
 
+interface HistoryRecords {
+  /** The versions that have records, oldest first. */
+  readonly recorded: readonly VersionRecord[]
+  /** Keys of records that only mark a number as used, because its version was deleted. */
+  readonly marks: readonly string[]
+  /** The last number that was given; 0 if there was none. */
+  readonly last: number
+  /**
+   * Digest of the active version, if it has no record: a program that knows no history has stored it. This was an earlier
+   * version of this program, or another replica before its upgrade.
+   */
+  readonly unrecorded: string | undefined
+}
+
+function readRecords(records: StoreReader, key: string): HistoryRecords {
+  const recorded: VersionRecord[] = []
+  const marks: string[] = []
+  let last = 0
+  for (const [recordKey, record] of records.range('history', recordsIn(key))) {
+    const version = parseVersion(record)
+    if (version) recorded.push(version)
+    else marks.push(recordKey)
+    last = Number(recordKey.slice(key.length + 1))
+  }
+  const active = readActive(records, key)?.digest
+  const isRecorded = recorded.some(({ digest }) => digest === active)
+  return { recorded, marks, last, unrecorded: isRecorded ? undefined : active }
+}
+
 interface History {
   /** Oldest first. */
   readonly versions: readonly VersionRecord[]
-  /** The last number that was given; 0 if there was none. */
+  readonly marks: readonly string[]
   readonly last: number
-  /** False for a task of an earlier version of this program, which stored no history. */
-  readonly isRecorded: boolean
+  readonly unrecorded?: VersionRecord
 }
 
 function readHistory(records: StoreReader, key: string): History {
-  const found = [...records.range('history', recordsIn(key))]
-  const lastKey = found.at(-1)?.[0]
-  if (lastKey !== undefined) {
-    const versions = found.map(([, record]) => parseVersion(record)).filter((version) => version !== undefined)
-    return { versions, last: Number(lastKey.slice(key.length + 1)), isRecorded: true }
-  }
-  const digest = readActive(records, key)?.digest
-  if (digest === undefined) return { versions: [], last: 0, isRecorded: true }
+  const { recorded, marks, last, unrecorded: digest } = readRecords(records, key)
+  if (digest === undefined) return { versions: recorded, marks, last }
+  const number = last + 1
   const bytes = records.get('files', key)?.byteLength ?? 0
-  const version: VersionRecord = { number: 1, digest, bytes, created: null, by: null, source: { kind: 'upload' } }
-  return { versions: [version], last: 1, isRecorded: false }
+  const unrecorded: VersionRecord = { number, digest, bytes, created: null, by: null, source: { kind: 'upload' } }
+  return { versions: [...recorded, unrecorded], marks, last: number, unrecorded }
+}
+
+/** Versions without a file. A program that knows no history replaces the file of the active version, and does not keep it. */
+const lostVersions = (records: StoreReader, key: string, { versions, unrecorded }: History): VersionRecord[] =>
+  unrecorded === undefined
+    ? []
+    : versions.filter(
+        (version) => version !== unrecorded && records.get('kept', keyOfDigest(key, version.digest)) === undefined,
+      )
+
+/** What a change of the versions of a task begins with. @throws Problem `unknown_tenant` */
+function openVersions(records: StoreWriter, by: TaskOwner, id: string) {
+  const owner = ownerOf(by)
+  const key = taskKey(owner, id)
+  const limits = limitsOf(records, by)
+  const active = readActive(records, key)
+  const history = readHistory(records, key)
+  const lost = lostVersions(records, key, history)
+  const versions = history.versions.filter((version) => !lost.includes(version))
+  /** Writes the record of the active version if it has none, and removes those of lost versions. Their files are not charged. */
+  const repair = (): void => {
+    if (history.unrecorded) writeVersion(records, key, history.unrecorded)
+    for (const version of lost) {
+      charge(records, owner, limits, { bytes: -(version.reportBytes ?? 0) })
+      removeVersion(records, key, version)
+    }
+  }
+  return { owner, key, limits, active, history, versions, repair }
 }
 
 /** Undefined for a number whose version was deleted. */
@@ -315,13 +367,12 @@ function parseVersion(record: Buffer): VersionRecord | undefined {
   return version.deleted ? undefined : version
 }
 
-function findVersion(records: StoreReader, by: TaskOwner, id: string, number: number) {
-  const owner = ownerOf(by)
-  const key = taskKey(owner, id)
-  limitsOf(records, by)
-  const version = readVersion(records, key, number)
+/** @throws Problem `unknown_version`, `unknown_tenant` */
+function findVersion(records: StoreWriter, by: TaskOwner, id: string, number: number) {
+  const opened = openVersions(records, by, id)
+  const version = opened.versions.find((each) => each.number === number)
   if (version === undefined) throw unknownVersion(id, number)
-  return { owner, key, active: readActive(records, key), version }
+  return { ...opened, version }
 }
 
 /**
@@ -383,11 +434,6 @@ function removeVersion(
   records.remove('history', keyOfNumber(key, number))
   if (reportBytes > 0) records.remove('reports', keyOfNumber(key, number))
   if (digest !== active) records.remove('kept', keyOfDigest(key, digest))
-}
-
-/** Removes the mark that the last number was given, if its version was deleted. */
-function removeMark(records: StoreWriter, key: string, { versions, last }: Pick<History, 'versions' | 'last'>): void {
-  if (last > 0 && versions.at(-1)?.number !== last) records.remove('history', keyOfNumber(key, last))
 }
 
 function textOfReport(report: object | undefined): Buffer | undefined {

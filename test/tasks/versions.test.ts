@@ -160,6 +160,33 @@ describe('the versions of a task', () => {
     await old.close()
   })
 
+  test('go on after a program that knows no history has replaced the file: the lost version is gone', async () => {
+    const { store, tasks, tenants } = await openStore()
+    const acme = await newTenant(tenants, 'acme')
+    await tasks.put(acme, 'a', 'd1', file(10), anyVersion)
+    await add(tasks, acme, learned('d2', file(20), { report: { a: 1 } }))
+    await tasks.activate(acme, 'a', 2, anyVersion)
+    // As earlier versions wrote it.
+    await store.change((records) => {
+      records.put('versions', '~acme/a', Buffer.from('d3'))
+      records.put('files', '~acme/a', file(25))
+      const { bytes, ...usage } = usageOf(records, 'acme')
+      records.put('usage', 'acme', Buffer.from(JSON.stringify({ ...usage, bytes: bytes + 25 - 20 })))
+    })
+    assert.equal(tasks.digestOf('acme', 'a', 3), 'd3')
+    assert.deepEqual(tasks.version('acme', 'a', 3)?.by, null)
+    assert.deepEqual(numbers(tasks, 'acme'), [1, 2, 3])
+    await assert.rejects(tasks.activate(acme, 'a', 2, anyVersion), { code: 'unknown_version' })
+    await tasks.activate(acme, 'a', 1, anyVersion)
+    assert.deepEqual(numbers(tasks, 'acme'), [1, 3])
+    assert.equal(tasks.file('acme', 'a', 'd3')?.byteLength, 25)
+    assert.equal(tenants.usage('acme').bytes, 35)
+    assert.equal(storedBytes(tasks), 35)
+    await tasks.delete(acme, 'a', anyVersion)
+    assert.equal(tenants.usage('acme').bytes, 0)
+    await store.close()
+  })
+
   test('can be stored while none is active, and one of them can be activated', async () => {
     const { store, tasks } = await openStore()
     // A task with examples only counts as a task already.
