@@ -133,6 +133,15 @@ export const resources = {
     settings: ['sendTimeoutMs', 'memoryBytes'],
     codes: ['overloaded'],
   },
+  shadows: {
+    what: 'Copies of texts that a candidate predicts in the background',
+    perRequest: 'The first 32 texts of a request, 1 s',
+    inProgress:
+      'In each process 4 requests, one of each owner. They run only while no text waits, and are dropped otherwise',
+    charged: "The tenant's tokens per second, while at least half of it is left",
+    settings: [],
+    codes: [],
+  },
   taskFile: {
     what: 'Contents of a task file',
     perRequest:
@@ -189,11 +198,11 @@ export const resources = {
     codes: ['too_many_streams'],
   },
   storage: {
-    what: 'Stored tasks, examples, their bytes, and API keys',
-    perRequest: '',
+    what: 'Stored tasks with their versions, examples, their bytes, and API keys',
+    perRequest: 'A task keeps `--versions` versions. A report of a training has at most 256 KiB',
     inProgress: '',
     charged: "The tenant's quotas of tasks, examples and bytes; 100 keys per owner",
-    settings: [],
+    settings: ['versions'],
     codes: ['quota_exceeded'],
   },
   cache: {
