@@ -12,7 +12,7 @@ import { type Costs, openCosts } from './costs/costs.js'
 import { abandonedThreadCount } from './engine/abandoned-threads.js'
 import { Engines } from './engine/engines.js'
 import { ExampleStore } from './examples/example-store.js'
-import { ReadingThreads } from './examples/reading-threads.js'
+import { heapBytesFor, ReadingThreads } from './examples/reading-threads.js'
 import { UploadFolder } from './examples/upload-folder.js'
 import { type AppOptions, buildApp } from './http/app.js'
 import { Certificate } from './http/certificate.js'
@@ -355,7 +355,7 @@ async function loadServices(
     shadows.onOutcome = (outcome, texts) => metrics.shadow(outcome, texts)
     const examples = new ExampleStore(store)
     const uploads = await UploadFolder.open(config.dataDir, config.maxExamplesBytes)
-    const readingThreads = new ReadingThreads(memoryBytes)
+    const readingThreads = new ReadingThreads(heapBytesFor(memoryBytes))
     const served = { costs, store, registry, engines, dispatcher, predictor }
     const learning = openLearning(
       registry,

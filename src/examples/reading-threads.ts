@@ -6,16 +6,18 @@ const MiB = 1 << 20
 /** Part of the server's memory that one thread may use for objects, and its bounds in bytes. */
 const heap = { part: 1 / 32, least: 64 * MiB, most: 384 * MiB } as const
 
+/** @param memoryBytes of the server */
+export const heapBytesFor = (memoryBytes: number): number =>
+  Math.floor(Math.min(heap.most, Math.max(heap.least, heap.part * memoryBytes)))
+
 export class ReadingThreads {
-  /** Most memory of a thread for objects, in bytes. */
-  readonly heapBytes: number
   #idle: Worker | undefined
   #closed = false
 
-  /** @param memoryBytes of the server */
-  constructor(memoryBytes: number) {
-    this.heapBytes = Math.floor(Math.min(heap.most, Math.max(heap.least, heap.part * memoryBytes)))
-  }
+  constructor(
+    /** Most memory of a thread for objects, in bytes. */
+    readonly heapBytes: number,
+  ) {}
 
   /** A thread that reads nothing. The caller gives it back, or terminates it. */
   take(): Worker {
