@@ -24,6 +24,7 @@ import { flood } from './scheduling/flood.js'
 import { overload } from './scheduling/overload.js'
 import { queue } from './scheduling/queue.js'
 import { tail } from './scheduling/tail.js'
+import { examples } from './serving/examples.js'
 import { http } from './serving/http.js'
 import { httpReal } from './serving/http-real.js'
 import { httpWorkers } from './serving/http-workers.js'
@@ -192,6 +193,16 @@ export const catalogue: readonly CatalogueEntry[] = [
     },
     [],
     () => millionTasks,
+  ),
+  onRequest(
+    'Serving',
+    {
+      name: 'examples',
+      measures: 'storing and listing 1,000,000 examples of one task, and the memory for it',
+      duration: '3 min',
+    },
+    ['rows'],
+    ({ rows }) => examples(rows),
   ),
   {
     ...onRequest(
