@@ -158,7 +158,7 @@ export const resources = {
       'Four of the largest files; each counts as at least 1/64 of that. An owner gets at most half of what is free. 256 MiB of the disk stay free',
     charged: "The tenant's quotas of examples and bytes, before anything is stored",
     settings: ['maxExamplesBytes'],
-    codes: ['body_too_large', 'overloaded', 'storage_failed', 'quota_exceeded'],
+    codes: ['body_too_large', 'overloaded', 'quota_exceeded'],
   },
   exampleReading: {
     what: 'Reading of a file of examples, in a thread of its own',

@@ -79,6 +79,21 @@ export function addGauges(
     watch((s) => whileReadable(() => s.store.count('unfinished'))),
   )
   gauge(
+    'stored_examples',
+    'Examples in the store, also deleted ones that are not removed yet',
+    watch((s) => whileReadable(() => s.store.count('examples'))),
+  )
+  gauge(
+    'removed_datasets',
+    'Deleted sets of examples whose records are not all removed from the store',
+    watch((s) => whileReadable(() => s.store.count('removals'))),
+  )
+  gauge(
+    'example_file_bytes',
+    'Bytes that files of examples may take while they are received and read',
+    watch((s) => s.uploads.files.held),
+  )
+  gauge(
     'storage_available',
     '1 while the files of the data directory are in place and can be written',
     watch((s) => Number(s.store.failure === undefined)),
