@@ -202,8 +202,8 @@ async function startOn(
   const background = [
     finishRemovals(stores, { actor: 'server', logger }, stop.signal),
     storeCounts(services.shadows.counts, store, logger, stop.signal),
-    sweepDatasets(store, logger, stop.signal),
     services.suggestions.run(stop.signal),
+    sweepDatasets(store, logger, stop.signal),
   ]
   const unfinished = new Set<ShutdownStep>(['requests', 'engines', 'store', 'threads'])
   const finish = async (step: ShutdownStep, work: () => Promise<unknown>) => {

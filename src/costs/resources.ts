@@ -205,6 +205,16 @@ export const resources = {
     settings: ['versions'],
     codes: ['quota_exceeded'],
   },
+  keptTexts: {
+    what: 'Texts of requests that a task keeps for suggestions, if its owner switched that on',
+    perRequest:
+      '8,192 bytes for a text with its pair, and 24,576 characters for its words and labels; longer ones are not kept',
+    inProgress:
+      '4 MiB that wait to be written, and 1 MiB in each HTTP worker. An owner gets at most half of what is free; further texts are dropped. At most 100 texts of a task are written every 2 s',
+    charged: "2,000 texts per task, 90 days, the tenant's quota of bytes",
+    settings: [],
+    codes: [],
+  },
   cache: {
     what: 'Cache of recently used tasks: bytes',
     perRequest: '',

@@ -8,10 +8,11 @@ import type { Steps } from '../steps.js'
 import { recordsIn, type Store, type StoreReader, type StoreWriter } from '../store/store.js'
 import { type Dataset, datasetKey, newDataset, readDataset, removeDataset, writeDataset } from '../tasks/datasets.js'
 import { taskKey } from '../tasks/task-key.js'
+import { stopKeeping } from '../tasks/text-keeping.js'
 import { taskExists } from '../tasks/versions.js'
 import { type Limits, ownerOf, type TaskOwner } from '../tenants/tenant.js'
 import { charge, limitsOf, type UsageChange, usageAfter } from '../tenants/usage.js'
-import { exampleId, labelsOf, type NewExample, type StoredExample } from './example.js'
+import { type ExampleText, exampleId, labelsOf, type NewExample, type StoredExample } from './example.js'
 import { LabelCounts } from './label-counts.js'
 
 export type { Dataset } from '../tasks/datasets.js'
@@ -130,6 +131,13 @@ export class ExampleStore {
     usageAfter(this.store, owner, limitsOf(this.store, by), { ...change, tasks })
   }
 
+  /** Says of a text whether it is an example of the task. */
+  knownTexts(owner: Owner, id: string): (text: ExampleText) => boolean {
+    const dataset = this.dataset(owner, id)
+    const folder = dataset && datasetKey(owner, id, dataset.incarnation)
+    return (text) => folder !== undefined && this.store.get('examples', `${folder}/${exampleId(text)}`) !== undefined
+  }
+
   get(owner: Owner, id: string, example: string): StoredExample | undefined {
     const dataset = this.dataset(owner, id)
     return dataset && readExample(this.store, owner, id, dataset, example)
@@ -192,15 +200,15 @@ export class ExampleStore {
    */
   async deleteAll(by: TaskOwner, id: string): Promise<Dataset | undefined> {
     const owner = ownerOf(by)
-    const next = newDataset()
     return this.store.change((records) => {
       const limits = limitsOf(records, by)
       const dataset = readDataset(records, owner, id)
       if (dataset === undefined) return undefined
-      const { keepTexts } = dataset
-      const change = removeDataset(records, owner, id)
-      if (keepTexts) writeDataset(records, owner, id, { ...next, keepTexts })
-      charge(records, owner, limits, { ...change, tasks: taskExists(records, taskKey(owner, id)) ? 0 : -1 })
+      const { bytes = 0, examples = 0 } = removeDataset(records, owner, id)
+      const key = taskKey(owner, id)
+      const isGone = !taskExists(records, key)
+      const kept = isGone ? stopKeeping(records, key) : 0
+      charge(records, owner, limits, { bytes: bytes - kept, examples, tasks: isGone ? -1 : 0 })
       return dataset
     }, owner)
   }

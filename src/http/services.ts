@@ -2,7 +2,7 @@
 
 import type { Costs } from '../costs/costs.js'
 import type { Engines } from '../engine/engines.js'
-import type { ExampleText, NewExample, StoredPrediction } from '../examples/example.js'
+import type { StoredPrediction } from '../examples/example.js'
 import type { ExampleStore } from '../examples/example-store.js'
 import type { ReadingThreads } from '../examples/reading-threads.js'
 import type { UploadFolder } from '../examples/upload-folder.js'
@@ -38,13 +38,6 @@ export interface Services extends PredictionServices {
   readonly readingThreads: ReadingThreads
   /** Examples that the newest training of a task held out and predicted otherwise. */
   readonly disagreements?: (owner: Owner, task: string) => readonly ({ readonly id: string } & StoredPrediction)[]
-  /** A text that a request sent and that the server has kept. */
-  readonly keptText?: (
-    owner: Owner,
-    task: string,
-    requestId: string,
-    index: number,
-  ) => (ExampleText & Pick<NewExample, 'predicted'>) | undefined
   readonly learning: Learning
   readonly suggestions: Suggestions
   /** Undefined if this process serves HTTP itself. */

@@ -34,6 +34,10 @@ export interface Place {
 /** What the record of a text has. */
 export type KeptText = Pick<SeenText, 'text' | 'textPair' | 'tokens' | 'label' | 'score' | 'version'>
 
+/** What an example of the text is identified by: the text and its pair, or the words. */
+export const exampleTextOf = ({ text, textPair, tokens }: KeptText) =>
+  tokens ? { tokens } : { text, ...(textPair !== undefined && { textPair }) }
+
 const nameOf = ({ text, textPair = '' }: KeptText): string =>
   createHash('sha256').update(`${text}\0${textPair}`).digest('hex').slice(0, 20)
 

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import type { Owner } from '../owner.js'
-import { Problem, reasonOf } from '../problem.js'
+import { Problem, quoted, reasonOf } from '../problem.js'
 import type { Steps } from '../steps.js'
 import type { Store, StoreReader, StoreWriter } from '../store/store.js'
 import { ownerOfKey, taskKey } from '../tasks/task-key.js'
@@ -42,7 +42,7 @@ const perChange = { texts: 200, characters: 128 * 1024 }
 /** Texts that one change deletes. */
 const removedTogether = 100
 /** Places that are read in one turn of the event loop. */
-const placesAtOnce = 200
+const placesAtOnce = 100
 /** Texts that are read in one turn of the event loop. */
 const textsAtOnce = 8
 
@@ -147,24 +147,20 @@ export class Suggestions {
 
   /**
    * The kept text of a request.
-   * @throws Problem `texts_not_kept`, `unknown_request`
+   * @throws Problem `unknown_request`
    */
   *find(owner: Owner, id: string, requestId: string, index: number): Steps<KeptText> {
     const key = taskKey(owner, id)
     const keeping = readKeeping(this.store, key)
-    if (keeping === undefined) throw textsNotKept(id)
-    const waiting = this.buffer.find(owner, id, requestId, index)
+    if (keeping === undefined) throw unknownRequest(id, requestId, index, howToKeep(id))
+    const waiting = this.buffer.find(owner, id, keeping.incarnation, requestId, index)
     if (waiting) return waiting
     const all = yield* this.#places(key, keeping)
     const place = all.find((each) => each.requestId === requestId && each.index === index)
     const text = place && readText(this.store, key, keeping, place.name)
     if (text) return text
-    throw new Problem(
-      'unknown_request',
-      `task "${id}" has kept no text of request "${requestId}" at index ${index}; only the least sure texts are kept, some ` +
-        'seconds after their prediction. Send the text itself with its label',
-      { task: id, asked: requestId, index },
-    )
+    const reason = 'only the least sure texts are kept, some seconds after their prediction'
+    throw unknownRequest(id, requestId, index, reason)
   }
 
   /** Takes texts that another process of the server has collected. */
@@ -193,6 +189,8 @@ export class Suggestions {
   }
 
   async #write(): Promise<void> {
+    // They wait in the buffer, which is bounded, and the log does not get a line for every attempt.
+    if (this.store.failure !== undefined || this.store.following?.connected === false) return
     for (const group of grouped(this.buffer.take())) {
       const count = group.reduce((sum, { texts }) => sum + texts.length, 0)
       try {
@@ -314,9 +312,14 @@ function addBytes(records: StoreWriter, owner: Owner, bytes: number): void {
   setUsage(records, owner, { ...usage, bytes: usage.bytes + bytes })
 }
 
-const textsNotKept = (id: string): Problem =>
+const howToKeep = (id: string): string =>
+  `no texts of task "${id}" are kept; switch that on with PUT /tasks/${id}/settings and {"keep_texts": {"days": 7}}`
+
+const textsNotKept = (id: string): Problem => new Problem('texts_not_kept', howToKeep(id), { task: id })
+
+const unknownRequest = (id: string, requestId: string, index: number, reason: string): Problem =>
   new Problem(
-    'texts_not_kept',
-    `no texts of task "${id}" are kept; switch that on with PUT /tasks/${id}/settings and {"keep_texts": {"days": 7}}`,
-    { task: id },
+    'unknown_request',
+    `there is no kept text of request ${quoted(requestId)} at index ${index}: ${reason}. You can send the text itself with its label`,
+    { task: id, index },
   )

@@ -44,7 +44,7 @@ interface TaskTexts {
   readonly holding: Holding
   /** By text and pair. */
   entries: Map<string, Entry>
-  /** A text that is less unsure is not among the first `mostTogether`. */
+  /** Texts that are less unsure were pruned. */
   floor: number
 }
 
@@ -69,7 +69,7 @@ export class TextBuffer {
   }
 
   add(owner: Owner, task: string, incarnation: string, text: SeenText): void {
-    const key = `${owner}/${task}/${incarnation}`
+    const key = keyOf(owner, task, incarnation)
     const known = this.#tasks.get(key)
     // Also if it is not a number.
     if (!(text.uncertainty >= (known?.floor ?? 0))) return
@@ -82,29 +82,31 @@ export class TextBuffer {
     }
     const bytes = memoryOf(text)
     if (bytes === undefined) return
+    const isFull = bytes > this.#pool.roomFor(owner)
+    if (isFull && known !== undefined) prune(known, Math.ceil(known.entries.size / 2))
     if (bytes > this.#pool.roomFor(owner)) {
       this.#dropped++
       return
     }
-    const own = known ?? {
-      ...{ owner, task, incarnation, entries: new Map<string, Entry>() },
-      holding: this.#pool.take(owner, 0),
-      floor: 0,
-    }
-    this.#tasks.set(key, own)
+    const own = known ?? this.#begin(key, owner, task, incarnation)
     own.holding.add(bytes)
     own.entries.set(textKey, { text, bytes })
     // Sorts once for many texts.
-    if (own.entries.size >= 2 * mostTogether) prune(own)
+    if (own.entries.size >= 2 * mostTogether) prune(own, mostTogether)
   }
 
   /** The text of a request, if it is still here. */
-  find(owner: Owner, task: string, requestId: string, index: number): SeenText | undefined {
-    for (const each of this.#tasks.values())
-      if (each.owner === owner && each.task === task)
-        for (const { text } of each.entries.values())
-          if (text.requestId === requestId && text.index === index) return text
+  find(owner: Owner, task: string, incarnation: string, requestId: string, index: number): SeenText | undefined {
+    for (const { text } of this.#tasks.get(keyOf(owner, task, incarnation))?.entries.values() ?? [])
+      if (text.requestId === requestId && text.index === index) return text
     return undefined
+  }
+
+  #begin(key: string, owner: Owner, task: string, incarnation: string): TaskTexts {
+    const holding = this.#pool.take(owner, 0)
+    const begun = { owner, task, incarnation, holding, entries: new Map<string, Entry>(), floor: 0 }
+    this.#tasks.set(key, begun)
+    return begun
   }
 
   /** Takes all texts out: of each task the least sure ones. */
@@ -112,7 +114,7 @@ export class TextBuffer {
     const tasks = [...this.#tasks.values()]
     this.#tasks = new Map()
     return tasks.map((each) => {
-      prune(each)
+      prune(each, mostTogether)
       each.holding.release()
       const { owner, task, incarnation, entries } = each
       return { owner, task, incarnation, texts: Array.from(entries.values(), ({ text }) => text) }
@@ -120,12 +122,14 @@ export class TextBuffer {
   }
 }
 
+const keyOf = (owner: Owner, task: string, incarnation: string): string => `${owner}/${task}/${incarnation}`
+
 /** Keeps the least sure texts, in this order. */
-function prune(task: TaskTexts): void {
+function prune(task: TaskTexts, most: number): void {
   const sorted = [...task.entries].sort(([, a], [, b]) => b.text.uncertainty - a.text.uncertainty)
-  for (const [, { bytes }] of sorted.slice(mostTogether)) task.holding.add(-bytes)
-  task.entries = new Map(sorted.slice(0, mostTogether))
-  task.floor = sorted[mostTogether - 1]?.[1].text.uncertainty ?? task.floor
+  for (const [, { bytes }] of sorted.slice(most)) task.holding.add(-bytes)
+  task.entries = new Map(sorted.slice(0, most))
+  if (sorted.length > most) task.floor = sorted[most - 1]?.[1].text.uncertainty ?? task.floor
 }
 
 /** Memory of a text, in bytes; undefined if it is too long to be kept. */

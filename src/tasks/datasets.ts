@@ -17,17 +17,14 @@ export interface Dataset {
   readonly labels: Readonly<Record<string, number>>
   /** There are labels that `labels` does not count. */
   readonly truncated?: true
-  /** Texts of predictions are kept for this time. */
-  readonly keepTexts?: { readonly days: number }
 }
 
 /** A dataset without examples. */
-export const newDataset = (settings: Pick<Dataset, 'keepTexts'> = {}): Dataset => ({
+export const newDataset = (): Dataset => ({
   incarnation: randomBytes(4).toString('hex'),
   examples: 0,
   bytes: 0,
   labels: {},
-  ...(settings.keepTexts && { keepTexts: settings.keepTexts }),
 })
 
 export function readDataset(records: StoreReader, owner: Owner, id: string): Dataset | undefined {

@@ -183,7 +183,8 @@ export class Predictor {
     index: number,
     { account, requestId }: PredictOptions,
   ): ((decision: Decision) => void) | undefined {
-    if (requestId === undefined) return undefined
+    // A request for a certain version is a comparison.
+    if (requestId === undefined || input.version !== undefined) return undefined
     const keep = this.parts.collector?.collects(account.owner, input.task)
     return keep && ((decision) => keep({ ...decision, ...textOf(input), version, requestId, index }))
   }

@@ -366,7 +366,7 @@ export class Registry extends ServedTasks<TaskStore> {
     if (!taskExists(this.store.store, taskKey(owner, id))) throw this.unknownTask(owner, id)
   }
 
-  /** @throws Problem `task_read_only` if the id means a bundled task, `invalid_task_id` */
+  /** @throws Problem `invalid_task_id`; `task_read_only` for a bundled task */
   checkWritable(owner: Owner, id: string): void {
     if (this.bundled.has(checkTaskId(id)) && this.store.digest(owner, id) === undefined)
       throw new Problem('task_read_only', `task "${id}" is bundled with the server and read-only; choose another id`, {

@@ -4,6 +4,7 @@ import { Problem } from '../../src/problem.js'
 import { finish } from '../../src/steps.js'
 import { mostTexts } from '../../src/suggestions/recent-texts.js'
 import { type IsExample, Suggestions } from '../../src/suggestions/suggestions.js'
+import { TextBuffer } from '../../src/suggestions/text-buffer.js'
 import { removeTenant } from '../../src/tasks/removal.js'
 import type { PredictedText } from '../../src/tasks/text-collection.js'
 import { operator } from '../../src/tenants/tenant.js'
@@ -82,7 +83,7 @@ describe('kept texts', () => {
     const server = await open()
     const find = (requestId: string, index: number) =>
       finish(server.suggestions.find(operator, 'mine', requestId, index)).text
-    assert.throws(() => find('r', 0), hasCode('texts_not_kept'))
+    assert.throws(() => find('r', 0), hasCode('unknown_request'))
     await server.suggestions.keep(operator, 'mine', 7, anyTask)
     const pair = predicted('a', 0.4, { requestId: 'r', index: 1, textPair: 'b' })
     collect(server, operator, 'mine', predicted('x', 0.5, { requestId: 'r', index: 0 }), pair)
@@ -287,7 +288,6 @@ describe('kept texts', () => {
     for (let i = 0; i < 20_000; i++)
       suggestions.collector.collects('flood', `t${i % 60}`)?.(predicted(`${i} ${'x'.repeat(1_000)}`, Math.random()))
     assert.ok(suggestions.buffer.bytes <= 2 ** 21, 'half of the memory')
-    assert.ok(suggestions.dropped > 0)
     for (let i = 0; i < 100; i++) suggestions.collector.collects('acme', 't0')?.(predicted(`acme ${i}`, 0.5))
     await suggestions.flush()
     assert.equal(listed(server, 'acme', 't0').length, 100)
@@ -304,6 +304,45 @@ describe('kept texts', () => {
     const second = await open(path.replace(/\/[^/]*$/, ''))
     assert.deepEqual(listed(second, operator, 'mine'), ['a'])
     await second.store.close()
+  })
+})
+
+describe('the buffer', () => {
+  const seen = (text: string, uncertainty: number) => ({ ...predicted(text, uncertainty), at: 0, seen: 1 })
+
+  test('has at most 100 texts of a task, the least sure ones of all that were added', () => {
+    const buffer = new TextBuffer(2 ** 22)
+    const shuffled = Array.from({ length: 5_000 }, (_, i) => (i * 1_777) % 5_000)
+    for (const i of shuffled) buffer.add('acme', 'one', 'i', seen(`text ${i}`, i / 5_000))
+    const [taken] = buffer.take()
+    assert.deepEqual(
+      taken?.texts.map(({ text }) => text),
+      Array.from({ length: 100 }, (_, i) => `text ${4_999 - i}`),
+    )
+    assert.deepEqual([buffer.take(), buffer.bytes, buffer.dropped], [[], 0, 0])
+  })
+
+  test('prefers the least sure texts also while its memory is used up', () => {
+    const buffer = new TextBuffer(2 ** 18)
+    for (let i = 0; i < 1_000; i++) buffer.add('acme', 'one', 'i', seen(`${i} ${'x'.repeat(8_000)}`, i / 1_000))
+    assert.ok(buffer.bytes <= 2 ** 17 + 2 ** 13, 'about half')
+    const [taken] = buffer.take()
+    assert.ok(
+      taken !== undefined && taken.texts.length > 0 && taken.texts.every(({ uncertainty }) => uncertainty > 0.9),
+    )
+  })
+
+  test('drops and counts texts for which an owner has no memory, and leaves the other half to others', () => {
+    const buffer = new TextBuffer(2 ** 18)
+    for (let i = 0; i < 1_000; i++) buffer.add('flood', `t${i}`, 'i', seen('x'.repeat(1_000), 0.5))
+    const { bytes, dropped } = buffer
+    assert.ok(dropped > 0 && bytes <= 2 ** 17)
+    buffer.add('acme', 'one', 'i', seen('a text', 0.5))
+    assert.deepEqual([buffer.dropped, buffer.bytes > bytes], [dropped, true])
+    assert.equal(
+      buffer.take().reduce((sum, { texts }) => sum + texts.length, 0),
+      1_001 - dropped,
+    )
   })
 })
 

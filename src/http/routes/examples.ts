@@ -15,6 +15,7 @@ import { type Posted, postFile } from '../../examples/posting.js'
 import type { ReceivedFile } from '../../examples/upload-folder.js'
 import type { Owner } from '../../owner.js'
 import { Problem } from '../../problem.js'
+import { exampleTextOf } from '../../suggestions/recent-texts.js'
 import { checkTaskId } from '../../tasks/registry.js'
 import { taskOwnerOf } from '../../tenants/access.js'
 import { actorOf } from '../../tenants/audit.js'
@@ -219,7 +220,7 @@ export const exampleRoutes =
         const { label, tags, spans, predicted } = request.body
         registry.checkWritable(caller.owner, id)
         checkVisible(caller.owner, id)
-        const { predicted: known, ...text } = textOf(caller.owner, id, request.body)
+        const { predicted: known, ...text } = await textOf(caller.owner, id, request.body)
         const given = predicted ?? known
         const example: NewExample = {
           ...text,
@@ -240,20 +241,20 @@ export const exampleRoutes =
     )
 
     /** What feedback is about. */
-    function textOf(
+    async function textOf(
       owner: Owner,
       task: string,
-      { text, text_pair: textPair, tokens, request_id: requestId, index = 0 }: Static<typeof feedbackRequest>,
-    ): ExampleText & Pick<NewExample, 'predicted'> {
+      { text, text_pair: textPair, tokens, spans, request_id: requestId, index = 0 }: Static<typeof feedbackRequest>,
+    ): Promise<ExampleText & Pick<NewExample, 'predicted'>> {
       if ([text, tokens, requestId].filter((each) => each !== undefined).length !== 1)
         throw new Problem('invalid_request', 'give exactly one of text, tokens and request_id')
       if (requestId !== undefined) {
-        const kept = lifecycle.services.keptText?.(owner, task, requestId, index)
-        if (kept) return kept
-        throw new Problem(
-          'unknown_request',
-          'no text of this request is kept; send the text, or let the server keep texts with PUT /tasks/<id>/settings',
-        )
+        if (textPair !== undefined) throw new Problem('invalid_request', 'a request_id cannot have a second text')
+        const { costs, suggestions } = lifecycle.services
+        const kept = await costs.work.run(owner, suggestions.find(owner, task, requestId, index))
+        const { label, score, version } = kept
+        // Labelled parts are parts of the text.
+        return { ...(spans ? { text: kept.text } : exampleTextOf(kept)), predicted: { label, score, version } }
       }
       const blank = [text ?? 'x', textPair ?? 'x', ...(tokens ?? [])].find((each) => each.trim() === '')
       if (blank !== undefined) throw new Problem('empty_text', 'a text is empty or has only white space')

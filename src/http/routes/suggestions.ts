@@ -6,11 +6,13 @@ import { answerFactor } from '../../costs/memory.js'
 import type { Owner } from '../../owner.js'
 import { Problem } from '../../problem.js'
 import type { StoreReader } from '../../store/store.js'
+import { exampleTextOf, type KeptText } from '../../suggestions/recent-texts.js'
 import type { Suggestion } from '../../suggestions/suggestions.js'
 import { typesThatDecide } from '../../tasks/problems.js'
 import { checkTaskId, type Registry } from '../../tasks/registry.js'
 import { taskKey } from '../../tasks/task-key.js'
 import type { TextKeeping } from '../../tasks/text-keeping.js'
+import { taskExists } from '../../tasks/versions.js'
 import { taskOwnerOf } from '../../tenants/access.js'
 import { afterResponse } from '../after-response.js'
 import { callerOf, recordChange, recordIfUnknown } from '../callers.js'
@@ -108,17 +110,18 @@ export const suggestionRoutes =
         },
       },
       async (request, reply) => {
-        const { costs, registry, suggestions } = lifecycle.services
+        const { costs, examples, registry, suggestions } = lifecycle.services
         const { owner } = callerOf(request)
         const { id } = request.params
         const { limit = 20 } = request.query
         checkExists(registry, registry.store.store, owner, id)
+        const isKnown = examples.knownTexts(owner, id)
+        // Words are labelled one by one, or as parts of the text.
+        const isExample = (kept: KeptText) =>
+          isKnown(exampleTextOf(kept)) || (kept.tokens !== undefined && isKnown({ text: kept.text }))
         const most = Math.min(mostBytesOfSuggestion * limit, suggestions.keeping(owner, id)?.bytes ?? 0)
         afterResponse(reply, costs.pools.answers.take(owner, answerFactor * most).release)
-        const texts = await costs.work.run(
-          owner,
-          suggestions.suggest(owner, id, limit, () => false),
-        )
+        const texts = await costs.work.run(owner, suggestions.suggest(owner, id, limit, isExample))
         return sendLarge(reply, costs.work, owner, { texts: texts.map(suggestionResponse) })
       },
     )
@@ -129,8 +132,7 @@ export const suggestionRoutes =
  * @throws Problem `unknown_task`, `invalid_task_id`
  */
 function checkExists(registry: Registry, records: StoreReader, owner: Owner, id: string): void {
-  const key = taskKey(owner, checkTaskId(id))
-  const isOwn = records.get('versions', key) !== undefined || records.get('datasets', key) !== undefined
+  const isOwn = taskExists(records, taskKey(owner, checkTaskId(id)))
   if (!isOwn && !registry.bundled.has(id)) throw registry.unknownTask(owner, id)
 }
 
