@@ -209,6 +209,30 @@ describe('the console', { skip: withoutBrowser }, () => {
     await tenant.page.getByLabel('API key').waitFor()
   })
 
+  test('loads a long list of tasks page by page, and finds a task by a part of its id', async () => {
+    const server = await startServer()
+    const ids = Array.from({ length: 60 }, (_, index) => `many-${String(index).padStart(2, '0')}`)
+    for (const id of ids) assert.ok((await put(server.url, id, bundledTask)).ok)
+    const { page } = await openPage(server.url)
+    const lists: string[] = []
+    page.on('request', (request) => {
+      const { pathname, search } = new URL(request.url())
+      if (pathname === '/tasks') lists.push(search)
+    })
+    const rows = page.locator('tbody tr')
+    await rows.nth(24).waitFor()
+    assert.equal(await rows.count(), 25)
+    await page.getByRole('button', { name: 'Show more' }).click()
+    await rows.nth(49).waitFor()
+    assert.equal(await rows.count(), 50)
+    assert.ok(lists.every((search) => search.includes('limit=25')))
+    await page.getByLabel('Search tasks by id').fill('y-59')
+    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1)
+    await page.getByRole('link', { name: 'many-59' }).waitFor()
+    server.process.kill('SIGTERM')
+    await server.exit
+  })
+
   test('draws throughput, latency, queue and engines', async () => {
     const { page } = await openPage(`${open.url}/#/health`)
     await page.locator('canvas').nth(3).waitFor()
