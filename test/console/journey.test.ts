@@ -8,7 +8,7 @@ import { root } from '../material.js'
 import { openPage, operatorKey, signIn, startServer, withoutBrowser } from './browser.js'
 
 /** A job learns for some seconds, and the machine may be busy. */
-const learned = { timeout: 180_000 }
+const learned = { timeout: 300_000 }
 
 test('a newcomer makes a task of a file, corrects it, and rolls back', { skip: withoutBrowser }, async () => {
   const server = await startServer([], operatorKey)

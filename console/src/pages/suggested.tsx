@@ -4,9 +4,9 @@
 import { useState } from 'preact/hooks'
 import { call, get, path } from '../api/client.js'
 import { useAction, useLoaded } from '../api/query.js'
-import type { Label, Suggestions, Task, TaskSettings } from '../api/types.js'
+import type { Label, Suggestion, Suggestions, Task, TaskSettings } from '../api/types.js'
 import { percent, plural } from '../format.js'
-import { labelText } from '../ui/label.js'
+import { labelOf, labelText } from '../ui/label.js'
 import { kindOf, LabelInput, parseLabel } from '../ui/label-editor.js'
 import { Button, Field, Problem, Table } from '../ui/parts.js'
 
@@ -21,8 +21,7 @@ export function Suggested({
 }) {
   const settings = useLoaded(`settings ${id}`, (signal) => get<TaskSettings>(path('tasks', id, 'settings'), {}, signal))
   const keeps = settings.data?.keep_texts ?? null
-  // A server without suggestions has no such route.
-  if (settings.error?.code === 'not_found' || (!settings.data && !settings.error)) return null
+  if (!settings.data && !settings.error) return null
   return (
     <section class="card" aria-labelledby="suggested">
       <h2 id="suggested">Worth labelling next</h2>
@@ -46,8 +45,7 @@ function Keeping({
   const { busy, error, run } = useAction()
   const save = (keep_texts: TaskSettings['keep_texts']) =>
     void run(async () => {
-      await call('PUT', path('tasks', id, 'settings'), { json: { keep_texts } })
-      onChanged({ keep_texts })
+      onChanged(await call<TaskSettings>('PUT', path('tasks', id, 'settings'), { json: { keep_texts } }))
     })
   return (
     <>
@@ -128,12 +126,12 @@ function Texts({ id, task, onAdded }: { readonly id: string; readonly task: Task
 function Row({
   id,
   task,
-  suggestion: { text, text_pair: pair, predicted },
+  suggestion: { text, text_pair: pair, tokens, predicted },
   onLabelled,
 }: {
   readonly id: string
   readonly task: Task
-  readonly suggestion: Suggestions['texts'][number]
+  readonly suggestion: Suggestion
   readonly onLabelled: () => void
 }) {
   const kind = kindOf(task.problem_type)
@@ -155,31 +153,37 @@ function Row({
         <Problem error={error} />
       </td>
       <td>
-        {labelText(predicted.label)}{' '}
-        {predicted.score !== undefined && <span class="soft">{percent(predicted.score)}</span>}{' '}
-        <Button kind="quiet" busy={busy} onClick={() => send(predicted.label)}>
-          Right
-        </Button>
+        {labelText(tokens ? labelOf({ tags: [predicted.label].flat() }) : predicted.label)}{' '}
+        <span class="soft">{percent(predicted.score)}</span>{' '}
+        {!tokens && (
+          <Button kind="quiet" busy={busy} onClick={() => send(predicted.label)}>
+            Right
+          </Button>
+        )}
       </td>
       <td>
-        <form
-          class="edit-label"
-          onSubmit={(event) => {
-            event.preventDefault()
-            if (label !== undefined) send(label)
-          }}
-        >
-          <LabelInput
-            kind={kind}
-            labels={task.labels}
-            value={written}
-            label={`Label of “${text.slice(0, 40)}”`}
-            onInput={setWritten}
-          />
-          <Button type="submit" busy={busy} disabled={written.trim() === ''}>
-            Save
-          </Button>
-        </form>
+        {tokens ? (
+          <span class="soft">words are labelled in a file</span>
+        ) : (
+          <form
+            class="edit-label"
+            onSubmit={(event) => {
+              event.preventDefault()
+              if (label !== undefined) send(label)
+            }}
+          >
+            <LabelInput
+              kind={kind}
+              labels={task.labels}
+              value={written}
+              label={`Label of “${text.slice(0, 40)}”`}
+              onInput={setWritten}
+            />
+            <Button type="submit" busy={busy} disabled={written.trim() === ''}>
+              Save
+            </Button>
+          </form>
+        )}
       </td>
     </tr>
   )

@@ -3,7 +3,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import { get, path } from '../api/client.js'
 import { usePages } from '../api/query.js'
-import type { Task, TaskSummary } from '../api/types.js'
+import type { Task, TaskList, TaskSummary } from '../api/types.js'
 import { count, problemName } from '../format.js'
 import { link } from '../route.js'
 import { Dropzone } from '../ui/dropzone.js'
@@ -11,17 +11,11 @@ import { Badge, Button, Empty, Loading, More, Problem, Table } from '../ui/parts
 import { useDebounced } from '../ui/use-debounced.js'
 import { NewTask } from './new-task.js'
 
-interface TaskPage {
-  readonly total: number
-  readonly tasks: readonly TaskSummary[]
-  readonly next: string | null
-}
-
 export function TasksPage() {
   const [search, setSearch] = useState('')
   const wanted = useDebounced(search.trim().toLowerCase(), 250)
   const [newTask, setNewTask] = useState<{ readonly file?: File }>()
-  const { items, first, error, loading, more, reload } = usePages<TaskSummary, TaskPage>(
+  const { items, first, error, loading, more, reload } = usePages<TaskSummary, TaskList>(
     wanted,
     (after, signal) => get('tasks', { after, limit: 25, search: wanted }, signal),
     ({ tasks }) => tasks,
@@ -97,7 +91,7 @@ function TaskRow({ task: { id, version, origin, examples } }: { readonly task: T
       </th>
       <td>{details ? problemName(details.problem_type) : '–'}</td>
       <td class="labels">{details ? <Labels labels={details.labels} /> : '–'}</td>
-      <td class="number">{examples === undefined || examples === 0 ? '–' : count(examples)}</td>
+      <td class="number">{examples === 0 ? '–' : count(examples)}</td>
       <td>
         {origin === 'draft' && <Badge tone="warn">no version yet</Badge>}
         {origin === 'uploaded' && <Badge tone="good">live</Badge>}
