@@ -2948,6 +2948,11 @@ export interface operations {
     };
     readonly requestBody: {
       readonly content: {
+        /**
+         * @example {
+         *   "activate": "if_better"
+         * }
+         */
         readonly "application/json": components["schemas"]["LearnRequest"];
       };
     };

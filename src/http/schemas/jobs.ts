@@ -53,7 +53,7 @@ export const learnRequest = component(
         }),
       ),
     },
-    { additionalProperties: false, examples: [{ activate: 'if_better' }, {}] },
+    { additionalProperties: false, examples: [{ activate: 'if_better' }] },
   ),
 )
 
