@@ -119,6 +119,9 @@ class LearnerProcess {
         this.#hasEnded = true
         resolve(how)
       }
+      this.#child.once('exit', () => {
+        this.#hasEnded = true
+      })
       this.#child.once('error', (error) => end(`it could not be started: ${error.message}`))
       this.#child.once('close', (code, by) => end(by === null ? `it exited with code ${code}` : killedBy(by)))
     })
@@ -201,7 +204,7 @@ class LearnerProcess {
   }
 
   #unexpectedEnd(how: string): LearnerResult {
-    return this.#log.includes('heap out of memory') ? this.#outOfMemory() : this.#crashed(`ended: ${how}`)
+    return noMemory.test(this.#log) ? this.#outOfMemory() : this.#crashed(`ended: ${how}`)
   }
 
   #crashed(what: string): LearnerResult {
@@ -234,6 +237,9 @@ function requestInFolderOfData(request: LearnerRequest): LearnerRequest {
     ...(active !== undefined && { active: resolve(active) }),
   }
 }
+
+/** What V8, Node and onnxruntime write when they cannot allocate memory. */
+const noMemory = /heap out of memory|Array buffer allocation failed|bad_alloc|Failed to allocate memory/
 
 const killedBy = (signal: NodeJS.Signals): string =>
   `it was killed by ${signal}${signal === 'SIGKILL' ? ', as the system does when memory is short' : ''}`

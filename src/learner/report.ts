@@ -61,13 +61,12 @@ function mostFrequent<T extends { readonly label: string; readonly support: numb
 /** Names of labels with many special characters take several times their length. */
 function withinBytes(report: LearnReport): LearnReport {
   if (Buffer.byteLength(JSON.stringify(report)) <= reportLimits.bytes) return report
-  const { matrix: _, labels = [], confusions, warnings } = report
+  const { matrix: _, labels, ...rest } = report
   const half = <T>(list: readonly T[]): T[] => list.slice(0, list.length >> 1)
   return withinBytes({
-    ...report,
-    labels: half(labels),
-    confusions: half(confusions),
-    warnings: half(warnings),
-    matrix: { labels: [], counts: [] },
+    ...rest,
+    ...(labels && { labels: half(labels) }),
+    confusions: half(rest.confusions),
+    warnings: half(rest.warnings),
   })
 }

@@ -111,8 +111,9 @@ test('a learner ends when the server is killed', async () => {
   const learner = JSON.stringify(join(root, 'build/src/learner/learner.js'))
   writeFileSync(
     parent,
-    `import { startLearner } from ${learner}
-await startLearner(${JSON.stringify(request)}, ({ kind }) => console.log(kind), new AbortController().signal)`,
+    `import { learnerProgram, startLearner } from ${learner}
+const program = { ...learnerProgram, priority: 0 }
+await startLearner(${JSON.stringify(request)}, ({ kind }) => console.log(kind), new AbortController().signal, program)`,
   )
   const server = spawn(process.execPath, [parent], { stdio: ['ignore', 'pipe', 'inherit'] })
   await once(server.stdout, 'data')
@@ -124,7 +125,7 @@ await startLearner(${JSON.stringify(request)}, ({ kind }) => console.log(kind), 
 })
 
 /** Programs in place of a learner. */
-const programs: Readonly<Record<string, { readonly code: string; readonly says: RegExp }>> = {
+const programs: Readonly<Record<string, { readonly code: string; readonly says: RegExp } & Partial<LearnerProgram>>> = {
   'sends no JSON': { code: "send('no JSON\\n'); await hang()", says: /sent a malformed message/ },
   'sends JSON of another shape': { code: 'send(\'{"kind":"done"}\\n\'); await hang()', says: /malformed/ },
   'sends an endless line': { code: "for (;;) send('a'.repeat(65536))", says: /malformed/ },
@@ -137,14 +138,15 @@ const programs: Readonly<Record<string, { readonly code: string; readonly says: 
     says: /exited with code 3/,
   },
   'ends without a result': { code: '', says: /exited with code 0/ },
-  'sends nothing': { code: 'await hang()', says: /did not start: it sent nothing for 2 s/ },
+  'sends nothing': { code: 'await hang()', says: /did not start: it sent nothing for 2 s/, startMs: 2_000 },
   'sends nothing more': {
     code: `send('{"kind":"phase","phase":"head"}\\n'); await hang()`,
     says: /hung: it sent nothing for 3 s/,
+    silenceMs: 3_000,
   },
 }
 
-for (const [what, { code, says }] of Object.entries(programs))
+for (const [what, { code, says, ...changes }] of Object.entries(programs))
   test(`reports a crash if the program ${what}`, async () => {
     const path = join(folder, `${what.replaceAll(' ', '-')}.mjs`)
     writeFileSync(
@@ -154,7 +156,7 @@ const send = (text) => { try { fs.writeSync(3, text) } catch (error) { if (error
 const hang = () => new Promise(() => setInterval(() => {}, 1000))
 ${code}`,
     )
-    const program = { path, priority: 0, startMs: 2_000, silenceMs: 3_000 }
+    const program = { path, priority: 0, startMs: 60_000, silenceMs: 60_000, ...changes }
     const result = await startLearner(request, () => {}, never, program)
     assert.ok(result.kind === 'crashed')
     assert.match(result.message, says)
@@ -197,4 +199,12 @@ console.log(JSON.stringify(result))`,
   const { kind, message } = JSON.parse(stdout) as { kind: string; message: string }
   assert.equal(kind, 'crashed')
   assert.match(message, /could not be started/)
+})
+
+test('reports too little memory if the heap of the learner is full', async () => {
+  const path = join(folder, 'heap.mjs')
+  writeFileSync(path, 'const all = []; for (;;) all.push({ at: all.length })')
+  const program = { path, priority: 0, startMs: 60_000, silenceMs: 60_000 }
+  const result = await startLearner({ ...request, memoryBytes: 2 ** 28 }, () => {}, never, program)
+  assert.equal(result.kind, 'out_of_memory')
 })
