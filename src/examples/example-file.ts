@@ -17,6 +17,9 @@ export class ExampleFile {
   #fail: (problem: Problem) => void = () => {}
   /** Why the thread was terminated. */
   #failure: Problem | undefined
+  readonly #onMessage = (response: ReadingResponse) => this.#receive(response)
+  readonly #onError = (error: NodeJS.ErrnoException) => this.#end(this.#problemOf(error))
+  readonly #onExit = () => this.#end(new Problem('invalid_data', `${this.file.name} could not be read`))
   readonly #abort = () => {
     this.#end(new Problem('client_closed_request', 'the client disconnected before the examples were stored'))
   }
@@ -29,9 +32,9 @@ export class ExampleFile {
   ) {
     this.file = { ...file, maxGroupBytes: Math.floor(threads.heapBytes / 2) }
     this.#worker = threads.take()
-    this.#worker.on('message', (response: ReadingResponse) => this.#receive(response))
-    this.#worker.on('error', (error: NodeJS.ErrnoException) => this.#end(this.#problemOf(error)))
-    this.#worker.on('exit', () => this.#end(new Problem('invalid_data', `${file.name} could not be read`)))
+    this.#worker.on('message', this.#onMessage)
+    this.#worker.on('error', this.#onError)
+    this.#worker.on('exit', this.#onExit)
     signal.addEventListener('abort', this.#abort, { once: true })
     if (signal.aborted) this.#abort()
   }
@@ -58,7 +61,12 @@ export class ExampleFile {
 
   close(): void {
     this.signal.removeEventListener('abort', this.#abort)
-    if (this.#failure === undefined) this.threads.give(this.#worker)
+    // The thread may still report an error while it is being terminated.
+    if (this.#failure) return
+    this.#worker.off('message', this.#onMessage)
+    this.#worker.off('error', this.#onError)
+    this.#worker.off('exit', this.#onExit)
+    this.threads.give(this.#worker)
   }
 
   async #ask(request: ReadingRequest): Promise<ReadingResponse> {

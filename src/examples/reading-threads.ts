@@ -13,35 +13,35 @@ export const heapBytesFor = (memoryBytes: number): number =>
 export class ReadingThreads {
   #idle: Worker | undefined
   #closed = false
+  readonly #forget = () => {
+    this.#idle?.off('error', this.#forget)
+    this.#idle?.off('exit', this.#forget)
+    this.#idle = undefined
+  }
 
   constructor(
     /** Most memory of a thread for objects, in bytes. */
     readonly heapBytes: number,
   ) {}
 
-  /** A thread that reads nothing. The caller gives it back, or terminates it. */
+  /** A thread that reads nothing. The caller gives it back without its listeners, or terminates it. */
   take(): Worker {
     const idle = this.#idle
-    this.#idle = undefined
     if (idle === undefined) return this.#start()
-    withoutListeners(idle)
+    this.#forget()
     idle.ref()
     return idle
   }
 
   give(worker: Worker): void {
-    withoutListeners(worker)
     if (this.#closed || this.#idle) {
       void worker.terminate()
       return
     }
     this.#idle = worker
     worker.unref()
-    const forget = () => {
-      if (this.#idle === worker) this.#idle = undefined
-    }
-    worker.on('error', forget)
-    worker.on('exit', forget)
+    worker.on('error', this.#forget)
+    worker.on('exit', this.#forget)
   }
 
   async close(): Promise<void> {
@@ -57,9 +57,4 @@ export class ReadingThreads {
       resourceLimits: { maxOldGenerationSizeMb: Math.floor(this.heapBytes / MiB) },
     })
   }
-}
-
-/** Not all events: the worker itself has listeners. */
-function withoutListeners(worker: Worker): void {
-  for (const event of ['message', 'error', 'exit']) worker.removeAllListeners(event)
 }
