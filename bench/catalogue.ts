@@ -33,6 +33,8 @@ import { memory, start } from './serving/start.js'
 import { upload } from './serving/upload.js'
 import { versions } from './serving/versions.js'
 import type { Benchmark } from './support/figures.js'
+import { learning } from './training/learning.js'
+import { learningKills } from './training/learning-kills.js'
 import { trainingStep } from './training/training-step.js'
 
 export interface BenchmarkOptions {
@@ -51,6 +53,7 @@ export interface BenchmarkOptions {
   readonly seconds: number
   readonly requests: number
   readonly rows: number
+  readonly kills: number
   readonly against: string
 }
 
@@ -316,6 +319,25 @@ export const catalogue: readonly CatalogueEntry[] = [
     { name: 'large-files', measures: 'memory of check and predict on a CSV file of --rows rows', duration: '10 min' },
     ['rows'],
     ({ rows }) => largeFiles(rows),
+  ),
+  byDefault(
+    'Training',
+    {
+      name: 'learning',
+      measures: 'time from posted examples to a live task, and predictions while a job learns',
+      duration: '4 min',
+    },
+    learning,
+  ),
+  onRequest(
+    'Training',
+    {
+      name: 'learning-kills',
+      measures: 'jobs and examples that are lost when the server is killed while it learns',
+      duration: '45 min',
+    },
+    ['kills'],
+    ({ kills }) => learningKills(kills),
   ),
   byDefault(
     'Training',

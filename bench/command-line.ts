@@ -94,6 +94,10 @@ function createProgram(): Command {
     new Option('--rows <n>', 'number of rows').argParser(wholeNumber(1_000, 100_000_000)).default(1_000_000),
   )
   add(
+    'Options of learning-kills:',
+    new Option('--kills <n>', 'number of kills').argParser(wholeNumber(1, 100_000)).default(100),
+  )
+  add(
     'Options of attacks:',
     new Option('--attacks <names>', 'attacks to run, separated by commas; all unless given').argParser(
       namesOf(attackNames),
