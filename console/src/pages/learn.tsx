@@ -267,9 +267,11 @@ const phaseNames = {
 const phaseName = (phase: string | undefined): string =>
   new Map<string, string>(Object.entries(phaseNames)).get(phase ?? '') ?? phase ?? 'Starting'
 
+const phaseOrder: readonly (string | undefined)[] = phases
+
 /** Whether a phase is over, or the current one. */
 function phaseClass(place: number, current: string | undefined): string {
-  const now = phases.findIndex((name) => name === current)
+  const now = phaseOrder.indexOf(current)
   return place < now ? 'done' : place === now ? 'now' : ''
 }
 
