@@ -24,7 +24,7 @@ export interface CollectedTexts {
 }
 
 /** Most bytes of a text with its pair. Longer ones are not kept. */
-export const maxTextBytes = 8 * 1024
+const maxTextBytes = 8 * 1024
 /** Most characters of the labels and words of a text. */
 const maxLabelCharacters = 24 * 1024
 /** Most texts of a task that are taken at once. */
