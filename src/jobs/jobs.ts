@@ -89,7 +89,9 @@ export class Jobs {
       if (unfinished.length >= maxUnfinished) throw tooMany(unfinished.length)
       for (const id of unfinished) {
         const other = readAnyJob(records, name, id)
-        if (other?.task === task && other.state === 'queued') throw jobExists(other)
+        // One for examples that were deleted since will be cancelled.
+        const isSame = other?.task === task && other.dataset === dataset.incarnation
+        if (isSame && other.state === 'queued') throw jobExists(other)
       }
       const job: Job = {
         id: newJobId(this.now()),

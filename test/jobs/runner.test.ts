@@ -219,13 +219,17 @@ describe('a job', { timeout: 60_000 }, () => {
 
 describe('the queue of jobs', { timeout: 60_000 }, () => {
   test('has one waiting job for each task, and names it', async () => {
-    const { learn, post, directory } = await openLearning()
+    const { examples, learn, post, directory } = await openLearning()
     await post('tickets')
     await learn('tickets', { seed: seeds.hang })
     await learnerPid(directory)
     // The examples may have changed since the running job started.
     const waiting = await learn('tickets')
     await assert.rejects(learn('tickets'), { code: 'job_exists', details: { task: 'tickets', job: waiting.id } })
+    // The waiting job is for examples that are gone.
+    await examples.deleteAll(operator, 'tickets')
+    await post('tickets')
+    await learn('tickets')
   })
 
   test('accepts no job for a task without examples, and a bounded number for each owner', async () => {
