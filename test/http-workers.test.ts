@@ -291,12 +291,15 @@ describe('a server with two HTTP workers', () => {
     assert.equal((await put({ version: 1, shadow: true })).status, 200)
     let total = 0
     for (const client of each) {
-      assert.equal(await versionAt(client, ''), digests[1])
-      for (let tries = 0; (await compared()) === total && tries < 200; tries++) await delay(100)
-      total = await compared()
+      const before = total
+      for (let tries = 0; total === before && tries < 200; tries++) {
+        assert.equal(await versionAt(client, ''), digests[1])
+        await delay(100)
+        total = await compared()
+      }
+      assert.ok(total > before, 'a worker compared nothing')
     }
-    assert.equal(total, 2)
-    assert.match((await first.send('/metrics')).text, /^propetl_shadow_predictions_total\{outcome="same"\} 2$/m)
+    assert.match((await first.send('/metrics')).text, /^propetl_shadow_predictions_total\{outcome="same"\} [1-9]/m)
     for (const client of each) {
       await put({ version: 1 })
       assert.equal(await versionAt(client, ''), digests[0])

@@ -137,7 +137,7 @@ export const resources = {
     what: 'Copies of texts that a candidate predicts in the background',
     perRequest: 'The first 32 texts of a request, 1 s',
     inProgress:
-      'In each process 4 requests, one of each owner. They run only while no text waits, and are dropped otherwise',
+      'In each process one request, at most a tenth of the time. They run only while no text waits, and are dropped otherwise',
     charged: "The tenant's tokens per second, while at least half of it is left",
     settings: [],
     codes: [],

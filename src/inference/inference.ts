@@ -23,7 +23,8 @@ export interface InferenceOptions {
   readonly signal?: CancelSignal
   /**
    * Nobody waits for the results. The rows are computed only if no others wait and the payer has at least half of its rate of
-   * tokens left, and all others take precedence over them. Otherwise they are rejected as `overloaded`.
+   * tokens left, and all others take precedence over them. Such work takes at most a tenth of the time. Otherwise it is rejected
+   * as `overloaded`.
    */
   readonly background?: boolean
 }

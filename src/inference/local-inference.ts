@@ -1,5 +1,6 @@
 // Inference in this process: the dispatcher, and the rate limits that are charged for its work.
 
+import { DutyCycle } from '../costs/duty-cycle.js'
 import type { RowResult } from '../engine/engine.js'
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
@@ -13,6 +14,9 @@ import type { CheckOptions, Inference, InferenceOptions, Payer } from './inferen
 /** Who rows in the background are computed for: all of them share one small weight. No tenant can have this id. */
 const backgroundCaller = { tenant: '~background', weight: 0.001, background: true }
 
+/** Most of the time that work in the background takes. */
+const backgroundShare = 0.1
+
 export interface LocalInferenceParts {
   /** Throws Problem `not_ready` while the engines start. */
   readonly dispatcher: () => Dispatcher
@@ -22,6 +26,8 @@ export interface LocalInferenceParts {
 }
 
 export class LocalInference implements Inference {
+  readonly #background = new DutyCycle(backgroundShare)
+
   constructor(readonly parts: LocalInferenceParts) {}
 
   takeRequest({ tenant }: Payer): void {
@@ -39,12 +45,17 @@ export class LocalInference implements Inference {
   }
 
   async submit(payer: Payer, rows: readonly Submission[], options: InferenceOptions): Promise<RowResult[]> {
+    if (!options.background) return this.#submit(payer, rows, options)
+    this.#checkBackground(payer)
+    return this.#background.run(() => this.#submit(payer, rows, options))
+  }
+
+  #submit(payer: Payer, rows: readonly Submission[], options: InferenceOptions): Promise<RowResult[]> {
     const { dispatcher, rates, onTokens } = this.parts
     const { tenant } = payer
-    const { deadline, signal } = options
-    if (options.background) this.#checkBackground(payer)
+    const { background, deadline, signal } = options
     return dispatcher().submit(rows, {
-      ...(options.background ? { ...backgroundCaller, deadline } : callerOf(payer, deadline)),
+      ...(background ? { ...backgroundCaller, deadline } : callerOf(payer, deadline)),
       ...(signal && { signal }),
       ...(tenant && {
         onAdmitted: () => {
@@ -63,8 +74,11 @@ export class LocalInference implements Inference {
 
   /** @throws Problem `overloaded` */
   #checkBackground(payer: Payer): void {
-    if (this.parts.dispatcher().queuedRows > 0)
-      throw new Problem('overloaded', 'other texts wait, and work in the background takes no turns from them')
+    if (!this.#background.free || this.parts.dispatcher().queuedRows > 0)
+      throw new Problem(
+        'overloaded',
+        'the server has other work, and work in the background takes a small part of the time',
+      )
     const tokens = this.statuses(payer).find(({ rate }) => rate === 'tokens')
     if (tokens !== undefined && tokens.remaining < tokens.quota / 2)
       throw new Problem('overloaded', 'less than half of the rate of tokens is left, which requests may need')

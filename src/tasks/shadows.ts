@@ -2,6 +2,7 @@
 // from those of the active version is counted. They are dropped under load.
 
 import { setTimeout } from 'node:timers/promises'
+import { DutyCycle } from '../costs/duty-cycle.js'
 import type { Owner } from '../owner.js'
 import { Problem, reasonOf } from '../problem.js'
 import type { Store } from '../store/store.js'
@@ -11,8 +12,8 @@ import { countComparisons } from './versions.js'
 
 /** Most texts of one request that are compared. */
 const mostTexts = 32
-/** Most comparisons that are in progress in this process. An owner has one at a time. */
-const mostInProgress = 4
+/** Most of the time of this process that comparisons take. There is one at a time. */
+const shareOfTime = 0.1
 /** How long a candidate's prediction may take, in milliseconds. */
 const timeoutMs = 1_000
 /** Between two times that the counts are stored, in milliseconds. */
@@ -84,7 +85,7 @@ export async function storeCounts(
 
 export class Shadows {
   readonly counts = new ShadowCounts()
-  readonly #busy = new Set<Owner>()
+  readonly #cycle = new DutyCycle(shareOfTime)
   onOutcome: (outcome: ShadowOutcome, texts: number) => void = () => {}
 
   constructor(readonly predictor: Predictor) {}
@@ -94,13 +95,14 @@ export class Shadows {
    * @param options those of the request
    */
   compare(shadowed: readonly Shadowed[], options: PredictOptions): void {
-    if (shadowed.length > 0) void this.#compare(shadowed.slice(0, mostTexts), options)
+    if (shadowed.length === 0) return
+    const some = shadowed.slice(0, mostTexts)
+    if (this.#cycle.free) void this.#cycle.run(() => this.#compare(some, options))
+    else this.onOutcome('dropped', some.length)
   }
 
   async #compare(shadowed: readonly Shadowed[], { signal: _, ...options }: PredictOptions): Promise<void> {
     const { owner } = options.account
-    if (this.#busy.has(owner) || this.#busy.size >= mostInProgress) return this.onOutcome('dropped', shadowed.length)
-    this.#busy.add(owner)
     try {
       const inputs = shadowed.map(({ input, candidate }) => ({ ...input, version: { digest: candidate } }))
       const { predicted, holding } = await this.predictor.predict(inputs, {
@@ -118,8 +120,6 @@ export class Shadows {
       }
     } catch (error) {
       this.onOutcome(isLoad(error) ? 'dropped' : 'failed', shadowed.length)
-    } finally {
-      this.#busy.delete(owner)
     }
   }
 }
