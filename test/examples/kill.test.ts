@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -11,6 +13,7 @@ import { LmdbStore } from '../../src/store/lmdb.js'
 import { operator } from '../../src/tenants/tenant.js'
 import { usageOf } from '../../src/tenants/usage.js'
 import { temporaryDirectory } from '../material.js'
+import { serve } from '../server-process.js'
 import { killedExamples } from './killed-examples.js'
 
 const writer = fileURLToPath(new URL('./example-writer.js', import.meta.url))
@@ -52,6 +55,32 @@ test('examples are complete after kills at random moments and another post', asy
   const { texts, close } = stored(directory)
   await close()
   assert.deepEqual(texts, expected())
+})
+
+test('a post to a server that is killed meanwhile can be repeated, and leaves no file', async () => {
+  const dataDir = await temporaryDirectory()
+  const body = Array.from({ length: 30_000 }, (_, i) => `text ${i},label ${i % 3}`).join('\n')
+  const post = (url: string) =>
+    fetch(`${url}/tasks/t/examples`, {
+      method: 'POST',
+      headers: { 'content-type': 'text/csv' },
+      body: `text,label\n${body}\n`,
+    })
+  const first = await serve(dataDir)
+  const interrupted = post(first.url).catch(() => {})
+  const total = async () => (await (await fetch(`${first.url}/tasks/t/examples?limit=1`)).json()) as { total?: number }
+  while ((await total()).total === undefined) await delay(5)
+  first.process.kill('SIGKILL')
+  await Promise.all([first.exit, interrupted])
+  const second = await serve(dataDir)
+  assert.deepEqual(await readdir(join(dataDir, 'uploads')), [])
+  const response = await post(second.url)
+  assert.equal(response.status, 200)
+  const { added, unchanged, total: all } = (await response.json()) as Record<string, number>
+  assert.deepEqual([(added ?? 0) + (unchanged ?? 0), all], [30_000, 30_000])
+  second.process.kill('SIGTERM')
+  assert.deepEqual(await second.exit, [0, null])
+  await stored(dataDir).close()
 })
 
 function expected(): string[] {
