@@ -172,7 +172,7 @@ export const resources = {
   },
   exampleList: {
     what: 'Examples and tasks that a filtered page looks at',
-    perRequest: '20,000 examples or 16 MiB of them, and 4 MiB of a page; 10,000 tasks. Read in slices of 1 ms',
+    perRequest: '20,000 examples, 16 MiB of them or 500 ms, and 4 MiB of a page; 10,000 tasks. Read in slices of 1 ms',
     inProgress: 'The limit of responses. Owners take turns',
     charged: '',
     settings: [],

@@ -61,6 +61,8 @@ const perChange = { records: 500, bytes: 2 << 20 } as const
 
 /** How much a page looks at, before it returns what it has found. */
 const perPage = { records: 20_000, bytes: 16 << 20 } as const
+/** After this time a page returns what it has found, in milliseconds. It matters when the machine is busy. */
+const pageMs = 500
 /** Most bytes of the records of a page. */
 const pageBytes = 4 << 20
 /** How much is read in one turn of the event loop. */
@@ -220,6 +222,7 @@ export class ExampleStore {
     const { label, limit } = query
     // Counts are kept of all labels, unless there are too many.
     if (label !== undefined && !dataset.truncated && !Object.hasOwn(dataset.labels, label)) return emptyPage
+    const until = performance.now() + pageMs
     const found: StoredExample[] = []
     const seen = { records: 0, bytes: 0, found: 0 }
     const matches = matcher(query)
@@ -244,7 +247,7 @@ export class ExampleStore {
       if (isComplete) return { examples: found, next: null, bytes: seen.found }
       seen.records += step.records
       seen.bytes += step.bytes
-      if (found.length === limit || seen.found >= pageBytes || isFull(seen, perPage))
+      if (found.length === limit || seen.found >= pageBytes || isFull(seen, perPage) || performance.now() > until)
         return { examples: found, next: last, bytes: seen.found }
       yield
     }

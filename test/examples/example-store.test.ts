@@ -117,7 +117,7 @@ describe('posted examples', () => {
     const { store, examples, tenants, page } = await open()
     const acme = await newTenant(tenants, 'acme')
     await examples.put(acme, 't', numbered(2))
-    assert.deepEqual(page({ limit: 10 }), { examples: [], next: null })
+    assert.deepEqual(page({ limit: 10 }), { examples: [], next: null, bytes: 0 })
     assert.equal(page({ limit: 10 }, 'acme').examples.length, 2)
     await tenants.close('acme')
     await assert.rejects(examples.put(acme, 't', numbered(1)), { code: 'unknown_tenant' })
