@@ -91,6 +91,8 @@ export function findColumns(
         (role === 'label' && indicators.length > 1
           ? `If a column with 0 or 1 belongs to each label, name these columns: --label-columns ${indicators.join(',')}`
           : `Name the column to use with ${flagOf(role === 'labelColumns' ? role : `${role}Column`)}`),
+      // A program can offer these to choose from.
+      { names: names.filter((name) => name.length <= maxNameLength).slice(0, maxNames) },
     )
   const { labelColumns } = columns
   const found = {
@@ -112,3 +114,5 @@ export const usedColumns = ({ text, textPair, label, labelColumns = [label] }: C
 const simplified = (name: string) => name.trim().toLowerCase()
 
 const maxShown = 20
+const maxNames = 200
+const maxNameLength = 200

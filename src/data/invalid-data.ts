@@ -5,10 +5,11 @@ import { Problem } from '../problem.js'
 /**
  * @param place the file, or `file:line`
  * @param what what is wrong there, and what is expected
+ * @param details for programs
  * @throws Problem `invalid_data`, always
  */
-export function throwInvalidData(place: string, what: string): never {
-  throw new Problem('invalid_data', `${place}: ${what}`)
+export function throwInvalidData(place: string, what: string, details: Readonly<Record<string, unknown>> = {}): never {
+  throw new Problem('invalid_data', `${place}: ${what}`, details)
 }
 
 /** A value for a message, as the beginning of its JSON. */

@@ -85,7 +85,7 @@ export class ExampleFile {
       this.#worker.postMessage(request)
     }).finally(() => clearTimeout(timer))
     if (response.kind !== 'failed') return response
-    if (response.isInvalid) throw new Problem('invalid_data', response.message)
+    if (response.invalid) throw new Problem('invalid_data', response.message, response.invalid)
     throw new Error(`${name} could not be read: ${response.message}`)
   }
 

@@ -17,7 +17,7 @@ export type ReadingResponse =
   | { readonly kind: 'report'; readonly report: FileReport }
   | { readonly kind: 'batch'; readonly batch: ExampleBatch }
   | { readonly kind: 'end' }
-  | { readonly kind: 'failed'; readonly message: string; readonly isInvalid: boolean }
+  | { readonly kind: 'failed'; readonly message: string; readonly invalid: Problem['details'] | undefined }
 
 const port = parentPort
 if (port === null) throw new Error('examples/reading-thread.js runs as a worker thread')
@@ -41,7 +41,7 @@ async function respond(request: ReadingRequest): Promise<ReadingResponse> {
 const failed = (error: Error): ReadingResponse => ({
   kind: 'failed',
   message: reader?.shown(error.message) ?? error.message,
-  isInvalid: error instanceof Problem,
+  invalid: error instanceof Problem ? error.details : undefined,
 })
 
 port.on('message', (request: ReadingRequest) => {

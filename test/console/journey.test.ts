@@ -11,7 +11,7 @@ import { openPage, operatorKey, signIn, startServer, withoutBrowser } from './br
 const learned = { timeout: 300_000 }
 
 test('a newcomer makes a task of a file, corrects it, and rolls back', { skip: withoutBrowser }, async () => {
-  const server = await startServer([], operatorKey)
+  const server = await startServer(['--learning-time-budget-s', '20'], operatorKey)
   const { page, complaints } = await openPage(server.url)
   await signIn(page, operatorKey)
 

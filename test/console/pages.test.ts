@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import axe from 'axe-core'
 import type { Page } from 'playwright-core'
-import { changedTask, floats, root } from '../material.js'
+import { changedTask, floats, root, shiftedTask } from '../material.js'
 import { put, type ServerProcess } from '../server-process.js'
 import { openPage, operatorKey, signIn, startServer, withoutBrowser } from './browser.js'
 
@@ -30,6 +30,12 @@ declare global {
 
 /** A task of the bundled model, which the servers of these tests have. */
 const bundledTask = readFileSync(join(root, 'masks/sst2.safetensors'))
+
+const lettersFile = `nr,body,kind
+${Array.from({ length: 5 }, (_, nr) => `${nr},it broke after ${nr} days,complaint\n${nr},it still works after ${nr} years,praise`).join('\n')}
+10,my letter was never answered,complaint
+11,thank you so much,praise
+`
 
 /** A task that finds each word to be an entity. */
 const entityTask = changedTask(bundledTask, {
@@ -207,6 +213,66 @@ describe('the console', { skip: withoutBrowser }, () => {
     // The page of the tenant asks for another key.
     await tenant.page.getByRole('link', { name: 'Jobs' }).click()
     await tenant.page.getByLabel('API key').waitFor()
+  })
+
+  test('checks a file before it is stored, and finds, corrects and deletes examples', async () => {
+    const { page } = await openPage(open.url)
+    const file = { name: 'letters (1).csv', mimeType: 'text/csv', buffer: Buffer.from(lettersFile) }
+    await page.getByLabel('Drop a file with examples here').setInputFiles(file)
+    const dialog = page.getByRole('dialog')
+    assert.equal(await dialog.getByLabel('Id of the task').inputValue(), 'letters-1')
+    await dialog.getByLabel('Id of the task').fill('letters')
+    await dialog.getByLabel('Column of the texts').selectOption('body')
+    await dialog.getByLabel('Column of the labels').selectOption('kind')
+    await dialog.getByText('it broke after 0 days').waitFor()
+    assert.deepEqual(await dialog.locator('.bars .name').allTextContents(), ['complaint', 'praise'])
+    await dialog.getByRole('button', { name: 'Cancel' }).click()
+    assert.equal((await fetch(`${open.url}/tasks/letters/examples`)).status, 404)
+
+    await fetch(`${open.url}/tasks/letters/examples?text_column=body&label_column=kind`, {
+      method: 'POST',
+      headers: { 'content-type': 'text/csv' },
+      body: lettersFile,
+    })
+    await page.goto(`${open.url}/#/tasks/letters/examples`)
+    const rows = page.locator('tbody tr')
+    await rows.nth(11).waitFor()
+    await page.getByLabel('Label', { exact: true }).selectOption('praise')
+    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 6)
+    await page.getByLabel('Search examples by text').fill('thank you')
+    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1)
+    await page.getByRole('button', { name: 'Label: praise. Change it' }).click()
+    await rows.first().getByLabel('Label', { exact: true }).fill('complaint')
+    await page.keyboard.press('Enter')
+    await page.getByRole('button', { name: 'Label: complaint. Change it' }).waitFor()
+    await page.getByRole('button', { name: /^Delete the example/ }).click()
+    await page.getByText('No example matches').waitFor()
+    const { total } = (await (await fetch(`${open.url}/tasks/letters/examples`)).json()) as { total: number }
+    assert.equal(total, 11)
+  })
+
+  test('compares versions, activates one as a trial, and rolls back', async () => {
+    for (const shift of [0, 1]) assert.ok((await put(open.url, 'versioned', shiftedTask(bundledTask, shift))).ok)
+    const { page } = await openPage(`${open.url}/#/tasks/versioned/versions`)
+    await page.getByRole('link', { name: 'Compare version 1 with the live one' }).click()
+    await page.getByLabel('Text').fill('a gorgeous film')
+    await page.keyboard.press('Control+Enter')
+    await page.locator('.side-by-side > div').nth(1).locator('.chosen').waitFor()
+    await page.goto(`${open.url}/#/tasks/versioned/versions`)
+    await page.getByRole('button', { name: 'Make version 1 the candidate' }).click()
+    await page.getByLabel('Serve a part of the requests').check()
+    await page.getByLabel('Part of the requests, in percent').fill('25')
+    await page.getByRole('dialog').getByRole('button', { name: 'Make it the candidate' }).click()
+    await page.getByText('It serves 25 % of the requests').waitFor()
+    await page.getByRole('button', { name: 'Withdraw it' }).click()
+    await page.getByRole('heading', { name: 'Version 1 is a candidate' }).waitFor({ state: 'detached' })
+    await page.getByRole('button', { name: 'Roll back to version 1' }).click()
+    await page.getByText('version 1 is live').waitFor()
+    await page.getByRole('button', { name: 'Delete version 2' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete version' }).click()
+    await page.getByRole('button', { name: 'Delete version 2' }).waitFor({ state: 'detached' })
+    const { versions } = (await (await fetch(`${open.url}/tasks/versioned/versions`)).json()) as { versions: unknown[] }
+    assert.equal(versions.length, 1)
   })
 
   test('loads a long list of tasks page by page, and finds a task by a part of its id', async () => {

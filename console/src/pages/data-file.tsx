@@ -1,7 +1,7 @@
 // A data file on its way to a task: what the server found in it, a choice of columns, and the upload.
 
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { path, sendFile } from '../api/client.js'
+import { type ApiError, path, sendFile } from '../api/client.js'
 import { asApiError, useAction } from '../api/query.js'
 import type { DataReport, PostedExamples } from '../api/types.js'
 import { bytes, count, plural, problemName, problemTypes } from '../format.js'
@@ -86,6 +86,8 @@ export function DataFile({
       )
     })
 
+  // Where the server does not find the columns, it lists those of the file.
+  const names = namesOf(check.error)
   const examples = found ? found.added + found.replaced + found.unchanged : 0
   return (
     <div class="data-file">
@@ -94,6 +96,9 @@ export function DataFile({
       </p>
       {check.busy && !found && <Loading what="what is in the file" />}
       <Problem error={check.error} />
+      {!found && names && (
+        <ColumnChoice report={{ names, columns: {}, problem_type: null }} choice={choice} onChoice={setChoice} />
+      )}
       {found && <FileReport found={found} choice={choice} onChoice={setChoice} busy={check.busy} />}
       <Problem error={upload.error} />
       {upload.busy && <Progress label="Upload" share={share} />}
@@ -110,6 +115,11 @@ export function DataFile({
       </div>
     </div>
   )
+}
+
+function namesOf(error: ApiError | undefined): readonly string[] | undefined {
+  const names = error?.problem.names
+  return Array.isArray(names) && names.length > 0 ? names.map(String) : undefined
 }
 
 function FileReport({
@@ -150,7 +160,7 @@ function ColumnChoice({
   choice,
   onChoice,
 }: {
-  readonly report: DataReport
+  readonly report: Pick<DataReport, 'names' | 'problem_type'> & { readonly columns: Partial<DataReport['columns']> }
   readonly choice: Choice
   readonly onChoice: (choice: Choice) => void
 }) {
@@ -168,7 +178,7 @@ function ColumnChoice({
             value={choice.problem_type ?? problemType ?? ''}
             onChange={({ currentTarget }) => onChoice({ ...choice, problem_type: currentTarget.value })}
           >
-            {problemType === null && <option value="">decided with more rows</option>}
+            {problemType === null && <option value="">decided from the rows</option>}
             {problemTypes.map((name) => (
               <option key={name} value={name}>
                 {problemName(name)}

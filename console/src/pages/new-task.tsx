@@ -17,7 +17,7 @@ const idOf = ({ name }: File): string =>
     .toLowerCase()
     .replace(/(\.[a-z0-9]+){1,2}$/, '')
     .replace(/[^a-z0-9._-]+/g, '-')
-    .replace(/^[^a-z0-9]+/, '')
+    .replace(/^[^a-z0-9]+|[^a-z0-9]+$/g, '')
     .slice(0, 64)
 
 export function NewTask({ file: dropped, onClose }: { readonly file?: File; readonly onClose: () => void }) {
