@@ -11,7 +11,7 @@ import { openPage, operatorKey, signIn, startServer, withoutBrowser } from './br
 const learned = { timeout: 300_000 }
 
 test('a newcomer makes a task of a file, corrects it, and rolls back', { skip: withoutBrowser }, async () => {
-  const server = await startServer(['--learning-time-budget-s', '20'], operatorKey)
+  const server = await startServer(['--learning-time-budget-s', '60'], operatorKey)
   const { page, complaints } = await openPage(server.url)
   await signIn(page, operatorKey)
 
@@ -58,7 +58,7 @@ test('a newcomer makes a task of a file, corrects it, and rolls back', { skip: w
   for (const text of texts) {
     await page.getByLabel('Search examples by text').fill(text)
     const row = page.getByRole('row').filter({ hasText: text })
-    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1)
+    await page.waitForFunction(() => document.querySelectorAll('section[aria-label="Examples"] tbody tr').length === 1)
     await row.getByRole('button', { name: /^Label:/ }).click()
     await row.getByLabel('Label', { exact: true }).fill(text.includes('charged') ? 'billing' : 'bug')
     await page.keyboard.press('Enter')

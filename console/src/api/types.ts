@@ -75,7 +75,8 @@ export interface LearnReport {
   readonly folds: number
   readonly scores?: readonly Score[]
   readonly calibration_error?: number
-  readonly head_only?: boolean
+  /** The score of a head alone, by the metric. */
+  readonly head_only?: number
   readonly labels?: readonly {
     readonly label: string
     readonly precision: number

@@ -110,7 +110,7 @@ function Parts({ report, version }: { readonly report: LearnReport; readonly ver
     { name: 'predicts', value: problemName(report.problem_type).toLowerCase() },
     { name: 'measured on', value: measured },
     { name: 'learned in', value: duration(seconds) },
-    ...(head_only === undefined ? [] : [{ name: 'form', value: head_only ? 'a head alone' : 'a mask and a head' }]),
+    ...(head_only === undefined ? [] : [{ name: `${words(metric)} of a head alone`, value: decimal(head_only) }]),
   ]
   const heldOut = heldOutByStep(epochs, curve.at(-1)?.step ?? 0)
   return (
