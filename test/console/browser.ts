@@ -2,6 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { after } from 'node:test'
+import axe from 'axe-core'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import { temporaryDirectory } from '../material.js'
 import { ready, type ServerProcess, start } from '../server-process.js'
@@ -57,4 +58,20 @@ export async function signIn(page: Page, key: string): Promise<void> {
   await page.getByLabel('API key').fill(key)
   await page.getByRole('button', { name: 'Sign in' }).click()
   await page.getByRole('heading', { name: 'Tasks' }).waitFor()
+}
+
+/** What axe-core finds that keeps people from using the page. */
+export async function seriousIssues(page: Page): Promise<string[]> {
+  // addScriptTag would violate the policy of the page.
+  await page.evaluate(axe.source)
+  const { violations } = await page.evaluate(() => window.axe.run())
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`))
+}
+
+declare global {
+  interface Window {
+    readonly axe: typeof axe
+  }
 }

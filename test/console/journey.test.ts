@@ -5,7 +5,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { root } from '../material.js'
-import { openPage, operatorKey, signIn, startServer, withoutBrowser } from './browser.js'
+import { openPage, operatorKey, seriousIssues, signIn, startServer, withoutBrowser } from './browser.js'
 
 /** A job learns for some seconds, and the machine may be busy. */
 const learned = { timeout: 300_000 }
@@ -29,6 +29,7 @@ test('a newcomer makes a task of a file, corrects it, and rolls back', { skip: w
   await page.getByRole('progressbar', { name: 'Progress of the job' }).waitFor(learned)
   await page.getByRole('heading', { name: 'Learned' }).waitFor(learned)
   await page.getByRole('img', { name: /Loss by step/ }).waitFor()
+  assert.deepEqual(await seriousIssues(page), [])
   const version = async () =>
     Number(/version (\d+) is live/.exec((await page.locator('.heading').first().textContent()) ?? '')?.[1])
   const first = await version()
@@ -38,6 +39,7 @@ test('a newcomer makes a task of a file, corrects it, and rolls back', { skip: w
   await page.getByRole('link', { name: 'Report', exact: true }).click()
   await page.getByRole('heading', { name: 'Confusion matrix' }).waitFor()
   await page.getByRole('img', { name: /Reliability/ }).waitFor()
+  assert.deepEqual(await seriousIssues(page), [])
 
   // Try it, and correct what it predicts.
   await page.getByRole('link', { name: 'Try', exact: true }).click()
@@ -55,6 +57,7 @@ test('a newcomer makes a task of a file, corrects it, and rolls back', { skip: w
   // Correct two examples in the table.
   await page.getByRole('link', { name: 'Examples', exact: true }).click()
   await page.getByText('202 examples').waitFor()
+  assert.deepEqual(await seriousIssues(page), [])
   for (const text of texts) {
     await page.getByLabel('Search examples by text').fill(text)
     const row = page.getByRole('row').filter({ hasText: text })
@@ -82,6 +85,7 @@ test('a newcomer makes a task of a file, corrects it, and rolls back', { skip: w
   await page.getByRole('heading', { name: `Version ${second}` }).waitFor()
   await page.getByRole('heading', { name: `Version ${first}` }).waitFor()
   await page.locator('.side-by-side > div').nth(1).locator('.chosen').waitFor()
+  assert.deepEqual(await seriousIssues(page), [])
 
   // Roll back.
   await page.getByRole('link', { name: 'Versions', exact: true }).click()

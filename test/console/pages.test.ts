@@ -6,27 +6,9 @@ import { createServer, request as sendRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import axe from 'axe-core'
-import type { Page } from 'playwright-core'
 import { changedTask, floats, root, shiftedTask } from '../material.js'
 import { put, type ServerProcess } from '../server-process.js'
-import { openPage, operatorKey, signIn, startServer, withoutBrowser } from './browser.js'
-
-/** What axe-core finds that keeps people from using the page. */
-async function seriousIssues(page: Page): Promise<string[]> {
-  // addScriptTag would violate the policy of the page.
-  await page.evaluate(axe.source)
-  const { violations } = await page.evaluate(() => window.axe.run())
-  return violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`))
-}
-
-declare global {
-  interface Window {
-    readonly axe: typeof axe
-  }
-}
+import { openPage, operatorKey, seriousIssues, signIn, startServer, withoutBrowser } from './browser.js'
 
 /** A task of the bundled model, which the servers of these tests have. */
 const bundledTask = readFileSync(join(root, 'masks/sst2.safetensors'))
