@@ -273,7 +273,7 @@ export const settings = {
   learningThreads: wholeOrAuto(
     'Learning',
     [1, 1024],
-    'CPU threads of each job that trains a task. They run at the lowest priority. `auto` is half of the cores, at least 1.',
+    'CPU threads of each job that trains a task. They run at a low priority (nice 10). `auto` is half of the cores, at least 1.',
   ),
   learningMemoryBytes: wholeOrAuto(
     'Learning',

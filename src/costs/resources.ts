@@ -181,7 +181,7 @@ export const resources = {
   jobs: {
     what: 'Jobs that train tasks: number, time, threads, memory and examples',
     perRequest:
-      '`--learning-time-budget-s`, `--learning-threads` at the lowest priority, `--learning-memory-bytes`, `--learning-examples`',
+      '`--learning-time-budget-s`, `--learning-threads` at a low priority (nice 10), `--learning-memory-bytes`, `--learning-examples`',
     inProgress:
       '`--learning-jobs` run at the same time, and owners take turns. 100 jobs of an owner wait or run, and two of a task',
     charged:

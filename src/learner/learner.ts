@@ -34,8 +34,9 @@ export interface LearnerProgram {
 
 export const learnerProgram: LearnerProgram = {
   path: fileURLToPath(new URL('./main.js', import.meta.url)),
-  priority: 19,
-  // At the lowest priority on a busy machine, a start takes many times as long as on a free one.
+  // A server that uses all cores leaves a learner some 5 % of them. At 19, it would get nearly nothing.
+  priority: 10,
+  // At a low priority on a busy machine, a start takes many times as long as on a free one.
   startMs: 120_000,
   silenceMs: 600_000,
 }
