@@ -249,6 +249,25 @@ for (const implementation of ['local', 'remote'] as const satisfies readonly Imp
       assert.deepEqual(inference.statuses(payer), [{ rate: 'tokens', quota: 1_000, remaining: 876, fullAfter: 1 }])
     })
 
+    test('computes rows in the background only while no others wait and half of the tokens are left', async (t) => {
+      const setup = await setUp(t, implementation, {}, performance.now())
+      const { inference, dispatcher } = setup
+      const payer = tenantOf({ tokensPerSecond: 100 })
+      const inBackground = () => ({ ...inTime(), background: true })
+      const release = await occupy(setup, 1)
+      const waiting = inference.submit(operator, [submissionOf(64)], inTime())
+      await until(() => dispatcher.queuedRows === 1)
+      const rejected = await problemOf(() => inference.submit(payer, [submissionOf(10)], inBackground()))
+      assert.equal(rejected.code, 'overloaded')
+      await release()
+      await waiting
+      await inference.submit(payer, [submissionOf(60)], inTime())
+      const spared = await problemOf(() => inference.submit(payer, [submissionOf(10)], inBackground()))
+      assert.deepEqual([spared.code, /rate of tokens/.test(spared.message)], ['overloaded', true])
+      const results = await inference.submit(operator, [submissionOf(10)], inBackground())
+      assert.deepEqual(results.map(bitsOf), expected([submissionOf(10)]))
+    })
+
     test('rejects a payer that has used up its tokens', async (t) => {
       const { inference } = await setUp(t, implementation, {}, performance.now())
       const payer = tenantOf({ tokensPerSecond: 100 })
