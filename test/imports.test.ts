@@ -21,7 +21,7 @@ const imports: Readonly<Record<string, string>> = {
   hub: 'backbones formats petl store',
   data: 'backbones formats petl',
   tenants: 'store',
-  inference: 'engine petl scheduler tenants',
+  inference: 'costs engine petl scheduler tenants',
   tasks: 'backbones costs engine formats inference petl scheduler store tenants',
   examples: 'costs data formats petl store tasks tenants',
   learn: 'backbones data formats graph petl runtime',

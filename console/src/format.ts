@@ -8,7 +8,8 @@ const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' })
 
 export const count = (value: number): string => whole.format(value)
 export const short = (value: number): string => (value < 10_000 ? number.format(value) : compact.format(value))
-export const percent = (share: number): string => `${number.format(share * 100)} %`
+/** With a space that does not break. */
+export const percent = (share: number): string => `${number.format(share * 100)}\u00a0%`
 export const decimal = (value: number, digits = 3): string => value.toFixed(digits)
 
 export const plural = (value: number, one: string, many = `${one}s`): string =>

@@ -9,6 +9,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, describe, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { settings as defaults } from '../../src/settings.js'
 import { root, temporaryDirectory } from '../material.js'
 import { matches, stepsOf } from './transcript.js'
@@ -41,9 +42,14 @@ export function testCommandsOf(page: string): void {
     const steps = stepsOf(readFileSync(join(root, page), 'utf8'))
     test('begins by installing and starting the server', () => assert.equal(steps[0]?.command, start))
     for (const { line, command, output } of steps)
-      test(`line ${line}: ${command}`, async () => {
+      test(`line ${line}: ${command}`, { timeout: 180_000 }, async () => {
         if (command === start) return ready(spawn('npm', ['start'], { ...options, detached: true }))
-        const { code, stdout, stderr } = await shell(command)
+        let { code, stdout, stderr } = await shell(command)
+        // A task that is being trained is live a few seconds later.
+        while (stdout.includes('"code":"no_version"')) {
+          await setTimeout(1000)
+          ;({ code, stdout, stderr } = await shell(command))
+        }
         assert.equal(code, 0, `${stdout}\n${stderr}`)
         assert.ok(output === '' || matches(output, stdout), `the page shows\n${output}\nbut it printed\n${stdout}`)
       })

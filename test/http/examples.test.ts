@@ -22,7 +22,7 @@ interface Posted {
     readonly problem_type: string | null
     readonly labels: readonly { label: string; count: number }[]
     readonly warnings: readonly string[]
-    readonly sample: readonly object[]
+    readonly sample?: readonly object[]
   }
 }
 interface Listed {
@@ -72,7 +72,7 @@ describe('a file of examples', () => {
     const posted = response.json<Posted>()
     assert.deepEqual(counts(posted), [3, 0, 0, 3])
     assert.deepEqual(posted.skipped, [{ reason: 'column "Text" is empty', count: 1, first_place: 'the body:4' }])
-    const { format, columns, names, rows, problem_type, labels, sample } = posted.report
+    const { format, columns, names, rows, problem_type, labels } = posted.report
     assert.equal(format, 'text separated by semicolons, UTF-8')
     assert.deepEqual(columns, { text: 'Text', label: 'Label' })
     assert.deepEqual([names, rows, problem_type], [['Text', 'Label'], 4, 'single_label_classification'])
@@ -80,7 +80,7 @@ describe('a file of examples', () => {
       { label: 'pos', count: 2 },
       { label: 'neg', count: 1 },
     ])
-    assert.deepEqual(sample[0], { text: 'good', label: 'pos' })
+    assert.equal(posted.report.sample, undefined)
     const again = (await post('csv', 'text,label\ngood,pos\nbad,pos\nnew,pos\n', csv)).json<Posted>()
     assert.deepEqual(counts(again), [1, 1, 1, 4])
   })
@@ -159,6 +159,7 @@ describe('a file of examples', () => {
     ]
     const posted = (await post('dry', body, {}, '?dry_run=true')).json<Posted>()
     assert.deepEqual([counts(posted), posted.dry_run], [[1, 2, 2, 2], true])
+    assert.deepEqual(posted.report.sample?.[1], body[1])
     assert.match(posted.report.warnings.join(), /repeated texts have another label/)
     assert.equal((await list('dry')).total, 2)
     assert.equal((await post('new', body, {}, '?dry_run=true')).statusCode, 200)

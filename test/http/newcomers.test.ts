@@ -116,7 +116,7 @@ describe('a mistake over HTTP', () => {
       'sends options in the query',
       { ...predict({ inputs: 'a' }), url: '/tasks/sst2/predict?top_k=1' },
       400,
-      /query\/top_k is not supported; this route has no query parameters/,
+      /query\/top_k is not a known field; the known fields are version/,
     ],
     [
       'sends a timeout in seconds',

@@ -61,7 +61,7 @@ describe('a tenant that is deleted over HTTP', () => {
         ['operator/environment', 'tenant.delete'],
       ],
     )
-    assert.deepEqual(steps('many')[1]?.before, { tasks: 2, bytes: 2 * olds.byteLength })
+    assert.deepEqual(steps('many')[1]?.before, { tasks: 2, bytes: 2 * olds.byteLength, examples: 0 })
   })
 
   test('cannot be created again while it is being deleted, and has no API keys', async () => {
@@ -134,7 +134,7 @@ describe('a tenant that is deleted over HTTP', () => {
     assert.equal((await next('GET', '/tasks/mine')).json<{ version: string }>().version, digestOf(news))
     assert.equal((await next('GET', '/tasks/other')).statusCode, 404)
     const { usage } = (await next('GET', '/tenants/late')).json<{ usage: object }>()
-    assert.deepEqual(usage, { tasks: 1, bytes: news.byteLength })
+    assert.deepEqual(usage, { tasks: 1, bytes: news.byteLength, examples: 0 })
   })
 })
 
@@ -166,11 +166,12 @@ describe('interrupted deletions that a server finds when it starts', () => {
     assert.deepEqual((await next('GET', '/tenants/bbb')).json<{ usage: object }>().usage, {
       tasks: 1,
       bytes: news.byteLength,
+      examples: 0,
     })
     const done = log.filter(({ action }) => action === 'tenant.delete')
     assert.deepEqual(done.map(({ tenant, before, incarnation }) => [tenant, before, incarnation]).toSorted(), [
-      ['aaa', { tasks: 20_000, bytes: 20_000 * 200 }, first.incarnation],
-      ['bbb', { tasks: 1, bytes: olds.byteLength }, second.incarnation],
+      ['aaa', { tasks: 20_000, bytes: 20_000 * 200, examples: 0 }, first.incarnation],
+      ['bbb', { tasks: 1, bytes: olds.byteLength, examples: 0 }, second.incarnation],
     ])
     assert.equal(done.find(({ tenant }) => tenant === 'aaa')?.actor, 'server')
   })

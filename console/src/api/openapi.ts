@@ -691,8 +691,8 @@ export interface components {
         /** @description How many different labels the file has */
         readonly label_count: number;
         readonly warnings: readonly string[];
-        /** @description The first examples; long texts are cut */
-        readonly sample: readonly ({
+        /** @description Of a dry run: the first examples; long texts are cut */
+        readonly sample?: readonly ({
             /** @description Absent for words */
             readonly text?: string;
             /** @description The second text */

@@ -233,7 +233,7 @@ function LabelCounts({ report: { labels, label_count: all } }: { readonly report
   )
 }
 
-const Sample = ({ report: { sample } }: { readonly report: DataReport }) => (
+const Sample = ({ report: { sample = [] } }: { readonly report: DataReport }) => (
   <>
     <h3>The first rows</h3>
     <Table label="The first rows of the file">

@@ -116,7 +116,7 @@ function Parts({ report, version }: { readonly report: LearnReport; readonly ver
   return (
     <>
       <section class="card">
-        <h2>Scores on examples that were held back</h2>
+        <h2>Scores on held-out examples</h2>
         <Facts facts={facts} />
         {warnings.map((warning) => (
           <Notice key={warning} kind="warn">

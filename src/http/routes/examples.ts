@@ -384,7 +384,7 @@ const postRoute =
         unchanged,
         skipped: report.skipped.map(({ reason, count, firstPlace }) => ({ reason, count, first_place: firstPlace })),
         total: lifecycle.services.examples.dataset(owner, id)?.examples ?? 0,
-        report: reportResponse(report),
+        report: reportResponse(report, isDryRun),
         dry_run: isDryRun,
       }
     }
@@ -403,7 +403,7 @@ function columnsOf(query: Static<typeof postExamplesQuery>): FileColumns {
   }
 }
 
-function reportResponse(report: FileReport): Static<typeof postedSchema>['report'] {
+function reportResponse(report: FileReport, hasSample: boolean): Static<typeof postedSchema>['report'] {
   const { format, columns, names, rows, problemType = null, labels, labelCount, warnings, sample } = report
   return {
     format,
@@ -419,7 +419,7 @@ function reportResponse(report: FileReport): Static<typeof postedSchema>['report
     labels,
     label_count: labelCount,
     warnings,
-    sample: sample.map(labelledResponse),
+    ...(hasSample && { sample: sample.map(labelledResponse) }),
   }
 }
 

@@ -125,7 +125,9 @@ export const postedSchema = component(
         labels: list(labelCount, { description: 'The most frequent labels of the file' }),
         label_count: Type.Integer({ description: 'How many different labels the file has' }),
         warnings: list(Type.String()),
-        sample: list(Type.Object(labelled), { description: 'The first examples; long texts are cut' }),
+        sample: Type.Optional(
+          list(Type.Object(labelled), { description: 'Of a dry run: the first examples; long texts are cut' }),
+        ),
       },
       { description: 'What was found in the file' },
     ),
