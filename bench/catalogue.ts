@@ -24,6 +24,7 @@ import { flood } from './scheduling/flood.js'
 import { overload } from './scheduling/overload.js'
 import { queue } from './scheduling/queue.js'
 import { tail } from './scheduling/tail.js'
+import { consolePage } from './serving/console.js'
 import { examples } from './serving/examples.js'
 import { http } from './serving/http.js'
 import { httpReal } from './serving/http-real.js'
@@ -196,6 +197,16 @@ export const catalogue: readonly CatalogueEntry[] = [
     },
     [],
     () => millionTasks,
+  ),
+  onRequest(
+    'Serving',
+    {
+      name: 'console',
+      measures: 'first load of the console on a server with 10,000 tasks; needs Chromium',
+      duration: '1 min',
+    },
+    [],
+    () => consolePage,
   ),
   onRequest(
     'Serving',
