@@ -278,7 +278,7 @@ export const settings = {
   learningMemoryBytes: wholeOrAuto(
     'Learning',
     [64 * MiB, 1024 * 1024 * MiB],
-    'Memory that each job which trains a task may use, in bytes; one that needs more fails. `auto` is 1/4 of the memory, divided among the jobs that may run at the same time.',
+    'Memory that each job which trains a task may use, in bytes; one that needs more fails. `auto` is 1/4 of the memory, or 1 GiB if the machine has at least 2 GiB, whichever is more, divided among the jobs that may run at the same time.',
   ),
   learningTimeBudgetS: whole(
     'Learning',

@@ -100,6 +100,8 @@ export function divideMemory({ bytes: limit }: MemoryLimit, settings: MemorySett
 
 /** Share of the limit that the processes which train tasks may use together. */
 const learningShare = 1 / 4
+/** What some hundred short texts need with a small model, in bytes. It is given if it is at most half of the limit. */
+const usualLearning = 1024 ** 3
 /** Share of the limit that everything may use that is reserved. The rest is for the model, the engines and the heap. */
 const reservedShare = 3 / 4
 
@@ -121,9 +123,11 @@ export function learningMemory(
   reserved: number,
 ): LearningMemory {
   if (jobs === 0) return { perJob: 0, all: 0 }
-  const perJob = setting === 'auto' ? Math.floor((learningShare * limit) / jobs) : setting
+  const room = reservedShare * limit - reserved
+  const automatic = Math.min(Math.max(learningShare * limit, usualLearning <= limit / 2 ? usualLearning : 0), room)
+  const perJob = setting === 'auto' ? Math.max(0, Math.floor(automatic / jobs)) : setting
   const all = jobs * perJob
-  if (reserved + all > reservedShare * limit)
+  if (all > Math.max(0, room))
     throw new Problem(
       'invalid_setting',
       `the settings reserve ${all} bytes for learning and ${reserved} for requests and the cache; with ${limit} bytes of ` +

@@ -2,13 +2,34 @@ import assert from 'node:assert/strict'
 import { totalmem } from 'node:os'
 import { describe, test } from 'node:test'
 import { readConfig } from '../../src/config.js'
-import { divideMemory, memoryLimit } from '../../src/costs/memory.js'
+import { divideMemory, learningMemory, memoryLimit } from '../../src/costs/memory.js'
 
 const MiB = 1024 * 1024
 const divided = (bytes: number, flags: Record<string, string> = {}, processes = 1) =>
   divideMemory({ bytes, source: 'setting' }, readConfig(flags, {}), processes)
 
 const sharesOfGiB = { cache: 64 * MiB, tasks: 64 * MiB, bodies: 64 * MiB, texts: 16 * MiB, answers: 96 * MiB }
+
+describe('the memory of processes that train tasks', () => {
+  const learning = (bytes: number, flags: Record<string, string> = {}, reserved = 300 * MiB) =>
+    learningMemory({ bytes, source: 'setting' }, readConfig(flags, {}), reserved)
+
+  test('is a quarter of the limit, and at least 1 GiB if that is at most half of it', () => {
+    assert.equal(learning(16 * 1024 * MiB).perJob, 4 * 1024 * MiB)
+    assert.equal(learning(2 * 1024 * MiB).perJob, 1024 * MiB)
+    assert.equal(learning(1024 * MiB).perJob, 256 * MiB)
+    assert.deepEqual(learning(16 * 1024 * MiB, { learningJobs: '4' }), { perJob: 1024 * MiB, all: 4 * 1024 * MiB })
+    assert.deepEqual(learning(1024 * MiB, { learningJobs: '0' }), { perJob: 0, all: 0 })
+  })
+
+  test('is less if requests and the cache reserve much, and a setting that does not fit is rejected', () => {
+    assert.equal(learning(2 * 1024 * MiB, {}, 1000 * MiB).all, (1536 - 1000) * MiB)
+    assert.throws(() => learning(2 * 1024 * MiB, { learningMemoryBytes: String(1300 * MiB) }), {
+      code: 'invalid_setting',
+      message: /Lower --learning-memory-bytes or --learning-jobs, or raise --memory-bytes$/,
+    })
+  })
+})
 
 describe('the memory of a server', () => {
   test('is the setting, or else the limit of the container, or the memory of the machine', () => {
