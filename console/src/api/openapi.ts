@@ -1947,8 +1947,6 @@ export interface operations {
       /** @description A page of versions */
       200: {
         headers: {
-          /** @description SHA-256 of the task file */
-          readonly etag?: string;
         };
         content: {
           readonly "application/json": components["schemas"]["VersionList"];
@@ -3252,7 +3250,11 @@ export interface operations {
       /** @description The events */
       200: {
         content: {
-          readonly "text/event-stream": string;
+          readonly "text/event-stream": {
+            /** @enum {unknown} */
+            readonly event: "job" | "progress";
+            readonly data: string;
+          };
         };
       };
       /** @description The API key is missing, unknown, expired or revoked */

@@ -10,6 +10,7 @@ import { flagOf } from '../../settings.js'
 import { type Access, taskOwnerOf } from '../../tenants/access.js'
 import { actorOf } from '../../tenants/audit.js'
 import { afterResponse } from '../after-response.js'
+import { hasBody } from '../bodies.js'
 import { callerOf, recordChange, recordIfUnknown } from '../callers.js'
 import { jobEventsOf } from '../job-events.js'
 import { pageOf } from '../page.js'
@@ -37,7 +38,7 @@ export const jobRoutes =
       {
         // The body may be missing.
         preValidation: async (request) => {
-          request.body ??= {}
+          if (!hasBody(request)) request.body = {}
         },
         schema: {
           operationId: 'learnTask',

@@ -40,7 +40,7 @@ export const versionRoutes =
           params: taskParams,
           querystring: versionListQuery,
           response: {
-            200: responseOf(versionListSchema, 'A page of versions', etagHeader),
+            200: responseOf(versionListSchema, 'A page of versions'),
             ...problemResponses(400, 401, 404, 409, 429, 503),
           },
         },

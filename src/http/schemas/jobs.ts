@@ -144,9 +144,14 @@ export const jobListQuery = Type.Object(
 )
 export const jobListSchema = component('JobList', Type.Object({ jobs: list(jobSummary), next: nextPage }))
 
-export const jobEvents = Type.String({
+const jobEvent = {
+  event: Type.Enum(['job', 'progress']),
+  data: Type.String({ contentMediaType: 'application/json' }),
+}
+/** One event of the stream. */
+export const jobEvents = Type.Object(jobEvent, {
   description:
-    'Server-sent events. `job` has the job, without its curve and epochs, whenever it has changed. `progress` has a point of ' +
+    'One of the server-sent events. `job` has the job, without its curve and epochs, whenever it has changed. `progress` has a point of ' +
     'the curve, {step, loss}, or an epoch, {epoch, held_out_loss}. All points so far come first. The stream ends after ' +
     'the job has ended.',
 })
