@@ -124,7 +124,9 @@ describe('jobs over HTTP', { timeout: 120_000 }, () => {
     writeFileSync(join(folder, 'go'), '')
     const events = eventsOf(await response.text())
     const states = events.filter(({ name }) => name === 'job').map(({ data }) => data)
-    assert.deepEqual([states[0]?.state, states.at(-1)?.state], ['queued', 'succeeded'])
+    // The runner may have started the job already.
+    assert.ok(states[0]?.state === 'queued' || states[0]?.state === 'running')
+    assert.equal(states.at(-1)?.state, 'succeeded')
     assert.ok(states.some(({ state, head, phase }) => state === 'running' && head && phase === 'training'))
     assert.ok(states.every((state) => !('curve' in state)))
     assert.deepEqual(
