@@ -38,6 +38,7 @@ export const consolePage: Benchmark = (log) =>
         await page.getByRole('button', { name: 'New task' }).click()
         await page.getByRole('dialog').waitFor()
         milliseconds.push(performance.now() - start)
+        page.removeAllListeners('requestfinished')
         await Promise.all(counted)
         kilobytes.push(bytes / 1000)
         await context.close()
