@@ -10,6 +10,7 @@ import { checkTaskFits, type ServedModel, wasTrainedOn } from '../petl/combining
 import { readTaskFile, type TaskFile } from '../petl/task-file.js'
 import { Problem, quoted } from '../problem.js'
 import type { Steps } from '../steps.js'
+import type { StoreReader } from '../store/store.js'
 import { ownerOf, type TaskOwner } from '../tenants/tenant.js'
 import { readDataset } from './datasets.js'
 import { nearestId } from './near-ids.js'
@@ -337,7 +338,7 @@ export class Registry extends ServedTasks<TaskStore> {
    */
   async deleteVersion(by: TaskOwner, id: string, number: number, precondition: Precondition): Promise<VersionRecord> {
     this.checkWritable(ownerOf(by), id)
-    if (!this.store.exists(ownerOf(by), id)) throw this.unknownTask(ownerOf(by), id)
+    this.checkVisible(ownerOf(by), id)
     return this.store.deleteVersion(by, id, number, precondition)
   }
 
@@ -360,10 +361,20 @@ export class Registry extends ServedTasks<TaskStore> {
     })
   }
 
+  /**
+   * Checks that an owner sees a task, even if it has no version yet.
+   * @param records the store, or a change of it
+   * @throws Problem `invalid_task_id`, `unknown_task`
+   */
+  checkVisible(owner: Owner, id: string, records: StoreReader = this.store.store): void {
+    if (!taskExists(records, taskKey(owner, checkTaskId(id))) && !this.bundled.has(id))
+      throw this.unknownTask(owner, id)
+  }
+
   /** @throws Problem if the task cannot be trained: `invalid_task_id`, `unknown_task`, `task_read_only` */
   checkLearnable(owner: Owner, id: string): void {
     this.checkWritable(owner, id)
-    if (!taskExists(this.store.store, taskKey(owner, id))) throw this.unknownTask(owner, id)
+    this.checkVisible(owner, id)
   }
 
   /** @throws Problem `invalid_task_id`; `task_read_only` for a bundled task */

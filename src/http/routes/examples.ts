@@ -16,7 +16,6 @@ import type { ReceivedFile } from '../../examples/upload-folder.js'
 import type { Owner } from '../../owner.js'
 import { Problem } from '../../problem.js'
 import { exampleTextOf } from '../../suggestions/recent-texts.js'
-import { checkTaskId } from '../../tasks/registry.js'
 import { taskOwnerOf } from '../../tenants/access.js'
 import { actorOf } from '../../tenants/audit.js'
 import { ownerOf } from '../../tenants/tenant.js'
@@ -74,11 +73,11 @@ export const exampleRoutes =
         },
       },
       async (request, reply) => {
-        const { costs, examples, disagreements } = lifecycle.services
+        const { costs, examples, disagreements, registry } = lifecycle.services
         const { owner } = callerOf(request)
         const { id } = request.params
         const { after, limit = 100, label, search, disagrees } = request.query
-        checkVisible(owner, id)
+        registry.checkVisible(owner, id)
         const disagreeing = disagrees === 'true' ? (disagreements?.(owner, id) ?? []) : undefined
         const predictions = new Map(disagreeing?.map(({ id, ...predicted }) => [id, predicted]))
         const signal = disconnectSignal(reply)
@@ -113,10 +112,10 @@ export const exampleRoutes =
         },
       },
       async (request, reply) => {
-        const { examples } = lifecycle.services
+        const { examples, registry } = lifecycle.services
         const caller = callerOf(request)
         const { id } = request.params
-        checkVisible(caller.owner, id)
+        registry.checkVisible(caller.owner, id)
         const change = { action: 'examples.delete', tenant: caller.owner, object: id } as const
         const dataset = await recordIfUnknown(request, examples.deleteAll(taskOwnerOf(caller), id), () => change)
         if (dataset) recordChange(request, { ...change, before: { examples: dataset.examples } })
@@ -219,7 +218,7 @@ export const exampleRoutes =
         const { id } = request.params
         const { label, tags, spans, predicted } = request.body
         registry.checkWritable(caller.owner, id)
-        checkVisible(caller.owner, id)
+        registry.checkVisible(caller.owner, id)
         const { predicted: known, ...text } = await textOf(caller.owner, id, request.body)
         const given = predicted ?? known
         const example: NewExample = {
@@ -265,15 +264,9 @@ export const exampleRoutes =
       return { ...(text !== undefined && { text }), ...(textPair !== undefined && { textPair }) }
     }
 
-    /** @throws Problem `unknown_task` unless the owner sees the task or its examples */
-    function checkVisible(owner: Owner, id: string): void {
-      const { registry } = lifecycle.services
-      if (!registry.store.isDraft(owner, checkTaskId(id))) registry.version(owner, id)
-    }
-
     /** @throws Problem `unknown_example`, `unknown_task` */
     function existing(owner: Owner, id: string, example: string): StoredExample {
-      checkVisible(owner, id)
+      lifecycle.services.registry.checkVisible(owner, id)
       const found = exampleId.test(example) ? lifecycle.services.examples.get(owner, id, example) : undefined
       if (found === undefined) throw unknownExample(id, example)
       return found

@@ -5,14 +5,11 @@ import type { Static } from 'typebox'
 import { answerFactor } from '../../costs/memory.js'
 import type { Owner } from '../../owner.js'
 import { Problem } from '../../problem.js'
-import type { StoreReader } from '../../store/store.js'
 import { exampleTextOf, type KeptText } from '../../suggestions/recent-texts.js'
 import type { Suggestion } from '../../suggestions/suggestions.js'
 import { typesThatDecide } from '../../tasks/problems.js'
-import { checkTaskId, type Registry } from '../../tasks/registry.js'
-import { taskKey } from '../../tasks/task-key.js'
+import type { Registry } from '../../tasks/registry.js'
 import type { TextKeeping } from '../../tasks/text-keeping.js'
-import { taskExists } from '../../tasks/versions.js'
 import { taskOwnerOf } from '../../tenants/access.js'
 import { afterResponse } from '../after-response.js'
 import { callerOf, recordChange, recordIfUnknown } from '../callers.js'
@@ -46,7 +43,7 @@ export const suggestionRoutes =
         const { registry, suggestions } = lifecycle.services
         const { owner } = callerOf(request)
         const { id } = request.params
-        checkExists(registry, registry.store.store, owner, id)
+        registry.checkVisible(owner, id)
         return settingsResponse(suggestions.keeping(owner, id))
       },
     )
@@ -76,11 +73,11 @@ export const suggestionRoutes =
         const { id } = request.params
         const days = request.body.keep_texts?.days ?? null
         registry.checkWritable(owner, id)
-        checkExists(registry, registry.store.store, owner, id)
+        registry.checkVisible(owner, id)
         if (days !== null) await checkDecides(registry, owner, id)
         const change = { action: 'task.settings', tenant: owner, object: id } as const
         const keeping = suggestions.keep(taskOwnerOf(caller), id, days, (records) =>
-          checkExists(registry, records, owner, id),
+          registry.checkVisible(owner, id, records),
         )
         const { before, after } = await recordIfUnknown(request, keeping, () => ({
           ...change,
@@ -114,7 +111,7 @@ export const suggestionRoutes =
         const { owner } = callerOf(request)
         const { id } = request.params
         const { limit = 20 } = request.query
-        checkExists(registry, registry.store.store, owner, id)
+        registry.checkVisible(owner, id)
         const isKnown = examples.knownTexts(owner, id)
         // Words are labelled one by one, or as parts of the text.
         const isExample = (kept: KeptText) =>
@@ -126,15 +123,6 @@ export const suggestionRoutes =
       },
     )
   }
-
-/**
- * A task without a version may have examples.
- * @throws Problem `unknown_task`, `invalid_task_id`
- */
-function checkExists(registry: Registry, records: StoreReader, owner: Owner, id: string): void {
-  const isOwn = taskExists(records, taskKey(owner, checkTaskId(id)))
-  if (!isOwn && !registry.bundled.has(id)) throw registry.unknownTask(owner, id)
-}
 
 /** @throws Problem `suggestions_unsupported`; those of a task of another model */
 async function checkDecides(registry: Registry, owner: Owner, id: string): Promise<void> {
