@@ -22,13 +22,11 @@ import { Lifecycle, type Services } from './http/services.js'
 import { findModel, howToMakePrototype, prototypeIn } from './hub/find-model.js'
 import type { Inference } from './inference/inference.js'
 import { LocalInference } from './inference/local-inference.js'
-import { disagreementsOf } from './jobs/disagreements.js'
 import type { Learner } from './jobs/job-run.js'
 import { Jobs } from './jobs/jobs.js'
 import { Learning } from './jobs/learning.js'
 import { Runner } from './jobs/runner.js'
 import { startLearner } from './learner/learner.js'
-import type { Owner } from './owner.js'
 import { servedModel } from './petl/combining.js'
 import { readPrototypeFile } from './petl/prototype-file.js'
 import { Problem } from './problem.js'
@@ -363,9 +361,7 @@ async function loadServices(
       { directory, prototypeFile },
       { config, costs, learner, metrics, logger },
     )
-    const disagreements = (owner: Owner, task: string) => disagreementsOf(store, owner, task)
-    const training = { examples, uploads, readingThreads, learning, suggestions, disagreements }
-    return { ...served, shadows, tenants, keys, ...training }
+    return { ...served, shadows, tenants, keys, examples, uploads, readingThreads, learning, suggestions }
   } catch (error) {
     const engines = await starting.catch(() => undefined)
     await engines?.close()

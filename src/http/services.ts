@@ -2,12 +2,10 @@
 
 import type { Costs } from '../costs/costs.js'
 import type { Engines } from '../engine/engines.js'
-import type { StoredPrediction } from '../examples/example.js'
 import type { ExampleStore } from '../examples/example-store.js'
 import type { ReadingThreads } from '../examples/reading-threads.js'
 import type { UploadFolder } from '../examples/upload-folder.js'
 import type { Learning } from '../jobs/learning.js'
-import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import type { Dispatcher } from '../scheduler/dispatcher.js'
 import type { Store } from '../store/store.js'
@@ -36,8 +34,6 @@ export interface Services extends PredictionServices {
   readonly examples: ExampleStore
   readonly uploads: UploadFolder
   readonly readingThreads: ReadingThreads
-  /** Examples that the newest training of a task held out and predicted otherwise. */
-  readonly disagreements?: (owner: Owner, task: string) => readonly ({ readonly id: string } & StoredPrediction)[]
   readonly learning: Learning
   readonly suggestions: Suggestions
   /** Undefined if this process serves HTTP itself. */

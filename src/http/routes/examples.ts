@@ -13,6 +13,7 @@ import type { FileColumns, FileReport } from '../../examples/file-reading.js'
 import { labelFor } from '../../examples/labels.js'
 import { type Posted, postFile } from '../../examples/posting.js'
 import type { ReceivedFile } from '../../examples/upload-folder.js'
+import { disagreementsOf } from '../../jobs/disagreements.js'
 import type { Owner } from '../../owner.js'
 import { Problem } from '../../problem.js'
 import { exampleTextOf } from '../../suggestions/recent-texts.js'
@@ -73,12 +74,12 @@ export const exampleRoutes =
         },
       },
       async (request, reply) => {
-        const { costs, examples, disagreements, registry } = lifecycle.services
+        const { costs, examples, registry, store } = lifecycle.services
         const { owner } = callerOf(request)
         const { id } = request.params
         const { after, limit = 100, label, search, disagrees } = request.query
         registry.checkVisible(owner, id)
-        const disagreeing = disagrees === 'true' ? (disagreements?.(owner, id) ?? []) : undefined
+        const disagreeing = disagrees === 'true' ? disagreementsOf(store, owner, id) : undefined
         const predictions = new Map(disagreeing?.map(({ id, ...predicted }) => [id, predicted]))
         const signal = disconnectSignal(reply)
         const ids = disagreeing?.map(({ id }) => id)
