@@ -6,13 +6,15 @@ import { extname } from 'node:path'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { digestOf } from '../formats/digest.js'
 import { inPackage } from '../package.js'
+import { etagOf, isUnchanged } from './etags.js'
 import { weightOf } from './negotiation.js'
 
 /** One form of a file: as it is, or compressed. */
 interface Form {
   readonly encoding: 'br' | 'gzip' | undefined
   readonly content: Buffer
-  readonly etag: string
+  /** Names this form in ETags. */
+  readonly digest: string
 }
 
 export interface ConsoleFile {
@@ -52,7 +54,7 @@ function readFile(file: URL): ConsoleFile {
     const path = encoding === undefined ? file : new URL(`${file}.${encoding === 'br' ? 'br' : 'gz'}`)
     if (!existsSync(path)) return []
     const content = readFileSync(path)
-    return [{ encoding, content, etag: `"${digestOf(content).slice(0, 32)}"` }]
+    return [{ encoding, content, digest: digestOf(content).slice(0, 32) }]
   })
   return { type: types[extname(file.pathname)] ?? 'application/octet-stream', forms }
 }
@@ -62,8 +64,8 @@ export function sendFile(request: FastifyRequest, reply: FastifyReply, { type, f
   const { 'accept-encoding': accepted, 'if-none-match': known } = request.headers
   const form = forms.find(({ encoding }) => encoding === undefined || weightOf(accepted, encoding) > 0)
   if (form === undefined) throw new Error('a file of the console has no plain form')
-  reply.header('vary', 'Accept, Accept-Encoding').header('etag', form.etag)
-  if (known?.split(',').some((tag) => tag.trim().replace(/^W\//, '') === form.etag)) return reply.code(304).send()
+  reply.header('vary', 'Accept, Accept-Encoding').header('etag', etagOf(form.digest))
+  if (isUnchanged({ 'if-none-match': known }, form.digest)) return reply.code(304).send()
   if (form.encoding !== undefined) reply.header('content-encoding', form.encoding)
   return reply.type(type).send(form.content)
 }
