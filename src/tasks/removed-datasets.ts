@@ -38,8 +38,7 @@ export async function sweepDatasets(
 async function sweep(store: Store, dataset: string, signal: AbortSignal): Promise<void> {
   for (let isLast = false; !isLast && !signal.aborted; )
     isLast = await store.change((records) => {
-      const range = recordsIn(dataset)
-      if (!removePage(records, 'examples', range) || !removePage(records, 'recent', range)) return false
+      if (!removePage(records, 'examples', recordsIn(dataset))) return false
       records.remove('removals', dataset)
       return true
     })
