@@ -75,7 +75,7 @@ export class Jobs {
 
   /**
    * Makes a job for a task.
-   * @param by who is told to have made it
+   * @param by who makes it, as in the audit trail
    * @throws Problem `no_examples`, `job_exists`, `too_many_jobs`, `unknown_tenant`
    */
   async create(owner: TaskOwner, task: string, options: JobOptions, by: string): Promise<Job> {

@@ -79,7 +79,7 @@ export class TaskReader<S extends ReadableStore = ReadableStore> {
     return digestOfVersion(this.store, taskKey(owner, id), number)
   }
 
-  /** Whether the task has examples, or versions of which none is active. */
+  /** Whether the task has no active version, but examples or other versions. */
   isDraft(owner: Owner, id: string): boolean {
     return this.digest(owner, id) === undefined && taskExists(this.store, taskKey(owner, id))
   }
@@ -263,10 +263,10 @@ export class TaskStore extends TaskReader<Store> {
           records.remove('versions', key)
           records.remove('files', key)
         }
-        let isLast = keys.length < removedTogether
-        for (const table of isLast ? tablesOfTasks : []) if (isLast) isLast = removePage(records, table, tasksOf(owner))
-        for (const table of isLast ? tablesOfJobs : [])
-          if (isLast) isLast = removePage(records, table, recordsIn(owner))
+        const isLast =
+          keys.length < removedTogether &&
+          tablesOfTasks.every((table) => removePage(records, table, tasksOf(owner))) &&
+          tablesOfJobs.every((table) => removePage(records, table, recordsIn(owner)))
         return { removed: keys.length, isLast }
       })
       yield removed
