@@ -108,7 +108,7 @@ describe('two replicas on one database', { skip: withoutPostgres, timeout: 120_0
     const job = await here.learn('tickets', { seed: seeds.hang })
     const directories = [await temporaryDirectory(), await temporaryDirectory()]
     const servers = await Promise.all(directories.map((directory) => startProcess(directory, url)))
-    const runs = await Promise.race(directories.map(findLearner))
+    const runs = await Promise.race(directories.map((each) => findLearner(each)))
     const first = directories.findIndex((directory) => runs.folder.startsWith(directory))
     const [runner, other] = [servers[first], directories[1 - first] ?? '']
     assert.ok(runner)

@@ -125,11 +125,14 @@ export async function reaches(jobs: Jobs, { owner, incarnation, id }: Job, state
   throw new Error(`the job is still ${jobs.find(by, id)?.state}, not ${state}`)
 }
 
-/** The learner that runs, once it has started: its process, and its folder. */
-export async function findLearner(directory: string): Promise<{ pid: number; folder: string }> {
+/**
+ * The learner that runs, once it has started: its process, and its folder.
+ * @param job of which it must be; that of an earlier job may still be ending
+ */
+export async function findLearner(directory: string, job = ''): Promise<{ pid: number; folder: string }> {
   for (;;) {
     const names = readable(() => readdirSync(join(directory, 'learning'))) ?? []
-    for (const name of names) {
+    for (const name of names.filter((each) => each.startsWith(job))) {
       const folder = join(directory, 'learning', name)
       const pid = readable(() => readFileSync(join(folder, 'pid'), 'utf8'))
       if (pid && isAlive(Number(pid))) return { pid: Number(pid), folder }
