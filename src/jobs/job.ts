@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { Metric } from '../learn/metrics.js'
+import type { LossPoint } from '../learner/loss-curve.js'
 import type { Owner } from '../owner.js'
 import type { ProblemType } from '../petl/task.js'
 import { Problem, quoted } from '../problem.js'
@@ -92,11 +93,6 @@ export interface Job {
   readonly error?: JobError
 }
 
-export interface CurvePoint {
-  readonly step: number
-  readonly loss: number
-}
-
 export interface EpochScore {
   readonly epoch: number
   readonly heldOutLoss: number
@@ -105,7 +101,7 @@ export interface EpochScore {
 /** What is stored apart from the job, because lists do not need it. */
 export interface JobDetails {
   readonly scores: readonly { readonly metric: string; readonly value: number; low?: number; high?: number }[]
-  readonly curve: readonly CurvePoint[]
+  readonly curve: readonly LossPoint[]
   readonly epochs: readonly EpochScore[]
   readonly warnings: readonly string[]
 }

@@ -2,7 +2,8 @@
 // sends few messages, and keeps a bounded curve of the loss.
 
 import type { Progress } from '../learn/run-progress.js'
-import { type LearnerMessage, type LearnerPhase, reportLimits } from './messages.js'
+import { LossCurve, type LossPoint } from './loss-curve.js'
+import type { LearnerMessage, LearnerPhase } from './messages.js'
 
 /** The share of the work that is done at the end of each phase, roughly. */
 const ends: Readonly<Record<LearnerPhase, number>> = {
@@ -23,9 +24,7 @@ export class ProgressReports {
   #done = 0
   #sentAt = Number.NEGATIVE_INFINITY
   #epoch: { readonly epoch: number; readonly heldOutLoss: number } | undefined
-  readonly #points: { readonly step: number; readonly loss: number }[] = []
-  /** One of so many steps is kept. */
-  #stride = 1
+  readonly #curve = new LossCurve()
 
   constructor(readonly send: (message: LearnerMessage) => void) {}
 
@@ -41,7 +40,7 @@ export class ProgressReports {
   }
 
   training({ step, steps, loss, millisecondsLeft }: Progress): void {
-    this.#keep(step, loss)
+    this.#curve.add(step, loss)
     const secondsLeft = Math.max(0, millisecondsLeft / 1000)
     this.#report(step / Math.max(1, steps), { step, steps, loss, ...this.#epoch, secondsLeft }, step === steps)
   }
@@ -52,8 +51,8 @@ export class ProgressReports {
     this.#sentAt = Number.NEGATIVE_INFINITY
   }
 
-  get curve(): readonly { readonly step: number; readonly loss: number }[] {
-    return this.#points
+  get curve(): readonly LossPoint[] {
+    return this.#curve.points
   }
 
   #report(share: number, fields: object, isLast = false): void {
@@ -63,14 +62,5 @@ export class ProgressReports {
     if (now - this.#sentAt < pauseMs && !isLast) return
     this.#sentAt = now
     this.send({ kind: 'progress', phase: this.#phase, done: this.#done, ...fields })
-  }
-
-  #keep(step: number, loss: number): void {
-    if (step % this.#stride !== 0) return
-    this.#points.push({ step, loss })
-    if (this.#points.length <= reportLimits.curve) return
-    this.#stride *= 2
-    const kept = this.#points.filter(({ step }) => step % this.#stride === 0)
-    this.#points.splice(0, this.#points.length, ...kept)
   }
 }
