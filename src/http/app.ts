@@ -27,6 +27,7 @@ import { sendProblem } from './problems.js'
 import { checkHeaders, requestIdOf } from './request-headers.js'
 import type { RequestMetrics } from './request-metrics.js'
 import { addResponseHeaders, responseHeaders } from './response-headers.js'
+import { exampleUploadRoute } from './routes/example-uploads.js'
 import { exampleRoutes } from './routes/examples.js'
 import { healthRoutes } from './routes/health.js'
 import { jobRoutes } from './routes/jobs.js'
@@ -102,7 +103,8 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   await app.register(predictRoutes({ access, lifecycle, inference, limits: config }))
   await app.register(taskRoutes(lifecycle, config, readBody))
   await app.register(versionRoutes(lifecycle))
-  await app.register(exampleRoutes(lifecycle, config))
+  await app.register(exampleUploadRoute(lifecycle, config))
+  await app.register(exampleRoutes(lifecycle))
   await app.register(jobRoutes(lifecycle, access))
   await app.register(suggestionRoutes(lifecycle))
   await app.register(tenantRoutes(lifecycle))
