@@ -5,33 +5,30 @@ import { setImmediate } from 'node:timers/promises'
 import type { Owner } from '../owner.js'
 import { Problem } from '../problem.js'
 import type { Steps } from '../steps.js'
-import { recordsIn, type Store, type StoreReader, type StoreWriter } from '../store/store.js'
-import { type Dataset, datasetKey, newDataset, readDataset, removeDataset, writeDataset } from '../tasks/datasets.js'
+import { recordsIn, type Store } from '../store/store.js'
+import { type Dataset, datasetKey, readDataset, removeDataset, writeDataset } from '../tasks/datasets.js'
 import { taskKey } from '../tasks/task-key.js'
 import { stopKeeping } from '../tasks/text-keeping.js'
 import { taskExists } from '../tasks/versions.js'
-import { type Limits, ownerOf, type TaskOwner } from '../tenants/tenant.js'
+import { ownerOf, type TaskOwner } from '../tenants/tenant.js'
 import { charge, limitsOf, type UsageChange, usageAfter } from '../tenants/usage.js'
 import { type ExampleText, exampleId, labelsOf, type NewExample, type StoredExample } from './example.js'
+import {
+  batches,
+  exampleKey,
+  examplesDeleted,
+  noCounts,
+  type PutCounts,
+  parseExample,
+  planOf,
+  putBatch,
+  readExample,
+  sumOf,
+  writePlan,
+} from './example-changes.js'
 import { LabelCounts } from './label-counts.js'
 
 export type { Dataset } from '../tasks/datasets.js'
-
-/** What a post does to the examples of a task. */
-export interface PutCounts {
-  readonly added: number
-  /** The text was there with another label. */
-  readonly replaced: number
-  readonly unchanged: number
-}
-
-export const noCounts: PutCounts = { added: 0, replaced: 0, unchanged: 0 }
-
-export const sumOf = (a: PutCounts, b: PutCounts): PutCounts => ({
-  added: a.added + b.added,
-  replaced: a.replaced + b.replaced,
-  unchanged: a.unchanged + b.unchanged,
-})
 
 export interface ExampleQuery {
   /** Only examples whose ids come after this one. */
@@ -56,9 +53,6 @@ export interface ExamplePage {
 
 const emptyPage: ExamplePage = { examples: [], next: null, bytes: 0 }
 
-/** Most records, and bytes of them, in one transaction or one page of an export. */
-const perChange = { records: 500, bytes: 2 << 20 } as const
-
 /** How much a page looks at, before it returns what it has found. */
 const perPage = { records: 20_000, bytes: 16 << 20 } as const
 /** After this time a page returns what it has found, in milliseconds. It matters when the machine is busy. */
@@ -67,9 +61,6 @@ const pageMs = 500
 const pageBytes = 4 << 20
 /** How much is read in one turn of the event loop. */
 const perStep = { records: 50, bytes: 64 << 10 } as const
-
-/** Largest record of an example, in bytes. */
-export const maxExampleBytes = 256 * 1024
 
 export class ExampleStore {
   constructor(readonly store: Store) {}
@@ -110,10 +101,9 @@ export class ExampleStore {
     const owner = ownerOf(by)
     return this.store.change((records) => {
       const { counts, incarnation } = putBatch(records, by, id, [example], undefined)
-      const key = `${datasetKey(owner, id, incarnation)}/${exampleId(example)}`
-      const bytes = records.get('examples', key)
-      if (bytes === undefined) throw new Error('an example that was written cannot be read')
-      return { stored: parseExample(exampleId(example), bytes), counts }
+      const stored = readExample(records, owner, id, { incarnation }, exampleId(example))
+      if (stored === undefined) throw new Error('an example that was written cannot be read')
+      return { stored, counts }
     }, owner)
   }
 
@@ -136,8 +126,8 @@ export class ExampleStore {
   /** Says of a text whether it is an example of the task. */
   knownTexts(owner: Owner, id: string): (text: ExampleText) => boolean {
     const dataset = this.dataset(owner, id)
-    const folder = dataset && datasetKey(owner, id, dataset.incarnation)
-    return (text) => folder !== undefined && this.store.get('examples', `${folder}/${exampleId(text)}`) !== undefined
+    return (text) =>
+      dataset !== undefined && this.store.get('examples', exampleKey(owner, id, dataset, exampleId(text))) !== undefined
   }
 
   get(owner: Owner, id: string, example: string): StoredExample | undefined {
@@ -177,7 +167,7 @@ export class ExampleStore {
     return this.store.change((records) => {
       const limits = limitsOf(records, by)
       const dataset = readDataset(records, owner, id)
-      const key = dataset && `${datasetKey(owner, id, dataset.incarnation)}/${example}`
+      const key = dataset && exampleKey(owner, id, dataset, example)
       const bytes = key === undefined ? undefined : records.get('examples', key)
       if (dataset === undefined || key === undefined || bytes === undefined) throw unknownExample(id, example)
       const removed = parseExample(example, bytes)
@@ -284,18 +274,18 @@ export class ExampleStore {
   *#records(
     owner: Owner,
     id: string,
-    { incarnation }: Dataset,
+    dataset: Dataset,
     after: string,
     ids?: readonly string[],
   ): Iterable<readonly [string, Buffer]> {
-    const folder = datasetKey(owner, id, incarnation)
     if (ids === undefined) {
+      const folder = datasetKey(owner, id, dataset.incarnation)
       const start = folder.length + 1
       for (const [key, bytes] of this.store.range('examples', recordsIn(folder, after))) yield [key.slice(start), bytes]
       return
     }
     for (const example of ids.slice(after === '' ? 0 : ids.indexOf(after) + 1)) {
-      const bytes = this.store.get('examples', `${folder}/${example}`)
+      const bytes = this.store.get('examples', exampleKey(owner, id, dataset, example))
       if (bytes) yield [example, bytes]
     }
   }
@@ -320,130 +310,3 @@ export const unknownExample = (id: string, example: string): Problem =>
     task: id,
     example,
   })
-
-export const examplesDeleted = (id: string): Problem =>
-  new Problem('examples_deleted', `the examples of task "${id}" were deleted meanwhile`, { task: id })
-
-function readExample(
-  records: StoreReader,
-  owner: Owner,
-  id: string,
-  { incarnation }: Dataset,
-  example: string,
-): StoredExample | undefined {
-  const bytes = records.get('examples', `${datasetKey(owner, id, incarnation)}/${example}`)
-  return bytes && parseExample(example, bytes)
-}
-
-const parseExample = (id: string, bytes: Buffer): StoredExample => ({
-  id,
-  ...(JSON.parse(bytes.toString()) as Omit<StoredExample, 'id'>),
-})
-
-const recordOf = ({ id: _id, ...record }: StoredExample): Buffer => Buffer.from(JSON.stringify(record))
-
-/** Parts of bounded size, as good as can be told from the lengths of texts. */
-function* batches(examples: readonly NewExample[]): Iterable<readonly NewExample[]> {
-  let batch: NewExample[] = []
-  let bytes = 0
-  for (const example of examples) {
-    batch.push(example)
-    bytes += lengthOf(example)
-    if (batch.length < perChange.records && bytes < perChange.bytes) continue
-    yield batch
-    batch = []
-    bytes = 0
-  }
-  if (batch.length > 0) yield batch
-}
-
-const lengthOf = ({ text = '', textPair = '', tokens = [] }: NewExample): number =>
-  text.length + textPair.length + tokens.reduce((sum, word) => sum + word.length, 0)
-
-/** The writes of a change, and what it does to the counters. */
-interface Plan {
-  readonly counts: PutCounts
-  readonly writes: ReadonlyMap<string, Buffer>
-  readonly labels: LabelCounts
-  readonly change: UsageChange
-}
-
-function putBatch(
-  records: StoreWriter,
-  by: TaskOwner,
-  id: string,
-  examples: readonly NewExample[],
-  expected: string | undefined,
-): { counts: PutCounts; incarnation: string } {
-  const owner = ownerOf(by)
-  const limits = limitsOf(records, by)
-  const stored = readDataset(records, owner, id)
-  if (expected !== undefined && stored?.incarnation !== expected) throw examplesDeleted(id)
-  const dataset = stored ?? newDataset()
-  const plan = planOf(records, owner, id, dataset, examples, Date.now())
-  if (plan.writes.size > 0) writePlan(records, owner, limits, id, dataset, plan)
-  return { counts: plan.counts, incarnation: dataset.incarnation }
-}
-
-/** Reads, and writes nothing. */
-function planOf(
-  records: StoreReader,
-  owner: Owner,
-  id: string,
-  dataset: Dataset | undefined,
-  examples: readonly NewExample[],
-  now: number,
-): Plan {
-  const labels = new LabelCounts(dataset)
-  const writes = new Map<string, Buffer>()
-  const folder = dataset && datasetKey(owner, id, dataset.incarnation)
-  let [added, replaced, unchanged, bytes] = [0, 0, 0, 0]
-  for (const given of examples) {
-    const example = exampleId(given)
-    const current =
-      writes.get(example) ?? (folder === undefined ? undefined : records.get('examples', `${folder}/${example}`))
-    const before = current && parseExample(example, current)
-    if (before && !differs(before, given)) {
-      unchanged++
-      continue
-    }
-    const record = recordOf({
-      ...(before?.predicted && { predicted: before.predicted }),
-      ...given,
-      id: example,
-      created: before?.created ?? now,
-      updated: now,
-    })
-    if (record.byteLength > maxExampleBytes) throw tooLong(record.byteLength)
-    writes.set(example, record)
-    bytes += record.byteLength - (current?.byteLength ?? 0)
-    if (before) {
-      replaced++
-      labels.remove(labelsOf(before))
-    } else added++
-    labels.add(labelsOf(given))
-  }
-  return { counts: { added, replaced, unchanged }, writes, labels, change: { bytes, examples: added } }
-}
-
-/** Whether an example says something new. */
-const differs = (before: NewExample, { label, spans, predicted }: NewExample): boolean =>
-  JSON.stringify([before.label, before.spans ?? []]) !== JSON.stringify([label, spans ?? []]) ||
-  (predicted !== undefined && JSON.stringify(before.predicted) !== JSON.stringify(predicted))
-
-const tooLong = (bytes: number): Problem =>
-  new Problem('invalid_data', `an example would take ${bytes} bytes; the limit is ${maxExampleBytes}`)
-
-function writePlan(records: StoreWriter, owner: Owner, limits: Limits, id: string, dataset: Dataset, plan: Plan): void {
-  const { writes, labels, change } = plan
-  const tasks = taskExists(records, taskKey(owner, id)) ? 0 : 1
-  charge(records, owner, limits, { ...change, tasks })
-  const folder = datasetKey(owner, id, dataset.incarnation)
-  for (const [example, record] of writes) records.put('examples', `${folder}/${example}`, record)
-  writeDataset(records, owner, id, {
-    ...dataset,
-    examples: dataset.examples + (change.examples ?? 0),
-    bytes: dataset.bytes + (change.bytes ?? 0),
-    ...labels.counts,
-  })
-}

@@ -11,7 +11,7 @@ import { TextIndex } from '../data/text-index.js'
 import type { ProblemType } from '../petl/task.js'
 import { shortened } from '../problem.js'
 import { exampleId, exampleOf, type NewExample } from './example.js'
-import { maxExampleBytes } from './example-store.js'
+import { maxExampleBytes } from './example-changes.js'
 
 /** How the columns of a file are read. By default they are found. */
 export interface FileColumns {

@@ -1,8 +1,9 @@
 // Stores the examples of a file, after all of it was checked.
 
 import { ownerOf, type TaskOwner } from '../tenants/tenant.js'
+import { noCounts, type PutCounts, sumOf } from './example-changes.js'
 import type { ExampleFile } from './example-file.js'
-import { type ExampleStore, noCounts, type PutCounts, sumOf } from './example-store.js'
+import type { ExampleStore } from './example-store.js'
 import type { FileReport } from './file-reading.js'
 
 export interface Posted extends PutCounts {
