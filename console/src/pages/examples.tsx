@@ -4,12 +4,26 @@ import { useState } from 'preact/hooks'
 import { call, get, path } from '../api/client.js'
 import { useAction, usePages } from '../api/query.js'
 import type { Example, ExamplePage, PostedExamples } from '../api/types.js'
-import { ago, count, percent, plural, when } from '../format.js'
+import { count, percent, plural } from '../format.js'
 import { link } from '../route.js'
 import { Dropzone } from '../ui/dropzone.js'
 import { LabelText, labelOf, labelText } from '../ui/label.js'
 import { kindOf, LabelInput, type LabelKind, parseLabel } from '../ui/label-editor.js'
-import { Badge, Button, Dialog, Empty, Field, Loading, More, Notice, Problem, Table } from '../ui/parts.js'
+import {
+  ActionsHeading,
+  Ago,
+  Badge,
+  Button,
+  Dialog,
+  Empty,
+  Field,
+  FormDialog,
+  Loading,
+  More,
+  Notice,
+  Problem,
+  Table,
+} from '../ui/parts.js'
 import { useDebounced } from '../ui/use-debounced.js'
 import { DataFile } from './data-file.js'
 import { Suggested } from './suggested.js'
@@ -109,9 +123,7 @@ function OwnExamples({ open: { id, task, reload: reloadTask } }: { readonly open
               <th scope="col">Label</th>
               <th scope="col">Predicted</th>
               <th scope="col">Changed</th>
-              <th scope="col">
-                <span class="hidden">Actions</span>
-              </th>
+              <ActionsHeading />
             </tr>
           </thead>
           <tbody>
@@ -142,7 +154,7 @@ function OwnExamples({ open: { id, task, reload: reloadTask } }: { readonly open
       {none && !filtered && (
         <Empty title="No examples yet">
           <p>
-            Drop a file below, or add examples one by one. A few dozen for each label are enough for a first version;
+            Drop a file above, or add examples one by one. A few dozen for each label are enough for a first version;
             the page says what helps most after that.
           </p>
           <p>
@@ -249,9 +261,7 @@ function Row({
         )}
       </td>
       <td class="soft">
-        <time dateTime={new Date(updated).toISOString()} title={when(updated)}>
-          {ago(updated)}
-        </time>
+        <Ago time={updated} />
         {source === 'feedback' && ' by feedback'}
       </td>
       <td class="number">
@@ -316,8 +326,7 @@ function AddExample({
   const [last, setLast] = useState<string>()
   const { busy, error, run } = useAction()
   const label = parseLabel(kind, written)
-  const add = (event: Event) => {
-    event.preventDefault()
+  const add = () => {
     if (label === undefined) return
     void run(async () => {
       const example = { text, ...(pair !== '' && { text_pair: pair }), label }
@@ -329,43 +338,38 @@ function AddExample({
     })
   }
   return (
-    <Dialog title="Add an example" onClose={onClose}>
-      <form onSubmit={add}>
-        {last !== undefined && <Notice kind="good">Added “{last.slice(0, 60)}”.</Notice>}
-        <Field label="Text">
+    <FormDialog
+      title="Add an example"
+      action="Add"
+      cancel="Done"
+      busy={busy}
+      disabled={text.trim() === '' || label === undefined}
+      error={error}
+      onSubmit={add}
+      onClose={onClose}
+    >
+      {last !== undefined && <Notice kind="good">Added “{last.slice(0, 60)}”.</Notice>}
+      <Field label="Text">
+        {(props) => (
+          <textarea
+            {...props}
+            rows={3}
+            required
+            value={text}
+            onInput={({ currentTarget }) => setText(currentTarget.value)}
+          />
+        )}
+      </Field>
+      {pairs && (
+        <Field label="Second text">
           {(props) => (
-            <textarea
-              {...props}
-              rows={3}
-              required
-              value={text}
-              onInput={({ currentTarget }) => setText(currentTarget.value)}
-            />
+            <textarea {...props} rows={2} value={pair} onInput={({ currentTarget }) => setPair(currentTarget.value)} />
           )}
         </Field>
-        {pairs && (
-          <Field label="Second text">
-            {(props) => (
-              <textarea
-                {...props}
-                rows={2}
-                value={pair}
-                onInput={({ currentTarget }) => setPair(currentTarget.value)}
-              />
-            )}
-          </Field>
-        )}
-        <Field label="Label">
-          {({ id }) => <LabelInput id={id} kind={kind} labels={labels} value={written} onInput={setWritten} />}
-        </Field>
-        <Problem error={error} />
-        <div class="actions">
-          <Button onClick={onClose}>Done</Button>
-          <Button kind="primary" type="submit" busy={busy} disabled={text.trim() === '' || label === undefined}>
-            Add
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+      )}
+      <Field label="Label">
+        {({ id }) => <LabelInput id={id} kind={kind} labels={labels} value={written} onInput={setWritten} />}
+      </Field>
+    </FormDialog>
   )
 }

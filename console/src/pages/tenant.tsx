@@ -6,7 +6,19 @@ import { useAction, useLoaded } from '../api/query.js'
 import type { ApiKey, ApiKeyList, CreatedApiKey, Tenant } from '../api/types.js'
 import { bytes, count, when } from '../format.js'
 import { link } from '../route.js'
-import { Badge, Button, Confirm, Dialog, Facts, Field, Loading, Notice, Problem, Table } from '../ui/parts.js'
+import {
+  ActionsHeading,
+  Badge,
+  Button,
+  Confirm,
+  Facts,
+  Field,
+  FormDialog,
+  Loading,
+  Notice,
+  Problem,
+  Table,
+} from '../ui/parts.js'
 import { LimitFields, limitNames, nameOfLimit, settingsOf, writtenOf } from './tenant-form.js'
 
 export function TenantPage({ id }: { readonly id: string }) {
@@ -84,25 +96,21 @@ function EditLimits({
 }) {
   const [written, setWritten] = useState(writtenOf(tenant))
   const { busy, error, run } = useAction()
-  const save = (event: Event) => {
-    event.preventDefault()
+  const save = () =>
     void run(async () => {
       onSaved(await call<Tenant>('PATCH', path('tenants', tenant.id), { json: settingsOf(written) }))
     })
-  }
   return (
-    <Dialog title={`Limits of ${tenant.id}`} onClose={onClose}>
-      <form onSubmit={save}>
-        <LimitFields written={written} onWritten={setWritten} />
-        <Problem error={error} />
-        <div class="actions">
-          <Button onClick={onClose}>Cancel</Button>
-          <Button kind="primary" type="submit" busy={busy}>
-            Save
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog
+      title={`Limits of ${tenant.id}`}
+      action="Save"
+      busy={busy}
+      error={error}
+      onSubmit={save}
+      onClose={onClose}
+    >
+      <LimitFields written={written} onWritten={setWritten} />
+    </FormDialog>
   )
 }
 
@@ -135,9 +143,7 @@ function Keys({ id }: { readonly id: string }) {
               <th scope="col">Note</th>
               <th scope="col">Created</th>
               <th scope="col">Expires</th>
-              <th scope="col">
-                <span class="hidden">Actions</span>
-              </th>
+              <ActionsHeading />
             </tr>
           </thead>
           <tbody>
@@ -231,8 +237,7 @@ function CreateKey({
   const [note, setNote] = useState('')
   const [days, setDays] = useState('')
   const { busy, error, run } = useAction()
-  const create = (event: Event) => {
-    event.preventDefault()
+  const create = () =>
     void run(async () => {
       const json = {
         ...(note !== '' && { description: note }),
@@ -240,40 +245,30 @@ function CreateKey({
       }
       onCreated(await call<CreatedApiKey>('POST', route, { json }))
     })
-  }
   return (
-    <Dialog title="New API key" onClose={onClose}>
-      <form onSubmit={create}>
-        <Field label="Note" hint="For people, such as where the key is used">
-          {(props) => (
-            <input
-              {...props}
-              maxLength={200}
-              value={note}
-              onInput={({ currentTarget }) => setNote(currentTarget.value)}
-            />
-          )}
-        </Field>
-        <Field label="Days until it expires" hint="Empty: never">
-          {(props) => (
-            <input
-              {...props}
-              type="number"
-              min={1}
-              max={36_500}
-              value={days}
-              onInput={({ currentTarget }) => setDays(currentTarget.value)}
-            />
-          )}
-        </Field>
-        <Problem error={error} />
-        <div class="actions">
-          <Button onClick={onClose}>Cancel</Button>
-          <Button kind="primary" type="submit" busy={busy}>
-            Create key
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog title="New API key" action="Create key" busy={busy} error={error} onSubmit={create} onClose={onClose}>
+      <Field label="Note" hint="For people, such as where the key is used">
+        {(props) => (
+          <input
+            {...props}
+            maxLength={200}
+            value={note}
+            onInput={({ currentTarget }) => setNote(currentTarget.value)}
+          />
+        )}
+      </Field>
+      <Field label="Days until it expires" hint="Empty: never">
+        {(props) => (
+          <input
+            {...props}
+            type="number"
+            min={1}
+            max={36_500}
+            value={days}
+            onInput={({ currentTarget }) => setDays(currentTarget.value)}
+          />
+        )}
+      </Field>
+    </FormDialog>
   )
 }

@@ -6,7 +6,7 @@ import { useAction, usePages } from '../api/query.js'
 import type { Tenant, TenantList } from '../api/types.js'
 import { bytes, short, when } from '../format.js'
 import { go, link } from '../route.js'
-import { Button, Dialog, Empty, Field, Loading, More, Problem, Table } from '../ui/parts.js'
+import { Button, Empty, Field, FormDialog, Loading, More, Problem, Table } from '../ui/parts.js'
 import { LimitFields, settingsOf, type WrittenLimits } from './tenant-form.js'
 
 export function TenantsPage() {
@@ -90,40 +90,36 @@ function NewTenant({ onClose }: { readonly onClose: () => void }) {
   const [id, setId] = useState('')
   const [written, setWritten] = useState<WrittenLimits>({})
   const { busy, error, run } = useAction()
-  const create = (event: Event) => {
-    event.preventDefault()
+  const create = () =>
     void run(async () => {
-      // Without the condition, the settings of a tenant with this id would be replaced.
       await call<Tenant>('PUT', path('tenants', id), { json: settingsOf(written) })
       onClose()
       go(['tenants', id])
     })
-  }
   return (
-    <Dialog title="New tenant" onClose={onClose}>
-      <form onSubmit={create}>
-        <Field label="Id" hint="Small letters, digits and hyphens">
-          {(props) => (
-            <input
-              {...props}
-              required
-              pattern="[a-z0-9][a-z0-9\-]{0,62}"
-              autocomplete="off"
-              spellcheck={false}
-              value={id}
-              onInput={({ currentTarget }) => setId(currentTarget.value)}
-            />
-          )}
-        </Field>
-        <LimitFields written={written} onWritten={setWritten} />
-        <Problem error={error} />
-        <div class="actions">
-          <Button onClick={onClose}>Cancel</Button>
-          <Button kind="primary" type="submit" busy={busy} disabled={id === ''}>
-            Create tenant
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog
+      title="New tenant"
+      action="Create tenant"
+      busy={busy}
+      disabled={id === ''}
+      error={error}
+      onSubmit={create}
+      onClose={onClose}
+    >
+      <Field label="Id" hint="Small letters, digits and hyphens">
+        {(props) => (
+          <input
+            {...props}
+            required
+            pattern="[a-z0-9][a-z0-9\-]{0,62}"
+            autocomplete="off"
+            spellcheck={false}
+            value={id}
+            onInput={({ currentTarget }) => setId(currentTarget.value)}
+          />
+        )}
+      </Field>
+      <LimitFields written={written} onWritten={setWritten} />
+    </FormDialog>
   )
 }

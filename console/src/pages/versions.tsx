@@ -4,10 +4,10 @@ import { useState } from 'preact/hooks'
 import { call, path } from '../api/client.js'
 import { useAction } from '../api/query.js'
 import type { Candidate, Version, VersionPage } from '../api/types.js'
-import { ago, bytes, count, decimal, percent, plural, when, words } from '../format.js'
+import { ago, bytes, count, decimal, percent, plural, words } from '../format.js'
 import { link } from '../route.js'
 import { Chart } from '../ui/chart.js'
-import { Badge, Button, Confirm, Dialog, Empty, Field, Problem, Table } from '../ui/parts.js'
+import { ActionsHeading, Ago, Badge, Button, Confirm, Empty, Field, FormDialog, Problem, Table } from '../ui/parts.js'
 import { ScoreText } from '../ui/score.js'
 import type { OpenTask } from './task.js'
 
@@ -61,9 +61,7 @@ function OwnVersions({ open: { id, reload }, page }: { readonly open: OpenTask; 
               Examples
             </th>
             <th scope="col">Made</th>
-            <th scope="col">
-              <span class="hidden">Actions</span>
-            </th>
+            <ActionsHeading />
           </tr>
         </thead>
         <tbody>
@@ -143,10 +141,7 @@ function Row({
         {sourceName(source)}
         {created !== null && (
           <>
-            ,{' '}
-            <time dateTime={created} title={when(created)}>
-              {ago(created)}
-            </time>
+            , <Ago time={created} />
           </>
         )}
         <div class="fine">
@@ -284,44 +279,37 @@ function CandidateDialog({
   const [shadow, setShadow] = useState(true)
   const [share, setShare] = useState(10)
   return (
-    <Dialog title={`Version ${version} as the candidate`} onClose={onClose}>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault()
-          onSet(shadow ? { version, shadow: true } : { version, share: share / 100 })
-        }}
-      >
-        <label class="check">
-          <input type="radio" name="mode" checked={shadow} onChange={() => setShadow(true)} />
-          Compare silently: it computes the same texts, and nobody sees its predictions
-        </label>
-        <label class="check">
-          <input type="radio" name="mode" checked={!shadow} onChange={() => setShadow(false)} />
-          Serve a part of the requests
-        </label>
-        {!shadow && (
-          <Field label="Part of the requests, in percent">
-            {(props) => (
-              <input
-                {...props}
-                type="number"
-                min={1}
-                max={99}
-                required
-                value={share}
-                onInput={({ currentTarget }) => setShare(currentTarget.valueAsNumber)}
-              />
-            )}
-          </Field>
-        )}
-        <Problem error={error} />
-        <div class="actions">
-          <Button onClick={onClose}>Cancel</Button>
-          <Button kind="primary" type="submit" busy={busy}>
-            Make it the candidate
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog
+      title={`Version ${version} as the candidate`}
+      action="Make it the candidate"
+      busy={busy}
+      error={error}
+      onSubmit={() => onSet(shadow ? { version, shadow: true } : { version, share: share / 100 })}
+      onClose={onClose}
+    >
+      <label class="check">
+        <input type="radio" name="mode" checked={shadow} onChange={() => setShadow(true)} />
+        Compare silently: it computes the same texts, and nobody sees its predictions
+      </label>
+      <label class="check">
+        <input type="radio" name="mode" checked={!shadow} onChange={() => setShadow(false)} />
+        Serve a part of the requests
+      </label>
+      {!shadow && (
+        <Field label="Part of the requests, in percent">
+          {(props) => (
+            <input
+              {...props}
+              type="number"
+              min={1}
+              max={99}
+              required
+              value={share}
+              onInput={({ currentTarget }) => setShare(currentTarget.valueAsNumber)}
+            />
+          )}
+        </Field>
+      )}
+    </FormDialog>
   )
 }

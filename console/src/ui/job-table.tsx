@@ -3,9 +3,9 @@
 import { call, path } from '../api/client.js'
 import { useAction } from '../api/query.js'
 import type { Job } from '../api/types.js'
-import { ago, count, when, words } from '../format.js'
+import { count, words } from '../format.js'
 import { link } from '../route.js'
-import { Badge, Button, Problem, Table } from './parts.js'
+import { ActionsHeading, Ago, Badge, Button, Problem, Table } from './parts.js'
 import { ScoreText } from './score.js'
 
 const tones = { queued: 'neutral', running: 'accent', succeeded: 'good', failed: 'bad', cancelled: 'neutral' } as const
@@ -31,11 +31,7 @@ export const JobTable = ({
         </th>
         <th scope="col">Created</th>
         <th scope="col">By</th>
-        {onChanged && (
-          <th scope="col">
-            <span class="hidden">Actions</span>
-          </th>
-        )}
+        {onChanged && <ActionsHeading />}
       </tr>
     </thead>
     <tbody>
@@ -84,9 +80,7 @@ function JobRow({
       </td>
       <td class="number">{examples === undefined ? '–' : count(examples)}</td>
       <td class="soft">
-        <time dateTime={created} title={when(created)}>
-          {ago(created)}
-        </time>
+        <Ago time={created} />
       </td>
       <td class="soft">{by ?? '–'}</td>
       {onChanged && (

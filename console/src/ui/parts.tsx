@@ -3,7 +3,7 @@
 import type { ComponentChildren, JSX } from 'preact'
 import { useEffect, useId, useRef } from 'preact/hooks'
 import type { ApiError } from '../api/client.js'
-import { percent } from '../format.js'
+import { ago, percent, when } from '../format.js'
 
 type ButtonProps = Omit<JSX.IntrinsicElements['button'], 'type' | 'disabled'> & {
   readonly kind?: 'primary' | 'plain' | 'danger' | 'quiet'
@@ -140,6 +140,49 @@ export function Dialog({
   )
 }
 
+/** A dialog whose form is sent once it is complete. */
+export function FormDialog({
+  title,
+  action,
+  cancel = 'Cancel',
+  busy,
+  disabled = false,
+  error,
+  onSubmit,
+  onClose,
+  children,
+}: {
+  readonly title: string
+  readonly action: string
+  readonly cancel?: string
+  readonly busy: boolean
+  readonly disabled?: boolean
+  readonly error: ApiError | undefined
+  readonly onSubmit: () => void
+  readonly onClose: () => void
+  readonly children: ComponentChildren
+}) {
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault()
+          onSubmit()
+        }}
+      >
+        {children}
+        <Problem error={error} />
+        <div class="actions">
+          <Button onClick={onClose}>{cancel}</Button>
+          <Button kind="primary" type="submit" busy={busy} disabled={disabled}>
+            {action}
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  )
+}
+
 /** Asks before something that cannot be undone. */
 export function Confirm({
   title,
@@ -202,6 +245,20 @@ export function Table({ label, children }: { readonly label: string; readonly ch
     </section>
   )
 }
+
+/** The heading of a column of buttons, for screen readers. */
+export const ActionsHeading = () => (
+  <th scope="col">
+    <span class="hidden">Actions</span>
+  </th>
+)
+
+/** How long ago something was. The exact time appears when the mouse is over it. */
+export const Ago = ({ time }: { readonly time: string }) => (
+  <time dateTime={new Date(time).toISOString()} title={when(time)}>
+    {ago(time)}
+  </time>
+)
 
 export const More = ({ more, loading }: { readonly more: (() => void) | undefined; readonly loading: boolean }) =>
   more || loading ? (
