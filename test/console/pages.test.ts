@@ -192,6 +192,13 @@ describe('the console', { skip: withoutBrowser }, () => {
     await page.getByRole('dialog').getByRole('button', { name: 'Revoke key' }).click()
     await page.getByText('No keys yet').waitFor()
     assert.equal(await usable(), 401)
+    await page.getByRole('link', { name: 'Tenants' }).first().click()
+    await page.getByRole('button', { name: 'New tenant' }).click()
+    await dialog.getByLabel('Id').fill('acme')
+    await dialog.getByRole('button', { name: 'Create tenant' }).click()
+    await dialog.getByText('There is a tenant "acme" already').waitFor()
+    await dialog.getByRole('button', { name: 'Cancel' }).click()
+    await page.getByText('0 of 7').waitFor()
     // The page of the tenant asks for another key.
     await tenant.page.getByRole('link', { name: 'Jobs' }).click()
     await tenant.page.getByLabel('API key').waitFor()

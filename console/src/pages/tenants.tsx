@@ -1,7 +1,7 @@
 // The tenants of the server, for the operator.
 
 import { useState } from 'preact/hooks'
-import { call, get, path } from '../api/client.js'
+import { ApiError, call, get, path } from '../api/client.js'
 import { useAction, usePages } from '../api/query.js'
 import type { Tenant, TenantList } from '../api/types.js'
 import { bytes, short, when } from '../format.js'
@@ -86,12 +86,24 @@ export function TenantsPage() {
 const of = (used: number, limit: number | null, write: (value: number) => string): string =>
   limit === null ? write(used) : `${write(used)} of ${write(limit)}`
 
+async function exists(id: string): Promise<boolean> {
+  try {
+    await get<Tenant>(path('tenants', id))
+    return true
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return false
+    throw error
+  }
+}
+
 function NewTenant({ onClose }: { readonly onClose: () => void }) {
   const [id, setId] = useState('')
   const [written, setWritten] = useState<WrittenLimits>({})
   const { busy, error, run } = useAction()
   const create = () =>
     void run(async () => {
+      // The request would replace the settings of a tenant that exists.
+      if (await exists(id)) throw new ApiError(`there is a tenant "${id}" already; open it to change its limits`)
       await call<Tenant>('PUT', path('tenants', id), { json: settingsOf(written) })
       onClose()
       go(['tenants', id])
