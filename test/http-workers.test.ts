@@ -332,6 +332,28 @@ describe('a server with two HTTP workers', () => {
     assert.match(responses[0]?.body ?? '', /too many tiny chunks/)
   })
 
+  test('takes a file of examples, and passes on the events of a job while it runs', async () => {
+    const [client] = each
+    const file = { body: readFileSync(join(root, 'examples/tickets.csv')), headers: { 'content-type': 'text/csv' } }
+    const posted = await client?.send('/tasks/trained/examples', file)
+    assert.deepEqual([posted?.status, posted?.json.added], [200, 200])
+    const made = await client?.send('/tasks/trained/learn', { body: {} })
+    assert.equal(made?.status, 202)
+    const job = `/jobs/${made?.json.id}`
+    const response = await fetch(`${server.url}${job}/events`, { headers: { authorization: `Bearer ${operatorKey}` } })
+    const states: string[] = []
+    for await (const piece of response.body ?? []) {
+      // The job ends only after the first event has arrived.
+      if (states.length === 0) assert.equal((await client?.send(job, { method: 'DELETE' }))?.status, 204)
+      for (const [, state = ''] of Buffer.from(piece)
+        .toString()
+        .matchAll(/"state":"(\w+)"/g))
+        states.push(state)
+    }
+    assert.ok(['queued', 'running'].includes(states[0] ?? ''))
+    assert.equal(states.at(-1), 'cancelled')
+  })
+
   test('rejects a revoked key at every worker from then on', async () => {
     const { key, id } = await newTenant('revoked', {})
     for (const client of each) assert.equal((await client.predict('sst2', key)).status, 200)
